@@ -1,0 +1,3 @@
+"""A transparent reverse proxy for OCR APIs: bytes go straight through; money is counted beside the road."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,5 @@
+"""Lets `python -m passthrough` be the command."""
+
+from .cli import main
+
+main()

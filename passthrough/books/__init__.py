@@ -1,0 +1,1 @@
+"""The money, beside the road: prices, the ledger, and what carries an exchange there."""

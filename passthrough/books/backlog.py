@@ -1,0 +1,59 @@
+"""What waits for a thread: bounded, put without blocking, taken in batches."""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Event
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Backlog(Generic[Item]):
+    """A queue between the event loop, which puts, and one thread, which takes.
+
+    The thread gathers for `gather_s` seconds before it takes fewer than `batch` items: waking it for each one would cost the
+    event loop more than the item's own work.
+    """
+
+    def __init__(self, bound: int, *, batch: int, gather_s: float) -> None:
+        self._items: deque[Item] = deque()
+        self._bound = bound
+        self._batch = batch
+        self._gather_s = gather_s
+        self._filled = Event()
+        self._closing = Event()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: Item) -> bool:
+        """Append an item and return True; False where the backlog is full or closed, and the item is not in it."""
+        if len(self._items) >= self._bound or self._closing.is_set():
+            return False
+        self._items.append(item)
+        if not self._filled.is_set():
+            self._filled.set()
+        return True
+
+    def take(self) -> list[Item]:
+        """Wait for items and return the oldest, at least one; an empty list once the backlog is closed and empty."""
+        while True:
+            self._filled.wait()
+            if len(self._items) < self._batch:
+                self._closing.wait(self._gather_s)
+            self._filled.clear()
+            taken = [self._items.popleft() for _ in range(min(self._batch, len(self._items)))]
+            if self._items or self._closing.is_set():
+                self._filled.set()
+            if taken or self._closing.is_set():
+                return taken
+
+    def close(self) -> None:
+        """Take no more items; those that are in it can still be taken."""
+        self._closing.set()
+        self._filled.set()
+
+    def pause(self, seconds: float) -> bool:
+        """Let the taking thread wait; return at once, with True, when the backlog is or gets closed."""
+        return self._closing.wait(seconds)

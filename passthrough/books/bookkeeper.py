@@ -1,0 +1,180 @@
+"""Exchange → usage → charges → log and ledger, in the background."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from ..exchange import NOTHING_READ, Exchange, Outcome
+from ..meter.usage import NOTHING, Unmetered, Usage
+from .entry import Charge, Entry, believable, entry
+from .ledger import Ledger
+from .lines import Lines
+from .prices import Prices
+from .writer import Writer
+
+_REMEMBERED: Final = 1000
+_LINES_S: Final = 1.0  # for the log at the end: what nobody reads by then nobody reads, and the ledger has it
+
+
+class Bookkeeper:
+    """Books every exchange that has ended: once in the log, and once in the ledger if it was admitted.
+
+    `done` is what the road calls. All methods belong to the event loop's thread; what can block (the log's stream, the database)
+    has threads of its own.
+    """
+
+    def __init__(self, *, prices: Prices, ledger: Ledger | None, lines: Lines, warn: Callable[[str], None]) -> None:
+        """`ledger` None: exchanges are in the log only. `warn` takes messages for the operator, from any thread."""
+        self.booked = 0
+        self._prices = prices
+        self._lines = lines
+        self._warn = warn
+        self._writer = None if ledger is None else Writer(ledger, warn)
+        self._ended: deque[Exchange] = deque()
+        self._wake = asyncio.Event()
+        self._reading: dict[asyncio.Task[None], Exchange] = {}
+        self._loop: asyncio.Task[None] | None = None
+        self._closed = False
+        self._missed = 0
+        self._unpriced: set[str] = set()
+        self._unaccepted: set[str] = set()
+
+    @property
+    def waiting(self) -> int:
+        """How many exchanges are not booked yet, or not in the ledger."""
+        return len(self._ended) + len(self._reading) + (self._writer.waiting if self._writer else 0)
+
+    @property
+    def lost(self) -> int:
+        """How many entries should be in the ledger and will not be."""
+        return self._missed + (self._writer.lost if self._writer else 0)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the ledger is behind, None when it is well."""
+        return self._writer.trouble if self._writer else None
+
+    def done(self, exchange: Exchange) -> None:
+        """Take an exchange that has ended (exchange.Done): synchronous, never blocks, never raises."""
+        if self._closed:
+            self._missed += 1
+            return
+        self._ended.append(exchange)
+        self._wake.set()
+
+    def swap(self, prices: Prices) -> None:
+        """Price what is booked from now on by another list; what an exchange costs still goes by the day it began."""
+        self._prices = prices
+        self._unpriced.clear()
+
+    async def start(self) -> None:
+        """Begin to book, also what was done before."""
+        if self._writer is not None:
+            self._writer.start()
+        self._loop = asyncio.create_task(self._run(), name="books")
+
+    async def close(self, timeout_s: float) -> None:
+        """Book everything that was done: usage read, lines written, ledger written, for at most about `timeout_s` seconds.
+
+        An answer that is not read to its end by then is booked without its pages. Says what did not reach the ledger.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.wait((self._loop,))
+        self._begin()
+        if self._reading:
+            # A third is kept back for the ledger.
+            await asyncio.wait(tuple(self._reading), timeout=timeout_s * 2 / 3)
+        for task, exchange in tuple(self._reading.items()):
+            if not task.done():
+                task.cancel()
+                self._book(exchange, Usage(unmetered=Unmetered.CANCELLED))
+        left_s = max(0.1, deadline - asyncio.get_running_loop().time())
+        await asyncio.gather(
+            asyncio.to_thread(self._lines.close, min(left_s, _LINES_S)),
+            *((asyncio.to_thread(self._writer.close, left_s),) if self._writer else ()),
+        )
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            self._begin()
+
+    def _begin(self) -> None:
+        """Book what has nothing to be read, and let the rest be read, each in a task: one slow answer holds up no other."""
+        while self._ended:
+            exchange = self._ended.popleft()
+            if exchange.reading is NOTHING_READ:
+                self._book(exchange, NOTHING)
+            else:
+                task = asyncio.create_task(self._read(exchange))
+                self._reading[task] = exchange
+                task.add_done_callback(self._reading.pop)
+
+    async def _read(self, exchange: Exchange) -> None:
+        try:
+            usage = believable(await exchange.reading.usage())
+        except Exception as defect:  # noqa: BLE001 - the loop of the books: an exchange is booked, whatever its meter does
+            self._warn(f"The answer of exchange {exchange.id} was not read: {defect!r}. Please report this.")
+            usage = Usage(unmetered=Unmetered.BROKEN)
+        self._book(exchange, usage)
+
+    def _book(self, exchange: Exchange, usage: Usage) -> None:
+        try:
+            booked = self._entry(exchange, usage)
+        except Exception as defect:  # noqa: BLE001 - the loop of the books: the next exchange must be booked
+            self._warn(f"Exchange {exchange.id} cannot be booked: {defect!r}. Please report this.")
+            self._missed += 1
+            return
+        self._lines.put(booked)
+        if exchange.admitted and self._writer is not None:
+            self._writer.put(booked)
+        self.booked += 1
+        self._watch_credentials(exchange)
+
+    def _entry(self, exchange: Exchange, usage: Usage) -> Entry:
+        charge = self._charge(exchange, usage)
+        if charge is not None and charge.cost_nano is None:
+            self._say_unpriced(charge, exchange.target)
+        return entry(exchange, usage, () if charge is None else (charge,))
+
+    def _charge(self, exchange: Exchange, usage: Usage) -> Charge | None:
+        """Return what the exchange costs: (1) what was counted; (2) without a count, a successful one's price per request."""
+        counted = usage.pages is not None or usage.pages_annotated is not None
+        counted = counted or usage.tokens_in is not None or usage.tokens_out is not None
+        succeeded = exchange.status is not None and 200 <= exchange.status < 300
+        if not exchange.admitted or not (counted or succeeded):
+            return None
+        return self._prices.charge(usage, terms=exchange.terms, target=exchange.target, began_utc=exchange.began_utc)
+
+    def _watch_credentials(self, exchange: Exchange) -> None:
+        """Say once that a route's target does not accept its credentials, and again after it did accept them."""
+        if exchange.terms is None or exchange.status is None or not exchange.admitted or exchange.outcome != Outcome.COMPLETED:
+            return
+        route = exchange.terms.route
+        if 200 <= exchange.status < 300:
+            self._unaccepted.discard(route)
+        elif exchange.status in {401, 403} and route not in self._unaccepted:
+            self._unaccepted.add(route)
+            self._warn(
+                f"{exchange.target} answered {exchange.status} on route {route}: "
+                "it does not accept the credentials that it gets. Check the route's headers."
+            )
+
+    def _say_unpriced(self, charge: Charge, target: str | None) -> None:
+        model = charge.model or "(not named)"
+        if model in self._unpriced or len(self._unpriced) >= _REMEMBERED:
+            return
+        self._unpriced.add(model)
+        self._warn(
+            f"No price is known for what model '{model}' of {target} was used for: it is counted and booked as unpriced.\n"
+            "Add the model to 'prices' in routes.yaml, or name another with the route's 'meter.model'."
+        )

@@ -1,0 +1,127 @@
+"""What the books write down of one exchange: an entry, and the charges that belong to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ..exchange import Exchange
+from ..meter.usage import Unmetered, Usage
+
+LARGEST_COUNT: Final = 10**12
+"""A counter above this is not one: no document has a million million pages, and sums of such must still fit 64 bits."""
+
+LONGEST_TEXT: Final = 2000
+"""Characters of a text that comes from outside (a path, a label, a model); what is beyond is cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one answer, or one line of a batch file, used and cost.
+
+    `cost_nano` is in 10⁻⁹ USD, None where no price is known. `cost_source` says where the price came from: `prices.yaml`,
+    `routes.yaml` or `cost_per_request`. `line` is empty, but for one line of many: its own id, booked once whatever brings it.
+    """
+
+    model: str | None = None
+    pages: int | None = None
+    pages_annotated: int | None = None
+    doc_bytes: int | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    cost_nano: int | None = None
+    cost_source: str | None = None
+    line: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One exchange as it is booked: every text is printable and bounded, every counter fits 64 bits.
+
+    `usage` is what the meter found, `charges` what was made of it: none, one or many. The other fields are exchange.Exchange's.
+    """
+
+    id: str
+    began_utc: float
+    route: str | None
+    client: str | None
+    label: str | None
+    target: str | None
+    sandbox: bool
+    method: str
+    path: str
+    status: int | None
+    outcome: str
+    error: str | None
+    attempts: int
+    upstream_request_id: str | None
+    bytes_up: int
+    bytes_down: int
+    first_byte_s: float | None
+    total_s: float
+    unmetered: str | None
+    usage: Usage
+    charges: tuple[Charge, ...] = ()
+
+    @property
+    def cost_nano(self) -> int | None:
+        """The sum of the charges, None where there is none or one of them has no price."""
+        costs = [charge.cost_nano for charge in self.charges]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if known and len(known) == len(costs) else None
+
+    @property
+    def cost_source(self) -> str | None:
+        """Where the charges' prices came from, None where there is no price."""
+        return next((charge.cost_source for charge in self.charges if charge.cost_source), None)
+
+
+def printable(text: str | None) -> str | None:
+    r"""Return `text` without anything that acts on a terminal or a database: such characters as `\x1b`, and at most so many.
+
+    What is not printable (controls, line ends, direction marks, lone surrogates) would forge log lines or be refused by a
+    database; it is written as its escape.
+    """
+    if text is None:
+        return None
+    text = text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def believable(usage: Usage) -> Usage:
+    """Return the usage with bounded texts; where a counter cannot be one (negative, absurdly large), with none at all."""
+    counters = (usage.pages, usage.pages_annotated, usage.doc_bytes, usage.tokens_in, usage.tokens_out)
+    if any(counter is not None and not 0 <= counter <= LARGEST_COUNT for counter in counters):
+        return Usage(model=printable(usage.model), unmetered=Unmetered.NO_USAGE)
+    model = printable(usage.model)
+    return usage if model == usage.model else replace(usage, model=model)
+
+
+def entry(exchange: Exchange, usage: Usage, charges: tuple[Charge, ...] = ()) -> Entry:
+    """Return what is booked of an exchange that has ended; `usage` is believable."""
+    unpriced = any(charge.cost_nano is None for charge in charges)
+    return Entry(
+        id=exchange.id,
+        began_utc=exchange.began_utc,
+        route=None if exchange.terms is None else printable(exchange.terms.route),
+        client=printable(exchange.client),
+        label=printable(exchange.label),
+        target=printable(exchange.target),
+        sandbox=exchange.sandbox,
+        method=printable(exchange.method) or "",
+        path=printable(exchange.path) or "",
+        status=exchange.status,
+        outcome=str(exchange.outcome),
+        error=exchange.error,
+        attempts=exchange.attempts,
+        upstream_request_id=printable(exchange.upstream_request_id),
+        bytes_up=exchange.bytes_up,
+        bytes_down=exchange.bytes_down,
+        first_byte_s=exchange.first_byte_s,
+        total_s=exchange.total_s,
+        unmetered=str(Unmetered.UNPRICED) if unpriced else usage.unmetered and str(usage.unmetered),
+        usage=usage,
+        charges=charges,
+    )

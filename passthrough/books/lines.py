@@ -1,0 +1,226 @@
+"""The log: one line for each exchange, on a stream that may be slow, blocked or gone."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from threading import Event, Thread
+from typing import Final, Literal, TextIO
+
+from .backlog import Backlog
+from .entry import Entry
+from .money import json_object, usd
+
+Format = Literal["json", "text"]
+
+_WAITING: Final = 10_000
+_BATCH: Final = 500
+_GATHER_S: Final = 0.02
+_POLL_S: Final = 0.2
+_PIECE: Final = 4096 if sys.platform == "win32" else select.PIPE_BUF
+
+
+class Lines:
+    """Writes a line for each entry, from a thread of its own.
+
+    What is put never waits for the stream: where more than ten thousand lines wait, or the stream fails, lines are dropped and
+    counted. A line is written whole or, after a failure in its middle, ended before the next one begins.
+    """
+
+    def __init__(self, stream: TextIO, format: Format = "json") -> None:
+        self._render = json_line if format == "json" else text_line
+        self._backlog: Backlog[Entry] = Backlog(_WAITING, batch=_BATCH, gather_s=_GATHER_S)
+        self._sink = _Sink(stream)
+        self._refused = 0
+        self._failed = 0
+        self._thread = Thread(target=self._run, name="lines", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """How many lines were not written."""
+        return self._refused + self._failed
+
+    def put(self, entry: Entry) -> None:
+        """Let the entry's line be written soon; never blocks, never raises."""
+        if not self._backlog.put(entry):
+            self._refused += 1
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Write what waits, for at most `timeout_s` seconds and a little; what is left then is dropped and counted."""
+        self._backlog.close()
+        self._thread.join(timeout_s)
+        self._sink.give_up()
+        self._thread.join(2 * _POLL_S)
+
+    def _run(self) -> None:
+        while batch := self._backlog.take():
+            if self._sink.given_up:
+                self._failed += len(batch)
+                continue
+            self._failed += self._sink.write([self._render(entry).encode("utf-8") + b"\n" for entry in batch])
+
+
+class _Sink:
+    """A stream's file descriptor, written to past the stream's buffer.
+
+    The thread may be blocked in a write when the program ends: the buffer's lock, which it would hold, is asked for at that time.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._descriptor = _descriptor(stream)
+        self._torn = False
+        self._given_up = Event()
+
+    @property
+    def given_up(self) -> bool:
+        """Tell whether nothing is written any more."""
+        return self._given_up.is_set()
+
+    def give_up(self) -> None:
+        """Write nothing any more, and end what is waiting to be written: the descriptor may soon be another file's."""
+        self._given_up.set()
+
+    def write(self, lines: Iterable[bytes]) -> int:
+        """Write lines; return how many of them were not."""
+        return sum(count for piece, count in _pieces(lines) if not self._wrote(piece))
+
+    def _wrote(self, piece: bytes) -> bool:
+        if self._descriptor is None:
+            try:
+                self._stream.write(piece.decode("utf-8"))
+                self._stream.flush()
+            except (OSError, ValueError):  # ValueError: it is closed
+                return False
+            return True
+        block = b"\n" + piece if self._torn else piece
+        done = self._sent(self._descriptor, block)
+        if done:
+            self._torn = block[done - 1 : done] != b"\n"
+        return done == len(block)
+
+    def _sent(self, descriptor: int, block: bytes) -> int:
+        """Return how many bytes of `block` were written before it, or the descriptor, came to its end."""
+        done = 0
+        while done < len(block) and not self.given_up:
+            try:
+                # A pipe that select() calls ready takes PIPE_BUF bytes without blocking, whatever its reader does.
+                if select.select((), (descriptor,), (), _POLL_S)[1] and not self.given_up:
+                    done += os.write(descriptor, block[done : done + _PIECE])
+            except BlockingIOError:  # another process has filled a shared pipe in between
+                continue
+            except (OSError, ValueError):
+                break
+        return done
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    if sys.platform == "win32":  # select() knows sockets only there
+        return None
+    try:
+        stream.flush()
+        return stream.fileno()
+    except (OSError, ValueError):  # in memory, or closed
+        return None
+
+
+def _pieces(lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Yield lines joined, with their number, into pieces that a pipe takes whole: so those of several processes do not mix."""
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        if piece and size + len(line) > _PIECE:
+            yield b"".join(piece), len(piece)
+            piece, size = [], 0
+        piece.append(line)
+        size += len(line)
+    if piece:
+        yield b"".join(piece), len(piece)
+
+
+def json_line(entry: Entry) -> str:
+    """Return the entry as one JSON object, all its keys always there, in the order that is promised."""
+    usage = entry.usage
+    return json_object(
+        (
+            ("time", _time(entry.began_utc)),
+            ("id", entry.id),
+            ("route", entry.route),
+            ("client", entry.client),
+            ("label", entry.label),
+            ("target", entry.target),
+            ("sandbox", entry.sandbox),
+            ("method", entry.method),
+            ("path", entry.path),
+            ("status", entry.status),
+            ("outcome", entry.outcome),
+            ("error", entry.error),
+            ("attempts", entry.attempts),
+            ("model", usage.model),
+            ("pages", usage.pages),
+            ("pages_annotated", usage.pages_annotated),
+            ("doc_bytes", usage.doc_bytes),
+            ("tokens_in", usage.tokens_in),
+            ("tokens_out", usage.tokens_out),
+            ("cost_usd", usd(entry.cost_nano)),
+            ("cost_source", entry.cost_source),
+            ("unmetered", entry.unmetered),
+            ("upstream_request_id", entry.upstream_request_id),
+            ("bytes_up", entry.bytes_up),
+            ("bytes_down", entry.bytes_down),
+            ("first_byte_s", None if entry.first_byte_s is None else round(entry.first_byte_s, 6)),
+            ("total_s", round(entry.total_s, 6)),
+        )
+    )
+
+
+def text_line(entry: Entry) -> str:
+    """Return the entry as one line for people: when, what, how it ended, what it cost, how long it took, and for whom."""
+    ended = entry.outcome if entry.outcome != "completed" else ""
+    parts = (
+        _time(entry.began_utc)[11:],
+        f"{entry.method} {entry.path} → {'-' if entry.status is None else entry.status}",
+        " ".join(filter(None, (ended, entry.error))),
+        *_bill(entry),
+        f"{_seconds(entry.total_s)} ↑{_size(entry.bytes_up)} ↓{_size(entry.bytes_down)}",
+        "sandbox" if entry.sandbox else entry.target,
+        entry.client and f"client={entry.client}",
+        entry.label and f"label={entry.label}",
+    )
+    return "  ".join(filter(None, parts))
+
+
+def _bill(entry: Entry) -> Iterator[str]:
+    usage = entry.usage
+    if usage.pages is not None or usage.pages_annotated is not None:
+        pages = (usage.pages or 0) + (usage.pages_annotated or 0)
+        annotated = f" ({usage.pages_annotated} annotated)" if usage.pages_annotated else ""
+        yield f"{pages} page{'' if pages == 1 else 's'}{annotated}"
+    if usage.tokens_in is not None or usage.tokens_out is not None:
+        yield f"{usage.tokens_in or 0}+{usage.tokens_out or 0} tokens"
+    if usage.model is not None:
+        yield usage.model
+    cost = usd(entry.cost_nano)
+    if cost is not None:
+        yield f"${cost}"
+    if entry.unmetered is not None:
+        yield "unpriced" if entry.unmetered == "unpriced" else f"unmetered: {entry.unmetered}"
+
+
+def _time(utc_s: float) -> str:
+    return datetime.fromtimestamp(int(utc_s * 1000) / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def _seconds(span_s: float) -> str:
+    return f"{span_s * 1000:.0f}ms" if span_s < 1 else f"{span_s:.1f}s"
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return f"{count}B"

@@ -1,0 +1,43 @@
+"""US dollars as whole nano-dollars, written out exactly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Final
+
+NANO: Final = 10**9
+"""Nano-dollars to the dollar: a token of the cheapest model is 100 of them."""
+
+
+class Number(str):
+    """The text of a JSON number, so that it is written without quotes and without passing through a float."""
+
+    __slots__ = ()
+
+
+def usd(nano: int | None) -> Number | None:
+    """Return nano-dollars as dollars, with the decimals that they have and no exponent: 48000000 → `0.048`; None stays None."""
+    if nano is None:
+        return None
+    whole, rest = divmod(abs(nano), NANO)
+    sign = "-" if nano < 0 else ""
+    return Number(f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else f"{sign}{whole}")
+
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def json_object(fields: Iterable[tuple[str, object]]) -> str:
+    """Return one JSON object on one line, its keys in the order of `fields`; a `Number` stands as it is."""
+    parts: list[str] = []
+    plain: dict[str, object] = {}
+    for key, value in fields:
+        if isinstance(value, Number):
+            # What stands before it is encoded in one go: that is four times as fast as one value after the other.
+            parts.extend((_encode(plain)[1:-1], f"{_encode(key)}: {value}"))
+            plain = {}
+        else:
+            plain[key] = value
+    parts.append(_encode(plain)[1:-1])
+    return "{" + ", ".join(filter(None, parts)) + "}"

@@ -1,0 +1,203 @@
+"""Sums over the ledger, for people and for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final, Literal
+
+from ..errors import LedgerError
+from ..terminal import Column, Table
+from .ledger import Ledger
+from .money import Number, json_object, usd
+from .schema import KEYS, Sums
+
+Sandbox = Literal["auto", "only", "include", "exclude"]
+
+_SUMMED: Final = ("requests", "pages", "pages_annotated", "cost_usd", "unmetered", "unpriced")
+_HEADS: Final = ("requests", "pages", "annotated", "USD", "unmetered", "unpriced")
+_RARE: Final = frozenset({"annotated", "unmetered", "unpriced"})
+_SHORT: Final = frozenset({"day", "month", "status"})
+_SPAN: Final = re.compile(r"(\d{1,5})([mhdw])")
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The sums of a period: from `since` on, up to and without `until` (None: without end), one group for each key.
+
+    `sandbox` tells that they are of the sandbox's traffic only: what it would have cost. `left_out` is the number of its
+    requests in the period that were left out, `mixed_in` of those that were summed with the real ones.
+    """
+
+    by: tuple[str, ...]
+    since: datetime | None
+    until: datetime | None
+    groups: tuple[Sums, ...]
+    total: Sums
+    sandbox: bool = False
+    left_out: int = 0
+    mixed_in: int = 0
+
+    @property
+    def note(self) -> str | None:
+        """What must be said of the figures, None where nothing."""
+        if self.sandbox:
+            return "sandbox: what it would have cost"
+        if self.left_out:
+            return f"without {_requests(self.left_out)} to the sandbox"
+        if self.mixed_in:
+            return f"with {_requests(self.mixed_in)} to the sandbox: what that would have cost is in the sums"
+        return None
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """Return the time that `text` names: a span back from now (`30d`, `12h`, `90m`, `2w`), or an ISO 8601 date or time.
+
+    Without an offset it is UTC; a date is its first moment. Raises ValueError, with what would do.
+    """
+    span = _SPAN.fullmatch(text.strip())
+    try:
+        if span is not None:
+            return now.astimezone(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        named = datetime.fromisoformat(text.strip())
+        return named.astimezone(UTC) if named.tzinfo else named.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"'{text}' is no time: write 30d, 12h, 2026-08-01 or 2026-08-01T09:30Z.") from None
+
+
+def summarize(
+    ledger: Ledger,
+    by: Iterable[str] = (),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    sandbox: Sandbox = "auto",
+) -> Report:
+    """Return the sums of what began in a period, grouped by some of schema.KEYS.
+
+    `sandbox`: `auto` sums the real traffic, or the sandbox's where there is nothing else; `only`, `include` and `exclude` say it.
+    Raises LedgerError, also for a key that there is not.
+    """
+    by = tuple(dict.fromkeys(by))
+    unknown = [name for name in by if name not in KEYS]
+    if unknown:
+        raise LedgerError(f"Nothing can be summed by {', '.join(unknown)}.\nThere are: {', '.join(KEYS)}.")
+    totals, found = ledger.sums(("sandbox",), (*by, "sandbox"), since=since, until=until)
+    mocked = {bool(row.key[0]): row.requests for row in totals}
+    only = sandbox == "only" or (sandbox == "auto" and set(mocked) == {True})
+    meant = (False, True) if sandbox == "include" else (only,)
+    groups: dict[tuple[str | int | None, ...], list[Sums]] = {}
+    for row in found:
+        if row.key[-1] in meant:
+            groups.setdefault(row.key[:-1], []).append(row)
+    return Report(
+        by,
+        since,
+        until,
+        tuple(_together(key, rows) for key, rows in groups.items()),
+        _together((), [row for row in totals if row.key[0] in meant]),
+        sandbox=only,
+        left_out=0 if True in meant else mocked.get(True, 0),
+        mixed_in=mocked.get(True, 0) if sandbox == "include" else 0,
+    )
+
+
+def to_json(report: Report) -> str:
+    """Return the report as one JSON object; costs are JSON numbers with their exact decimals."""
+    groups = ", ".join(json_object((*zip(report.by, group.key, strict=True), *_cells(group))) for group in report.groups)
+    return json_object(
+        (
+            ("since", _iso(report.since)),
+            ("until", _iso(report.until)),
+            ("sandbox", report.sandbox),
+            ("left_out", report.left_out),
+            ("groups", Number(f"[{groups}]")),
+            ("total", Number(json_object(_cells(report.total)))),
+        )
+    )
+
+
+def to_csv(report: Report) -> str:
+    """Return the groups as CSV (RFC 4180) with a head; without keys, the total as the one row."""
+    out = io.StringIO()
+    rows = csv.writer(out)
+    rows.writerow((*report.by, *_SUMMED))
+    for group in report.groups if report.by else (report.total,):
+        rows.writerow((*("" if value is None else _harmless(value) for value in group.key), *_values(group)))
+    return out.getvalue()
+
+
+def to_table(report: Report) -> Table | str:
+    """Return the report for a terminal: groups and their sums, or a sentence where there is nothing.
+
+    Columns that hold nothing but zeros are left out, where they count what is rare; costs have equally many decimals.
+    """
+    if not report.total.requests:
+        return f"No requests {_period(report)}." + (f" ({report.note})" if report.note else "")
+    columns = [
+        Column(
+            name,
+            tuple("-" if group.key[place] is None else str(group.key[place]) for group in report.groups),
+            whole=name in _SHORT,
+        )
+        for place, name in enumerate(report.by)
+    ]
+    if columns:
+        columns[0] = replace(columns[0], foot="total")
+    return Table(f"Usage {_period(report)}", (*columns, *_figures(report)), report.note or "")
+
+
+def _figures(report: Report) -> Iterator[Column]:
+    rows = [_values(sums) for sums in (*(report.groups if report.by else ()), report.total)]
+    for head, column in zip(_HEADS, zip(*rows, strict=True), strict=True):
+        *cells, total = _aligned(map(str, column))
+        if total == "0" and head in _RARE:
+            continue
+        shown = Column(head, tuple(cells), total) if report.by else Column(head, (total,))
+        yield replace(shown, whole=True, right=True)
+
+
+def _aligned(amounts: Iterable[str]) -> list[str]:
+    """Return decimal numbers with equally many decimals."""
+    texts = list(amounts)
+    decimals = max(len(text.partition(".")[2]) for text in texts)
+    return [f"{Decimal(text):.{max(decimals, 2) if decimals else 0}f}" for text in texts]
+
+
+def _together(key: tuple[str | int | None, ...], rows: Iterable[Sums]) -> Sums:
+    columns = list(zip(*(astuple(row)[1:] for row in rows), strict=True))
+    return Sums(key, *(sum(column) for column in columns)) if columns else Sums(key, 0, 0, 0, 0, 0, 0)
+
+
+def _values(sums: Sums) -> tuple[object, ...]:
+    return (sums.requests, sums.pages, sums.pages_annotated, usd(sums.cost_nano), sums.unmetered, sums.unpriced)
+
+
+def _cells(sums: Sums) -> Iterable[tuple[str, object]]:
+    return zip(_SUMMED, _values(sums), strict=True)
+
+
+def _harmless(value: str | int) -> str | int:
+    # A spreadsheet takes a cell that begins so for a formula, and labels come from outside.
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+
+
+def _iso(when: datetime | None) -> str | None:
+    return None if when is None else when.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+
+
+def _period(report: Report) -> str:
+    since, until = _iso(report.since), _iso(report.until)
+    if since and until:
+        return f"since {since} until {until}"
+    return f"since {since}" if since else f"before {until}" if until else "so far"
+
+
+def _requests(count: int) -> str:
+    return f"{count} request{'' if count == 1 else 's'}"

@@ -1,0 +1,267 @@
+"""The command line: serve · check · schema · usage · prices · keygen · sandbox · health.
+
+Each command imports only what it needs, so that none pays for another's libraries.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from . import __version__
+from .errors import ConfigError, LedgerError, PassthroughError, Problem
+
+if TYPE_CHECKING:
+    from .config import Config
+
+EXIT_CONFIGURATION = 2
+EXIT_OTHER = 1
+_LONGEST_ANSWER = 1_000_000
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Turn our errors into a message on stderr and an exit code: 2 for the configuration, 1 for anything else."""
+    try:
+        yield
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        sys.exit(EXIT_CONFIGURATION)
+    except PassthroughError as error:
+        click.echo(f"passthrough: {error}", err=True)
+        sys.exit(EXIT_OTHER)
+    except BrokenPipeError:
+        # The reader has seen enough (`passthrough usage | head`); the interpreter must not try to flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_OTHER)
+
+
+_config = click.option(
+    "--config", default="routes.yaml", envvar="PASSTHROUGH_CONFIG", show_default=True, help="The configuration."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def main() -> None:
+    """A transparent reverse proxy for OCR APIs: bytes go straight through, pages are counted and priced."""
+
+
+@main.command()
+@_config
+@click.option("--host", help="Where to listen.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="[default: 4000]")
+@click.option("--admin-host", help="Where health is asked.  [default: 127.0.0.1]")
+@click.option("--admin-port", type=click.IntRange(0, 65535), help="[default: 4001]")
+@click.option("--workers", type=click.IntRange(1), help="Processes; only 1 is served by this version.  [default: 1]")
+@click.option(
+    "--sandbox", is_flag=True, envvar="PASSTHROUGH_SANDBOX", help="Send every route to a local imitation of Mistral's API."
+)
+@click.option("--log-format", type=click.Choice(["auto", "json", "text"]), help="[default: auto: text on a terminal]")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
+@click.option(
+    "--drain-timeout", help="Time (25s; a plain number is seconds) that requests in flight get when stopping.  [default: 25]"
+)
+@click.option("--tls-cert", help="PEM file: listen with TLS.")
+@click.option("--tls-key", help="PEM file of its key.")
+def serve(config: str, sandbox: bool, **flags: Any) -> None:
+    """Serve the routes of the configuration."""
+    # Process 1 of a container ignores a signal without a handler, and what comes next takes half a second.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    from . import running
+
+    with _said():
+        running.serve(config, {name: value for name, value in flags.items() if value is not None}, sandbox=sandbox)
+
+
+def _loaded(config: str, *, sandbox: bool = False) -> Config:
+    from .config import environment, load
+
+    return load(config, environment(config, os.environ, Path.cwd()), cwd=Path.cwd(), sandbox=sandbox)
+
+
+@main.command()
+@_config
+@click.option("--sandbox", is_flag=True, help="Check it as 'serve --sandbox' would read it.")
+def check(config: str, sandbox: bool) -> None:
+    """Print what is wrong with the configuration, or its routes and who may call. Never a secret."""
+    from .config.table import COLUMNS, callers, rows
+    from .terminal import Column, Table, show
+
+    with _said():
+        loaded = _loaded(config, sandbox=sandbox)
+        found = rows(loaded)
+        title = f"{loaded.file}: fine, {len(found)} route{'' if len(found) == 1 else 's'}"
+        columns = (Column(head, cells) for head, cells in zip(COLUMNS, zip(*found, strict=True), strict=True))
+        show(Table(title, tuple(columns)), "\n".join(callers(loaded)))
+        for problem in loaded.warnings:
+            click.echo(f"warning: {problem}", err=True)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration, for editors."""
+    from .config import schema as made
+
+    click.echo(json.dumps(made(), indent=2, ensure_ascii=False))
+
+
+@main.command()
+@_config
+@click.option("--ledger", help="The ledger's URL, instead of the configuration's.")
+@click.option(
+    "--by", default="client", show_default=True, help="client, route, model, day, month, label, target, status; several as a,b."
+)
+@click.option("--since", help="30d, 12h, or a date (UTC).")
+@click.option("--until", help="Up to, not including: 30d, 12h, or a date (UTC).")
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option("--sandbox", type=click.Choice(["auto", "exclude", "include", "only"]), default="auto", show_default=True)
+def usage(config: str, ledger: str | None, by: str, since: str | None, until: str | None, form: str, sandbox: str) -> None:
+    """Sum up pages and cost from the ledger."""
+    from .books import report
+    from .books.ledger import Ledger
+    from .terminal import show
+
+    with _said():
+        now = datetime.now(UTC)
+        try:
+            period = [None if text is None else report.moment(text, now) for text in (since, until)]
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        keys = _keys(by)
+        opened = Ledger.open(_ledger_url(config, ledger), read_only=True)
+        try:
+            summed = report.summarize(opened, keys, *period, sandbox=cast(report.Sandbox, sandbox))
+        finally:
+            opened.close()
+        if form == "table":
+            show(report.to_table(summed))
+        else:
+            click.echo(report.to_json(summed) if form == "json" else report.to_csv(summed), nl=form == "json")
+
+
+def _keys(by: str) -> list[str]:
+    from .books.schema import KEYS
+
+    names = [name.strip() for name in by.split(",") if name.strip()]
+    unknown = [name for name in names if name not in KEYS]
+    if unknown:
+        raise click.UsageError(f"Nothing can be summed by {', '.join(unknown)}.\nThere are: {', '.join(KEYS)}.")
+    return names
+
+
+def _ledger_url(config: str, option: str | None) -> str:
+    """Return the ledger's URL from the option, else from the configuration, of which nothing else need be right.
+
+    What can never be a ledger is a fault of the one or the other; whether there is one, opening it tells.
+    """
+    from .books.ledger import Ledger
+    from .config import load_ledger_url
+
+    url = load_ledger_url(config, os.environ) if option is None else option
+    what, _, mend = "There is no ledger to sum up: it is 'none'.\nName one with --ledger.".partition("\n")
+    if url is not None and url != "none":
+        try:
+            Ledger.at(url).close()
+            return url
+        except LedgerError as error:
+            what, _, mend = str(error).partition("\n")
+    if option is None:
+        raise ConfigError([Problem(config, 0, "ledger", what, mend)])
+    raise click.BadParameter(f"{what}\n{mend}", param_hint="--ledger")
+
+
+@main.command()
+@_config
+def prices(config: str) -> None:
+    """Print the prices that apply today, and where they come from."""
+    from .books.listing import to_tables
+    from .books.prices import Prices
+    from .config import load_prices
+    from .terminal import show
+
+    with _said():
+        show(*to_tables(Prices(load_prices(config, os.environ)).today(datetime.now(UTC).date())))
+
+
+@main.command()
+@click.argument("name")
+def keygen(name: str) -> None:
+    """Make a client key: printed once, with the stanza for the configuration, which holds its hash only."""
+    _check_name(name)
+    key = f"pt-{secrets.token_urlsafe(32)}"
+    click.echo(f"The key of {name}; it is shown this once:\n\n  {key}\n")
+    click.echo("Add to routes.yaml (or add the last line to the client_keys that are there):\n\nclient_keys:")
+    click.echo(f'  - {{name: {json.dumps(name, ensure_ascii=False)}, key: "sha256:{sha256(key.encode()).hexdigest()}"}}')
+
+
+def _check_name(name: str) -> None:
+    from .config.findings import Unfit
+    from .config.values import name as checked
+    from .road.access import MASTER
+
+    try:
+        checked(name)
+    except Unfit as unfit:
+        raise click.BadParameter(unfit.what, param_hint="NAME") from None
+    if name == MASTER:
+        raise click.BadParameter(f"'{MASTER}' is what calls with the master key are booked as.", param_hint="NAME")
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=4010, show_default=True)
+@click.option("--key", envvar="PASSTHROUGH_SANDBOX_KEY", help="Ask for this key as Mistral would.")
+def sandbox(host: str, port: int, key: str | None) -> None:
+    """Run a local upstream in Mistral's shape that really reads PDFs."""
+    from . import running
+
+    with _said():
+        running.run_sandbox(host, port, key)
+
+
+@main.command()
+@click.option("--admin-host", default="127.0.0.1", envvar="PASSTHROUGH_ADMIN_HOST", show_default=True)
+@click.option("--admin-port", type=click.IntRange(1, 65535), default=4001, envvar="PASSTHROUGH_ADMIN_PORT", show_default=True)
+def health(admin_host: str, admin_port: int) -> None:
+    """Ask the admin port whether the instance is ready; exit 0 if so."""
+    import http.client
+
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(admin_host, admin_host)  # noqa: S104 - compared, not bound
+    connection = http.client.HTTPConnection(host, admin_port, timeout=5)
+    try:
+        connection.request("GET", "/readyz", headers={"Host": "localhost"})
+        answer = connection.getresponse()
+        said = answer.read(_LONGEST_ANSWER)
+    except (OSError, UnicodeError, http.client.HTTPException) as error:  # UnicodeError: no name that DNS could hold
+        click.echo(f"passthrough: no answer from {host} port {admin_port}: {error}", err=True)
+        sys.exit(EXIT_OTHER)
+    finally:
+        connection.close()
+    try:
+        click.echo("\n".join(_health_lines(json.loads(said))))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # RecursionError: a million brackets
+        click.echo(f"passthrough: what answers on {host} port {admin_port} is not this program's admin port.", err=True)
+        sys.exit(EXIT_OTHER)
+    sys.exit(0 if answer.status == http.client.OK else EXIT_OTHER)
+
+
+def _health_lines(answer: dict[str, Any]) -> Iterator[str]:
+    """Yield the status, then each part that is degraded and why, indented."""
+    yield str(answer["status"])
+    for part, why in answer.get("degraded", {}).items():
+        first, *more = why.splitlines() or [""]
+        yield f"  {part}: {first}"
+        yield from (f"    {line.strip()}" for line in more)

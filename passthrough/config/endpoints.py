@@ -1,0 +1,186 @@
+"""Turns endpoints into routes, and checks what one endpoint alone cannot show: conflicts, loops, files."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..exchange import Terms
+from ..meter.usage import Plan
+from ..road.routes import LabelHeader, Retries, Route, Target, Timeouts
+from ..secret import Secret
+from . import syntax
+from .findings import At, Findings, Unfit
+from .model import Listen
+from .schema import SPECIAL_HEADER, Endpoint, General, LabelPart
+
+_WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What routes are built in: the file's folder, where we listen ourselves, the sandbox, settings for all routes."""
+
+    folder: Path
+    listen: Listen
+    sandbox: bool
+    labels: Sequence[tuple[At, LabelPart]]
+    general: General
+
+
+def routes(endpoints: Sequence[tuple[At, Endpoint]], around: Surroundings, findings: Findings) -> tuple[Route, ...]:
+    """Return one route for each endpoint, in order; everything that does not hold is noted."""
+    trusted: dict[str, bool] = {}
+    built = tuple(_route(endpoint, at, around, findings) for at, endpoint in endpoints)
+    _check_conflicts([(at, route) for (at, _), route in zip(endpoints, built, strict=True)], findings)
+    for at, endpoint in endpoints:
+        if not around.sandbox:
+            _check_loop(endpoint, at, around.listen, findings)
+            _check_trust(endpoint, at, around.folder, trusted, findings)
+    return built
+
+
+def _route(endpoint: Endpoint, at: At, around: Surroundings, findings: Findings) -> Route:
+    if endpoint.forward_credentials and endpoint.auth:
+        what = "The client's own credentials can only cross where no client key is asked for."
+        findings.wrong((*at, "forward_credentials"), what, "Add 'auth: false', or remove forward_credentials.")
+    if endpoint.methods == []:
+        findings.wrong((*at, "methods"), "A route without any method serves nothing.", "Name methods, or remove it: all.")
+    path = endpoint.path.rstrip("/") if endpoint.include_subpath else endpoint.path
+    return Route(
+        path=path.encode("ascii"),
+        targets=(_target(endpoint, around),),
+        terms=Terms(endpoint.path, Plan(endpoint.meter.shape, endpoint.meter.model), endpoint.cost_per_request),
+        include_subpath=endpoint.include_subpath,
+        methods=None if endpoint.methods is None else frozenset(endpoint.methods),
+        headers=_headers(endpoint, at, findings),
+        forward_headers=endpoint.forward_headers,
+        forward_credentials=endpoint.forward_credentials,
+        auth=endpoint.auth,
+        key_header=_key_header(endpoint, at, findings),
+        merge_query_params=endpoint.merge_query_params,
+        default_query=tuple(syntax.query_pair(n, v.reveal()) for n, v in endpoint.default_query_params.items()),
+        max_body_bytes=endpoint.max_body,
+        timeouts=_timeouts(endpoint, at, around.general, findings),
+        retries=_retries(endpoint),
+        settles=None if endpoint.client_gone is None else endpoint.client_gone == "settle",
+        label_headers=_labels(endpoint, at, around.labels, findings),
+    )
+
+
+def _target(endpoint: Endpoint, around: Surroundings) -> Target:
+    where = endpoint.target
+    # What is below the route begins with '/': joined to a base path that ends in one, it would be doubled.
+    base_path = where.base_path.rstrip(b"/") if endpoint.include_subpath else where.base_path
+    if around.sandbox:
+        return Target(tls=False, host="127.0.0.1", port=0, base_path=base_path, query=where.query, name="sandbox")
+    tls = endpoint.upstream_tls
+    ca_file = None if tls is None else str(around.folder / tls.ca_file.text)
+    return Target(where.tls, where.host, where.port, base_path, where.query, ca_file, endpoint.proxy, where.authority)
+
+
+def _headers(endpoint: Endpoint, at: At, findings: Findings) -> tuple[tuple[bytes, Secret], ...]:
+    seen: dict[str, str] = {}
+    for name in endpoint.headers:
+        if seen.setdefault(name.lower(), name) != name:
+            what = f"This header is given twice, as '{seen[name.lower()]}' too: case does not matter."
+            findings.wrong((*at, "headers", name), what, "Keep one of them.")
+    return tuple((name.encode("ascii"), value) for name, value in endpoint.headers.items() if name != SPECIAL_HEADER)
+
+
+def _key_header(endpoint: Endpoint, at: At, findings: Findings) -> bytes | None:
+    """The client header that LiteLLM's special name among the headers tells of."""
+    named = endpoint.headers.get(SPECIAL_HEADER)
+    if named is None:
+        return None
+    try:
+        return syntax.header_name(named.reveal()).lower().encode("ascii")
+    except Unfit as unfit:
+        findings.wrong((*at, "headers", SPECIAL_HEADER), unfit.what, unfit.mend)
+        return None
+
+
+def _timeouts(endpoint: Endpoint, at: At, general: General, findings: Findings) -> Timeouts:
+    ours = endpoint.timeouts
+    has_total = "total" in ours.model_fields_set
+    if has_total and "timeout" in endpoint.model_fields_set:
+        findings.wrong((*at, "timeout"), "This is given twice: timeouts.total is the same.", "Keep one of them.")
+    default = endpoint.timeout if "timeout" in endpoint.model_fields_set else general.pass_through_request_timeout
+    return Timeouts(ours.connect, ours.header, ours.idle, ours.total if has_total else default)
+
+
+def _retries(endpoint: Endpoint) -> Retries:
+    ours = endpoint.retries
+    return Retries(ours.attempts, frozenset(ours.statuses), ours.held_body, ours.spool, ours.max_wait)
+
+
+def _labels(
+    endpoint: Endpoint, at: At, everywhere: Sequence[tuple[At, LabelPart]], findings: Findings
+) -> tuple[LabelHeader, ...]:
+    """The labels of all routes, then the route's own; one that is named in both is the route's."""
+    check_labels([((*at, "label_headers", i), label) for i, label in enumerate(endpoint.label_headers)], findings)
+    found = {label.name: label.forward for _, label in everywhere}
+    found |= {label.name: label.forward for label in endpoint.label_headers}
+    return tuple(LabelHeader(name, forward) for name, forward in found.items())
+
+
+def check_labels(labels: Iterable[tuple[At, LabelPart]], findings: Findings) -> None:
+    """Note a label header that stands twice in one list."""
+    seen: set[bytes] = set()
+    for at, label in labels:
+        if label.name in seen:
+            findings.wrong(at, f"{label.name.decode('ascii')} is given twice.", "Keep one of them.")
+        seen.add(label.name)
+
+
+def _check_conflicts(built: Sequence[tuple[At, Route]], findings: Findings) -> None:
+    """Note two routes for one method and path: which of them is meant, nobody could tell."""
+    by_method: dict[tuple[bytes, str], At] = {}
+    for_all: dict[bytes, At] = {}
+    first: dict[bytes, At] = {}
+    for at, route in built:
+        if route.methods is None:
+            rival = first.get(route.path)
+            for_all.setdefault(route.path, at)
+        else:
+            same = (by_method.setdefault((route.path, method), at) for method in sorted(route.methods))
+            rival = next((other for other in list(same) if other is not at), for_all.get(route.path))
+        first.setdefault(route.path, at)
+        if rival is not None:
+            what = f"Another route, on line {findings.line(rival)}, has this path and one of its methods."
+            findings.wrong((*at, "path"), what, "Change the path, or give each its own 'methods'.")
+
+
+def _check_loop(endpoint: Endpoint, at: At, listen: Listen, findings: Findings) -> None:
+    where = endpoint.target
+    for host, port in ((listen.host, listen.port), (listen.admin_host, listen.admin_port)):
+        ours = where.host == host or syntax.is_loopback(where.host) or where.host in _WILDCARDS
+        if ours and where.port == port:
+            what = f"The target is this proxy itself (port {port})."
+            findings.wrong((*at, "target"), what, "Name the provider's host, or listen on another port.")
+            return
+
+
+def _check_trust(endpoint: Endpoint, at: At, folder: Path, trusted: dict[str, bool], findings: Findings) -> None:
+    """Note a ca_file that holds no certificate; each file is loaded once, however many routes name it."""
+    if endpoint.upstream_tls is None:
+        return
+    file = str(folder / endpoint.upstream_tls.ca_file.text)
+    if file not in trusted:
+        trusted[file] = _holds_certificates(file)
+    if not trusted[file]:
+        what = "The file holds no certificate." if Path(file).is_file() else "There is no such file."
+        mend = "Name a PEM file, relative to the configuration's folder."
+        findings.wrong((*at, "upstream_tls", "ca_file"), what, mend, named=endpoint.upstream_tls.ca_file.shown)
+
+
+def _holds_certificates(file: str) -> bool:
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cafile=file)
+    except (OSError, ValueError):
+        return False
+    return bool(context.cert_store_stats()["x509"])

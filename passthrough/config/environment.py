@@ -1,0 +1,104 @@
+"""The environment that a configuration sees: the real one over `.env` beside the file over `.env` in the working directory."""
+
+from __future__ import annotations
+
+import io
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from dotenv.parser import parse_stream
+
+from ..errors import ConfigError, Problem
+
+_CA_FILE: Final = re.compile(rb"""ca_file["']?\s*:\s*(?:"([^"\n]+)"|'([^'\n]+)'|([^,}#\s][^,}#\n]*))""")
+_MAX_ENV_BYTES: Final = 1_000_000
+_PIECE: Final = 1 << 20
+
+
+def environment(path: str, environ: Mapping[str, str], cwd: Path) -> Mapping[str, str]:
+    """Return `environ` over the two `.env` files; nothing is written to os.environ.
+
+    A variable that is set, even to nothing, wins over the files. Raises ConfigError for a `.env` that cannot be read.
+    """
+    problems: list[Problem] = []
+    merged = read_environment(path, environ, cwd, problems, [])
+    if problems:
+        raise ConfigError(problems)
+    return merged
+
+
+def read_environment(
+    path: str, environ: Mapping[str, str], cwd: Path, problems: list[Problem], warnings: list[Problem]
+) -> Mapping[str, str]:
+    """Do what `environment` does, but append what is wrong or odd to the lists."""
+    merged: dict[str, str] = {}
+    for file in reversed(env_files(path, cwd)):
+        merged |= _assignments(file, problems, warnings)
+    return {**merged, **environ}
+
+
+def env_files(path: str, cwd: Path) -> list[Path]:
+    """Return the `.env` files that are read for a configuration, the stronger first."""
+    beside, here = cwd / Path(path).parent / ".env", cwd / ".env"
+    return [beside] if beside == here else [beside, here]
+
+
+def _assignments(file: Path, problems: list[Problem], warnings: list[Problem]) -> dict[str, str]:
+    try:
+        # A directory of this name is somebody's virtual environment.
+        if not file.is_file():
+            return {}
+        with file.open("rb") as stream:
+            text = stream.read(_MAX_ENV_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        problems.append(Problem(str(file), 0, "", "The file is not UTF-8 text.", "Save it as UTF-8."))
+        return {}
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "its name is not one"
+        problems.append(Problem(str(file), 0, "", f"The file cannot be read: {why}.", "Check its permissions."))
+        return {}
+    found: dict[str, str] = {}
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error:
+            line = binding.original.line
+            warnings.append(Problem(str(file), line, "", "The line is not read: it is not NAME=value.", "Mend or remove it."))
+        elif binding.key is not None and binding.value is not None:
+            # Taken as it stands: `${…}` inside a key is part of the key.
+            found[binding.key] = binding.value
+    return found
+
+
+def snapshot(path: str, cwd: Path) -> bytes:
+    """Return a digest of everything that a reload would read: the file, its `.env` files, the `ca_file`s that it names.
+
+    Contents count, not times or inodes, so that a symlink that is turned to another file (as Kubernetes does) is a change, and
+    a touched file is none. What is missing or unreadable counts as such. Never raises.
+    """
+    digest = sha256()
+    config = cwd / path
+    text = _content(config)
+    for file in (config, *env_files(path, cwd), *_ca_files(text, config.parent)):
+        content = text if file is config else _content(file)
+        digest.update(b"-" if content is None else sha256(content).digest())
+    return digest.digest()
+
+
+def _ca_files(text: bytes | None, folder: Path) -> Iterator[Path]:
+    # Found by their looks: parsing YAML every two seconds would cost more than a needless reload.
+    for match in _CA_FILE.finditer(text or b""):
+        name = (match[1] or match[2] or match[3]).strip().decode("utf-8", "surrogateescape")
+        yield folder / name
+
+
+def _content(file: Path) -> bytes | None:
+    try:
+        # Reading a pipe would block, and take what the reload should read.
+        if not stat.S_ISREG(file.stat().st_mode):
+            return None
+        return file.read_bytes()
+    except (OSError, ValueError):
+        return None

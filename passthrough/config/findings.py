@@ -1,0 +1,112 @@
+"""What is found wrong or odd in the configuration, each with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Final, Protocol
+
+from ..errors import PassthroughError, Problem
+
+At = tuple[str | int, ...]
+"""A place in the file: keys of mappings and indexes of lists, from the top."""
+
+_KEY_SHOWN: Final = 60
+
+
+class Unfit(PassthroughError):
+    """A value that cannot be used here: `what` is wrong and how to `mend` it. Neither repeats the value: it may be a secret."""
+
+    def __init__(self, what: str, mend: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.mend = mend
+
+
+class Places(Protocol):
+    """What knows the lines of a file."""
+
+    @property
+    def file(self) -> str:
+        """What problems call the file."""
+        ...
+
+    def place(self, at: At) -> tuple[int, At]:
+        """Return the line of `at` and the part of it that stands in the file."""
+        ...
+
+
+class Findings:
+    """Collects every problem and warning, so that all are told at once.
+
+    A place is *excused* once its own problem is known (a variable that is not set): what follows from that is not told.
+    """
+
+    __slots__ = ("_excused", "_places", "problems", "warnings")
+
+    def __init__(self, places: Places, problems: Iterable[Problem] = ()) -> None:
+        self._places = places
+        self._excused: set[At] = set()
+        self.problems: list[Problem] = list(problems)
+        self.warnings: list[Problem] = []
+
+    def wrong(self, at: At, what: str, mend: str, *, named: str = "") -> None:
+        """Note a problem at a place, unless the place or one above it is excused; `named` is the file that stands there."""
+        if not any(at[:depth] in self._excused for depth in range(1, len(at) + 1)):
+            problem = self._problem(at, what, mend)
+            self.problems.append(replace(problem, key=f"{problem.key} {named}") if named else problem)
+
+    def warn(self, at: At, what: str, mend: str) -> None:
+        """Note something that works, but not as its writer may think."""
+        self.warnings.append(self._problem(at, what, mend))
+
+    def elsewhere(self, source: str, key: str, what: str, mend: str) -> None:
+        """Note a problem that does not stand in the file but in `source`: the environment (`.env` too), the command line."""
+        self.problems.append(Problem(source, 0, key, what, mend))
+
+    def odd_elsewhere(self, source: str, key: str, what: str, mend: str) -> None:
+        """Note something that works, but not as its writer may think, and does not stand in the file."""
+        self.warnings.append(Problem(source, 0, key, what, mend))
+
+    def excuse(self, at: At) -> None:
+        """Tell no further problem at or below this place."""
+        self._excused.add(at)
+
+    def excused(self, at: At) -> bool:
+        """Tell whether the place itself is excused."""
+        return at in self._excused
+
+    def line(self, at: At) -> int:
+        """Return the line of a place, counted from 1."""
+        return self._places.place(at)[0]
+
+    def _problem(self, at: At, what: str, mend: str) -> Problem:
+        line, there = self._places.place(at)
+        return Problem(self._places.file, line, shown(there), what, mend)
+
+
+def shown(at: At) -> str:
+    """Return a place as people write it: `pass_through_endpoints[2].headers.Authorization`."""
+    text = ""
+    for step in at:
+        text += f"[{step}]" if isinstance(step, int) else f".{printable(step)}" if text else printable(step)
+    return text
+
+
+def printable(key: str, limit: int = _KEY_SHOWN) -> str:
+    """Return a key from the file in one line of at most `limit` characters or so, fit for a terminal."""
+    short = key if len(key) <= limit else key[:limit] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode("ascii") for c in short)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that `word` was probably meant to be."""
+    close = get_close_matches(word[:_KEY_SHOWN].lower(), sorted(known), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """Return the mend for an unknown word: the nearest known one, else the sentence `otherwise`."""
+    near = nearest(word, known)
+    return f"Did you mean '{printable(near)}'?" if near else otherwise

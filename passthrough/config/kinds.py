@@ -1,0 +1,188 @@
+"""The kinds of values that fields have: each reads text in its own way and says in JSON Schema what may be written.
+
+pydantic asks a kind for the value; what is Unfit becomes pydantic's error, with our words and never with the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from functools import partial
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from ..secret import Secret
+from . import syntax, values
+from .findings import Unfit
+
+OURS: Final = "ours"
+"""The type of pydantic errors whose words are ours."""
+
+_REFERENCE: Final = {"type": "string", "pattern": "os\\.environ/[A-Za-z0-9_]+"}
+_STRING: Final = {"type": "string"}
+_SCALAR: Final = {"type": ["string", "number", "boolean"]}
+
+
+def _unfit(error: Unfit) -> PydanticCustomError:
+    return PydanticCustomError(OURS, "{what}", {"what": error.what, "mend": error.mend})
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, str):
+        return value
+    raise Unfit("A single value is expected here, not a list or a mapping.", "Write text, a number, or true or false.")
+
+
+def _secret(value: object) -> Secret:
+    return value if isinstance(value, Secret) else Secret(_text(value))
+
+
+def _reads(parse: Callable[[str], object]) -> PlainValidator:
+    """A kind that is read from text by `parse`."""
+
+    def read(value: object) -> object:
+        try:
+            return parse(_text(value))
+        except Unfit as error:
+            raise _unfit(error) from None
+
+    return PlainValidator(read)
+
+
+def _keeps(check: Callable[[Secret], Secret]) -> PlainValidator:
+    """A kind that stays a Secret and passes `check`."""
+
+    def keep(value: object) -> Secret:
+        try:
+            return check(_secret(value))
+        except Unfit as error:
+            raise _unfit(error) from None
+
+    return PlainValidator(keep)
+
+
+def _file_name(value: object) -> values.FileName:
+    try:
+        return values.file_name(_text(value), value.shown if isinstance(value, Secret) else "")
+    except Unfit as error:
+        raise _unfit(error) from None
+
+
+def _written(*schemas: dict[str, Any]) -> WithJsonSchema:
+    """What an editor accepts: one of `schemas`, or a reference to a variable."""
+    return WithJsonSchema({"anyOf": [*schemas, _REFERENCE]})
+
+
+def _word(*words: str) -> tuple[PlainValidator, WithJsonSchema]:
+    return _reads(partial(values.one_of, words)), _written({"enum": list(words)})
+
+
+_DURATION: Final = {"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)? ?(ms|s|m|h|d)?$"}
+_MONEY: Final = ({"type": "number", "minimum": 0}, {"type": "string", "pattern": "^[0-9]"})
+_COUNT: Final = ({"type": "integer", "minimum": 1},)
+_SIZES: Final = ({"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[0-9.]+ ?([KMGTkmgt][Ii]?)?[Bb]?$"})
+_PORTS: Final = {"type": "integer", "minimum": 0, "maximum": 65535}
+
+Switch = Annotated[bool, _reads(values.switch), _written({"type": "boolean"})]
+Size = Annotated[int, _reads(values.size), _written(*_SIZES)]
+Duration = Annotated[float, _reads(values.duration), _written({"type": "number", "exclusiveMinimum": 0}, _DURATION)]
+Limit = Annotated[
+    float | None,
+    _reads(values.duration_or_none),
+    _written({"type": "number", "exclusiveMinimum": 0}, _DURATION, {"const": "none"}),
+]
+Days = Annotated[
+    int | None,
+    _reads(values.days_or_none),
+    _written({"type": "string", "pattern": "^[0-9]+ ?d$"}, {"const": "none"}),
+]
+Count = Annotated[int, _reads(values.count), _written(*_COUNT)]
+Attempts = Annotated[int, _reads(values.attempts), _written({"type": "integer", "minimum": 0, "maximum": values.MAX_ATTEMPTS})]
+RetriedStatus = Annotated[
+    int,
+    _reads(values.retried_status),
+    _written({"enum": list(values.RETRIED_4XX)}, {"type": "integer", "minimum": 500, "maximum": 599}),
+]
+Usd = Annotated[Decimal, _reads(values.usd), _written(*_MONEY)]
+NanoUsd = Annotated[int, _reads(values.nano_usd), _written(*_MONEY)]
+Factor = Annotated[Decimal, _reads(values.factor), _written({"type": "number", "minimum": 0, "maximum": 1})]
+Day = Annotated[date, _reads(values.day), _written({"type": "string", "format": "date"})]
+Name = Annotated[str, _reads(values.name), WithJsonSchema(_SCALAR)]
+Word = Annotated[str, _reads(str), WithJsonSchema(_SCALAR)]
+FileName = Annotated[values.FileName, PlainValidator(_file_name), WithJsonSchema(_STRING)]
+Port = Annotated[int, _reads(values.port), _written(_PORTS)]
+Workers = Annotated[int, _reads(values.workers), _written({"const": 1})]
+HostName = Annotated[str, _reads(syntax.host), WithJsonSchema(_STRING)]
+Path = Annotated[str, _reads(syntax.route_path), _written({"type": "string", "pattern": "^/"})]
+Target = Annotated[
+    syntax.Location,
+    _reads(syntax.location),
+    WithJsonSchema({"type": "string", "pattern": "^([Hh][Tt][Tt][Pp][Ss]?://|os\\.environ/)"}),
+]
+Proxy = Annotated[Secret, _keeps(syntax.proxy_url), _written({"type": "string", "pattern": "^http://"})]
+Method = Annotated[str, _reads(syntax.method), WithJsonSchema(_STRING)]
+HeaderName = Annotated[str, AfterValidator(lambda text: _named(syntax.header_name, text))]
+HeaderValue = Annotated[Secret, _keeps(syntax.header_value), WithJsonSchema(_SCALAR)]
+LabelName = Annotated[bytes, _reads(syntax.label_name), WithJsonSchema(_STRING)]
+KeyHeader = Annotated[str, _reads(syntax.header_name), WithJsonSchema(_STRING)]
+Key = Annotated[Secret, _keeps(syntax.key), WithJsonSchema(_STRING)]
+Text = Annotated[Secret, _keeps(lambda secret: secret), WithJsonSchema(_SCALAR)]
+LogFormat = Annotated[str, *_word(*values.LOG_FORMATS)]
+LogLevel = Annotated[str, *_word(*values.LOG_LEVELS)]
+ClientGone = Annotated[str, *_word("settle", "cancel")]
+Period = Annotated[str, *_word("day", "week", "month")]
+
+
+def _named(check: Callable[[str], str], text: str) -> str:
+    try:
+        return check(text)
+    except Unfit as error:
+        raise _unfit(error) from None
+
+
+def _shape(text: str) -> str:
+    try:
+        return values.one_of(("auto", "ocr", "none"), text)
+    except Unfit:
+        raise Unfit("This shape is not served yet in this version.", "Write auto, ocr or none.") from None
+
+
+Shape = Annotated[str, _reads(_shape), WithJsonSchema({"enum": ["auto", "ocr", "none"]})]
+
+Ledger = Annotated[str | None, _reads(values.ledger), WithJsonSchema(_STRING)]
+
+
+class OneOrMany:
+    """Lets one mapping stand for a list that holds it."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            lambda value: [value] if isinstance(value, dict) else value, handler(source)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        many = handler(schema)
+        return {"anyOf": [many["items"], many]}
+
+
+class ShortFor:
+    """Lets a single value stand for the mapping `{key: value}`."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            lambda value: {self._key: value} if isinstance(value, str | Secret) else value, handler(source)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        whole = handler(schema)
+        short: JsonSchemaValue = handler.resolve_ref_schema(whole)["properties"][self._key]
+        return {"anyOf": [short, whole]}

@@ -1,0 +1,148 @@
+"""Where the program listens: flags over PASSTHROUGH_… variables over keys of the file over defaults."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from . import syntax, values
+from .findings import At, Findings, Unfit
+from .model import Listen
+from .schema import File
+
+COMMAND_LINE: Final = "command line"
+ENVIRONMENT: Final = "environment"
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """One row of the table: the field of Listen, the flag and key of the file, further keys, and how text is read."""
+
+    field: str
+    key: str
+    variable: str
+    parse: Callable[[str], Any]
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """The flag on the command line."""
+        return "--" + self.key.replace("_", "-")
+
+
+_TABLE: Final = (
+    _Setting("host", "host", "PASSTHROUGH_LISTEN_HOST", syntax.host, ("listen_host",)),
+    _Setting("port", "port", "PASSTHROUGH_LISTEN_PORT", values.port, ("listen_port",)),
+    _Setting("admin_host", "admin_host", "PASSTHROUGH_ADMIN_HOST", syntax.host),
+    _Setting("admin_port", "admin_port", "PASSTHROUGH_ADMIN_PORT", values.port),
+    _Setting("workers", "workers", "PASSTHROUGH_WORKERS", values.workers),
+    _Setting("drain_timeout_s", "drain_timeout", "PASSTHROUGH_DRAIN_TIMEOUT", values.duration),
+    _Setting("log_format", "log_format", "PASSTHROUGH_LOG_FORMAT", partial(values.one_of, values.LOG_FORMATS)),
+    _Setting("log_level", "log_level", "PASSTHROUGH_LOG_LEVEL", partial(values.one_of, values.LOG_LEVELS)),
+    _Setting("tls_cert", "tls_cert", "PASSTHROUGH_TLS_CERT", values.file_name),
+    _Setting("tls_key", "tls_key", "PASSTHROUGH_TLS_KEY", values.file_name),
+    _Setting("max_connections", "max_connections", "PASSTHROUGH_MAX_CONNECTIONS", values.count),
+)
+VARIABLES: Final = MappingProxyType({setting.key: setting.variable for setting in _TABLE})
+"""key of the file → variable, for every setting of the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """The settings, where each of them was found, so that a later check can say so, and what files are called."""
+
+    listen: Listen
+    origins: Mapping[str, tuple[str, At]]
+    names: Mapping[str, str]
+
+    def wrong(self, field: str, findings: Findings, what: str, mend: str, *, named: str = "") -> None:
+        """Note a problem where the field was set; `named` is the file that it names."""
+        source, at = self.origins.get(field, ("", (field,)))
+        if source:
+            findings.elsewhere(source, f"{at[0]} {named}".rstrip(), what, mend)
+        else:
+            findings.wrong(at, what, mend, named=named)
+
+
+def listening(
+    file: File, environ: Mapping[str, str], flags: Mapping[str, object], folders: tuple[Path, Path], findings: Findings
+) -> Listening:
+    """Return the settings; `folders` are the configuration's and the working directory, for the names of files.
+
+    An empty variable counts as not set: templates of environments are full of them.
+    """
+    chosen: dict[str, Any] = {}
+    origins: dict[str, tuple[str, At]] = {}
+    names: dict[str, str] = {}
+    for setting in _TABLE:
+        given = _given(setting, file, environ, flags, findings)
+        if given is None:
+            continue
+        source, at, value = given
+        try:
+            value = setting.parse(str(value)) if source else value
+        except Unfit as unfit:
+            findings.elsewhere(source, str(at[0]), unfit.what, unfit.mend)
+            continue
+        if isinstance(value, values.FileName):
+            names[setting.field] = value.shown
+            value = str((folders[1] if source else folders[0]) / value.text)
+        chosen[setting.field] = value
+        origins[setting.field] = (source, at)
+    found = Listening(Listen(**chosen), origins, names)
+    _check_ports(found, findings)
+    _check_tls(found, findings)
+    return found
+
+
+def _given(
+    setting: _Setting, file: File, environ: Mapping[str, str], flags: Mapping[str, object], findings: Findings
+) -> tuple[str, At, Any] | None:
+    """The strongest value, with its source ("" is the file) and place."""
+    keys = [key for key in (setting.key, *setting.aliases) if key in file.model_fields_set]
+    if len(keys) > 1:
+        findings.wrong((keys[1],), f"This is given twice: '{keys[0]}' is the same setting.", "Keep one of them.")
+    if flags.get(setting.key) is not None:
+        return COMMAND_LINE, (setting.flag,), flags[setting.key]
+    if environ.get(setting.variable):
+        return ENVIRONMENT, (setting.variable,), environ[setting.variable]
+    return ("", (keys[0],), getattr(file, keys[0])) if keys else None
+
+
+def _check_ports(found: Listening, findings: Findings) -> None:
+    listen = found.listen
+    if listen.port and (listen.port == listen.admin_port):
+        what = f"Traffic and admin cannot both listen on port {listen.port}."
+        field = "admin_port" if "admin_port" in found.origins else "port"
+        found.wrong(field, findings, what, "Choose two ports.")
+
+
+def _check_tls(found: Listening, findings: Findings) -> None:
+    """Load certificate and key now: a wrong one is a problem of the configuration, not of the first client."""
+    listen = found.listen
+    given, other = ("tls_cert", "tls_key") if listen.tls_key is None else ("tls_key", "tls_cert")
+    if (listen.tls_cert is None) != (listen.tls_key is None):
+        found.wrong(given, findings, f"{given} is of no use without {other}.", f"Give {other} too, or neither.")
+    if listen.tls_cert is None or listen.tls_key is None:
+        return
+    missing = [field for field in ("tls_cert", "tls_key") if not Path(getattr(listen, field)).is_file()]
+    for field in missing:
+        base = "working directory" if found.origins[field][0] else "configuration's folder"
+        mend = f"Check its name, which is relative to the {base}, and its permissions."
+        found.wrong(field, findings, "There is no such file.", mend, named=found.names[field])
+    if missing:
+        return
+    try:
+        # Without a password given, OpenSSL would ask for one on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(listen.tls_cert, listen.tls_key, password="")
+    except (OSError, ValueError) as error:
+        both = f"The certificate {found.names['tls_cert']} and the key {found.names['tls_key']}"
+        fits = getattr(error, "reason", None) != "KEY_VALUES_MISMATCH"
+        what = f"{both} cannot be loaded." if fits else f"{both} do not belong together."
+        mend = "Give PEM files that belong together, the key without a password."
+        found.wrong("tls_cert", findings, what, mend)

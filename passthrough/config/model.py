@@ -1,0 +1,53 @@
+"""What a configuration means once it is read: values that the house is built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..books.prices import Price
+from ..errors import Problem
+from ..road.access import Client
+from ..road.routes import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where and how the program listens; a change needs a restart. Port 0 lets the system choose.
+
+    `tls_cert` and `tls_key` are PEM files, both or neither. `log_format` is auto, json or text. `max_connections` None:
+    as many as the process's limit of open files lets in.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 4000
+    admin_host: str = "127.0.0.1"
+    admin_port: int = 4001
+    workers: int = 1
+    drain_timeout_s: float = 25.0
+    log_format: str = "auto"
+    log_level: str = "info"
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    max_connections: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration without a problem.
+
+    `clients` holds the master key too, as `access.MASTER`. `key_header` (lower case) is a further header that carries client
+    keys. `prices` are the user's own. `ledger` is a URL, None for none; `ledger_keep_days` None means for ever. `admin_digest`
+    is the SHA-256 of the key that opens the admin port. `warnings` are for the operator to read.
+    """
+
+    file: str
+    routes: tuple[Route, ...]
+    clients: tuple[Client, ...] = ()
+    key_header: bytes | None = None
+    allow_anonymous: bool = False
+    prices: tuple[Price, ...] = ()
+    ledger: str | None = "sqlite:///passthrough.db"
+    ledger_keep_days: int | None = 400
+    admin_digest: bytes | None = None
+    listen: Listen = field(default_factory=Listen)
+    warnings: tuple[Problem, ...] = ()

@@ -1,0 +1,92 @@
+"""Validates parts of the file against their shape, and tells what does not fit in our words."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from .findings import At, Findings, did_you_mean
+from .kinds import OURS
+
+_Part = TypeVar("_Part", bound=BaseModel)
+_MAPPING: Final = ("A mapping (key: value) is expected here.", "Write {key: value}, or each key on a line of its own.")
+_LIST: Final = ("A list is expected here.", "Write [a, b], or begin each item with '- '.")
+_EXPECTED: Final = {
+    "missing": ("This key is missing.", "Add it."),
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "dict_type": _MAPPING,
+    "list_type": _LIST,
+}
+"""pydantic's types of errors in our words. Its own messages are not shown: they can repeat the value."""
+
+
+def part(model: type[_Part], value: object, at: At, findings: Findings) -> _Part | None:
+    """Return the validated part, or None with every problem noted at its own place below `at`."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as invalid:
+        for error in invalid.errors(include_url=False, include_input=False):
+            _note(model, error, at, findings)
+        return None
+
+
+def optional_part(model: type[_Part], value: object, at: At, findings: Findings) -> _Part:
+    """Return a part that has no required keys: what does not fit is noted and left out, so that the rest can be checked."""
+    whole = part(model, value, at, findings)
+    if whole is not None:
+        return whole
+    if not isinstance(value, dict):
+        return model()
+    return model.model_validate({key: inner for key, inner in value.items() if _fits(model, key, inner)})
+
+
+def _fits(model: type[BaseModel], key: str, value: object) -> bool:
+    try:
+        model.model_validate({key: value})
+    except ValidationError:
+        return False
+    return True
+
+
+def items(value: object, at: At, findings: Findings) -> list[tuple[At, object]]:
+    """Return the items of a list with their places; something else than a list is noted."""
+    if not isinstance(value, list):
+        findings.wrong(at, *_LIST)
+        return []
+    return [((*at, index), item) for index, item in enumerate(value)]
+
+
+def _note(model: type[BaseModel], error: ErrorDetails, at: At, findings: Findings) -> None:
+    where = (*at, *(step for step in error["loc"] if step != "[key]"))
+    context = error.get("ctx", {})
+    kind = error["type"]
+    if kind == OURS:
+        findings.wrong(where, str(context["what"]), str(context["mend"]))
+    elif kind == "extra_forbidden":
+        known = _keys(model, error["loc"][:-1])
+        findings.wrong(where, "There is no such key here.", did_you_mean(str(where[-1]), known, _listed(known)))
+    else:
+        findings.wrong(where, *_EXPECTED.get(kind, ("This does not fit here.", "See 'passthrough schema' for what does.")))
+
+
+def _listed(known: list[str]) -> str:
+    return f"Known here: {', '.join(known)}." if known else "Remove it."
+
+
+def _keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """The keys that the model knows at a place below it."""
+    # What a RootModel stands for is said by its only field.
+    for step in ("root", *loc):
+        inner = _model_in(model.model_fields[step].annotation) if step in model.model_fields else None
+        model = inner or model
+    return sorted(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation names, perhaps inside a list or beside None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((inner for argument in get_args(annotation) if (inner := _model_in(argument))), None)

@@ -1,0 +1,95 @@
+"""Replaces os.environ/NAME in the file's values: all of it, or a problem that names the variable."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from ..secret import PREFIX, Secret, Unset, expand, names_in
+from .findings import At, Findings
+from .schema import IDLE_KEYS, SPECIAL_HEADER
+
+_ENDPOINTS: Final = "pass_through_endpoints"
+_REPLACED_BY_SANDBOX: Final = frozenset({"target", "headers", "proxy", "upstream_tls", "default_query_params"})
+_REFERENCE: Final = re.compile(r"os\.environ/[A-Za-z0-9_]*")
+_STAND_IN: Final = "unset"
+_LEFT_OUT: Final = object()
+
+
+class References:
+    """The variables that a file refers to, looked up in one environment.
+
+    With `sandbox`, variables that are not set do not matter where the sandbox takes the target's place: such headers are left
+    out, and in a target a stand-in keeps the path readable.
+    """
+
+    __slots__ = ("_environ", "_findings", "_sandbox", "names")
+
+    def __init__(self, environ: Mapping[str, str], findings: Findings, *, sandbox: bool = False) -> None:
+        self._environ = environ
+        self._findings = findings
+        self._sandbox = sandbox
+        self.names: set[str] = set()
+        """The variables that were referred to so far."""
+
+    def resolved(self, value: object, at: At = ()) -> object:
+        """Return a value of the file with all references replaced; what holds one becomes a Secret. Null is a problem.
+
+        Where a variable is not set, a stand-in takes its place, so that the rest of the file can be checked: the problem is
+        noted, and the place excused from others.
+        """
+        if isinstance(value, dict):
+            inner = {key: self._inside(one, (*at, key)) for key, one in value.items()}
+            kept = {key: one for key, one in inner.items() if one is not _LEFT_OUT}
+            return _LEFT_OUT if inner and not kept and _field(at) == "upstream_tls" else kept
+        if isinstance(value, list):
+            return [self.resolved(one, (*at, index)) for index, one in enumerate(value)]
+        if value is None:
+            self._findings.wrong(at, "There is no value here.", "Give it one, or remove the key.")
+            self._findings.excuse(at)
+            return _STAND_IN
+        return self._replaced(value, at) if isinstance(value, str) and PREFIX in value else value
+
+    def _inside(self, value: object, at: At) -> object:
+        return value if _field(at) in IDLE_KEYS else self.resolved(value, at)
+
+    def _replaced(self, text: str, at: At) -> object:
+        field = _field(at)
+        self.names.update(names_in(text))
+        try:
+            return expand(text, self._joined(text) if field == "target" else self._environ)
+        except Unset as unset:
+            if not (self._sandbox and field in _REPLACED_BY_SANDBOX):
+                for name in unset.names:
+                    self._missing(name, field, at)
+                self._findings.excuse(at)
+            elif field != "target":
+                return _LEFT_OUT
+            return Secret(self._stand_in(text), ", ".join(names_in(text)))
+
+    def _joined(self, text: str) -> Mapping[str, str]:
+        """The environment, where `os.environ/ENDPOINT/v1` with an endpoint that ends in `/` does not become `//v1`."""
+        doubled = [name for name in names_in(text) if f"{PREFIX}{name}/" in text and self._environ.get(name, "").endswith("/")]
+        return {**self._environ, **{name: self._environ[name].rstrip("/") for name in doubled}} if doubled else self._environ
+
+    def _stand_in(self, text: str) -> str:
+        known = _REFERENCE.sub(lambda match: self._environ.get(match[0].removeprefix(PREFIX)) or _STAND_IN, text)
+        return f"http://{known}" if known.startswith(_STAND_IN) else known
+
+    def _missing(self, name: str, field: object, at: At) -> None:
+        if name == PREFIX:
+            self._findings.wrong(at, "os.environ/ is followed by no name.", "Write os.environ/NAME.")
+            return
+        what = f"{name} is set, but empty." if name in self._environ else f"{name} is not set."
+        thing = "header" if field == "headers" and at[-1] != SPECIAL_HEADER else "route" if field == "target" else "setting"
+        thing = "client key" if at[0] == "client_keys" else thing
+        self._findings.wrong(at, what, f"Set it in the environment or in .env, or remove this {thing}.")
+
+
+def _field(at: At) -> object:
+    """The key of an endpoint under which a place stands, None outside endpoints."""
+    if _ENDPOINTS not in at[:2]:
+        return None
+    behind = at[at.index(_ENDPOINTS) + 1 :]
+    return behind[1] if len(behind) > 1 else None

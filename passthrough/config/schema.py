@@ -1,0 +1,215 @@
+"""The shape of the file: every key there is, what it means, and JSON Schema of all that for editors."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, SkipValidation
+
+from ..road.routes import Retries
+from . import kinds
+
+LITELLM_SECTIONS: Final = (
+    "model_list", "litellm_settings", "router_settings", "environment_variables", "callback_settings", "credential_list",
+    "guardrails", "mcp_servers", "mcp_tools", "mcp_aliases", "vector_store_registry", "search_tools", "prompts",
+    "finetune_settings", "files_settings", "assistant_settings", "default_vertex_config", "agent_list", "policies",
+    "policy_attachments", "include", "worker_config",
+)  # fmt: skip
+"""Top-level sections of a LiteLLM file that mean nothing here."""
+
+SPECIAL_HEADER: Final = "litellm_user_api_key"
+"""The name among a route's `headers` that is not sent, but says which client header carries the client's key."""
+
+
+class Part(BaseModel):
+    """A mapping of the file: no keys but those named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+
+class TimeoutsPart(Part):
+    """How long a route waits."""
+
+    connect: kinds.Duration = Field(default=10.0, description="For a connection to the target.")
+    header: kinds.Duration = Field(default=300.0, description="For the answer's head, from the request's last byte on.")
+    idle: kinds.Duration = Field(default=60.0, description="Between two pieces of a body.")
+    total: kinds.Limit = Field(default=None, description="For the whole exchange; none: for ever.")
+
+
+class MeterPart(Part):
+    """How a route's answers are counted."""
+
+    shape: kinds.Shape = Field(default="auto", description="auto: POST to …/ocr and …:rawPredict; ocr: every POST; none.")
+    model: kinds.Name | None = Field(default=None, description="The model's name for the prices, where answers do not tell it.")
+
+
+class LabelPart(Part):
+    """A request header whose value labels the exchange."""
+
+    name: kinds.LabelName = Field(description="The header's name.")
+    forward: kinds.Switch = Field(default=True, description="Whether it still goes to the target.")
+
+
+class UpstreamTlsPart(Part):
+    """Whom a route trusts."""
+
+    ca_file: kinds.FileName = Field(description="PEM file to trust instead of the system's, relative to this file.")
+
+
+Label = Annotated[LabelPart, kinds.ShortFor("name")]
+Labels = list[Label]
+LabelItem = RootModel[Label]
+"""One item of a list of labels, validated by itself."""
+
+
+class RetriesPart(Part):
+    """Whether a request is sent again when the target says 'not now' or fails: each try may be billed."""
+
+    attempts: kinds.Attempts = Field(description="Further tries, 0 to 10.")
+    statuses: list[kinds.RetriedStatus] = Field(
+        default=sorted(Retries().statuses), description="Answers after which it is tried again: 408, 425, 429, 5xx."
+    )
+    held_body: kinds.Size = Field(
+        default=Retries().held_bytes, description="The largest request body that is kept in memory, to be sent again."
+    )
+    spool: kinds.Switch = Field(default=False, description="Keep larger bodies in a temporary file, instead of trying once only.")
+    max_wait: kinds.Duration = Field(
+        default=Retries().max_wait_s, description="The longest wait before another try; an answer that asks for more is relayed."
+    )
+
+
+class Endpoint(Part):
+    """One route: requests to `path` go to `target`."""
+
+    path: kinds.Path = Field(description="Where it listens, raw: /mistral")
+    target: kinds.Target = Field(description="Where it goes: http(s)://host[:port][/path][?query]")
+    headers: dict[kinds.HeaderName, kinds.HeaderValue] = Field(
+        default={}, description="Set on every request to the target; os.environ/NAME is replaced."
+    )
+    forward_headers: kinds.Switch = Field(default=False, description="Also send the client's other headers, never credentials.")
+    include_subpath: kinds.Switch = Field(default=False, description="Serve everything below the path, too.")
+    methods: list[kinds.Method] | None = Field(default=None, description="Allowed methods; all by default.")
+    auth: kinds.Switch = Field(default=True, description="Whether a client key is needed.")
+    forward_credentials: kinds.Switch = Field(default=False, description="Let the client's own key cross; only with auth: false.")
+    merge_query_params: kinds.Switch = Field(default=False, description="true: the client's query wins over the target's.")
+    default_query_params: dict[str, kinds.Text] = Field(default={}, description="Query parameters of lowest priority.")
+    cost_per_request: kinds.NanoUsd | None = Field(default=None, description="US dollars, instead of the price of pages.")
+    timeout: kinds.Limit = Field(default=None, description="Seconds for the whole exchange (LiteLLM's name of timeouts.total).")
+    timeouts: TimeoutsPart = Field(default=TimeoutsPart(), description="connect, header, idle, total.")
+    retries: Annotated[RetriesPart, kinds.ShortFor("attempts")] = Field(
+        default=RetriesPart.model_validate({"attempts": "0"}),
+        description="Further tries: a number, or attempts, statuses, held_body, spool, max_wait.",
+    )
+    max_body: kinds.Size = Field(default=10**9, description="The largest request body: 1GB, 512MB, 1GiB.")
+    client_gone: kinds.ClientGone | None = Field(default=None, description="What becomes of a call whose client left.")
+    meter: Annotated[MeterPart, kinds.ShortFor("shape")] = Field(default=MeterPart(), description="How answers are counted.")
+    label_headers: Labels = Field(default=[], description="Further headers that label exchanges on this route.")
+    upstream_tls: UpstreamTlsPart | None = Field(default=None, description="Whom to trust.")
+    proxy: kinds.Proxy | None = Field(default=None, description="An HTTP proxy on the way to the target.")
+    id: SkipValidation[Any] = Field(default=None, description="LiteLLM's; does nothing here.")
+    guardrails: SkipValidation[Any] = Field(default=None, description="LiteLLM's; does nothing here.")
+    custom_auth_parser: SkipValidation[Any] = Field(default=None, description="LiteLLM's; does nothing here.")
+
+
+IDLE_KEYS: Final = frozenset({"id", "guardrails", "custom_auth_parser"})
+"""Keys of endpoints that are accepted and do nothing."""
+
+
+class BudgetPart(Part):
+    """What a client may spend in a period: pages or US dollars."""
+
+    pages: kinds.Count | None = Field(default=None, description="Pages per period.")
+    usd: kinds.Usd | None = Field(default=None, description="US dollars per period.")
+    per: kinds.Period = Field(description="day, week or month.")
+
+
+class ClientKey(Part):
+    """Somebody who may call."""
+
+    name: kinds.Name = Field(description="Who it is: stands in the log and the ledger.")
+    key: kinds.Key = Field(description="os.environ/NAME, sha256:<64 hexadecimal digits>, or the key itself.")
+    routes: list[kinds.Word] | None = Field(default=None, description="Paths of the routes that are allowed; all by default.")
+    budget: Annotated[list[BudgetPart], kinds.OneOrMany()] = Field(default=[], description="Not enforced by this version.")
+    rpm: kinds.Count | None = Field(default=None, description="Requests per minute. Not enforced by this version.")
+    pages_per_minute: kinds.Count | None = Field(default=None, description="Not enforced by this version.")
+    max_parallel: kinds.Count | None = Field(default=None, description="Requests at the same time.")
+
+
+class PricePart(Part):
+    """What a model costs, before the list that ships with the program."""
+
+    model: kinds.Name = Field(description="As answers, or the route's meter, name it.")
+    usd_per_1000_pages: kinds.Usd | None = Field(default=None, description="Plain pages.")
+    usd_per_1000_annotated_pages: kinds.Usd | None = Field(default=None, description="Instead of the plain price.")
+    usd_per_million_input_tokens: kinds.Usd | None = Field(default=None, description="Tokens in.")
+    usd_per_million_output_tokens: kinds.Usd | None = Field(default=None, description="Tokens out.")
+    batch_factor: kinds.Factor = Field(default=Decimal("0.5"), description="Times the price, for batches.")
+    effective_from: kinds.Day | None = Field(default=None, description="The first day (UTC) on which it holds.")
+
+
+class General(Part):
+    """LiteLLM's general_settings, as far as they mean something here."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    pass_through_endpoints: SkipValidation[list[Endpoint]] = Field(default=[], description="Routes, as at the top level.")
+    master_key: kinds.Key | None = Field(default=None, description="The one key that may do everything.")
+    admin_key: kinds.Key | None = Field(default=None, description="Opens the admin port; the master key by default.")
+    allow_anonymous: kinds.Switch = Field(default=False, description="Let everybody call, from other machines too.")
+    litellm_key_header_name: kinds.KeyHeader | None = Field(default=None, description="A further header that carries keys.")
+    pass_through_request_timeout: kinds.Limit = Field(default=None, description="The default of the endpoints' timeout.")
+
+
+_GENERAL: Final = (
+    "LiteLLM's section: master_key, litellm_key_header_name, pass_through_endpoints; its other keys do nothing here."
+)
+
+
+class File(Part):
+    """The configuration of passthrough."""
+
+    pass_through_endpoints: SkipValidation[list[Endpoint]] = Field(default=[], description="The routes.")
+    client_keys: SkipValidation[list[ClientKey]] = Field(default=[], description="Who may call.")
+    prices: SkipValidation[list[PricePart]] = Field(default=[], description="Prices of your own.")
+    label_headers: SkipValidation[Labels] = Field(default=[], description="Request headers whose values label exchanges.")
+    general_settings: SkipValidation[General] = Field(default=General(), description=_GENERAL)
+    master_key: kinds.Key | None = Field(default=None, description="The one key that may do everything.")
+    admin_key: kinds.Key | None = Field(default=None, description="Opens the admin port; the master key by default.")
+    allow_anonymous: kinds.Switch = Field(default=False, description="Let everybody call, from other machines too.")
+    ledger: kinds.Ledger = Field(default="sqlite:///passthrough.db", description="Where exchanges are booked, or none.")
+    ledger_keep: kinds.Days = Field(default=400, description="How long entries are kept: 400d, or none for ever.")
+    host: kinds.HostName = Field(default="127.0.0.1", description="Where clients connect.")
+    port: kinds.Port = Field(default=4000, description="Where clients connect.")
+    listen_host: kinds.HostName | None = Field(default=None, description="Another name of host.")
+    listen_port: kinds.Port | None = Field(default=None, description="Another name of port.")
+    admin_host: kinds.HostName = Field(default="127.0.0.1", description="Where operators connect.")
+    admin_port: kinds.Port = Field(default=4001, description="Where operators connect.")
+    workers: kinds.Workers = Field(default=1, description="Processes.")
+    drain_timeout: kinds.Duration = Field(default=25.0, description="How long running exchanges may take when it stops.")
+    log_format: kinds.LogFormat = Field(default="auto", description="auto, json or text.")
+    log_level: kinds.LogLevel = Field(default="info", description="debug, info, warning or error: the program's own messages.")
+    tls_cert: kinds.FileName | None = Field(default=None, description="PEM file with the certificate for clients.")
+    tls_key: kinds.FileName | None = Field(default=None, description="PEM file with its key.")
+    max_connections: kinds.Count | None = Field(
+        default=None, description="Connections of clients at the same time; by default what the limit of open files lets in."
+    )
+
+
+SECTIONS: Final = frozenset({"pass_through_endpoints", "client_keys", "prices", "label_headers", "general_settings"})
+"""Top-level keys that hold more than one value; each of their items is validated by itself."""
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of the file; LiteLLM's sections are allowed in it."""
+    described = File.model_json_schema()
+    for section in LITELLM_SECTIONS:
+        described["properties"][section] = {"description": "LiteLLM's; does nothing here."}
+    for section in sorted(SECTIONS):
+        # A section whose lines are all commented out is null.
+        one = described["properties"][section]
+        said = {key: one[key] for key in ("description", "title")}
+        described["properties"][section] = (
+            {**one, "type": ["array", "null"]} if one.get("type") == "array" else {**said, "anyOf": [one, {"type": "null"}]}
+        )
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}

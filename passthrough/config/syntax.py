@@ -1,0 +1,220 @@
+"""What may stand in a head: paths, targets, header names and values (RFC 3986, RFC 9110). Pure; Unfit for what may not."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+import idna
+
+from ..road.access import CREDENTIAL_HEADERS
+from ..secret import Secret
+from .findings import Unfit
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,200}", re.ASCII)  # RFC 9110 §5.6.2
+_URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.ASCII | re.DOTALL)
+_PATH: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*", re.ASCII)  # RFC 3986 §3.3
+_QUERY: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*", re.ASCII)  # RFC 3986 §3.4
+_HOST_AND_PORT: Final = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]*))?", re.ASCII)
+_LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]{0,61}[A-Za-z0-9_])?", re.ASCII)  # `_`: names of containers
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
+OWNED: Final = frozenset({
+    "host", "content-length", "transfer-encoding", "connection", "proxy-connection", "keep-alive",
+    "proxy-authenticate", "proxy-authorization", "te", "trailer", "upgrade",
+})  # fmt: skip
+"""Headers that the proxy sets by itself: framing, Host, hop-by-hop (RFC 9110 §7.6.1)."""
+_NO_LABELS: Final = frozenset(name.decode() for name in CREDENTIAL_HEADERS) | {"cookie", "proxy-authorization"}
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A target's URL, taken apart; `host` is without brackets, `base_path` is empty instead of a single slash."""
+
+    tls: bool
+    host: str
+    port: int
+    base_path: bytes
+    query: bytes
+
+    @property
+    def authority(self) -> str:
+        """The host, and the port where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+
+def route_path(text: str) -> str:
+    """Return the path of a route, as written: raw, beginning with `/`."""
+    if not text.startswith("/"):
+        raise Unfit("A path must begin with '/'.", "Write it such as /mistral.")
+    if "?" in text or "#" in text:
+        raise Unfit("A path has no '?' and no '#'.", "Put the query into 'target' or 'default_query_params'.")
+    if "{" in text or text.endswith("/*"):
+        raise Unfit("A path has no placeholders.", "Leave it out and write 'include_subpath: true'.")
+    _check_path(text)
+    return text
+
+
+def _check_path(text: str) -> None:
+    if not _PATH.fullmatch(text):
+        raise Unfit("The path holds a character that must be percent-encoded.", "Write it as %XX, from its UTF-8 bytes.")
+    if any(segment.lower().replace("%2e", ".") in {".", ".."} for segment in text.split("/")):
+        raise Unfit("The path has dot segments.", "Write the path that is meant, without '.' and '..'.")
+
+
+def location(text: str) -> Location:
+    """Return the parts of a target: http or https, a host, perhaps a port, a path and a query; no user, no fragment."""
+    scheme, authority, path, query = _uri(text, "target")
+    if scheme not in {"http", "https"}:
+        raise Unfit("A target begins with http:// or https://.", "Write it whole: https://api.mistral.ai")
+    if "@" in authority:
+        raise Unfit("A target has no user or password.", "Put credentials into 'headers'.")
+    host, port = _host_and_port(authority)
+    _check_path(path)
+    if not _QUERY.fullmatch(query):
+        raise Unfit("The target's query holds a character that must be percent-encoded.", "Write it as %XX.")
+    base_path = b"" if path == "/" else path.encode("ascii")
+    return Location(scheme == "https", host, port or (443 if scheme == "https" else 80), base_path, query.encode("ascii"))
+
+
+def proxy_url(secret: Secret) -> Secret:
+    """Check the URL of an HTTP proxy; a user and a password are allowed."""
+    scheme, authority, path, query = _uri(secret.reveal(), "proxy")
+    if scheme != "http":
+        raise Unfit("Only http:// proxies are served.", "Write http://host:port; TLS to the target passes through it.")
+    _host_and_port(authority.rpartition("@")[2])
+    if path not in {"", "/"} or query:
+        raise Unfit("A proxy has no path and no query.", "Write http://host:port only.")
+    return secret
+
+
+def _uri(text: str, what: str) -> tuple[str, str, str, str]:
+    if re.search(r"[\x00-\x20\x7f]", text):
+        raise Unfit(f"The {what} holds a space or a control character.", "Remove it, or write %20.")
+    match = _URI.fullmatch(text)
+    if match is None:
+        raise Unfit(f"The {what} is not a URL.", "Write it whole, with http:// or https:// before the host.")
+    if match[5] is not None:
+        raise Unfit(f"The {what} has a fragment ('#…'), which is never sent.", "Remove it.")
+    return match[1].lower(), match[2], match[3], match[4] or ""
+
+
+def _host_and_port(authority: str) -> tuple[str, int | None]:
+    match = _HOST_AND_PORT.fullmatch(authority)
+    if match is None or not match[1]:
+        raise Unfit("There is no host that could be reached.", "Write it as host, host:port, or [IPv6 address]:port.")
+    if match[2] and not (len(match[2]) < 9 and 1 <= int(match[2]) <= 65535):
+        raise Unfit("The port is not one.", "Write a number from 1 to 65535.")
+    return host(match[1]), int(match[2]) if match[2] else None
+
+
+def host(text: str) -> str:
+    """Return a host in lower case, without brackets, a name outside ASCII as punycode (IDNA 2008)."""
+    if text.startswith("[") or ":" in text:
+        try:
+            return str(ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]")))
+        except ValueError:
+            raise Unfit("This is not an IPv6 address.", "Write one such as ::1, in a URL [::1].") from None
+    try:
+        bare = text if text.isascii() else idna.encode(text, uts46=True).decode("ascii")
+    except UnicodeError:
+        raise Unfit("The host is not a name that DNS could hold.", "Write it in its xn-- form.") from None
+    labels = bare.removesuffix(".").split(".")
+    if len(bare) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise Unfit("The host is not a name that DNS could hold.", "Write a name or an address, without a space.")
+    if labels[-1].isdigit():
+        try:
+            return str(ipaddress.IPv4Address(bare))
+        except ValueError:
+            raise Unfit("This is not an IPv4 address.", "Write all four numbers.") from None
+    return bare.lower()
+
+
+def is_loopback(name: str) -> bool:
+    """Tell whether a host (as `host` returns it) is this machine's own: 127.0.0.0/8, ::1, localhost."""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def token(text: str) -> str:
+    """Return an RFC 9110 token: what a header's name or a method is made of."""
+    if not _TOKEN.fullmatch(text):
+        raise Unfit("This is not a name that HTTP allows.", "Use letters, digits and '-' only.")
+    return text
+
+
+def header_name(text: str) -> str:
+    """Return the name of a header that may be set: a token, and none that the proxy owns."""
+    if token(text).lower() in OWNED:
+        mend = "Put the credentials into 'proxy'." if text.lower() == "proxy-authorization" else "Remove it."
+        raise Unfit("The proxy sets this header by itself.", mend)
+    return text
+
+
+def label_name(text: str) -> bytes:
+    """Return the name (lower case) of a header that labels exchanges: none that carries credentials, for labels are logged."""
+    if token(text).lower() in _NO_LABELS:
+        raise Unfit("This header carries credentials, and labels are logged.", "Choose a header that names a person or team.")
+    return text.lower().encode("ascii")
+
+
+def method(text: str) -> str:
+    """Return a method, in upper case."""
+    return token(text.strip()).upper()
+
+
+def header_value(secret: Secret) -> Secret:
+    """Check a header's value: visible ASCII, spaces and tabs, none of them around it (RFC 9110 §5.5)."""
+    value = secret.reveal()
+    if _CONTROL.search(value):
+        raise Unfit(f"The value{_source(secret)} holds a line break or another control character.", "Remove it.")
+    if value != value.strip(" \t"):
+        raise Unfit(f"The value{_source(secret)} begins or ends with a space.", "Remove it.")
+    return _plain(secret)
+
+
+def key(secret: Secret) -> Secret:
+    """Check a client's key: visible ASCII, which a header can carry, or `sha256:` and 64 hexadecimal digits."""
+    value = secret.reveal()
+    if value.startswith("sha256:"):
+        if not re.fullmatch(r"sha256:[0-9A-Fa-f]{64}", value, re.ASCII):
+            raise Unfit("After 'sha256:' come 64 hexadecimal digits.", "Make one with: printf %s KEY | sha256sum")
+        return secret
+    if not value or re.search(r"[\x00-\x20\x7f]", value):
+        what = f"The key{_source(secret)} is empty, or holds a space or a control character."
+        raise Unfit(what, "Write the bare key, without 'Bearer'.")
+    return _plain(secret)
+
+
+def _plain(secret: Secret) -> Secret:
+    """Refuse characters that a header carries in no agreed encoding: nearly always what is left of an example."""
+    if _NOT_ASCII.search(secret.reveal()):
+        what = f"The value{_source(secret)} holds characters outside ASCII, which no header carries reliably."
+        raise Unfit(what, "Write the real value: is it still an example's, such as '…'?")
+    return secret
+
+
+def _source(secret: Secret) -> str:
+    """The variables that a value came from, as part of a sentence."""
+    return "" if secret.shown == "***" else f" (from {secret.shown})"
+
+
+def digest(secret: Secret) -> bytes:
+    """Return the SHA-256 (32 bytes) of a checked key."""
+    value = secret.reveal()
+    return bytes.fromhex(value.removeprefix("sha256:")) if value.startswith("sha256:") else secret.digest()
+
+
+def query_pair(name: str, value: str) -> bytes:
+    """Return `name=value`, percent-encoded."""
+    return f"{quote(name, safe='', errors='surrogateescape')}={quote(value, safe='', errors='surrogateescape')}".encode("ascii")

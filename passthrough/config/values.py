@@ -1,0 +1,197 @@
+"""What single values mean: sizes, durations, money, switches. Pure: text in, value out, Unfit for what is none."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Final
+
+from .findings import Unfit, did_you_mean, printable
+
+_NUMBER: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)", re.ASCII)
+_MONEY: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", re.ASCII)
+_INTEGER: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
+_BYTES: Final = {
+    "": 1, "b": 1,
+    "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+}  # fmt: skip
+_SECONDS: Final[dict[str, Decimal | int]] = {"ms": Decimal("0.001"), "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+LOG_FORMATS: Final = ("auto", "json", "text")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+MAX_ATTEMPTS: Final = 10
+RETRIED_4XX: Final = (408, 425, 429)
+_NAME_SHOWN: Final = 200
+_TRUE: Final = frozenset({"true", "yes", "on"})
+_FALSE: Final = frozenset({"false", "no", "off"})
+_CENTURY_S: Final = 100 * 365 * 86400
+_MAX_USD: Final = Decimal(10**6)
+_SIZE_MEND: Final = "Write a size such as 1GB (10⁹ bytes), 512MB, 1GiB or a number of bytes."
+_DURATION_MEND: Final = "Write a duration such as 10s, 300ms, 5m, 1h, 400d or a number of seconds."
+
+
+def size(text: str) -> int:
+    """Return bytes: `1GB` is 10⁹, `1GiB` is 2³⁰, a plain number is bytes."""
+    match = _NUMBER.fullmatch(text.strip())
+    factor = _BYTES.get(match[2].lower()) if match else None
+    if match is None or factor is None:
+        raise Unfit("This is not a size.", _SIZE_MEND)
+    count = Decimal(match[1]) * factor
+    if count != int(count) or not 1 <= count <= 2**60:
+        raise Unfit("A size must be a whole, positive number of bytes.", _SIZE_MEND)
+    return int(count)
+
+
+def duration(text: str) -> float:
+    """Return seconds, more than none: `10s`, `300ms`, `5m`, `1h`, `400d`; a plain number is seconds."""
+    match = _NUMBER.fullmatch(text.strip())
+    factor = _SECONDS.get(match[2]) if match else None
+    if match is None or factor is None:
+        raise Unfit("This is not a duration.", _DURATION_MEND)
+    seconds = Decimal(match[1]) * factor
+    if not 0 < seconds <= _CENTURY_S:
+        raise Unfit("A duration must be more than 0, and at most a century.", _DURATION_MEND)
+    return float(seconds)
+
+
+def duration_or_none(text: str) -> float | None:
+    """Return seconds, or None for `none`: no limit."""
+    return None if text.strip().lower() == "none" else duration(text)
+
+
+def days_or_none(text: str) -> int | None:
+    """Return whole days (`400d`), or None for `none`: for ever."""
+    seconds = duration_or_none(text)
+    if seconds is None:
+        return None
+    if seconds % 86400:
+        raise Unfit("This must be a number of whole days.", "Write it with its unit, such as 400d, or none for ever.")
+    return int(seconds // 86400)
+
+
+def usd(text: str) -> Decimal:
+    """Return an amount of US dollars, exactly as written."""
+    if text.strip().startswith("-"):
+        raise Unfit("A price cannot be negative.", "Write 0 for what costs nothing.")
+    if not _MONEY.fullmatch(text.strip()):
+        raise Unfit("This is not an amount of US dollars.", "Write a number such as 0.002.")
+    amount = Decimal(text.strip())
+    if amount > _MAX_USD:
+        raise Unfit("A price above a million US dollars is taken for a slip.", "Write US dollars, not nano-dollars.")
+    return amount
+
+
+def nano_usd(text: str) -> int:
+    """Return an amount of US dollars in whole 10⁻⁹ dollars: what the ledger can hold."""
+    nano = usd(text).scaleb(9)
+    if nano != nano.to_integral_value():
+        raise Unfit("An amount has at most nine decimals.", "Round it.")
+    return int(nano)
+
+
+def factor(text: str) -> Decimal:
+    """Return a factor between 0 and 1."""
+    if not _MONEY.fullmatch(text.strip()) or not 0 <= Decimal(text.strip()) <= 1:
+        raise Unfit("This must be a number from 0 to 1.", "Write 0.5 for half the price.")
+    return Decimal(text.strip())
+
+
+def count(text: str) -> int:
+    """Return a positive whole number."""
+    if not _INTEGER.fullmatch(text.strip()) or int(text) < 1:
+        raise Unfit("This must be a positive whole number.", "Write one such as 8.")
+    return int(text)
+
+
+def attempts(text: str) -> int:
+    """Return how often a request is tried again: from 0 to 10."""
+    if not _INTEGER.fullmatch(text.strip()) or int(text) > MAX_ATTEMPTS:
+        raise Unfit(f"This must be a whole number from 0 to {MAX_ATTEMPTS}.", "Write 2 to try twice more, 0 to try once only.")
+    return int(text)
+
+
+def retried_status(text: str) -> int:
+    """Return a status after which a request may be tried again: one that says 'not now', or that the server failed."""
+    if not _INTEGER.fullmatch(text.strip()) or not (int(text) in RETRIED_4XX or 500 <= int(text) <= 599):
+        listed = ", ".join(map(str, RETRIED_4XX))
+        raise Unfit(f"Only after {listed} and 500 to 599 is a request tried again.", "Write one of these, or remove it.")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """Return a port to listen on; 0 lets the system choose."""
+    if not _INTEGER.fullmatch(text.strip()) or int(text) > 65535:
+        raise Unfit("This is not a port.", "Write a number from 1 to 65535 (or 0: the system chooses one).")
+    return int(text)
+
+
+def workers(text: str) -> int:
+    """Return the number of worker processes: one, as yet."""
+    if count(text) > 1:
+        raise Unfit("More than one worker is not served yet in this version.", "Leave it at 1, or start more instances.")
+    return 1
+
+
+def switch(text: str) -> bool:
+    """Return true or false, in YAML's spellings."""
+    word = text.strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise Unfit("true or false is expected here.", "Write true or false.")
+    return word in _TRUE
+
+
+def day(text: str) -> date:
+    """Return a date written as YYYY-MM-DD."""
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise Unfit("This is not a date.", "Write it as 2026-01-31.") from None
+
+
+def one_of(words: tuple[str, ...], text: str) -> str:
+    """Return one of some words, in lower case."""
+    word = text.strip().lower()
+    if word not in words:
+        listed = ", ".join(words)
+        raise Unfit(f"One of {listed} is expected here.", did_you_mean(word, words, "Write one of them."))
+    return word
+
+
+def name(text: str) -> str:
+    """Return a name for people: at least one character, none of them a control character, no space around it."""
+    if not text or text != text.strip() or not text.isprintable() or len(text) > 200:
+        what = "This is not a name: it is empty, too long, or has spaces around or control characters in it."
+        raise Unfit(what, "Write 1 to 200 characters, such as invoices.")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """The name of a file, and what messages call it: what a variable holds is not `shown`, for it may be another's secret."""
+
+    text: str
+    shown: str
+
+
+def file_name(text: str, variables: str = "") -> FileName:
+    """Return the name of a file, which came out of `variables` if that is not empty; whether it is there is for others to see."""
+    if "-----BEGIN" in text or "\n" in text:
+        raise Unfit("This is not the name of a file, but what stands in one.", "Write it into a file, and the file's name here.")
+    if not text or "\0" in text:
+        raise Unfit("This is not the name of a file.", "Write one such as cert.pem.")
+    return FileName(text, f"(from {variables})" if variables else printable(text, _NAME_SHOWN))
+
+
+def ledger(text: str) -> str | None:
+    """Return the URL of the ledger, None for `none`: nothing is booked."""
+    if text.strip().lower() == "none":
+        return None
+    scheme = text.partition(":")[0].partition("+")[0].lower()
+    if scheme in {"postgres", "postgresql"}:
+        raise Unfit("A ledger in PostgreSQL is not served yet in this version.", "Write sqlite:///passthrough.db for now.")
+    if not re.match(r"sqlite:///.", text) or text.startswith("sqlite:///:memory:") or not text.isprintable():
+        mend = "Write sqlite:///passthrough.db (relative to the working directory), sqlite:////absolute/path.db, or none."
+        raise Unfit("This is not a ledger.", mend)
+    return text

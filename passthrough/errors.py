@@ -1,0 +1,144 @@
+"""Every way to fail, with its status, code, fault and hint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class Fault(StrEnum):
+    """Whose doing a failure is: it decides who is asked to mend it, and the exchange's outcome."""
+
+    CLIENT = "client"
+    UPSTREAM = "upstream"
+    PROXY = "proxy"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One row of the table of own answers: the HTTP status, the stable code, whose fault, and how to mend it."""
+
+    status: int
+    code: str
+    fault: Fault
+    hint: str
+
+
+_C, _U, _P = Fault.CLIENT, Fault.UPSTREAM, Fault.PROXY
+
+_TABLE: Final = (
+    Kind(400, "bad_request", _C, "Send one well-formed HTTP/1.1 request: one Host, one framing, no dot segments, no '#'."),
+    Kind(400, "bad_header", _C, "Send header values as UTF-8 text without control characters."),
+    Kind(401, "invalid_key", _C, "Send a client key of this proxy as 'Authorization: Bearer <key>'."),
+    Kind(403, "route_forbidden", _C, "Ask the operator to add this route to the key's 'routes'."),
+    Kind(
+        404,
+        "no_route",
+        _C,
+        "Compare the path with 'path' in routes.yaml; 'include_subpath: true' opens what is below it.",
+    ),
+    Kind(405, "method_not_allowed", _C, "Use a method that the route allows, or add it to the route's 'methods'."),
+    Kind(408, "slow_request", _C, "Send the request without long pauses, or raise the route's 'timeouts.idle'."),
+    Kind(413, "body_too_large", _C, "Send a smaller body, or raise the route's 'max_body'."),
+    Kind(414, "target_too_long", _C, "Shorten the path or the query."),
+    Kind(417, "expectation_failed", _C, "The only expectation that is met is '100-continue'."),
+    Kind(429, "rate_limited", _C, "Wait as long as Retry-After says."),
+    Kind(429, "budget_spent", _C, "Wait until the budget's period ends, or ask the operator to raise it."),
+    Kind(429, "too_many_parallel", _C, "Send fewer requests at the same time."),
+    Kind(431, "headers_too_large", _C, "Send fewer or shorter headers."),
+    Kind(501, "not_implemented", _C, "This method or transfer coding is not supported."),
+    Kind(502, "upstream_unreachable", _U, "Check the route's 'target', DNS, and that this machine may connect there."),
+    Kind(
+        502,
+        "upstream_broke",
+        _U,
+        "The provider closed the connection early. It may have billed the call: look before sending it again.",
+    ),
+    Kind(502, "bad_upstream_answer", _U, "What the target sent is not one well-formed HTTP/1.1 response."),
+    Kind(503, "overloaded", _P, "Wait as long as Retry-After says."),
+    Kind(503, "draining", _P, "This instance is stopping: send the request again, it will reach another."),
+    Kind(
+        504,
+        "upstream_timeout",
+        _U,
+        "The provider did not answer in time; raise the route's 'timeouts' if it needs longer.",
+    ),
+    Kind(505, "version_not_supported", _C, "Speak HTTP/1.1 (or HTTP/1.0)."),
+)
+
+KINDS: Final = MappingProxyType({kind.code: kind for kind in _TABLE})
+"""code → Kind, for every answer that the proxy makes itself."""
+
+
+class PassthroughError(Exception):
+    """The root of the family: everything this program raises on purpose."""
+
+
+class Failure(PassthroughError):
+    """An exchange that ends with an answer of our own.
+
+    `message` says what happened and where, without bytes of the request; `hint` says how to mend it (the table's by default);
+    `retry_after_s` becomes Retry-After; `allow` becomes Allow (405). `closes` asks for `Connection: close`, for when the
+    framing of what follows on the connection is in doubt.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        hint: str | None = None,
+        retry_after_s: int | None = None,
+        allow: Sequence[str] = (),
+        closes: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.kind = KINDS[code]
+        self.message = message
+        self.hint = self.kind.hint if hint is None else hint
+        self.retry_after_s = retry_after_s
+        self.allow = tuple(allow)
+        self.closes = closes
+
+
+class Refusal(Failure):
+    """We said no, before or while the request came in."""
+
+
+class UpstreamFailure(Failure):
+    """The target could not be reached, broke, or answered with something that is not one response."""
+
+
+class ClientGone(PassthroughError):
+    """The client's connection ended before its exchange did: there is nobody to answer."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing that is wrong in the configuration: where, what, and how to mend it. `line` counts from 1, 0 is unknown."""
+
+    file: str
+    line: int
+    key: str
+    what: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        head = f"{where} {self.key}: {self.what}" if self.key else f"{where}: {self.what}"
+        return f"{head}\n  {self.mend}" if self.mend else head
+
+
+class ConfigError(PassthroughError):
+    """The configuration cannot be used; carries every problem found, in the order of the file."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class LedgerError(PassthroughError):
+    """The ledger cannot be opened, read or written; the message says which, why, and how to mend it. Never holds a password."""

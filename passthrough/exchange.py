@@ -1,0 +1,104 @@
+"""What happened on the wire, once: the parcel that the road fills and the books read; it carries its route's terms."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from .meter.usage import NOTHING, Plan, Usage
+
+
+class Outcome(StrEnum):
+    """How an exchange ended."""
+
+    COMPLETED = "completed"  # a whole answer went to the client, whatever its status
+    REFUSED = "refused"  # we said no
+    UPSTREAM_FAILED = "upstream_failed"  # the target was not reached, broke, or was too slow
+    CLIENT_GONE = "client_gone"  # the client left first
+    CUT_OFF = "cut_off"  # the drain deadline ended it
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the books need to know of a route: its name, how it is metered, and a price of its own.
+
+    `cost_per_request_nano` (10⁻⁹ USD) replaces the page price where it is set.
+    """
+
+    route: str
+    plan: Plan = Plan()
+    cost_per_request_nano: int | None = None
+
+
+class Reading(Protocol):
+    """The books' side of a meter: what it found, once all bytes have passed."""
+
+    async def usage(self) -> Usage:
+        """Return the usage, after whatever is still being decoded; never raises for the answer's bytes."""
+        ...
+
+
+class _NothingRead:
+    """The reading of an exchange without a meter."""
+
+    async def usage(self) -> Usage:
+        return NOTHING
+
+
+NOTHING_READ: Reading = _NothingRead()
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """One request and its answer. Only the relay (and what settles for it) writes here, and not after `done`.
+
+    Times: `began_utc` is seconds since the epoch, `began` and the spans are seconds of the monotonic clock. `path` is the raw
+    path as text (bytes outside ASCII escaped), without the query. `status` is what the client was sent, None if nothing.
+    `bytes_up` and `bytes_down` are body bytes on the wire, without framing. `error` is a code of errors.KINDS. `admitted`
+    tells that routing and access let it through: only such exchanges reach the ledger.
+    """
+
+    id: str
+    began_utc: float
+    began: float
+    method: str
+    path: str
+    terms: Terms | None = None
+    admitted: bool = False
+    client: str | None = None
+    label: str | None = None
+    target: str | None = None
+    sandbox: bool = False
+    status: int | None = None
+    outcome: Outcome = Outcome.CUT_OFF  # until something is known
+    error: str | None = None
+    attempts: int = 0
+    upstream_request_id: str | None = None
+    bytes_up: int = 0
+    bytes_down: int = 0
+    first_byte_s: float | None = None
+    total_s: float = 0.0
+    reading: Reading = field(default=NOTHING_READ)
+
+    def end(self) -> None:
+        """Note how long it took in all; the last thing that is written."""
+        self.total_s = time.monotonic() - self.began
+
+
+Done = Callable[[Exchange], None]
+"""Takes an exchange that has ended: synchronous, never blocks, never raises. Called exactly once for each."""
+
+
+def new_id(now_utc: float) -> str:
+    """Return 32 hexadecimal digits that sort by time: 48 bits of milliseconds, then 80 random bits."""
+    return f"{int(now_utc * 1000):012x}{os.urandom(10).hex()}"
+
+
+def began(method: str, path: str) -> Exchange:
+    """Return a new exchange that begins now."""
+    now_utc = time.time()
+    return Exchange(id=new_id(now_utc), began_utc=now_utc, began=time.monotonic(), method=method, path=path)

@@ -1,0 +1,258 @@
+"""Decodes the content codings of an answer incrementally, in pieces of bounded size.
+
+gzip with several members, deflate in both of its spellings, br, zstd with several frames, and any list of them. A few bytes can
+stand for gigabytes, so no step yields more than `PIECE_BYTES` (zstd: one block, 128 KiB), whatever comes in: the next piece is
+decoded when it is asked for. Window sizes are those that RFC 9659 allows.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Final, Protocol
+
+import brotli  # type: ignore[import-untyped]  # 1.2 ships no types
+import zstandard
+
+from ..errors import PassthroughError
+
+PIECE_BYTES: Final = 65536
+"""The most that one step yields, for gzip, deflate and br."""
+
+_MOST_CODINGS: Final = 4
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_GZIP_BITS, _ZLIB_BITS, _RAW_BITS = 31, 15, -15
+_READ_BYTES: Final = 4  # the longest header field that a slice is read for
+_ZSTD_WINDOW_BYTES: Final = 8 * 1024 * 1024  # RFC 9659 §3
+
+
+class Undecodable(PassthroughError):
+    """A content coding that is not known, or bytes that are not what their coding says."""
+
+
+class Oversized(PassthroughError):
+    """What a coding yields passes the bound."""
+
+
+class Decoder(Protocol):
+    """One coding."""
+
+    def pieces(self, coded: bytes) -> Iterator[bytes]:
+        """Yield what `coded` decodes to, piece by piece; exhaust it before the next call. Raises Undecodable while iterating."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Tell that the coded bytes so far end where they may end (nothing at all, too)."""
+        ...
+
+
+class _Inflate:
+    """gzip or deflate: `bits` as zlib has them. After gzip's first member others may follow; what is not one is ignored."""
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+        self._member = zlib.decompressobj(bits)
+        self._members = 0
+        self._head = b""  # this member's first two bytes
+        self._over = False
+
+    @property
+    def whole(self) -> bool:
+        return self._over or not self._head
+
+    def pieces(self, coded: bytes) -> Iterator[bytes]:
+        full = False
+        while (coded or full) and not self._over:
+            self._head += coded[: len(_GZIP_MAGIC) - len(self._head)]
+            if self._members and not _GZIP_MAGIC.startswith(self._head):
+                # As curl and browsers do: padding behind a member is no harm.
+                self._over = True
+                return
+            try:
+                piece = self._member.decompress(coded, PIECE_BYTES)
+            except zlib.error as error:
+                raise Undecodable(f"zlib: {error}") from error
+            # With the output full, zlib may hold more although it took all of the input.
+            full = len(piece) == PIECE_BYTES
+            coded = self._member.unconsumed_tail
+            if self._member.eof:
+                full, coded = False, self._member.unused_data
+                self._next()
+            if piece:
+                yield piece
+
+    def _next(self) -> None:
+        self._members += 1
+        self._head = b""
+        self._over = self._bits != _GZIP_BITS
+        self._member = zlib.decompressobj(self._bits)
+
+
+class _Deflate:
+    """deflate: zlib's format as RFC 9110 §8.4.1.2 says, or the raw one, which some senders mean. Two bytes tell."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._inflate: _Inflate | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self._inflate.whole if self._inflate else not self._head
+
+    def pieces(self, coded: bytes) -> Iterator[bytes]:
+        if self._inflate is None:
+            coded, self._head = self._head + coded, b""
+            if len(coded) < 2:
+                self._head = coded
+                return
+            is_zlib = coded[0] & 0x0F == 8 and int.from_bytes(coded[:2], "big") % 31 == 0
+            self._inflate = _Inflate(_ZLIB_BITS if is_zlib else _RAW_BITS)
+        yield from self._inflate.pieces(coded)
+
+
+class _Brotli:
+    """br, RFC 7932."""
+
+    def __init__(self) -> None:
+        self._decompressor = brotli.Decompressor()
+        self._untouched = True
+
+    @property
+    def whole(self) -> bool:
+        return self._untouched or bool(self._decompressor.is_finished())
+
+    def pieces(self, coded: bytes) -> Iterator[bytes]:
+        more = bool(coded)
+        while more:
+            self._untouched = False
+            try:
+                piece = self._decompressor.process(coded, output_buffer_limit=PIECE_BYTES)
+            except brotli.error as error:
+                raise Undecodable(f"br: {error}") from error
+            coded = b""
+            # That it would accept more input does not mean that it has given all output.
+            more = bool(piece) or not self._decompressor.can_accept_more_data()
+            if self._decompressor.is_finished():
+                more = False
+            if piece:
+                yield piece
+
+
+class _Zstd:
+    """zstd, RFC 8878: frames, one after the other.
+
+    The library decodes all that it is given in one call, and four bytes can stand for 128 KiB. So the bytes are given to it in
+    slices of which each completes at most one block.
+    """
+
+    def __init__(self) -> None:
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
+        self._decompressor = decompressor.decompressobj(read_across_frames=True)
+        self._slices = _zstd_slices()
+        self._left, self._between = next(self._slices)
+        self._slice = bytearray()
+
+    @property
+    def whole(self) -> bool:
+        return self._between and not self._slice
+
+    def pieces(self, coded: bytes) -> Iterator[bytes]:
+        at = 0
+        while at < len(coded):
+            part = coded[at : at + self._left]
+            at += len(part)
+            self._left -= len(part)
+            # Of a slice only its first bytes are read.
+            self._slice += part[: _READ_BYTES - len(self._slice)]
+            try:
+                piece = self._decompressor.decompress(part)
+            except zstandard.ZstdError as error:
+                raise Undecodable(f"zstd: {error}") from error
+            if not self._left:
+                self._left, self._between = self._slices.send(bytes(self._slice))
+                self._slice.clear()
+            if piece:
+                yield piece
+
+
+def _zstd_slices() -> Generator[tuple[int, bool], bytes, None]:
+    """Yield how long the next slice is, and whether it begins a frame; take the slice's first four bytes (RFC 8878 §3.1)."""
+    while True:
+        magic = int.from_bytes((yield 4, True), "little")
+        if magic & 0xFFFFFFF0 == 0x184D2A50:  # a skippable frame
+            size = int.from_bytes((yield 4, False), "little")
+            if size:
+                yield size, False
+            continue
+        descriptor = (yield 1, False)[0]
+        single = bool(descriptor & 0x20)
+        content_size = (int(single), 2, 4, 8)[descriptor >> 6]
+        yield (not single) + (0, 1, 2, 4)[descriptor & 3] + content_size, False
+        last = False
+        while not last:
+            header = int.from_bytes((yield 3, False), "little")
+            last, is_rle, size = bool(header & 1), header >> 1 & 3 == 1, header >> 3
+            if is_rle or size:
+                yield 1 if is_rle else size, False
+        if descriptor & 4:
+            yield 4, False  # the checksum
+
+
+class Chain:
+    """All codings of a body, the first to decode first. None of them may yield more than `most_bytes`."""
+
+    __slots__ = ("_decoders", "_most_bytes", "_yielded")
+
+    def __init__(self, decoders: tuple[Decoder, ...], most_bytes: int) -> None:
+        self._decoders = decoders
+        self._most_bytes = most_bytes
+        self._yielded = [0] * len(decoders)
+
+    @property
+    def whole(self) -> bool:
+        """Tell that the coded bytes so far end where they may end (nothing at all, too)."""
+        return all(decoder.whole for decoder in self._decoders)
+
+    def pieces(self, coded: bytes) -> Iterator[bytes]:
+        """Yield what `coded` decodes to; exhaust it before the next call. Raises Undecodable, Oversized while iterating.
+
+        A step that decodes something on the way and nothing at the end yields b"", so that the caller stays in charge.
+        """
+        return self._through(coded, 0)
+
+    def _through(self, coded: bytes, stage: int) -> Iterator[bytes]:
+        is_last = stage + 1 == len(self._decoders)
+        for piece in self._decoders[stage].pieces(coded):
+            self._yielded[stage] += len(piece)
+            if self._yielded[stage] > self._most_bytes:
+                raise Oversized(f"more than {self._most_bytes} bytes, decoded")
+            if is_last:
+                yield piece
+            else:
+                yield from self._through(piece, stage + 1)
+                yield b""
+
+
+_DECODERS: Final[Mapping[bytes, Callable[[], Decoder]]] = {
+    b"gzip": lambda: _Inflate(_GZIP_BITS),
+    b"x-gzip": lambda: _Inflate(_GZIP_BITS),  # RFC 9110 §8.4.1.3
+    b"deflate": _Deflate,
+    b"br": _Brotli,
+    b"zstd": _Zstd,
+}
+
+
+def chain(content_encoding: bytes | None, most_bytes: int) -> Chain | None:
+    """Return what decodes a body with this Content-Encoding (its fields joined by commas), None if it is not coded.
+
+    Raises Undecodable for a coding that is not known, or more of them than anybody means.
+    """
+    names = [name.strip().lower() for name in (content_encoding or b"").split(b",")]
+    names = [name for name in names if name not in (b"", b"identity")]
+    if not names:
+        return None
+    unknown = [name for name in names if name not in _DECODERS]
+    if unknown or len(names) > _MOST_CODINGS:
+        raise Undecodable(f"content codings {(unknown or names)[:_MOST_CODINGS]!r}")
+    return Chain(tuple(_DECODERS[name]() for name in reversed(names)), most_bytes)

@@ -1,0 +1,363 @@
+"""Scans a JSON document of any size, as it passes, for the few values wanted.
+
+The cost model: most bytes of an answer stand in long strings (base64, markdown), so strings are crossed with `bytes.find`; what
+stands in containers that nobody wants is crossed in windows, by C calls that reduce a window to its brackets; only the members of
+wanted containers are looked at one by one. Memory is bounded: a stack as deep as the longest wanted path, a depth count below
+it, and one bounded token that a chunk's border cut.
+
+What is checked: the grammar around everything on the way to a wanted path, and the wanted values themselves. Inside what is not
+wanted only strings and depth are looked at, so `[1 2}` passes there, as does `12x` for a member. The result never depends on
+where the chunks' borders are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from .skip import Skip, flat
+from .strings import closing, escapes, text
+from .wanted import Mark, Node, Value
+
+Emit = Callable[[str, Value], None]
+"""Takes a wanted path and what was found there, in the document's order; duplicates come again."""
+
+KEPT_BYTES: Final = 1024
+"""The longest key or wanted scalar, in bytes as spelt. A wanted key, escaped throughout, must fit: 170 characters."""
+
+STEPS: Final = 1000
+"""The work that one `feed` does before it returns early: a step takes about a microsecond."""
+
+_NUMBER_BYTES: Final = 64
+_QUOTE, _BACKSLASH, _COMMA, _COLON, _OPENING_BRACE, _CLOSING_BRACE = b'"\\,:{}'
+_BOM: Final = b"\xef\xbb\xbf"
+_BLANKS: Final = b" \t\n\r"
+
+_BLANK: Final = re.compile(rb"[ \t\n\r]*+").match
+_TOKEN: Final = re.compile(rb"[-+.0-9A-Za-z]*+").match
+_NUMBER: Final = re.compile(rb"-?+(?:0|[1-9][0-9]*+)(\.[0-9]++)?+([eE][-+]?+[0-9]++)?+").fullmatch
+_WORDS: Final[dict[bytes, Value]] = {b"null": None, b"true": True, b"false": False}
+
+# The whole head of a member in one match: `, "key" : ` up to the value's first byte. What it does not match (a border, an escape,
+# an error) goes the long way, byte by byte, with the same result.
+_HEAD: Final = rb'[ \t\n\r]*+"([^"\\]{0,128}+)"[ \t\n\r]*+:[ \t\n\r]*+(?=.)'
+_FIRST_HEAD: Final = re.compile(_HEAD, re.DOTALL).match
+_NEXT_HEAD: Final = re.compile(rb"[ \t\n\r]*+," + _HEAD, re.DOTALL).match
+
+
+class Scanner:
+    """Emits what stands at the wanted paths of one JSON document, fed in pieces of any size.
+
+    A wanted container is emitted at its begin (`Mark.OBJECT`, `Mark.ARRAY`) and at its end (`Mark.END`). A path that runs
+    through something else than it names (an item of an object) is not there. Never raises.
+    """
+
+    __slots__ = (
+        "_bom", "_child", "_emit", "_escaped", "_in_object", "_kept", "_node", "_skip", "_stack", "_state", "_steps",
+    )  # fmt: skip
+
+    def __init__(self, wanted: Node, emit: Emit) -> None:
+        self._emit = emit
+        self._state: _State = _start
+        self._stack: list[tuple[Node | None, bool]] = []
+        self._node: Node | None = None  # the wanted container that we are in, None outside the document
+        self._in_object = False
+        self._child: Node | None = wanted  # of the value that comes next, or that we are in
+        self._skip: Skip  # the way through an unwanted container, while in one
+        self._kept: bytearray | None = None
+        self._escaped = False  # the border stands between a backslash and what it escapes
+        self._bom = 0
+        self._steps = 0
+
+    def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
+        """Scan `chunk` from `at` on; return the position reached, which is before the end where `steps` did not suffice."""
+        size = len(chunk)
+        self._steps = steps
+        while at < size and self._steps > 0:
+            self._steps -= 1
+            at = self._state(self, chunk, at)
+        return at
+
+    def end(self) -> None:
+        """Say that no more bytes come: a number that is the whole document ends only here. Idempotent."""
+        if self._state is _scalar and self._node is None:
+            self._state = _after
+            _scalar_end(self)
+
+    @property
+    def whole(self) -> bool:
+        """Tell that one value has come to its end, with nothing but blanks after it."""
+        return self._node is None and self._state is _after
+
+    @property
+    def empty(self) -> bool:
+        """Tell that nothing but blanks has come."""
+        return self._node is None and (self._state is _value or (self._state is _start and self._bom in (0, len(_BOM))))
+
+
+_State = Callable[[Scanner, bytes, int], int]
+"""A state: does one step from a position that is before the chunk's end; returns the next one."""
+
+# The states are functions of this room, not methods: a bound method kept in its own object is a cycle, for every exchange.
+
+
+def _fail(scanner: Scanner) -> int:
+    scanner._state = _failed
+    return 0
+
+
+def _failed(_scanner: Scanner, chunk: bytes, _at: int) -> int:
+    """Not JSON: the rest is ignored."""
+    return len(chunk)
+
+
+def _start(scanner: Scanner, chunk: bytes, at: int) -> int:
+    """Before the document: a UTF-8 byte order mark may stand here."""
+    if scanner._bom < len(_BOM) and chunk[at] == _BOM[scanner._bom]:
+        scanner._bom += 1
+        return at + 1
+    if scanner._bom not in (0, len(_BOM)):
+        return _fail(scanner)
+    scanner._state = _value
+    return at
+
+
+def _value(scanner: Scanner, chunk: bytes, at: int) -> int:
+    """Before a value; `_child` is what is wanted of it."""
+    first = chunk[at]
+    if first in _BLANKS:
+        return _blanks(chunk, at)
+    if first in b"{[":
+        return _container(scanner, chunk, at)
+    told = scanner._child is not None and scanner._child.told
+    if first != _QUOTE:
+        scanner._kept, scanner._state = bytearray(), _scalar
+        return at
+    scanner._kept, scanner._state = bytearray() if told else None, _string
+    return at + 1
+
+
+def _blanks(chunk: bytes, at: int) -> int:
+    match = _BLANK(chunk, at)
+    return match.end() if match else at
+
+
+def _container(scanner: Scanner, chunk: bytes, at: int) -> int:
+    """Enter the container that begins at `at`, or cross it, or begin to."""
+    child, is_object = scanner._child, chunk[at] == _OPENING_BRACE
+    if child is not None:
+        if child.told:
+            scanner._emit(child.path, Mark.OBJECT if is_object else Mark.ARRAY)
+        if child.members if is_object else child.items:
+            scanner._stack.append((scanner._node, scanner._in_object))
+            scanner._node, scanner._in_object, scanner._state = child, is_object, _open
+            return at + 1
+    rest = flat(chunk, at + 1)
+    if rest is not None:
+        _container_end(scanner)
+        return rest.end()
+    scanner._skip, scanner._state = Skip(), _skip
+    return at + 1
+
+
+def _container_end(scanner: Scanner) -> None:
+    """A container has come to its end; `_child` is what is wanted of it."""
+    scanner._state = _after
+    if scanner._child is not None and scanner._child.told:
+        scanner._emit(scanner._child.path, Mark.END)
+
+
+def _leave(scanner: Scanner, chunk: bytes, at: int) -> int:
+    """Leave the wanted container that we are in, if the bracket at `at` is its own."""
+    if scanner._in_object != (chunk[at] == _CLOSING_BRACE):
+        return _fail(scanner)
+    scanner._child = scanner._node
+    scanner._node, scanner._in_object = scanner._stack.pop()
+    _container_end(scanner)
+    return at + 1
+
+
+def _open(scanner: Scanner, chunk: bytes, at: int) -> int:
+    """Behind the opening bracket of a wanted container."""
+    byte, node = chunk[at], scanner._node
+    if byte in _BLANKS:
+        return _blanks(chunk, at)
+    if byte in b"}]":
+        return _leave(scanner, chunk, at)
+    if not scanner._in_object:
+        scanner._child, scanner._state = node and node.items, _value
+        return at
+    head = _FIRST_HEAD(chunk, at)
+    if head is not None:
+        return _members(scanner, chunk, head)
+    scanner._state = _key
+    return at
+
+
+def _after(scanner: Scanner, chunk: bytes, at: int) -> int:
+    """Behind a value: a comma, the container's end, or the document's."""
+    byte, node = chunk[at], scanner._node
+    if byte in _BLANKS:
+        return _blanks(chunk, at)
+    if node is None:
+        return _fail(scanner)
+    if byte in b"}]":
+        return _leave(scanner, chunk, at)
+    if byte != _COMMA:
+        return _fail(scanner)
+    if not scanner._in_object:
+        scanner._child, scanner._state = node.items, _value
+        return at + 1
+    head = _NEXT_HEAD(chunk, at)
+    if head is not None:
+        return _members(scanner, chunk, head)
+    scanner._state = _key
+    return at + 1
+
+
+def _members(scanner: Scanner, chunk: bytes, head: re.Match[bytes] | None) -> int:
+    """Cross the members that nobody wants, as long as they lie open; stop before a wanted value."""
+    members = scanner._node.members if scanner._node else {}
+    scanner._child = None
+    at = size = len(chunk)
+    while head is not None:
+        at = head.end()
+        child = members.get(head[1])
+        if child is not None:
+            scanner._child, scanner._state = child, _value
+            return at
+        first = chunk[at]
+        if first == _QUOTE:
+            end = chunk.find(b'"', at + 1) + 1
+            closed = end > 0 and chunk[end - 2] != _BACKSLASH
+        elif first in b"{[":
+            end = _container(scanner, chunk, at)
+            if scanner._state is not _after:
+                return end
+            closed = True
+        else:
+            token = _TOKEN(chunk, at)
+            end = token.end() if token else at
+            closed = at < end < size
+        if not closed:
+            scanner._state = _value
+            return at
+        scanner._steps -= 1
+        at = end
+        head = _NEXT_HEAD(chunk, at) if scanner._steps > 0 else None
+    scanner._state = _after
+    return at
+
+
+def _key(scanner: Scanner, chunk: bytes, at: int) -> int:
+    """Before a member's name."""
+    if chunk[at] in _BLANKS:
+        return _blanks(chunk, at)
+    if chunk[at] != _QUOTE:
+        return _fail(scanner)
+    scanner._kept, scanner._state = bytearray(), _name
+    return at + 1
+
+
+def _name(scanner: Scanner, chunk: bytes, at: int) -> int:
+    """Inside a member's name."""
+    at = _cross(scanner, chunk, at)
+    if at > 0:
+        name, scanner._kept = scanner._kept, None
+        told = None if name is None else text(name)
+        scanner._child = scanner._node.members.get(told.encode()) if scanner._node and told else None
+        scanner._state = _colon
+    return abs(at)
+
+
+def _colon(scanner: Scanner, chunk: bytes, at: int) -> int:
+    """Behind a member's name."""
+    if chunk[at] in _BLANKS:
+        return _blanks(chunk, at)
+    if chunk[at] != _COLON:
+        return _fail(scanner)
+    scanner._state = _value
+    return at + 1
+
+
+def _string(scanner: Scanner, chunk: bytes, at: int) -> int:
+    """Inside a string that is a value."""
+    at = _cross(scanner, chunk, at)
+    if at <= 0:
+        return -at
+    scanner._state = _after
+    if scanner._child is not None and scanner._child.told:
+        told = Mark.LONG if scanner._kept is None else text(scanner._kept)
+        if told is None:
+            return _fail(scanner)
+        scanner._emit(scanner._child.path, told)
+    scanner._kept = None
+    return at
+
+
+def _cross(scanner: Scanner, chunk: bytes, at: int) -> int:
+    """Return the position behind the quote that ends the string we are in, or the chunk's length, negated, if there is none."""
+    begin, size = at, len(chunk)
+    if scanner._escaped:
+        scanner._escaped = False
+        at += 1
+    end = closing(chunk, at)
+    if end < 0:
+        scanner._escaped = escapes(chunk, at, size)
+    if scanner._kept is not None:
+        scanner._kept += chunk[begin : min(size if end < 0 else end, begin + KEPT_BYTES + 1)]
+        if len(scanner._kept) > KEPT_BYTES:
+            scanner._kept = None
+    return -size if end < 0 else end + 1
+
+
+def _scalar(scanner: Scanner, chunk: bytes, at: int) -> int:
+    """Inside a number, or true, false, null."""
+    token = _TOKEN(chunk, at)
+    end = token.end() if token else at
+    if scanner._kept is not None and len(scanner._kept) <= KEPT_BYTES:
+        scanner._kept += chunk[at : min(end, at + KEPT_BYTES + 1)]
+    if end < len(chunk):
+        _scalar_end(scanner)
+    return end
+
+
+def _scalar_end(scanner: Scanner) -> None:
+    """Emit the scalar that has come to its end; one that nobody wants is not checked further, unless it is the whole document."""
+    spelt, scanner._kept = bytes(scanner._kept or b""), None
+    child = scanner._child if scanner._child and scanner._child.told else None
+    scanner._state = _after
+    if spelt and child is None and scanner._node is not None:
+        return
+    value = _scalar_value(spelt)
+    if value is Mark.END:
+        _fail(scanner)
+    elif child is not None:
+        scanner._emit(child.path, value)
+
+
+def _scalar_value(spelt: bytes) -> Value:
+    """Return what a scalar's bytes say, `Mark.END` if nothing."""
+    if spelt in _WORDS:
+        return _WORDS[spelt]
+    if len(spelt) > KEPT_BYTES:
+        return Mark.LONG
+    number = _NUMBER(spelt)
+    if number is None:
+        return Mark.END
+    if len(spelt) > _NUMBER_BYTES:
+        return Mark.LONG
+    return float(spelt) if number[1] or number[2] else int(spelt)
+
+
+def _skip(scanner: Scanner, chunk: bytes, at: int) -> int:
+    """Inside an unwanted container."""
+    skip = scanner._skip
+    at, cost = skip.step(chunk, at)
+    scanner._steps -= cost
+    if skip.spoilt:
+        return _fail(scanner)
+    if not skip.depth:
+        _container_end(scanner)
+    return at

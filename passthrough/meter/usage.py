@@ -1,0 +1,59 @@
+"""What a meter finds: the usage of one exchange, or why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Unmetered(StrEnum):
+    """Why an exchange whose pages were expected has none, or has no price."""
+
+    NO_USAGE = "no_usage"  # a well-formed answer without the counter (`null` and an empty answer too)
+    NOT_JSON = "not_json"
+    UNKNOWN_CODING = "unknown_coding"  # a Content-Encoding that is not decoded, or coded bytes that do not decode
+    BROKEN = "broken"  # the answer did not arrive whole
+    TOO_LARGE = "too_large"  # decoded, it passed the bound
+    CANCELLED = "cancelled"  # the client left and the call was given up, or the drain deadline cut it off
+    UNPRICED = "unpriced"  # counted, but no price is known for its model
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one answer says that it used.
+
+    `pages` are billed at the plain price and `pages_annotated` at the annotated one; the two never count the same page.
+    `model` is as the answer spells it. `doc_bytes` is the document's size as the provider saw it. A counter is None where
+    nothing was found, and `unmetered` then says why; it is None too where nothing was expected (`NOTHING`).
+    """
+
+    pages: int | None = None
+    pages_annotated: int | None = None
+    model: str | None = None
+    doc_bytes: int | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    unmetered: Unmetered | None = None
+
+
+NOTHING: Final = Usage()
+"""The usage of an exchange in which no count was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a route's answers are metered.
+
+    `shape`: `auto` (a count is expected on POST to a path that ends in `/ocr` or `:rawPredict`), `ocr` (on every POST), or
+    `none`. `model`: the model's name for the prices, for providers whose answers name a deployment or nothing.
+    """
+
+    shape: str = "auto"
+    model: str | None = None
+
+    def expects(self, method: str, path: bytes) -> bool:
+        """Tell whether an exchange with this method and raw path (no query) is one whose answer carries a count."""
+        if method != "POST" or self.shape == "none":
+            return False
+        return self.shape != "auto" or path.endswith((b"/ocr", b":rawPredict"))

@@ -1,0 +1,1 @@
+"""The road: the way of one request, from the client's bytes to the target's and back."""

@@ -1,0 +1,92 @@
+"""Who is calling, and may they."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from types import MappingProxyType
+from typing import Final
+
+from ..errors import Refusal
+from .fields import Fields
+from .routes import Route
+
+CREDENTIAL_HEADERS: Final = (
+    b"x-litellm-api-key",
+    b"authorization",
+    b"api-key",
+    b"x-api-key",
+    b"x-goog-api-key",
+    b"ocp-apim-subscription-key",
+)
+"""Where a client's key may stand, in the order in which they are looked up (LiteLLM's order)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Somebody who holds a key: `name` is unique; `digest` is the SHA-256 of the key (32 bytes); `routes` None means all.
+
+    `routes` are paths of routes, as configured. `max_parallel` is how many of its requests may be under way at once, None any
+    number.
+    """
+
+    name: str
+    digest: bytes
+    routes: frozenset[str] | None = None
+    max_parallel: int | None = None
+
+
+MASTER: Final = "master"
+"""The name under which calls with the master key are booked."""
+
+
+def _by_rank(presented: tuple[int, bytes]) -> int:
+    return presented[0]
+
+
+class Gate:
+    """All client keys, looked up by digest: no comparison takes longer for a key that is nearly right."""
+
+    __slots__ = ("_clients", "_key_headers", "anonymous")
+
+    def __init__(self, clients: Iterable[Client], *, key_header: bytes | None = None) -> None:
+        """`key_header`: a further header that carries keys (LiteLLM's litellm_key_header_name), lower case.
+
+        Without a single client everybody may call: the configuration allows that on loopback only, or when told to.
+        """
+        self._clients: Mapping[bytes, Client] = MappingProxyType({client.digest: client for client in clients})
+        self._key_headers = (*((key_header,) if key_header else ()), *CREDENTIAL_HEADERS)
+        self.anonymous = not self._clients
+
+    def credential_headers(self, route: Route) -> tuple[bytes, ...]:
+        """Return the names (lower case) of the headers that may carry a client's key on this route, in order of look-up."""
+        if route.key_header is None or route.key_header in self._key_headers:
+            return self._key_headers
+        return (route.key_header, *self._key_headers)
+
+    def admit(self, route: Route, fields: Fields) -> Client | None:
+        """Return the client that calls, or None where the route asks for no key (or there are no keys at all).
+
+        Of several credentials the first valid one counts, wherever the others stand. Raises Refusal: `invalid_key`,
+        `route_forbidden`.
+        """
+        if self.anonymous or not route.auth:
+            return None
+        names = self.credential_headers(route)
+        presented = [(names.index(lower), value) for lower, _, value in fields if value and lower in names]
+        presented.sort(key=_by_rank)  # by rank alone: values of one rank keep the order in which they came
+        for _, value in presented:
+            client = self.holder(value)
+            if client is None:
+                continue
+            if client.routes is not None and route.terms.route not in client.routes:
+                raise Refusal("route_forbidden", f"The key of client '{client.name}' is not for this route.")
+            return client
+        raise Refusal("invalid_key", "The key is not one of this proxy's." if presented else "No client key was sent.")
+
+    def holder(self, value: bytes) -> Client | None:
+        """Return the client whose key a header's value carries, with `Bearer ` before it or bare; None if nobody's."""
+        if value[:6].lower() == b"bearer" and value[6:7] in {b" ", b"\t"}:
+            value = value[7:].strip(b" \t")
+        return self._clients.get(sha256(value).digest())

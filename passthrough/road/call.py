@@ -1,0 +1,166 @@
+"""The upstream half of an exchange: the answer's head and body, read within the route's time-outs and past the meter.
+
+It can be left at any wait and taken up by another task: the relay reads it for the client, settling reads it for the books.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import Executor
+from typing import Final
+
+from ..errors import UpstreamFailure
+from ..exchange import Exchange
+from ..meter.shapes import Meter, open_meter
+from ..meter.usage import Unmetered, Usage
+from .connection import Connection
+from .response import Answer
+from .routes import Route, Target
+from .upload import Upload
+
+_REQUEST_IDS: Final = (b"mistral-correlation-id", b"x-request-id", b"apim-request-id")
+
+
+class _Unknown:
+    """The reading of an exchange whose answer never came although a count was expected."""
+
+    __slots__ = ("_why",)
+
+    def __init__(self, why: Unmetered) -> None:
+        self._why = why
+
+    async def usage(self) -> Usage:
+        return Usage(unmetered=self._why)
+
+
+class Call:
+    """One request to a target whose connection is open. Raises UpstreamFailure from `answer` and `piece`."""
+
+    __slots__ = (
+        "_connection",
+        "_deadline",
+        "_decoders",
+        "_loop",
+        "_meter",
+        "_noted",
+        "_path",
+        "exchange",
+        "expects",
+        "route",
+        "target",
+        "upload",
+    )
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        route: Route,
+        target: Target,
+        connection: Connection,
+        upload: Upload,
+        decoders: Executor,
+        path: bytes,
+    ) -> None:
+        """`path` is the raw path of the client's request; `expects` tells whether its answer carries a count."""
+        self._loop = asyncio.get_running_loop()
+        self.exchange = exchange
+        self.route = route
+        self.target = target
+        self.upload = upload
+        self.expects = route.terms.plan.expects(exchange.method, path)
+        self._connection = connection
+        self._decoders = decoders
+        self._path = path
+        self._meter: Meter | None = None
+        self._noted = False
+        total_s = route.timeouts.total_s
+        self._deadline = None if total_s is None else self._loop.time() + total_s - (time.monotonic() - exchange.began)
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, which belongs to this call until it ends."""
+        return self._connection
+
+    @property
+    def left_s(self) -> float | None:
+        """The seconds that are left of the route's total time, None where it has none."""
+        return None if self._deadline is None else max(0.0, self._deadline - self._loop.time())
+
+    @property
+    def stale(self) -> bool:
+        """Whether a connection that was kept from an earlier exchange ended before it answered anything to this one."""
+        return self._connection.was_kept and not self._connection.answered_anything
+
+    def _until(self, limit_s: float | None) -> float | None:
+        """Return the loop's time at which a wait of `limit_s` seconds ends, or the route's total time does."""
+        if limit_s is None:
+            return self._deadline
+        until = self._loop.time() + limit_s
+        return until if self._deadline is None or until < self._deadline else self._deadline
+
+    async def answer(self) -> Answer:
+        """Return the final head, awaited for the route's header time-out from now on; opens the meter."""
+        answer = self._connection.take_answer()
+        if answer is None:
+            header_s = self.route.timeouts.header_s
+            try:
+                async with asyncio.timeout_at(self._until(header_s)):
+                    while (answer := self._connection.take_answer()) is None:
+                        await self._connection.arrived()
+            except TimeoutError:
+                raise UpstreamFailure("upstream_timeout", f"No answer from {self.target.name} in time.") from None
+        if not self._noted:
+            self._note(answer)
+        return answer
+
+    def _note(self, answer: Answer) -> None:
+        self._noted = True
+        exchange = self.exchange
+        exchange.first_byte_s = time.monotonic() - exchange.began
+        if answer.first(b"x-passthrough-sandbox") is not None:
+            exchange.sandbox = True  # Also where it runs apart: what it answers is never real money.
+        for name in _REQUEST_IDS:
+            value = answer.first(name)
+            if value:
+                exchange.upstream_request_id = value.decode("ascii", "replace")[:200]
+                break
+        coding = answer.first(b"content-encoding")
+        plan = self.route.terms.plan
+        self._meter = open_meter(plan, exchange.method, self._path, answer.status, coding, self._decoders)
+        if self._meter is not None:
+            exchange.reading = self._meter
+
+    async def piece(self) -> bytes:
+        """Return the next piece of the body, already shown to the meter; b"" at its end, when the meter is ended too."""
+        piece = self._connection.take()
+        if piece is None:
+            try:
+                async with asyncio.timeout_at(self._until(self.route.timeouts.idle_s)):
+                    while (piece := self._connection.take()) is None:
+                        await self._connection.arrived()
+            except TimeoutError:
+                raise UpstreamFailure("upstream_timeout", f"The answer of {self.target.name} stopped coming.") from None
+        if self._meter is not None:
+            if piece:
+                self._meter.feed(piece)
+            else:
+                self._meter.end()
+        return piece
+
+    async def metered(self) -> None:
+        """Wait until the meter has room for more."""
+        if self._meter is not None:
+            await self._meter.drained()
+
+    def unknown(self, why: Unmetered) -> None:
+        """Note why the count, if one was expected, is not known."""
+        if self._meter is not None:
+            self._meter.end(why)
+        elif self.expects and not self._noted:
+            self.exchange.reading = _Unknown(why)
+
+    def abort(self, why: Unmetered) -> None:
+        """Give the call up: the connection is closed at once."""
+        self._connection.abort()
+        self.unknown(why)

@@ -1,0 +1,329 @@
+"""One HTTP/1.1 connection to a target: strict about what it reads, and never reused when in doubt.
+
+Why not aiohttp's client: it sends idempotent requests again by itself, hands surplus bytes of one answer to the next request
+on the connection (aio-libs/aiohttp #13656), accepts framing that can be read in two ways, drops Content-Length from a 304 and
+does not notice a short body. Each of these is a rule of the road that cannot be bent from outside.
+
+The life of a connection, as states and what ends them:
+
+    IDLE ── begin() ──▶ HEAD ── final head ──▶ BODY ── last byte ──▶ ENDED ── finish() ──▶ IDLE
+      │                   │                      │                     │
+      └─ any input ──▶ CLOSED ◀─ bad head, close ─┴─ bad framing, close ┴─ surplus input
+
+Waiting is separate from taking: `take_*` return what has come and never wait, `arrived()` waits and takes nothing. So a
+cancelled wait loses no byte, and another task can go on where the first one stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import replace
+from enum import Enum, auto
+from typing import Final, cast
+
+from ..errors import UpstreamFailure
+from .response import Answer, BadAnswer, Chunks, Framing, parse_head
+from .sockets import has_input, unsent_bytes
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+_HIGH_WATER: Final = 256 * 1024
+_LOW_WATER: Final = 64 * 1024
+_JOINED_BYTES: Final = 64 * 1024
+
+
+class State(Enum):
+    """Where a connection stands between two requests."""
+
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
+    ENDED = auto()
+    CLOSED = auto()
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one connection. It raises nothing but UpstreamFailure, and that only from `take_*` and `drain`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
+        """`name` is what messages call the target."""
+        self._loop = loop
+        self._name = name
+        self._transport: asyncio.Transport | None = None
+        self._state = State.IDLE
+        self._failure: tuple[str, str] | None = None
+        self._arrival: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._writing_paused = False
+        self._reading_paused = False
+        self._ended_cleanly = False
+        self.answered_anything = False
+        self.was_kept = False
+        self._reset("GET")
+
+    def _reset(self, method: str) -> None:
+        self._method = method
+        self._answer: Answer | None = None
+        self._raw = b""
+        self._left = 0
+        self._chunks: Chunks | None = None
+        self._pieces: deque[bytes] = deque()
+        self._held = 0
+
+    # ── the life of it ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport (asyncio calls this)."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods, not by its class
+
+    def begin(self, method: str) -> None:
+        """Start an exchange with a request of this method; the head comes next, by `write`."""
+        self._reset(method)
+        self.answered_anything = False
+        if self._state is State.IDLE and self._transport is not None and not self._transport.is_closing():
+            self._state = State.HEAD
+        else:
+            self._fail("upstream_unreachable", f"{self._name} closed the connection before a request was sent.")
+
+    def finish(self) -> bool:
+        """End an exchange whose request and answer are both complete; tell whether the connection may serve another."""
+        whole = self._state is State.ENDED and self._transport is not None and not self._transport.is_closing()
+        reusable = whole and self._answer is not None and self._answer.persists
+        if not reusable:
+            self.abort()
+            return False
+        self._reset("GET")
+        self.was_kept = True
+        self._state = State.IDLE
+        self._resume_reading()  # A paused idle connection would stall the next answer, and hide a close.
+        return True
+
+    def fresh(self) -> bool:
+        """Tell whether an idle connection can be used: still open, and not one byte of input that nobody asked for.
+
+        Input that still lies in the kernel counts: it is either the target's close or somebody else's answer.
+        """
+        transport = self._transport
+        if self._state is not State.IDLE or transport is None or transport.is_closing():
+            return False
+        return not has_input(transport)
+
+    def abort(self) -> None:
+        """Close the connection at once; whoever still waits for an answer is told so. Idempotent."""
+        if self._failure is None:
+            self._failure = ("upstream_broke", f"The connection to {self._name} was given up.")
+        self._state = State.CLOSED
+        self._pieces.clear()
+        if self._transport is not None:
+            self._transport.abort()
+        self._wake()
+
+    def eof_received(self) -> None:
+        """Note that the target itself ended (asyncio calls this); under TLS only its alert does that, no cut (RFC 9112 §9.8)."""
+        self._ended_cleanly = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note how the connection ended (asyncio calls this): right for a close-delimited body, wrong for all else."""
+        answer = self._answer
+        if self._state is State.BODY and answer is not None and answer.framing is Framing.CLOSE and self._ended_cleanly:
+            self._state = State.ENDED
+        elif self._state in {State.HEAD, State.BODY}:
+            when = "before it answered" if self._state is State.HEAD else "in the middle of its answer"
+            self._fail("upstream_broke", f"{self._name} closed the connection {when}.")
+        elif self._state is State.IDLE:
+            self._state = State.CLOSED
+        self._transport = None
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        self._wake()
+
+    def _fail(self, code: str, message: str) -> None:
+        if self._failure is None:
+            self._failure = (code, message)
+        self._state = State.CLOSED
+        if self._transport is not None:
+            self._transport.abort()
+        self._wake()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise UpstreamFailure(*self._failure)
+
+    # ── the request ──
+
+    def write(self, piece: bytes) -> None:
+        """Send bytes of the request; they are dropped where the connection has ended (the answer's side tells why)."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(piece)
+
+    async def drain(self, idle_s: float | None = None) -> None:
+        """Wait until the target takes more, as long as it takes anything within `idle_s`.
+
+        Raises UpstreamFailure: upstream_timeout, or what broke the connection when that ends without an answer.
+        """
+        while self._transport is not None and not self._transport.is_closing():
+            if not self._writing_paused:
+                return
+            unsent = unsent_bytes(self._transport)
+            self._room = self._loop.create_future()
+            try:
+                async with asyncio.timeout(idle_s):
+                    await self._room
+            except TimeoutError:
+                if self._transport is not None and unsent_bytes(self._transport) >= unsent:
+                    why = f"{self._name} took nothing of the body for {idle_s:g} s."
+                    raise UpstreamFailure("upstream_timeout", why) from None
+            finally:
+                self._room = None
+        if self._answer is None:
+            self._raise_failure()
+
+    def pause_writing(self) -> None:
+        """Note that the target is slower than we (asyncio calls this)."""
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        """Note that the target has caught up (asyncio calls this)."""
+        self._writing_paused = False
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    # ── the answer ──
+
+    def take_answer(self) -> Answer | None:
+        """Return the final head once it has come, else None. Raises UpstreamFailure where none will come."""
+        if self._answer is None:
+            self._raise_failure()
+        return self._answer
+
+    def take(self) -> bytes | None:
+        """Return the next bytes of the body, small ones joined; b"" at its end; None where more must be awaited.
+
+        What had come before the connection broke is returned before UpstreamFailure is raised.
+        """
+        pieces = self._pieces
+        if not pieces:
+            self._raise_failure()
+            return b"" if self._state is State.ENDED else None
+        piece = pieces.popleft()
+        if pieces and len(piece) + len(pieces[0]) <= _JOINED_BYTES:
+            joined, size = [piece], len(piece)
+            while pieces and size + len(pieces[0]) <= _JOINED_BYTES:
+                size += len(pieces[0])
+                joined.append(pieces.popleft())
+            piece = b"".join(joined)
+        self._held -= len(piece)
+        if self._reading_paused and self._held <= _LOW_WATER:
+            self._resume_reading()
+        return piece
+
+    @property
+    def ready(self) -> bool:
+        """Whether `take` has something to say at once."""
+        return bool(self._pieces) or self._failure is not None or self._state in {State.ENDED, State.CLOSED}
+
+    async def arrived(self) -> None:
+        """Wait until `take_answer` or `take` has something new to say; one waiter at a time."""
+        if self.ready:
+            return
+        arrival = self._arrival = self._loop.create_future()
+        try:
+            await arrival
+        finally:
+            if self._arrival is arrival:  # A cancelled waiter ends late: its successor may already wait.
+                self._arrival = None
+
+    def _wake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came (asyncio calls this)."""
+        self.answered_anything = True
+        if self._state is State.BODY:
+            self._read_body(data)
+        elif self._state is State.HEAD:
+            self._read_head(data)
+        elif self._state is not State.CLOSED:
+            self._surplus()
+        self._wake()
+
+    def _surplus(self) -> None:
+        """Close a connection whose target sent more than one answer: what came belongs to nobody (RFC 9112 §6.3)."""
+        if self._transport is not None:
+            self._transport.abort()
+        if self._state is State.IDLE:
+            self._state = State.CLOSED
+        elif self._answer is not None:
+            # The answer itself is whole; only the connection is spoilt.
+            self._answer = replace(self._answer, persists=False)
+
+    def _read_head(self, data: bytes) -> None:
+        self._raw += data
+        while self._state is State.HEAD:
+            end = self._raw.find(b"\r\n\r\n")
+            if end > MAX_HEAD_BYTES or (end < 0 and len(self._raw) > MAX_HEAD_BYTES):
+                self._fail("bad_upstream_answer", f"{self._name} sent a header of more than {MAX_HEAD_BYTES} bytes.")
+                return
+            if end < 0:
+                return
+            head, self._raw = self._raw[:end], self._raw[end + 4 :]
+            try:
+                answer = parse_head(head, self._method)
+            except BadAnswer as bad:
+                self._fail("bad_upstream_answer", f"{self._name} sent {bad}.")
+                return
+            if answer is not None:  # None: an interim response, which is not relayed (RFC 9110 §15.2)
+                self._start_body(answer)
+
+    def _start_body(self, answer: Answer) -> None:
+        self._answer = answer
+        self._left = answer.length or 0
+        empty = answer.framing is Framing.NONE or (answer.framing is Framing.LENGTH and self._left == 0)
+        self._state = State.ENDED if empty else State.BODY
+        self._chunks = Chunks() if answer.framing is Framing.CHUNKED else None
+        rest, self._raw = self._raw, b""
+        if rest and empty:
+            self._surplus()
+        elif rest:
+            self._read_body(rest)
+
+    def _read_body(self, data: bytes) -> None:
+        assert self._answer is not None
+        if self._chunks is not None:
+            try:
+                surplus = self._chunks.feed(data, self._keep)
+            except BadAnswer as bad:
+                self._fail("bad_upstream_answer", f"{self._name} sent {bad}.")
+                return
+            if self._chunks.ended:
+                self._state = State.ENDED
+                if surplus:
+                    self._surplus()
+        elif self._answer.framing is Framing.CLOSE:
+            self._keep(data)
+        elif len(data) < self._left:
+            self._left -= len(data)
+            self._keep(data)
+        else:
+            self._keep(data[: self._left])
+            self._state = State.ENDED
+            if len(data) > self._left:
+                self._surplus()
+            self._left = 0
+        if self._held > _HIGH_WATER and self._state is State.BODY:
+            self._pause_reading()
+
+    def _keep(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._held += len(piece)
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+            self._reading_paused = True
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused and self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+        self._reading_paused = False

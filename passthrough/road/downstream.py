@@ -1,0 +1,113 @@
+"""The client's half of an exchange: our bytes on aiohttp's connection, as they are."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+
+from ..errors import ClientGone
+from .sockets import reset_on_close, unsent_bytes
+
+
+class Sent(web.StreamResponse):
+    """What aiohttp's server gets back when the answer is already on the wire: whether the connection lives on.
+
+    aiohttp's own responses add Content-Type and Server, drop Content-Length from a 304 and bytes that are not UTF-8.
+    """
+
+    def __init__(self, *, keeps_alive: bool) -> None:
+        super().__init__()
+        self._keep_alive = keeps_alive
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send nothing: the head has been sent."""
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send nothing: the body has been sent."""
+
+
+_FLUSH_S: Final = 60.0
+
+
+class Downstream:
+    """One request's client. `started` tells whether a byte of an answer was sent to it."""
+
+    __slots__ = ("_follows", "_idle_s", "_request", "started")
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+        self._idle_s: float | None = None
+        self._follows = request.protocol._request_count > 1
+        self.started = False
+
+    @property
+    def body(self) -> StreamReader:
+        """The request's body, as it comes."""
+        return self._request.content
+
+    def expect_within(self, idle_s: float | None) -> None:
+        """Give up on a client that takes nothing for so long."""
+        self._idle_s = idle_s
+
+    async def write(self, piece: bytes) -> None:
+        """Send bytes of the answer and wait while the client is slower than we. Raises ClientGone."""
+        self.started = True
+        await self._write(piece)
+
+    async def invite(self) -> None:
+        """Send 100 Continue: local checks have passed, the body is wanted (RFC 9110 §10.1.1). Raises ClientGone."""
+        await self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def _write(self, piece: bytes) -> None:
+        writer = self._request.writer
+        try:
+            await writer.write(piece, drain=False)  # type: ignore[call-arg]  # StreamWriter has it, the abstract base does not
+            if self._request.protocol.writing_paused:
+                await self._drain(writer)
+        except ConnectionError:
+            raise ClientGone from None
+
+    async def _drain(self, writer: AbstractStreamWriter) -> None:
+        """Wait while the client is slower than we, as long as it takes anything within the idle time-out. Raises ClientGone."""
+        # In a task: aiohttp 3.14 keeps the future of a cancelled `drain` and would hand it to the next one.
+        draining = asyncio.ensure_future(writer.drain())
+        try:
+            while True:
+                unsent = unsent_bytes(self._request.transport)
+                await asyncio.wait({draining}, timeout=self._idle_s)
+                if draining.done():
+                    return draining.result()
+                if unsent_bytes(self._request.transport) >= unsent:
+                    self.abort()
+                    raise ClientGone
+        finally:
+            draining.cancel()
+
+    def finish(self) -> None:
+        """End an answer that only the connection's end delimits; the client may still be heard for a while (RFC 9112 §9.6).
+
+        Else a client whose upload is not over yet would wait for that end as long as the connection lingers.
+        """
+        transport = self._request.transport
+        if transport is not None and transport.can_write_eof():
+            transport.write_eof()
+
+    def abort(self, *, shows: bool = False) -> None:
+        """Break the connection, so that nobody takes what was sent for a whole answer: a reset, never a clean end.
+
+        Only where this answer's framing itself `shows` that it is not whole, and an earlier one went before it, is the connection
+        closed in order: a reset would take from a slow client what was complete.
+        """
+        transport = self._request.transport
+        if transport is None:
+            return
+        if shows and self._follows:
+            transport.close()
+            asyncio.get_running_loop().call_later(self._idle_s or _FLUSH_S, transport.abort)
+            return
+        reset_on_close(transport)
+        transport.abort()

@@ -1,0 +1,52 @@
+"""Header fields as they came: order, case and duplicates kept; and what the fields of RFC 9110 mean for a proxy."""
+
+from __future__ import annotations
+
+from typing import Final
+
+Field = tuple[bytes, bytes, bytes]
+"""(name in lower case, name as it came, value without surrounding white space)."""
+
+Fields = tuple[Field, ...]
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"proxy-connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""What belongs to one connection and never crosses (RFC 9110 §7.6.1; the list of Go's ReverseProxy and of Caddy)."""
+
+
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
+_FRAMING_LETTERS: Final = frozenset({b"contentlength", b"transferencoding"})
+_NOT_LETTERS: Final = bytes(byte for byte in range(256) if not chr(byte).isascii() or not chr(byte).isalnum())
+
+
+def imitates_framing(lower: bytes) -> bool:
+    """Tell whether a name (lower case) is not Content-Length or Transfer-Encoding, but is spelt with their letters.
+
+    `Content_Length`, `Transfer--Encoding`: some readers take them for the real ones, and then see another body than we do.
+    """
+    return len(lower) > 12 and lower.translate(None, _NOT_LETTERS) in _FRAMING_LETTERS and lower not in _FRAMING
+
+
+def fields_of(raw: tuple[tuple[bytes, bytes], ...]) -> Fields:
+    """Return raw (name, value) pairs as fields."""
+    return tuple((name.lower(), name, value) for name, value in raw)
+
+
+def nominated(fields: Fields) -> frozenset[bytes]:
+    """Return the names (lower case) that any Connection field nominates as hop-by-hop."""
+    names: frozenset[bytes] = frozenset()
+    for lower, _, value in fields:
+        if lower == b"connection":
+            names |= {token.strip().lower() for token in value.split(b",")}
+    return names

@@ -1,0 +1,180 @@
+"""What crosses, each way: request target, header fields and framing (RFC 9110 §7.6); values in, bytes out."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from ..secret import Secret
+from .access import CREDENTIAL_HEADERS, Gate
+from .fields import HOP_BY_HOP, Fields, imitates_framing, nominated
+from .routes import Match, Route, Target
+from .wire import Head
+
+_DESCRIBES_BODY: Final = re.compile(rb"content-.+|accept.*|range|if-.+|user-agent")
+"""What crosses even without `forward_headers`: it describes and negotiates the body."""
+
+_NEVER_UP: Final = HOP_BY_HOP | {b"host", b"expect", b"forwarded", b"content-length"}
+"""Set anew for the target, met here, or not to be trusted. A client's X-Forwarded-* goes the same way."""
+
+_NEVER_BY_PASS: Final = _NEVER_UP | frozenset(CREDENTIAL_HEADERS) | {b"content-encoding", b"cookie"}
+"""What `x-pass-NAME` may not set: credentials, host, length, encoding, and what belongs to one connection."""
+
+_NAMES_NO_SECRET: Final = re.compile(rb"version|region|type|accept|agent|language")
+"""Configured fields whose values are no credentials although they come from the environment: targets may well repeat them."""
+
+_CREDENTIALS: Final = frozenset(CREDENTIAL_HEADERS)
+_NEVER_DOWN: Final = HOP_BY_HOP | {b"alt-svc"}
+"""Alt-Svc would tell the client how to go around the proxy (as Caddy does)."""
+
+
+def request_head(head: Head, match: Match, target: Target, gate: Gate) -> bytes:
+    """Return the head of the request to `target`, ready to be sent, up to and with the empty line.
+
+    Strip first, inject after: no field of the client, not even one that Connection nominates, can take an injected one away
+    (RFC 9110 §7.6.1). Order, case and duplicates of what crosses stay. A declared length stays where it stood; chunked
+    stays chunked; no body stays none.
+    """
+    route = match.route
+    where = request_target(route, target, match.suffix, head.query)
+    lines = [b"%b %b HTTP/1.1" % (head.method.encode("ascii"), where), b"Host: " + target.authority]
+    if target.proxy is not None and not target.tls:
+        # A plain request through a proxy names its target in full (RFC 9112 §3.2.2); a TLS one goes through a tunnel.
+        lines[0] = b"%b http://%b%b HTTP/1.1" % (head.method.encode("ascii"), target.authority, where)
+        lines.extend(proxy_authorization(target.proxy))
+    dropped = nominated(head.fields)
+    credentials = gate.credential_headers(route)
+    own = _injected(route, head.fields)
+    replaced = {name.lower() for name, _ in own}
+    for lower, name, value in head.fields:
+        if lower == b"content-length":
+            lines.append(name + b": " + value)
+        elif lower in dropped or lower in replaced:
+            continue
+        elif lower.startswith(b"x-pass-"):
+            if lower[7:] not in replaced and _may_be_set(lower, credentials, route):
+                lines.append(name[7:] + b": " + value)
+        elif lower in credentials:
+            # Bring your own key: what the client's provider gave it crosses, a key of ours never does.
+            if route.forward_credentials and gate.holder(value) is None:
+                lines.append(name + b": " + value)
+        elif _crosses(lower, route):
+            lines.append(name + b": " + value)
+    if head.chunked:
+        lines.append(b"Transfer-Encoding: chunked")
+    lines.extend(name + b": " + value.reveal().encode("utf-8", "surrogateescape") for name, value in own)
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _crosses(lower: bytes, route: Route) -> bool:
+    """Tell whether a client's field that is no credential goes upstream, by its lower-case name."""
+    if lower in _NEVER_UP or lower.startswith(b"x-forwarded-") or _stays(lower, route):
+        return False
+    return route.forward_headers or _DESCRIBES_BODY.fullmatch(lower) is not None
+
+
+def _may_be_set(lower: bytes, credentials: tuple[bytes, ...], route: Route) -> bool:
+    """Tell whether an `x-pass-NAME` field (its whole name, lower case) may set NAME."""
+    name = lower
+    while name.startswith(b"x-pass-"):  # The next proxy may peel too: what is at the core must be allowed.
+        name = name[7:]
+    if not name or name in _NEVER_BY_PASS or name in credentials or name.startswith(b"x-forwarded-") or imitates_framing(name):
+        return False
+    return not _stays(lower, route) and not _stays(lower[7:], route)
+
+
+def _stays(lower: bytes, route: Route) -> bool:
+    """Tell whether this is a label that the route keeps to itself."""
+    return any(label.name == lower and not label.forward for label in route.label_headers)
+
+
+def _injected(route: Route, fields: Fields) -> tuple[tuple[bytes, Secret], ...]:
+    """Return the configured fields; a configured Content-Type does not replace a multipart one, whose boundary is needed."""
+    if any(lower == b"content-type" and value[:10].lower() == b"multipart/" for lower, _, value in fields):
+        return tuple(own for own in route.headers if own[0].lower() != b"content-type")
+    return route.headers
+
+
+def request_target(route: Route, target: Target, suffix: bytes, query: bytes | None) -> bytes:
+    """Return the request target for the upstream: base path and suffix as they are, and the joined query.
+
+    The operator's pairs come first, then the client's bytes without the pairs that the operator named; with
+    `merge_query_params` the client's win. Defaults come last and only where nobody named them. Nothing is decoded but names,
+    to compare them. A bare `?` stays.
+    """
+    base = target.base_path
+    path = base[:-1] + suffix if suffix.startswith(b"/") and base.endswith(b"/") else base + suffix
+    path = path or b"/"
+    if not target.query and not route.default_query:
+        return path if query is None else path + b"?" + query
+    theirs, ours = _pairs(query or b""), _pairs(target.query)
+    if route.merge_query_params:
+        ours = _without(ours, _names(theirs))
+    else:
+        theirs = _without(theirs, _names(ours))
+    pairs = [*ours, *theirs, *_without(list(route.default_query), _names([*ours, *theirs]))]
+    return path + b"?" + b"&".join(pairs) if pairs else path
+
+
+def _pairs(query: bytes) -> list[bytes]:
+    return query.split(b"&") if query else []
+
+
+def _name(pair: bytes) -> bytes:
+    return unquote_to_bytes(pair.partition(b"=")[0].replace(b"+", b" "))
+
+
+def _names(pairs: Iterable[bytes]) -> frozenset[bytes]:
+    return frozenset(_name(pair) for pair in pairs)
+
+
+def _without(pairs: list[bytes], names: frozenset[bytes]) -> list[bytes]:
+    return [pair for pair in pairs if _name(pair) not in names]
+
+
+def response_fields(fields: Fields, secrets: tuple[bytes, ...]) -> list[bytes]:
+    """Return the lines of an upstream's header that go to the client, Content-Length among them, as they came.
+
+    A field that carries one of `secrets` (what the route injected) stays here: an upstream that echoes requests must not hand
+    out the operator's key.
+    """
+    dropped = nominated(fields)
+    lines = []
+    for lower, name, value in fields:
+        if lower in _NEVER_DOWN or (lower in dropped and lower != b"content-length") or lower in _CREDENTIALS:
+            continue
+        if any(secret in value for secret in secrets):
+            continue
+        lines.append(name + b": " + value)
+    return lines
+
+
+def injected_secrets(route: Route) -> tuple[bytes, ...]:
+    """Return what of the injected fields must not come back: the values of credentials, without their scheme."""
+    secrets = []
+    for name, value in route.headers:
+        if name.lower() in _CREDENTIALS or (value.shown != "***" and not _NAMES_NO_SECRET.search(name.lower())):
+            revealed = value.reveal().encode("utf-8", "surrogateescape")
+            secrets.append(revealed.rpartition(b" ")[2])
+    return tuple(secret for secret in secrets if len(secret) >= 8)
+
+
+def proxy_authorization(proxy: Secret) -> list[bytes]:
+    """Return the header line that carries the credentials of a proxy's URL, if it has any (RFC 7617)."""
+    parts = urlsplit(proxy.reveal())
+    if parts.username is None:
+        return []
+    pair = unquote_to_bytes(parts.username) + b":" + unquote_to_bytes(parts.password or "")
+    return [b"Proxy-Authorization: Basic " + b64encode(pair)]
+
+
+def label_of(route: Route, fields: Fields) -> str | None:
+    """Return the value of the first label header that the request carries, as text of at most 200 characters."""
+    for label in route.label_headers:
+        for lower, _, value in fields:
+            if lower == label.name and value:
+                return value.decode("utf-8", "replace")[:200]
+    return None

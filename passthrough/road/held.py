@@ -1,0 +1,66 @@
+"""A request's body, kept while it may have to be sent again: in memory up to a bound, in a file only where the route says so."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from typing import IO, Final
+
+_PIECE_BYTES: Final = 256 * 1024
+
+
+class Held:
+    """The bytes of one body. `whole` is true until one had to be let go."""
+
+    __slots__ = ("_bound", "_bytes", "_file", "_pieces", "_spools", "whole")
+
+    def __init__(self, bound_bytes: int, *, spools: bool) -> None:
+        self._bound = bound_bytes
+        self._spools = spools
+        self._pieces: list[bytes] = []
+        self._bytes = 0
+        self._file: IO[bytes] | None = None
+        self.whole = True
+
+    async def keep(self, piece: bytes) -> None:
+        """Keep one more piece; beyond the bound it goes to a file without a name, or everything is let go."""
+        if not self.whole:
+            return
+        self._bytes += len(piece)
+        self._pieces.append(piece)
+        if self._bytes <= self._bound:
+            return
+        if not self._spools:
+            self.whole = False
+            self._pieces.clear()
+            return
+        pieces, self._pieces = self._pieces, []
+        try:
+            await asyncio.to_thread(self._write, pieces)
+        except OSError:  # A full disk costs the second try, not the first.
+            self.whole = False
+
+    def _write(self, pieces: list[bytes]) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._file.writelines(pieces)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Return the pieces once more, from the first."""
+        if self._file is None:
+            for piece in self._pieces:
+                yield piece
+            return
+        file = self._file
+        await asyncio.to_thread(file.seek, 0)
+        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
+            yield piece
+
+    def close(self) -> None:
+        """Let go of everything; the file has no name and ends with its last reader."""
+        self.whole = False
+        self._pieces.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None

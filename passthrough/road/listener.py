@@ -1,0 +1,161 @@
+"""aiohttp's server, with our answers for the heads that its parser rejects."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from aiohttp import http_exceptions, web
+
+from ..errors import Refusal
+from .downstream import Sent
+from .relay import Relay
+from .sockets import reset_on_close
+
+KEEP_ALIVE_S: Final = 75.0
+"""How long a connection may wait for a request's first byte."""
+
+HEAD_S: Final = 20.0
+"""How long a request's head may take from its first byte to its last (nginx gives 60 s, Apache 20)."""
+
+MAX_LINE_BYTES: Final = 16 * 1024
+MAX_FIELD_BYTES: Final = 32 * 1024
+MAX_FIELDS: Final = 256
+
+_OTHER_VERSION: Final = ("Bad status line:\n  Invalid HTTP version:", "Pause on PRI/Upgrade:")
+"""How the parser's message begins (llhttp 9) for a version of another number, and for HTTP/2's preface."""
+
+_log: Final = logging.getLogger("passthrough")
+
+
+class Listener(web.Server):
+    """The factory of client connections. `web.Server` and not `web.Application`: the raw path, and our own 100 Continue."""
+
+    def __init__(self, relay: Relay, *, max_connections: int | None = None, head_s: float = HEAD_S) -> None:
+        """`max_connections`: what comes beyond is answered 503 and closed. `head_s`: for the head of a request."""
+        self.relay = relay
+        self.max_connections = max_connections
+        self.head_s = head_s
+        self._options: dict[str, Any] = {
+            "auto_decompress": False,  # The default inflates a gzip request under its old Content-Length.
+            "access_log": None,
+            "keepalive_timeout": KEEP_ALIVE_S,
+            "max_line_size": MAX_LINE_BYTES,
+            "max_field_size": MAX_FIELD_BYTES,
+            "max_headers": MAX_FIELDS,
+        }
+        super().__init__(relay, handler_cancellation=True, **self._options)
+
+    def __call__(self) -> web.RequestHandler:
+        """Return the protocol of a new connection."""
+        return _Protocol(self, loop=asyncio.get_running_loop(), **self._options)
+
+    def close_idle(self) -> None:
+        """Close the connections that wait for a request; the others close behind their answers."""
+        for protocol in self.connections:
+            if isinstance(protocol, _Protocol) and protocol.waits:
+                # Not `close()`: it ends the task that would serve the next request and leaves the connection open (aiohttp 3.14).
+                protocol.force_close()
+
+
+class _Protocol(web.RequestHandler):
+    """One client connection."""
+
+    __slots__ = ("_head_s", "_late", "_listener", "_relay")
+
+    def __init__(self, listener: Listener, **options: Any) -> None:
+        super().__init__(listener, **options)
+        self._listener = listener
+        self._relay = listener.relay
+        self._head_s = listener.head_s
+        self._late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to serve, or say that there are too many already (asyncio calls this)."""
+        super().connection_made(transport)
+        most = self._listener.max_connections
+        if most is not None and len(self._listener.connections) > most:
+            self._break_off(Refusal("overloaded", "There are too many connections.", retry_after_s=1, closes=True))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the deadline (asyncio calls this)."""
+        self._expect_head(False)
+        super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """Close when the client has closed its side (asyncio calls this and closes), without a clean end to half an answer."""
+        if self in self._relay.active and self.transport is not None:
+            reset_on_close(self.transport)
+
+    def _expect_head(self, expected: bool) -> None:
+        """Start the deadline of a head whose first bytes are here, or end it."""
+        if not expected and self._late is not None:
+            self._late.cancel()
+            self._late = None
+        elif expected and self._late is None:
+            self._late = self._loop.call_later(self._head_s, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        self._late = None
+        self._break_off(Refusal("slow_request", f"The head of the request took more than {self._head_s:g} s.", closes=True))
+
+    def _break_off(self, failure: Refusal) -> None:
+        """Answer without a request, and close."""
+        if self.transport is not None:
+            self.transport.write(self._relay.refused(failure))
+        self.force_close()
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a request: none is served or queued, and no rest of a refused body is read away.
+
+        Closing under such a rest would reset the connection, and take our answer from the client (RFC 9112 §9.6).
+        """
+        return self._waiter is not None and not self._waiter.done()
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came; a body whose framing breaks off in error is told so to the handler that waits for it.
+
+        aiohttp 3.14 queues the error as the next message and leaves the reader of the body waiting for ever.
+        """
+        super().data_received(data)
+        self._expect_head(self.waits and bool(data))
+        if self._messages and self._current_request is not None and not hasattr(self._messages[-1][0], "raw_headers"):
+            body = self._current_request.content
+            if not body.is_eof() and body.exception() is None:
+                body.set_exception(web.RequestPayloadError("malformed body"))
+
+    def log_exception(self, *args: Any, **more: Any) -> None:
+        """Log what aiohttp did not expect; not a body that it reads away behind our answer and whose framing is broken."""
+        if not isinstance(more.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **more)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Answer what the parser rejected by the table of own answers, without an echo of its bytes; else break off."""
+        if isinstance(exc, http_exceptions.HttpProcessingError):
+            if self.transport is not None:
+                self.transport.write(self._relay.refused(refusal_of(exc)))
+        else:
+            _log.error("A request failed inside the proxy; its connection is closed.", exc_info=exc)
+            if self.transport is not None:
+                self.transport.abort()
+        return Sent(keeps_alive=False)
+
+
+def refusal_of(error: http_exceptions.HttpProcessingError) -> Refusal:
+    """Return our answer for an error of aiohttp's parser, by its kind; its text holds bytes of the request and stays here."""
+    if isinstance(error, http_exceptions.LineTooLong):
+        # The parser reports a long target and a long field alike; only the limit tells which one was passed.
+        if error.args[1:2] == (MAX_LINE_BYTES,):
+            return Refusal("target_too_long", f"The request target is longer than {MAX_LINE_BYTES} bytes.", closes=True)
+        return Refusal("headers_too_large", f"A header field is longer than {MAX_FIELD_BYTES} bytes.", closes=True)
+    if isinstance(error, http_exceptions.BadHttpMethod):
+        return Refusal("not_implemented", "The request does not begin with a known method.", closes=True)
+    if error.message.startswith(_OTHER_VERSION):
+        return Refusal("version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here.", closes=True)
+    if "Too many headers" in error.message:
+        return Refusal("headers_too_large", f"The request has more than {MAX_FIELDS} header fields.", closes=True)
+    return Refusal("bad_request", "This is not one well-formed HTTP/1.1 request.", closes=True)

@@ -1,0 +1,302 @@
+"""The way of one request: checked, matched, admitted, rewritten, sent up, and its answer copied down.
+
+The steps are numbered as in README's picture: 0 wire, 1 match, 2 admit, 3 rewrite, 4 open, 5 copy, 6 done. Whatever happens
+at whatever moment, `done` is called once, with the exchange as it went.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from email.utils import formatdate
+
+from aiohttp import web
+
+from ..errors import ClientGone, Failure, Refusal, UpstreamFailure
+from ..exchange import Done, Exchange, Outcome, began
+from ..meter.usage import Unmetered
+from .access import Gate
+from .answers import own_answer
+from .call import Call
+from .downstream import Downstream, Sent
+from .forward import injected_secrets, label_of, request_head, response_fields
+from .held import Held
+from .limits import Slots
+from .response import Answer, Framing
+from .retry import pause_s
+from .routes import Match, RouteTable
+from .settle import Settling
+from .upload import Upload
+from .upstream import Upstream, origin_of
+from .wire import Head, plain
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What one request is judged by, read once: a reload never splits it."""
+
+    routes: RouteTable
+    gate: Gate
+
+
+@dataclass(slots=True)
+class Way:
+    """One request on its way: what the steps hand to each other."""
+
+    exchange: Exchange
+    downstream: Downstream
+    head: Head | None = None
+    call: Call | None = None
+    held: Held | None = None
+    uploading: asyncio.Task[None] | None = None
+    delimited: bool = False
+    keeps_alive: bool = False
+
+
+class Relay:
+    """The handler of every request. `rules` is replaced on reload; `draining` and `cut_off` are set while stopping."""
+
+    def __init__(self, rules: Rules, upstream: Upstream, done: Done, decoders: Executor) -> None:
+        self.rules = rules
+        self.settling = Settling(upstream, self._end)
+        self.draining = False
+        self.cut_off = False
+        self.active: dict[web.RequestHandler, asyncio.Task[None]] = {}
+        self._upstream = upstream
+        self._slots = Slots()
+        self._done = done
+        self._decoders = decoders
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Serve one request; aiohttp cancels it when the client's connection ends."""
+        target = request.raw_path.encode("utf-8", "surrogateescape")
+        way = Way(began(request.method, _shown(target)), Downstream(request))
+        self.active[request.protocol] = request.task
+        handed_over = False
+        try:
+            await self._serve(way, request, target)
+        except Failure as failure:
+            await self._fail(way, _blamed(way, failure))
+        except (ClientGone, asyncio.CancelledError) as gone:
+            handed_over = self._leave(way)
+            if isinstance(gone, asyncio.CancelledError):
+                raise
+        finally:
+            del self.active[request.protocol]
+            if way.uploading is not None:
+                way.uploading.cancel()
+            if way.held is not None:
+                way.held.close()
+            if not handed_over:
+                if way.call is not None:
+                    way.call.connection.abort()
+                self._end(way.exchange)
+        return Sent(keeps_alive=way.keeps_alive)
+
+    def refused(self, failure: Refusal) -> bytes:
+        """Return the answer to a head that could not even be parsed, and book the exchange; nothing of it is echoed."""
+        exchange = began("", "")
+        exchange.status, exchange.error, exchange.outcome = failure.kind.status, failure.kind.code, Outcome.REFUSED
+        self._end(exchange)
+        return own_answer(failure, exchange.began_utc, keeps_alive=False, with_body=True)
+
+    def _end(self, exchange: Exchange) -> None:
+        exchange.end()
+        self._slots.leave(exchange)
+        self._done(exchange)
+
+    # ── the steps ──
+
+    async def _serve(self, way: Way, request: web.BaseRequest, target: bytes) -> None:
+        exchange, rules = way.exchange, self.rules
+        head = way.head = plain(request.method, target, (request.version[0], request.version[1]), request.raw_headers)
+        match = rules.routes.match(head.method, head.path)
+        route = match.route
+        exchange.terms = route.terms
+        client = rules.gate.admit(route, head.fields)
+        exchange.client = None if client is None else client.name
+        exchange.label = label_of(route, head.fields)
+        exchange.target, exchange.sandbox = route.targets[0].name, route.targets[0].name == "sandbox"
+        exchange.admitted = True
+        self._slots.enter(client, exchange)
+        way.downstream.expect_within(route.timeouts.idle_s)
+        if head.length is not None and head.length > route.max_body_bytes:
+            raise Refusal("body_too_large", f"The body is larger than {route.max_body_bytes} bytes.", closes=True)
+        call, answer = await self._answered(way, head, match, request_head(head, match, route.targets[0], rules.gate))
+        await self._copy(way, head, call, answer)
+
+    async def _answered(self, way: Way, head: Head, match: Match, request_head: bytes) -> tuple[Call, Answer]:
+        """Return the answer that is to be relayed; send the request again only where the route says so.
+
+        Never once a byte was answered to the client, and only with the whole body in hand: (1) a kept connection that ended
+        before it answered anything; (2) an answer whose status the route names.
+        """
+        retries = match.route.retries
+        held = way.held = Held(retries.held_bytes, spools=retries.spool) if retries.attempts else None
+        for tries in range(1, retries.attempts + 2):
+            call = way.call = await self._open(way, head, match, held)
+            pause: float | None = 0.0
+            try:
+                answer = await self._send(way, head, call, request_head, again=tries > 1)
+                pause = pause_s(retries, answer, tries, time.time(), random.random())  # noqa: S311 - jitter, no secret
+            except UpstreamFailure:
+                if not (call.stale and tries <= retries.attempts and call.upload.complete and held and held.whole):
+                    raise
+            if pause is None or not (call.upload.complete and held and held.whole):
+                break
+            way.call = None
+            call.connection.abort()
+            await asyncio.sleep(pause)
+        return call, answer
+
+    async def _open(self, way: Way, head: Head, match: Match, held: Held | None) -> Call:
+        """Return a call on an open connection: a kept one, else a new one; two tries, as nothing was sent (RFC 9110 §9.2.2)."""
+        route, exchange = match.route, way.exchange
+        target = route.targets[0]
+        limits = [limit for limit in (route.timeouts.connect_s, route.timeouts.total_s) if limit is not None]
+        exchange.attempts += 1
+        connection = self._upstream.kept(origin_of(target))
+        if connection is None:
+            try:
+                connection = await self._upstream.open(target, min(limits, default=None))
+            except UpstreamFailure:
+                exchange.attempts += 1
+                connection = await self._upstream.open(target, min(limits, default=None))
+        connection.begin(head.method)
+        upload = Upload(exchange, head, route, connection, held)
+        return Call(exchange, route, target, connection, upload, self._decoders, head.path)
+
+    async def _send(self, way: Way, head: Head, call: Call, request_head: bytes, *, again: bool) -> Answer:
+        """Send the request and return the answer's head, which may come before the body has gone up (RFC 9112 §9.3)."""
+        body = way.downstream.body
+        if again:
+            await call.upload.again(request_head)
+            return await call.answer()
+        if body.is_eof():
+            await call.upload.whole(request_head, body.read_nowait())
+            return await call.answer()
+        if head.expects_continue:
+            await way.downstream.invite()
+        call.connection.write(request_head)
+        uploading = way.uploading = asyncio.create_task(call.upload.stream(body))
+        uploading.add_done_callback(lambda task: _gave_up(task, call))
+        while True:
+            arrival = asyncio.ensure_future(call.connection.arrived())
+            try:
+                ended, _ = await asyncio.wait({uploading, arrival}, timeout=call.left_s, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                arrival.cancel()
+            if not ended:
+                raise UpstreamFailure("upstream_timeout", "The upload took longer than the route's total time-out.")
+            early = call.connection.take_answer() if not uploading.done() else None
+            if uploading.done():
+                uploading.result()
+                return await call.answer()
+            if early is not None:
+                if early.status >= 300:
+                    uploading.cancel()  # It will read no more: a 413, a 401. What it said is relayed at once.
+                return await call.answer()
+
+    async def _copy(self, way: Way, head: Head, call: Call, answer: Answer) -> None:
+        """Send the answer's head at once and its body as it comes; release the connection when both bodies are whole."""
+        downstream, exchange = way.downstream, way.exchange
+        chunked = answer.framing in {Framing.CHUNKED, Framing.CLOSE} and not head.http10
+        delimited = way.delimited = chunked or answer.framing in {Framing.NONE, Framing.LENGTH}
+        way.keeps_alive = (
+            head.keep_alive and delimited and downstream.body.is_eof() and call.upload.complete and not self.draining
+        )
+        exchange.status = answer.status
+        unsent = _answer_head(answer, injected_secrets(call.route), head, chunked=chunked, keeps_alive=way.keeps_alive)
+        while True:
+            if unsent and not call.connection.ready:
+                await downstream.write(unsent)  # The body is still on its way: a stream of events begins with its head.
+                unsent = b""
+            piece = await call.piece()
+            if not piece:
+                break
+            exchange.bytes_down += len(piece)
+            framed = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
+            await downstream.write(unsent + framed if unsent else framed)
+            unsent = b""
+            await call.metered()
+        exchange.outcome = Outcome.COMPLETED
+        if unsent or chunked:
+            await downstream.write(unsent + b"0\r\n\r\n" if chunked else unsent)
+        if not delimited:
+            downstream.finish()
+        if call.upload.complete:
+            self._upstream.release(call.target, call.connection)
+            way.call = None
+
+    # ── the ends ──
+
+    async def _fail(self, way: Way, failure: Failure) -> None:
+        """Answer with the failure, or, after the first byte of another answer, break the connection: nothing else is honest."""
+        exchange, downstream, head = way.exchange, way.downstream, way.head
+        exchange.error = failure.kind.code
+        exchange.outcome = Outcome.REFUSED if isinstance(failure, Refusal) else Outcome.UPSTREAM_FAILED
+        if way.call is not None and isinstance(failure, UpstreamFailure):
+            way.call.abort(Unmetered.BROKEN)
+        if downstream.started:
+            way.keeps_alive = False
+            downstream.abort(shows=way.delimited)
+            return
+        way.keeps_alive = (
+            head is not None and head.keep_alive and downstream.body.is_eof() and not failure.closes and not self.draining
+        )
+        with_body = exchange.method != "HEAD"
+        exchange.status = failure.kind.status
+        try:
+            await downstream.write(own_answer(failure, time.time(), keeps_alive=way.keeps_alive, with_body=with_body))
+        except ClientGone:
+            exchange.status = None
+
+    def _leave(self, way: Way) -> bool:
+        """Decide what becomes of a call that has no client any more; True: settling has it, and its exchange."""
+        way.exchange.outcome = Outcome.CUT_OFF if self.cut_off else Outcome.CLIENT_GONE
+        way.keeps_alive = False
+        way.downstream.abort()
+        if way.call is None:
+            return False
+        if not self.cut_off and self.settling.take(way.call):
+            return True
+        way.call.abort(Unmetered.CANCELLED)
+        return False
+
+
+def _blamed(way: Way, failure: Failure) -> Failure:
+    """Return what the upload failed with, where it was that which broke the call."""
+    uploading = way.uploading
+    if uploading is not None and uploading.done() and not uploading.cancelled():
+        cause = uploading.exception()
+        if isinstance(cause, Failure):
+            return cause
+    return failure
+
+
+def _gave_up(uploading: asyncio.Task[None], call: Call) -> None:
+    """Close the connection of an upload that failed: what was sent must not look whole, and no answer is worth waiting for."""
+    if not uploading.cancelled() and uploading.exception() is not None:
+        call.connection.abort()
+
+
+def _shown(target: bytes) -> str:
+    """Return a request target's path as ASCII text, for the log: without the query, other bytes escaped."""
+    return target.partition(b"?")[0].decode("ascii", "backslashreplace")
+
+
+def _answer_head(answer: Answer, secrets: tuple[bytes, ...], head: Head, *, chunked: bool, keeps_alive: bool) -> bytes:
+    """Return the head of the answer to the client: the target's status and fields, our framing and connection."""
+    lines = [b"HTTP/1.1 %d %b" % (answer.status, answer.reason), *response_fields(answer.fields, secrets)]
+    if answer.first(b"date") is None:
+        lines.append(b"Date: " + formatdate(usegmt=True).encode("ascii"))  # RFC 9110 §6.6.1
+    if chunked:
+        lines.append(b"Transfer-Encoding: chunked")
+    if not keeps_alive:
+        lines.append(b"Connection: close")
+    elif head.http10:
+        lines.append(b"Connection: keep-alive")
+    return b"\r\n".join(lines) + b"\r\n\r\n"

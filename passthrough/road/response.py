@@ -1,0 +1,149 @@
+"""One response as bytes: its head, and where its body ends; strict, for what can be read in two ways belongs to nobody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final
+
+from .fields import Fields
+
+_MAX_LINE_BYTES: Final = 4096
+_MAX_TRAILER_BYTES: Final = 16 * 1024
+
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
+_CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
+
+
+class Framing(Enum):
+    """How an answer's body ends (RFC 9112 §6.3)."""
+
+    NONE = auto()
+    LENGTH = auto()
+    CHUNKED = auto()
+    CLOSE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A final response's head. `reason` and field values are bytes as they came; `length` where a Content-Length was sent."""
+
+    status: int
+    reason: bytes
+    fields: Fields = field(repr=False)  # a target may echo what it was sent
+    framing: Framing
+    length: int | None
+    persists: bool
+
+    def first(self, name: bytes) -> bytes | None:
+        """Return the first value of the field called `name` (lower case)."""
+        return next((value for lower, _, value in self.fields if lower == name), None)
+
+
+class BadAnswer(Exception):
+    """What a target sent is not one well-formed response; the text completes 'the target sent …'."""
+
+
+def parse_head(head: bytes, method: str) -> Answer | None:
+    """Return the response head in `head` (without its empty line), None for an interim one (1xx).
+
+    Raises BadAnswer for whatever two readers could read in two ways: bare LF, folded lines, control bytes, several or odd
+    lengths, a transfer coding other than chunked, or one in HTTP/1.0 (RFC 9112 §5, §6.3).
+    """
+    status_line, *lines = head.split(b"\r\n")
+    start = _STATUS_LINE.fullmatch(status_line)
+    if start is None:
+        raise BadAnswer("no HTTP/1.1 status line")
+    status = int(start[2])
+    if status == 101:
+        raise BadAnswer("101 Switching Protocols, which nobody asked for")
+    fields = []
+    for line in lines:
+        field = _FIELD.fullmatch(line)
+        if field is None:
+            raise BadAnswer("a header line that is not 'name: value'")
+        fields.append((field[1].lower(), field[1], field[2].strip(b" \t")))
+    if status < 200:
+        return None
+    http10 = start[1] == b"0"
+    framing, length = _framing(tuple(fields), status, method, http10=http10)
+    connection = {token.strip().lower() for lower, _, value in fields if lower == b"connection" for token in value.split(b",")}
+    persists = framing is not Framing.CLOSE and b"close" not in connection and (not http10 or b"keep-alive" in connection)
+    return Answer(status, start[3] or b"", tuple(fields), framing, length, persists)
+
+
+def _framing(fields: Fields, status: int, method: str, *, http10: bool) -> tuple[Framing, int | None]:
+    """Return how the body ends and the declared length, by the numbered cases of RFC 9112 §6.3."""
+    codings = [value for lower, _, value in fields if lower == b"transfer-encoding"]
+    lengths = [value for lower, _, value in fields if lower == b"content-length"]
+    if codings and (lengths or http10 or len(codings) > 1 or codings[0].lower() != b"chunked"):
+        raise BadAnswer("a Transfer-Encoding that is not plain 'chunked', or conflicts with Content-Length")
+    if lengths and (len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 19):
+        raise BadAnswer("more than one Content-Length, or an odd one")
+    length = int(lengths[0]) if lengths else None
+    if method == "HEAD" or status in {204, 304}:
+        return Framing.NONE, length
+    if codings:
+        return Framing.CHUNKED, None
+    if length is not None:
+        return Framing.LENGTH, length
+    return Framing.CLOSE, None
+
+
+class Chunks:
+    """The chunked coding, undone piece by piece (RFC 9112 §7.1); extensions and trailers are dropped."""
+
+    __slots__ = ("_left", "_line", "_next", "_trailer_bytes", "ended")
+
+    def __init__(self) -> None:
+        self._next = "size"  # size → data → crlf → size …, or size 0 → trailer
+        self._left = 0
+        self._line = b""
+        self._trailer_bytes = 0
+        self.ended = False
+
+    def feed(self, data: bytes, keep: Callable[[bytes], None]) -> bytes:
+        """Pass every piece of the body to `keep`; return what lies behind the last chunk, once it has ended."""
+        position = 0
+        while position < len(data) and not self.ended:
+            if self._next == "data":
+                piece = data[position : position + self._left] if position or self._left < len(data) else data
+                keep(piece)
+                position += len(piece)
+                self._left -= len(piece)
+                if not self._left:
+                    self._next = "crlf"
+                continue
+            end = data.find(b"\n", position)
+            self._line += data[position:] if end < 0 else data[position : end + 1]
+            if len(self._line) > _MAX_LINE_BYTES:
+                raise BadAnswer("an endless line between its chunks")
+            if end < 0:
+                return b""
+            position = end + 1
+            line, self._line = self._line, b""
+            if not line.endswith(b"\r\n"):
+                raise BadAnswer("a bare LF between its chunks")
+            self._read_line(line[:-2])
+        return data[position:] if self.ended else b""
+
+    def _read_line(self, line: bytes) -> None:
+        if self._next == "crlf":
+            if line:
+                raise BadAnswer("a chunk that is longer than it says")
+            self._next = "size"
+        elif self._next == "size":
+            size = _CHUNK_SIZE.fullmatch(line)
+            if size is None:
+                raise BadAnswer("an odd chunk size")
+            self._left = int(size[1], 16)
+            self._next = "data" if self._left else "trailer"
+        elif not line:
+            self.ended = True
+        else:
+            self._trailer_bytes += len(line)
+            if _FIELD.fullmatch(line) is None or self._trailer_bytes > _MAX_TRAILER_BYTES:
+                raise BadAnswer("an odd trailer")

@@ -1,0 +1,160 @@
+"""Which route a method and a raw path belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from ..errors import Refusal
+from ..exchange import Terms
+from ..secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds that a route waits, None for ever.
+
+    For a connection; for the answer's head, from the request's last byte on; between two pieces of a body; for all of it.
+    """
+
+    connect_s: float = 10.0
+    header_s: float = 300.0
+    idle_s: float = 60.0
+    total_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """What a route allows to be sent again: each further try may be billed, so that none is made unless told to.
+
+    `attempts` counts the further tries, `statuses` are the answers after which one is made. A request whose body is larger
+    than `held_bytes` is tried once only, unless `spool` lets a file hold it. No wait between two tries is longer than
+    `max_wait_s`.
+    """
+
+    attempts: int = 0
+    statuses: frozenset[int] = frozenset({429, 500, 502, 503, 504})
+    held_bytes: int = 1_000_000
+    spool: bool = False
+    max_wait_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a route's requests go. Bytes are as they stand on the wire.
+
+    `host` is without brackets; `base_path` is empty instead of a single slash; `query` is without `?`. `ca_file` is a PEM file to
+    trust instead of the system's; `proxy` is the URL of an HTTP proxy, credentials included. `name` is what the log and the
+    ledger call it: its authority, or `sandbox`.
+    """
+
+    tls: bool
+    host: str
+    port: int
+    base_path: bytes
+    query: bytes = field(default=b"", repr=False)  # it may carry a key
+    ca_file: str | None = None
+    proxy: Secret | None = None
+    name: str = ""
+
+    @property
+    def authority(self) -> bytes:
+        """The value of Host: the port only where it is not the scheme's own (RFC 9110 §4.2.3)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}").encode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelHeader:
+    """A request header whose value labels the exchange; `forward` tells whether it still goes upstream. `name` is lower case."""
+
+    name: bytes
+    forward: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One entry of pass_through_endpoints, resolved.
+
+    `path` is raw; where `include_subpath` holds it does not end in `/`, so that the root is empty. `methods` None means all of
+    them. `headers` are set on every request to the target, in order; their names are as configured. `key_header` is a further
+    client header that carries the client's key (lower case). `default_query` are raw `name=value` pairs. `settles`: what becomes
+    of an upstream call whose client left after a complete upload; None: settle where a count is expected, else cancel.
+    """
+
+    path: bytes
+    targets: tuple[Target, ...]
+    terms: Terms
+    include_subpath: bool = False
+    methods: frozenset[str] | None = None
+    headers: tuple[tuple[bytes, Secret], ...] = ()
+    forward_headers: bool = False
+    forward_credentials: bool = False
+    auth: bool = True
+    key_header: bytes | None = None
+    merge_query_params: bool = False
+    default_query: tuple[bytes, ...] = field(default=(), repr=False)  # they may carry a key
+    max_body_bytes: int = 10**9
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    retries: Retries = field(default_factory=Retries)
+    settles: bool | None = None
+    label_headers: tuple[LabelHeader, ...] = ()
+
+    def allows(self, method: str) -> bool:
+        """Tell whether requests with this method belong here."""
+        return self.methods is None or method in self.methods
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A route, and the raw bytes of the path behind the route's own (empty, or beginning with `/`)."""
+
+    route: Route
+    suffix: bytes
+
+
+_NONE: Final[tuple[Route, ...]] = ()
+
+
+class RouteTable:
+    """All routes, to be asked by method and path in time that does not grow with their number.
+
+    The rule: exact path first, then the longest prefix that ends on a segment boundary; `/a` and `/a/` differ, but both are
+    below a route `/a` with `include_subpath`. Routes with one path are told apart by their methods.
+    """
+
+    __slots__ = ("_exact", "_prefixes", "routes")
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        exact: dict[bytes, tuple[Route, ...]] = {}
+        prefixes: dict[bytes, tuple[Route, ...]] = {}
+        for route in self.routes:
+            # A route for everything below the root has the path b""; a request to `/` itself is then below it.
+            exact[route.path] = (*exact.get(route.path, _NONE), route)
+            if route.include_subpath:
+                prefixes[route.path] = (*prefixes.get(route.path, _NONE), route)
+        self._exact: Mapping[bytes, tuple[Route, ...]] = MappingProxyType(exact)
+        self._prefixes: Mapping[bytes, tuple[Route, ...]] = MappingProxyType(prefixes)
+
+    def match(self, method: str, path: bytes) -> Match:
+        """Return the route of `method` and the raw `path` (without query).
+
+        Raises Refusal: `no_route`, or `method_not_allowed` (with Allow) where the path has routes for other methods only.
+        """
+        allowed: set[str] = set()
+        for route in self._exact.get(path, _NONE):
+            if route.allows(method):
+                return Match(route, b"")
+            allowed |= route.methods or set()
+        end = len(path)
+        while (end := path.rfind(b"/", 0, end)) >= 0:
+            for route in self._prefixes.get(path[:end], _NONE):
+                if route.allows(method):
+                    return Match(route, path[end:])
+                allowed |= route.methods or set()
+        if allowed:
+            raise Refusal("method_not_allowed", "The route does not allow this method.", allow=sorted(allowed))
+        raise Refusal("no_route", "No route has this path.")

@@ -1,0 +1,68 @@
+"""Reading an answer to its end for the books alone, after its client has left."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from ..errors import UpstreamFailure
+from ..exchange import Done, Outcome
+from ..meter.usage import Unmetered
+from .call import Call
+from .upstream import Upstream
+
+AT_ONCE: Final = 100
+"""How many calls settle at the same time; what comes beyond is given up."""
+
+
+class Settling:
+    """The calls that outlive their clients, each in a task of its own that owns its exchange until `done`."""
+
+    def __init__(self, upstream: Upstream, end: Done, *, at_once: int = AT_ONCE) -> None:
+        """`end` takes each exchange when it has settled, or was cut off."""
+        self._upstream = upstream
+        self._end_exchange = end
+        self._at_once = at_once
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, call: Call) -> bool:
+        """Settle `call` if its route wants that and there is room; False: the caller keeps it, and gives it up.
+
+        Only a call whose request is complete is worth it: the provider works on no other, and bills no other.
+        """
+        wanted = call.expects if call.route.settles is None else call.route.settles
+        if not (wanted and call.upload.complete) or len(self._tasks) >= self._at_once:
+            return False
+        task = asyncio.get_running_loop().create_task(self._settle(call))
+        self._tasks.add(task)
+        task.add_done_callback(lambda task: self._end(task, call))
+        return True
+
+    async def _settle(self, call: Call) -> None:
+        try:
+            await call.answer()
+            while await call.piece():
+                await call.metered()
+            self._upstream.release(call.target, call.connection)
+        except UpstreamFailure as failure:
+            call.exchange.error = failure.kind.code
+            call.abort(Unmetered.BROKEN)
+
+    def _end(self, task: asyncio.Task[None], call: Call) -> None:
+        """End the exchange; not in the task itself, as one that is cancelled before its first step runs no `finally`."""
+        self._tasks.discard(task)
+        if task.cancelled():
+            call.exchange.outcome = Outcome.CUT_OFF
+            call.abort(Unmetered.CANCELLED)
+        self._end_exchange(call.exchange)
+
+    async def drained(self) -> None:
+        """Wait until every call has settled."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    async def cut_off(self) -> None:
+        """End what still settles."""
+        for task in self._tasks:
+            task.cancel()
+        await self.drained()

@@ -1,0 +1,60 @@
+"""What sockets tell and are told beyond what asyncio offers: unread input, unsent output, keep-alive, a reset on close."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import struct
+import sys
+from typing import Final
+
+_KEEP_ALIVE: Final = (("TCP_KEEPIDLE", 45), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+_RESET: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+
+
+def has_input(transport: asyncio.Transport) -> bool:
+    """Tell whether a transport's socket has unread input or has been closed by its peer, without waiting."""
+    descriptor = transport.get_extra_info("socket").fileno()
+    if sys.platform == "win32":
+        return bool(select.select([descriptor], [], [], 0)[0])  # It has no poll, and no limit of 1024 descriptors.
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN | select.POLLHUP | select.POLLERR)
+    return bool(poll.poll(0))
+
+
+def unsent_bytes(transport: asyncio.Transport | None) -> int:
+    """Return how many of the written bytes the peer has not taken yet: ours, and on Linux those in the kernel too.
+
+    The kernel holds megabytes and takes more only when a good part of them is gone: our own buffer alone would call a slow
+    reader a dead one.
+    """
+    if transport is None:
+        return 0
+    unsent = transport.get_write_buffer_size()
+    if sys.platform == "linux":
+        import fcntl  # noqa: PLC0415 - not on every system
+        import termios  # noqa: PLC0415 - not on every system
+
+        try:
+            queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
+        except OSError:  # It has been closed meanwhile.
+            return unsent
+        unsent += int(struct.unpack("i", queued)[0])
+    return unsent
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Keep the path through NAT open: OCR of a thousand pages is minutes of silence on the connection."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEP_ALIVE:
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def reset_on_close(transport: asyncio.Transport) -> None:
+    """Let the peer see a reset when the transport is closed, never a clean end."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

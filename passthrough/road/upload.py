@@ -1,0 +1,87 @@
+"""The request's body on its way up: counted, bounded, timed, and never ended unless it is whole."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import StreamReader
+from aiohttp.web import RequestPayloadError
+
+from ..errors import ClientGone, Refusal
+from ..exchange import Exchange
+from .connection import Connection
+from .held import Held
+from .routes import Route
+from .wire import Head
+
+
+class Upload:
+    """One body. `complete` tells that its last byte was handed to the connection."""
+
+    __slots__ = ("_connection", "_exchange", "_head", "_held", "_route", "complete")
+
+    def __init__(self, exchange: Exchange, head: Head, route: Route, connection: Connection, held: Held | None = None) -> None:
+        """`held` keeps the body on its way, where the route may send it again."""
+        self._held = held
+        self._exchange = exchange
+        self._head = head
+        self._route = route
+        self._connection = connection
+        self.complete = False
+
+    async def whole(self, request_head: bytes, body: bytes) -> None:
+        """Send head and body in one piece: the body is here already. Raises Refusal (body_too_large)."""
+        self._count(body)
+        if self._held is not None:
+            await self._held.keep(body)
+        self._connection.write(request_head + self._framed(body) + (b"0\r\n\r\n" if self._head.chunked else b""))
+        self.complete = True
+
+    async def stream(self, body: StreamReader) -> None:
+        """Send the body as it comes.
+
+        Raises Refusal (body_too_large, slow_request, bad_request), ClientGone where the client's connection ended too early, and
+        UpstreamFailure where the target takes nothing more: in none of these cases is the body ended on the connection.
+        """
+        idle_s = self._route.timeouts.idle_s
+        try:
+            async with asyncio.timeout(idle_s) as idle:
+                loop = asyncio.get_running_loop()
+                while piece := await body.readany():
+                    idle.reschedule(None)  # The target's pauses are not the client's.
+                    self._count(piece)
+                    if self._held is not None:
+                        await self._held.keep(piece)
+                    self._connection.write(self._framed(piece))
+                    await self._connection.drain(idle_s)
+                    idle.reschedule(None if idle_s is None else loop.time() + idle_s)
+        except TimeoutError:
+            raise Refusal("slow_request", f"Nothing of the body came for {idle_s:g} s.", closes=True) from None
+        except RequestPayloadError:
+            raise Refusal("bad_request", "The body's chunks are malformed.", closes=True) from None
+        except ConnectionError:
+            raise ClientGone from None
+        if self._head.length is not None and self._exchange.bytes_up != self._head.length:
+            raise ClientGone
+        if self._head.chunked:
+            self._connection.write(b"0\r\n\r\n")
+        self.complete = True
+
+    async def again(self, request_head: bytes) -> None:
+        """Send head and body once more, from what was held. Raises UpstreamFailure where the target takes nothing more."""
+        assert self._held is not None
+        self._connection.write(request_head)
+        async for piece in self._held.pieces():
+            self._connection.write(self._framed(piece))
+            await self._connection.drain(self._route.timeouts.idle_s)
+        if self._head.chunked:
+            self._connection.write(b"0\r\n\r\n")
+        self.complete = True
+
+    def _framed(self, piece: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(piece), piece) if self._head.chunked and piece else piece
+
+    def _count(self, piece: bytes) -> None:
+        self._exchange.bytes_up += len(piece)
+        if self._exchange.bytes_up > self._route.max_body_bytes:
+            raise Refusal("body_too_large", f"The body is larger than {self._route.max_body_bytes} bytes.", closes=True)

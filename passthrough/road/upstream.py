@@ -1,0 +1,190 @@
+"""Connections to targets: opened, kept, given out once; foreign errors become ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import ssl
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohappyeyeballs
+
+from ..errors import UpstreamFailure
+from ..secret import Secret
+from .connection import Connection
+from .forward import proxy_authorization
+from .routes import Target
+from .sockets import keep_alive
+
+IDLE_S: Final = 15.0
+"""How long a connection is kept unused. Below what providers keep theirs (nginx 75 s, Kong 60 s, Envoy 3600 s): the side that
+closes first never meets a stale connection, and a POST on a stale one cannot be sent again (RFC 9110 §9.2.2)."""
+
+MAX_IDLE: Final = 128
+"""How many unused connections are kept for one origin."""
+
+_RESOLVED_S: Final = 10.0
+_MAX_PROXY_HEAD_BYTES: Final = 16 * 1024
+
+AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What connections have in common that may serve each other's requests."""
+
+    tls: bool
+    host: str
+    port: int
+    ca_file: str | None
+    proxy: Secret | None
+
+
+def origin_of(target: Target) -> Origin:
+    """Return the origin of a target."""
+    return Origin(target.tls, target.host, target.port, target.ca_file, target.proxy)
+
+
+class Upstream:
+    """All connections of one process to all targets. Every method is called on the event loop."""
+
+    def __init__(self, *, idle_s: float = IDLE_S) -> None:
+        """`idle_s`: how long a connection is kept unused, in seconds."""
+        self._idle_s = idle_s
+        self._loop = asyncio.get_running_loop()
+        self._idle: dict[Origin, deque[tuple[float, Connection]]] = {}
+        self._contexts: dict[str | None, ssl.SSLContext] = {}
+        self._resolved: dict[tuple[str, int], tuple[float, list[AddressInfo]]] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def prepare(self, targets: Iterable[Target]) -> None:
+        """Load anew the certificates that these targets need, off the loop: at start and at each reload."""
+        wanted = {target.ca_file for target in targets if target.tls}
+        self._contexts = {ca_file: await asyncio.to_thread(_context, ca_file) for ca_file in wanted}
+
+    def kept(self, origin: Origin) -> Connection | None:
+        """Return a kept connection that is certainly clean, the youngest first; drop those that are not."""
+        idle = self._idle.get(origin)
+        while idle:
+            since, connection = idle.pop()
+            if self._loop.time() - since < self._idle_s and connection.fresh():
+                return connection
+            connection.abort()
+        return None
+
+    async def open(self, target: Target, connect_s: float | None) -> Connection:
+        """Return a new connection to `target`, its TLS handshake done.
+
+        Raises UpstreamFailure: upstream_unreachable, upstream_timeout. Nothing of a request has been sent then.
+        """
+        try:
+            async with asyncio.timeout(connect_s):
+                return await self._connect(target)
+        except TimeoutError:  # The route's, or the kernel's (ETIMEDOUT).
+            raise UpstreamFailure("upstream_timeout", f"No connection to {target.name} in time.") from None
+        except ssl.SSLCertVerificationError as error:
+            raise UpstreamFailure(
+                "upstream_unreachable",
+                f"The certificate of {target.name} is not trusted: {error.verify_message}.",
+                hint="Name the authority that signed it in 'upstream_tls: {ca_file: …}'.",
+            ) from None
+        except ssl.SSLError as error:
+            raise UpstreamFailure("upstream_unreachable", f"No TLS with {target.name}: {error.reason}.") from None
+        except OSError as error:
+            # Not `strerror`: asyncio puts the address into it, which is nobody's business outside.
+            why = os.strerror(error.errno) if error.errno else type(error).__name__
+            raise UpstreamFailure("upstream_unreachable", f"No connection to {target.name}: {why}.") from None
+
+    def release(self, target: Target, connection: Connection) -> None:
+        """Take back a connection whose exchange is complete in both directions, to keep it if it may serve another."""
+        if not connection.finish():
+            return
+        idle = self._idle.setdefault(origin_of(target), deque())
+        idle.append((self._loop.time(), connection))
+        if len(idle) > MAX_IDLE:
+            idle.popleft()[1].abort()
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(self._idle_s, self._sweep)
+
+    def close(self) -> None:
+        """Close every kept connection."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for idle in self._idle.values():
+            for _, connection in idle:
+                connection.abort()
+        self._idle.clear()
+
+    def _sweep(self) -> None:
+        """Close what has been kept too long, and come again while anything is left."""
+        oldest = self._loop.time() - self._idle_s
+        for origin, idle in list(self._idle.items()):
+            while idle and idle[0][0] <= oldest:
+                idle.popleft()[1].abort()
+            if not idle:
+                del self._idle[origin]
+        self._sweeper = self._loop.call_later(self._idle_s / 3, self._sweep) if self._idle else None
+
+    async def _connect(self, target: Target) -> Connection:
+        via = urlsplit(target.proxy.reveal()) if target.proxy is not None else None
+        host, port = (via.hostname or "", via.port or 80) if via is not None else (target.host, target.port)
+        sock = await aiohappyeyeballs.start_connection(await self._addresses(host, port), happy_eyeballs_delay=0.25)
+        try:
+            keep_alive(sock)
+            if target.proxy is not None and target.tls:
+                await self._tunnel(sock, target, target.proxy)
+            context = self._contexts.get(target.ca_file) if target.tls else None
+            if target.tls and context is None:
+                context = self._contexts[target.ca_file] = await asyncio.to_thread(_context, target.ca_file)
+            _, connection = await self._loop.create_connection(
+                lambda: Connection(self._loop, target.name),
+                sock=sock,
+                ssl=context,
+                server_hostname=target.host if target.tls else None,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        return connection
+
+    async def _addresses(self, host: str, port: int) -> list[AddressInfo]:
+        """Return the addresses of a name, asked anew after 10 s: targets move, and every connect of a burst need not ask."""
+        until, found = self._resolved.get((host, port), (0.0, []))
+        if self._loop.time() >= until:
+            try:
+                found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)  # type: ignore[assignment]  # typeshed: wider
+            except (socket.gaierror, UnicodeError):  # UnicodeError: no name that DNS could hold
+                raise UpstreamFailure("upstream_unreachable", f"The name {host} cannot be resolved.") from None
+            self._resolved[host, port] = (self._loop.time() + _RESOLVED_S, found)
+        return found
+
+    async def _tunnel(self, sock: socket.socket, target: Target, proxy: Secret) -> None:
+        """Ask an HTTP proxy for a tunnel to the target (RFC 9110 §9.3.6)."""
+        authority = f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
+        lines = [f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}".encode(), *proxy_authorization(proxy)]
+        await self._loop.sock_sendall(sock, b"\r\n".join(lines) + b"\r\n\r\n")
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            # Byte by byte at the end: what follows the head is already the target's.
+            piece = await self._loop.sock_recv(sock, 1)
+            head += piece
+            if not piece or len(head) > _MAX_PROXY_HEAD_BYTES:
+                did = "sent a header without end" if piece else "closed the connection"
+                raise UpstreamFailure("upstream_unreachable", f"The proxy before {target.name} {did}.")
+        status = re.match(rb"HTTP/1\.[01] ([1-9][0-9]{2})[ \r]", head)
+        if status is None or not status[1].startswith(b"2"):
+            said = "no HTTP" if status is None else status[1].decode("ascii")
+            raise UpstreamFailure("upstream_unreachable", f"The proxy before {target.name} refused a tunnel ({said}).")
+
+
+def _context(ca_file: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

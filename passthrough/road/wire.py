@@ -1,0 +1,164 @@
+"""Is this head one plain request? What aiohttp's parser lets through and a proxy must not.
+
+Two readers of one head must never disagree about where its body ends or which resource it names: what could be read in two
+ways is refused here, before anything is dispatched (RFC 9112 §3, §6, §11.2). The checks, in order:
+
+1. the version: 1.0 or 1.1 (505);
+2. the method: one that a proxy can relay (501 for CONNECT and TRACE);
+3. the target: origin-form or absolute-form, visible ASCII, no fragment, no dot segments in any spelling (400);
+4. the fields: names that imitate framing, control bytes, bytes that are not UTF-8 (400);
+5. Host: exactly one, well-formed (400);
+6. the framing: at most one Content-Length or one `Transfer-Encoding: chunked`, never both, none of the latter in 1.0 (400, 501);
+7. Expect: nothing but 100-continue (417).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..errors import Refusal
+from .fields import Fields, fields_of, imitates_framing
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One plain request head.
+
+    `path` and `query` are raw bytes; `query` is None without a `?` and empty for a bare one. `length` is the declared
+    Content-Length; a request with neither it nor `chunked` has no body (RFC 9112 §6.3). `http10` clients get no chunked
+    answer and no 100. `keep_alive` tells whether the client lets the connection persist.
+    """
+
+    method: str
+    path: bytes
+    query: bytes | None = field(repr=False)  # like the fields it may carry a client's key
+    fields: Fields = field(repr=False)
+    http10: bool
+    keep_alive: bool
+    length: int | None
+    chunked: bool
+    expects_continue: bool
+
+
+_VISIBLE: Final = re.compile(rb"[\x21-\x7e]+")
+_SEPARATOR: Final = rb"(?:/|\\|%2f|%5c)"
+# Upstreams differ in what they decode before they resolve dots, and some drop `;parameters`: every spelling counts.
+_DOT_SEGMENT: Final = re.compile(_SEPARATOR + rb"(?:\.|%2e){1,2}(?:;|\?|%3b|%3f|%00|$|" + _SEPARATOR + rb")", re.IGNORECASE)
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
+_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+_UPGRADES_READ_ON: Final = frozenset({b"websocket", b"tcp"})
+"""Behind any other upgrade aiohttp 3.14 loses what came in one piece with the request: the rest would be read as the next one."""
+
+
+def plain(method: str, target: bytes, version: tuple[int, int], raw: tuple[tuple[bytes, bytes], ...]) -> Head:
+    """Return the head as one plain request, or raise Refusal; those that leave the framing in doubt close the connection.
+
+    `target` is the whole request target and `raw` the header's names and values, both as they came.
+    """
+    if version not in {(1, 0), (1, 1)}:
+        raise Refusal("version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here.", closes=True)
+    if method in {"CONNECT", "TRACE"}:
+        # TRACE would send back what the proxy injects, keys included (RFC 9110 §9.3.8).
+        raise Refusal("not_implemented", f"{method} is not relayed.", closes=True)
+    if method == "OPTIONS" and target == b"*":
+        raise Refusal("not_implemented", "OPTIONS * asks nothing that is relayed.", closes=True)
+    path, query = _target(target)
+    fields = fields_of(raw)
+    by_name = _checked(fields)
+    _check_host(by_name.get(b"host", ()), required=version == (1, 1))
+    length, chunked = _framing(by_name, http10=version == (1, 0))
+    connection = {token.strip().lower() for value in by_name.get(b"connection", ()) for token in value.split(b",")}
+    return Head(
+        method=method,
+        path=path,
+        query=query,
+        fields=fields,
+        http10=version == (1, 0),
+        keep_alive=(
+            b"close" not in connection
+            and (version == (1, 1) or b"keep-alive" in connection)
+            and by_name.get(b"upgrade", (b"websocket",))[0].lower() in _UPGRADES_READ_ON
+        ),
+        length=length,
+        chunked=chunked,
+        expects_continue=_expectation(by_name.get(b"expect", ()), http10=version == (1, 0)),
+    )
+
+
+def _target(target: bytes) -> tuple[bytes, bytes | None]:
+    """Return raw path and query of a request target (RFC 9112 §3.2)."""
+    if not _VISIBLE.fullmatch(target):
+        raise Refusal("bad_request", "The request target has bytes that must be percent-encoded.", closes=True)
+    if b"#" in target:
+        raise Refusal("bad_request", "The request target has a fragment ('#').", closes=True)
+    if not target.startswith(b"/"):
+        absolute = _ABSOLUTE.fullmatch(target)
+        if absolute is None or not _HOST.fullmatch(absolute[1]):
+            raise Refusal("bad_request", "The request target is neither a path nor an http URL.", closes=True)
+        target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
+    path, mark, query = target.partition(b"?")
+    if _DOT_SEGMENT.search(path):
+        raise Refusal("bad_request", "The path has dot segments; they are not resolved here.", closes=True)
+    return path, query if mark else None
+
+
+def _checked(fields: Fields) -> dict[bytes, tuple[bytes, ...]]:
+    """Return values by lower-case name, after the check of every name and value."""
+    by_name: dict[bytes, tuple[bytes, ...]] = {}
+    for lower, _, value in fields:
+        if not _TOKEN.fullmatch(lower):
+            raise Refusal("bad_request", "A header's name is not a token.", closes=True)
+        by_name[lower] = (*by_name.get(lower, ()), value)
+        if imitates_framing(lower):
+            raise Refusal("bad_request", "A header's name imitates one that frames the body.", closes=True)
+    values = b" ".join(value for _, _, value in fields)
+    if _CONTROL.search(values):
+        raise Refusal("bad_header", "A header's value has control bytes.", closes=True)
+    if not values.isascii():
+        try:
+            values.decode("utf-8")
+        except UnicodeDecodeError:
+            raise Refusal("bad_header", "A header's value is not UTF-8.", closes=True) from None
+    return by_name
+
+
+def _check_host(hosts: tuple[bytes, ...], *, required: bool) -> None:
+    """Refuse all but one well-formed Host (RFC 9112 §3.2); HTTP/1.0 may have none."""
+    if not hosts and not required:
+        return
+    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+        raise Refusal("bad_request", "There must be exactly one well-formed Host.", closes=True)
+
+
+def _framing(by_name: dict[bytes, tuple[bytes, ...]], *, http10: bool) -> tuple[int | None, bool]:
+    """Return the declared length and whether the body is chunked (RFC 9112 §6)."""
+    lengths = by_name.get(b"content-length", ())
+    codings = by_name.get(b"transfer-encoding", ())
+    if codings:
+        if http10 or lengths:
+            raise Refusal("bad_request", "Transfer-Encoding conflicts with HTTP/1.0 or Content-Length.", closes=True)
+        listed = [coding.strip().lower() for value in codings for coding in value.split(b",")]
+        if listed[-1] != b"chunked" or listed.count(b"chunked") != 1:
+            raise Refusal("bad_request", "The last transfer coding, and only it, must be 'chunked'.", closes=True)
+        if len(listed) > 1:
+            raise Refusal("not_implemented", "No transfer coding but 'chunked' is understood.", closes=True)
+        return None, True
+    if not lengths:
+        return None, False
+    if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 19:
+        raise Refusal("bad_request", "There must be at most one Content-Length, in digits.", closes=True)
+    return int(lengths[0]), False
+
+
+def _expectation(expectations: tuple[bytes, ...], *, http10: bool) -> bool:
+    """Tell whether the client waits for 100 Continue (RFC 9110 §10.1.1: an HTTP/1.0 client cannot)."""
+    if not expectations:
+        return False
+    if any(expectation.lower() != b"100-continue" for expectation in expectations):
+        raise Refusal("expectation_failed", "This expectation cannot be met.", closes=True)
+    return not http10

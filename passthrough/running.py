@@ -1,0 +1,84 @@
+"""Starts the event loop for the commands that serve, and ends the process as its parent expects."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp import http_parser
+
+from .books.lines import Format
+from .config import environment, load, snapshot
+from .errors import PassthroughError
+from .sandbox import start
+from .server import House, Sources
+from .signals import on_signal
+
+
+class UnfitError(PassthroughError):
+    """This installation cannot serve; the message says why and how to mend it."""
+
+
+def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
+    """Serve until a signal stops it. Raises ConfigError, ListenError, and what the sandbox raises without its extra."""
+    cwd = Path.cwd()
+    sources = Sources(
+        load=lambda: load(config, environment(config, os.environ, cwd), cwd=cwd, sandbox=sandbox, listen=flags),
+        snapshot=lambda: snapshot(config, cwd),
+    )
+    seen = sources.snapshot()
+    loaded = sources.load()
+    _check_parser()
+    log_to_stderr(loaded.listen.log_level)
+    asked = loaded.listen.log_format
+    form: Format = "text" if asked == "text" or (asked == "auto" and sys.stdout.isatty()) else "json"
+
+    async def run() -> None:
+        await House(loaded, sources, seen, sys.stdout, form).run(with_sandbox=sandbox)
+
+    _run(run())
+
+
+def _check_parser() -> None:
+    if not hasattr(http_parser, "HttpRequestParserC"):
+        raise UnfitError(
+            "aiohttp runs on its pure-Python parser, which has had request smuggling flaws that the other has not.\n"
+            "  Install a wheel of aiohttp with C extensions, and unset AIOHTTP_NO_EXTENSIONS."
+        )
+
+
+def run_sandbox(host: str, port: int, key: str | None) -> None:
+    """Run the sandbox alone until a signal stops it."""
+    log_to_stderr("info")
+
+    async def run() -> None:
+        stopped = asyncio.Event()
+        on_signal("SIGTERM", stopped.set)
+        on_signal("SIGINT", stopped.set)
+        running = await start(host, port, key=key)
+        print(f"Sandbox of Mistral's API on http://{host}:{running.port}; nothing is billed.", file=sys.stderr)  # noqa: T201 - a command's word
+        await stopped.wait()
+        await running.close()
+
+    _run(run())
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    try:
+        import uvloop  # Not on Windows.
+    except ImportError:
+        asyncio.run(main)
+        return
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
+def log_to_stderr(level: str) -> None:
+    """Send the program's own messages to stderr, from `level` on; stdout is for exchanges alone."""
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, force=True)
+    logging.getLogger("asyncio").setLevel(max(logging.WARNING, logging.getLogger().level))

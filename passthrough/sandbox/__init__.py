@@ -1,0 +1,82 @@
+"""A local upstream in Mistral's shape that really reads PDFs, to try and to test without a key.
+
+`POST /v1/ocr` (also at Azure's and Vertex's paths), `/v1/files` and `/v1/models` behave as providers' documentation says;
+every answer carries `x-passthrough-sandbox: true`. Nothing is ever fetched from the network, and no model runs: the text
+is what the PDF itself carries.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from ..errors import PassthroughError
+
+MAX_JSON_BYTES: Final = 100_000_000
+"""A document of 50 MB is 67 MB of base64: it passes, and the API itself says what is too large."""
+MAX_FILE_BYTES: Final = 512_000_000
+_EXTRA: Final = {"pypdfium2", "pypdfium2_raw", "PIL"}
+_SHUTDOWN_S: Final = 2.0
+
+
+class SandboxError(PassthroughError):
+    """The sandbox cannot start; the message says why and how to mend it."""
+
+
+class SandboxMissing(SandboxError):
+    """The libraries of the extra `sandbox` are not installed."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__(f'The sandbox needs {module}, which is not installed.\n  Run: pip install "passthrough[sandbox]"')
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A sandbox that listens: on `host`, at `port` (the one that was given, or found where 0 was)."""
+
+    host: str
+    port: int
+    _runner: web.AppRunner
+
+    async def close(self) -> None:
+        """Stop listening, let running requests end for a moment, delete the files. Idempotent."""
+        await self._runner.cleanup()
+
+
+def app(
+    *,
+    key: str | None = None,
+    max_bytes: int = MAX_JSON_BYTES,
+    max_file_bytes: int = MAX_FILE_BYTES,
+    clock: Callable[[], float] = time.time,
+) -> web.Application:
+    """Return the sandbox as an application.
+
+    With `key` it demands `Authorization: Bearer <key>` or `api-key: <key>`; without, any credential or none is taken.
+    `max_bytes` bounds JSON bodies, `max_file_bytes` uploaded files; `clock` (seconds since the epoch) is what signed URLs
+    expire by. Raises SandboxMissing.
+    """
+    try:
+        from .service import Bounds, build  # noqa: PLC0415 (an optional extra)
+    except ModuleNotFoundError as missing:
+        module = (missing.name or "").partition(".")[0]
+        if module not in _EXTRA:
+            raise
+        raise SandboxMissing(module) from missing
+    return build(key=key, bounds=Bounds(max_bytes, max_file_bytes), clock=clock)
+
+
+async def start(host: str, port: int, *, key: str | None = None) -> Running:
+    """Serve a sandbox until `Running.close`; port 0 finds a free one. Raises SandboxError, also where the port is taken."""
+    runner = web.AppRunner(app(key=key), access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as wrong:
+        await runner.cleanup()
+        raise SandboxError(f"{host}:{port}: {wrong.strerror or wrong}.\n  Choose another host or port.") from wrong
+    return Running(host, runner.addresses[0][1], runner)

@@ -1,0 +1,211 @@
+"""The sandbox's HTTP service: paths, credentials, and what every answer carries."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from .bench import Bench
+from .models import card, listed
+from .ocr import Answer, Counter, answer, encoded
+from .rejections import Rejection, detail, flaw, not_found, too_large, unprocessable
+from .shelf import Shelf
+from .upload import receive
+
+_Q_ZERO: Final = re.compile(r"q=0(\.0*)?")
+_VERTEX_MODEL: Final = re.compile(r"models/([^/]+):rawPredict")
+_PAGE_SIZE: Final = 100
+_MAX_HOURS: Final = 168
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How large bodies may be: that of JSON requests, and a file's within an upload."""
+
+    json_bytes: int
+    file_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What lives as long as the sandbox runs: the files, and the threads that read documents and write files."""
+
+    shelf: Shelf
+    reader: Bench
+    disk: Bench
+
+
+_ROOM: Final = web.AppKey("room", _Room)
+_BOUNDS: Final = web.AppKey("bounds", Bounds)
+
+
+def build(*, key: str | None, bounds: Bounds, clock: Callable[[], float]) -> web.Application:
+    """Return the application; its files and threads begin when it starts and end with it."""
+    app = web.Application(client_max_size=bounds.json_bytes, middlewares=[_guarded(key)])
+    app[_BOUNDS] = bounds
+    app.on_response_prepare.append(_mark)
+    app.cleanup_ctx.append(_room(clock))
+    app.add_routes(
+        [
+            web.post("/v1/ocr", _ocr),
+            web.post("/providers/mistral/azure/ocr", _ocr_azure),
+            web.post("/v1/providers/mistral/azure/ocr", _ocr_azure),
+            web.post(r"/{path:.+:rawPredict}", _ocr_vertex),
+            web.post("/v1/files", _file_upload),
+            web.get("/v1/files", _file_list),
+            web.get("/v1/files/{id}", _file),
+            web.delete("/v1/files/{id}", _file_delete),
+            web.get("/v1/files/{id}/content", _file_content),
+            web.get("/v1/files/{id}/url", _file_url),
+            web.get("/blobs/{id}", _blob),
+            web.get("/v1/models", _model_list),
+            web.get("/v1/models/{id}", _model),
+        ]
+    )
+    return app
+
+
+def _room(clock: Callable[[], float]) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def room(app: web.Application) -> AsyncIterator[None]:
+        reader, disk = Bench("sandbox-reader"), Bench("sandbox-disk")
+        directory = await disk.do(lambda _: tempfile.TemporaryDirectory(prefix="passthrough-sandbox-"))
+        app[_ROOM] = _Room(Shelf(Path(directory.name), secrets.token_bytes(32), clock), reader, disk)
+        yield
+        await reader.close()
+        disk.queue(directory.cleanup)
+        await disk.close()
+
+    return room
+
+
+async def _mark(_: web.Request, response: web.StreamResponse) -> None:
+    """Say that it is a sandbox that answers, and give the answer a name, as Mistral's edge does."""
+    response.headers["X-Passthrough-Sandbox"] = "true"
+    response.headers["mistral-correlation-id"] = str(uuid.uuid4())
+
+
+def _guarded(key: str | None) -> Middleware:
+    """Return the middleware that asks for the key and turns errors into answers."""
+
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if key is not None and not request.path.startswith("/blobs/") and not _holds(request.headers, key):
+                raise detail(401, "Unauthorized")
+            return await handler(request)
+        except Rejection as rejection:
+            wrong = rejection
+        except web.HTTPNotFound:
+            wrong = not_found()
+        except web.HTTPMethodNotAllowed as refused:
+            wrong = detail(405, "Method Not Allowed", {"Allow": ", ".join(sorted(refused.allowed_methods))})
+        except web.HTTPRequestEntityTooLarge:
+            wrong = too_large(f"The request is larger than {request.app[_BOUNDS].json_bytes} bytes.")
+        return _response(encoded(wrong.status, wrong.body, _takes_gzip(request), wrong.headers))
+
+    return guarded
+
+
+def _holds(headers: Mapping[str, str], key: str) -> bool:
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    offered = token.strip() if scheme.lower() == "bearer" else headers.get("api-key", "")
+    return hmac.compare_digest(offered.encode("utf-8", "surrogateescape"), key.encode("utf-8", "surrogateescape"))
+
+
+def _takes_gzip(request: web.Request) -> bool:
+    offers = (offer.partition(";") for offer in request.headers.get("Accept-Encoding", "").lower().split(","))
+    return any(coding.strip() == "gzip" and not _Q_ZERO.fullmatch(weight.strip()) for coding, _, weight in offers)
+
+
+def _response(made: Answer) -> web.Response:
+    return web.Response(status=made.status, body=made.body, headers=made.headers)
+
+
+def _json(request: web.Request, body: Mapping[str, object]) -> web.Response:
+    return _response(encoded(200, body, _takes_gzip(request)))
+
+
+async def _ocr(request: web.Request) -> web.Response:
+    return await _read(request, Counter())
+
+
+async def _ocr_azure(request: web.Request) -> web.Response:
+    return await _read(request, Counter(any_model=True))
+
+
+async def _ocr_vertex(request: web.Request) -> web.Response:
+    named = _VERTEX_MODEL.search(request.match_info["path"])
+    return await _read(request, Counter(any_model=True, model=named[1] if named else None))
+
+
+async def _read(request: web.Request, counter: Counter) -> web.Response:
+    room, gzipped, raw = request.app[_ROOM], _takes_gzip(request), await request.read()
+    return _response(
+        await room.reader.do(lambda gone: answer(raw, shelf=room.shelf, counter=counter, gzipped=gzipped, gone=gone))
+    )
+
+
+async def _file_upload(request: web.Request) -> web.Response:
+    room = request.app[_ROOM]
+    return _json(request, (await receive(request, room.shelf, room.disk, request.app[_BOUNDS].file_bytes)).described())
+
+
+async def _file_list(request: web.Request) -> web.Response:
+    page, size = _number(request, "page", 0, 0, 10**9), _number(request, "page_size", _PAGE_SIZE, 1, 1000)
+    files = request.app[_ROOM].shelf.listed(request.query.get("purpose"))
+    shown = [stored.described() for stored in files[page * size : (page + 1) * size]]
+    return _json(request, {"data": shown, "object": "list", "total": len(files)})
+
+
+def _number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
+    text = request.query.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,10}", text) or not least <= int(text) <= most:
+        wrong = ("int_parsing", f"Input should be an integer from {least} to {most}")
+        raise unprocessable([flaw(("query", name), wrong, text)])
+    return int(text)
+
+
+async def _file(request: web.Request) -> web.Response:
+    stored = request.app[_ROOM].shelf.get(request.match_info["id"])
+    return _json(request, {**stored.described(), "deleted": False})
+
+
+async def _file_delete(request: web.Request) -> web.Response:
+    room = request.app[_ROOM]
+    stored = room.shelf.take(request.match_info["id"])
+    await room.disk.do(lambda _: stored.path.unlink(missing_ok=True))
+    return _json(request, {"id": stored.id, "object": "file", "deleted": True})
+
+
+async def _file_content(request: web.Request) -> web.FileResponse:
+    stored = request.app[_ROOM].shelf.get(request.match_info["id"])
+    return web.FileResponse(stored.path, headers={"Content-Type": "application/octet-stream"})
+
+
+async def _file_url(request: web.Request) -> web.Response:
+    hours = _number(request, "expiry", 24, 1, _MAX_HOURS)
+    signed = request.app[_ROOM].shelf.signed(request.match_info["id"], hours)
+    return _json(request, {"url": f"{request.scheme}://{request.host}{signed}"})
+
+
+async def _blob(request: web.Request) -> web.FileResponse:
+    stored = request.app[_ROOM].shelf.opened(request.path_qs)
+    return web.FileResponse(stored.path, headers={"Content-Type": stored.mime})
+
+
+async def _model_list(request: web.Request) -> web.Response:
+    return _json(request, listed())
+
+
+async def _model(request: web.Request) -> web.Response:
+    return _json(request, card(request.match_info["id"]))

@@ -1,0 +1,111 @@
+"""Takes a multipart upload to disk, piece by piece."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from .bench import Bench
+from .rejections import MISSING, detail, error, flaw, too_large, unprocessable
+from .shelf import Shelf, Stored
+
+_PIECE: Final = 1 << 20
+_LONGEST_FIELD: Final = 8192
+
+
+@dataclass(slots=True)
+class _Writing:
+    """A file that is being written; everything but `file_id` and `path` belongs to the disk's thread."""
+
+    file_id: str
+    path: Path
+    size_bytes: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+    opened: IO[bytes] | None = None
+
+    def write(self, piece: bytes) -> None:
+        if self.opened is None:
+            self.opened = self.path.open("xb", buffering=0)
+        rest = memoryview(piece)
+        while rest:  # an unbuffered write may take less than all of it
+            rest = rest[self.opened.write(rest) :]
+        self.digest.update(piece)
+        self.size_bytes += len(piece)
+
+    def close(self) -> None:
+        if self.opened is not None:
+            self.opened.close()
+
+    def discard(self) -> None:
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+
+async def receive(request: web.Request, shelf: Shelf, disk: Bench, max_bytes: int) -> Stored:
+    """Store the part `file` of a multipart request and return it, on the shelf.
+
+    `disk` is where files are written, so that what is left of an upload that broke is closed and removed after its last write.
+    Raises Rejection: 400 for a broken multipart body, 413 beyond `max_bytes`, 422 without a file, 507 for a full disk.
+    """
+    if request.content_type != "multipart/form-data":
+        raise unprocessable([flaw(("body", "file"), MISSING, None)])
+    file_id = str(uuid.uuid4())
+    writing = _Writing(file_id, shelf.directory / file_id)
+    try:
+        filename, purpose = await _parts(request, writing, disk, max_bytes)
+    except BaseException as wrong:
+        disk.queue(writing.discard)
+        if isinstance(wrong, (ValueError, AssertionError, HttpProcessingError)):
+            raise detail(400, "There was an error parsing the body") from None
+        if isinstance(wrong, OSError) and not isinstance(wrong, ConnectionError):
+            raise error(507, "storage", f"The sandbox cannot store the file: {wrong.strerror}.") from None
+        raise
+    digest = writing.digest.hexdigest()
+    stored = Stored(file_id, writing.path, writing.size_bytes, int(shelf.clock()), filename, purpose, digest)
+    shelf.put(stored)
+    return stored
+
+
+async def _parts(request: web.Request, writing: _Writing, disk: Bench, max_bytes: int) -> tuple[str, str]:
+    """Read every part, the file's bytes to disk; return the file's name and the purpose."""
+    filename: str | None = None
+    fields: dict[str, str] = {}
+    reader = await request.multipart()
+    while (part := await reader.next()) is not None:
+        if not isinstance(part, BodyPartReader):
+            raise ValueError("A multipart within a multipart")
+        if part.name == "file" and filename is None:
+            filename = part.filename or "file"
+            await _to_disk(part, writing, disk, max_bytes)
+        else:
+            piece = await part.read_chunk(_LONGEST_FIELD)
+            if not part.at_eof() and await part.read_chunk(_LONGEST_FIELD):
+                raise ValueError("A field that is too long")
+            fields[part.name or ""] = piece.decode("utf-8", "replace")
+    if filename is None:
+        raise unprocessable([flaw(("body", "file"), MISSING, None)])
+    return filename, fields.get("purpose") or "ocr"
+
+
+async def _to_disk(part: BodyPartReader, writing: _Writing, disk: Bench, max_bytes: int) -> None:
+    total, piece = 0, bytearray()
+    while chunk := await part.read_chunk(_PIECE):
+        total += len(chunk)
+        if total > max_bytes:
+            raise too_large(f"The file is larger than {max_bytes} bytes.")
+        piece += chunk
+        if len(piece) >= _PIECE:
+            await _written(bytes(piece), writing, disk)
+            piece.clear()
+    await _written(bytes(piece), writing, disk)
+    await disk.do(lambda _: writing.close())
+
+
+async def _written(piece: bytes, writing: _Writing, disk: Bench) -> None:
+    await disk.do(lambda _: writing.write(piece))

@@ -1,0 +1,44 @@
+"""Signals, and what they mean here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+
+def on_signal(name: str, act: Callable[[], None]) -> None:
+    """Call `act` on the running event loop when the signal comes; a signal that the system does not have never comes."""
+    number = getattr(signal, name, None)
+    if number is None:
+        return
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(number, act)
+    except NotImplementedError:  # Windows
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
+
+
+class Hangup:
+    """Tells the two meanings of SIGHUP apart: an operator's word to reload, and the end of the terminal it was started on.
+
+    Made before the handler is set: a process that was started with SIGHUP ignored (nohup) is to outlive its terminal.
+    """
+
+    def __init__(self) -> None:
+        ignored = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        self._minds_terminal = not ignored and _has_terminal()
+
+    def is_the_end(self) -> bool:
+        """Whether a SIGHUP that came just now means that the terminal has gone."""
+        return self._minds_terminal and not _has_terminal()
+
+
+def _has_terminal() -> bool:
+    """Tell whether the process has a controlling terminal (POSIX: only then can /dev/tty be opened)."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

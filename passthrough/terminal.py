@@ -1,0 +1,151 @@
+"""Tables that fit the terminal that they are shown on: cells are folded, nothing is ever cut off."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TextIO
+
+from rich.box import SIMPLE
+from rich.cells import cell_len, chop_cells
+from rich.console import Console, RenderableType
+from rich.table import Table as Drawing
+from rich.text import Text
+
+_GAP: Final = 2  # cells between two columns
+_HIGHEST: Final = 4  # lines of a row that can still be read across
+_NARROWEST: Final = 16  # cells of a value beside its head
+_UNBOUNDED: Final = 100_000  # cells of a line in a pipe or a file
+# Behind a space, and inside of paths, addresses and names of models; not inside of numbers, versions, dates, IPv4 addresses.
+_SEAMS: Final = re.compile(r"(?<= )(?! )|(?<=\w[/@])(?![* ]|$)|(?<=\w[-.:])(?![\d ]|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The texts of one column, from its head to its foot (empty: there is none).
+
+    `whole` tells that its cells are never folded; `right` that they end together, as figures do.
+    """
+
+    head: str
+    cells: tuple[str, ...]
+    foot: str = ""
+    whole: bool = False
+    right: bool = False
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that stands in the column."""
+        return (self.head, *self.cells, self.foot)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns of equal length under a title; `note` is what must be said of them.
+
+    A column without any text in its cells is left out.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    note: str = ""
+
+
+def show(*blocks: Table | str, file: TextIO | None = None, width: int | None = None) -> None:
+    """Print tables and sentences with an empty line between them, in lines of at most `width` cells.
+
+    `file` None: stdout. `width` None: the terminal's, and without bound where there is no terminal.
+    """
+    file = file or sys.stdout
+    if width is None:
+        width = Console(file=file).width if file.isatty() else _UNBOUNDED
+    console = Console(file=file, width=width, highlight=False)
+    for number, block in enumerate(blocks):
+        if number:
+            console.print()
+        for part in _parts(block, width):
+            console.print(part, overflow="fold")
+
+
+def _parts(block: Table | str, width: int) -> Iterator[RenderableType]:
+    """(1) A sentence; (2) a table, its columns beside each other; (3) where that could not be read, its rows below each other."""
+    if isinstance(block, str):
+        yield Text(block)
+        return
+    columns = [column for column in block.columns if any(column.cells)]
+    yield Text(block.title, style="bold")
+    yield Text()
+    yield _grid(columns, width) or _records(columns, width)
+    if block.note:
+        yield Text(block.note, style="italic")
+
+
+def _grid(columns: Sequence[Column], width: int) -> Drawing | None:
+    """Draw the columns beside each other; None where rows would be higher, or wider, than can be read."""
+    widths = _widths(columns, width)
+    if widths is None:
+        return None
+    has_foot = any(column.foot for column in columns)
+    drawing = Drawing(box=SIMPLE, show_edge=False, pad_edge=False, collapse_padding=True, show_footer=has_foot)
+    folded: list[list[Text]] = []
+    for column, room in zip(columns, widths, strict=True):
+        cells = [fold(text, room) for text in column.texts]
+        if any(len(lines) > _HIGHEST for lines in cells):
+            return None
+        taken = max(cell_len(line) for lines in cells for line in lines)
+        head, *body, foot = (Text("\n".join(lines)) for lines in cells)
+        drawing.add_column(head, footer=foot, width=taken, justify="right" if column.right else "left")
+        folded.append(body)
+    for row in zip(*folded, strict=True):
+        drawing.add_row(*row)
+    return drawing
+
+
+def _widths(columns: Sequence[Column], width: int) -> list[int] | None:
+    """Return the columns' widths, the widest folded where they are more than `width`; None where they cannot be folded so far."""
+    widths = [max(map(cell_len, column.texts)) for column in columns]
+    least = [_longest_piece(column) for column in columns]
+    while sum(widths) + _GAP * (len(widths) - 1) > width:
+        places = [place for place, taken in enumerate(widths) if taken > least[place]]
+        if not places:
+            return None
+        widths[max(places, key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _longest_piece(column: Column) -> int:
+    pieces: Iterable[str] = column.texts if column.whole else (piece for text in column.texts for piece in _SEAMS.split(text))
+    return max(cell_len(piece.rstrip()) for piece in pieces)
+
+
+def _records(columns: Sequence[Column], width: int) -> Text:
+    """Write each row by itself: the first column's text, and below it the others, each behind its head."""
+    rows = [(f"{columns[0].head} {first}", *values) for first, *values in zip(*(column.cells for column in columns), strict=True)]
+    if any(column.foot for column in columns):
+        rows.append(tuple(column.foot for column in columns))
+    heads = max(cell_len(column.head) for column in columns) + 2 * _GAP
+    drawing = Text()
+    for first, *values in rows:
+        drawing.append("\n" if drawing else "").append("\n".join(fold(first, width)), style="bold")
+        for column, value in zip(columns[1:], values, strict=True):
+            lines = fold(value, max(width - heads, _NARROWEST)) if value else ()
+            for number, line in enumerate(lines):
+                head = "" if number else " " * _GAP + column.head
+                drawing.append(f"\n{head.ljust(heads)}{line}")
+    return drawing
+
+
+def fold(text: str, width: int) -> list[str]:
+    """Return a text as lines of at most `width` cells: broken at seams, and elsewhere only in what is longer than a line."""
+    lines, line = [], ""
+    for piece in _SEAMS.split(text):
+        if line and cell_len(line + piece.rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        if cell_len(piece.rstrip()) > width:
+            *chopped, piece = chop_cells(piece, width)  # noqa: PLW2901 - its end is what goes on
+            lines += chopped
+        line += piece
+    return [*lines, line.rstrip()]

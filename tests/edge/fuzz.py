@@ -1,0 +1,307 @@
+"""Odd requests, mutated at random, in random pieces, against the road before a strict target; what must hold, holds or is shown.
+
+By hand: `cd tests && python -m edge.fuzz --seconds 600`. Each trial is sent twice on connections of its own, whole and in pieces.
+Its invariants: (1) every answer is one HTTP/1.1 answer, none of them 500, 502 or 504, and none of ours shows the canary; (2) what
+goes up is nothing but plain requests; (3) both sendings put the same requests up, as far as they go; (4) every answer is booked
+once, and every request that went up whole; (5) nothing is logged as a defect, and nothing is left when the client has gone.
+Ends with 1 where anything was found; `--seed` and the number of a trial repeat it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvloop
+from oddities import CANARY, TABLE
+from street import Road, street, until
+from strict import NOTHING, Malformed, Request, Speaker, StrictTarget, Told, speaker
+
+from passthrough.exchange import Outcome
+
+WORKERS = 64
+QUIET_S = 0.05
+SEEDS = [case for case in TABLE if len(case.sent) < 2000]
+PLAIN = [case for case in SEEDS if case.refused is None]
+
+TOKENS = (
+    *(bytes([byte]) for byte in b"\x00\x01\t\n\x0b\r \"#%&'*+,-./0159:;<=>?@AZ[\\]_`az{|}~\x7f\x80\xa0\xc3\xff"),
+    *(
+        b"\r\n",
+        b"\r\n\r\n",
+        b"\n\n",
+        b"\r\n ",
+        b"\r\n\t",
+        b"0\r\n\r\n",
+        b"3\r\nabc\r\n",
+        b";a=b",
+        b"HTTP/1.1",
+        b"HTTP/1.0",
+        b"HTTP/2.0",
+    ),
+    *(
+        b"GET ",
+        b"HEAD ",
+        b"POST ",
+        b"OPTIONS * ",
+        b"CONNECT ",
+        b"http://else.test",
+        b"/..",
+        b"%2e%2e",
+        b"chunked",
+        b"gzip, ",
+        b"close",
+    ),
+    *(b"keep-alive", b"100-continue", b"upgrade", b"18446744073709551616", b"ffffffffffffffff", b"0x", b"-1", b"\xef\xbb\xbf"),
+)
+FIELDS = (
+    *(
+        b"Content-Length: 3",
+        b"Content-Length: 0",
+        b"Content-Length: 30",
+        b"Transfer-Encoding: chunked",
+        b"Transfer-Encoding: gzip",
+    ),
+    *(
+        b"Connection: close",
+        b"Connection: keep-alive",
+        b"Connection: Upgrade",
+        b"Upgrade: h2c",
+        b"Upgrade: websocket",
+        b"Host: b",
+    ),
+    *(
+        b"Expect: 100-continue",
+        b"TE: trailers",
+        b"Trailer: A",
+        b"Connection: content-length, host",
+        b"X: y",
+        b" folded",
+        b"Content_Length: 9",
+    ),
+)
+
+
+def _insert(sent: bytes, chance: random.Random) -> bytes:
+    at = chance.randrange(len(sent) + 1)
+    return sent[:at] + chance.choice(TOKENS) + sent[at:]
+
+
+def _replace(sent: bytes, chance: random.Random) -> bytes:
+    at = chance.randrange(len(sent) + 1)
+    return sent[:at] + chance.choice(TOKENS) + sent[at + chance.randrange(1, 4) :]
+
+
+def _flip(sent: bytes, chance: random.Random) -> bytes:
+    at = chance.randrange(len(sent) + 1)
+    return sent[:at] + bytes([byte ^ (1 << chance.randrange(8)) for byte in sent[at : at + 1]]) + sent[at + 1 :]
+
+
+def _delete(sent: bytes, chance: random.Random) -> bytes:
+    at = chance.randrange(len(sent) + 1)
+    return sent[:at] + sent[at + chance.choice((1, 1, 2, 4, 20)) :]
+
+
+def _repeat(sent: bytes, chance: random.Random) -> bytes:
+    at, size = chance.randrange(len(sent) + 1), chance.choice((1, 2, 8, 40))
+    return sent[: at + size] + sent[at:]
+
+
+def _field(sent: bytes, chance: random.Random) -> bytes:
+    lines = sent.split(b"\r\n")
+    lines.insert(chance.randrange(1, len(lines) + 1), chance.choice(FIELDS))
+    return b"\r\n".join(lines)
+
+
+def _swap(sent: bytes, chance: random.Random) -> bytes:
+    lines = sent.split(b"\r\n")
+    one, other = chance.randrange(len(lines)), chance.randrange(len(lines))
+    lines[one], lines[other] = lines[other], lines[one]
+    return b"\r\n".join(lines)
+
+
+def _splice(sent: bytes, chance: random.Random) -> bytes:
+    other = chance.choice(SEEDS).sent
+    return sent[: chance.randrange(len(sent) + 1)] + other[chance.randrange(len(other)) :]
+
+
+MUTATIONS: tuple[Callable[[bytes, random.Random], bytes], ...] = (
+    _insert, _insert, _replace, _flip, _delete, _repeat, _field, _field, _swap, _splice,
+)  # fmt: skip
+
+
+def mutated(chance: random.Random) -> bytes:
+    """Return one trial's bytes: one to three cases of the table behind each other, changed at up to four places."""
+    count = chance.choice((1, 1, 2, 3))
+    sent = b"".join(chance.choice(SEEDS if chance.random() < 0.4 else PLAIN).sent for _ in range(count))
+    for _ in range(chance.choice((0, 1, 1, 2, 3, 4))):
+        sent = chance.choice(MUTATIONS)(sent, chance)
+    return sent
+
+
+def pieces_of(sent: bytes, chance: random.Random) -> list[bytes]:
+    """Return the bytes in pieces: at a few places, or byte by byte."""
+    if chance.random() < 0.2:
+        return [sent[at : at + 1] for at in range(len(sent))]
+    cuts = sorted(chance.randrange(len(sent) + 1) for _ in range(chance.randrange(1, 5)))
+    return [sent[start:end] for start, end in zip([0, *cuts], [*cuts, len(sent)], strict=True) if start < end]
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found, and how much was tried."""
+
+    seed: int
+    found: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def note(self, trial: int, pieces: list[bytes], why: str) -> None:
+        """Keep one finding, and show the first ones at once."""
+        self.found.append(why)
+        if len(self.found) <= 20:
+            sys.stdout.write(f"FOUND (--seed {self.seed}, trial {trial}): {why}\n  {pieces!r}\n")
+            sys.stdout.flush()
+
+
+class Listening(logging.Handler):
+    """Hears what the program, aiohttp and asyncio log as a defect."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message, with its exception."""
+        self.heard.append(self.format(record))
+
+
+def _bodiless(held: bytes) -> list[Told]:
+    """Return the answer of ours to a HEAD request, whose declared body never comes, or nothing."""
+    head, end, body = held.partition(b"\r\n\r\n")
+    return [Told(int(head[9:12]), head[:8], (), b"", held)] if end and not body and b"X-Passthrough-Error" in head else []
+
+
+async def _answers(raw: Speaker, house: Road, target: StrictTarget, sending: asyncio.Future[None]) -> list[Told]:
+    """Read answers until the connection ends, or all is sent and nothing has moved for a while."""
+    told: list[Told] = []
+    before = (-1, -1, -1)
+    reading = asyncio.ensure_future(raw.answer())
+    try:
+        while True:
+            await asyncio.wait({reading}, timeout=QUIET_S)
+            if reading.done():
+                answer = reading.result()
+                if answer is None:
+                    return told + _bodiless(raw.held)
+                told.append(answer)
+                reading = asyncio.ensure_future(raw.answer())
+                continue
+            now = (len(house.exchanges), len(target.raw), len(raw.held))
+            if now == before and sending.done():
+                return told + _bodiless(raw.held)
+            before = now
+    finally:
+        reading.cancel()
+
+
+async def _sent(house: Road, target: StrictTarget, pieces: list[bytes], complain: Callable[[str], None]) -> list[Request]:
+    """Send one trial on a connection of its own, check what can be checked, and return what went up."""
+    booked, up, bad = len(house.exchanges), len(target.requests), len(target.malformed)
+    with speaker(house.port) as raw:
+        sending = asyncio.ensure_future(raw.send(pieces))
+        try:
+            told = await _answers(raw, house, target, sending)
+        except (Malformed, ValueError) as why:
+            complain(f"no plain answer: {why}")
+            told = []
+        sending.cancel()
+    try:
+        await house.quiet()
+        await until(lambda: not house.listener.connections)
+    except TimeoutError:
+        complain(f"something is left: {house.listener.connections}, {house.relay.active}")
+    for answer in told:
+        ours = any(name == b"x-passthrough-error" for name, _ in answer.fields)
+        if answer.version != b"HTTP/1.1" or answer.status in {500, 502, 503, 504} or (ours and CANARY in answer.raw):
+            complain(f"an answer: {answer.raw!r}")
+    exchanges, requests = house.exchanges[booked:], target.requests[up:]
+    gone = sum(exchange.outcome is Outcome.CLIENT_GONE for exchange in exchanges)
+    answered = sum(exchange.status is not None for exchange in exchanges)
+    completed = sum(exchange.outcome is Outcome.COMPLETED for exchange in exchanges)
+    if not answered - gone <= len(told) <= answered:
+        complain(f"{len(told)} answers, {answered} booked as answered, {gone} clients gone")
+    if not completed <= len(requests) <= completed + gone:
+        complain(f"{len(requests)} requests went up, {completed} are booked as complete, {gone} clients gone")
+    if any(exchange.outcome is Outcome.UPSTREAM_FAILED for exchange in exchanges):
+        complain("the target is blamed")
+    for why in target.malformed[bad:]:
+        complain(f"what went up is no plain request: {why}")
+    return requests
+
+
+def _meaning(requests: list[Request]) -> list[tuple[bytes, str, bytes]]:
+    return [(request.line, request.framing, request.body) for request in requests]
+
+
+async def _work(numbers: Any, until_s: float, findings: Findings, heard: list[str]) -> None:
+    target = StrictTarget(answer=NOTHING)  # The same for HEAD, which a mutation may make or unmake.
+    async with AsyncExitStack() as stack:
+        house, _ = await stack.enter_async_context(street(target.script))
+        while time.monotonic() < until_s:
+            trial = next(numbers)
+            chance = random.Random(f"{findings.seed}.{trial}")
+            sent = mutated(chance)
+            both = []
+            for pieces in ([sent], pieces_of(sent, chance)):
+
+                def complain(why: str, pieces: list[bytes] = pieces, trial: int = trial) -> None:
+                    findings.note(trial, pieces, why)
+
+                requests = await _sent(house, target, pieces, complain)
+                both.append(_meaning(requests))
+                findings.counts.update(exchange.error or str(exchange.outcome) for exchange in house.exchanges)
+                findings.counts["(sent)"] += 1
+                findings.counts["(went up)"] += len(requests)
+                for words in heard:
+                    complain(f"logged: {words}")
+                for grown in (heard, house.exchanges, target.requests, target.malformed, target.unfinished, target.raw):
+                    grown.clear()
+            shorter, longer = sorted(both, key=len)
+            if longer[: len(shorter)] != shorter:
+                findings.note(trial, [sent], f"whole and in pieces it means another thing: {both}")
+
+
+async def fuzz(seconds: float, seed: int, first: int) -> Findings:
+    """Run trials for so long and return what was found."""
+    findings, listening = Findings(seed), Listening()
+    logging.getLogger().addHandler(listening)
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: listening.heard.append(repr(context)))
+    numbers = iter(range(first, sys.maxsize))
+    until_s = time.monotonic() + seconds
+    await asyncio.gather(*(_work(numbers, until_s, findings, listening.heard) for _ in range(WORKERS)))
+    return findings
+
+
+def main() -> int:
+    """Run, and print what was tried and found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--first", type=int, default=0, help="the number of the first trial")
+    chosen = parser.parse_args()
+    findings = uvloop.run(fuzz(chosen.seconds, chosen.seed, chosen.first))
+    sys.stdout.write(f"seed {chosen.seed}: {len(findings.found)} findings; {dict(findings.counts.most_common())}\n")
+    return 1 if findings.found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Entries to book, made like those of real exchanges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from passthrough.books.entry import Charge, Entry, entry
+from passthrough.exchange import Exchange, Outcome, Terms, began, new_id
+from passthrough.meter.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A reading that is there already."""
+
+    found: Usage
+
+    async def usage(self) -> Usage:
+        """Return what was found."""
+        return self.found
+
+
+def exchange(client: str | None = "invoices", *, at: float | None = None, usage: Usage | None = None) -> Exchange:
+    """Return an admitted OCR call that got 200, at a time (None: now)."""
+    made = began("POST", "/mistral/v1/ocr")
+    if at is not None:
+        made.began_utc = at
+        made.id = new_id(at)
+    made.terms = Terms("/mistral")
+    made.admitted = True
+    made.client = client
+    made.target = "api.mistral.ai"
+    made.status = 200
+    made.outcome = Outcome.COMPLETED
+    made.attempts = 1
+    if usage is not None:
+        made.reading = Read(usage)
+    return made
+
+
+def booked(
+    client: str | None = "invoices",
+    *,
+    at: float | None = None,
+    pages: int = 1,
+    cost_nano: int | None = 2_000_000,
+    model: str | None = "mistral-ocr-2512",
+    sandbox: bool = False,
+) -> Entry:
+    """Return the entry of such a call with one charge."""
+    made = exchange(client, at=at)
+    made.sandbox = sandbox
+    charge = Charge(model, pages, 0, cost_nano=cost_nano, cost_source="prices.yaml")
+    return entry(made, Usage(pages, 0, model), (charge,))

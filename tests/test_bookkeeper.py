@@ -1,0 +1,400 @@
+"""The bookkeeper: every exchange is booked once, whatever its meter, the log or the ledger do."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ledgers import booked, exchange
+
+from passthrough.books.backlog import Backlog
+from passthrough.books.bookkeeper import Bookkeeper
+from passthrough.books.ledger import Ledger
+from passthrough.books.lines import Lines
+from passthrough.books.prices import Price, Prices
+from passthrough.books.writer import Writer
+from passthrough.exchange import Exchange, Outcome, Terms
+from passthrough.meter.usage import Unmetered, Usage
+
+Line = dict[str, object]
+
+
+@dataclass
+class Books:
+    """A bookkeeper with all that belongs to it."""
+
+    keeper: Bookkeeper
+    ledger: Ledger
+    stream: io.StringIO
+    warned: list[str] = field(default_factory=list)
+
+    def lines(self) -> dict[object, Line]:
+        """Return the log's lines by the exchange's id."""
+        found = [json.loads(line) for line in self.stream.getvalue().splitlines()]
+        assert len({line["id"] for line in found}) == len(found)
+        return {line["id"]: line for line in found}
+
+    def sums(self) -> tuple[int, int, int]:
+        """Return requests, pages and nano-dollars of the ledger."""
+        (found,) = self.ledger.sums(())
+        return (found[0].requests, found[0].pages, found[0].cost_nano) if found else (0, 0, 0)
+
+
+@asynccontextmanager
+async def books(path: Path, *overrides: Price, close_s: float = 30) -> AsyncIterator[Books]:
+    """Yield open books; they are closed, with all that was done written, when this returns."""
+    with closing(Ledger.open(f"sqlite:///{path}/books.db")) as ledger:
+        stream, warned = io.StringIO(), list[str]()
+        keeper = Bookkeeper(prices=Prices(overrides), ledger=ledger, lines=Lines(stream), warn=warned.append)
+        await keeper.start()
+        yield Books(keeper, ledger, stream, warned)
+        await keeper.close(close_s)
+
+
+async def until(claim: Callable[[], object]) -> None:
+    """Wait until something holds, for a minute at most."""
+    async with asyncio.timeout(60):
+        while not claim():  # noqa: ASYNC110 - what it waits for is done by threads, which set no event
+            await asyncio.sleep(0.005)
+
+
+OCR = Usage(3, 0, "mistral-ocr-2512", 1000)
+
+
+def refused() -> Exchange:
+    """Return a request that was not admitted."""
+    made = exchange(None)
+    made.admitted, made.status, made.terms = False, 401, None
+    return made
+
+
+async def test_an_exchange_is_in_the_log_and_in_the_ledger(tmp_path: Path) -> None:
+    """A counted answer is priced and booked in both; a refusal is in the log only; a failure counts as a request."""
+    good, bad, failed = exchange(usage=OCR), refused(), exchange(usage=Usage(unmetered=Unmetered.BROKEN))
+    failed.status = 502
+    async with books(tmp_path) as open_books:
+        for made in (good, bad, failed):
+            open_books.keeper.done(made)
+        await until(lambda: open_books.keeper.booked == 3)
+        await open_books.keeper.close(30)
+        lines = open_books.lines()
+        assert [lines[made.id]["cost_usd"] for made in (good, bad, failed)] == [0.006, None, None]
+        assert [lines[made.id]["unmetered"] for made in (good, bad, failed)] == [None, None, "broken"]
+        assert open_books.sums() == (2, 3, 6_000_000)
+        assert (open_books.keeper.waiting, open_books.keeper.lost, open_books.keeper.trouble) == (0, 0, None)
+        assert open_books.warned == []
+
+
+@pytest.mark.parametrize(
+    ("status", "usage", "nano", "source"),
+    [
+        (200, OCR, 70, "cost_per_request"),
+        (201, None, 70, "cost_per_request"),
+        (299, Usage(unmetered=Unmetered.NO_USAGE), 70, "cost_per_request"),
+        (None, OCR, 70, "cost_per_request"),
+        (404, None, None, None),
+        (None, None, None, None),
+    ],
+)
+async def test_a_price_per_request_is_for_what_succeeded(
+    tmp_path: Path, status: int | None, usage: Usage | None, nano: int | None, source: str | None
+) -> None:
+    """Every 2xx costs the route's price, with pages or without, and so does an answer that was counted after the client left."""
+    made = exchange(usage=usage)
+    made.status, made.terms = status, Terms("/ocr", cost_per_request_nano=70)
+    async with books(tmp_path) as open_books:
+        open_books.keeper.done(made)
+        await open_books.keeper.close(30)
+        line = open_books.lines()[made.id]
+        assert (None if nano is None else Decimal(nano) / 10**9, source) == (
+            None if line["cost_usd"] is None else Decimal(str(line["cost_usd"])),
+            line["cost_source"],
+        )
+        assert open_books.sums()[2] == (nano or 0)
+
+
+async def test_an_unknown_model_is_unpriced_and_said_once(tmp_path: Path) -> None:
+    """Pages of an unknown model are counted without a cost; one warning names the model, until the prices are swapped."""
+    async with books(tmp_path) as open_books:
+        for _ in range(3):
+            open_books.keeper.done(exchange(usage=Usage(5, 0, "mine\x1b[31m")))
+        await until(lambda: open_books.keeper.booked == 3)
+        assert len(open_books.warned) == 1
+        assert "'mine\\x1b[31m'" in open_books.warned[0]
+        open_books.keeper.swap(Prices([Price("mine\\x1b[31m", Decimal(3))]))
+        open_books.keeper.done(exchange(usage=Usage(5, 0, "mine\x1b[31m")))
+        await open_books.keeper.close(30)
+        assert [line["unmetered"] for line in open_books.lines().values()].count("unpriced") == 3
+        (found,) = open_books.ledger.sums(())
+        assert (4, 20, 15_000_000, 3) == (found[0].requests, found[0].pages, found[0].cost_nano, found[0].unpriced)
+
+
+def answered(status: int | None, route: str = "/mistral", outcome: Outcome = Outcome.COMPLETED) -> Exchange:
+    """Return an admitted exchange that ended so."""
+    made = exchange()
+    made.status, made.terms, made.outcome = status, Terms(route), outcome
+    return made
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_credentials_that_a_target_does_not_accept_are_said_once(tmp_path: Path, status: int) -> None:
+    """One warning names target and route, until a success came in between; refusals of our own and other ends do not count."""
+    said = f"api.mistral.ai answered {status} on route /mistral: it does not accept the credentials that it gets."
+    ended = [
+        (refused(), 0),
+        (answered(status, outcome=Outcome.CLIENT_GONE), 0),
+        (answered(None), 0),
+        (answered(status), 1),
+        (answered(status), 1),
+        (answered(500), 1),
+        (answered(status), 1),
+        (answered(status, "/other"), 2),
+        (answered(200), 2),
+        (answered(status, "/other"), 2),
+        (answered(status), 3),
+    ]
+    async with books(tmp_path) as open_books:
+        for number, (made, warnings) in enumerate(ended, 1):
+            open_books.keeper.done(made)
+            await until(lambda number=number: open_books.keeper.booked == number)  # type: ignore[misc]
+            assert warnings == len(open_books.warned)
+        assert f"{said} Check the route's headers." == open_books.warned[0]
+        assert "on route /other" in open_books.warned[1]
+        assert open_books.warned[0] == open_books.warned[2]
+
+
+async def test_a_blocked_log_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    """A reader of the log that does not read is given up long before the time for the ledger is over."""
+    reading, writing = os.pipe()
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger, os.fdopen(writing, "w") as stream:
+        lines = Lines(stream)
+        keeper = Bookkeeper(prices=Prices(), ledger=ledger, lines=lines, warn=print)
+        await keeper.start()
+        for _ in range(1000):
+            keeper.done(exchange(usage=OCR))
+        async with asyncio.timeout(300):
+            await keeper.close(3600)
+        assert lines.dropped > 0
+        (found,) = ledger.sums(())
+        assert (1000, 0) == (found[0].requests, keeper.lost)
+    os.close(reading)
+
+
+async def test_an_exchange_that_cannot_be_booked_is_said(tmp_path: Path) -> None:
+    """What the road should never hand over is counted as lost and said; the next exchange is booked."""
+    nonsense = exchange()
+    nonsense.label = 5  # type: ignore[assignment]
+    async with books(tmp_path) as open_books:
+        open_books.keeper.done(nonsense)
+        open_books.keeper.done(exchange(usage=OCR))
+        await open_books.keeper.close(30)
+        assert (open_books.keeper.booked, open_books.keeper.lost, len(open_books.warned)) == (1, 1, 1)
+        assert nonsense.id in open_books.warned[0]
+
+
+@dataclass
+class Late:
+    """A reading that ends when it is told to."""
+
+    found: Usage
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def usage(self) -> Usage:
+        """Return what was found, once told."""
+        await self.told.wait()
+        return self.found
+
+
+class Defective:
+    """A reading that raises, against its promise."""
+
+    async def usage(self) -> Usage:
+        """Raise."""
+        raise RuntimeError("a defect")
+
+
+async def test_a_slow_answer_holds_up_no_other(tmp_path: Path) -> None:
+    """What is read later is booked later; all others are booked meanwhile."""
+    slow = exchange()
+    slow.reading = late = Late(OCR)
+    async with books(tmp_path) as open_books:
+        open_books.keeper.done(slow)
+        open_books.keeper.done(exchange(usage=OCR))
+        await until(lambda: open_books.keeper.booked == 1)
+        assert open_books.keeper.waiting >= 1
+        late.told.set()
+        await open_books.keeper.close(30)
+        assert open_books.sums() == (2, 6, 12_000_000)
+
+
+async def test_an_answer_that_is_never_read_is_booked_without_pages(tmp_path: Path) -> None:
+    """When the time is over, what is still being read is booked as cancelled: no exchange is lost."""
+    slow = exchange()
+    slow.reading = Late(OCR)
+    async with books(tmp_path, close_s=0.2) as open_books:
+        open_books.keeper.done(slow)
+        await open_books.keeper.close(0.2)
+        assert open_books.lines()[slow.id]["unmetered"] == "cancelled"
+        assert open_books.sums() == (1, 0, 0)
+
+
+async def test_a_defect_of_a_meter_stops_nothing(tmp_path: Path) -> None:
+    """A reading that raises, or finds nonsense, is said; its exchange and the next ones are booked."""
+    broken, absurd = exchange(), exchange(usage=Usage(-5, 0, "m"))
+    broken.reading = Defective()
+    async with books(tmp_path) as open_books:
+        for made in (broken, absurd, exchange(usage=OCR)):
+            open_books.keeper.done(made)
+        await open_books.keeper.close(30)
+        lines = open_books.lines()
+        assert (lines[broken.id]["unmetered"], lines[absurd.id]["unmetered"]) == ("broken", "no_usage")
+        assert open_books.sums() == (3, 3, 6_000_000)
+        assert ["a defect" in text for text in open_books.warned] == [True]
+
+
+async def test_what_is_done_before_the_start_is_booked_and_after_the_end_is_lost(tmp_path: Path) -> None:
+    """Exchanges wait for the books to open; when they are closed, what comes is counted as lost."""
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
+        keeper = Bookkeeper(prices=Prices(), ledger=ledger, lines=Lines(io.StringIO()), warn=print)
+        keeper.done(exchange(usage=OCR))
+        assert keeper.waiting == 1
+        await keeper.start()
+        await keeper.close(30)
+        await keeper.close(30)
+        keeper.done(exchange(usage=OCR))
+        assert (keeper.booked, keeper.lost, keeper.waiting) == (1, 1, 0)
+
+
+async def test_books_that_never_opened_say_what_is_lost(tmp_path: Path) -> None:
+    """Closed without a start, the log has the lines and the ledger's loss is said."""
+    warned = list[str]()
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
+        keeper = Bookkeeper(prices=Prices(), ledger=ledger, lines=Lines(io.StringIO()), warn=warned.append)
+        keeper.done(exchange())
+        await keeper.close(1)
+        assert (keeper.booked, keeper.lost) == (1, 1)
+        assert len(warned) == 1
+        assert "did not reach the ledger in time: 1." in warned[0]
+
+
+async def test_without_a_ledger_the_log_is_all(tmp_path: Path) -> None:
+    """`ledger: none` books in the log only, and is no trouble."""
+    stream = io.StringIO()
+    keeper = Bookkeeper(prices=Prices(), ledger=None, lines=Lines(stream), warn=print)
+    await keeper.start()
+    keeper.done(exchange(usage=OCR))
+    await keeper.close(30)
+    assert json.loads(stream.getvalue())["pages"] == 3
+    assert (keeper.booked, keeper.waiting, keeper.lost, keeper.trouble) == (1, 0, 0, None)
+
+
+async def test_a_locked_ledger_is_trouble_and_gets_everything_later(tmp_path: Path) -> None:
+    """While another connection holds the ledger, entries wait and the trouble says so; then all of them are written."""
+    async with books(tmp_path) as open_books:
+        keeper = open_books.keeper
+        with closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for _ in range(700):
+                keeper.done(exchange(usage=OCR))
+            await until(lambda: keeper.trouble)
+            assert keeper.trouble is not None
+            assert "is locked by another process" in keeper.trouble
+            assert "Entries that wait for it: 700; lost: 0." in keeper.trouble
+            other.execute("ROLLBACK")
+        await until(lambda: keeper.waiting == 0)
+        assert keeper.trouble is None
+        assert open_books.sums() == (700, 2100, 4_200_000_000)
+        assert ["wait until" in text for text in open_books.warned] == [True, False]
+
+
+async def test_a_ledger_that_stays_locked_is_said_at_the_end(tmp_path: Path) -> None:
+    """Closing waits no longer than it is told; what is not written is counted as lost and said, and is in the log."""
+    async with books(tmp_path) as open_books:
+        with closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            open_books.keeper.done(exchange(usage=OCR))
+            await open_books.keeper.close(0.2)
+            assert (open_books.keeper.lost, len(open_books.lines())) == (1, 1)
+            assert "did not reach the ledger in time: 1." in open_books.warned[-1]
+            other.execute("ROLLBACK")
+
+
+async def test_a_ledger_that_is_taken_away_gets_everything_in_a_new_file(tmp_path: Path) -> None:
+    """Deleted under the running program, the file is begun anew and nothing that came after is lost."""
+    async with books(tmp_path) as open_books:
+        (tmp_path / "books.db").unlink()
+        open_books.keeper.done(exchange(usage=OCR))
+        await open_books.keeper.close(30)
+        assert open_books.sums() == (1, 3, 6_000_000)
+        assert "was moved or deleted" in open_books.warned[0]
+
+
+def test_one_entry_that_cannot_be_written_stops_no_other(tmp_path: Path) -> None:
+    """An entry that the database's driver refuses is counted as lost and named; those around it are written."""
+    warned = list[str]()
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
+        writer = Writer(ledger, warned.append)
+        for pages in (1, 2**70, 1):
+            writer.put(booked(pages=pages))
+        writer.start()
+        writer.close(30)
+        (found,) = ledger.sums(())
+        assert (2, 1, 1) == (found[0].requests, writer.lost, len(warned))
+
+
+def test_more_than_may_wait_is_lost_and_said_once(tmp_path: Path) -> None:
+    """The number of waiting entries is bounded; beyond it they are counted as lost, with one warning that names the first."""
+    warned = list[str]()
+    entry = booked()
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
+        writer = Writer(ledger, warned.append)
+        for _ in range(100_003):
+            writer.put(entry)
+        assert (writer.waiting, writer.lost) == (100_000, 3)
+        assert [entry.id in text for text in warned] == [True]
+        writer.start()
+        writer.close(60)
+        assert (writer.waiting, writer.lost) == (0, 3)
+
+
+def test_a_backlog_gives_batches_in_order_and_ends() -> None:
+    """Items come out oldest first, at most a batch at once; a closed backlog takes none and gives what is left."""
+    backlog = Backlog[int](5, batch=2, gather_s=0)
+    assert [backlog.put(number) for number in range(6)] == [True] * 5 + [False]
+    backlog.close()
+    assert not backlog.put(9)
+    assert [backlog.take() for _ in range(4)] == [[0, 1], [2, 3], [4], []]
+    assert backlog.pause(60)
+
+
+USAGES = st.builds(
+    Usage,
+    st.one_of(st.none(), st.integers(0, 10**9)),
+    st.one_of(st.none(), st.integers(0, 10**9)),
+    st.sampled_from([None, "mistral-ocr-latest", "mistral-ocr-2503", "unknown"]),
+)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(found=st.lists(USAGES, max_size=30))
+async def test_log_and_ledger_agree(tmp_path_factory: pytest.TempPathFactory, found: list[Usage]) -> None:
+    """The ledger's sums are those of the log's lines, to the nano-dollar."""
+    async with books(tmp_path_factory.mktemp("books")) as open_books:
+        for usage in found:
+            open_books.keeper.done(exchange(usage=usage))
+        await open_books.keeper.close(30)
+        lines = [json.loads(line, parse_float=Decimal) for line in open_books.stream.getvalue().splitlines()]
+        pages = sum(line["pages"] or 0 for line in lines)
+        nano = sum((Decimal(line["cost_usd"] or 0) * 10**9 for line in lines), Decimal())
+        assert (len(found), pages, nano) == open_books.sums()

@@ -1,0 +1,258 @@
+"""The ledger: written once, summed exactly, and clear about what is wrong with its file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ledgers import booked
+
+from passthrough.books.entry import Charge, Entry
+from passthrough.books.ledger import Ledger
+from passthrough.errors import LedgerError
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where the ledger is to be."""
+    return tmp_path / "books.db"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    """Yield a new ledger."""
+    opened = Ledger.open(f"sqlite:///{path}")
+    yield opened
+    opened.close()
+
+
+def one(ledger: Ledger) -> tuple[int, int, int]:
+    """Return requests, pages and nano-dollars of the whole ledger."""
+    (sums,) = ledger.sums(())
+    return (sums[0].requests, sums[0].pages, sums[0].cost_nano) if sums else (0, 0, 0)
+
+
+def test_an_entry_is_written_once(ledger: Ledger) -> None:
+    """Appending an entry again, alone or among others, changes nothing."""
+    first, second = booked(pages=3), booked(pages=4)
+    ledger.append([first, first])
+    ledger.append([first, second])
+    expected = (2, 7, 4_000_000)
+    assert expected == one(ledger)
+
+
+def test_a_batch_line_is_booked_once_whatever_brings_it(ledger: Ledger) -> None:
+    """One exchange has many charges; a line that another exchange brings again is charged once, and that exchange counts."""
+    lines = tuple(Charge("mistral-ocr-2512", 2, 0, cost_nano=2, line=f"batch-{number}") for number in range(3))
+    for charges in (lines[:2], lines, lines):
+        ledger.append([replace(booked(), charges=charges)])
+    expected = (3, 6, 6)
+    assert expected == one(ledger)
+
+
+def test_what_was_written_survives_a_kill(path: Path) -> None:
+    """A process killed after an append loses nothing, and the file opens again at once."""
+    program = (
+        "import os, sys; sys.path[:0] = sys.argv[2:]\n"
+        "from ledgers import booked\nfrom passthrough.books.ledger import Ledger\n"
+        "ledger = Ledger.open(sys.argv[1]); ledger.append([booked() for _ in range(50)]); os.kill(os.getpid(), 9)"
+    )
+    here = Path(__file__).parent
+    ended = subprocess.run([sys.executable, "-c", program, f"sqlite:///{path}", str(here), str(here.parent)], check=False)
+    with closing(Ledger.open(f"sqlite:///{path}", read_only=True)) as reader, closing(Ledger.open(f"sqlite:///{path}")) as again:
+        expected = (50, 50, 100_000_000)
+        assert (-9, expected, expected) == (ended.returncode, one(reader), one(again))
+
+
+def test_reading_makes_and_changes_nothing(path: Path) -> None:
+    """A read-only ledger sums a file at rest without leaving anything beside it, and cannot be written."""
+    with closing(Ledger.open(f"sqlite:///{path}")) as ledger:
+        ledger.append([booked()])
+    with closing(Ledger.open(f"sqlite:///{path}", read_only=True)) as reader:
+        assert one(reader)[0] == 1
+        with pytest.raises(LedgerError, match="may not be written"):
+            reader.append([booked()])
+    assert [path] == list(path.parent.iterdir())
+
+
+def test_a_relative_path_begins_at_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sqlite:///name.db is in the working directory; characters that mean something in a URI are part of the name."""
+    monkeypatch.chdir(tmp_path)
+    with closing(Ledger.open("sqlite:///my books#1.db")) as ledger:
+        ledger.append([booked()])
+    assert [file.name for file in tmp_path.iterdir()] == ["my books#1.db"]
+
+
+def foreign(path: Path) -> None:
+    """Make another program's database."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE meta (key, value)")
+
+
+def newer(path: Path) -> None:
+    """Make a ledger of a later version."""
+    Ledger.open(f"sqlite:///{path}").close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE meta SET value = '999'")
+        database.commit()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: path.write_bytes(b"not a database, but as long as one is" * 100), "is not an SQLite database"),
+        (foreign, "is not a ledger of this program"),
+        (newer, "has schema 999"),
+        (lambda path: path.mkdir(), "it is a folder"),
+    ],
+)
+@pytest.mark.parametrize("read_only", [False, True])
+def test_what_is_no_ledger_is_refused(path: Path, make: Callable[[Path], None], says: str, read_only: bool) -> None:
+    """A file of another kind, another program or a later version is named, left as it is, and a mend is said."""
+    make(path)
+    with pytest.raises(LedgerError, match=says) as refused:
+        Ledger.open(f"sqlite:///{path}", read_only=read_only)
+    message, _, mend = str(refused.value).partition("\n")
+    assert str(path) in message
+    assert mend
+
+
+@pytest.mark.parametrize(
+    ("url", "read_only", "says"),
+    [
+        ("sqlite:////no/such/folder/books.db", False, "there is no folder /no/such/folder"),
+        ("sqlite:////no/such/folder/books.db", True, "There is no ledger at /no/such/folder/books.db"),
+        ("sqlite://", False, "does not name a file"),
+        ("sqlite:///:memory:", False, "does not name a file"),
+        ("sqlite://host/books.db", False, "does not name a file"),
+        ("sqlite:///books.db?mode=ro", False, "does not name a file"),
+        ("books.db", False, "is not a URL"),
+        ("postgresql://me:hunter2@host/books", False, "postgresql ledger is not served yet"),
+        ("nonsense://me:hunter2@host/books", False, "nonsense ledger is not served yet"),
+        ("sqlite://me:hunter2@host/books", False, "does not name a file"),
+    ],
+)
+def test_a_url_that_is_none_says_so_without_its_password(url: str, read_only: bool, says: str) -> None:
+    """What cannot be opened is said, with a mend, and never with a password."""
+    with pytest.raises(LedgerError, match=says) as refused:
+        Ledger.open(url, read_only=read_only)
+    assert "hunter2" not in str(refused.value)
+    assert "\n" in str(refused.value)
+
+
+def test_a_locked_ledger_refuses_and_takes_it_later(ledger: Ledger, path: Path) -> None:
+    """While another connection writes, an append fails with nothing written; afterwards the same append works."""
+    entry = booked()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerError, match="is locked by another process"):
+            ledger.append([entry])
+        other.execute("ROLLBACK")
+    ledger.append([entry])
+    assert one(ledger)[0] == 1
+
+
+def test_a_full_disk_is_said_and_nothing_is_half_written(path: Path) -> None:
+    """A transaction that does not fit leaves no row; what fitted before stays."""
+    with closing(Ledger.open(f"sqlite:///{path}")) as ledger:
+        ledger.append([booked()])
+        with ledger._engine.connect() as connection:  # SQLite's own bound on the file's growth: as a full disk
+            connection.exec_driver_sql("PRAGMA max_page_count = 20")
+            connection.rollback()
+        with pytest.raises(LedgerError, match="the disk is full"):
+            ledger.append([booked() for _ in range(2000)])
+        assert one(ledger)[0] == 1
+
+
+def test_a_damaged_ledger_is_said(path: Path) -> None:
+    """A file whose pages were overwritten fails with a message, when it is opened or when it is used."""
+    with closing(Ledger.open(f"sqlite:///{path}")) as ledger:
+        ledger.append([booked() for _ in range(2000)])
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(path.stat().st_size - 4096))
+    with pytest.raises(LedgerError, match="is damaged"), closing(Ledger.open(f"sqlite:///{path}")) as ledger:
+        ledger.sums(("client",))
+
+
+@pytest.mark.parametrize("gone", [Path.unlink, lambda path: path.rename(path.with_name("rotated.db"))])
+def test_a_ledger_that_was_taken_away_is_begun_anew(ledger: Ledger, path: Path, gone: Callable[[Path], None]) -> None:
+    """A file moved or deleted under the running program is said once, and the next append begins a new one."""
+    ledger.append([booked()])
+    gone(path)
+    entry = booked(pages=5)
+    with pytest.raises(LedgerError, match="was moved or deleted"):
+        ledger.append([entry])
+    ledger.append([entry])
+    assert one(ledger)[:2] == (1, 5)
+
+
+def test_a_ledger_whose_folder_is_gone_waits_for_it(ledger: Ledger, path: Path) -> None:
+    """While the folder is away every append fails; once it is back, with the file, the append goes there."""
+    ledger.append([booked()])
+    away = path.parent.with_name("away")
+    path.parent.rename(away)
+    for says in ("was moved or deleted", "there is no folder", "there is no folder"):
+        with pytest.raises(LedgerError, match=says):
+            ledger.append([booked()])
+    away.rename(path.parent)
+    ledger.append([booked()])
+    assert one(ledger)[0] == 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_ledger_without_permission_is_said(path: Path) -> None:
+    """A file that this user may not write is refused when it is opened for writing, and can be read."""
+    Ledger.open(f"sqlite:///{path}").close()
+    path.chmod(0o400)
+    path.parent.chmod(0o500)
+    try:
+        with pytest.raises(LedgerError, match="may not be written"):
+            Ledger.open(f"sqlite:///{path}")
+        with closing(Ledger.open(f"sqlite:///{path}", read_only=True)) as reader:
+            assert one(reader)[0] == 0
+    finally:
+        path.parent.chmod(0o700)
+
+
+ENTRIES = st.builds(
+    booked,
+    st.sampled_from([None, "invoices", "archive"]),
+    at=st.floats(NOON.timestamp() - 5 * 86_400, NOON.timestamp()),
+    pages=st.integers(0, 10**12),
+    cost_nano=st.one_of(st.none(), st.integers(0, 2**63 - 1)),
+    model=st.sampled_from([None, "mistral-ocr-2512", "m"]),
+    sandbox=st.booleans(),
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(entries=st.lists(ENTRIES, max_size=20))
+def test_sums_are_those_of_an_independent_count(tmp_path: Path, entries: list[Entry]) -> None:
+    """Grouped by client and day, requests, pages and costs are exactly what adding up the entries gives, however large."""
+    path = tmp_path / f"{os.urandom(8).hex()}.db"
+    with closing(Ledger.open(f"sqlite:///{path}")) as ledger:
+        ledger.append(entries)
+        (found,) = ledger.sums(("client", "day"))
+    requests, pages, nano, unpriced = Counter[object](), Counter[object](), Counter[object](), Counter[object]()
+    for entry in entries:
+        key = (entry.client, datetime.fromtimestamp(int(entry.began_utc * 1000) // 1000, UTC).date().isoformat())
+        requests[key] += 1
+        pages[key] += entry.charges[0].pages or 0
+        nano[key] += entry.charges[0].cost_nano or 0
+        unpriced[key] += entry.charges[0].cost_nano is None
+    expected = {key: (requests[key], pages[key], nano[key], unpriced[key]) for key in requests}
+    assert expected == {row.key: (row.requests, row.pages, row.cost_nano, row.unpriced) for row in found}

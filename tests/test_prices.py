@@ -1,0 +1,204 @@
+"""What pages cost: every row of the list, names and aliases, hosts, the operator's own prices, and the arithmetic."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from passthrough.books.money import json_object, usd
+from passthrough.books.prices import Price, Prices
+from passthrough.exchange import Terms
+from passthrough.meter.usage import Usage
+
+TODAY = date(2026, 11, 20)
+PRICES = Prices()
+
+
+def noon(day: date) -> float:
+    """Return noon of a day (UTC) in seconds since the epoch."""
+    return datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp()
+
+
+def cost(
+    usage: Usage, *, prices: Prices = PRICES, target: str | None = "api.mistral.ai", on: date = TODAY
+) -> tuple[int | None, str | None] | None:
+    """Return a charge's cost and where it came from."""
+    charge = prices.charge(usage, terms=Terms("/mistral"), target=target, began_utc=noon(on))
+    return None if charge is None else (charge.cost_nano, charge.cost_source)
+
+
+MILLI = 10**6  # nano-dollars in a thousandth of a dollar: what one page costs at $1 per 1000
+
+AZURE, VERTEX = "r.models.ai.azure.com", "us-central1-aiplatform.googleapis.com"
+
+
+@pytest.mark.parametrize(
+    ("model", "target", "plain", "annotated"),
+    [
+        ("mistral-ocr-2503", "api.mistral.ai", 1, None),
+        ("mistral-ocr-2505", "api.mistral.ai", 1, 3),
+        ("mistral-ocr-2512", "api.mistral.ai", 2, 3),
+        ("mistral-ocr-3", "api.mistral.ai", 2, 3),
+        ("mistral-ocr-3-0", "api.mistral.ai", 2, 3),
+        ("mistral-ocr-4-0", "api.mistral.ai", 4, 5),
+        ("mistral-ocr-4-1", "api.mistral.ai", 4, 5),
+        ("mistral-ocr-4", "api.mistral.ai", 4, 5),
+        ("mistral-ocr-latest", "api.mistral.ai", 4, 5),
+        ("MISTRAL-OCR-2512", "api.mistral.ai", 2, 3),
+        ("mistral-ocr-2512-completion", "api.mistral.ai", 2, 3),
+        ("mistral/mistral-ocr-2512", None, 2, 3),
+        ("mistral-ocr-2512", "api.eu.mistral.ai", Decimal("2.2"), Decimal("3.3")),
+        ("mistral-ocr-2512", "API.US.mistral.ai:8443", Decimal("2.2"), Decimal("3.3")),
+        ("mistral-ocr-2512", "api.eu.mistral.ai.example", 2, 3),
+        ("azure/mistral-document-ai-2505", None, 3, 3),
+        ("azure_ai/mistral-document-ai-2512", None, 3, 3),
+        ("mistral-document-ai-2512", "sandbox", 3, 3),
+        ("mistral-document-ai-2512", AZURE, 3, 3),
+        ("mistral-ocr-2505", AZURE, 1, None),
+        ("mistral-ocr-2512", "r.services.ai.azure.com", 2, None),
+        ("mistral-ocr-3", "r.cognitiveservices.azure.com", 2, None),
+        ("mistral-ocr-4-0", AZURE, 4, 5),
+        ("mistral-ocr-2505", VERTEX, Decimal("0.5"), None),
+        ("vertex_ai/mistral-ocr-2505", None, Decimal("0.5"), None),
+        ("my-deployment", AZURE, None, None),
+        ("mistral-ocr-9", "api.mistral.ai", None, None),
+    ],
+)
+def test_every_row_prices_its_model(model: str, target: str | None, plain: object, annotated: object) -> None:
+    """Each model costs what its row says, plain and annotated; what has no price is unpriced, never free."""
+    for price, usage in ((plain, Usage(7, 0, model)), (annotated, Usage(0, 7, model))):
+        expected = (None, None) if price is None else (int(Decimal(str(price)) * 7 * MILLI), "prices.yaml")
+        assert expected == cost(usage, target=target)
+
+
+@pytest.mark.parametrize(
+    ("model", "unit_in", "unit_out"),
+    [("mistral-small-latest", 150, 600), ("ministral-3b-latest", 100, 100), ("magistral-medium", 1500, 7500)],
+)
+def test_tokens_have_prices(model: str, unit_in: int, unit_out: int) -> None:
+    """Chat answers cost their tokens, each kind at its own price."""
+    assert (3 * unit_in + 5 * unit_out, "prices.yaml") == cost(Usage(model=model, tokens_in=3, tokens_out=5))
+
+
+@pytest.mark.parametrize(
+    ("on", "per_1000"), [(date(2026, 6, 22), 2), (date(2026, 6, 23), 4), (date(2026, 7, 15), 4), (date(2026, 7, 16), 4)]
+)
+def test_an_alias_means_what_it_meant_on_the_day(on: date, per_1000: int) -> None:
+    """mistral-ocr-latest moved from OCR 3 to OCR 4: an exchange costs what the alias stood for when it began."""
+    assert (per_1000 * MILLI, "prices.yaml") == cost(Usage(1, model="mistral-ocr-latest"), on=on)
+
+
+OCR = Price("mistral-ocr-4-1", Decimal(9))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "model", "target", "per_1000"),
+    [
+        ((OCR,), "mistral-ocr-latest", "api.mistral.ai", 9),
+        ((Price("mistral-ocr-latest", Decimal(9)),), "mistral-ocr-4-1", "api.mistral.ai", 9),
+        ((Price("Mistral/mistral-ocr-latest", Decimal(9)),), "mistral-ocr-4-1", "api.mistral.ai", 9),
+        ((Price("mistral/mistral-ocr-4-1", Decimal(9)),), "mistral-ocr-4-0", "api.mistral.ai", 4),
+        ((OCR,), "mistral-ocr-4-1", "api.eu.mistral.ai", 9),
+        ((Price("azure_ai/deployed", Decimal(9)),), "deployed", AZURE, 9),
+        ((Price("azure/deployed", Decimal(9)),), "deployed", "api.mistral.ai", None),
+        ((Price("mistral-ocr-2512", Decimal(9)), Price("azure/mistral-ocr-2512", Decimal(8))), "mistral-ocr-2512", AZURE, 8),
+        ((OCR, Price("mistral-ocr-4-1", Decimal(8), effective_from=TODAY)), "mistral-ocr-4-1", None, 8),
+        ((OCR, Price("mistral-ocr-4-1", Decimal(8), effective_from=date(2026, 11, 21))), "mistral-ocr-4-1", None, 9),
+        ((Price("mistral-ocr-4-1", Decimal(8), effective_from=date(2026, 11, 21)),), "mistral-ocr-4-1", None, 4),
+        ((OCR, Price("mistral-ocr-4-1", Decimal(8))), "mistral-ocr-4-1", None, 8),
+        ((Price("mistral-ocr-4-1", usd_per_1000_annotated_pages=Decimal(1)),), "mistral-ocr-4-1", None, None),
+    ],
+)
+def test_the_operators_prices_win(overrides: tuple[Price, ...], model: str, target: str | None, per_1000: int | None) -> None:
+    """The operator's row in force replaces the shipped one, by name, alias or provider, and is paid as it stands."""
+    found = cost(Usage(1, model=model), prices=Prices(overrides), target=target)
+    assert found is not None
+    assert (None if per_1000 is None else per_1000 * MILLI) == found[0]
+    assert found[1] == (None if per_1000 is None else "prices.yaml" if per_1000 == 4 else "routes.yaml")
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (Usage(), None),
+        (Usage(model="mistral-ocr-2512"), None),
+        (Usage(0, 0, "mistral-ocr-2512"), (0, "prices.yaml")),
+        (Usage(0, model="mistral-ocr-2503"), (0, "prices.yaml")),
+        (Usage(0, model="who-knows"), (None, None)),
+        (Usage(3), (None, None)),
+        (Usage(2, 1, "mistral-ocr-2503"), (None, None)),
+        (Usage(2, 1, "mistral-ocr-2512"), (7 * MILLI, "prices.yaml")),
+        (Usage(2, model="mistral-ocr-2512", tokens_in=10, tokens_out=10), (4 * MILLI, "prices.yaml")),
+        (Usage(model="mistral-ocr-2512", tokens_in=10), (None, None)),
+        (Usage(10**12, model="mistral-ocr-2512"), (2 * 10**18, "prices.yaml")),
+        (Usage(10**14, model="mistral-ocr-2512"), (None, None)),
+    ],
+)
+def test_what_is_not_known_has_no_cost(usage: Usage, expected: tuple[int | None, str | None] | None) -> None:
+    """No counter, no charge; a counter whose price is not known, or whose cost fits no column, has no cost; 0 pages cost 0."""
+    assert expected == cost(usage)
+
+
+@pytest.mark.parametrize("usage", [Usage(), Usage(5, model="mistral-ocr-2512"), Usage(5, model="who-knows")])
+def test_a_price_per_request_replaces_all_others(usage: Usage) -> None:
+    """A route with a price of its own costs that, with pages or without."""
+    charge = PRICES.charge(usage, terms=Terms("/x", cost_per_request_nano=42), target=None, began_utc=noon(TODAY))
+    assert charge is not None
+    assert (42, "cost_per_request", usage.pages) == (charge.cost_nano, charge.cost_source, charge.pages)
+
+
+@given(
+    pages=st.integers(0, 10**6),
+    annotated=st.integers(0, 10**6),
+    plain=st.decimals(0, 100, places=4),
+    dear=st.decimals(0, 100, places=4),
+)
+def test_costs_are_exact(pages: int, annotated: int, plain: Decimal, dear: Decimal) -> None:
+    """With prices of four decimals the cost is the exact sum, and its text in dollars reads back as the same number."""
+    prices = Prices([Price("m", plain, dear)])
+    found = cost(Usage(pages, annotated, "m"), prices=prices)
+    exact = (pages * Fraction(plain) + annotated * Fraction(dear)) * MILLI
+    assert (exact, "routes.yaml") == found
+    assert Fraction(Decimal(str(usd(int(exact))))) * 10**9 == exact
+
+
+@pytest.mark.parametrize(
+    ("nano", "text"),
+    [
+        (0, "0"),
+        (48_000_000, "0.048"),
+        (1, "0.000000001"),
+        (10**18, "1000000000"),
+        (12 * 10**9 + 5 * 10**8, "12.5"),
+        (-1, "-0.000000001"),
+    ],
+)
+def test_dollars_are_written_without_exponent(nano: int, text: str) -> None:
+    """Dollars have the decimals that they need, no exponent, and stand in JSON as a number."""
+    assert (text, f'{{"cost": {text}}}') == (usd(nano), json_object([("cost", usd(nano))]))
+
+
+def test_the_list_of_today_says_what_applies_and_from_where() -> None:
+    """The listing shows the operator's rows, the shipped ones that they do not replace, aliases with their model, and hosts."""
+    rows = Prices([Price("mistral-ocr-2512", Decimal(1)), Price("later", effective_from=date(2030, 1, 1))]).today(TODAY)
+    own = [row.name for row in rows if row.from_file == "routes.yaml" and row.kind == "price"]
+    aliases = {row.name: (row.stands_for, row.price and row.price.usd_per_1000_pages) for row in rows if row.kind == "alias"}
+    hosts = {row.name: row.factor for row in rows if row.kind == "host"}
+    assert own == ["mistral-ocr-2512"]
+    assert len({row.name for row in rows}) == len(rows)
+    assert ("mistral-ocr-2512", Decimal(1)) == aliases["mistral-ocr-3"]
+    assert ("mistral-ocr-4-1", Decimal(4)) == aliases["mistral-ocr-latest"]
+    assert Decimal("1.1") == hosts["api.eu.mistral.ai"]
+
+
+def test_more_models_than_are_remembered_are_priced() -> None:
+    """Models come from answers: any number of names is priced, without being kept."""
+    prices = Prices()
+    for number in range(2500):
+        assert cost(Usage(1, model=f"m{number}"), prices=prices) == (None, None)
+    assert cost(Usage(1, model="mistral-ocr-2512"), prices=prices) == (2 * MILLI, "prices.yaml")

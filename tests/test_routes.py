@@ -1,0 +1,148 @@
+"""Which route a method and a raw path belong to."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from passthrough.errors import Refusal
+from passthrough.exchange import Terms
+from passthrough.road.routes import Match, Route, RouteTable, Target
+
+TARGET = Target(tls=True, host="api.test", port=443, base_path=b"")
+GET, POST = frozenset({"GET"}), frozenset({"POST"})
+
+
+def route(path: bytes, *, below: bool = False, methods: frozenset[str] | None = None) -> Route:
+    """Return a route at `path`."""
+    return Route(path, (TARGET,), Terms(path.decode() or "/"), include_subpath=below, methods=methods)
+
+
+def belongs(route: Route, path: bytes) -> bool:
+    """Tell whether `path` is the route's, or below it: the rule, said without an index."""
+    return path == route.path or (route.include_subpath and path.startswith(route.path + b"/"))
+
+
+def reference(routes: list[Route], method: str, path: bytes) -> Match | frozenset[str]:
+    """Return the match by looking at every route, or the methods that the path has routes for."""
+    here = [each for each in routes if belongs(each, path)]
+    fitting = [each for each in here if each.methods is None or method in each.methods]
+    if fitting:
+        best = max(fitting, key=lambda each: (each.path == path, len(each.path)))
+        return Match(best, path[len(best.path) :])
+    return frozenset().union(*(each.methods or () for each in here))
+
+
+SEGMENTS = st.lists(st.sampled_from([b"", b"a", b"A", b"b", b"ab", b"a%2Fb", b"%61"]), max_size=4)
+PATHS = SEGMENTS.map(lambda segments: b"/" + b"/".join(segments))
+METHODS = st.sampled_from([None, GET, POST, GET | POST])
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[Route]:
+    """Draw routes without conflicts: one path's methods are disjoint, as the configuration makes sure."""
+    routes: list[Route] = []
+    for path in draw(st.lists(PATHS, max_size=8)):
+        below, methods = draw(st.booleans()), draw(METHODS)
+        bare = path.rstrip(b"/") if below else path
+        rivals = [each for each in routes if each.path == bare]
+        if all(each.methods and methods and not each.methods & methods for each in rivals):
+            routes.append(route(bare, below=below, methods=methods))
+    return routes
+
+
+@given(tables(), PATHS, st.sampled_from(["GET", "POST", "DELETE"]))
+def test_a_match_is_what_looking_at_every_route_would_find(routes: list[Route], path: bytes, method: str) -> None:
+    """The exact path wins, then the longest prefix on a segment boundary; 405 tells the other methods, 404 that none are."""
+    expected = reference(routes, method, path)
+    table = RouteTable(routes)
+    if isinstance(expected, Match):
+        assert expected == table.match(method, path)
+        assert path == expected.route.path + table.match(method, path).suffix
+        return
+    with pytest.raises(Refusal) as caught:
+        table.match(method, path)
+    assert ("method_not_allowed" if expected else "no_route", tuple(sorted(expected))) == (
+        caught.value.kind.code,
+        caught.value.allow,
+    )
+
+
+TABLE = RouteTable(
+    [
+        route(b"/a", below=True),
+        route(b"/a/v1/ocr", methods=POST),
+        route(b"/a/v1/ocr", methods=GET, below=True),
+        route(b"/exact"),
+        route(b"/slash/"),
+        route(b"/only", methods=GET | POST),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "found", "suffix"),
+    [
+        ("GET", b"/a", b"/a", b""),
+        ("GET", b"/a/", b"/a", b"/"),
+        ("GET", b"/a//b", b"/a", b"//b"),
+        ("GET", b"/a/%2F/", b"/a", b"/%2F/"),
+        ("POST", b"/a/v1/ocr", b"/a/v1/ocr", b""),
+        ("GET", b"/a/v1/ocr", b"/a/v1/ocr", b""),
+        ("GET", b"/a/v1/ocr/x", b"/a/v1/ocr", b"/x"),
+        ("POST", b"/a/v1/ocr/x", b"/a", b"/v1/ocr/x"),
+        ("DELETE", b"/a/v1/ocr", b"/a", b"/v1/ocr"),
+        ("POST", b"/a/v1/ocrs", b"/a", b"/v1/ocrs"),
+        ("PURGE", b"/exact", b"/exact", b""),
+        ("GET", b"/slash/", b"/slash/", b""),
+    ],
+)
+def test_where_paths_belong(method: str, path: bytes, found: bytes, suffix: bytes) -> None:
+    """Paths are compared raw, segment by segment; a route without the method does not hide a shorter one with it."""
+    match = TABLE.match(method, path)
+    assert (found, suffix) == (match.route.path, match.suffix)
+
+
+@pytest.mark.parametrize("path", [b"/", b"/ab", b"/A", b"/%61", b"/exact/", b"/exact/x", b"/slash", b"/slash/x"])
+def test_paths_without_a_route(path: bytes) -> None:
+    """What no route has is 404: case, escapes and slashes count."""
+    with pytest.raises(Refusal) as caught:
+        TABLE.match("GET", path)
+    assert "no_route" == caught.value.kind.code
+
+
+def test_a_method_that_is_not_allowed_is_told_the_others() -> None:
+    """405 carries Allow, sorted (RFC 9110 §15.5.6)."""
+    with pytest.raises(Refusal) as caught:
+        TABLE.match("PUT", b"/only")
+    assert (405, ("GET", "POST")) == (caught.value.kind.status, caught.value.allow)
+
+
+def test_an_empty_table_has_no_route() -> None:
+    """Without routes everything is 404."""
+    with pytest.raises(Refusal) as caught:
+        RouteTable([]).match("GET", b"/")
+    assert "no_route" == caught.value.kind.code
+
+
+@pytest.mark.parametrize("path", [b"/", b"//", b"/a/b"])
+def test_a_route_for_everything(path: bytes) -> None:
+    """A route below the root has the empty path; the whole path is then its suffix."""
+    assert path == RouteTable([route(b"", below=True)]).match("GET", path).suffix
+
+
+@pytest.mark.parametrize(
+    ("tls", "host", "port", "authority"),
+    [
+        (True, "api.test", 443, b"api.test"),
+        (True, "api.test", 80, b"api.test:80"),
+        (False, "api.test", 80, b"api.test"),
+        (False, "api.test", 443, b"api.test:443"),
+        (False, "::1", 4000, b"[::1]:4000"),
+        (True, "::1", 443, b"[::1]"),
+    ],
+)
+def test_the_authority_of_a_target(tls: bool, host: str, port: int, authority: bytes) -> None:
+    """Host names the port only where it is not the scheme's own, and brackets an IPv6 address."""
+    assert authority == Target(tls, host, port, b"").authority

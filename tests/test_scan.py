@@ -1,0 +1,281 @@
+"""The scanner, against `json.loads` as the oracle, and at its borders."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from passthrough.meter.scan import KEPT_BYTES, Scanner
+from passthrough.meter.wanted import Mark, Node, Value, paths
+
+NAMES = ("model", "usage", "pages", "images", "n", "note", "", 'a"b', "us\\age", "ü", "\u2028")
+PATHS = ("model", "usage", "usage.n", "pages[].images[].note", "pages[].n", "pages", "note")
+WANTED = paths(PATHS)
+
+Found = list[tuple[str, Value]]
+
+
+def scanned(chunks: list[bytes], wanted: Node = WANTED, steps: int = 1000) -> tuple[Found, bool, bool]:
+    """What is emitted for these chunks, and whether the document is whole, or empty."""
+    found: Found = []
+    scanner = Scanner(wanted, lambda path, value: found.append((path, value)))
+    for chunk in chunks:
+        at = 0
+        while at < len(chunk):
+            at = scanner.feed(chunk, at, steps)
+    scanner.end()
+    scanner.end()
+    return found, scanner.whole, scanner.empty
+
+
+class Members(list[tuple[str, Any]]):
+    """An object as the oracle reads it: with its duplicates, in order."""
+
+
+def oracle(text: bytes | str, wanted: Node = WANTED) -> Found:
+    """What a scanner must emit for a document, by `json.loads`."""
+    found: Found = []
+
+    def walk(node: Node, value: Any) -> None:
+        is_container = isinstance(value, list)
+        if node.told:
+            mark = Mark.OBJECT if isinstance(value, Members) else Mark.ARRAY
+            found.append((node.path, mark if is_container else shown(value)))
+        if isinstance(value, Members):
+            for name, member in value:
+                if name.encode("utf-8", "surrogatepass") in node.members:
+                    walk(node.members[name.encode()], member)
+        elif is_container and node.items:
+            for item in value:
+                walk(node.items, item)
+        if node.told and is_container:
+            found.append((node.path, Mark.END))
+
+    walk(wanted, json.loads(text, object_pairs_hook=Members))
+    return found
+
+
+def shown(value: Any) -> Value:
+    """A scalar as the scanner emits it: long strings are marks."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode() if len(value) < 80 else Mark.LONG
+    assert value is None or isinstance(value, bool | int | float)
+    return value
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**20), 10**20),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(exclude_categories=("Cs",)), max_size=12),
+    st.sampled_from(
+        ['"', "\\", '\\"', "\\\\", '{"usage":{"n":9}}', "]}", "![a](b)", "\\u0041", "\x7f\x00", "x" * 9000, '"[\\' * 700]
+    ),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=6) | st.lists(st.tuples(st.sampled_from(NAMES), inner), max_size=8).map(Members),
+    max_leaves=60,
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> bytes:
+    """A JSON document spelt in some way: blanks anywhere, escapes or none, duplicated keys."""
+    blanks = st.sampled_from(["", "", "", " ", "\n", "\t \r\n"])
+    rare = draw(st.booleans())
+    ascii_only = draw(st.booleans())
+    escaped_names = draw(st.booleans())
+
+    def blank() -> str:
+        return draw(blanks) if rare else ""
+
+    def name(text: str) -> str:
+        if escaped_names and text.isascii():
+            return '"' + "".join(f"\\u{ord(letter):04X}" for letter in text) + '"'
+        return json.dumps(text, ensure_ascii=ascii_only)
+
+    def spell(value: Any) -> str:
+        if isinstance(value, Members):
+            inner = ",".join(f"{blank()}{name(key)}{blank()}:{blank()}{spell(member)}{blank()}" for key, member in value)
+            return f"{{{inner or blank()}}}"
+        if isinstance(value, list):
+            return f"[{','.join(f'{blank()}{spell(item)}{blank()}' for item in value) or blank()}]"
+        return json.dumps(value, ensure_ascii=ascii_only)
+
+    return f"{blank()}{spell(draw(VALUES))}{blank()}".encode()
+
+
+@st.composite
+def cut(draw: st.DrawFn, body: bytes) -> list[bytes]:
+    """`body` in chunks, with borders anywhere."""
+    borders = sorted(draw(st.lists(st.integers(0, len(body)), max_size=8)))
+    return [body[begin:end] for begin, end in zip([0, *borders], [*borders, len(body)], strict=True)]
+
+
+@settings(max_examples=600, deadline=None)
+@given(documents(), st.data())
+@example(b'{"usage":{"n":1}}', None)
+def test_what_is_emitted_is_what_json_loads_finds(body: bytes, data: st.DataObject | None) -> None:
+    """For every document, whole, byte by byte and cut anywhere, with few steps at a time and with many."""
+    expected = oracle(body), True, False
+    assert expected == scanned([body])
+    assert expected == scanned([body], steps=1)
+    assert expected == scanned([body[at : at + 1] for at in range(len(body))])
+    if data is not None:
+        assert expected == scanned(data.draw(cut(body)), steps=data.draw(st.integers(1, 30)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(documents(), st.data())
+def test_a_document_that_is_cut_is_not_whole(body: bytes, data: st.DataObject) -> None:
+    """What stands before the cut is emitted as in the whole document; only numbers and blanks can end anywhere."""
+    length = data.draw(st.integers(0, len(body)))
+    found, whole, empty = scanned([body[:length]])
+    assert (body[:length].strip() == b"") == empty
+    try:
+        oracle(body[:length])
+    except ValueError:
+        assert not whole
+    else:
+        assert whole
+    assert oracle(body)[: len(found)] == found
+
+
+FRAGMENTS = st.sampled_from(
+    [bytes([byte]) for byte in b'"\\{}[],: \n1x\x01\xff'] + [b"null", b'"usage"', b'"n":', b'"pages":[', b'\\"', b'"a":"b",']
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    st.lists(FRAGMENTS, max_size=60).map(b"".join),
+    st.sampled_from([b"", b'{"usage":', b'{"x":[', b'{"pages":[{', b'{"x":[' + b"[]," * 200]),
+    st.data(),
+)
+def test_garbage_gives_one_result_however_it_is_cut(garbage: bytes, begin: bytes, data: st.DataObject) -> None:
+    """For every sequence of bytes the result does not depend on the borders; what `json.loads` takes is whole."""
+    body = begin + garbage
+    expected = scanned([body])
+    assert expected == scanned(data.draw(cut(body)), steps=data.draw(st.integers(1, 30)))
+    assert expected == scanned([body[at : at + 1] for at in range(len(body))])
+    try:
+        json.loads(body.decode(), parse_constant=lambda _: 1 / 0)
+    except (ValueError, ZeroDivisionError):
+        return
+    assert expected[1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[1,2",
+        b'{"usage":{"n":1}',
+        b'{"usage":{"n":1]}',
+        b'{"usage":{"n":1}]',
+        b'{"pages":[1,]}x',
+        b'{"a" 1}',
+        b'{"a"::1}',
+        b"{1:2}",
+        b'{"a":1 "b":2}',
+        b'{"a":1,}',
+        b"{,}",
+        b'{"pages":[1 2]}',
+        b'{"model":"\\x"}',
+        b'{"model":01}',
+        b'{"model":+1}',
+        b'{"model":NaN}',
+        b'{"model":1.}',
+        b'{"model":}',
+        b'{"model":nul}',
+        b'{"x":[\\"]}',
+        b'{"x":[\\',
+        b'{"x":[' + b"{}," * 90 + b'\\"]}',
+        b"nul",
+        b"-",
+        b"{}{}",
+        b"{} x",
+        b"\xef\xbb{}",
+        b"\xef\xbb\xbf\xef\xbb\xbf{}",
+        b"\xef",
+        b"<html>",
+        b"'a'",
+    ],
+)
+def test_what_is_not_json_is_not_whole(body: bytes) -> None:
+    """A document that is malformed on the way to a wanted path, or around everything, is neither whole nor empty."""
+    for chunks in ([body], [body[at : at + 1] for at in range(len(body))]):
+        _, whole, empty = scanned(chunks)
+        assert (False, False) == (whole, empty)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"model":"' + b"m" * KEPT_BYTES + b'"}', "m" * KEPT_BYTES),
+        (b'{"model":"' + b"m" * (KEPT_BYTES + 1) + b'"}', Mark.LONG),
+        (b'{"model":"' + b"\\u0041" * 170 + b'"}', "A" * 170),
+        (b'{"model":' + b"9" * 64 + b"}", 10**64 - 1),
+        (b'{"model":' + b"9" * 65 + b"}", Mark.LONG),
+        (b'{"model":' + b"9" * 100_000 + b"}", Mark.LONG),
+        (b'{"model":"\xff"}', "\ufffd"),
+        (b'{"model":"a\nb"}', "a\nb"),
+        (b'{"model":"\\ud83d\\ude00 \\ud83d"}', "😀 ?"),
+        (b'{"model":-0.0}', 0.0),
+        (b'{"' + b"k" * 100_000 + b'":{"model":3},"model":1}', 1),
+        (b'{"\\x":2,"model":1}', 1),
+        (b'{"' + b"\\u006d\\u006f\\u0064\\u0065\\u006c" + b'":1}', 1),
+        (b"{" + b" " * 100_000 + b'"model"' + b"\n" * 5000 + b":" + b"\t" * 5000 + b"1 \r\n}", 1),
+        (b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b',"model":1}', 1),
+        (b'{"x":"' + b"\\" * 100_000 + b'","model":1}', 1),
+        (b'{"x":"' + b"\\" * 4095 + b'"' * 1 + b"\\" * 4098 + b'","model":1}', 1),
+        (b'{"x":"' + b'\\"' * 50_000 + b'","model":1}', 1),
+        (b'{"x":[[1],[]' + b" " * 16 + b'],"model":1}', 1),
+        (b'{"x":"\\"' + b"a" * 4095 + b'\\"","model":1}', 1),
+        (b'{"x":["' + b'\\\\\\"]' * 20_000 + b'"],"model":1}', 1),
+        (b'{"x":[' + b'"[","}",' * 20_000 + b'0],"model":1}', 1),
+        (b'{"x":{"y":[' + b'{"a":"[\\n","b":[1,2]},' * 9000 + b'{}]},"model":1}', 1),
+    ],
+)
+def test_long_and_odd_documents_are_read(body: bytes, expected: Value) -> None:
+    """Bounds are on what is kept, not on what passes."""
+    for size in (len(body), 65536, 1000, 997, 19):
+        found, whole, _ = scanned([body[at : at + size] for at in range(0, len(body), size)])
+        assert ([("model", expected)], True) == (found, whole)
+
+
+def test_memory_is_bounded_in_a_document_that_never_ends() -> None:
+    """Depth, strings, names, numbers and blanks without end are counted, not kept."""
+    for begin, more in (
+        (b"[", b"["),
+        (b'{"model":"', b"m"),
+        (b'{"', b"k"),
+        (b'{"model":', b"9"),
+        (b"", b" "),
+        (b'{"x":"', b"\\"),
+    ):
+        found: Found = []
+        scanner = Scanner(WANTED, lambda path, value, found=found: found.append((path, value)))  # type: ignore[misc]
+        scanner.feed(begin)
+        for _ in range(10):
+            at = 0
+            while at < 65536:
+                at = scanner.feed(more * 65536, at)
+        kept = [getattr(scanner, name, None) for name in Scanner.__slots__]
+        assert sum(len(value) for value in kept if isinstance(value, bytearray | list)) <= 2 * KEPT_BYTES
+        assert [] == found
+
+
+def test_feed_returns_early_when_its_steps_are_spent() -> None:
+    """The work of one call is bounded by steps, whatever the bytes."""
+    for dense in (b'{"pages":[' + b"1," * 9999, b'{"usage":{' + b'"a":1,' * 9999, b'{"x":[' + b"[" * 9999 + b"]" * 9999):
+        scanner = Scanner(WANTED, lambda path, value: None)
+        first = scanner.feed(dense, 0, 50)
+        assert 0 < first < len(dense)
+        assert first < scanner.feed(dense, first, 50) < len(dense)

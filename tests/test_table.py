@@ -1,0 +1,68 @@
+"""What `check` says of a configuration: its routes, without a secret, and who may call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from configured import ROUTE, loaded
+
+from passthrough import config
+from passthrough.config.table import callers
+
+KEYS = "client_keys:\n  - {name: invoices, key: 0123456789abcdef}\n"
+OPEN = "  - {path: /open, target: 'http://h.example', auth: false, include_subpath: true}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["No client keys: everybody who reaches port 4000 of 127.0.0.1 may call."]),
+        ("port: 8000\nhost: '::1'\n", ["No client keys: everybody who reaches port 8000 of ::1 may call."]),
+        (OPEN, ["No client keys: everybody who reaches port 4000 of 127.0.0.1 may call."]),
+        (KEYS, ["1 client key: invoices."]),
+        (KEYS + "  - {name: archive, key: fedcba9876543210}\n", ["2 client keys: invoices, archive."]),
+        (KEYS + "master_key: fedcba9876543210\n", ["1 client key: invoices; the master key."]),
+        ("master_key: fedcba9876543210\n", ["No client keys; the master key."]),
+        (OPEN + KEYS, ["1 client key: invoices.", "Without a key (auth: false) everybody may call /open/*."]),
+    ],
+)
+def test_who_may_call(tmp_path: Path, text: str, expected: list[str]) -> None:
+    """Clients are named, and where no key is asked for, that is said."""
+    assert expected == list(callers(loaded(tmp_path, ROUTE + text)))
+
+
+@pytest.mark.parametrize(
+    ("more", "credentials"),
+    [
+        ("", "none"),
+        ("headers: {Accept: a/b, X-Token: canary, api-key: os.environ/KEY}", "X-Token: ***, api-key: KEY"),
+        ("auth: false, forward_credentials: true", "the client's own"),
+        ("auth: false, forward_credentials: true, headers: {X-Team: os.environ/KEY}", "the client's own, X-Team: KEY"),
+    ],
+)
+def test_credentials_are_named_and_never_shown(tmp_path: Path, more: str, credentials: str) -> None:
+    """A variable is named, a key that stands in the file is ***, and what the client brings is its own."""
+    text = f"pass_through_endpoints: [{{path: /a, target: 'http://h.example', {more}}}]\n"
+    (row,) = config.rows(loaded(tmp_path, text, {"KEY": "canary"}))
+    assert credentials == dict(zip(config.COLUMNS, row, strict=True))["credentials"]
+
+
+@pytest.mark.parametrize(
+    ("more", "price"),
+    [
+        ("path: /a/ocr", "per page"),
+        ("path: /a, include_subpath: true", "per page"),
+        ("path: /a, meter: ocr", "per page"),
+        ("path: /a", "not metered"),
+        ("path: /a/ocr, meter: none", "not metered"),
+        ("path: /a, include_subpath: true, meter: none", "not metered"),
+        ("path: /a/ocr, methods: [GET]", "not metered"),
+        ("path: /a, meter: none, cost_per_request: 0.0500", "$0.05 per request"),
+    ],
+)
+def test_the_price_is_per_page_only_where_pages_are_counted(tmp_path: Path, more: str, price: str) -> None:
+    """A route on which no answer can carry a count has no price per page."""
+    text = f"pass_through_endpoints: [{{target: 'http://h.example', {more}}}]\n"
+    (row,) = config.rows(loaded(tmp_path, text))
+    assert price == dict(zip(config.COLUMNS, row, strict=True))["price"]

@@ -1,0 +1,134 @@
+"""Tables on a terminal: what is folded, where, and what is done when folding does not help."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from passthrough.terminal import Column, Table, fold, show
+
+
+def shown(*blocks: Table | str, width: int | None = 80) -> str:
+    """Return what a terminal of that width shows; None: a file."""
+    file = io.StringIO()
+    show(*blocks, file=file, width=width)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "expected"),
+    [
+        ("", 5, [""]),
+        ("/mistral/v1/ocr", 15, ["/mistral/v1/ocr"]),
+        ("/mistral/v1/ocr", 12, ["/mistral/v1/", "ocr"]),
+        ("/mistral/*", 9, ["/mistral/", "*"]),
+        ("/mistral/*", 10, ["/mistral/*"]),
+        ("azure/mistral-document-ai-2512", 20, ["azure/mistral-", "document-ai-2512"]),
+        ("mistral-ocr-4-0", 10, ["mistral-", "ocr-4-0"]),
+        ("Authorization: MISTRAL_API_KEY", 20, ["Authorization:", "MISTRAL_API_KEY"]),
+        ("someone@example.org", 12, ["someone@", "example.org"]),
+        ("2026-11-20", 10, ["2026-11-20"]),
+        ("127.0.0.1:4010", 10, ["127.0.0.1:", "4010"]),
+        ("a  b", 2, ["a", "b"]),
+        ("文書文書", 4, ["文書", "文書"]),
+    ],
+)
+def test_texts_are_folded_at_their_seams(text: str, width: int, expected: list[str]) -> None:
+    """Lines end behind a space, or inside of a path, an address or a name, and in a word only where it is longer than a line."""
+    assert expected == fold(text, width)
+
+
+@given(st.text(st.characters(exclude_categories=("C", "Z", "M"))), st.integers(2, 40))
+def test_folding_loses_nothing(text: str, width: int) -> None:
+    """The lines together are the text, and none is too wide."""
+    assert text == "".join(fold(text, width))
+    assert width >= max(map(cell_len, fold(text, width)))
+
+
+TABLE = Table(
+    "Routes",
+    (
+        Column("path", ("/mistral/*", "/azure/v1/ocr"), foot="total"),
+        Column("methods", ("", "")),
+        Column("target", ("api.mistral.ai", "my-resource.services.ai.azure.com")),
+        Column("pages", ("1", "22"), foot="23", whole=True, right=True),
+    ),
+    note="a note",
+)
+
+
+def test_a_table_is_as_wide_as_it_is() -> None:
+    """Where there is room, and in a file, nothing is folded; an empty column is left out; an empty line parts blocks."""
+    expected = """\
+Routes
+
+path           target                             pages
+───────────────────────────────────────────────────────
+/mistral/*     api.mistral.ai                         1
+/azure/v1/ocr  my-resource.services.ai.azure.com     22
+───────────────────────────────────────────────────────
+total                                                23
+a note
+
+That was all.
+"""
+    found = shown(TABLE, "That was all.")
+    assert expected == "".join(f"{line.rstrip()}\n" for line in found.splitlines())
+    assert found == shown(TABLE, "That was all.", width=None)
+    assert f"{'long ' * 100}\n" == shown("long " * 100, width=None)
+
+
+def test_a_narrow_table_is_folded() -> None:
+    """The widest column is folded first; figures and the others stay as they are."""
+    expected = """\
+Routes
+
+path           target                 pages
+───────────────────────────────────────────
+/mistral/*     api.mistral.ai             1
+/azure/v1/ocr  my-resource.services.     22
+               ai.azure.com
+───────────────────────────────────────────
+total                                    23
+a note
+"""
+    assert expected == "".join(f"{line.rstrip()}\n" for line in shown(TABLE, width=44).splitlines())
+
+
+def test_a_table_that_cannot_be_folded_is_written_row_by_row() -> None:
+    """Where a row would be too high, or the table too wide, each row stands by itself, whole."""
+    expected = """\
+Routes
+
+path /mistral/*
+  target  api.mistral.ai
+  pages   1
+path /azure/v1/ocr
+  target  my-resource.
+          services.ai.
+          azure.com
+  pages   22
+total
+  pages   23
+a note
+"""
+    assert expected == shown(TABLE, width=26)
+
+
+NAMES = st.text("ab-/.19 文", max_size=60).map(str.strip)
+
+
+@given(st.lists(st.tuples(NAMES, NAMES, st.integers(0, 10**12).map(str)), min_size=1, max_size=5), st.integers(30, 120))
+def test_nothing_is_cut_off(rows: list[tuple[str, str, str]], width: int) -> None:
+    """Whatever the texts: no line is too wide, and every letter and figure is there."""
+    keys, names, figures = (tuple(column) for column in zip(*rows, strict=True))
+    columns = (Column("key", keys), Column("name", names), Column("figure", figures, whole=True, right=True))
+    found = shown(Table("", columns), width=width)
+    assert width >= max(map(cell_len, found.splitlines()))
+    assert all(figure in found.split() for figure in figures)
+    for letter in "b/-.文":
+        assert "".join(keys + names).count(letter) == found.count(letter)
