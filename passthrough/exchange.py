@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -26,12 +26,14 @@ class Outcome(StrEnum):
 class Terms:
     """What the books need to know of a route: its name, how it is metered, and a price of its own.
 
-    `cost_per_request_nano` (10⁻⁹ USD) replaces the page price where it is set.
+    `cost_per_request_nano` (10⁻⁹ USD) replaces the page price where it is set. `account` names the account at the provider,
+    within which a batch line's id is one; None: each target's authority is one.
     """
 
     route: str
     plan: Plan = Plan()
     cost_per_request_nano: int | None = None
+    account: str | None = None
 
 
 class Reading(Protocol):
@@ -59,7 +61,9 @@ class Exchange:
     Times: `began_utc` is seconds since the epoch, `began` and the spans are seconds of the monotonic clock. `path` is the raw
     path as text (bytes outside ASCII escaped), without the query. `status` is what the client was sent, None if nothing.
     `bytes_up` and `bytes_down` are body bytes on the wire, without framing. `error` is a code of errors.KINDS. `admitted`
-    tells that routing and access let it through: only such exchanges reach the ledger.
+    tells that routing and access let it through: only such exchanges reach the ledger. `cost_told_nano` (10⁻⁹ USD) is what the
+    answer's own header said that it cost, and `cost_header` is that header's name. `overhead_s` is the time that went by in
+    here: not waiting for the target, nor for the client.
     """
 
     id: str
@@ -82,6 +86,9 @@ class Exchange:
     bytes_down: int = 0
     first_byte_s: float | None = None
     total_s: float = 0.0
+    overhead_s: float | None = None
+    cost_told_nano: int | None = None
+    cost_header: str | None = None
     reading: Reading = field(default=NOTHING_READ)
 
     def end(self) -> None:
@@ -91,6 +98,32 @@ class Exchange:
 
 Done = Callable[[Exchange], None]
 """Takes an exchange that has ended: synchronous, never blocks, never raises. Called exactly once for each."""
+
+
+Passed = Callable[[Exchange, Sequence[Usage]], None]
+"""Takes lines of a batch file that have passed, while the exchange goes on: synchronous, never blocks, never raises."""
+
+
+class Allowance(Protocol):
+    """Who may spend what: asked before a byte goes upstream."""
+
+    def enter(self, exchange: Exchange) -> Awaitable[None] | None:
+        """Reserve what an admitted exchange may come to; None: it may go on. The awaitable is for the rare case of a wait.
+
+        Raises Refusal (rate_limited, budget_spent), or the awaitable does. What was reserved is given back when the exchange is
+        booked.
+        """
+        ...
+
+
+class _Boundless:
+    """The allowance where nothing is limited."""
+
+    def enter(self, exchange: Exchange) -> None:
+        return None
+
+
+BOUNDLESS: Allowance = _Boundless()
 
 
 def new_id(now_utc: float) -> str:

@@ -19,7 +19,7 @@ HOUSE = Path(passthrough.__file__).parent
 FLOORS = (
     "errors            terminal",
     "secret            meter.*              road.fields       road.sockets",
-    "exchange          books.money          books.backlog",
+    "exchange          books.money          books.backlog        books.budget",
     "road.routes       books.entry",
     "road.access       books.prices         books.schema",
     "config.*          books.ledger         books.lines",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Final
 
 from ..exchange import Exchange
@@ -20,7 +21,8 @@ class Charge:
     """What one answer, or one line of a batch file, used and cost.
 
     `cost_nano` is in 10⁻⁹ USD, None where no price is known. `cost_source` says where the price came from: `prices.yaml`,
-    `routes.yaml` or `cost_per_request`. `line` is empty, but for one line of many: its own id, booked once whatever brings it.
+    `routes.yaml`, `cost_per_request`, or the name of the header in which the provider told the cost. `line` is empty, but for one
+    line of many: its own id, booked once within the entry's account, whatever brings it. `credits_micro`: Usage's.
     """
 
     model: str | None = None
@@ -32,13 +34,24 @@ class Charge:
     cost_nano: int | None = None
     cost_source: str | None = None
     line: str = ""
+    credits_micro: int | None = None
+    in_batch: bool = False
+
+
+class Part(StrEnum):
+    """Which part of an exchange an entry is: a batch file's lines are booked while it passes."""
+
+    WHOLE = "whole"  # all of it
+    OPEN = "open"  # charges so far: the exchange goes on, and what is said of its end is not known yet
+    CLOSE = "close"  # the end of an exchange of which there were open parts, with the charges since the last
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One exchange as it is booked: every text is printable and bounded, every counter fits 64 bits.
 
-    `usage` is what the meter found, `charges` what was made of it: none, one or many. The other fields are exchange.Exchange's.
+    `usage` is what the meter found, `charges` what was made of it: none, one or many. `account` is the provider's account within
+    which a line's id is one. The other fields are exchange.Exchange's.
     """
 
     id: str
@@ -62,6 +75,9 @@ class Entry:
     unmetered: str | None
     usage: Usage
     charges: tuple[Charge, ...] = ()
+    account: str | None = None
+    part: Part = Part.WHOLE
+    overhead_s: float | None = None
 
     @property
     def cost_nano(self) -> int | None:

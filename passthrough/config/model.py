@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..books.budget import Budget, Calendar
 from ..books.prices import Price
 from ..errors import Problem
 from ..road.access import Client
@@ -37,7 +38,11 @@ class Config:
 
     `clients` holds the master key too, as `access.MASTER`. `key_header` (lower case) is a further header that carries client
     keys. `prices` are the user's own. `ledger` is a URL, None for none; `ledger_keep_days` None means for ever. `admin_digest`
-    is the SHA-256 of the key that opens the admin port. `warnings` are for the operator to read.
+    is the SHA-256 of the key that opens the admin port. `budgets` are those of clients, of routes and of the whole, requests and
+    pages per minute among them; `calendar` is where their periods begin, and `refuse_unlent` tells that a request is refused
+    where the ledger cannot be asked and what it lent before is used up. `budget_webhook` is where warnings are posted. `journal`
+    is the folder for what is not in the ledger yet, None: beside the ledger. `max_parallel` bounds the requests under way in
+    all. `warnings` are for the operator to read.
     """
 
     file: str
@@ -49,5 +54,11 @@ class Config:
     ledger: str | None = "sqlite:///passthrough.db"
     ledger_keep_days: int | None = 400
     admin_digest: bytes | None = None
+    budgets: tuple[Budget, ...] = ()
+    calendar: Calendar = Calendar()
+    refuse_unlent: bool = False
+    budget_webhook: str | None = None
+    journal: str | None = None
+    max_parallel: int | None = None
     listen: Listen = field(default_factory=Listen)
     warnings: tuple[Problem, ...] = ()

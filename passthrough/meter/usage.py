@@ -21,11 +21,13 @@ class Unmetered(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one answer says that it used.
+    """What one answer, or one line of a batch file, says that it used.
 
     `pages` are billed at the plain price and `pages_annotated` at the annotated one; the two never count the same page.
-    `model` is as the answer spells it. `doc_bytes` is the document's size as the provider saw it. A counter is None where
-    nothing was found, and `unmetered` then says why; it is None too where nothing was expected (`NOTHING`).
+    `model` is as the answer spells it. `doc_bytes` is the document's size as the provider saw it. `credits_micro` are a
+    provider's own units, 10⁻⁶ of one. A counter is None where nothing was found, and `unmetered` then says why; it is None too
+    where nothing was expected (`NOTHING`). `line` is the id of a batch file's line, empty for an answer of its own; `in_batch`
+    tells that the price of a batch applies.
     """
 
     pages: int | None = None
@@ -35,6 +37,9 @@ class Usage:
     tokens_in: int | None = None
     tokens_out: int | None = None
     unmetered: Unmetered | None = None
+    credits_micro: int | None = None
+    line: str = ""
+    in_batch: bool = False
 
 
 NOTHING: Final = Usage()
@@ -42,15 +47,38 @@ NOTHING: Final = Usage()
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """Where a configured JSON answer has its counts: `shape: json`.
+
+    `pages` and `credits` are paths (`usage.num_pages`, `results[].pages`), whose numbers are summed; `count` are paths of arrays
+    (`document.pages`), whose lengths are summed; `constant` is a count that every successful answer has. `when` are pairs of a
+    path and the text that must stand there (`status`, `succeeded`), else nothing is counted. `model` is the path of the model's
+    name.
+    """
+
+    pages: tuple[str, ...] = ()
+    count: tuple[str, ...] = ()
+    constant: int | None = None
+    credits: tuple[str, ...] = ()
+    when: tuple[tuple[str, str], ...] = ()
+    model: str | None = "model"
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """How a route's answers are metered.
 
-    `shape`: `auto` (a count is expected on POST to a path that ends in `/ocr` or `:rawPredict`), `ocr` (on every POST), or
-    `none`. `model`: the model's name for the prices, for providers whose answers name a deployment or nothing.
+    `shape`: `auto` goes by the method and the path: OCR (a count is expected on POST to a path that ends in `/ocr` or
+    `:rawPredict`), a batch's results and chat (counted where they are found). `ocr` and `chat`: expected on every POST; `batch`:
+    on every GET; `json`: as `counted` says, on every request but HEAD and OPTIONS; `none`: nothing is. `model`: the model's name
+    for the prices, for providers whose answers name a deployment or nothing. `cost_headers` (lower case): answer fields in which
+    the provider tells what the request cost in USD; the first that is there wins over any price.
     """
 
     shape: str = "auto"
     model: str | None = None
+    counted: Counted | None = None
+    cost_headers: tuple[bytes, ...] = ()
 
     def expects(self, method: str, path: bytes) -> bool:
         """Tell whether an exchange with this method and raw path (no query) is one whose answer carries a count."""

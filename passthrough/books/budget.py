@@ -1,0 +1,58 @@
+"""What may be spent, by whom, in which period: values, and the calendar that they go by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Unit(StrEnum):
+    """What is counted against a budget."""
+
+    PAGES = "pages"  # plain and annotated ones alike
+    USD = "usd"  # as nano-USD, 10⁻⁹
+    REQUESTS = "requests"
+
+
+class Per(StrEnum):
+    """How long a period is."""
+
+    MINUTE = "minute"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Where the periods begin: `zone` is an IANA name, `day_starts_minute` counts from midnight there.
+
+    A week begins on `week_starts` (0 is Monday), a month on day `month_starts` (1 to 31; on its last day where it is shorter).
+    """
+
+    zone: str = "UTC"
+    day_starts_minute: int = 0
+    week_starts: int = 0
+    month_starts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose budget it is: `kind` is `client`, `route` or `all`; `name` is the client's name, the route's path, or empty."""
+
+    kind: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A bound of what may be spent in one period: `most` is pages, nano-USD or requests.
+
+    `warn_at` is the share of it (0 to 1) at which the operator is warned, None for never.
+    """
+
+    scope: Scope
+    unit: Unit
+    per: Per
+    most: int
+    warn_at: float | None = None
