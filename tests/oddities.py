@@ -122,17 +122,21 @@ def _versions() -> list[Odd]:
     return [
         *(Odd("version", shown(version), _line(get + version), 505, ()) for version in (
             b"HTTP/0.9", b"HTTP/1.2", b"HTTP/1.9", b"HTTP/2.0", b"HTTP/2.1", b"HTTP/3.0", b"HTTP/0.0", b"HTTP/9.9",
+            b"RTSP/1.0", b"RTSP/1.1", b"RTSP/2.0",
         )),
         *(Odd("version", shown(version), _line(get + version), 400, ()) for version in (
             b"HTTP/1", b"HTTP/2", b"HTTP/1.", b"HTTP/.1", b"HTTP/1.10", b"HTTP/11.1", b"HTTP/1.01", b"HTTP/01.1", b"HTTP/+1.1",
             b"HTTP/1,1", b"HTTP/1.1x", b"HTTP/1.1 x", b"HTTP/a.b", b"HTTP /1.1", b"HTTP/ 1.1", b"HTTP/1 .1", b"HTTP/1.1\t",
-            b"http/1.1", b"Http/1.1", b"HTTPS/1.1", b"HTP/1.1", b"HTTP-1.1", b"XTTP/1.1", b"ICE/1.0", b"1.1",
+            b"http/1.1", b"Http/1.1", b"HTTPS/1.1", b"HTP/1.1", b"HTTP-1.1", b"XTTP/1.1", b"RTSP/1", b"ICE/1.0", b"1.1",
             b"HTTP/1.1HTTP/1.1", b"HTTP/1.1\x00", b"HTTP/\xc2\xb9.1",
         )),
         Odd("version", "HTTP/0.9, the simple request", b"GET /canary5e1f\r\n\r\n", 505, ()),
         Odd("version", "HTTP/2's preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, ()),
-        # aiohttp's parser takes RTSP/1.0 for HTTP/1.0 and does not say so; what goes up is plain all the same.
-        _good("version", "RTSP/1.0", _line(get + b"RTSP/1.0"), Up(get + b"HTTP/1.1")),
+        # aiohttp's parser takes these for HTTP/1.0 and does not say so.
+        Odd("version", "SOURCE of ICE/1.0", _line(b"SOURCE /canary5e1f ICE/1.0"), 505, ()),
+        Odd("version", "DESCRIBE of RTSP/1.0", _line(b"DESCRIBE /canary5e1f RTSP/1.0"), 505, ()),
+        Odd("version", "RTSP/1.0 behind empty lines", b"\r\n\r\n" + _line(get + b"RTSP/1.0"), 505, ()),
+        _good("value", "a field that names RTSP/1.0", head(get + b"HTTP/1.1", HOST, b"X-A: b RTSP/1.0"), Up(get + b"HTTP/1.1")),
         _good("version", "HTTP/1.0", _line(get + b"HTTP/1.0"), Up(get + b"HTTP/1.1")),
         _good("version", "HTTP/1.0 without Host", head(get + b"HTTP/1.0"), Up(get + b"HTTP/1.1")),
     ]  # fmt: skip

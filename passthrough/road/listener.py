@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import Any, Final
 
 from aiohttp import http_exceptions, web
@@ -25,6 +26,11 @@ MAX_FIELDS: Final = 256
 
 _OTHER_VERSION: Final = ("Bad status line:\n  Invalid HTTP version:", "Pause on PRI/Upgrade:")
 """How the parser's message begins (llhttp 9) for a version of another number, and for HTTP/2's preface."""
+
+_OTHER_PROTOCOL: Final = re.compile(rb" RTSP/[0-9]\.[0-9]\r?\Z")
+"""How a line ends that the parser (llhttp 9) takes for HTTP's and does not tell apart: 1.0 is 1.0 to it, whatever of."""
+
+_VERSIONS: Final = "Only HTTP/1.1 and HTTP/1.0 are spoken here."
 
 _log: Final = logging.getLogger("passthrough")
 
@@ -62,7 +68,7 @@ class Listener(web.Server):
 class _Protocol(web.RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_head_s", "_late", "_listener", "_relay")
+    __slots__ = ("_head_s", "_late", "_line", "_listener", "_relay")
 
     def __init__(self, listener: Listener, **options: Any) -> None:
         super().__init__(listener, **options)
@@ -70,6 +76,7 @@ class _Protocol(web.RequestHandler):
         self._relay = listener.relay
         self._head_s = listener.head_s
         self._late: asyncio.TimerHandle | None = None
+        self._line: bytes | None = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve, or say that there are too many already (asyncio calls this)."""
@@ -119,12 +126,29 @@ class _Protocol(web.RequestHandler):
 
         aiohttp 3.14 queues the error as the next message and leaves the reader of the body waiting for ever.
         """
+        if (self.waits or not self._request_count) and not self._may_be_http(data):
+            self._break_off(Refusal("version_not_supported", _VERSIONS, closes=True))
+            return
         super().data_received(data)
         self._expect_head(self.waits and bool(data))
         if self._messages and self._current_request is not None and not hasattr(self._messages[-1][0], "raw_headers"):
             body = self._current_request.content
             if not body.is_eof() and body.exception() is None:
                 body.set_exception(web.RequestPayloadError("malformed body"))
+
+    def _may_be_http(self, data: bytes) -> bool:
+        """Tell whether the request line that begins, or goes on, in `data` is not another protocol's.
+
+        One that came in one piece with the end of an earlier request is not looked at; it is then taken as HTTP of its number.
+        """
+        if self._late is None:
+            self._line = b""
+        if self._line is None:
+            return True
+        line = (self._line + data).lstrip(b"\r\n")  # Empty lines before a request are skipped (RFC 9112 §2.2).
+        end = line.find(b"\n")
+        self._line = line if end < 0 else None
+        return end < 0 or _OTHER_PROTOCOL.search(line, max(0, end - 16), end) is None
 
     def log_exception(self, *args: Any, **more: Any) -> None:
         """Log what aiohttp did not expect; not a body that it reads away behind our answer and whose framing is broken."""
@@ -155,7 +179,7 @@ def refusal_of(error: http_exceptions.HttpProcessingError) -> Refusal:
     if isinstance(error, http_exceptions.BadHttpMethod):
         return Refusal("not_implemented", "The request does not begin with a known method.", closes=True)
     if error.message.startswith(_OTHER_VERSION):
-        return Refusal("version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here.", closes=True)
+        return Refusal("version_not_supported", _VERSIONS, closes=True)
     if "Too many headers" in error.message:
         return Refusal("headers_too_large", f"The request has more than {MAX_FIELDS} header fields.", closes=True)
     return Refusal("bad_request", "This is not one well-formed HTTP/1.1 request.", closes=True)

@@ -60,7 +60,7 @@ def plain(method: str, target: bytes, version: tuple[int, int], raw: tuple[tuple
 
     `target` is the whole request target and `raw` the header's names and values, both as they came.
     """
-    if version not in {(1, 0), (1, 1)}:
+    if version not in {(1, 0), (1, 1)} or method == "SOURCE":  # The parser takes SOURCE from ICE/1.0, and from it alone.
         raise Refusal("version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here.", closes=True)
     if method in {"CONNECT", "TRACE"}:
         # TRACE would send back what the proxy injects, keys included (RFC 9110 §9.3.8).
