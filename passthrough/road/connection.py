@@ -76,14 +76,18 @@ class Connection(asyncio.Protocol):
         """Keep the transport (asyncio calls this)."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods, not by its class
 
-    def begin(self, method: str) -> None:
-        """Start an exchange with a request of this method; the head comes next, by `write`."""
+    def begin(self, method: str) -> bool:
+        """Start an exchange with a request of this method; the head comes next, by `write`.
+
+        False: the target has ended the connection, or spoken first. Nothing of a request was sent then, nor will be.
+        """
         self._reset(method)
         self.answered_anything = False
         if self._state is State.IDLE and self._transport is not None and not self._transport.is_closing():
             self._state = State.HEAD
-        else:
-            self._fail("upstream_unreachable", f"{self._name} closed the connection before a request was sent.")
+            return True
+        self._fail("upstream_unreachable", f"{self._name} ended the connection, or spoke, before a request was sent.")
+        return False
 
     def finish(self) -> bool:
         """End an exchange whose request and answer are both complete; tell whether the connection may serve another."""

@@ -30,7 +30,7 @@ from .retry import pause_s
 from .routes import Match, RouteTable
 from .settle import Settling
 from .upload import Upload
-from .upstream import Upstream, origin_of
+from .upstream import Upstream
 from .wire import Head, plain
 
 
@@ -153,19 +153,16 @@ class Relay:
         return call, answer
 
     async def _open(self, way: Way, head: Head, match: Match, held: Held | None) -> Call:
-        """Return a call on an open connection: a kept one, else a new one; two tries, as nothing was sent (RFC 9110 §9.2.2)."""
+        """Return a call on an open connection, a kept one or a new one; two tries, as nothing was sent (RFC 9110 §9.2.2)."""
         route, exchange = match.route, way.exchange
         target = route.targets[0]
         limits = [limit for limit in (route.timeouts.connect_s, route.timeouts.total_s) if limit is not None]
         exchange.attempts += 1
-        connection = self._upstream.kept(origin_of(target))
-        if connection is None:
-            try:
-                connection = await self._upstream.open(target, min(limits, default=None))
-            except UpstreamFailure:
-                exchange.attempts += 1
-                connection = await self._upstream.open(target, min(limits, default=None))
-        connection.begin(head.method)
+        try:
+            connection = await self._upstream.begun(target, min(limits, default=None), head.method)
+        except UpstreamFailure:
+            exchange.attempts += 1
+            connection = await self._upstream.begun(target, min(limits, default=None), head.method)
         upload = Upload(exchange, head, route, connection, held)
         return Call(exchange, route, target, connection, upload, self._decoders, head.path)
 
@@ -238,8 +235,8 @@ class Relay:
         exchange, downstream, head = way.exchange, way.downstream, way.head
         exchange.error = failure.kind.code
         exchange.outcome = Outcome.REFUSED if isinstance(failure, Refusal) else Outcome.UPSTREAM_FAILED
-        if way.call is not None and isinstance(failure, UpstreamFailure):
-            way.call.abort(Unmetered.BROKEN)
+        if way.call is not None:  # A refusal comes from its upload: the client is to blame, as when it leaves.
+            way.call.abort(Unmetered.CANCELLED if isinstance(failure, Refusal) else Unmetered.BROKEN)
         if downstream.started:
             way.keeps_alive = False
             downstream.abort(shows=way.delimited)

@@ -78,6 +78,18 @@ class Upstream:
             connection.abort()
         return None
 
+    async def begun(self, target: Target, connect_s: float | None, method: str) -> Connection:
+        """Return a connection, a kept one or else a new one, on which an exchange of this method has begun.
+
+        Raises UpstreamFailure, also where the target ended a new one at once, or spoke on it. Nothing was sent then.
+        """
+        connection = self.kept(origin_of(target))
+        if connection is None or not connection.begin(method):
+            connection = await self.open(target, connect_s)
+            if not connection.begin(method):
+                connection.take_answer()  # It raises why.
+        return connection
+
     async def open(self, target: Target, connect_s: float | None) -> Connection:
         """Return a new connection to `target`, its TLS handshake done.
 
