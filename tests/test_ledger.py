@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -163,6 +165,32 @@ def test_a_locked_ledger_refuses_and_takes_it_later(ledger: Ledger, path: Path) 
         other.execute("ROLLBACK")
     ledger.append([entry])
     assert one(ledger)[0] == 1
+
+
+def test_a_connection_that_is_in_use_at_the_end_is_closed_after_it(path: Path) -> None:
+    """Closed while another thread waits for its lock, the ledger has no file open once that thread is through."""
+    url = f"sqlite:///{path}"
+    Ledger.open(url).close()
+    ledger = Ledger.at(url)
+
+    def append() -> None:
+        with suppress(LedgerError):  # Where the machine is slow, the lock is held for longer than it is waited for.
+            ledger.append([booked()])
+
+    def opened() -> int:
+        return [Path(file.path) for file in psutil.Process().open_files()].count(path)
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        before = opened()
+        waiting = Thread(target=append)
+        waiting.start()
+        while waiting.is_alive() and opened() == before:
+            waiting.join(0.01)
+        ledger.close()
+        other.execute("ROLLBACK")
+        waiting.join()
+    assert 0 == opened()
 
 
 def test_a_full_disk_is_said_and_nothing_is_half_written(path: Path) -> None:

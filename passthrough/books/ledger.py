@@ -32,6 +32,7 @@ class Ledger:
         self._read_only = read_only
         self._engine = _engine(path, read_only=read_only)
         self._file: tuple[int, int] | None = None
+        self._closed = False
 
     @classmethod
     def at(cls, url: str) -> Ledger:
@@ -91,16 +92,26 @@ class Ledger:
         return tuple([sums(row, len(by)) for row in rows] for by, rows in zip(groupings, found, strict=True))
 
     def close(self) -> None:
-        """Close the connections; the last one to go moves the write-ahead log into the database."""
-        self._engine.dispose()
+        """Close the connections; the last one to go moves the write-ahead log into the database.
+
+        One that another thread is using meanwhile is closed when that is done.
+        """
+        self._closed = True
+        self._engine.pool.dispose()
 
     @contextmanager
     def _transaction(self, *, writes: bool = False) -> Iterator[sa.Connection]:
+        pool = self._engine.pool
         try:
             with self._engine.connect() as connection, connection.execution_options(writes=writes).begin():
                 yield connection
         except SQLAlchemyError as error:
             raise _ours(error, self._path) from error
+        finally:
+            # SQLAlchemy 2.1: a pool's dispose closes what is idle in it. A connection that is out then goes back into that pool,
+            # although nobody takes it from there, and is closed by the garbage collector or never.
+            if self._closed or pool is not self._engine.pool:
+                pool.dispose()
 
     def _check_schema(self) -> None:
         with self._transaction(writes=not self._read_only) as connection:
