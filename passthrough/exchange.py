@@ -43,11 +43,18 @@ class Reading(Protocol):
         """Return the usage, after whatever is still being decoded; never raises for the answer's bytes."""
         ...
 
+    def at_once(self) -> Usage | None:
+        """Return what `usage` would, where nothing is being decoded any more; None where that must be awaited."""
+        ...
+
 
 class _NothingRead:
     """The reading of an exchange without a meter."""
 
     async def usage(self) -> Usage:
+        return NOTHING
+
+    def at_once(self) -> Usage:
         return NOTHING
 
 

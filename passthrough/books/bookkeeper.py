@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 from ..exchange import NOTHING_READ, Exchange, Outcome
 from ..meter.usage import NOTHING, Unmetered, Usage
@@ -17,6 +17,25 @@ from .writer import Writer
 
 _REMEMBERED: Final = 1000
 _LINES_S: Final = 1.0  # for the log at the end: what nobody reads by then nobody reads, and the ledger has it
+
+
+class Observer(Protocol):
+    """Is told of what is booked: metrics and budgets are. What it raises is said, and stops nothing."""
+
+    def ended(self, entry: Entry) -> None:
+        """Take the entry of an exchange that has ended, refused ones too: once for each, on the event loop, before `booked`.
+
+        Its part is WHOLE or CLOSE: what a batch file's lines came to while it passed is told to `booked` only.
+        """
+        ...
+
+    def booked(self, entries: Sequence[Entry]) -> None:
+        """Take admitted entries that are in the ledger now (without one: that would be), OPEN parts too; on any thread.
+
+        Each has only the charges that were new there. All that other processes left behind when they died come too; of what
+        this process made, each entry comes once, or it is lost.
+        """
+        ...
 
 
 class Bookkeeper:
@@ -64,6 +83,9 @@ class Bookkeeper:
             return
         self._ended.append(exchange)
         self._wake.set()
+
+    def passed(self, exchange: Exchange, usages: Sequence[Usage]) -> None:
+        """Take lines of a batch file that have passed (exchange.Passed): synchronous, never blocks, never raises."""
 
     def swap(self, prices: Prices) -> None:
         """Price what is booked from now on by another list; what an exchange costs still goes by the day it began."""

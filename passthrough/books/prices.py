@@ -32,7 +32,8 @@ class Price:
     """What one model costs from one day on; a price that is None is not known.
 
     `usd_per_1000_annotated_pages` replaces the plain price for pages that were annotated, it is not added to it.
-    `effective_from` None means always. `source` says where the figures were found.
+    `effective_from` None means always. `source` says where the figures were found. `route` is the path of the only route on
+    which it holds, None: on all.
     """
 
     model: str
@@ -43,6 +44,8 @@ class Price:
     batch_factor: Decimal = Decimal("0.5")
     effective_from: date | None = None
     source: str = OVERRIDE
+    usd_per_credit: Decimal | None = None
+    route: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,6 +174,10 @@ class Meter:
             await asyncio.wait((self._job,))
         return self._shape.usage(self._otherwise())
 
+    def at_once(self) -> Usage | None:
+        """Return what `usage` would, where nothing is being decoded any more; None where that must be awaited."""
+        return None if self._job is not None else self._shape.usage(self._otherwise())
+
     def _otherwise(self) -> Unmetered:
         """Return why there is no count, if there is none."""
         pipe = self._pipe

@@ -33,6 +33,9 @@ class _Unknown:
     async def usage(self) -> Usage:
         return Usage(unmetered=self._why)
 
+    def at_once(self) -> Usage:
+        return Usage(unmetered=self._why)
+
 
 class Call:
     """One request to a target whose connection is open. Raises UpstreamFailure from `answer` and `piece`."""
