@@ -13,10 +13,11 @@ import trustme
 from configured import KEYS, ROUTE, loaded, written
 
 from passthrough import config
+from passthrough.books.budget import Budget, Calendar, Per, Scope, Unit
 from passthrough.books.prices import Price
-from passthrough.config import Listen
+from passthrough.config import Config, Listen
 from passthrough.exchange import Terms
-from passthrough.meter.usage import Plan
+from passthrough.meter.usage import Counted, Plan
 from passthrough.road.access import Client
 from passthrough.road.routes import LabelHeader, Retries, Route, Target, Timeouts
 from passthrough.secret import Secret
@@ -130,15 +131,23 @@ def test_the_whole_example_loads(tmp_path: Path) -> None:
         found.admin_digest,
         found.listen,
     )
-    assert ["budget, rpm, pages_per_minute: read, but not enforced by this version."] == [
-        warning.what for warning in found.warnings
-    ]
+    invoices, archive = Scope("client", "invoices"), Scope("client", "archive")
+    assert (
+        Budget(invoices, Unit.PAGES, Per.MONTH, 5000, 0.8),
+        Budget(invoices, Unit.REQUESTS, Per.MINUTE, 60),
+        Budget(invoices, Unit.PAGES, Per.MINUTE, 300),
+        Budget(archive, Unit.USD, Per.DAY, 50 * 10**9, 0.8),
+        Budget(archive, Unit.PAGES, Per.MONTH, 100_000, 0.8),
+    ) == found.budgets
+    assert () == found.warnings
 
 
 def test_the_shipped_file_needs_one_variable_and_none_with_the_sandbox(tmp_path: Path) -> None:
     """routes.yaml loads with a Mistral key, and with nothing set where the sandbox takes the target's place."""
     found = config.load(SHIPPED, KEYS, cwd=tmp_path)
-    assert (("/mistral/*", "all", "api.mistral.ai", "Authorization: MISTRAL_API_KEY", "auto", "per page"),) == config.rows(found)
+    assert (("/mistral/*", "all", "api.mistral.ai", "Authorization: MISTRAL_API_KEY", "auto", "per page", ""),) == config.rows(
+        found
+    )
 
     (route,) = config.load(SHIPPED, {}, cwd=tmp_path, sandbox=True).routes
     assert (Target(False, "127.0.0.1", 0, b"", name="sandbox"),) == route.targets
@@ -211,6 +220,12 @@ pass_through_endpoints:
         ("cost_per_request: 0.002", "terms", Terms("/a", cost_per_request_nano=2_000_000)),
         ("meter: none", "terms", Terms("/a", Plan("none"))),
         ("meter: {model: m}", "terms", Terms("/a", Plan("auto", "m"))),
+        ("meter: chat", "terms", Terms("/a", Plan("chat"))),
+        ("meter: {shape: batch, account: ours}", "terms", Terms("/a", Plan("batch"), account="ours")),
+        ("meter: {cost_header: X-AIMLAPI-USD-Spent}", "terms", Terms("/a", Plan(cost_headers=(b"x-aimlapi-usd-spent",)))),
+        ("meter: {cost_header: [x-a, x-b]}", "terms", Terms("/a", Plan(cost_headers=(b"x-a", b"x-b")))),
+        ("meter: {shape: json, constant: 1}", "terms", Terms("/a", Plan("json", counted=Counted(constant=1)))),
+        ("max_parallel: 3", "max_parallel", 3),
         ("client_gone: cancel", "settles", False),
         ("merge_query_params: yes", "merge_query_params", True),
         ("default_query_params: {api version: 2024-10-21, k: 'ä&='}", "default_query",
@@ -318,7 +333,6 @@ def test_keys_in_general_settings(tmp_path: Path) -> None:
         ("    custom_auth_parser: x\n", 4, "'custom_auth_parser' does nothing"),
         ("client_keys: [{name: a, key: short}]\n", 4, "shorter than 16"),
         ("master_key: short\n", 4, "shorter than 16"),
-        ("client_keys:\n- {name: a, key: '0123456789abcdef', rpm: 3}\n", 5, "rpm: read, but not enforced"),
     ],
 )
 def test_warnings(tmp_path: Path, text: str, line: int, words: str) -> None:
@@ -401,6 +415,124 @@ pass_through_endpoints:
     meter: {shape: none, model: m}
 """
     found = loaded(tmp_path, text, {"HOST": "h.example", "KEY": "canary"})
-    expected = ("/a", "GET, POST", "h.example", "Authorization: ***, x-api-key: KEY", "none (m)", "$0.05 per request")
+    expected = ("/a", "GET, POST", "h.example", "Authorization: ***, x-api-key: KEY", "none (m)", "$0.05 per request", "")
     assert (expected,) == config.rows(found)
     assert len(config.COLUMNS) == len(expected)
+
+
+BUDGETS = """\
+pass_through_endpoints:
+  - path: /a
+    target: http://h.example
+    budget: {usd: 0.5, per: week, warn_at: none}
+    rpm: 10
+  - {path: /b, target: 'http://h.example', budget: [{pages: 9, per: day, warn_at: 50%}]}
+client_keys: [{name: a, key: 0123456789abcdef, budget: {pages: 1, per: day, warn_at: 1}}]
+budget: [{usd: 100, per: month, warn_at: 0.925}, {pages: 7, per: month}]
+rpm: 600
+pages_per_minute: 5
+max_parallel: 64
+"""
+
+
+def test_budgets_of_every_scope(tmp_path: Path) -> None:
+    """A client, a route and the whole may each have budgets and limits; dollars become nano-dollars, a share a number."""
+    found = loaded(tmp_path, BUDGETS)
+    whole, route = Scope("all"), Scope("route", "/a")
+    assert (
+        Budget(route, Unit.USD, Per.WEEK, 500_000_000),
+        Budget(route, Unit.REQUESTS, Per.MINUTE, 10),
+        Budget(Scope("route", "/b"), Unit.PAGES, Per.DAY, 9, 0.5),
+        Budget(Scope("client", "a"), Unit.PAGES, Per.DAY, 1, 1.0),
+        Budget(whole, Unit.USD, Per.MONTH, 100 * 10**9, 0.925),
+        Budget(whole, Unit.PAGES, Per.MONTH, 7, 0.8),
+        Budget(whole, Unit.REQUESTS, Per.MINUTE, 600),
+        Budget(whole, Unit.PAGES, Per.MINUTE, 5),
+    ) == found.budgets
+    assert (64, ()) == (found.max_parallel, found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "expected"),
+    [
+        ("", "calendar", Calendar()),
+        ("budget_periods: {time_zone: Europe/Berlin, day_starts: 06:30, week_starts: Sunday, month_starts: 31}\n", "calendar",
+         Calendar("Europe/Berlin", 390, 6, 31)),
+        ("budget_periods: {day_starts: '0:00'}\n", "calendar", Calendar()),
+        ("on_ledger_down: refuse\n", "refuse_unlent", True),
+        ("on_ledger_down: allow\n", "refuse_unlent", False),
+        ("budget_webhook: os.environ/HOOK\n", "budget_webhook", "https://hooks.example/T0/secret?x=y"),
+        ("", "budget_webhook", None),
+        ("ledger_keep: forever\n", "ledger_keep_days", None),
+        ("ledger_keep: none\n", "ledger_keep_days", None),
+        ("ledger_keep: 30d\n", "ledger_keep_days", 30),
+        ("ledger: none\n", "ledger", None),
+        ("", "journal", None),
+    ],
+)  # fmt: skip
+def test_each_key_of_the_books(tmp_path: Path, text: str, field: str, expected: object) -> None:
+    """What is written of periods, warnings, ledger and journal is what the configuration has."""
+    assert expected == getattr(loaded(tmp_path, ROUTE + text, {"HOOK": "https://hooks.example/T0/secret?x=y"}), field)
+
+
+def test_the_journal_is_relative_to_the_working_directory(tmp_path: Path) -> None:
+    """As the ledger is: not to the configuration's folder."""
+    (tmp_path / "etc").mkdir()
+    written(tmp_path / "etc", ROUTE + "journal: spool/journal\n")
+    assert str(tmp_path / "spool/journal") == config.load("etc/routes.yaml", {}, cwd=tmp_path).journal
+
+
+def test_a_meter_for_any_answer(tmp_path: Path) -> None:
+    """Paths, one or many, conditions and the provider's own units become the meter's plan."""
+    text = """\
+pass_through_endpoints:
+- path: /reducto
+  target: https://api.reducto.example
+  meter:
+    shape: json
+    pages: [usage.num_pages, "parts[].num pages"]
+    credits: usage.credits
+    when: {status: Completed, result.ok: true}
+    model_path: meta.engine
+- {path: /documentai, target: 'https://d.example', meter: {shape: json, count: document.pages, model: documentai}}
+"""
+    found = [route.terms.plan for route in loaded(tmp_path, text).routes]
+    counted = Counted(
+        pages=("usage.num_pages", "parts[].num pages"),
+        credits=("usage.credits",),
+        when=(("status", "Completed"), ("result.ok", "true")),
+        model="meta.engine",
+    )
+    assert [Plan("json", counted=counted), Plan("json", "documentai", Counted(count=("document.pages",)))] == found
+
+
+OWN_PRICES = """\
+prices: [{model: m, usd_per_1000_pages: 2}]
+pass_through_endpoints:
+- {path: /a, target: os.environ/UNSET, headers: {x-a: os.environ/UNSET}}
+- {path: /b, target: 'http://h.example', prices: [{model: m, usd_per_1000_pages: 3}, {model: n, usd_per_credit: 0.015}]}
+general_settings:
+  pass_through_endpoints: [{path: os.environ/THERE, target: 'http://h.example', prices: [{model: m, usd_per_1000_pages: 4}]}]
+"""
+
+
+def test_prices_of_routes(tmp_path: Path) -> None:
+    """A route's own prices carry its path; alone they are read without the rest of the file."""
+    expected = (
+        Price("m", Decimal(2)),
+        Price("m", Decimal(3), route="/b"),
+        Price("n", usd_per_credit=Decimal("0.015"), route="/b"),
+        Price("m", Decimal(4), route="/c"),
+    )
+    file = written(tmp_path, OWN_PRICES)
+    assert expected == config.load_prices(file, {"THERE": "/c"}, cwd=tmp_path)
+    assert expected == loaded(tmp_path, OWN_PRICES, {"THERE": "/c", "UNSET": "http://x.example"}).prices
+
+
+def _limited(found: Config) -> list[str]:
+    return [row[config.COLUMNS.index("limits")] for row in config.rows(found)]
+
+
+def test_rows_show_what_may_be_spent(tmp_path: Path) -> None:
+    """`check` shows each route's budgets and limits with the route."""
+    assert ["$0.5 per week, 10 requests per minute", "9 pages per day"] == _limited(loaded(tmp_path, BUDGETS))

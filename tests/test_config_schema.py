@@ -93,7 +93,8 @@ def _names(schema: dict[str, Any]) -> list[str]:
 
 SCALARS = st.sampled_from(
     ["", None, True, 0, -1, 1.5, 10**30, "none", "1GB", "10s", "/a", "http://h/p?q", "https://[::1]:1", "os.environ/NO", "x-a",
-     "os.environ/MISTRAL_API_KEY", "sha256:", "sqlite:///a", "2026-01-01", "\0", "\ud800", "ä", "GET", "month", "ocr", "a" * 99]
+     "os.environ/MISTRAL_API_KEY", "sha256:", "sqlite:///a", "2026-01-01", "\0", "\ud800", "ä", "GET", "month", "ocr", "a" * 99,
+     "json", "a.b[]", "80%", "Europe/Berlin", "06:00", "postgresql://u:p@h/n"]
 ) | st.text(max_size=5)  # fmt: skip
 VALUES = st.recursive(
     SCALARS,

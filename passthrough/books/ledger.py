@@ -146,7 +146,7 @@ class Ledger:
 def _path(url: str) -> Path:
     try:
         parsed = sa.make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
         raise LedgerError("The ledger is not a URL.\nWrite it as sqlite:///passthrough.db, or none.") from None
     if parsed.get_backend_name() != "sqlite":
         raise LedgerError(f"A {parsed.drivername} ledger is not served yet.\nWrite it as sqlite:///passthrough.db, or none.")

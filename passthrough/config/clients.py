@@ -14,7 +14,6 @@ from .findings import At, Findings, did_you_mean
 from .schema import ClientKey, File, General
 
 _SHORT: Final = 16
-_LIMITS: Final = ("budget", "rpm", "pages_per_minute")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,6 @@ def keys(given: Sequence[tuple[At, ClientKey]], file: File, general: General, fi
         places.append(master[0])
         _warn_short(master[1], master[0], findings)
     _check_unique(clients, places, findings)
-    _warn_limits(given, findings)
     admin = _single("admin_key", file, general, findings)
     if admin is not None:
         _warn_short(admin[1], admin[0], findings)
@@ -48,9 +46,6 @@ def _client(part: ClientKey, at: At, findings: Findings) -> Client:
         findings.wrong((*at, "name"), f"'{MASTER}' is what calls with the master key are booked as.", "Choose another name.")
     if part.routes == []:
         findings.wrong((*at, "routes"), "A key without any route may do nothing.", "Name routes, or remove 'routes': all.")
-    for index, budget in enumerate(part.budget):
-        if (budget.pages is None) == (budget.usd is None):
-            findings.wrong((*at, "budget", index), "A budget is in pages or in usd.", "Write {pages: 5000, per: month}.")
     _warn_short(part.key, (*at, "key"), findings)
     return Client(part.name, syntax.digest(part.key), None if part.routes is None else frozenset(part.routes), part.max_parallel)
 
@@ -120,10 +115,3 @@ def _warn_short(key: Secret, at: At, findings: Findings) -> None:
     value = key.reveal()
     if len(value) < _SHORT and not findings.excused(at):
         findings.warn(at, f"The key is shorter than {_SHORT} characters.", "Make one with 'passthrough keygen'.")
-
-
-def _warn_limits(given: Sequence[tuple[At, ClientKey]], findings: Findings) -> None:
-    found = [(at, name) for name in _LIMITS for at, part in given if name in part.model_fields_set]
-    if found:
-        names = ", ".join(dict.fromkeys(name for _, name in found))
-        findings.warn((*found[0][0], found[0][1]), f"{names}: read, but not enforced by this version.", "Do not rely on it.")

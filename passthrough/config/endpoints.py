@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from ..exchange import Terms
-from ..meter.usage import Plan
 from ..road.routes import LabelHeader, Retries, Route, Target, Timeouts
 from ..secret import Secret
 from . import syntax
 from .findings import At, Findings, Unfit
+from .meters import plan
 from .model import Listen
 from .schema import SPECIAL_HEADER, Endpoint, General, LabelPart
 
@@ -53,7 +53,7 @@ def _route(endpoint: Endpoint, at: At, around: Surroundings, findings: Findings)
     return Route(
         path=path.encode("ascii"),
         targets=(_target(endpoint, around),),
-        terms=Terms(endpoint.path, Plan(endpoint.meter.shape, endpoint.meter.model), endpoint.cost_per_request),
+        terms=_terms(endpoint, at, findings),
         include_subpath=endpoint.include_subpath,
         methods=None if endpoint.methods is None else frozenset(endpoint.methods),
         headers=_headers(endpoint, at, findings),
@@ -68,7 +68,13 @@ def _route(endpoint: Endpoint, at: At, around: Surroundings, findings: Findings)
         retries=_retries(endpoint),
         settles=None if endpoint.client_gone is None else endpoint.client_gone == "settle",
         label_headers=_labels(endpoint, at, around.labels, findings),
+        max_parallel=endpoint.max_parallel,
     )
+
+
+def _terms(endpoint: Endpoint, at: At, findings: Findings) -> Terms:
+    meter = endpoint.meter
+    return Terms(endpoint.path, plan(meter, (*at, "meter"), findings), endpoint.cost_per_request, meter.account)
 
 
 def _target(endpoint: Endpoint, around: Surroundings) -> Target:

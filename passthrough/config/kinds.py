@@ -100,7 +100,7 @@ Limit = Annotated[
 Days = Annotated[
     int | None,
     _reads(values.days_or_none),
-    _written({"type": "string", "pattern": "^[0-9]+ ?d$"}, {"const": "none"}),
+    _written({"type": "string", "pattern": "^[0-9]+ ?d$"}, {"enum": ["forever", "none"]}),
 ]
 Count = Annotated[int, _reads(values.count), _written(*_COUNT)]
 Attempts = Annotated[int, _reads(values.attempts), _written({"type": "integer", "minimum": 0, "maximum": values.MAX_ATTEMPTS})]
@@ -111,6 +111,18 @@ RetriedStatus = Annotated[
 ]
 Usd = Annotated[Decimal, _reads(values.usd), _written(*_MONEY)]
 NanoUsd = Annotated[int, _reads(values.nano_usd), _written(*_MONEY)]
+BudgetUsd = Annotated[int, _reads(values.budget_usd), _written({"type": "number", "exclusiveMinimum": 0}, _MONEY[1])]
+Share = Annotated[
+    float | None,
+    _reads(values.share),
+    _written({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, {"type": "string", "pattern": "^[0-9.]+ ?%?$|^none$"}),
+]
+TimeOfDay = Annotated[int, _reads(values.time_of_day), _written({"type": "string", "pattern": "^[0-9]{1,2}:[0-9]{2}$"})]
+WeekDay = Annotated[int, _reads(values.week_day), _written({"enum": list(values.WEEK_DAYS)})]
+MonthDay = Annotated[int, _reads(values.month_day), _written({"type": "integer", "minimum": 1, "maximum": 31})]
+TimeZone = Annotated[str, _reads(values.time_zone), WithJsonSchema(_STRING)]
+JsonPath = Annotated[str, _reads(values.json_path), WithJsonSchema(_STRING)]
+JsonArray = Annotated[str, _reads(values.json_array), WithJsonSchema(_STRING)]
 Factor = Annotated[Decimal, _reads(values.factor), _written({"type": "number", "minimum": 0, "maximum": 1})]
 Day = Annotated[date, _reads(values.day), _written({"type": "string", "format": "date"})]
 Name = Annotated[str, _reads(values.name), WithJsonSchema(_SCALAR)]
@@ -132,11 +144,15 @@ HeaderValue = Annotated[Secret, _keeps(syntax.header_value), WithJsonSchema(_SCA
 LabelName = Annotated[bytes, _reads(syntax.label_name), WithJsonSchema(_STRING)]
 KeyHeader = Annotated[str, _reads(syntax.header_name), WithJsonSchema(_STRING)]
 Key = Annotated[Secret, _keeps(syntax.key), WithJsonSchema(_STRING)]
+Webhook = Annotated[Secret, _keeps(syntax.webhook), WithJsonSchema({"type": "string", "pattern": "^(https?://|os\\.environ/)"})]
+CostHeader = Annotated[bytes, _reads(syntax.field_name), WithJsonSchema(_STRING)]
 Text = Annotated[Secret, _keeps(lambda secret: secret), WithJsonSchema(_SCALAR)]
 LogFormat = Annotated[str, *_word(*values.LOG_FORMATS)]
 LogLevel = Annotated[str, *_word(*values.LOG_LEVELS)]
 ClientGone = Annotated[str, *_word("settle", "cancel")]
 Period = Annotated[str, *_word("day", "week", "month")]
+Shape = Annotated[str, *_word("auto", "ocr", "chat", "batch", "json", "none")]
+LedgerDown = Annotated[str, *_word("allow", "refuse")]
 
 
 def _named(check: Callable[[str], str], text: str) -> str:
@@ -146,24 +162,15 @@ def _named(check: Callable[[str], str], text: str) -> str:
         raise _unfit(error) from None
 
 
-def _shape(text: str) -> str:
-    try:
-        return values.one_of(("auto", "ocr", "none"), text)
-    except Unfit:
-        raise Unfit("This shape is not served yet in this version.", "Write auto, ocr or none.") from None
-
-
-Shape = Annotated[str, _reads(_shape), WithJsonSchema({"enum": ["auto", "ocr", "none"]})]
-
 Ledger = Annotated[str | None, _reads(values.ledger), WithJsonSchema(_STRING)]
 
 
 class OneOrMany:
-    """Lets one mapping stand for a list that holds it."""
+    """Lets one item stand for a list that holds it."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(
-            lambda value: [value] if isinstance(value, dict) else value, handler(source)
+            lambda value: value if isinstance(value, list) else [value], handler(source)
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -10,8 +10,10 @@ from typing import Any, Final, TypeVar, cast
 
 from pydantic import BaseModel
 
+from ..books.budget import Budget, Scope
+from ..books.ledger import Ledger
 from ..books.prices import Price
-from ..errors import ConfigError
+from ..errors import ConfigError, LedgerError
 from . import syntax
 from .clients import check_named_routes, keys
 from .dialect import ENDPOINTS, ours
@@ -19,11 +21,14 @@ from .document import Document, read
 from .endpoints import Surroundings, check_labels, routes
 from .environment import read_environment
 from .findings import At, Findings
+from .limits import ALL, Limits, calendar
 from .listen import Listening, listening
 from .model import Config
 from .parts import items, optional_part, part
+from .pricing import only_prices, prices
 from .references import References
-from .schema import SECTIONS, ClientKey, Endpoint, File, General, LabelItem, PricePart
+from .schema import SECTIONS, ClientKey, Endpoint, File, General, LabelItem, PricePart, RoutePrices
+from .values import FileName
 from .variables import check_variables
 
 DEFAULT_FILE: Final = "routes.yaml"
@@ -59,11 +64,15 @@ def load(
     endpoints = [found for place in ENDPOINTS for found in opened.parts(Endpoint, *place)]
     around = Surroundings(opened.folder, where.listen, sandbox, named, general)
     built = routes(endpoints, around, findings)
-    held = keys(opened.parts(ClientKey, "client_keys"), file, general, findings)
+    callers = opened.parts(ClientKey, "client_keys")
+    held = keys(callers, file, general, findings)
     check_named_routes(opened.tree, findings)
     allow_anonymous = file.allow_anonymous or general.allow_anonymous
     _check_open(where, opened.tree, allow_anonymous, findings)
-    prices = _prices(opened)
+    _check_ledger(file.ledger, findings)
+    budgets = _limits(file, endpoints, callers, findings)
+    journal = _journal(file.journal, cwd, findings)
+    own_prices = prices(opened.parts(PricePart, "prices"), endpoints, findings)
     opened.refuse()
     return Config(
         file=path,
@@ -71,10 +80,16 @@ def load(
         clients=held.clients,
         key_header=_lower(general.litellm_key_header_name),
         allow_anonymous=allow_anonymous,
-        prices=prices,
+        prices=own_prices,
         ledger=file.ledger,
         ledger_keep_days=file.ledger_keep,
         admin_digest=held.admin_digest,
+        budgets=budgets,
+        calendar=calendar(file.budget_periods),
+        refuse_unlent=file.on_ledger_down == "refuse",
+        budget_webhook=None if file.budget_webhook is None else file.budget_webhook.reveal(),
+        journal=journal,
+        max_parallel=file.max_parallel,
         listen=where.listen,
         warnings=tuple(findings.warnings),
     )
@@ -85,7 +100,7 @@ def load_ledger_url(path: str, environ: Mapping[str, str], *, cwd: Path | None =
 
     Raises ConfigError where the file cannot be read or its `ledger` is wrong.
     """
-    opened = _opened(path, environ, cwd or Path.cwd(), False, frozenset({"ledger"}))
+    opened = _opened(path, environ, cwd or Path.cwd(), False, _only_ledger)
     file = optional_part(File, opened.tree, (), opened.findings)
     opened.refuse()
     return file.ledger
@@ -93,10 +108,15 @@ def load_ledger_url(path: str, environ: Mapping[str, str], *, cwd: Path | None =
 
 def load_prices(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> tuple[Price, ...]:
     """Return the file's own prices; nothing else of the file is looked at. Raises ConfigError where they are wrong."""
-    opened = _opened(path, environ, cwd or Path.cwd(), False, frozenset({"prices"}))
-    prices = _prices(opened)
+    opened = _opened(path, environ, cwd or Path.cwd(), False, only_prices)
+    routes = [found for place in ENDPOINTS for found in opened.parts(RoutePrices, *place)]
+    found = prices(opened.parts(PricePart, "prices"), routes, opened.findings)
     opened.refuse()
-    return prices
+    return found
+
+
+def _only_ledger(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {"ledger": tree["ledger"]} if tree.get("ledger") is not None else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +144,18 @@ class _Opened:
             raise ConfigError(self.findings.problems)
 
 
-def _opened(path: str, environ: Mapping[str, str], cwd: Path, sandbox: bool, only: frozenset[str] | None = None) -> _Opened:
+def _opened(
+    path: str,
+    environ: Mapping[str, str],
+    cwd: Path,
+    sandbox: bool,
+    only: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
+) -> _Opened:
     document: Document = read(path, cwd)
     findings = Findings(document, document.problems)
     seen = read_environment(path, environ, cwd, findings.problems, findings.warnings)
     tree = cast("dict[str, Any]", document.tree())
-    found = ours(tree, findings) if only is None else {key: tree[key] for key in only if tree.get(key) is not None}
+    found = ours(tree, findings) if only is None else only(tree)
     references = References(seen, findings, sandbox=sandbox)
     resolved = references.resolved(found)
     if only is None:
@@ -144,18 +170,39 @@ def _general(opened: _Opened) -> General:
     return optional_part(General, section, ("general_settings",), opened.findings)
 
 
-def _prices(opened: _Opened) -> tuple[Price, ...]:
-    found: dict[tuple[str, object], Price] = {}
-    for at, row in opened.parts(PricePart, "prices"):
-        figures = row.model_dump(exclude={"model", "batch_factor", "effective_from"}, exclude_none=True)
-        if not figures:
-            opened.findings.wrong(at, "This row has no price.", "Add usd_per_1000_pages.")
-        if (row.model, row.effective_from) in found:
-            what = "This model has another price from the same day on."
-            opened.findings.wrong((*at, "model"), what, "Keep one, or give each its 'effective_from'.")
-        price = Price(row.model, **figures, batch_factor=row.batch_factor, effective_from=row.effective_from)
-        found[row.model, row.effective_from] = price
-    return tuple(found.values())
+def _limits(
+    file: File, routes: Sequence[tuple[At, Endpoint]], clients: Sequence[tuple[At, ClientKey]], findings: Findings
+) -> tuple[Budget, ...]:
+    limits = Limits(findings)
+    for at, endpoint in routes:
+        limits.add(Scope("route", endpoint.path), endpoint, at)
+    for at, client in clients:
+        limits.add(Scope("client", client.name), client, at)
+    limits.add(ALL, file, ())
+    return tuple(limits.budgets)
+
+
+def _check_ledger(url: str | None, findings: Findings) -> None:
+    """Note a URL that can never be a ledger; whether there is one, and whether it can be written, shows when it is used."""
+    if url is None:
+        return
+    try:
+        Ledger.at(url).close()
+    except LedgerError as error:
+        what, _, mend = str(error).partition("\n")
+        findings.wrong(
+            ("ledger",), what, mend or "Write sqlite:///passthrough.db, postgresql://user:password@host/name, or none."
+        )
+
+
+def _journal(named: FileName | None, cwd: Path, findings: Findings) -> str | None:
+    """The folder of the journal, which is relative to the working directory as the ledger is."""
+    if named is None:
+        return None
+    folder = cwd / named.text
+    if folder.is_file():
+        findings.wrong(("journal",), "This is a file.", "Name a folder; it is made where there is none.", named=named.shown)
+    return str(folder)
 
 
 def _check_open(where: Listening, tree: Mapping[str, Any], allow_anonymous: bool, findings: Findings) -> None:

@@ -51,13 +51,13 @@ class Config:
     key_header: bytes | None = None
     allow_anonymous: bool = False
     prices: tuple[Price, ...] = ()
-    ledger: str | None = "sqlite:///passthrough.db"
+    ledger: str | None = field(default="sqlite:///passthrough.db", repr=False)  # it may hold a password
     ledger_keep_days: int | None = 400
     admin_digest: bytes | None = None
     budgets: tuple[Budget, ...] = ()
     calendar: Calendar = Calendar()
     refuse_unlent: bool = False
-    budget_webhook: str | None = None
+    budget_webhook: str | None = field(default=None, repr=False)  # it may hold a key
     journal: str | None = None
     max_parallel: int | None = None
     listen: Listen = field(default_factory=Listen)

@@ -13,6 +13,11 @@ from .kinds import OURS
 _Part = TypeVar("_Part", bound=BaseModel)
 _MAPPING: Final = ("A mapping (key: value) is expected here.", "Write {key: value}, or each key on a line of its own.")
 _LIST: Final = ("A list is expected here.", "Write [a, b], or begin each item with '- '.")
+_ELSEWHERE: Final = {
+    "rpm_limit": "rpm", "requests_per_minute": "rpm", "max_budget": "budget", "budget_duration": "budget",
+    "max_parallel_requests": "max_parallel", "allowed_routes": "routes",
+}  # fmt: skip
+"""What LiteLLM calls the same thing where it keeps its keys."""
 _EXPECTED: Final = {
     "missing": ("This key is missing.", "Add it."),
     "model_type": _MAPPING,
@@ -67,7 +72,8 @@ def _note(model: type[BaseModel], error: ErrorDetails, at: At, findings: Finding
         findings.wrong(where, str(context["what"]), str(context["mend"]))
     elif kind == "extra_forbidden":
         known = _keys(model, error["loc"][:-1])
-        findings.wrong(where, "There is no such key here.", did_you_mean(str(where[-1]), known, _listed(known)))
+        wanted = _ELSEWHERE.get(str(where[-1]), str(where[-1]))
+        findings.wrong(where, "There is no such key here.", did_you_mean(wanted, known, _listed(known)))
     else:
         findings.wrong(where, *_EXPECTED.get(kind, ("This does not fit here.", "See 'passthrough schema' for what does.")))
 

@@ -37,11 +37,26 @@ class TimeoutsPart(Part):
     total: kinds.Limit = Field(default=None, description="For the whole exchange; none: for ever.")
 
 
+Paths = Annotated[list[kinds.JsonPath], kinds.OneOrMany()]
+Arrays = Annotated[list[kinds.JsonArray], kinds.OneOrMany()]
+CostHeaders = Annotated[list[kinds.CostHeader], kinds.OneOrMany()]
+
+
 class MeterPart(Part):
     """How a route's answers are counted."""
 
-    shape: kinds.Shape = Field(default="auto", description="auto: POST to …/ocr and …:rawPredict; ocr: every POST; none.")
+    shape: kinds.Shape = Field(default="auto", description="What answers look like: auto, ocr, chat, batch, json or none.")
     model: kinds.Name | None = Field(default=None, description="The model's name for the prices, where answers do not tell it.")
+    account: kinds.Name | None = Field(
+        default=None, description="The provider's account: within it a batch's line is booked once; the target's host by default."
+    )
+    cost_header: CostHeaders = Field(default=[], description="Fields of answers that tell the cost in USD; the first one counts.")
+    pages: Paths = Field(default=[], description="shape json: where the numbers of pages stand: usage.num_pages")
+    count: Arrays = Field(default=[], description="shape json: the arrays that have one item for each page: document.pages")
+    constant: kinds.Count | None = Field(default=None, description="shape json: so many pages for each answer.")
+    credits: Paths = Field(default=[], description="shape json: where the provider's own units stand: usage.credits")
+    when: dict[str, kinds.Word] = Field(default={}, description="shape json: counted only where each path has this text.")
+    model_path: kinds.JsonPath = Field(default="model", description="shape json: where the model's name stands.")
 
 
 class LabelPart(Part):
@@ -79,7 +94,47 @@ class RetriesPart(Part):
     )
 
 
-class Endpoint(Part):
+class BudgetPart(Part):
+    """What may be spent in a period: pages or US dollars."""
+
+    pages: kinds.Count | None = Field(default=None, description="Pages per period.")
+    usd: kinds.BudgetUsd | None = Field(default=None, description="US dollars per period.")
+    per: kinds.Period = Field(description="day, week or month.")
+    warn_at: kinds.Share = Field(default=0.8, description="The share at which the operator is warned, or none.")
+
+
+class LimitsPart(Part):
+    """What may be spent at most: by a client, on a route, or in all."""
+
+    budget: Annotated[list[BudgetPart], kinds.OneOrMany()] = Field(
+        default=[], description="Pages or US dollars per day, week or month: one or a list."
+    )
+    rpm: kinds.Count | None = Field(default=None, description="Requests per minute.")
+    pages_per_minute: kinds.Count | None = Field(default=None, description="Pages per minute.")
+    max_parallel: kinds.Count | None = Field(default=None, description="Requests at the same time.")
+
+
+class PricePart(Part):
+    """What a model costs, before the list that ships with the program."""
+
+    model: kinds.Name = Field(description="As answers, or the route's meter, name it.")
+    usd_per_1000_pages: kinds.Usd | None = Field(default=None, description="Plain pages.")
+    usd_per_1000_annotated_pages: kinds.Usd | None = Field(default=None, description="Instead of the plain price.")
+    usd_per_million_input_tokens: kinds.Usd | None = Field(default=None, description="Tokens in.")
+    usd_per_million_output_tokens: kinds.Usd | None = Field(default=None, description="Tokens out.")
+    usd_per_credit: kinds.Usd | None = Field(default=None, description="The provider's own units, where the meter counts them.")
+    batch_factor: kinds.Factor = Field(default=Decimal("0.5"), description="Times the price, for batches.")
+    effective_from: kinds.Day | None = Field(default=None, description="The first day (UTC) on which it holds.")
+
+
+class RoutePrices(Part):
+    """What of an endpoint says prices."""
+
+    path: kinds.Path
+    prices: list[PricePart] = []
+
+
+class Endpoint(LimitsPart):
     """One route: requests to `path` go to `target`."""
 
     path: kinds.Path = Field(description="Where it listens, raw: /mistral")
@@ -104,6 +159,7 @@ class Endpoint(Part):
     max_body: kinds.Size = Field(default=10**9, description="The largest request body: 1GB, 512MB, 1GiB.")
     client_gone: kinds.ClientGone | None = Field(default=None, description="What becomes of a call whose client left.")
     meter: Annotated[MeterPart, kinds.ShortFor("shape")] = Field(default=MeterPart(), description="How answers are counted.")
+    prices: list[PricePart] = Field(default=[], description="Prices on this route, before all others.")
     label_headers: Labels = Field(default=[], description="Further headers that label exchanges on this route.")
     upstream_tls: UpstreamTlsPart | None = Field(default=None, description="Whom to trust.")
     proxy: kinds.Proxy | None = Field(default=None, description="An HTTP proxy on the way to the target.")
@@ -116,36 +172,23 @@ IDLE_KEYS: Final = frozenset({"id", "guardrails", "custom_auth_parser"})
 """Keys of endpoints that are accepted and do nothing."""
 
 
-class BudgetPart(Part):
-    """What a client may spend in a period: pages or US dollars."""
-
-    pages: kinds.Count | None = Field(default=None, description="Pages per period.")
-    usd: kinds.Usd | None = Field(default=None, description="US dollars per period.")
-    per: kinds.Period = Field(description="day, week or month.")
-
-
-class ClientKey(Part):
+class ClientKey(LimitsPart):
     """Somebody who may call."""
 
     name: kinds.Name = Field(description="Who it is: stands in the log and the ledger.")
     key: kinds.Key = Field(description="os.environ/NAME, sha256:<64 hexadecimal digits>, or the key itself.")
     routes: list[kinds.Word] | None = Field(default=None, description="Paths of the routes that are allowed; all by default.")
-    budget: Annotated[list[BudgetPart], kinds.OneOrMany()] = Field(default=[], description="Not enforced by this version.")
-    rpm: kinds.Count | None = Field(default=None, description="Requests per minute. Not enforced by this version.")
-    pages_per_minute: kinds.Count | None = Field(default=None, description="Not enforced by this version.")
-    max_parallel: kinds.Count | None = Field(default=None, description="Requests at the same time.")
 
 
-class PricePart(Part):
-    """What a model costs, before the list that ships with the program."""
+class PeriodsPart(Part):
+    """Where the days, weeks and months of budgets begin."""
 
-    model: kinds.Name = Field(description="As answers, or the route's meter, name it.")
-    usd_per_1000_pages: kinds.Usd | None = Field(default=None, description="Plain pages.")
-    usd_per_1000_annotated_pages: kinds.Usd | None = Field(default=None, description="Instead of the plain price.")
-    usd_per_million_input_tokens: kinds.Usd | None = Field(default=None, description="Tokens in.")
-    usd_per_million_output_tokens: kinds.Usd | None = Field(default=None, description="Tokens out.")
-    batch_factor: kinds.Factor = Field(default=Decimal("0.5"), description="Times the price, for batches.")
-    effective_from: kinds.Day | None = Field(default=None, description="The first day (UTC) on which it holds.")
+    time_zone: kinds.TimeZone = Field(default="UTC", description="An IANA name: Europe/Berlin")
+    day_starts: kinds.TimeOfDay = Field(default=0, description='When a day begins there: "06:00"; weeks and months too.')
+    week_starts: kinds.WeekDay = Field(default=0, description="On which day a week begins; monday by default.")
+    month_starts: kinds.MonthDay = Field(
+        default=1, description="On which day a month begins, or on its last where it is shorter."
+    )
 
 
 class General(Part):
@@ -166,7 +209,7 @@ _GENERAL: Final = (
 )
 
 
-class File(Part):
+class File(LimitsPart):
     """The configuration of passthrough."""
 
     pass_through_endpoints: SkipValidation[list[Endpoint]] = Field(default=[], description="The routes.")
@@ -178,7 +221,15 @@ class File(Part):
     admin_key: kinds.Key | None = Field(default=None, description="Opens the admin port; the master key by default.")
     allow_anonymous: kinds.Switch = Field(default=False, description="Let everybody call, from other machines too.")
     ledger: kinds.Ledger = Field(default="sqlite:///passthrough.db", description="Where exchanges are booked, or none.")
-    ledger_keep: kinds.Days = Field(default=400, description="How long entries are kept: 400d, or none for ever.")
+    ledger_keep: kinds.Days = Field(default=400, description="How long exchanges are kept: 400d, or forever; daily sums stay.")
+    journal: kinds.FileName | None = Field(
+        default=None, description="The folder for what is not in the ledger yet; beside the ledger by default."
+    )
+    budget_periods: PeriodsPart = Field(default=PeriodsPart(), description="Where the periods of budgets begin.")
+    budget_webhook: kinds.Webhook | None = Field(default=None, description="Where warnings of budgets are posted, as JSON.")
+    on_ledger_down: kinds.LedgerDown = Field(
+        default="allow", description="allow or refuse: what becomes of requests with a budget while the ledger cannot be asked."
+    )
     host: kinds.HostName = Field(default="127.0.0.1", description="Where clients connect.")
     port: kinds.Port = Field(default=4000, description="Where clients connect.")
     listen_host: kinds.HostName | None = Field(default=None, description="Another name of host.")

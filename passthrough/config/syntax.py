@@ -168,6 +168,17 @@ def label_name(text: str) -> bytes:
     return text.lower().encode("ascii")
 
 
+def field_name(text: str) -> bytes:
+    """Return the name (lower case) of a field in answers."""
+    return token(text).lower().encode("ascii")
+
+
+def webhook(secret: Secret) -> Secret:
+    """Check the URL that warnings are posted to; it may carry a key in its path or query."""
+    location(secret.reveal())
+    return secret
+
+
 def method(text: str) -> str:
     """Return a method, in upper case."""
     return token(text.strip()).upper()

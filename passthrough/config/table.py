@@ -1,42 +1,102 @@
-"""What `passthrough check` says of a configuration: one row for each route, and who may call."""
+"""What `passthrough check` says of a configuration: one row for each route, who may call, and what each may spend."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final
 
+from ..books.budget import Budget, Calendar, Per, Scope, Unit
 from ..road.access import CREDENTIAL_HEADERS, MASTER
 from ..road.routes import Route
+from .limits import ALL
 from .model import Config
+from .values import WEEK_DAYS
 
-COLUMNS: Final = ("path", "methods", "target", "credentials", "meter", "price")
+COLUMNS: Final = ("path", "methods", "target", "credentials", "meter", "price", "limits")
 _SECRET_WORDS: Final = (b"auth", b"key", b"token", b"secret", b"cookie")
+_COUNTED: Final = {"batch": "per page, as a batch", "chat": "per token"}
 
 
 def rows(config: Config) -> tuple[tuple[str, ...], ...]:
     """Return a row of texts for each route, as COLUMNS names them. Credentials appear by the name of their variable only."""
-    return tuple(_row(route) for route in config.routes)
+    priced = {price.route for price in config.prices}
+    return tuple(_row(route, config, own_prices=route.terms.route in priced) for route in config.routes)
 
 
 def callers(config: Config) -> tuple[str, ...]:
-    """Return who may call, in a sentence or two: the names of clients, or that no key is asked for."""
+    """Return who may call, in sentences: the names of clients and what each may spend, or that no key is asked for."""
+    return (*_who(config), *_spending(config))
+
+
+def _who(config: Config) -> Iterator[str]:
     names = [client.name for client in config.clients if client.name != MASTER]
     if not config.clients:
         where = config.listen
-        return (f"No client keys: everybody who reaches port {where.port} of {where.host} may call.",)
+        yield f"No client keys: everybody who reaches port {where.port} of {where.host} may call."
+        return
     said = f"{len(names) or 'No'} client key{'' if len(names) == 1 else 's'}{': ' if names else ''}{', '.join(names)}"
     if len(names) < len(config.clients):
         said += "; the master key"
+    yield f"{said}."
     keyless = ", ".join(_path(route) for route in config.routes if not route.auth)
-    return (f"{said}.", f"Without a key (auth: false) everybody may call {keyless}.") if keyless else (f"{said}.",)
+    if keyless:
+        yield f"Without a key (auth: false) everybody may call {keyless}."
 
 
-def _row(route: Route) -> tuple[str, ...]:
+def _spending(config: Config) -> Iterator[str]:
+    for client in config.clients:
+        limits = _limits(config, Scope("client", client.name), client.max_parallel)
+        if limits:
+            yield f"{client.name}: at most {limits}."
+    limits = _limits(config, ALL, config.max_parallel)
+    if limits:
+        yield f"All together: at most {limits}."
+    if any(budget.per is not Per.MINUTE for budget in config.budgets):
+        yield _periods(config.calendar)
+    if config.budgets and config.ledger is None:
+        yield "Without a ledger budgets are kept in memory: a restart forgets what was spent."
+
+
+def _limits(config: Config, scope: Scope, max_parallel: int | None) -> str:
+    parts = [_limit(budget) for budget in config.budgets if budget.scope == scope]
+    if max_parallel is not None:
+        parts.append(_counted(max_parallel, "request") + " at once")
+    return ", ".join(parts)
+
+
+def _limit(budget: Budget) -> str:
+    if budget.unit is Unit.USD:
+        return f"${_usd(budget.most)} per {budget.per}"
+    return f"{_counted(budget.most, str(budget.unit).removesuffix('s'))} per {budget.per}"
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def _periods(calendar: Calendar) -> str:
+    hours, minutes = divmod(calendar.day_starts_minute, 60)
+    day = f"Days begin at {hours:02}:{minutes:02} ({calendar.zone})"
+    return f"{day}, weeks on {WEEK_DAYS[calendar.week_starts].capitalize()}, months on day {calendar.month_starts}."
+
+
+def _row(route: Route, config: Config, *, own_prices: bool) -> tuple[str, ...]:
     methods = "all" if route.methods is None else ", ".join(sorted(route.methods))
-    plan = route.terms.plan
-    meter = plan.shape if plan.model is None else f"{plan.shape} ({plan.model})"
     targets = ", ".join(target.name for target in route.targets)
-    return (_path(route), methods, targets, _credentials(route), meter, _price(route))
+    limits = _limits(config, Scope("route", route.terms.route), route.max_parallel)
+    price = _price(route) + (", of its own" if own_prices else "")
+    return (_path(route), methods, targets, _credentials(route), _meter(route), price, limits)
+
+
+def _meter(route: Route) -> str:
+    plan = route.terms.plan
+    said = plan.shape if plan.model is None else f"{plan.shape} ({plan.model})"
+    counted = plan.counted
+    if counted is None:
+        return said
+    constant = () if counted.constant is None else (str(counted.constant),)
+    return f"{said}: {', '.join((*counted.pages, *counted.count, *constant, *counted.credits))}"
 
 
 def _path(route: Route) -> str:
@@ -56,10 +116,20 @@ def _carries_secrets(name: bytes) -> bool:
 
 
 def _price(route: Route) -> str:
-    nano = route.terms.cost_per_request_nano
+    nano, plan = route.terms.cost_per_request_nano, route.terms.plan
     if nano is not None:
-        return f"${(Decimal(nano).scaleb(-9)).normalize():f} per request"
-    return "per page" if _expects_pages(route) else "not metered"
+        return f"${_usd(nano)} per request"
+    if plan.counted is not None:
+        units = [("credit", plan.counted.credits), ("page", plan.counted.pages or plan.counted.count or plan.counted.constant)]
+        said = " and ".join(f"per {unit}" for unit, counted in units if counted)
+    else:
+        said = _COUNTED.get(plan.shape) or ("per page" if _expects_pages(route) else "not metered")
+    told = " or ".join(name.decode("ascii") for name in plan.cost_headers)
+    return f"as {told} says, else {said}" if told else said
+
+
+def _usd(nano: int) -> str:
+    return f"{Decimal(nano).scaleb(-9).normalize():f}"
 
 
 def _expects_pages(route: Route) -> bool:

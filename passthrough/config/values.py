@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Final
+from zoneinfo import ZoneInfo, available_timezones
 
 from .findings import Unfit, did_you_mean, printable
 
@@ -28,6 +29,13 @@ _TRUE: Final = frozenset({"true", "yes", "on"})
 _FALSE: Final = frozenset({"false", "no", "off"})
 _CENTURY_S: Final = 100 * 365 * 86400
 _MAX_USD: Final = Decimal(10**6)
+_MAX_BUDGET_USD: Final = Decimal(10**9)
+WEEK_DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_TIME_OF_DAY: Final = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
+_SHARE: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)( ?%)?", re.ASCII)
+_JSON_NAME: Final = r"[^.\[\]\s](?:[^.\[\]]*[^.\[\]\s])?"
+_JSON_PATH: Final = re.compile(rf"(?:{_JSON_NAME}|\[\])(?:\[\]|\.{_JSON_NAME})*")
+_LONGEST_PATH: Final = 500
 _SIZE_MEND: Final = "Write a size such as 1GB (10⁹ bytes), 512MB, 1GiB or a number of bytes."
 _DURATION_MEND: Final = "Write a duration such as 10s, 300ms, 5m, 1h, 400d or a number of seconds."
 
@@ -62,12 +70,12 @@ def duration_or_none(text: str) -> float | None:
 
 
 def days_or_none(text: str) -> int | None:
-    """Return whole days (`400d`), or None for `none`: for ever."""
-    seconds = duration_or_none(text)
-    if seconds is None:
+    """Return whole days (`400d`), or None for `forever` (or `none`)."""
+    if text.strip().lower() in {"forever", "none"}:
         return None
+    seconds = duration(text)
     if seconds % 86400:
-        raise Unfit("This must be a number of whole days.", "Write it with its unit, such as 400d, or none for ever.")
+        raise Unfit("This must be a number of whole days.", "Write it with its unit, such as 400d, or forever.")
     return int(seconds // 86400)
 
 
@@ -89,6 +97,27 @@ def nano_usd(text: str) -> int:
     if nano != nano.to_integral_value():
         raise Unfit("An amount has at most nine decimals.", "Round it.")
     return int(nano)
+
+
+def budget_usd(text: str) -> int:
+    """Return a budget of US dollars, more than none, in whole 10⁻⁹ dollars."""
+    if not _MONEY.fullmatch(text.strip()) or not 0 < (amount := Decimal(text.strip())) <= _MAX_BUDGET_USD:
+        raise Unfit("This must be an amount of US dollars, more than 0 and at most a thousand million.", "Write one such as 50.")
+    nano = amount.scaleb(9)
+    if nano != nano.to_integral_value():
+        raise Unfit("An amount has at most nine decimals.", "Round it.")
+    return int(nano)
+
+
+def share(text: str) -> float | None:
+    """Return a share, more than 0 and at most 1: `80%`, `0.8`; None for `none`."""
+    if text.strip().lower() == "none":
+        return None
+    match = _SHARE.fullmatch(text.strip())
+    part = Decimal(match[1]) / (100 if match[2] else 1) if match else Decimal(0)
+    if not 0 < part <= 1:
+        raise Unfit("This must be a share, more than 0 and at most 100%.", "Write 80%, 0.8, or none.")
+    return float(part)
 
 
 def factor(text: str) -> Decimal:
@@ -150,6 +179,53 @@ def day(text: str) -> date:
         raise Unfit("This is not a date.", "Write it as 2026-01-31.") from None
 
 
+def time_of_day(text: str) -> int:
+    """Return minutes from midnight: `06:00`."""
+    match = _TIME_OF_DAY.fullmatch(text.strip())
+    if match is None:
+        raise Unfit("This is not a time of day.", 'Write it as "06:00", from 00:00 to 23:59.')
+    return int(match[1]) * 60 + int(match[2])
+
+
+def week_day(text: str) -> int:
+    """Return the number of a day of the week; 0 is Monday."""
+    return WEEK_DAYS.index(one_of(WEEK_DAYS, text))
+
+
+def month_day(text: str) -> int:
+    """Return a day of the month, from 1 to 31."""
+    if not _INTEGER.fullmatch(text.strip()) or not 1 <= int(text) <= 31:
+        raise Unfit("This is not a day of a month.", "Write a number from 1 to 31; 31 is each month's last day.")
+    return int(text)
+
+
+def time_zone(text: str) -> str:
+    """Return the name of a time zone that this system, or the package tzdata, knows."""
+    try:
+        ZoneInfo(text)
+    except (KeyError, ValueError, OSError):  # a folder's name ("Europe") is an OSError
+        mend = did_you_mean(text, available_timezones(), "Write one such as Europe/Berlin, or UTC.")
+        raise Unfit("This is not a time zone that is known here.", mend) from None
+    return text
+
+
+def json_path(text: str) -> str:
+    """Return the path of a value in a JSON document: names joined by `.`, with `[]` for every item of an array."""
+    if re.search(r"\[[0-9*]+\]", text):
+        raise Unfit("Single items of an array cannot be named.", "Write [] for every item, such as results[].pages.")
+    if len(text) > _LONGEST_PATH or not _JSON_PATH.fullmatch(text) or text.startswith("$") or not text.isprintable():
+        mend = "Write the names from the top, joined by '.', and [] for every item of an array: usage.num_pages, results[].pages."
+        raise Unfit("This is not a path into a JSON document.", mend)
+    return text
+
+
+def json_array(text: str) -> str:
+    """Return the path of an array in a JSON document, whose items are counted."""
+    if json_path(text).endswith("[]"):
+        raise Unfit("The path of an array is its name: its items are counted.", "Remove the [] at the end.")
+    return text
+
+
 def one_of(words: tuple[str, ...], text: str) -> str:
     """Return one of some words, in lower case."""
     word = text.strip().lower()
@@ -185,13 +261,12 @@ def file_name(text: str, variables: str = "") -> FileName:
 
 
 def ledger(text: str) -> str | None:
-    """Return the URL of the ledger, None for `none`: nothing is booked."""
+    """Return the URL of the ledger, None for `none`: nothing is booked. What can be one, the ledger itself tells."""
     if text.strip().lower() == "none":
         return None
-    scheme = text.partition(":")[0].partition("+")[0].lower()
-    if scheme in {"postgres", "postgresql"}:
-        raise Unfit("A ledger in PostgreSQL is not served yet in this version.", "Write sqlite:///passthrough.db for now.")
-    if not re.match(r"sqlite:///.", text) or text.startswith("sqlite:///:memory:") or not text.isprintable():
-        mend = "Write sqlite:///passthrough.db (relative to the working directory), sqlite:////absolute/path.db, or none."
+    if "://" not in text or not text.isprintable():
+        mend = (
+            "Write sqlite:///passthrough.db (relative to the working directory), postgresql://user:password@host/name, or none."
+        )
         raise Unfit("This is not a ledger.", mend)
     return text

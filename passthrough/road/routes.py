@@ -82,6 +82,7 @@ class Route:
     them. `headers` are set on every request to the target, in order; their names are as configured. `key_header` is a further
     client header that carries the client's key (lower case). `default_query` are raw `name=value` pairs. `settles`: what becomes
     of an upstream call whose client left after a complete upload; None: settle where a count is expected, else cancel.
+    `max_parallel` is how many requests may be under way on it at once, None any number.
     """
 
     path: bytes
@@ -101,6 +102,7 @@ class Route:
     retries: Retries = field(default_factory=Retries)
     settles: bool | None = None
     label_headers: tuple[LabelHeader, ...] = ()
+    max_parallel: int | None = None
 
     def allows(self, method: str) -> bool:
         """Tell whether requests with this method belong here."""

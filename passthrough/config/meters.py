@@ -1,0 +1,50 @@
+"""How a route's answers are counted: the meter's plan out of what the file says of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..meter.usage import Counted, Plan
+from . import values
+from .findings import At, Findings, Unfit
+from .schema import MeterPart
+
+_COUNTERS: Final = ("pages", "count", "constant")
+_ONLY_JSON: Final = (*_COUNTERS, "credits", "when", "model_path")
+_NO_COUNT: Final = "Write one such as pages: usage.num_pages, count: document.pages, constant: 1, or credits: usage.credits."
+
+
+def plan(part: MeterPart, at: At, findings: Findings) -> Plan:
+    """Return the plan of a meter whose place is `at`.
+
+    1. What counts in a JSON answer is for `shape: json` only.
+    2. `shape: json` counts something, and pages in one way only.
+    """
+    given = [name for name in _ONLY_JSON if name in part.model_fields_set]
+    if part.shape != "json":
+        if given:
+            what = f"'{given[0]}' says where a count stands, which only 'shape: json' asks for."
+            findings.wrong((*at, given[0]), what, "Add 'shape: json', or remove it.")
+        return Plan(part.shape, part.model, None, tuple(part.cost_header))
+    ways = [name for name in _COUNTERS if getattr(part, name)]
+    if not ways and not part.credits:
+        findings.wrong(at, "This meter counts nothing.", _NO_COUNT)
+    if len(ways) > 1:
+        findings.wrong((*at, ways[1]), f"Pages are counted by '{ways[0]}' already.", "Keep one of them; each can be a list.")
+    return Plan(part.shape, part.model, _counted(part, at, findings), tuple(part.cost_header))
+
+
+def _counted(part: MeterPart, at: At, findings: Findings) -> Counted:
+    for path in part.when:
+        try:
+            values.json_path(path)
+        except Unfit as unfit:
+            findings.wrong((*at, "when", path), unfit.what, unfit.mend)
+    return Counted(
+        pages=tuple(part.pages),
+        count=tuple(part.count),
+        constant=part.constant,
+        credits=tuple(part.credits),
+        when=tuple(part.when.items()),
+        model=part.model_path,
+    )

@@ -1,0 +1,53 @@
+"""The file's own prices: those for every route, and those of single routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..books.prices import Price
+from .dialect import ENDPOINTS
+from .findings import At, Findings
+from .schema import Endpoint, PricePart, RoutePrices
+
+
+def prices(
+    everywhere: Iterable[tuple[At, PricePart]], routes: Sequence[tuple[At, Endpoint | RoutePrices]], findings: Findings
+) -> tuple[Price, ...]:
+    """Return all prices in the order of the file; those that say nothing, or the same twice, are noted."""
+    given: list[tuple[At, str | None, PricePart]] = [(at, None, row) for at, row in everywhere]
+    for at, route in routes:
+        given += [((*at, "prices", index), route.path, row) for index, row in enumerate(route.prices)]
+    found: dict[tuple[str | None, str, object], Price] = {}
+    for at, path, row in given:
+        figures = row.model_dump(exclude={"model", "batch_factor", "effective_from"}, exclude_none=True)
+        if not figures:
+            findings.wrong(at, "This row has no price.", "Add usd_per_1000_pages.")
+        key = (path, row.model, row.effective_from)
+        if key in found:
+            what = "This model has another price from the same day on."
+            findings.wrong((*at, "model"), what, "Keep one, or give each its 'effective_from'.")
+        found[key] = Price(row.model, **figures, batch_factor=row.batch_factor, effective_from=row.effective_from, route=path)
+    return tuple(found.values())
+
+
+def only_prices(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of the file says prices: nothing else of it need make sense where they are asked for."""
+    found = {"prices": tree["prices"]} if tree.get("prices") is not None else {}
+    for place in ENDPOINTS:
+        section: Any = tree
+        for key in place:
+            section = section.get(key) if isinstance(section, dict) else None
+        if isinstance(section, list):
+            inner: Any = [_route_prices(item) for item in section]
+            for key in reversed(place[1:]):
+                inner = {key: inner}
+            found[place[0]] = inner
+    return found
+
+
+def _route_prices(item: object) -> object:
+    """What an endpoint says of prices; a stand-in for one that says nothing keeps its place in the list."""
+    if not isinstance(item, dict) or "prices" not in item:
+        return {"path": "/"}
+    return {key: item[key] for key in ("path", "prices") if key in item}
