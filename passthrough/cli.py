@@ -153,7 +153,7 @@ def usage(config: str, ledger: str | None, by: str, since: str | None, until: st
 
 
 def _keys(by: str) -> list[str]:
-    from .books.schema import KEYS
+    from .books.sums import KEYS
 
     names = [name.strip() for name in by.split(",") if name.strip()]
     unknown = [name for name in names if name not in KEYS]

@@ -142,8 +142,8 @@ def test_what_is_no_ledger_is_refused(path: Path, make: Callable[[Path], None], 
         ("sqlite://host/books.db", False, "does not name a file"),
         ("sqlite:///books.db?mode=ro", False, "does not name a file"),
         ("books.db", False, "is not a URL"),
-        ("postgresql://me:hunter2@host/books", False, "postgresql ledger is not served yet"),
-        ("nonsense://me:hunter2@host/books", False, "nonsense ledger is not served yet"),
+        ("postgresql+asyncpg://me:hunter2@host/books", False, "asyncpg ledger is not served"),
+        ("nonsense://me:hunter2@host/books", False, "nonsense ledger is not served"),
         ("sqlite://me:hunter2@host/books", False, "does not name a file"),
     ],
 )
@@ -197,9 +197,8 @@ def test_a_full_disk_is_said_and_nothing_is_half_written(path: Path) -> None:
     """A transaction that does not fit leaves no row; what fitted before stays."""
     with closing(Ledger.open(f"sqlite:///{path}")) as ledger:
         ledger.append([booked()])
-        with ledger._engine.connect() as connection:  # SQLite's own bound on the file's growth: as a full disk
-            connection.exec_driver_sql("PRAGMA max_page_count = 20")
-            connection.rollback()
+        with ledger.transaction() as connection:  # SQLite's own bound on the file's growth: as a full disk
+            connection.exec_driver_sql("PRAGMA max_page_count = 40")
         with pytest.raises(LedgerError, match="the disk is full"):
             ledger.append([booked() for _ in range(2000)])
         assert one(ledger)[0] == 1

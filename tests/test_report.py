@@ -17,7 +17,7 @@ from ledgers import booked
 
 from passthrough.books.ledger import Ledger
 from passthrough.books.report import Report, Sandbox, moment, summarize, to_csv, to_json, to_table
-from passthrough.books.schema import KEYS
+from passthrough.books.sums import KEYS
 from passthrough.errors import LedgerError
 from passthrough.meter.usage import Usage
 from passthrough.terminal import show

@@ -1,236 +1,219 @@
-"""Exchanges and their charges, written once and summed later, in SQLite."""
+"""Exchanges and their charges, written once and summed later, in a database."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from pathlib import Path
-from typing import Final
-from urllib.parse import quote
+from datetime import date, datetime
+from typing import Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ..errors import LedgerError
+from . import appending, migrations, postgres, pruning, reading, sqlite
 from .entry import Entry
-from .schema import CHARGES, EXCHANGES, META, SCHEMA, SCHEMA_VERSION, Sums, charge_row, exchange_row, sums, sums_query
+from .reading import Booked
+from .sums import Period, Sums, sums, sums_query
 
-BUSY_S: Final = 2.0
-"""Seconds that a statement waits for another process's lock before it fails."""
+
+class Database(Protocol):
+    """One kind of database: how it is reached, and what its errors mean."""
+
+    @property
+    def name(self) -> str:
+        """Return `sqlite` or `postgresql`."""
+
+    @property
+    def where(self) -> str:
+        """Return what it is called in messages, without a password."""
+
+    @property
+    def engine(self) -> sa.Engine:
+        """Return the way to its connections."""
+
+    def find(self) -> None:
+        """Raise LedgerError where there is nothing to read."""
+
+    def make(self) -> None:
+        """Make what must be there before tables can be. Raises LedgerError."""
+
+    def identity(self) -> object:
+        """Return what changes when another database, or none, takes the place of this one."""
+
+    def lost(self, error: SQLAlchemyError) -> bool:
+        """Tell whether an error says that the tables are not there any more."""
+
+    def ours(self, error: SQLAlchemyError) -> LedgerError:
+        """Return what an error means, and how to mend it."""
 
 
 class Ledger:
     """One database of exchanges and charges. Its methods may be called from any thread; they raise LedgerError, nothing else."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Take a file that nobody has looked at yet: the first `append` does, and each one until it is a ledger."""
-        self._path = path
+    def __init__(self, database: Database, *, read_only: bool = False) -> None:
+        """Take a database that nobody has looked at yet: the first `append` does, and each one until it is a ledger."""
+        self._database = database
         self._read_only = read_only
-        self._engine = _engine(path, read_only=read_only)
-        self._file: tuple[int, int] | None = None
+        self._known: object = None
         self._closed = False
 
     @classmethod
     def at(cls, url: str) -> Ledger:
-        """Return the ledger at `url` as `open` does, but look at the file only when it is written: the road need not wait for it.
+        """Return the ledger at `url` as `open` does, but look at it only when it is written: the road need not wait for it.
 
-        Raises LedgerError for a URL that can never be one.
+        Raises LedgerError for a URL that can never be one, or whose driver is not installed.
         """
-        return cls(_path(url))
+        return cls(_database(url, read_only=False))
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> Ledger:
-        """Return the ledger at `url` (sqlite:///relative.db, sqlite:////absolute.db), made first where there is none.
+        """Return the ledger at `url`, with its tables made or brought up to date.
 
-        A relative path begins at the working directory. With `read_only` nothing is made or changed. Raises LedgerError for
-        what cannot be a ledger here: no such folder or file, no permission, another program's file, a newer schema.
+        sqlite:///relative.db begins at the working directory, sqlite:////absolute.db at the root; postgresql://user@host/name
+        is a database that is there. With `read_only` nothing is made or changed. Raises LedgerError for what cannot be a ledger
+        here: no such folder, file or server, no permission, another program's tables, a newer schema.
         """
-        path = _path(url)
-        if read_only:
-            if not path.exists():
-                raise LedgerError(f"There is no ledger at {path}.\nName the one that 'serve' writes: sqlite:///<path>.")
-        else:
-            _make(path)
-        ledger = cls(path, read_only=read_only)
+        ledger = cls(_database(url, read_only=read_only), read_only=read_only)
         try:
-            ledger._check_schema()
-            ledger._file = _identity(path)
+            if read_only:
+                ledger._database.find()
+                with ledger.transaction() as connection:
+                    migrations.check(connection, ledger._database.where)
+            else:
+                ledger._prepare()
         except LedgerError:
             ledger.close()
             raise
         return ledger
 
-    def append(self, entries: Iterable[Entry]) -> None:
-        """Write entries and their charges in one transaction: all or, when it raises, none.
+    @property
+    def dialect(self) -> str:
+        """Return `sqlite` or `postgresql`."""
+        return self._database.name
 
-        Idempotent: an entry whose id is there already changes nothing, and neither does a batch line that was booked before.
-        Where the file was moved away or deleted meanwhile it raises once; the next call begins a new file.
+    def append(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Write entries and their charges in one transaction, and return what of them is new: all or, when it raises, none.
+
+        Idempotent: an entry that is there already changes nothing, and neither does a batch line that was booked before, by
+        whatever process. What is returned is in the order given: entries without those charges that were there; entries that
+        bring nothing are left out. Of an exchange that has ended exactly one entry that is not Part.OPEN is ever returned.
+        Where the database was moved away or deleted meanwhile it raises once; the next call begins a new one.
         """
-        self._check_file()
         entries = tuple(entries)
-        exchanges = [exchange_row(entry) for entry in entries]
-        charges = [charge_row(entry, charge) for entry in entries for charge in entry.charges]
-        with self._transaction(writes=True) as connection:
-            for table, rows in ((EXCHANGES, exchanges), (CHARGES, charges)):
-                if rows:
-                    connection.execute(insert(table).on_conflict_do_nothing(), rows)
+        with self.transaction(writes=True) as connection:
+            # Here the running budgets are added to, in the same transaction: spend(connection, accepted).
+            return appending.append(connection, entries)
 
     def sums(
         self, *groupings: Sequence[str], since: datetime | None = None, until: datetime | None = None
     ) -> tuple[list[Sums], ...]:
         """Return the sums of all exchanges that began from `since` on and before `until`, once for each grouping, sorted.
 
-        A grouping names some of schema.KEYS and `sandbox`; an empty one has one group, or none where there is no exchange. All
-        are of the same moment.
+        A grouping names some of sums.KEYS and `sandbox`; an empty one has one group, or none where there is no exchange. All
+        are of the same moment. A day of which exchanges were pruned is summed whole, or not at all.
         """
-        with self._transaction() as connection:
-            found = [connection.execute(sums_query(by, since, until)).all() for by in groupings]
+        with self.transaction() as connection:
+            period = Period(since, until, pruning.pruned(connection))
+            found = [connection.execute(sums_query(by, period)).all() for by in groupings]
         return tuple([sums(row, len(by)) for row in rows] for by, rows in zip(groupings, found, strict=True))
 
+    def latest(self, limit: int, *, before: str | None = None, **only: str | None) -> list[Booked]:
+        """Return the latest exchanges, the youngest first, each with the sum of its charges.
+
+        `only` restricts them to those with a client, route, label, target or model (the exchange's own); None: those that have
+        none. `before` is the id of the last one seen: those that began before it follow.
+        """
+        query = reading.latest_query(limit, before, only)
+        with self.transaction() as connection:
+            return [reading.booked(row) for row in connection.execute(query).mappings()]
+
+    def exported(self, since: datetime | None = None, until: datetime | None = None) -> Iterator[Booked]:
+        """Yield each charge of a period with its exchange, the oldest first; an exchange without a charge once.
+
+        A stream: what is held in memory does not grow with the ledger. All is of the moment of the first one. Close the iterator
+        where it is given up early: a connection is its own until then.
+        """
+        with self.transaction() as connection:
+            streaming = connection.execution_options(yield_per=1000)
+            for row in streaming.execute(reading.exported_query(since, until)).mappings():
+                yield reading.booked(row)
+
+    def prune(self, before: date, most: int = 1000) -> int:
+        """Delete at most so many of the oldest exchanges that began before a day (UTC), and return how many it were.
+
+        0: none is left. Daily sums stay, and the lines that are known. Short steps, so that appends need not wait for long.
+        """
+        with self.transaction(writes=True) as connection:
+            return pruning.prune(connection, before, most)
+
+    @contextmanager
+    def transaction(self, *, writes: bool = False, alone: bool = False) -> Iterator[sa.Connection]:
+        """Yield a connection in a transaction, which is committed at the end, or rolled back when an exception leaves it.
+
+        Without `writes` it is of one moment, and changes nothing. With `writes` the tables are there; on PostgreSQL other
+        writers are at work at the same time, unless it is to be `alone`: then no append runs anywhere meanwhile. Raises
+        LedgerError for what the database refuses.
+        """
+        if writes or alone:
+            self._prepare()
+        with self._transaction(writes=writes or alone, alone=alone) as connection:
+            yield connection
+
     def close(self) -> None:
-        """Close the connections; the last one to go moves the write-ahead log into the database.
+        """Close the connections; the last one to go moves SQLite's write-ahead log into the database.
 
         One that another thread is using meanwhile is closed when that is done.
         """
         self._closed = True
-        self._engine.pool.dispose()
+        self._database.engine.pool.dispose()
 
     @contextmanager
-    def _transaction(self, *, writes: bool = False) -> Iterator[sa.Connection]:
-        pool = self._engine.pool
+    def _transaction(self, *, writes: bool, alone: bool = False) -> Iterator[sa.Connection]:
+        engine = self._database.engine
+        pool = engine.pool
         try:
-            with self._engine.connect() as connection, connection.execution_options(writes=writes).begin():
-                yield connection
+            with engine.connect() as connection:
+                if not writes and self.dialect == "postgresql":
+                    connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                with connection.execution_options(writes=writes, alone=alone).begin():
+                    yield connection
         except SQLAlchemyError as error:
-            raise _ours(error, self._path) from error
+            if self._database.lost(error):
+                self._known = None
+            raise self._database.ours(error) from None  # what the driver said may hold a password
         finally:
             # SQLAlchemy 2.1: a pool's dispose closes what is idle in it. A connection that is out then goes back into that pool,
             # although nobody takes it from there, and is closed by the garbage collector or never.
-            if self._closed or pool is not self._engine.pool:
+            if self._closed or pool is not engine.pool:
                 pool.dispose()
 
-    def _check_schema(self) -> None:
-        with self._transaction(writes=not self._read_only) as connection:
-            tables = set(sa.inspect(connection).get_table_names())
-            if not tables and not self._read_only:
-                SCHEMA.create_all(connection)
-                connection.execute(sa.insert(META).values(key="schema", value=str(SCHEMA_VERSION)))
-                return
-            version = None
-            if tables.issuperset(SCHEMA.tables):
-                version = connection.execute(sa.select(META.c.value).where(META.c.key == "schema")).scalar()
-        if version is None or not version.isdecimal():
-            raise LedgerError(f"{self._path} is not a ledger of this program.\nName another file, or move that one away.")
-        if int(version) > SCHEMA_VERSION:
-            raise LedgerError(
-                f"The ledger {self._path} has schema {version}; this program knows up to {SCHEMA_VERSION}.\n"
-                "Run the newer program that wrote it, or name another ledger."
-            )
-
-    def _check_file(self) -> None:
-        # SQLite goes on writing into a file that has no name any more: what is written there is lost with the process.
-        if self._file is None:
-            _make(self._path)
-            self._check_schema()
-            self._file = _identity(self._path)
-        elif self._file != _identity(self._path):
-            self._engine.dispose()
-            self._file = None
-            raise LedgerError(f"The ledger {self._path} was moved or deleted while it was in use.\nA new one is begun there.")
+    def _prepare(self) -> None:
+        """See that what is to be written is a ledger, and still the same one."""
+        database = self._database
+        if self._read_only:
+            raise LedgerError(f"The ledger {database.where} may not be written: it was opened to be read.\nOpen it for writing.")
+        if self._known is None:
+            database.make()
+            with self._transaction(writes=True, alone=True) as connection:
+                migrations.bring_up(connection, database.where)
+            self._known = database.identity()
+        elif self._known != database.identity():
+            database.engine.dispose()
+            self._known = None
+            raise LedgerError(f"The ledger {database.where} was moved or deleted while it was in use.\nA new one is begun there.")
 
 
-def _path(url: str) -> Path:
+def _database(url: str, *, read_only: bool) -> Database:
     try:
         parsed = sa.make_url(url)
-    except (ArgumentError, ValueError):  # ValueError: a port that is no number
-        raise LedgerError("The ledger is not a URL.\nWrite it as sqlite:///passthrough.db, or none.") from None
+    except (ArgumentError, ValueError):
+        raise LedgerError(f"The ledger is not a URL.\n{_WRITE}") from None
+    if parsed.drivername in postgres.SCHEMES:
+        return postgres.PostgresServer(parsed, read_only=read_only)
     if parsed.get_backend_name() != "sqlite":
-        raise LedgerError(f"A {parsed.drivername} ledger is not served yet.\nWrite it as sqlite:///passthrough.db, or none.")
-    if parsed.database in (None, "", ":memory:") or parsed.host or parsed.query:
-        raise LedgerError(
-            "The ledger's URL does not name a file, and nothing else.\nWrite it as sqlite:///relative.db or sqlite:////absolute/path.db."
-        )
-    path = Path(str(parsed.database)).absolute()
-    if path.is_dir():
-        raise LedgerError(f"The ledger {path} cannot be opened: it is a folder.\nName a file in it.")
-    return path
+        raise LedgerError(f"A {parsed.drivername} ledger is not served.\n{_WRITE}")
+    return sqlite.SqliteFile(parsed, read_only=read_only)
 
 
-def _make(path: Path) -> None:
-    """Make the file where there is none; a folder is not made: a misspelt path would be one."""
-    if not path.parent.is_dir():
-        raise LedgerError(f"The ledger {path} cannot be opened: there is no folder {path.parent}.\nMake it, or change 'ledger'.")
-    if path.exists():
-        return
-    try:
-        path.touch(mode=0o644)
-    except OSError as error:
-        raise LedgerError(f"The ledger {path} cannot be made: {error.strerror}.\nChange 'ledger', or mend its folder.") from None
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _engine(path: Path, *, read_only: bool) -> sa.Engine:
-    place = quote(str(path))
-
-    def connect() -> sqlite3.Connection:
-        if read_only:
-            # Where nobody has it open, the file stands still: then it is read without the two files that WAL would leave beside
-            # it, and without write permission to its folder.
-            in_use = any(path.with_name(path.name + beside).exists() for beside in ("-wal", "-journal"))
-            return _connection(f"file:{place}?mode=ro" + ("" if in_use else "&immutable=1"))
-        connection = _connection(f"file:{place}?mode=rw")
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
-
-    engine = sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=QueuePool, pool_size=2)
-    sa.event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _begin(connection: sa.Connection) -> None:
-    # IMMEDIATE takes the write lock at once: a transaction that reads first and writes then would be refused without waiting.
-    writes = connection.get_execution_options().get("writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _connection(uri: str) -> sqlite3.Connection:
-    # isolation_level None: transactions begin when we say so, not when the driver guesses that one is needed.
-    return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-
-
-_CAUSES: Final = {
-    sqlite3.SQLITE_BUSY: ("is locked by another process", "Stop what holds it open for writing."),
-    sqlite3.SQLITE_LOCKED: ("is locked by another process", "Stop what holds it open for writing."),
-    sqlite3.SQLITE_FULL: ("cannot grow: the disk is full", "Free some space there."),
-    sqlite3.SQLITE_READONLY: ("may not be written", "Give this user write permission to it and to its folder."),
-    sqlite3.SQLITE_PERM: ("may not be opened", "Give this user permission to it and to its folder."),
-    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "Check that it is a file, and give this user permission to it and its folder."),
-    sqlite3.SQLITE_NOTADB: ("is not an SQLite database", "Name another file, or move that one away."),
-    sqlite3.SQLITE_CORRUPT: ("is damaged", "Move it away to begin a new one; 'sqlite3 <file> .recover' may save what is in it."),
-    sqlite3.SQLITE_IOERR: ("cannot be read or written: input or output failed", "Check the disk that it is on."),
-}
-
-
-def _ours(error: SQLAlchemyError, path: Path) -> LedgerError:
-    """Return what the driver said as an error of ours; the low byte of SQLite's extended code is the kind."""
-    cause = error.orig if isinstance(error, DatabaseError) else None
-    what, mend = _CAUSES.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, ("", ""))
-    if what:
-        return LedgerError(f"The ledger {path} {what}.\n{mend}")
-    return LedgerError(f"The ledger {path} failed: {cause or type(error).__name__}.")
+_WRITE = "Write it as sqlite:///passthrough.db, as postgresql://user:password@host/name, or none."

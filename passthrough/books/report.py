@@ -5,23 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from ..errors import LedgerError
-from ..terminal import Column, Table
+from ..terminal import Column, Table, bar
 from .ledger import Ledger
 from .money import Number, json_object, usd
-from .schema import KEYS, Sums
+from .sums import KEYS, Sums
 
 Sandbox = Literal["auto", "only", "include", "exclude"]
+Key = tuple[str | int | None, ...]
+Cell = TypeVar("Cell", str, int, "str | int")
 
-_SUMMED: Final = ("requests", "pages", "pages_annotated", "cost_usd", "unmetered", "unpriced")
-_HEADS: Final = ("requests", "pages", "annotated", "USD", "unmetered", "unpriced")
-_RARE: Final = frozenset({"annotated", "unmetered", "unpriced"})
+_SUMMED: Final = ("requests", "pages", "pages_annotated", "cost_usd", "unmetered", "unpriced", "tokens_in", "tokens_out")
+_HEADS: Final = ("requests", "pages", "annotated", "USD", "unmetered", "unpriced", "tokens in", "tokens out")
+_RARE: Final = frozenset({"annotated", "unmetered", "unpriced", "tokens in", "tokens out"})
 _SHORT: Final = frozenset({"day", "month", "status"})
 _SPAN: Final = re.compile(r"(\d{1,5})([mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -71,6 +73,15 @@ def moment(text: str, now: datetime) -> datetime:
         raise ValueError(f"'{text}' is no time: write 30d, 12h, 2026-08-01 or 2026-08-01T09:30Z.") from None
 
 
+def checked_keys(by: Iterable[str]) -> tuple[str, ...]:
+    """Return the keys to group by, each once. Raises LedgerError for one that there is not."""
+    by = tuple(dict.fromkeys(by))
+    unknown = [name for name in by if name not in KEYS]
+    if unknown:
+        raise LedgerError(f"Nothing can be summed by {', '.join(unknown)}.\nThere are: {', '.join(KEYS)}.")
+    return by
+
+
 def summarize(
     ledger: Ledger,
     by: Iterable[str] = (),
@@ -84,15 +95,12 @@ def summarize(
     `sandbox`: `auto` sums the real traffic, or the sandbox's where there is nothing else; `only`, `include` and `exclude` say it.
     Raises LedgerError, also for a key that there is not.
     """
-    by = tuple(dict.fromkeys(by))
-    unknown = [name for name in by if name not in KEYS]
-    if unknown:
-        raise LedgerError(f"Nothing can be summed by {', '.join(unknown)}.\nThere are: {', '.join(KEYS)}.")
+    by = checked_keys(by)
     totals, found = ledger.sums(("sandbox",), (*by, "sandbox"), since=since, until=until)
     mocked = {bool(row.key[0]): row.requests for row in totals}
     only = sandbox == "only" or (sandbox == "auto" and set(mocked) == {True})
     meant = (False, True) if sandbox == "include" else (only,)
-    groups: dict[tuple[str | int | None, ...], list[Sums]] = {}
+    groups: dict[Key, list[Sums]] = {}
     for row in found:
         if row.key[-1] in meant:
             groups.setdefault(row.key[:-1], []).append(row)
@@ -113,8 +121,8 @@ def to_json(report: Report) -> str:
     groups = ", ".join(json_object((*zip(report.by, group.key, strict=True), *_cells(group))) for group in report.groups)
     return json_object(
         (
-            ("since", _iso(report.since)),
-            ("until", _iso(report.until)),
+            ("since", iso(report.since)),
+            ("until", iso(report.until)),
             ("sandbox", report.sandbox),
             ("left_out", report.left_out),
             ("groups", Number(f"[{groups}]")),
@@ -129,71 +137,103 @@ def to_csv(report: Report) -> str:
     rows = csv.writer(out)
     rows.writerow((*report.by, *_SUMMED))
     for group in report.groups if report.by else (report.total,):
-        rows.writerow((*("" if value is None else _harmless(value) for value in group.key), *_values(group)))
+        rows.writerow((*("" if value is None else harmless(value) for value in group.key), *_values(group)))
     return out.getvalue()
 
 
 def to_table(report: Report) -> Table | str:
-    """Return the report for a terminal: groups and their sums, or a sentence where there is nothing.
+    """Return the report for a terminal: groups with their sums and shares, or a sentence where there is nothing.
 
     Columns that hold nothing but zeros are left out, where they count what is rare; costs have equally many decimals.
     """
     if not report.total.requests:
-        return f"No requests {_period(report)}." + (f" ({report.note})" if report.note else "")
+        return f"No requests {period_text(report.since, report.until)}." + (f" ({report.note})" if report.note else "")
+    columns = key_columns(report.by, [group.key for group in report.groups])
+    return Table(
+        f"Usage {period_text(report.since, report.until)}", (*columns, *_figures(report), *_shares(report)), report.note or ""
+    )
+
+
+def key_columns(by: Sequence[str], keys: Sequence[Key]) -> list[Column]:
+    """Return the columns that name the groups of a table with a total below it."""
     columns = [
-        Column(
-            name,
-            tuple("-" if group.key[place] is None else str(group.key[place]) for group in report.groups),
-            whole=name in _SHORT,
-        )
-        for place, name in enumerate(report.by)
+        Column(name, tuple("-" if key[place] is None else str(key[place]) for key in keys), whole=name in _SHORT)
+        for place, name in enumerate(by)
     ]
     if columns:
         columns[0] = replace(columns[0], foot="total")
-    return Table(f"Usage {_period(report)}", (*columns, *_figures(report)), report.note or "")
+    return columns
+
+
+def _shares(report: Report) -> Iterator[Column]:
+    """The groups' parts of the total: of what all of them have, in this order: a known cost, pages, tokens, requests."""
+    if not report.by:
+        return
+    total = report.total
+    if total.cost_nano and not total.unpriced:
+        head, parts, whole = "of USD", [group.cost_nano for group in report.groups], total.cost_nano
+    elif total.pages + total.pages_annotated:
+        head, whole = "of pages", total.pages + total.pages_annotated
+        parts = [group.pages + group.pages_annotated for group in report.groups]
+    elif total.tokens_in + total.tokens_out:
+        head, whole = "of tokens", total.tokens_in + total.tokens_out
+        parts = [group.tokens_in + group.tokens_out for group in report.groups]
+    else:
+        head, parts, whole = "of requests", [group.requests for group in report.groups], total.requests
+    yield Column(head, tuple(_percent(part, whole) for part in parts), whole=True, right=True)
+    yield Column("", tuple(bar(part / max(parts)) for part in parts), whole=True, ornament=True)
+
+
+def _percent(part: int, whole: int) -> str:
+    tenths = (part * 2000 + whole) // (2 * whole)  # whole numbers: a share of large sums is exact, too
+    return "<0.1%" if part and not tenths else f"{tenths // 10}.{tenths % 10}%"
 
 
 def _figures(report: Report) -> Iterator[Column]:
     rows = [_values(sums) for sums in (*(report.groups if report.by else ()), report.total)]
     for head, column in zip(_HEADS, zip(*rows, strict=True), strict=True):
-        *cells, total = _aligned(map(str, column))
+        *cells, total = aligned(map(str, column))
         if total == "0" and head in _RARE:
             continue
         shown = Column(head, tuple(cells), total) if report.by else Column(head, (total,))
         yield replace(shown, whole=True, right=True)
 
 
-def _aligned(amounts: Iterable[str]) -> list[str]:
+def aligned(amounts: Iterable[str]) -> list[str]:
     """Return decimal numbers with equally many decimals."""
     texts = list(amounts)
     decimals = max(len(text.partition(".")[2]) for text in texts)
     return [f"{Decimal(text):.{max(decimals, 2) if decimals else 0}f}" for text in texts]
 
 
-def _together(key: tuple[str | int | None, ...], rows: Iterable[Sums]) -> Sums:
+def _together(key: Key, rows: Iterable[Sums]) -> Sums:
     columns = list(zip(*(astuple(row)[1:] for row in rows), strict=True))
-    return Sums(key, *(sum(column) for column in columns)) if columns else Sums(key, 0, 0, 0, 0, 0, 0)
+    return Sums(key, *map(sum, columns)) if columns else Sums(key, 0, 0, 0, 0, 0, 0)
 
 
 def _values(sums: Sums) -> tuple[object, ...]:
-    return (sums.requests, sums.pages, sums.pages_annotated, usd(sums.cost_nano), sums.unmetered, sums.unpriced)
+    counts = (sums.unmetered, sums.unpriced, sums.tokens_in, sums.tokens_out)
+    return (sums.requests, sums.pages, sums.pages_annotated, usd(sums.cost_nano), *counts)
 
 
 def _cells(sums: Sums) -> Iterable[tuple[str, object]]:
     return zip(_SUMMED, _values(sums), strict=True)
 
 
-def _harmless(value: str | int) -> str | int:
+def harmless(value: Cell) -> Cell:
+    """Return a cell for CSV that no spreadsheet takes for a formula."""
     # A spreadsheet takes a cell that begins so for a formula, and labels come from outside.
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
-def _iso(when: datetime | None) -> str | None:
+def iso(when: datetime | None) -> str | None:
+    """Return a time in UTC, to the second; None stays None."""
     return None if when is None else when.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
-def _period(report: Report) -> str:
-    since, until = _iso(report.since), _iso(report.until)
+def period_text(since_utc: datetime | None, until_utc: datetime | None) -> str:
+    """Return a period as part of a sentence."""
+    since, until = iso(since_utc), iso(until_utc)
     if since and until:
         return f"since {since} until {until}"
     return f"since {since}" if since else f"before {until}" if until else "so far"

@@ -1,154 +1,165 @@
-"""The ledger's tables, what is written there of an entry, and what is asked of them."""
+"""The ledger's tables, and the rows that an entry becomes there. The same on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ..meter.usage import Unmetered
-from .entry import Charge, Entry
-from .money import NANO
+from ..exchange import Outcome
+from .entry import Charge, Entry, Part
 
-SCHEMA_VERSION: Final = 1
-"""Raised with every change of the tables; kept in `meta` under `schema`."""
+SCHEMA_VERSION: Final = 2
+"""Raised with every change of the tables, together with a step in `migrations`; kept in `meta` under `schema`."""
 SCHEMA: Final = sa.MetaData()
+
+TEXT: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+"""Text in the order of its code points, as SQLite has it: what is sorted, is sorted alike on both databases."""
 
 META: Final = sa.Table(
     "meta",
     SCHEMA,
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("key", TEXT, primary_key=True),
+    sa.Column("value", TEXT, nullable=False),
     sqlite_with_rowid=False,
 )
 
 EXCHANGES: Final = sa.Table(
     "exchanges",
     SCHEMA,
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("id", TEXT, primary_key=True),
     sa.Column("began_ms", sa.BigInteger, nullable=False, index=True),  # since the epoch
-    sa.Column("day", sa.Text, nullable=False),  # YYYY-MM-DD, UTC
-    sa.Column("route", sa.Text),
-    sa.Column("client", sa.Text),
-    sa.Column("label", sa.Text),
-    sa.Column("target", sa.Text),
+    sa.Column("day", TEXT, nullable=False),  # YYYY-MM-DD, UTC
+    sa.Column("route", TEXT),
+    sa.Column("client", TEXT),
+    sa.Column("label", TEXT),
+    sa.Column("target", TEXT),
     sa.Column("sandbox", sa.Boolean, nullable=False),
-    sa.Column("method", sa.Text, nullable=False),
-    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("method", TEXT, nullable=False),
+    sa.Column("path", TEXT, nullable=False),
     sa.Column("status", sa.Integer),
-    sa.Column("outcome", sa.Text, nullable=False),
-    sa.Column("error", sa.Text),
+    sa.Column("outcome", TEXT, nullable=False),
+    sa.Column("error", TEXT),
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("model", sa.Text),  # as answered, also where nothing was charged
-    sa.Column("unmetered", sa.Text),
-    sa.Column("upstream_request_id", sa.Text),
+    sa.Column("model", TEXT),  # as answered, else its first charge's; under it the exchange itself is counted
+    sa.Column("unmetered", TEXT),
+    sa.Column("upstream_request_id", TEXT),
     sa.Column("bytes_up", sa.BigInteger, nullable=False),
     sa.Column("bytes_down", sa.BigInteger, nullable=False),
     sa.Column("first_byte_s", sa.Float),
     sa.Column("total_s", sa.Float, nullable=False),
+    sa.Column("overhead_s", sa.Float),
+    sa.Column("account", TEXT),
+    sa.Column("open", sa.Boolean, nullable=False, server_default=sa.false()),  # its end is not written yet
     sqlite_with_rowid=False,  # ids sort by time, so that the table grows at its end
 )
 
 CHARGES: Final = sa.Table(
     "charges",
     SCHEMA,
-    sa.Column("exchange_id", sa.Text, sa.ForeignKey("exchanges.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("line", sa.Text, primary_key=True),  # empty, or the id of one line of a batch file
-    sa.Column("model", sa.Text),
+    sa.Column("exchange_id", TEXT, sa.ForeignKey("exchanges.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("line", TEXT, primary_key=True),  # empty, or the id of one line of a batch file
+    sa.Column("model", TEXT),
     sa.Column("pages", sa.BigInteger),
     sa.Column("pages_annotated", sa.BigInteger),
     sa.Column("doc_bytes", sa.BigInteger),
     sa.Column("tokens_in", sa.BigInteger),
     sa.Column("tokens_out", sa.BigInteger),
     sa.Column("cost_nano", sa.BigInteger),  # 10⁻⁹ USD; null: no price is known
-    sa.Column("cost_source", sa.Text),
+    sa.Column("cost_source", TEXT),
+    sa.Column("credits_micro", sa.BigInteger),
+    sa.Column("in_batch", sa.Boolean, nullable=False, server_default=sa.false()),
     sqlite_with_rowid=False,
 )
-# A batch file is downloaded more than once, each time in another exchange: its lines are booked once.
-sa.Index("charges_line_once", CHARGES.c.line, unique=True, sqlite_where=CHARGES.c.line != "")
 
-_KEYS: Final[Mapping[str, sa.ColumnElement[Any]]] = {
-    "client": EXCHANGES.c.client,
-    "route": EXCHANGES.c.route,
-    "model": sa.func.coalesce(CHARGES.c.model, EXCHANGES.c.model),
-    "day": EXCHANGES.c.day,
-    "month": sa.func.substr(EXCHANGES.c.day, 1, 7),
-    "label": EXCHANGES.c.label,
-    "target": EXCHANGES.c.target,
-    "status": EXCHANGES.c.status,
-    "sandbox": EXCHANGES.c.sandbox,
-}
-
-_COPIED: Final = tuple(column.name for column in EXCHANGES.c if column.name in Entry.__slots__)
-
-_REQUESTS: Final = sa.func.count(sa.distinct(EXCHANGES.c.id))
-_UNPRICED: Final = sa.and_(CHARGES.c.exchange_id.is_not(None), CHARGES.c.cost_nano.is_(None))
-_SUMMED: Final = (
-    _REQUESTS,
-    sa.func.sum(CHARGES.c.pages),
-    sa.func.sum(CHARGES.c.pages_annotated),
-    sa.func.sum(CHARGES.c.cost_nano // NANO),  # dollars and the rest apart, so that no sum of costs passes 64 bits
-    sa.func.sum(CHARGES.c.cost_nano % NANO),
-    sa.func.count(sa.distinct(sa.case((EXCHANGES.c.unmetered != str(Unmetered.UNPRICED), EXCHANGES.c.id)))),
-    sa.func.count(sa.distinct(sa.case((_UNPRICED, EXCHANGES.c.id)))),
+LINES: Final = sa.Table(
+    "lines",  # of batch files, that were booked ever: a file is downloaded more than once, each time in another exchange
+    SCHEMA,
+    sa.Column("account", TEXT, primary_key=True),
+    sa.Column("line", TEXT, primary_key=True),
+    sqlite_with_rowid=False,
 )
 
-KEYS: Final = tuple(name for name in _KEYS if name != "sandbox")
-"""What sums can be grouped by. Days and months are UTC."""
+KEYED: Final = ("day", "client", "label", "route", "target", "model", "status", "sandbox")
+"""What one row of `sums` is the sum of."""
+
+FIGURES: Final = (
+    "requests",
+    "pages",
+    "pages_annotated",
+    "tokens_in",
+    "tokens_out",
+    "dollars",  # dollars and the rest apart, so that no sum of costs passes 64 bits
+    "nano",
+    "unmetered",
+    "unpriced",
+    "errors",
+)
+"""What `sums` has the sums of."""
+
+SUMS: Final = sa.Table(
+    "sums",  # daily, kept for ever
+    SCHEMA,
+    sa.Column("day", TEXT, primary_key=True),
+    sa.Column("key", TEXT, primary_key=True),  # a digest of the rest of KEYED: their texts are too long for an index
+    *(sa.Column(name, TEXT, nullable=False) for name in KEYED[1:-2]),  # empty: null
+    sa.Column("status", sa.Integer, nullable=False),  # 0: null
+    sa.Column("sandbox", sa.Boolean, nullable=False),
+    *(sa.Column(name, sa.BigInteger, nullable=False) for name in FIGURES),
+    sqlite_with_rowid=False,
+)
+
+OPENED: Final = {"outcome": str(Outcome.CUT_OFF), "error": None, "unmetered": None}
+"""What is said of the end of an exchange whose end is not written: if its process died, this is how it ended."""
+
+_LONGEST_LINE: Final = 200
+_COPIED: Final = tuple(column.name for column in EXCHANGES.c if column.name in Entry.__slots__)
+_CHARGED: Final = tuple(name for name in Charge.__slots__ if name != "line")
+_AT_THE_END: Final = (
+    "outcome",
+    "error",
+    "attempts",
+    "unmetered",
+    "upstream_request_id",
+    "bytes_up",
+    "bytes_down",
+    "first_byte_s",
+    "total_s",
+    "overhead_s",
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """The sums of one group: `key` has one value for each of the keys asked for.
-
-    `requests` are exchanges; `unmetered` those whose count was expected and not found, `unpriced` those with a charge
-    of unknown price.
-    """
-
-    key: tuple[str | int | None, ...]
-    requests: int
-    pages: int
-    pages_annotated: int
-    cost_nano: int
-    unmetered: int
-    unpriced: int
+def day_of(began_utc: float) -> str:
+    """Return the day, in UTC, that a time is in."""
+    return datetime.fromtimestamp(int(began_utc * 1000) // 1000, UTC).date().isoformat()
 
 
-def exchange_row(entry: Entry) -> dict[str, object]:
+def line_key(text: str) -> str:
+    """Return the text by which a line (or an account) is known: itself, or a digest where it is too long for an index."""
+    coded = text.encode()
+    return text if len(coded) <= _LONGEST_LINE else f"sha256:{sha256(coded).hexdigest()}"
+
+
+def line_of(entry: Entry, charge: Charge) -> tuple[str, str]:
+    """Return the account and the line that a charge with a line is booked by, once."""
+    return line_key(entry.account or ""), line_key(charge.line)
+
+
+def exchange_row(entry: Entry) -> dict[str, Any]:
     """Return the row of `exchanges` that an entry becomes."""
-    began_ms = int(entry.began_utc * 1000)
-    row: dict[str, object] = {name: getattr(entry, name) for name in _COPIED}
-    day = datetime.fromtimestamp(began_ms // 1000, UTC).strftime("%Y-%m-%d")
-    return row | {"began_ms": began_ms, "day": day, "model": entry.usage.model}
+    row: dict[str, Any] = {name: getattr(entry, name) for name in _COPIED}
+    model = entry.usage.model or next((charge.model for charge in entry.charges if charge.model), None)
+    row |= {"began_ms": int(entry.began_utc * 1000), "day": day_of(entry.began_utc), "model": model}
+    return row | ({"open": True} | OPENED if entry.part is Part.OPEN else {"open": False})
 
 
-def charge_row(entry: Entry, charge: Charge) -> dict[str, object]:
+def ending(entry: Entry) -> dict[str, Any]:
+    """Return what the end of an exchange changes in its row. What it is summed under (KEYED) stays as it was."""
+    return {"open": False} | {name: getattr(entry, name) for name in _AT_THE_END}
+
+
+def charge_row(entry: Entry, charge: Charge) -> dict[str, Any]:
     """Return the row of `charges` that one charge of an entry becomes."""
-    return {"exchange_id": entry.id, **{name: getattr(charge, name) for name in Charge.__slots__}}
-
-
-def sums_query(by: Sequence[str], since: datetime | None, until: datetime | None) -> sa.Select[Any]:
-    """Return the question for the sums of what began from `since` on and before `until`, by some of KEYS and `sandbox`."""
-    keys = [_KEYS[name] for name in by]
-    clauses: list[sa.ColumnElement[bool]] = []
-    if since is not None:
-        clauses.append(EXCHANGES.c.began_ms >= int(since.timestamp() * 1000))
-    if until is not None:
-        clauses.append(EXCHANGES.c.began_ms < int(until.timestamp() * 1000))
-    return (
-        sa.select(*keys, *_SUMMED)
-        .select_from(EXCHANGES.outerjoin(CHARGES, CHARGES.c.exchange_id == EXCHANGES.c.id))
-        .where(*clauses)
-        .group_by(*keys)
-        .having(_REQUESTS > 0)
-        .order_by(*keys)
-    )
-
-
-def sums(row: Sequence[Any], keys: int) -> Sums:
-    """Return one row of the answer to `sums_query`, whose first `keys` columns are the group's key."""
-    requests, pages, annotated, dollars, rest, unmetered, unpriced = (value or 0 for value in row[keys:])
-    return Sums(tuple(row[:keys]), requests, pages, annotated, int(dollars) * NANO + int(rest), unmetered, unpriced)
+    return {"exchange_id": entry.id, "line": line_key(charge.line)} | {name: getattr(charge, name) for name in _CHARGED}

@@ -1,0 +1,128 @@
+"""The ledger's file, where it is in SQLite: opened, watched, and what is wrong with it said."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from ..errors import LedgerError
+
+BUSY_S: Final = 2.0
+"""Seconds that a statement waits for another process's lock before it fails."""
+
+
+class SqliteFile:
+    """A database in one file, in WAL mode. Several processes may write it, one at a time."""
+
+    name: Final = "sqlite"
+
+    def __init__(self, url: sa.URL, *, read_only: bool) -> None:
+        """Take a file that nobody has looked at yet. Raises LedgerError for a URL that can never name one."""
+        self._path = _path(url)
+        self.where = str(self._path)
+        self.engine = _engine(self._path, read_only=read_only)
+
+    def find(self) -> None:
+        """Raise LedgerError where there is no file."""
+        if not self._path.exists():
+            raise LedgerError(f"There is no ledger at {self.where}.\nName the one that 'serve' writes: sqlite:///<path>.")
+
+    def make(self) -> None:
+        """Make the file where there is none; a folder is not made: a misspelt path would be one."""
+        path = self._path
+        if not path.parent.is_dir():
+            raise LedgerError(
+                f"The ledger {path} cannot be opened: there is no folder {path.parent}.\nMake it, or change 'ledger'."
+            )
+        if path.exists():
+            return
+        try:
+            path.touch(mode=0o644)
+        except OSError as error:
+            raise LedgerError(
+                f"The ledger {path} cannot be made: {error.strerror}.\nChange 'ledger', or mend its folder."
+            ) from None
+
+    def identity(self) -> object:
+        """Return what changes when another file, or none, is there: SQLite goes on writing into one that has no name any more."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def lost(self, _error: SQLAlchemyError) -> bool:
+        """Tell whether an error says that the tables are not there any more: here `identity` does."""
+        return False
+
+    def ours(self, error: SQLAlchemyError) -> LedgerError:
+        """Return what the driver said as an error of ours; the low byte of SQLite's extended code is the kind."""
+        cause = error.orig if isinstance(error, DatabaseError) else None
+        what, mend = _CAUSES.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, ("", ""))
+        if what:
+            return LedgerError(f"The ledger {self.where} {what}.\n{mend}")
+        return LedgerError(f"The ledger {self.where} failed: {cause or type(error).__name__}.")
+
+
+def _path(url: sa.URL) -> Path:
+    if url.database in (None, "", ":memory:") or url.host or url.query:
+        raise LedgerError(
+            "The ledger's URL does not name a file, and nothing else.\nWrite it as sqlite:///relative.db or sqlite:////absolute/path.db."
+        )
+    path = Path(str(url.database)).absolute()
+    if path.is_dir():
+        raise LedgerError(f"The ledger {path} cannot be opened: it is a folder.\nName a file in it.")
+    return path
+
+
+def _engine(path: Path, *, read_only: bool) -> sa.Engine:
+    place = quote(str(path))
+
+    def connect() -> sqlite3.Connection:
+        if read_only:
+            # Where nobody has it open, the file stands still: then it is read without the two files that WAL would leave beside
+            # it, and without write permission to its folder.
+            in_use = any(path.with_name(path.name + beside).exists() for beside in ("-wal", "-journal"))
+            return _connection(f"file:{place}?mode=ro" + ("" if in_use else "&immutable=1"))
+        connection = _connection(f"file:{place}?mode=rw")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    engine = sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=QueuePool, pool_size=2)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _begin(connection: sa.Connection) -> None:
+    # IMMEDIATE takes the write lock at once: a transaction that reads first and writes then would be refused without waiting.
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _connection(uri: str) -> sqlite3.Connection:
+    # isolation_level None: transactions begin when we say so, not when the driver guesses that one is needed.
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+
+
+_CAUSES: Final = {
+    sqlite3.SQLITE_BUSY: ("is locked by another process", "Stop what holds it open for writing."),
+    sqlite3.SQLITE_LOCKED: ("is locked by another process", "Stop what holds it open for writing."),
+    sqlite3.SQLITE_FULL: ("cannot grow: the disk is full", "Free some space there."),
+    sqlite3.SQLITE_READONLY: ("may not be written", "Give this user write permission to it and to its folder."),
+    sqlite3.SQLITE_PERM: ("may not be opened", "Give this user permission to it and to its folder."),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "Check that it is a file, and give this user permission to it and its folder."),
+    sqlite3.SQLITE_NOTADB: ("is not an SQLite database", "Name another file, or move that one away."),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", "Move it away to begin a new one; 'sqlite3 <file> .recover' may save what is in it."),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written: input or output failed", "Check the disk that it is on."),
+}

@@ -1,0 +1,229 @@
+"""Sums of exchanges: what an entry adds to the daily ones, and how a period is summed up from them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from hashlib import blake2b
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ..exchange import Outcome
+from ..meter.usage import Unmetered
+from .entry import Charge, Entry
+from .money import NANO
+from .schema import CHARGES, EXCHANGES, FIGURES, KEYED, SUMS
+
+KEYS: Final = ("client", "route", "model", "day", "month", "label", "target", "status")
+"""What sums can be grouped by. Days and months are UTC."""
+
+Key = tuple[Any, ...]
+"""The values of KEYED, None where there is none."""
+
+_DAY_MS: Final = 86_400_000
+_EPOCH: Final = date(1970, 1, 1).toordinal()
+_FOREVER: Final = 10**8  # days
+_INSERTS: Final = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """The sums of one group: `key` has one value for each of the keys asked for.
+
+    `requests` are exchanges, each counted once, under its own model; `unmetered` those whose count was expected and not found,
+    `errors` those that did not end with a whole answer below 400. The others are sums of charges, each under the charge's model;
+    `unpriced` is how many of them have no price.
+    """
+
+    key: tuple[str | int | None, ...]
+    requests: int
+    pages: int
+    pages_annotated: int
+    cost_nano: int
+    unmetered: int
+    unpriced: int
+    tokens_in: int = 0
+    tokens_out: int = 0
+    errors: int = 0
+
+
+class Additions:
+    """What entries add to the daily sums, gathered in memory."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Key, Counter[str]] = {}
+
+    def begin(self, row: Mapping[str, Any]) -> None:
+        """Count an exchange, by its row of `exchanges`."""
+        self._add(row, row["model"], requests=1)
+
+    def end(self, row: Mapping[str, Any], entry: Entry) -> None:
+        """Count how an exchange ended."""
+        unmetered = entry.unmetered is not None and entry.unmetered != str(Unmetered.UNPRICED)
+        failed = entry.outcome != str(Outcome.COMPLETED) or entry.status is None or entry.status >= 400
+        self._add(row, row["model"], unmetered=int(unmetered), errors=int(failed))
+
+    def charge(self, row: Mapping[str, Any], charge: Charge) -> None:
+        """Count a charge of an exchange."""
+        dollars, nano = divmod(charge.cost_nano or 0, NANO)
+        self._add(
+            row,
+            charge.model or row["model"],
+            pages=charge.pages or 0,
+            pages_annotated=charge.pages_annotated or 0,
+            tokens_in=charge.tokens_in or 0,
+            tokens_out=charge.tokens_out or 0,
+            dollars=dollars,
+            nano=nano,
+            unpriced=int(charge.cost_nano is None),
+        )
+
+    def write(self, connection: sa.Connection) -> None:
+        """Add to the daily sums; in the order of their keys, so that two processes never wait for each other."""
+        rows = [daily_row(key, figures) for key, figures in self._rows.items()]
+        add_rows(connection, sorted(rows, key=lambda row: (row["day"], row["key"])))
+
+    def _add(self, row: Mapping[str, Any], model: str | None, **figures: int) -> None:
+        key = tuple(model if name == "model" else row[name] for name in KEYED)
+        self._rows.setdefault(key, Counter()).update(figures)
+
+
+def daily_row(key: Key, figures: Mapping[str, int]) -> dict[str, Any]:
+    """Return a row of `sums`; what is null in the key is empty there, for a null equals nothing, and 0 as status."""
+    named = dict(zip(KEYED, key, strict=True))
+    plain = {name: value or "" for name, value in named.items()} | {
+        "status": int(named["status"] or 0),
+        "sandbox": bool(named["sandbox"]),
+    }
+    text = json.dumps([plain[name] for name in KEYED[1:]])
+    digest = blake2b(text.encode(), digest_size=16).hexdigest()
+    return plain | {"key": digest} | {name: figures.get(name, 0) for name in FIGURES}
+
+
+def add_rows(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add rows of `sums` to those that are there."""
+    if not rows:
+        return
+    insert = upsert(connection, SUMS)
+    adding = {name: SUMS.c[name] + insert.excluded[name] for name in FIGURES}
+    connection.execute(insert.on_conflict_do_update(index_elements=[SUMS.c.day, SUMS.c.key], set_=adding), rows)
+
+
+def upsert(connection: sa.Connection, table: sa.Table) -> Any:
+    """Return an INSERT into a table that can say what is done about rows that are there already."""
+    return _INSERTS[connection.dialect.name](table)
+
+
+# ── what is asked ──
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From when on and before when, None: without end. `pruned` is the day before which there are daily sums only.
+
+    What it cuts inside such a day becomes that whole day.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    pruned: str = ""
+
+    def parts(self) -> tuple[tuple[str, str], list[tuple[int, int]]]:
+        """Return the whole days (the first, and the one behind the last), and the edges in milliseconds since the epoch."""
+        since, until = (None if when is None else int(when.timestamp() * 1000) for when in (self.since, self.until))
+        if since is not None and until is not None and since >= until:
+            return ("", ""), []
+        first, behind = -_FOREVER, _FOREVER
+        edges: list[tuple[int, int]] = []
+        if since is not None:
+            first, rest = divmod(since, _DAY_MS)
+            if rest and _text(first) >= self.pruned:
+                first += 1
+                edges.append((since, first * _DAY_MS))
+        if until is not None:
+            behind, rest = divmod(until, _DAY_MS)
+            if rest and _text(behind) >= self.pruned:
+                edges.append((behind * _DAY_MS, until))
+            elif rest:
+                behind += 1
+        if first > behind:  # Both are in one day.
+            assert since is not None
+            assert until is not None
+            edges = [(since, until)]
+        return (_text(first), _text(behind)), edges
+
+
+def sums_query(by: Sequence[str], period: Period) -> sa.Select[Any]:
+    """Return the question for the sums of a period, by some of KEYS and `sandbox`: from the daily sums, but for its edges."""
+    (first, behind), edges = period.parts()
+    parts = [sa.select(*SUMS.c[*KEYED, *FIGURES]).where(SUMS.c.day >= first, SUMS.c.day < behind)]
+    if edges:
+        within = sa.or_(*(EXCHANGES.c.began_ms.between(begin, end - 1) for begin, end in edges))
+        parts += [question.where(within) for question in booked()]
+    summed = sa.union_all(*parts).subquery()
+    keys = [_by(summed, name).label(f"by_{name}") for name in by]
+    return (
+        sa.select(*keys, *(sa.func.sum(summed.c[name]) for name in FIGURES))
+        .group_by(*keys)
+        .having(sa.func.count() > 0)
+        .order_by(*(key.nulls_first() for key in keys))
+    )
+
+
+def sums(row: Sequence[Any], keys: int) -> Sums:
+    """Return one row of the answer to `sums_query`, whose first `keys` columns are the group's key."""
+    figures = dict(zip(FIGURES, (int(value or 0) for value in row[keys:]), strict=True))
+    cost_nano = figures.pop("dollars") * NANO + figures.pop("nano")
+    return Sums(tuple(row[:keys]), cost_nano=cost_nano, **figures)
+
+
+def booked() -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """Return the questions for what exchanges, and what charges, add to the sums: columns as KEYED and FIGURES."""
+    zero, one = sa.literal(0), sa.literal(1)
+    unmetered = sa.and_(EXCHANGES.c.unmetered.is_not(None), EXCHANGES.c.unmetered != str(Unmetered.UNPRICED))
+    whole = sa.and_(EXCHANGES.c.outcome == str(Outcome.COMPLETED), EXCHANGES.c.status < 400, EXCHANGES.c.status.is_not(None))
+    of_exchanges = {
+        "requests": one,
+        "unmetered": sa.case((unmetered, 1), else_=0),
+        "errors": sa.case((sa.or_(whole, EXCHANGES.c.open), 0), else_=1),
+    }
+    of_charges: dict[str, sa.ColumnElement[Any]] = {
+        name: sa.func.coalesce(CHARGES.c[name], 0) for name in ("pages", "pages_annotated", "tokens_in", "tokens_out")
+    }
+    of_charges |= {
+        "dollars": sa.func.coalesce(CHARGES.c.cost_nano // NANO, 0),
+        "nano": sa.func.coalesce(CHARGES.c.cost_nano % NANO, 0),
+        "unpriced": sa.case((CHARGES.c.cost_nano.is_(None), 1), else_=0),
+    }
+    charged = sa.func.coalesce(CHARGES.c.model, EXCHANGES.c.model)
+    return (
+        sa.select(*_keyed(EXCHANGES.c.model), *(of_exchanges.get(name, zero).label(name) for name in FIGURES)),
+        sa.select(*_keyed(charged), *(of_charges.get(name, zero).label(name) for name in FIGURES)).join_from(
+            EXCHANGES, CHARGES, CHARGES.c.exchange_id == EXCHANGES.c.id
+        ),
+    )
+
+
+def _keyed(model: sa.ColumnElement[Any]) -> Iterable[sa.ColumnElement[Any]]:
+    return ((model if name == "model" else EXCHANGES.c[name]).label(name) for name in KEYED)
+
+
+def _by(summed: sa.Subquery, name: str) -> sa.ColumnElement[Any]:
+    if name == "month":
+        return sa.func.substr(summed.c.day, 1, 7)
+    if name in {"day", "sandbox"}:
+        return summed.c[name]
+    return sa.func.nullif(summed.c[name], 0 if name == "status" else "")
+
+
+def _text(day: int) -> str:
+    """Return a day's text from its number since the epoch; beyond the calendar, what sorts before or behind every day."""
+    ordinal = _EPOCH + day
+    if ordinal < 1:
+        return ""
+    return date.fromordinal(ordinal).isoformat() if ordinal <= date.max.toordinal() else "9999-99"
