@@ -6,7 +6,8 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from aiohttp import http_parser
 from .books.lines import Format
 from .config import environment, load, snapshot
 from .errors import PassthroughError
+from .messages import Messages
 from .sandbox import start
 from .server import House, Sources
 from .signals import on_signal
@@ -34,14 +36,14 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
     seen = sources.snapshot()
     loaded = sources.load()
     _check_parser()
-    log_to_stderr(loaded.listen.log_level)
     asked = loaded.listen.log_format
     form: Format = "text" if asked == "text" or (asked == "auto" and sys.stdout.isatty()) else "json"
 
     async def run() -> None:
         await House(loaded, sources, seen, sys.stdout, form).run(with_sandbox=sandbox)
 
-    _run(run())
+    with logging_to_stderr(loaded.listen.log_level):
+        _run(run())
 
 
 def _check_parser() -> None:
@@ -54,7 +56,6 @@ def _check_parser() -> None:
 
 def run_sandbox(host: str, port: int, key: str | None) -> None:
     """Run the sandbox alone until a signal stops it."""
-    log_to_stderr("info")
 
     async def run() -> None:
         stopped = asyncio.Event()
@@ -65,7 +66,8 @@ def run_sandbox(host: str, port: int, key: str | None) -> None:
         await stopped.wait()
         await running.close()
 
-    _run(run())
+    with logging_to_stderr("info"):
+        _run(run())
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
@@ -78,7 +80,13 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-def log_to_stderr(level: str) -> None:
+@contextmanager
+def logging_to_stderr(level: str) -> Iterator[None]:
     """Send the program's own messages to stderr, from `level` on; stdout is for exchanges alone."""
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr, force=True)
+    messages = Messages(sys.stderr)
+    logging.basicConfig(level=level.upper(), handlers=[messages], force=True)
     logging.getLogger("asyncio").setLevel(max(logging.WARNING, logging.getLogger().level))
+    try:
+        yield
+    finally:
+        messages.close()  # What is said behind it, on stderr itself, comes last.

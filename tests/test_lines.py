@@ -234,9 +234,9 @@ def test_a_line_torn_by_a_full_disk_is_ended_before_the_next(tmp_path: Path) -> 
     """Where a write stopped in the middle of a line, the next line begins on a line of its own."""
     program = (
         "import os, resource, signal, sys; sys.path[:0] = sys.argv[2:]\n"
-        "from ledgers import booked\nfrom passthrough.books.lines import _Sink\n"
+        "from ledgers import booked\nfrom passthrough.books.sink import Sink\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "file = open(sys.argv[1], 'w'); sink = _Sink(file)\n"
+        "file = open(sys.argv[1], 'w'); sink = Sink(file)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))\n"
         "lost = sink.write([b'first\\n']), sink.write([b'second\\n']), sink.write([b'third\\n'])\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import select
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from threading import Event, Thread
+from threading import Thread
 from typing import Final, Literal, TextIO
 
 from .backlog import Backlog
 from .entry import Entry
 from .money import json_object, usd
+from .sink import POLL_S, Sink
 
 Format = Literal["json", "text"]
 
 _WAITING: Final = 10_000
 _BATCH: Final = 500
 _GATHER_S: Final = 0.02
-_POLL_S: Final = 0.2
-_PIECE: Final = 4096 if sys.platform == "win32" else select.PIPE_BUF
 
 
 class Lines:
@@ -33,7 +29,7 @@ class Lines:
     def __init__(self, stream: TextIO, format: Format = "json") -> None:
         self._render = json_line if format == "json" else text_line
         self._backlog: Backlog[Entry] = Backlog(_WAITING, batch=_BATCH, gather_s=_GATHER_S)
-        self._sink = _Sink(stream)
+        self._sink = Sink(stream)
         self._refused = 0
         self._failed = 0
         self._thread = Thread(target=self._run, name="lines", daemon=True)
@@ -54,7 +50,7 @@ class Lines:
         self._backlog.close()
         self._thread.join(timeout_s)
         self._sink.give_up()
-        self._thread.join(2 * _POLL_S)
+        self._thread.join(2 * POLL_S)
 
     def _run(self) -> None:
         while batch := self._backlog.take():
@@ -62,84 +58,6 @@ class Lines:
                 self._failed += len(batch)
                 continue
             self._failed += self._sink.write([self._render(entry).encode("utf-8") + b"\n" for entry in batch])
-
-
-class _Sink:
-    """A stream's file descriptor, written to past the stream's buffer.
-
-    The thread may be blocked in a write when the program ends: the buffer's lock, which it would hold, is asked for at that time.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._descriptor = _descriptor(stream)
-        self._torn = False
-        self._given_up = Event()
-
-    @property
-    def given_up(self) -> bool:
-        """Tell whether nothing is written any more."""
-        return self._given_up.is_set()
-
-    def give_up(self) -> None:
-        """Write nothing any more, and end what is waiting to be written: the descriptor may soon be another file's."""
-        self._given_up.set()
-
-    def write(self, lines: Iterable[bytes]) -> int:
-        """Write lines; return how many of them were not."""
-        return sum(count for piece, count in _pieces(lines) if not self._wrote(piece))
-
-    def _wrote(self, piece: bytes) -> bool:
-        if self._descriptor is None:
-            try:
-                self._stream.write(piece.decode("utf-8"))
-                self._stream.flush()
-            except (OSError, ValueError):  # ValueError: it is closed
-                return False
-            return True
-        block = b"\n" + piece if self._torn else piece
-        done = self._sent(self._descriptor, block)
-        if done:
-            self._torn = block[done - 1 : done] != b"\n"
-        return done == len(block)
-
-    def _sent(self, descriptor: int, block: bytes) -> int:
-        """Return how many bytes of `block` were written before it, or the descriptor, came to its end."""
-        done = 0
-        while done < len(block) and not self.given_up:
-            try:
-                # A pipe that select() calls ready takes PIPE_BUF bytes without blocking, whatever its reader does.
-                if select.select((), (descriptor,), (), _POLL_S)[1] and not self.given_up:
-                    done += os.write(descriptor, block[done : done + _PIECE])
-            except BlockingIOError:  # another process has filled a shared pipe in between
-                continue
-            except (OSError, ValueError):
-                break
-        return done
-
-
-def _descriptor(stream: TextIO) -> int | None:
-    if sys.platform == "win32":  # select() knows sockets only there
-        return None
-    try:
-        stream.flush()
-        return stream.fileno()
-    except (OSError, ValueError):  # in memory, or closed
-        return None
-
-
-def _pieces(lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
-    """Yield lines joined, with their number, into pieces that a pipe takes whole: so those of several processes do not mix."""
-    piece: list[bytes] = []
-    size = 0
-    for line in lines:
-        if piece and size + len(line) > _PIECE:
-            yield b"".join(piece), len(piece)
-            piece, size = [], 0
-        piece.append(line)
-        size += len(line)
-    if piece:
-        yield b"".join(piece), len(piece)
 
 
 def json_line(entry: Entry) -> str:

@@ -1,0 +1,64 @@
+"""The program's own messages, on a stderr that may be slow, blocked or gone."""
+
+from __future__ import annotations
+
+import logging
+from threading import Thread
+from typing import Final, TextIO
+
+from .books.backlog import Backlog
+from .books.sink import POLL_S, Sink
+
+FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
+
+_WAITING: Final = 1000
+_BATCH: Final = 100
+_GATHER_S: Final = 0.01
+
+
+class Messages(logging.Handler):
+    """Writes what is logged, in order, from a thread of its own.
+
+    logging's handler writes where the message arises, on the event loop: a pipe that nobody reads would stop the road. Here
+    nothing waits for the stream: where a thousand messages wait, further ones are dropped, and their number stands where they
+    would have stood.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter(FORMAT))
+        self._backlog: Backlog[str] = Backlog(_WAITING, batch=_BATCH, gather_s=_GATHER_S)
+        self._sink = Sink(stream)
+        self._refused = 0
+        self._thread = Thread(target=self._run, name="messages", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Let the message be written soon; never blocks (logging calls this)."""
+        try:
+            text = self.format(record)
+        except (TypeError, ValueError):  # Its arguments do not fit its text.
+            self.handleError(record)
+            return
+        if self._refused and self._backlog.put(_dropped(self._refused)):
+            self._refused = 0
+        if self._refused or not self._backlog.put(text):
+            self._refused += 1
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Write what waits, for at most `timeout_s` seconds and a little. Idempotent."""
+        self._backlog.close()
+        self._thread.join(timeout_s)
+        self._sink.give_up()
+        self._thread.join(2 * POLL_S)
+        super().close()
+
+    def _run(self) -> None:
+        while batch := self._backlog.take():
+            self._sink.write([text.encode("utf-8", "replace") + b"\n" for text in batch])
+        if self._refused:
+            self._sink.write([_dropped(self._refused).encode("ascii") + b"\n"])
+
+
+def _dropped(count: int) -> str:
+    return f"{count} messages were dropped here: nobody read them in time."
