@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TextIO
 
 from rich.box import SIMPLE
 from rich.cells import cell_len, chop_cells
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table as Drawing
 from rich.text import Text
 
@@ -18,6 +20,8 @@ _GAP: Final = 2  # cells between two columns
 _HIGHEST: Final = 4  # lines of a row that can still be read across
 _NARROWEST: Final = 16  # cells of a value beside its head
 _UNBOUNDED: Final = 100_000  # cells of a line in a pipe or a file
+_BAR: Final = 12  # cells of a whole bar
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 # Behind a space, and inside of paths, addresses and names of models; not inside of numbers, versions, dates, IPv4 addresses.
 _SEAMS: Final = re.compile(r"(?<= )(?! )|(?<=\w[/@])(?![* ]|$)|(?<=\w[-.:])(?![\d ]|$)")
 
@@ -26,7 +30,8 @@ _SEAMS: Final = re.compile(r"(?<= )(?! )|(?<=\w[/@])(?![* ]|$)|(?<=\w[-.:])(?![\
 class Column:
     """The texts of one column, from its head to its foot (empty: there is none).
 
-    `whole` tells that its cells are never folded; `right` that they end together, as figures do.
+    `whole` tells that its cells are never folded; `right` that they end together, as figures do; `ornament` that it says nothing
+    that other columns do not say: it is shown on a terminal only, and left out where there is no room.
     """
 
     head: str
@@ -34,6 +39,7 @@ class Column:
     foot: str = ""
     whole: bool = False
     right: bool = False
+    ornament: bool = False
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -65,19 +71,63 @@ def show(*blocks: Table | str, file: TextIO | None = None, width: int | None = N
     for number, block in enumerate(blocks):
         if number:
             console.print()
-        for part in _parts(block, width):
+        for part in _parts(block, _room(console)):
             console.print(part, overflow="fold")
 
 
-def _parts(block: Table | str, width: int) -> Iterator[RenderableType]:
+def watch(block: Callable[[], Table | str], every_s: float) -> None:
+    """Show on stdout what `block` returns, anew every so many seconds, until the user interrupts it (Ctrl-C).
+
+    On a terminal it fills the screen, which comes back at the end with what was shown last below it; elsewhere one follows the
+    other.
+    """
+    shown: Table | str = ""
+    try:
+        if not sys.stdout.isatty():
+            while True:
+                show(block(), "")
+                sys.stdout.flush()
+                time.sleep(every_s)
+        console = Console(highlight=False)
+        with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+            while True:
+                shown = block()
+                live.update(Group(*_parts(shown, _room(console))), refresh=True)
+                time.sleep(every_s)
+    except KeyboardInterrupt:
+        if shown:
+            show(shown)
+
+
+def bar(share: float) -> str:
+    """Return a bar that is as long as a share (0 to 1) of the longest one."""
+    eighths = round(min(max(share, 0.0), 1.0) * _BAR * 8)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """The cells of a line, and whether there are ornaments on it."""
+
+    width: int
+    ornaments: bool
+
+
+def _room(console: Console) -> _Room:
+    return _Room(console.width, console.width < _UNBOUNDED and console.encoding.startswith("utf"))
+
+
+def _parts(block: Table | str, room: _Room) -> Iterator[RenderableType]:
     """(1) A sentence; (2) a table, its columns beside each other; (3) where that could not be read, its rows below each other."""
     if isinstance(block, str):
         yield Text(block)
         return
-    columns = [column for column in block.columns if any(column.cells)]
+    all_columns = [column for column in block.columns if any(column.cells)]
+    columns = [column for column in all_columns if not column.ornament]
     yield Text(block.title, style="bold")
     yield Text()
-    yield _grid(columns, width) or _records(columns, width)
+    adorned = _grid(all_columns, room.width) if room.ornaments else None
+    yield adorned or _grid(columns, room.width) or _records(columns, room.width)
     if block.note:
         yield Text(block.note, style="italic")
 
