@@ -8,10 +8,10 @@ import logging
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import IO
 
 import aiohttp
 from polling import WAIT_S, eventually
@@ -85,11 +85,26 @@ def test_a_message_whose_arguments_do_not_fit_ends_nothing() -> None:
     assert stream.getvalue().endswith("WARNING next\n")
 
 
+async def told_ports(pipe: IO[bytes]) -> tuple[int, int]:
+    """Read stderr up to the line that names the ports of traffic and admin."""
+    async with asyncio.timeout(WAIT_S):
+        while line := await asyncio.to_thread(pipe.readline):
+            if found := re.search(rb":(\d+), admin on \S+:(\d+)\.", line):
+                return int(found[1]), int(found[2])
+    raise AssertionError("It ended before it listened.")
+
+
 async def test_a_stderr_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
     """Flooded with messages into a full pipe, the program still answers and reloads, and SIGTERM ends it with 0."""
-    async with upstream(answering(ok(b"fine"))) as above:
+    place = tmp_path / "routes.yaml"
+    reading, writing = os.pipe()
+    async with upstream(answering(ok(b"fine"))) as above, aiohttp.ClientSession() as session:
+
+        async def got(port: int, path: str) -> str:
+            async with session.get(f"http://127.0.0.1:{port}{path}", timeout=aiohttp.ClientTimeout(WAIT_S)) as answer:
+                return await answer.text()
+
         good = f"ledger: none\npass_through_endpoints:\n  - {{path: /m, target: 'http://127.0.0.1:{above.port}'}}\n"
-        place = tmp_path / "routes.yaml"
         place.write_text(good)
         program = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "passthrough", "serve", "--port", "0", "--admin-port", "0"),
@@ -97,37 +112,25 @@ async def test_a_stderr_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
             env=clean_environment(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            limit=1024,  # so that this side takes no more of it than a few kilobytes
+            stderr=writing,
         )
-        assert program.stderr is not None
-        ports = None
-        async with asyncio.timeout(WAIT_S):
-            while ports is None:
-                line = await program.stderr.readline()
-                assert line != b""
-                ports = re.search(rb":(\d+), admin on \S+:(\d+)\.", line)
-        port, admin = int(ports[1]), int(ports[2])
+        os.close(writing)
         try:
-            place.write_text(good + "".join(f"nonsense_{number}: 1\n" for number in range(3000)))
-            async with aiohttp.ClientSession() as session:
-
-                async def status(of: int, path: str) -> str:
-                    async with session.get(f"http://127.0.0.1:{of}{path}", timeout=aiohttp.ClientTimeout(WAIT_S)) as answer:
-                        return await answer.text()
-
-                for _ in range(3):  # Each says half a megabyte.
+            with os.fdopen(reading, "rb", buffering=0) as pipe:
+                port, admin = await told_ports(pipe)
+                for turn in range(3):  # Each is far more than a pipe holds.
+                    place.write_text(good + "".join(f"nonsense_{turn}_{number}: 1\n" for number in range(2000)))
                     program.send_signal(signal.SIGHUP)
-                    await eventually(lambda: status(admin, "/readyz"), lambda told: "nonsense_2999" in told)
-                    assert "fine" == await status(port, "/m")
+                    await eventually(lambda: got(admin, "/readyz"), lambda told: f"nonsense_{turn}_1999" in told)  # noqa: B023
+                    assert "fine" == await got(port, "/m")
                 place.write_text(good)
                 program.send_signal(signal.SIGHUP)
-                await eventually(lambda: status(admin, "/readyz"), lambda told: '"ok"' in told)
-                assert "fine" == await status(port, "/m")
-            program.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(WAIT_S):
-                assert 0 == await program.wait()
+                await eventually(lambda: got(admin, "/readyz"), lambda told: '"ok"' in told)
+                assert "fine" == await got(port, "/m")
+                program.send_signal(signal.SIGTERM)
+                async with asyncio.timeout(WAIT_S):
+                    assert 0 == await program.wait()
         finally:
             if program.returncode is None:
                 program.kill()
-            await program.communicate()
+            await program.wait()
