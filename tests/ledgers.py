@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from passthrough.books.entry import Charge, Entry, entry
+from passthrough.books.ledger import Ledger
 from passthrough.exchange import Exchange, Outcome, Terms, began, new_id
 from passthrough.meter.usage import Usage
 
@@ -50,9 +51,17 @@ def booked(
     cost_nano: int | None = 2_000_000,
     model: str | None = "mistral-ocr-2512",
     sandbox: bool = False,
+    exchange_id: str | None = None,
 ) -> Entry:
     """Return the entry of such a call with one charge."""
     made = exchange(client, at=at)
+    made.id = exchange_id or made.id
     made.sandbox = sandbox
     charge = Charge(model, pages, 0, cost_nano=cost_nano, cost_source="prices.yaml")
     return entry(made, Usage(pages, 0, model), (charge,))
+
+
+def one(ledger: Ledger) -> tuple[int, int, int]:
+    """Return requests, pages and nano-dollars of the whole ledger."""
+    (sums,) = ledger.sums(())
+    return (sums[0].requests, sums[0].pages, sums[0].cost_nano) if sums else (0, 0, 0)

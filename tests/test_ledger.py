@@ -18,7 +18,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledgers import booked
+from ledgers import booked, one
 
 from passthrough.books.entry import Charge, Entry
 from passthrough.books.ledger import Ledger
@@ -39,12 +39,6 @@ def ledger(path: Path) -> Iterator[Ledger]:
     opened = Ledger.open(f"sqlite:///{path}")
     yield opened
     opened.close()
-
-
-def one(ledger: Ledger) -> tuple[int, int, int]:
-    """Return requests, pages and nano-dollars of the whole ledger."""
-    (sums,) = ledger.sums(())
-    return (sums[0].requests, sums[0].pages, sums[0].cost_nano) if sums else (0, 0, 0)
 
 
 def test_an_entry_is_written_once(ledger: Ledger) -> None:
