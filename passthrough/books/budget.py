@@ -23,6 +23,14 @@ class Per(StrEnum):
     MONTH = "month"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Period:
+    """From when on, and before when; milliseconds since the epoch."""
+
+    starts_ms: int
+    ends_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Calendar:
     """Where the periods begin: `zone` is an IANA name, `day_starts_minute` counts from midnight there.
@@ -42,6 +50,19 @@ class Scope:
 
     kind: str
     name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What is summed up for a budget: all of one unit that a scope's exchanges of one period came to.
+
+    An exchange belongs to the period in which it began. The sandbox's pages are summed apart: nobody pays for them.
+    """
+
+    scope: Scope
+    unit: Unit
+    sandbox: bool
+    period: Period
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ..errors import LedgerError
-from . import appending, migrations, postgres, pruning, reading, sqlite
+from . import appending, migrations, postgres, pruning, reading, spending, sqlite
 from .entry import Entry
 from .reading import Booked
 from .sums import Period, Sums, sums, sums_query
@@ -102,8 +102,9 @@ class Ledger:
         """
         entries = tuple(entries)
         with self.transaction(writes=True) as connection:
-            # Here the running budgets are added to, in the same transaction: spend(connection, accepted).
-            return appending.append(connection, entries)
+            accepted = appending.append(connection, entries)
+            spending.spend(connection, accepted)
+            return accepted
 
     def sums(
         self, *groupings: Sequence[str], since: datetime | None = None, until: datetime | None = None

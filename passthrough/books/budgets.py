@@ -1,0 +1,301 @@
+"""Who may spend what: asked on the road, told what was booked, and kept in step with the ledger in the background.
+
+Three threads meet here: the event loop asks (`enter`) and tells (`ended`), the thread that feeds the ledger tells (`booked`) and
+asks the ledger (`refresh`). A lock guards the figures; nobody holds it while it waits for anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import inf
+from threading import Lock
+from typing import Final
+
+from ..errors import LedgerError
+from ..exchange import Exchange
+from . import saying, spending
+from .allowance import Plea, Purse, Tally, Verdict
+from .budget import Budget, Calendar, Per
+from .entry import Entry, Part
+from .leasing import AT_ONCE, Leasing
+from .ledger import Ledger
+from .money import json_object
+from .purses import Purses
+from .waiters import Waiters
+from .webhook import Webhook
+
+EVERY_S: Final = 0.5
+"""How often the ledger is asked about the budgets that are in use; where somebody waits, it is asked at once."""
+
+SURVEY_S: Final = 10.0
+"""How often the ledger is asked about the others, for who looks at them."""
+
+WAIT_S: Final = 2.0
+"""How long a request waits for the ledger's answer, where its budget's lease is used up."""
+
+_PAUSES_S: Final = (0.0, 0.01, 0.03, 0.1, *[0.2] * 10)
+
+
+_OVER_MS: Final = 5000
+"""How long after its end a period is still asked about: until then a request may wait that began before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the configuration says of budgets: which there are, where their periods begin, what is done without the ledger."""
+
+    budgets: tuple[Budget, ...] = ()
+    calendar: Calendar = Calendar()
+    refuse_unlent: bool = False
+    webhook: str | None = None
+
+
+class Budgets:
+    """All budgets of one process (exchange.Allowance, bookkeeper.Observer)."""
+
+    def __init__(
+        self, ledger: Ledger | None, *, sandbox: bool, warn: Callable[[str], None], nudge: Callable[[], None] = lambda: None
+    ) -> None:
+        """`ledger` None: budgets last as long as the process. `nudge` has `refresh` called at once, on the feeder's thread."""
+        self._leasing = None if ledger is None else Leasing(ledger)
+        self._sandbox = sandbox
+        self._warn = warn
+        self._nudge = nudge
+        self._lock = Lock()
+        self._policy = Policy()
+        self._purses = Purses()
+        self._active: dict[Tally, Purse] = {}
+        self._asked: set[Tally] = set()
+        self._reserved: dict[str, list[tuple[Purse, Tally, int]]] = {}
+        self._unbooked: dict[str, list[tuple[Tally, int]]] = {}
+        self._webhook: Webhook | None = None
+        self._waiters = Waiters()
+        self._unanswered = False
+        self._answers = 0
+        self._refreshed = self._surveyed = -inf
+
+    def apply(self, policy: Policy) -> None:
+        """Go by another configuration from now on; what is spent, and what is under way, counts on."""
+        same = policy.calendar == self._policy.calendar
+        kept = {_key(purse.budget): purse for purse in self._purses if same}
+        purses = Purses(kept.get(_key(budget)) or Purse(budget, self._sandbox) for budget in policy.budgets)
+        with self._lock:
+            for purse, budget in zip(purses, policy.budgets, strict=True):
+                purse.bound(budget)
+            now = set(map(id, purses))
+            self._active = {tally: purse for tally, purse in self._active.items() if id(purse) in now}
+            self._asked = set(self._active)
+            self._purses, self._policy = purses, policy
+            self._surveyed = -inf
+        if policy.webhook != (self._webhook and self._webhook.url):
+            if self._webhook is not None:
+                self._webhook.close()
+            self._webhook = Webhook(policy.webhook, self._warn) if policy.webhook else None
+        self._nudge()
+
+    # ── on the road ──
+
+    def enter(self, exchange: Exchange) -> Awaitable[None] | None:
+        """Reserve what an exchange may come to in all budgets that it belongs to (exchange.Allowance)."""
+        purses = self._purses.of(exchange.client, None if exchange.terms is None else exchange.terms.route)
+        if not purses:
+            return None
+        asking = self._admit(exchange, purses)
+        if asking is None:
+            return None
+        if self._unanswered:
+            self._without_ledger(exchange, purses, asking)
+            return None
+        return self._wait(exchange, purses)
+
+    async def _wait(self, exchange: Exchange, purses: list[Purse]) -> None:
+        """Let the ledger be asked until the exchange is admitted, or refused. Raises Refusal."""
+        loop = asyncio.get_running_loop()
+        answers, deadline = self._answers, loop.time() + WAIT_S
+        asking: Tally | None = None
+        for pause_s in _PAUSES_S:
+            await asyncio.sleep(pause_s)
+            waiter = self._waiters.join()
+            self._nudge()
+            await self._waiters.wait(waiter, max(deadline - loop.time(), 0))
+            asking = self._admit(exchange, purses)
+            if asking is None:
+                return
+            if self._unanswered or loop.time() >= deadline:
+                break
+        assert asking is not None
+        if self._unanswered or self._answers == answers:
+            self._unanswered = True
+            self._without_ledger(exchange, purses, asking)
+            return
+        raise saying.refusal(asking, Verdict.PROMISED, time.time())
+
+    def _admit(self, exchange: Exchange, purses: list[Purse], *, unlent: bool = False) -> Tally | None:
+        """Reserve in every budget, and return None; or in none, and return one that the ledger must be asked about.
+
+        Raises Refusal where one is used up for certain. `unlent`: what is not leased is taken all the same.
+        """
+        now, at_ms = time.monotonic(), int(exchange.began_utc * 1000)
+        low = False
+        with self._lock:
+            found = [(purse, self._tally(purse, at_ms)) for purse in purses]
+            verdicts = [(tally, tally.verdict(now)) for _, tally in found]
+            for wanted in (Verdict.SPENT, Verdict.PROMISED):
+                for tally, verdict in verdicts:
+                    if verdict == wanted:
+                        raise saying.refusal(tally, verdict, time.time())
+            asking = None
+            for (purse, tally), (_, verdict) in zip(found, verdicts, strict=True):
+                if verdict == Verdict.ASK:
+                    tally.ask(purse.guess, now)
+                    self._active[tally] = purse
+                    self._asked.add(tally)
+                    asking = tally
+            if asking is None or unlent:
+                self._reserved[exchange.id] = reserved = [(purse, tally, purse.guess) for purse, tally in found]
+                for purse, tally, guess in reserved:
+                    self._active[tally] = purse
+                    if tally.reserve(guess, now):
+                        self._asked.add(tally)
+                        low = True
+                asking = None
+        if low:
+            self._nudge()
+        return asking
+
+    def _tally(self, purse: Purse, at_ms: int) -> Tally:
+        tally = purse.at(self._policy.calendar, at_ms)
+        if self._leasing is None and not tally.until:
+            tally.held, tally.until = tally.budget.most, inf
+        return tally
+
+    def _without_ledger(self, exchange: Exchange, purses: list[Purse], asking: Tally) -> None:
+        """Decide without the ledger, as the configuration says. Raises Refusal."""
+        if self._policy.refuse_unlent:
+            raise saying.unknown(asking.budget)
+        self._admit(exchange, purses, unlent=True)
+
+    # ── beside the road ──
+
+    def ended(self, entry: Entry) -> None:
+        """Replace a reservation by what the exchange came to (bookkeeper.Observer)."""
+        with self._lock:
+            reserved = self._reserved.pop(entry.id, None)
+            if reserved is None:
+                return
+            unbooked = []
+            for purse, tally, guess in reserved:
+                amount = spending.amount_of(entry, purse.budget.unit)
+                purse.learn(amount)
+                tally.settle(guess, amount)
+                if amount:
+                    unbooked.append((tally, amount))
+            if unbooked:
+                self._unbooked[entry.id] = unbooked
+
+    def booked(self, entries: Sequence[Entry]) -> None:
+        """Count what is in the ledger as spent (bookkeeper.Observer)."""
+        warned: list[Tally] = []
+        for entry in entries:
+            with self._lock:
+                if entry.part is Part.OPEN:
+                    for _, tally, _ in self._reserved.get(entry.id, ()):
+                        tally.spent += spending.amount_of(entry, tally.budget.unit)
+                    continue
+                for tally, amount in self._unbooked.pop(entry.id, ()):
+                    tally.book(amount, spending.amount_of(entry, tally.budget.unit))
+                    if self._leasing is None and tally.warns():
+                        warned.append(tally)
+        self._say(warned)
+
+    def refresh(self) -> None:
+        """Ask the ledger about the budgets that are in use; on the thread that feeds it, which may be held up."""
+        if self._leasing is None or not self._purses:
+            return
+        now = time.monotonic()
+        due = now - self._refreshed >= EVERY_S
+        with self._lock:
+            chosen = list(self._active if due else self._asked)
+        try:
+            for start in range(0, len(chosen), AT_ONCE):
+                self._ask(self._leasing, chosen[start : start + AT_ONCE], now)
+            if now - self._surveyed >= SURVEY_S:
+                self._survey(self._leasing)
+                self._surveyed = now
+            self._leasing.sweep()
+        except LedgerError:  # the writer says it: it cannot write either
+            self._unanswered = True
+        else:
+            self._unanswered = False
+            self._answers += 1
+            self._refreshed = now if due else self._refreshed
+        self._waiters.wake()
+
+    def close(self) -> None:
+        """Give all leases back, if the ledger takes that; blocks."""
+        if self._webhook is not None:
+            self._webhook.close()
+        if self._leasing is not None:
+            self._leasing.close()
+
+    def state(self) -> list[tuple[Budget, int, int, float]]:
+        """Return for each budget: itself, what is spent, what is reserved, and when its period ends (UTC seconds)."""
+        at_ms = int(time.time() * 1000)
+        found = []
+        for purse in self._purses:
+            with self._lock:  # for one at a time: the road waits for it
+                tally = self._tally(purse, at_ms)
+                resets_utc = tally.span.period.ends_ms / 1000
+                found.append((tally.budget, tally.spent + tally.unbooked, tally.reserved, resets_utc))
+        return found
+
+    # ── the ledger ──
+
+    def _ask(self, leasing: Leasing, tallies: list[Tally], now: float) -> None:
+        now_ms = int(time.time() * 1000)
+        with self._lock:  # for some at a time: the road waits for it
+            pleas: dict[Plea, Tally] = {}
+            for tally in tallies:
+                purse = self._active.get(tally)
+                if purse is None:
+                    continue
+                if tally.idle(now) or tally.span.period.ends_ms < now_ms - _OVER_MS:
+                    del self._active[tally]
+                    continue
+                following = purse.ahead(self._policy.calendar, now_ms)
+                for each in (tally, following):
+                    if each is not None and each.due(now):
+                        self._active[each] = purse
+                        self._asked.discard(each)
+                        pleas[each.plea(now, purse.guess)] = each
+        if not pleas:
+            return
+        granted = leasing.ask(list(pleas))
+        with self._lock:
+            for plea, grant in granted.items():
+                pleas[plea].grant(grant, now)
+        self._say(pleas[plea] for plea, grant in granted.items() if grant.warns)
+
+    def _survey(self, leasing: Leasing) -> None:
+        """Look up the budgets that are not in use."""
+        at_ms = int(time.time() * 1000)
+        purses = [purse for purse in self._purses if purse.budget.per != Per.MINUTE]
+        with self._lock:
+            idle = {tally.span: tally for tally in (self._tally(purse, at_ms) for purse in purses) if tally not in self._active}
+        for spent in leasing.survey(idle):
+            with self._lock:
+                for span, amount in spent.items():
+                    idle[span].spent = amount
+
+    def _say(self, tallies: Iterable[Tally]) -> None:
+        for tally in tallies:
+            self._warn(saying.warning(tally))
+            if self._webhook is not None:
+                self._webhook.post(json_object(saying.posted(tally).items()))
+
+
+def _key(budget: Budget) -> tuple[object, ...]:
+    return budget.scope, budget.unit, budget.per
