@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,7 @@ from . import __version__
 from .errors import ConfigError, LedgerError, PassthroughError, Problem
 
 if TYPE_CHECKING:
+    from .books.repricing import Today
     from .config import Config
 
 EXIT_CONFIGURATION = 2
@@ -122,34 +123,51 @@ def schema() -> None:
 @_config
 @click.option("--ledger", help="The ledger's URL, instead of the configuration's.")
 @click.option(
-    "--by", default="client", show_default=True, help="client, route, model, day, month, label, target, status; several as a,b."
+    "--by", default="client", show_default=True, help="client, label, route, model, target, day, month, status; several as a,b."
 )
 @click.option("--since", help="30d, 12h, or a date (UTC).")
 @click.option("--until", help="Up to, not including: 30d, 12h, or a date (UTC).")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--sandbox", type=click.Choice(["auto", "exclude", "include", "only"]), default="auto", show_default=True)
-def usage(config: str, ledger: str | None, by: str, since: str | None, until: str | None, form: str, sandbox: str) -> None:
+@click.option(
+    "--watch", is_flag=False, flag_value=2.0, type=click.FloatRange(0.2), metavar="[SECONDS]", help="Until Ctrl-C.  [default: 2]"
+)
+@click.option("--export", metavar="FILE", help="Write all that is booked to FILE.csv, FILE.jsonl, or - for stdout.")
+@click.option("--reprice", is_flag=True, help="What it would cost at today's prices.")
+def usage(config: str, ledger: str | None, watch: float | None, export: str | None, reprice: bool, **asked: Any) -> None:
     """Sum up pages and cost from the ledger."""
-    from .books import report
-    from .books.ledger import Ledger
+    from . import accounts
     from .terminal import show
 
     with _said():
-        now = datetime.now(UTC)
+        keys = tuple(_keys(asked.pop("by")))
         try:
-            period = [None if text is None else report.moment(text, now) for text in (since, until)]
+            accounts.Question("", keys, **asked).period()
+            if export is not None and export != accounts.STDOUT:
+                accounts.form_of(export)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
-        keys = _keys(by)
-        opened = Ledger.open(_ledger_url(config, ledger), read_only=True)
-        try:
-            summed = report.summarize(opened, keys, *period, sandbox=cast(report.Sandbox, sandbox))
-        finally:
-            opened.close()
-        if form == "table":
-            show(report.to_table(summed))
+        if (watch is not None) + (export is not None) + reprice > 1:
+            raise click.UsageError("Choose one of --watch, --export and --reprice.")
+        if watch is not None and asked["form"] != "table":
+            raise click.UsageError("--watch shows a table.\nLeave --format out.")
+        question = accounts.Question(_ledger_url(config, ledger), keys, **asked)
+        if watch is not None:
+            accounts.watched(question, watch)
+        elif export is not None:
+            click.echo(accounts.exported(question, export), err=True)
         else:
-            click.echo(report.to_json(summed) if form == "json" else report.to_csv(summed), nl=form == "json")
+            found = accounts.repriced(question, _today(config)) if reprice else accounts.summed(question)
+            click.echo(found) if question.form != "table" else show(found)
+
+
+def _today(config: str) -> Today:
+    from .books.prices import Prices
+    from .books.repricing import Today
+    from .config import load_costs_per_request, load_prices
+
+    prices = Prices(load_prices(config, os.environ))
+    return Today(prices, load_costs_per_request(config, os.environ), datetime.now(UTC).timestamp())
 
 
 def _keys(by: str) -> list[str]:

@@ -88,7 +88,7 @@ async def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
         (("usage", "--by", "colour,day"), "Nothing can be summed by colour.\nThere are: client, route, model, "),
         (("usage", "--ledger", "nope.db"), "Invalid value for --ledger: The ledger is not a URL."),
         (("usage", "--ledger", "none"), "Name one with --ledger."),
-        (("usage", "--ledger", "mysql://x/y"), "is not served yet"),
+        (("usage", "--ledger", "mysql://x/y"), "is not served"),
         (("usage", "--ledger", "sqlite:///x.db?mode=ro"), "does not name a file, and nothing else"),
         (
             ("usage", "--config", "none.yaml"),
@@ -322,7 +322,7 @@ async def test_usage(sandboxed: Path) -> None:
 
     code, out, err = await command(sandboxed, "usage", "--by", "client")
     assert (0, "") == (code, err)
-    assert re.search(r"^ann +4 +3 +0\.006$", out, re.MULTILINE)
+    assert re.search(r"^ann +4 +3 +0\.006 +50\.0%$", out, re.MULTILINE)
     assert "sandbox: what it would have cost" in out
 
 

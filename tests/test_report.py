@@ -13,8 +13,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from ledgers import booked
+from ledgers import booked, exchange
 
+from passthrough.books.entry import Charge, Entry, entry
 from passthrough.books.ledger import Ledger
 from passthrough.books.report import Report, Sandbox, moment, summarize, to_csv, to_json, to_table
 from passthrough.books.sums import KEYS
@@ -52,8 +53,14 @@ def filled(ledger: Ledger) -> Ledger:
     return ledger
 
 
-def shown(report: Report, width: int = 160) -> str:
-    """Return the table as a terminal shows it."""
+def tokens(client: str, tokens_in: int, tokens_out: int) -> Entry:
+    """Return the entry of a chat, whose price is not known."""
+    charge = Charge("chat", tokens_in=tokens_in, tokens_out=tokens_out)
+    return entry(exchange(client, at=AT), Usage(model="chat", tokens_in=tokens_in, tokens_out=tokens_out), (charge,))
+
+
+def shown(report: Report, width: int | None = 160) -> str:
+    """Return the table as a terminal of that width shows it; None: as a file has it."""
     file = io.StringIO()
     show(to_table(report), file=file, width=width)
     return file.getvalue()
@@ -67,7 +74,8 @@ def test_json_is_exact(filled: Ledger) -> None:
 
     def sums(requests: int, pages: int, cost: str, unmetered: int, unpriced: int) -> dict[str, object]:
         counts = {"requests": requests, "pages": pages, "pages_annotated": 0}
-        return {**counts, "cost_usd": Decimal(cost), "unmetered": unmetered, "unpriced": unpriced}
+        tokens = {"tokens_in": 0, "tokens_out": 0}
+        return {**counts, "cost_usd": Decimal(cost), "unmetered": unmetered, "unpriced": unpriced, **tokens}
 
     expected = {
         "since": "2026-10-21T12:00:00Z",
@@ -160,7 +168,7 @@ def test_no_traffic_is_a_sentence(filled: Ledger) -> None:
     assert shown(report) == "No requests since 2026-11-21T12:00:00Z until 2026-11-22T12:00:00Z.\n"
     assert json.loads(to_json(report))["groups"] == []
     assert json.loads(to_json(report))["total"]["cost_usd"] == 0
-    assert to_csv(report) == "client,requests,pages,pages_annotated,cost_usd,unmetered,unpriced\r\n"
+    assert to_csv(report) == "client,requests,pages,pages_annotated,cost_usd,unmetered,unpriced,tokens_in,tokens_out\r\n"
 
 
 @pytest.mark.parametrize(
@@ -184,14 +192,14 @@ def test_a_table_has_sums_and_shows_labels_as_they_are(ledger: Ledger) -> None:
     expected = """\
 Usage so far
 
-label          requests  pages     USD
-──────────────────────────────────────
--                     1      3  0.0125
-[red]me[/red]         1      2  0.0020
-──────────────────────────────────────
+label          requests  pages     USD  of USD
+──────────────────────────────────────────────
+-                     1      3  0.0125   86.2%
+[red]me[/red]         1      2  0.0020   13.8%
+──────────────────────────────────────────────
 total                 2      5  0.0145
 """
-    assert expected == shown(summarize(ledger, ("label",)))
+    assert expected.splitlines() == [line.rstrip() for line in shown(summarize(ledger, ("label",)), None).splitlines()]
     assert "Usage so far\n\nrequests  pages     USD\n───────────────────────\n       2      5  0.0145\n" == shown(
         summarize(ledger)
     )
@@ -199,8 +207,8 @@ total                 2      5  0.0145
 
 def test_a_table_shows_what_is_rare_where_there_is_some(filled: Ledger) -> None:
     """Columns of annotated pages, of what was not metered or has no price, are there only where they hold more than zeros."""
-    head, total = (shown(summarize(filled, ("client",))).splitlines()[line].split() for line in (2, -2))
-    assert ["client", "requests", "pages", "USD", "unmetered", "unpriced"] == head
+    head, total = (shown(summarize(filled, ("client",)), None).splitlines()[line].split() for line in (2, -2))
+    assert ["client", "requests", "pages", "USD", "unmetered", "unpriced", "of", "pages"] == head
     assert ["total", "5", "109", "0.052000001", "1", "1"] == total
 
 
@@ -215,12 +223,60 @@ def test_a_table_fits_a_terminal(filled: Ledger, by: tuple[str, ...], width: int
     assert "day" not in by or "2026-11-20" in " ".join(lines).split()
 
 
+SHARES = [
+    ([booked("a", at=AT, cost_nano=1), booked("b", at=AT, cost_nano=2)], "of USD", ["33.3%", "66.7%"]),
+    ([booked("a", at=AT, cost_nano=1), booked("b", at=AT, cost_nano=10_000)], "of USD", ["<0.1%", "100.0%"]),
+    ([booked("a", at=AT, cost_nano=0), booked("b", at=AT, cost_nano=7)], "of USD", ["0.0%", "100.0%"]),
+    ([booked("a", at=AT, cost_nano=9), booked("b", at=AT, cost_nano=None, pages=3)], "of pages", ["25.0%", "75.0%"]),
+    ([tokens("a", 10, 30), tokens("b", 50, 10)], "of tokens", ["40.0%", "60.0%"]),
+    ([booked("a", at=AT, cost_nano=0, pages=0), booked("b", at=AT, cost_nano=0, pages=0)], "of requests", ["50.0%", "50.0%"]),
+]
+
+
+@pytest.mark.parametrize(("entries", "head", "shares"), SHARES)
+def test_shares_are_of_what_every_group_has(ledger: Ledger, entries: list[Entry], head: str, shares: list[str]) -> None:
+    """A group's share is of the cost where all of it is known, else of the pages, tokens or requests; the head says of what."""
+    ledger.append(entries)
+    lines = shown(summarize(ledger, ("client",)), None).splitlines()
+    assert lines[2].endswith(f"  {head}")
+    assert shares == [line.split()[-1] for line in lines if line[:2] in {"a ", "b "}]
+
+
+def test_bars_are_for_terminals(ledger: Ledger) -> None:
+    """On a terminal each row has a bar beside the longest one's; where there is no room for them, and in files, there is none."""
+    ledger.append([booked("a", at=AT, pages=1, cost_nano=4), booked("b", at=AT, pages=1, cost_nano=1)])
+    report = summarize(ledger, ("client",))
+    assert ["████████████", "███"] == [line.split()[-1] for line in shown(report, 80).splitlines() if line[:2] in {"a ", "b "}]
+    assert "█" not in shown(report, 50) + shown(report, None)
+    assert "80.0%" in shown(report, 50)
+
+
+def test_tokens_are_shown_where_there_are_any(ledger: Ledger) -> None:
+    """Tokens are summed beside pages, in every form."""
+    ledger.append([tokens("a", 1200, 30), booked("a", at=AT)])
+    report = summarize(ledger, ("client",))
+    assert (1200, 30) == (report.total.tokens_in, report.total.tokens_out)
+    head = shown(report, None).splitlines()[2]
+    assert head.index("unpriced") < head.index("tokens in") < head.index("tokens out")
+    assert [1200, 30] == list(json.loads(to_json(report))["groups"][0].values())[-2:]
+
+
 def test_csv_is_for_spreadsheets(filled: Ledger) -> None:
     """CSV has a head and a row for each group; a cell that a spreadsheet would run as a formula is made text."""
     rows = list(csv.reader(io.StringIO(to_csv(summarize(filled, ("client",))))))
-    assert ["client", "requests", "pages", "pages_annotated", "cost_usd", "unmetered", "unpriced"] == rows[0]
-    assert ["", "1", "1", "0", "0.002", "0", "0"] in rows
-    assert ["'=archive", "1", "5", "0", "0", "0", "1"] in rows
+    assert [
+        "client",
+        "requests",
+        "pages",
+        "pages_annotated",
+        "cost_usd",
+        "unmetered",
+        "unpriced",
+        "tokens_in",
+        "tokens_out",
+    ] == rows[0]
+    assert ["", "1", "1", "0", "0.002", "0", "0", "0", "0"] in rows
+    assert ["'=archive", "1", "5", "0", "0", "0", "1", "0", "0"] in rows
     assert len(to_csv(summarize(filled)).splitlines()) == 2
 
 

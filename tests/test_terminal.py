@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from passthrough.terminal import Column, Table, fold, show
+from passthrough.terminal import Column, Table, bar, fold, show
 
 
 def shown(*blocks: Table | str, width: int | None = 80) -> str:
@@ -47,6 +47,25 @@ def test_folding_loses_nothing(text: str, width: int) -> None:
     """The lines together are the text, and none is too wide."""
     assert text == "".join(fold(text, width))
     assert width >= max(map(cell_len, fold(text, width)))
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (0, ""),
+        (0.001, ""),
+        (0.011, "▏"),
+        (0.25, "███"),
+        (0.26, "███▏"),
+        (0.5, "██████"),
+        (0.99, "███████████▉"),
+        (1, "█" * 12),
+        (2, "█" * 12),
+    ],
+)
+def test_a_bar_is_as_long_as_its_share(share: float, expected: str) -> None:
+    """Bars grow by eighths of a cell."""
+    assert expected == bar(share)
 
 
 TABLE = Table(

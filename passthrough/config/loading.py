@@ -109,10 +109,24 @@ def load_ledger_url(path: str, environ: Mapping[str, str], *, cwd: Path | None =
 def load_prices(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> tuple[Price, ...]:
     """Return the file's own prices; nothing else of the file is looked at. Raises ConfigError where they are wrong."""
     opened = _opened(path, environ, cwd or Path.cwd(), False, only_prices)
-    routes = [found for place in ENDPOINTS for found in opened.parts(RoutePrices, *place)]
-    found = prices(opened.parts(PricePart, "prices"), routes, opened.findings)
+    found = prices(opened.parts(PricePart, "prices"), _priced_routes(opened), opened.findings)
     opened.refuse()
     return found
+
+
+def load_costs_per_request(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> Mapping[str, int]:
+    """Return what routes ask for each request (10⁻⁹ USD), by their paths; nothing else of the file is looked at.
+
+    Raises ConfigError where it is wrong.
+    """
+    opened = _opened(path, environ, cwd or Path.cwd(), False, only_prices)
+    routes = _priced_routes(opened)
+    opened.refuse()
+    return {route.path: route.cost_per_request for _, route in routes if route.cost_per_request is not None}
+
+
+def _priced_routes(opened: _Opened) -> list[tuple[At, RoutePrices]]:
+    return [found for place in ENDPOINTS for found in opened.parts(RoutePrices, *place)]
 
 
 def _only_ledger(tree: Mapping[str, Any]) -> dict[str, Any]:

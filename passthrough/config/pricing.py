@@ -48,6 +48,6 @@ def only_prices(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _route_prices(item: object) -> object:
     """What an endpoint says of prices; a stand-in for one that says nothing keeps its place in the list."""
-    if not isinstance(item, dict) or "prices" not in item:
+    if not isinstance(item, dict) or not {"prices", "cost_per_request"} & item.keys():
         return {"path": "/"}
-    return {key: item[key] for key in ("path", "prices") if key in item}
+    return {key: item[key] for key in RoutePrices.model_fields if key in item}

@@ -132,6 +132,7 @@ class RoutePrices(Part):
 
     path: kinds.Path
     prices: list[PricePart] = []
+    cost_per_request: kinds.NanoUsd | None = None
 
 
 class Endpoint(LimitsPart):

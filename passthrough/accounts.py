@@ -1,0 +1,132 @@
+"""What `usage` answers out of a ledger: sums, sums that are watched, a file of all that is booked, history at today's prices."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, cast
+
+from . import terminal
+from .books import export, report, repricing
+from .books.export import Form, Written
+from .books.ledger import Ledger
+from .books.reading import Booked
+from .books.repricing import Today
+from .errors import LedgerError
+from .terminal import Table
+
+_Rows = Generator[Booked, None, None]
+
+STDOUT: Final = "-"
+"""The name that stands for stdout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: of which ledger (a URL), for which period (texts that report.moment reads), in which form."""
+
+    ledger: str
+    by: tuple[str, ...] = ("client",)
+    since: str | None = None
+    until: str | None = None
+    sandbox: report.Sandbox = "auto"
+    form: str = "table"
+
+    def period(self) -> tuple[datetime | None, datetime | None]:
+        """Return the period as it is now. Raises ValueError for a text that is no time."""
+        now = datetime.now(UTC)
+        since, until = (None if text is None else report.moment(text, now) for text in (self.since, self.until))
+        return since, until
+
+
+def summed(asked: Question) -> Table | str:
+    """Return the sums in the form that is asked for. Raises LedgerError."""
+    with _opened(asked) as ledger:
+        found = report.summarize(ledger, asked.by, *asked.period(), sandbox=asked.sandbox)
+    if asked.form == "table":
+        return report.to_table(found)
+    return report.to_json(found) if asked.form == "json" else report.to_csv(found).rstrip("\r\n")
+
+
+def watched(asked: Question, every_s: float) -> None:
+    """Show the sums until the user interrupts it. Raises LedgerError where they cannot be read at first; later that is shown."""
+    summed(asked)
+
+    def again() -> Table | str:
+        # Opened anew each time: what SQLite reads without locks, because nobody writes it, may be written a second later.
+        try:
+            return summed(asked)
+        except LedgerError as error:
+            return str(error)
+
+    terminal.watch(again, every_s)
+
+
+def exported(asked: Question, name: str) -> str:
+    """Write what is booked into a file, and return what was done, in a sentence. Raises LedgerError.
+
+    `name` ends in .csv or .jsonl, or is `-`: stdout, as JSON lines where JSON is asked for, else as CSV.
+    """
+    with _opened(asked) as ledger:
+        rows, left_out = _rows(ledger, asked)
+        with closing(rows):
+            if name == STDOUT:
+                written = export.write(rows, sys.stdout, "jsonl" if asked.form == "json" else "csv")
+                sys.stdout.flush()
+            else:
+                with export.replacing(Path(name)) as stream:
+                    written = export.write(rows, stream, form_of(name))
+    return _said(written, name) + left_out
+
+
+def form_of(name: str) -> Form:
+    """Return the form that a file's name asks for. Raises ValueError for another end."""
+    try:
+        return export.SUFFIXES[Path(name).suffix.lower()]
+    except KeyError:
+        raise ValueError(f"'{name}' tells no form: end it in {' or '.join(export.SUFFIXES)}, or write '-' for stdout.") from None
+
+
+def repriced(asked: Question, today: Today) -> Table | str:
+    """Return what the charges of the period would cost today, in the form that is asked for. Raises LedgerError."""
+    with _opened(asked) as ledger:
+        rows, left_out = _rows(ledger, asked)
+        with closing(rows):
+            found = repricing.reprice(rows, today, report.checked_keys(asked.by), *asked.period())
+    if asked.form == "table":
+        return repricing.to_table(found, left_out.strip(" ()"))
+    return repricing.to_json(found) if asked.form == "json" else repricing.to_csv(found).rstrip("\r\n")
+
+
+@contextmanager
+def _opened(asked: Question) -> Iterator[Ledger]:
+    ledger = Ledger.open(asked.ledger, read_only=True)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def _rows(ledger: Ledger, asked: Question) -> tuple[_Rows, str]:
+    """What is booked in the period, and what must be said of it: the sandbox's traffic is in it as it is in the sums."""
+    since, until = asked.period()
+    sums = report.summarize(ledger, (), since, until, sandbox=asked.sandbox)
+    rows = cast(_Rows, ledger.exported(since, until))
+    note = f" ({sums.note})" if sums.note else ""
+    if asked.sandbox == "include":
+        return rows, note
+    return _only(rows, lambda booked: booked.sandbox == sums.sandbox), note
+
+
+def _only(rows: _Rows, meant: Callable[[Booked], bool]) -> _Rows:
+    with closing(rows):
+        yield from filter(meant, rows)
+
+
+def _said(written: Written, name: str) -> str:
+    where = "stdout" if name == STDOUT else name
+    return f"{written.rows} rows of {written.exchanges} exchanges written to {where}"
