@@ -243,7 +243,7 @@ def test_a_user_without_rights_is_told_so(postgres: Postgres, postgres_url: str)
     postgres.do(f"CREATE ROLE r_{database} LOGIN")
     url = postgres_url.replace("//me@", f"//r_{database}@")
     try:
-        with pytest.raises(LedgerError, match="may not be written by this user.\nGive the user"):
+        with pytest.raises(LedgerError, match=r"may not be written by this user\.\nGive the user"):
             Ledger.open(url)
     finally:
         postgres.do(f"DROP ROLE r_{database}")
