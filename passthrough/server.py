@@ -16,9 +16,10 @@ from .admin.app import app as admin_app
 from .admin.app import is_loopback
 from .admin.health import Health, Phase
 from .books.bookkeeper import Bookkeeper
+from .books.journal import journal_folder
 from .books.ledger import Ledger
 from .books.lines import Format, Lines
-from .books.prices import Prices
+from .books.prices import Prices, shipped
 from .config import Config, Listen
 from .errors import ConfigError, Problem
 from .ports import listening, most_connections, server_tls, url
@@ -66,10 +67,17 @@ class House:
         self._sandbox: sandbox.Running | None = None
         self._lines = Lines(stdout, log_format)
         self._ledger = None if config.ledger is None else Ledger.at(config.ledger)
-        self._bookkeeper = Bookkeeper(prices=Prices(config.prices), ledger=self._ledger, lines=self._lines, warn=_log.warning)
+        self._listed = shipped()
+        self._bookkeeper = Bookkeeper(
+            prices=Prices(config.prices, self._listed),
+            ledger=self._ledger,
+            journal=journal_folder(config.ledger or "", config.journal),
+            lines=self._lines,
+            warn=_log.warning,
+        )
         self._decoders = ThreadPoolExecutor(2, "decode")
         self._upstream = Upstream()
-        self._relay = Relay(_rules(config, None), self._upstream, self._bookkeeper.done, self._decoders)
+        self._relay = Relay(_rules(config, None), self._upstream, self._bookkeeper.done, self._bookkeeper.passed, self._decoders)
         self.health = Health({"ledger": lambda: self._bookkeeper.trouble, "reload": lambda: self._reload_trouble})
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -127,7 +135,7 @@ class House:
             _log.warning(ANONYMOUS)
         await self._upstream.prepare(target for route in rules.routes.routes for target in route.targets)
         self._relay.rules = rules
-        self._bookkeeper.swap(Prices(config.prices))
+        self._bookkeeper.swap(Prices(config.prices, self._listed))
         for problem in config.warnings:
             _log.warning("%s", problem)
 
@@ -245,4 +253,4 @@ def _needing_restart(old: Config, new: Config) -> list[str]:
     """Return the names of what a reload cannot change but the file now says otherwise."""
     fields = [name for name in Listen.__dataclass_fields__ if getattr(old.listen, name) != getattr(new.listen, name)]
     names = [name.removesuffix("_s") for name in fields]  # the file's key has its unit in the value
-    return names + (["ledger"] if old.ledger != new.ledger else [])
+    return names + [name for name in ("ledger", "journal") if getattr(old, name) != getattr(new, name)]

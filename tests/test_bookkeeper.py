@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,14 +16,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledgers import booked, exchange
+from ledgers import exchange
 
 from passthrough.books.backlog import Backlog
-from passthrough.books.bookkeeper import Bookkeeper
+from passthrough.books.bookkeeper import Bookkeeper, Observer
 from passthrough.books.ledger import Ledger
 from passthrough.books.lines import Lines
 from passthrough.books.prices import Price, Prices
-from passthrough.books.writer import Writer
 from passthrough.exchange import Exchange, Outcome, Terms
 from passthrough.meter.usage import Unmetered, Usage
 
@@ -51,12 +50,26 @@ class Books:
         return (found[0].requests, found[0].pages, found[0].cost_nano) if found else (0, 0, 0)
 
 
+def keeping(
+    path: Path,
+    ledger: Ledger | None,
+    lines: Lines,
+    warn: Callable[[str], None] = print,
+    prices: Prices | None = None,
+    *,
+    observers: Sequence[Observer] = (),
+) -> Bookkeeper:
+    """Return a bookkeeper whose journal lies in `path`."""
+    journal = path / "books.journal"
+    return Bookkeeper(prices=prices or Prices(), ledger=ledger, journal=journal, lines=lines, warn=warn, observers=observers)
+
+
 @asynccontextmanager
 async def books(path: Path, *overrides: Price, close_s: float = 30) -> AsyncIterator[Books]:
     """Yield open books; they are closed, with all that was done written, when this returns."""
     with closing(Ledger.open(f"sqlite:///{path}/books.db")) as ledger:
         stream, warned = io.StringIO(), list[str]()
-        keeper = Bookkeeper(prices=Prices(overrides), ledger=ledger, lines=Lines(stream), warn=warned.append)
+        keeper = keeping(path, ledger, Lines(stream), warned.append, Prices(overrides))
         await keeper.start()
         yield Books(keeper, ledger, stream, warned)
         await keeper.close(close_s)
@@ -179,7 +192,7 @@ async def test_a_blocked_log_does_not_hold_up_the_end(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger, os.fdopen(writing, "w") as stream:
         lines = Lines(stream)
-        keeper = Bookkeeper(prices=Prices(), ledger=ledger, lines=lines, warn=print)
+        keeper = keeping(tmp_path, ledger, lines)
         await keeper.start()
         for _ in range(1000):
             keeper.done(exchange(usage=OCR))
@@ -215,13 +228,25 @@ class Late:
         await self.told.wait()
         return self.found
 
+    def at_once(self) -> None:
+        """Say that it is not known yet."""
 
+
+@dataclass
 class Defective:
     """A reading that raises, against its promise."""
+
+    at_once_too: bool
 
     async def usage(self) -> Usage:
         """Raise."""
         raise RuntimeError("a defect")
+
+    def at_once(self) -> Usage | None:
+        """Raise, or leave that to `usage`."""
+        if self.at_once_too:
+            raise RuntimeError("a defect")
+        return None
 
 
 async def test_a_slow_answer_holds_up_no_other(tmp_path: Path) -> None:
@@ -251,22 +276,23 @@ async def test_an_answer_that_is_never_read_is_booked_without_pages(tmp_path: Pa
 
 async def test_a_defect_of_a_meter_stops_nothing(tmp_path: Path) -> None:
     """A reading that raises, or finds nonsense, is said; its exchange and the next ones are booked."""
-    broken, absurd = exchange(), exchange(usage=Usage(-5, 0, "m"))
-    broken.reading = Defective()
+    broken, worse, absurd = exchange(), exchange(), exchange(usage=Usage(-5, 0, "m"))
+    broken.reading, worse.reading = Defective(False), Defective(True)
     async with books(tmp_path) as open_books:
-        for made in (broken, absurd, exchange(usage=OCR)):
+        for made in (broken, worse, absurd, exchange(usage=OCR)):
             open_books.keeper.done(made)
         await open_books.keeper.close(30)
         lines = open_books.lines()
-        assert (lines[broken.id]["unmetered"], lines[absurd.id]["unmetered"]) == ("broken", "no_usage")
-        assert open_books.sums() == (3, 3, 6_000_000)
-        assert ["a defect" in text for text in open_books.warned] == [True]
+        found = [lines[made.id]["unmetered"] for made in (broken, worse, absurd)]
+        assert ["broken", "broken", "no_usage"] == found
+        assert open_books.sums() == (4, 3, 6_000_000)
+        assert ["a defect" in text for text in open_books.warned] == [True, True]
 
 
 async def test_what_is_done_before_the_start_is_booked_and_after_the_end_is_lost(tmp_path: Path) -> None:
     """Exchanges wait for the books to open; when they are closed, what comes is counted as lost."""
     with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
-        keeper = Bookkeeper(prices=Prices(), ledger=ledger, lines=Lines(io.StringIO()), warn=print)
+        keeper = keeping(tmp_path, ledger, Lines(io.StringIO()))
         keeper.done(exchange(usage=OCR))
         assert keeper.waiting == 1
         await keeper.start()
@@ -280,7 +306,7 @@ async def test_books_that_never_opened_say_what_is_lost(tmp_path: Path) -> None:
     """Closed without a start, the log has the lines and the ledger's loss is said."""
     warned = list[str]()
     with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
-        keeper = Bookkeeper(prices=Prices(), ledger=ledger, lines=Lines(io.StringIO()), warn=warned.append)
+        keeper = keeping(tmp_path, ledger, Lines(io.StringIO()), warned.append)
         keeper.done(exchange())
         await keeper.close(1)
         assert (keeper.booked, keeper.lost) == (1, 1)
@@ -291,7 +317,7 @@ async def test_books_that_never_opened_say_what_is_lost(tmp_path: Path) -> None:
 async def test_without_a_ledger_the_log_is_all(tmp_path: Path) -> None:
     """`ledger: none` books in the log only, and is no trouble."""
     stream = io.StringIO()
-    keeper = Bookkeeper(prices=Prices(), ledger=None, lines=Lines(stream), warn=print)
+    keeper = keeping(tmp_path, None, Lines(stream))
     await keeper.start()
     keeper.done(exchange(usage=OCR))
     await keeper.close(30)
@@ -319,15 +345,18 @@ async def test_a_locked_ledger_is_trouble_and_gets_everything_later(tmp_path: Pa
 
 
 async def test_a_ledger_that_stays_locked_is_said_at_the_end(tmp_path: Path) -> None:
-    """Closing waits no longer than it is told; what is not written is counted as lost and said, and is in the log."""
+    """Closing waits no longer than it is told; what is not written is said, is in the log, and is written by the next start."""
     async with books(tmp_path) as open_books:
         with closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             open_books.keeper.done(exchange(usage=OCR))
             await open_books.keeper.close(0.2)
-            assert (open_books.keeper.lost, len(open_books.lines())) == (1, 1)
-            assert "did not reach the ledger in time: 1." in open_books.warned[-1]
+            assert (open_books.keeper.lost, len(open_books.lines())) == (0, 1)
+            assert "wait in the journal for the next start: 1." in open_books.warned[-1]
             other.execute("ROLLBACK")
+    async with books(tmp_path) as open_books:
+        await until(lambda: open_books.sums() == (1, 3, 6_000_000))
+        await until(lambda: list((tmp_path / "books.journal").iterdir()) == [])
 
 
 async def test_a_ledger_that_is_taken_away_gets_everything_in_a_new_file(tmp_path: Path) -> None:
@@ -338,34 +367,6 @@ async def test_a_ledger_that_is_taken_away_gets_everything_in_a_new_file(tmp_pat
         await open_books.keeper.close(30)
         assert open_books.sums() == (1, 3, 6_000_000)
         assert "was moved or deleted" in open_books.warned[0]
-
-
-def test_one_entry_that_cannot_be_written_stops_no_other(tmp_path: Path) -> None:
-    """An entry that the database's driver refuses is counted as lost and named; those around it are written."""
-    warned = list[str]()
-    with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
-        writer = Writer(ledger, warned.append)
-        for pages in (1, 2**70, 1):
-            writer.put(booked(pages=pages))
-        writer.start()
-        writer.close(30)
-        (found,) = ledger.sums(())
-        assert (2, 1, 1) == (found[0].requests, writer.lost, len(warned))
-
-
-def test_more_than_may_wait_is_lost_and_said_once(tmp_path: Path) -> None:
-    """The number of waiting entries is bounded; beyond it they are counted as lost, with one warning that names the first."""
-    warned = list[str]()
-    entry = booked()
-    with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
-        writer = Writer(ledger, warned.append)
-        for _ in range(100_003):
-            writer.put(entry)
-        assert (writer.waiting, writer.lost) == (100_000, 3)
-        assert [entry.id in text for text in warned] == [True]
-        writer.start()
-        writer.close(60)
-        assert (writer.waiting, writer.lost) == (0, 3)
 
 
 def test_a_backlog_gives_batches_in_order_and_ends() -> None:

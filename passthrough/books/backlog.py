@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from threading import Event
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+
+
+def _one(item: object) -> int:
+    return 1
 
 
 class Backlog(Generic[Item]):
@@ -16,8 +21,12 @@ class Backlog(Generic[Item]):
     event loop more than the item's own work.
     """
 
-    def __init__(self, bound: int, *, batch: int, gather_s: float) -> None:
+    def __init__(self, bound: int, *, batch: int, gather_s: float, weigh: Callable[[Item], int] | None = None) -> None:
+        """`bound` and `batch` are numbers of items or, with `weigh`, of what it says that they weigh."""
         self._items: deque[Item] = deque()
+        self._weigh = weigh or _one
+        self._weight_put = 0  # each is written by one side only, so that neither needs a lock
+        self._weight_taken = 0
         self._bound = bound
         self._batch = batch
         self._gather_s = gather_s
@@ -29,8 +38,9 @@ class Backlog(Generic[Item]):
 
     def put(self, item: Item) -> bool:
         """Append an item and return True; False where the backlog is full or closed, and the item is not in it."""
-        if len(self._items) >= self._bound or self._closing.is_set():
+        if self._weight_put - self._weight_taken >= self._bound or self._closing.is_set():
             return False
+        self._weight_put += self._weigh(item)
         self._items.append(item)
         if not self._filled.is_set():
             self._filled.set()
@@ -40,10 +50,15 @@ class Backlog(Generic[Item]):
         """Wait for items and return the oldest, at least one; an empty list once the backlog is closed and empty."""
         while True:
             self._filled.wait()
-            if len(self._items) < self._batch:
+            if self._weight_put - self._weight_taken < self._batch:
                 self._closing.wait(self._gather_s)
             self._filled.clear()
-            taken = [self._items.popleft() for _ in range(min(self._batch, len(self._items)))]
+            taken, weight = [], 0
+            while self._items and weight < self._batch:
+                item = self._items.popleft()
+                weight += self._weigh(item)
+                taken.append(item)
+            self._weight_taken += weight
             if self._items or self._closing.is_set():
                 self._filled.set()
             if taken or self._closing.is_set():

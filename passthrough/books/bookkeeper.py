@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final, Protocol
 
-from ..exchange import NOTHING_READ, Exchange, Outcome
-from ..meter.usage import NOTHING, Unmetered, Usage
-from .entry import Charge, Entry, believable, entry
+from ..exchange import Exchange, Outcome
+from ..meter.usage import Unmetered, Usage
+from .billing import Passing, charge, line_charge, rest_charge
+from .entry import Charge, Entry, Part, believable, entry
 from .ledger import Ledger
 from .lines import Lines
 from .prices import Prices
@@ -41,20 +43,36 @@ class Observer(Protocol):
 class Bookkeeper:
     """Books every exchange that has ended: once in the log, and once in the ledger if it was admitted.
 
-    `done` is what the road calls. All methods belong to the event loop's thread; what can block (the log's stream, the database)
-    has threads of its own.
+    `done` and `passed` are what the road calls. All methods belong to the event loop's thread; what can block
+    (the log's stream, the journal, the database) has threads of its own.
     """
 
-    def __init__(self, *, prices: Prices, ledger: Ledger | None, lines: Lines, warn: Callable[[str], None]) -> None:
-        """`ledger` None: exchanges are in the log only. `warn` takes messages for the operator, from any thread."""
+    def __init__(
+        self,
+        *,
+        prices: Prices,
+        ledger: Ledger | None,
+        journal: Path,
+        lines: Lines,
+        warn: Callable[[str], None],
+        observers: Sequence[Observer] = (),
+        between: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`ledger` None: exchanges are in the log only. `warn` takes messages for the operator, from any thread.
+
+        `journal` is the folder for what is not in the ledger yet. `between` is called on the thread that writes the ledger (see
+        Writer), never where there is none.
+        """
         self.booked = 0
         self._prices = prices
         self._lines = lines
         self._warn = warn
-        self._writer = None if ledger is None else Writer(ledger, warn)
+        self._observers = tuple(observers)
+        self._writer = None if ledger is None else Writer(ledger, journal, warn, booked=self._tell_booked, between=between)
         self._ended: deque[Exchange] = deque()
         self._wake = asyncio.Event()
         self._reading: dict[asyncio.Task[None], Exchange] = {}
+        self._passing: dict[str, Passing] = {}
         self._loop: asyncio.Task[None] | None = None
         self._closed = False
         self._missed = 0
@@ -73,8 +91,23 @@ class Bookkeeper:
 
     @property
     def trouble(self) -> str | None:
-        """Why the ledger is behind, None when it is well."""
+        """Why the ledger or its journal is behind, None when both are well."""
         return self._writer.trouble if self._writer else None
+
+    @property
+    def lag_s(self) -> float:
+        """How long ago the oldest exchange ended that cannot be brought into the ledger now; 0 where all is well."""
+        return self._writer.lag_s if self._writer else 0.0
+
+    @property
+    def journal_bytes(self) -> int:
+        """How many bytes of the journal are not in the ledger yet."""
+        return self._writer.journal_bytes if self._writer else 0
+
+    def nudge(self) -> None:
+        """Have `between` called at once."""
+        if self._writer is not None:
+            self._writer.nudge()
 
     def done(self, exchange: Exchange) -> None:
         """Take an exchange that has ended (exchange.Done): synchronous, never blocks, never raises."""
@@ -85,7 +118,24 @@ class Bookkeeper:
         self._wake.set()
 
     def passed(self, exchange: Exchange, usages: Sequence[Usage]) -> None:
-        """Take lines of a batch file that have passed (exchange.Passed): synchronous, never blocks, never raises."""
+        """Take lines of a batch file that have passed (exchange.Passed): synchronous, never blocks, never raises.
+
+        They are booked now, as a part of an exchange that goes on; of what they come to, only the sums are kept for its end.
+        """
+        try:
+            found = [believable(usage) for usage in usages]
+            charges = tuple(filter(None, (line_charge(exchange, usage, self._prices) for usage in found)))
+            part = entry(exchange, Usage(model=found[-1].model), charges, part=Part.OPEN)
+        except Exception as defect:  # noqa: BLE001 - the loop of the books: it never raises into the road
+            self._warn(f"Lines of exchange {exchange.id} cannot be booked: {defect!r}. Please report this.")
+            self._missed += 1
+            return
+        passing = self._passing.setdefault(exchange.id, Passing())
+        passing.add(charges)
+        passing.unmetered = passing.unmetered or next((usage.unmetered for usage in found if usage.unmetered), None)
+        self._say_unpriced(charges, exchange.target)
+        if charges:
+            self._write(part)
 
     def swap(self, prices: Prices) -> None:
         """Price what is booked from now on by another list; what an exchange costs still goes by the day it began."""
@@ -134,8 +184,12 @@ class Bookkeeper:
         """Book what has nothing to be read, and let the rest be read, each in a task: one slow answer holds up no other."""
         while self._ended:
             exchange = self._ended.popleft()
-            if exchange.reading is NOTHING_READ:
-                self._book(exchange, NOTHING)
+            try:
+                usage = exchange.reading.at_once()
+            except Exception as defect:  # noqa: BLE001 - the loop of the books: an exchange is booked, whatever its meter does
+                usage = self._unread(exchange, defect)
+            if usage is not None:
+                self._book(exchange, usage)
             else:
                 task = asyncio.create_task(self._read(exchange))
                 self._reading[task] = exchange
@@ -143,39 +197,54 @@ class Bookkeeper:
 
     async def _read(self, exchange: Exchange) -> None:
         try:
-            usage = believable(await exchange.reading.usage())
+            usage = await exchange.reading.usage()
         except Exception as defect:  # noqa: BLE001 - the loop of the books: an exchange is booked, whatever its meter does
-            self._warn(f"The answer of exchange {exchange.id} was not read: {defect!r}. Please report this.")
-            usage = Usage(unmetered=Unmetered.BROKEN)
+            usage = self._unread(exchange, defect)
         self._book(exchange, usage)
 
+    def _unread(self, exchange: Exchange, defect: Exception) -> Usage:
+        self._warn(f"The answer of exchange {exchange.id} was not read: {defect!r}. Please report this.")
+        return Usage(unmetered=Unmetered.BROKEN)
+
     def _book(self, exchange: Exchange, usage: Usage) -> None:
+        passing = self._passing.pop(exchange.id, None)
         try:
-            booked = self._entry(exchange, usage)
+            booked = self._entry(exchange, believable(usage), passing)
         except Exception as defect:  # noqa: BLE001 - the loop of the books: the next exchange must be booked
             self._warn(f"Exchange {exchange.id} cannot be booked: {defect!r}. Please report this.")
             self._missed += 1
             return
-        self._lines.put(booked)
-        if exchange.admitted and self._writer is not None:
-            self._writer.put(booked)
+        self._lines.put(booked if passing is None else passing.logged(booked))
+        for observer in self._observers:
+            try:
+                observer.ended(booked)
+            except Exception as defect:  # noqa: BLE001 - the loop of the books: nobody who looks on stops it
+                self._warn(f"Exchange {exchange.id} was not observed: {defect!r}. Please report this.")
+        if exchange.admitted:
+            self._write(booked)
         self.booked += 1
         self._watch_credentials(exchange)
 
-    def _entry(self, exchange: Exchange, usage: Usage) -> Entry:
-        charge = self._charge(exchange, usage)
-        if charge is not None and charge.cost_nano is None:
-            self._say_unpriced(charge, exchange.target)
-        return entry(exchange, usage, () if charge is None else (charge,))
+    def _entry(self, exchange: Exchange, usage: Usage, passing: Passing | None) -> Entry:
+        found = (charge if passing is None else rest_charge)(exchange, usage, self._prices)
+        charges = () if found is None else (found,)
+        self._say_unpriced(charges, exchange.target)
+        if passing is None:
+            return entry(exchange, usage, charges)
+        return entry(exchange, passing.reason(usage), charges, part=Part.CLOSE)
 
-    def _charge(self, exchange: Exchange, usage: Usage) -> Charge | None:
-        """Return what the exchange costs: (1) what was counted; (2) without a count, a successful one's price per request."""
-        counted = usage.pages is not None or usage.pages_annotated is not None
-        counted = counted or usage.tokens_in is not None or usage.tokens_out is not None
-        succeeded = exchange.status is not None and 200 <= exchange.status < 300
-        if not exchange.admitted or not (counted or succeeded):
-            return None
-        return self._prices.charge(usage, terms=exchange.terms, target=exchange.target, began_utc=exchange.began_utc)
+    def _write(self, booked: Entry) -> None:
+        if self._writer is not None:
+            self._writer.put(booked)
+        else:
+            self._tell_booked((booked,))
+
+    def _tell_booked(self, entries: Sequence[Entry]) -> None:
+        for observer in self._observers:
+            try:
+                observer.booked(entries)
+            except Exception as defect:  # noqa: BLE001 - the loop of the books: nobody who looks on stops it
+                self._warn(f"{len(entries)} booked entries were not observed: {defect!r}. Please report this.")
 
     def _watch_credentials(self, exchange: Exchange) -> None:
         """Say once that a route's target does not accept its credentials, and again after it did accept them."""
@@ -191,12 +260,12 @@ class Bookkeeper:
                 "it does not accept the credentials that it gets. Check the route's headers."
             )
 
-    def _say_unpriced(self, charge: Charge, target: str | None) -> None:
-        model = charge.model or "(not named)"
-        if model in self._unpriced or len(self._unpriced) >= _REMEMBERED:
-            return
-        self._unpriced.add(model)
-        self._warn(
-            f"No price is known for what model '{model}' of {target} was used for: it is counted and booked as unpriced.\n"
-            "Add the model to 'prices' in routes.yaml, or name another with the route's 'meter.model'."
-        )
+    def _say_unpriced(self, charges: Sequence[Charge], target: str | None) -> None:
+        for model in (unpriced.model or "(not named)" for unpriced in charges if unpriced.cost_nano is None):
+            if model in self._unpriced or len(self._unpriced) >= _REMEMBERED:
+                continue
+            self._unpriced.add(model)
+            self._warn(
+                f"No price is known for what model '{model}' of {target} was used for: it is counted and booked as unpriced.\n"
+                "Add the model to 'prices' in routes.yaml, or name another with the route's 'meter.model'."
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -107,16 +108,39 @@ def printable(text: str | None) -> str | None:
 
 
 def believable(usage: Usage) -> Usage:
-    """Return the usage with bounded texts; where a counter cannot be one (negative, absurdly large), with none at all."""
-    counters = (usage.pages, usage.pages_annotated, usage.doc_bytes, usage.tokens_in, usage.tokens_out)
-    if any(counter is not None and not 0 <= counter <= LARGEST_COUNT for counter in counters):
-        return Usage(model=printable(usage.model), unmetered=Unmetered.NO_USAGE)
-    model = printable(usage.model)
-    return usage if model == usage.model else replace(usage, model=model)
+    """Return the usage with bounded texts.
+
+    1. Where a counter cannot be one (negative, absurdly large), there is none at all. 2. Where nothing was counted but 0 pages,
+    it is booked as that, with NO_USAGE as the reason: Azure has answered so for a document of one page.
+    """
+    counted = (usage.pages, usage.pages_annotated, usage.tokens_in, usage.tokens_out, usage.credits_micro)
+    model, line = printable(usage.model), printable(usage.line) or ""
+    if any(counter is not None and not 0 <= counter <= LARGEST_COUNT for counter in (*counted, usage.doc_bytes)):
+        return Usage(model=model, unmetered=Unmetered.NO_USAGE, line=line, in_batch=usage.in_batch)
+    if usage.pages == 0 and usage.unmetered is None and not any(counted):
+        usage = replace(usage, unmetered=Unmetered.NO_USAGE)
+    return usage if model == usage.model and line == usage.line else replace(usage, model=model, line=line)
 
 
-def entry(exchange: Exchange, usage: Usage, charges: tuple[Charge, ...] = ()) -> Entry:
-    """Return what is booked of an exchange that has ended; `usage` is believable."""
+def charged(usage: Usage, cost_nano: int | None = None, cost_source: str | None = None) -> Charge:
+    """Return a charge for what was counted, with its cost, if that is known."""
+    return Charge(
+        usage.model,
+        usage.pages,
+        usage.pages_annotated,
+        usage.doc_bytes,
+        usage.tokens_in,
+        usage.tokens_out,
+        cost_nano,
+        cost_source if cost_nano is not None else None,
+        usage.line,
+        usage.credits_micro,
+        usage.in_batch,
+    )
+
+
+def entry(exchange: Exchange, usage: Usage, charges: tuple[Charge, ...] = (), *, part: Part = Part.WHOLE) -> Entry:
+    """Return what is booked of an exchange that has ended or, as an OPEN part, of one so far; `usage` is believable."""
     unpriced = any(charge.cost_nano is None for charge in charges)
     return Entry(
         id=exchange.id,
@@ -136,8 +160,11 @@ def entry(exchange: Exchange, usage: Usage, charges: tuple[Charge, ...] = ()) ->
         bytes_up=exchange.bytes_up,
         bytes_down=exchange.bytes_down,
         first_byte_s=exchange.first_byte_s,
-        total_s=exchange.total_s,
+        total_s=time.monotonic() - exchange.began if part is Part.OPEN else exchange.total_s,
         unmetered=str(Unmetered.UNPRICED) if unpriced else usage.unmetered and str(usage.unmetered),
         usage=usage,
         charges=charges,
+        account=printable(exchange.target if exchange.terms is None else exchange.terms.account or exchange.target),
+        part=part,
+        overhead_s=exchange.overhead_s,
     )

@@ -1,120 +1,207 @@
-"""The way into the ledger: a thread that writes in batches, and keeps what cannot be written yet."""
+"""The way into the ledger: through the journal, and from there in batches."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from threading import Thread
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Event, Thread
 from typing import Final
 
-from ..errors import LedgerError
 from .backlog import Backlog
+from .codec import encode
 from .entry import Entry
+from .feeder import BATCH, Feeder, Losses
+from .journal import Journal
 from .ledger import Ledger
 
 _WAITING: Final = 100_000
-_BATCH: Final = 500
-_GATHER_S: Final = 0.05
+_GATHER_S: Final = 0.02
 _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Writer:
-    """Takes entries from the event loop and appends them to the ledger.
+    """Takes entries from the event loop, and sees that they get into the ledger, even after a kill.
 
-    While the ledger refuses, entries wait, and are tried again until they are in. Where more than a hundred thousand wait, new
-    ones are not taken: what is missing then is one stretch of time, whose beginning is said.
+    Thread `journal` gathers entries and appends them to the journal, `sync` has the disk keep them, and `ledger` reads them back
+    from there, whatever is the matter with the ledger and however long: memory does not grow with what waits. Where the journal
+    cannot be written, entries wait in memory, and go to the ledger from there; beyond a hundred thousand (each charge counts)
+    new ones are not taken: what is missing then is one stretch of time, whose beginning is said.
     """
 
-    def __init__(self, ledger: Ledger, warn: Callable[[str], None]) -> None:
-        self.lost = 0
-        self._ledger = ledger
+    def __init__(
+        self,
+        ledger: Ledger,
+        folder: Path,
+        warn: Callable[[str], None],
+        *,
+        booked: Callable[[Sequence[Entry]], None] = lambda _: None,
+        between: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`booked` takes entries that the ledger has accepted (bookkeeper.Observer.booked).
+
+        `between` is called on the thread that writes the ledger, between two batches: after each, when `nudge` was called, and at
+        least about every second, whatever the ledger does. `warn` takes messages from any thread.
+        """
         self._warn = warn
-        self._backlog: Backlog[Entry] = Backlog(_WAITING, batch=_BATCH, gather_s=_GATHER_S)
-        self._in_hand = 0
-        self._refusal: str | None = None
+        self._folder = folder
+        self._losses = Losses()
+        self._journal = Journal(folder, warn)
+        self._feeder = Feeder(self._journal, ledger, self._losses, warn, booked=booked, between=between)
+        self._backlog: Backlog[Entry] = Backlog(_WAITING, batch=BATCH, gather_s=_GATHER_S, weigh=_weight)
+        self._put = self._journaled = self._unwritten = 0
+        self._in_hand: list[Entry] = []
+        self._unwritable: str | None = None
+        self._unsynced = False
         self._overflowed = False
         self._deadline = float("inf")
-        self._thread = Thread(target=self._run, name="ledger", daemon=True)
+        self._written, self._drained = Event(), Event()
+        self._threads = [
+            Thread(target=self._keep, name="journal", daemon=True),
+            Thread(target=self._sync, name="sync", daemon=True),
+            Thread(target=self._feed, name="ledger", daemon=True),
+        ]
+
+    # ── for the event loop ──
 
     @property
     def waiting(self) -> int:
-        """How many entries are not in the ledger yet."""
-        return len(self._backlog) + self._in_hand
+        """How many entries of this process are not in the ledger yet."""
+        return self._put - self._unwritten - self._feeder.from_journal - self._feeder.past_journal
+
+    @property
+    def lost(self) -> int:
+        """How many entries are in the log only."""
+        return self._losses.count
+
+    @property
+    def journal_bytes(self) -> int:
+        """How many bytes of the journal are not in the ledger yet, those of dead processes too."""
+        return self._journal.left
+
+    @property
+    def lag_s(self) -> float:
+        """How long ago the oldest entry ended that waits because ledger or journal are in trouble; 0 where none is."""
+        waiting = [self._feeder.oldest, *(self._in_hand[:1] if self._unwritable else ())]
+        return max((max(0.0, time.time() - entry.began_utc - entry.total_s) for entry in waiting if entry), default=0.0)
 
     @property
     def trouble(self) -> str | None:
-        """Why entries do not reach the ledger now, and how many wait; None when they do."""
-        refusal = self._refusal
-        if refusal is None:
-            return None
-        return f"{refusal}\nEntries that wait for it: {self.waiting}; lost: {self.lost}."
+        """Why entries do not reach the ledger or the journal now, and how many wait; None when they do."""
+        refusal, unwritable = self._feeder.refusal, self._unwritable
+        if refusal is not None:
+            refusal = f"{refusal}\nEntries that wait for it: {self.waiting}; lost: {self.lost}."
+        return "\n".join(filter(None, (refusal, unwritable))) or None
 
     def start(self) -> None:
-        """Begin to write."""
-        self._thread.start()
+        """Begin to write, also what dead processes left."""
+        for thread in self._threads:
+            thread.start()
 
     def put(self, entry: Entry) -> None:
         """Let an entry be written soon; never blocks, never raises."""
         if self._backlog.put(entry):
+            self._put += 1
             return
         if not self._overflowed:
             self._overflowed = True
-            self._warn(f"The ledger has too many entries waiting: from exchange {entry.id} on they are in the log only.")
-        self.lost += 1
+            self._warn(f"Too many entries wait to be written: from exchange {entry.id} on they are in the log only.")
+        self._losses.add(1)
+
+    def nudge(self) -> None:
+        """Have `between` called at once."""
+        self._feeder.nudge()
 
     def close(self, timeout_s: float) -> None:
-        """Write all that waits, for at most `timeout_s` seconds; then say what is lost. Blocks: not for the event loop."""
+        """Write all that waits, for at most `timeout_s` seconds; then say what is left. Blocks: not for the event loop."""
         self._deadline = time.monotonic() + timeout_s
         self._backlog.close()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        if self.waiting:
-            self._warn(f"Entries that did not reach the ledger in time: {self.waiting}. {self._refusal or ''}".rstrip())
-            self.lost += self.waiting
+        self._feeder.handover.hurry()
+        self._feeder.end(self._deadline)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, self._deadline - time.monotonic()) + 0.1)
+        kept = self._journaled - self._feeder.from_journal
+        why = " ".join(filter(None, (self._feeder.refusal, self._unwritable)))
+        if self.waiting > kept:
+            self._warn(f"Entries that did not reach the ledger in time: {self.waiting - kept}. {why}".rstrip())
+            self._losses.add(self.waiting - kept)
+        if kept:
+            self._warn(f"Entries that wait in the journal for the next start: {kept}. {why}".rstrip())
 
-    def _run(self) -> None:
-        if not self._wrote([]):  # Opens the ledger: what is wrong with it is said at the start, not at the first entry.
-            return
+    # ── the threads ──
+
+    def _feed(self) -> None:
+        self._feeder.run(self._drained)
+        self._drained.wait()
+        self._journal.close()  # here, since this thread may be held up in the database beyond the end of `close`
+
+    def _keep(self) -> None:
         while batch := self._backlog.take():
-            self._in_hand = len(batch)
-            if not self._wrote(batch):
-                return
-            self._in_hand = 0
+            self._in_hand = batch
+            if not self._kept(batch):
+                break
+            self._in_hand = []
+            if not len(self._backlog):
+                self._overflowed = False
+        self._drained.set()
+        for event in (self._written, self._feeder.wake):
+            event.set()
 
-    def _wrote(self, batch: list[Entry]) -> bool:
-        """Try until the batch is in the ledger, and return True; False when the time is over."""
+    def _kept(self, batch: list[Entry]) -> bool:
+        """Try until entries are in the journal, or on the way to the ledger without it; False when the time is over."""
+        batch, lines = self._encoded(batch)
         tries = 0
         while True:
             try:
-                self._append(batch)
-            except LedgerError as refused:
-                if self._refusal is None:
-                    self._warn(f"{refused}\nEntries wait until it can be written.")
-                self._refusal = str(refused)
+                self._journal.append(lines)
+            except OSError as error:
+                self._say_unwritable(error)
             else:
-                if self._refusal is not None:
-                    self._warn(f"The ledger is written again. Entries lost: {self.lost}.")
-                self._refusal = None
-                self._overflowed = False
+                self._journaled += len(batch)
+                if self._unwritable is not None:
+                    self._unwritable = None
+                    self._warn(f"The journal {self._folder} is written again.")
+                self._written.set()
+                self._feeder.wake.set()
                 return True
-            pause_s = _RETRY_S[min(tries, len(_RETRY_S) - 1)]
+            pause_s = _RETRY_S[0 if self._deadline < float("inf") else min(tries, len(_RETRY_S) - 1)]
             tries += 1
-            if self._backlog.pause(pause_s):
-                if not self.waiting:
-                    return False
-                time.sleep(min(0.1, pause_s))
+            if self._feeder.handover.offer(batch, pause_s):
+                return True
             if time.monotonic() >= self._deadline:
                 return False
 
-    def _append(self, batch: list[Entry]) -> None:
-        try:
-            self._ledger.append(batch)
-        except LedgerError:
-            raise
-        except Exception as defect:  # noqa: BLE001 - the loop of the books: one entry must not stop all that come after it
-            if len(batch) == 1:
-                self._warn(f"Exchange {batch[0].id} cannot be booked: {defect!r}. Please report this.")
-                self.lost += 1
-                return
-            for entry in batch:
-                self._append([entry])
+    def _encoded(self, batch: list[Entry]) -> tuple[list[Entry], list[bytes]]:
+        lines, entries = [], []
+        for entry in batch:
+            try:
+                lines.append(encode(entry))
+            except Exception as defect:  # noqa: BLE001 - the loop of the books: one entry must not stop all that come after it
+                self._warn(f"Exchange {entry.id} cannot be booked: {defect!r}. Please report this.")
+                self._losses.add(1)
+                self._unwritten += 1
+            else:
+                entries.append(entry)
+        return entries, lines
+
+    def _say_unwritable(self, error: OSError) -> None:
+        why = f"The journal {self._folder} cannot be written: {error.strerror or error}."
+        if self._unwritable is None:
+            self._warn(f"{why}\nEntries go to the ledger without it; a kill would cost those that wait.\nMend its folder.")
+        self._unwritable = why
+
+    def _sync(self) -> None:
+        while not self._drained.is_set():
+            self._written.wait()
+            self._written.clear()
+            try:
+                self._journal.sync()
+            except OSError as error:
+                if not self._unsynced:
+                    self._warn(f"The disk of {self._folder} does not say that it keeps the journal: {error.strerror}.")
+                self._unsynced = True
+
+
+def _weight(entry: Entry) -> int:
+    return 1 + len(entry.charges)

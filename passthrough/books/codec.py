@@ -1,0 +1,69 @@
+"""An entry as one line of text, and back: exact, and compact enough to be written for every exchange."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, Final
+from zlib import crc32
+
+from ..errors import PassthroughError
+from ..meter.usage import Unmetered, Usage
+from .entry import Charge, Entry, Part
+
+FORMAT: Final = 1
+"""Raised with every change of what Entry, Usage or Charge consist of: a line has their fields by their order, without names."""
+
+_ENTRY: Final = tuple(field.name for field in fields(Entry))
+_of_entry: Final = attrgetter(*_ENTRY)
+_of_usage: Final = attrgetter(*(field.name for field in fields(Usage)))
+_of_charge: Final = attrgetter(*(field.name for field in fields(Charge)))
+_USAGE, _CHARGES, _PART = (_ENTRY.index(name) for name in ("usage", "charges", "part"))
+_UNMETERED: Final = tuple(field.name for field in fields(Usage)).index("unmetered")
+
+_json: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+class SpoiltLineError(PassthroughError):
+    """A line is not what `line` made: it was torn, overwritten, or written by something else."""
+
+
+def line(value: object) -> bytes:
+    """Return a JSON value as a line: the CRC-32 of the text in eight hexadecimal digits, a space, the text, a line feed."""
+    text = _json(value).encode("ascii")
+    return b"%08x %b\n" % (crc32(text), text)
+
+
+def value_of(line: bytes) -> Any:
+    """Return the value of a line (with its line feed or without). Raises SpoiltLineError."""
+    digits, _, text = line.rstrip(b"\n").partition(b" ")
+    try:
+        if len(digits) == 8 and int(digits, 16) == crc32(text):
+            return json.loads(text)
+    except ValueError:
+        pass
+    raise SpoiltLineError("the line is not as it was written")
+
+
+def encode(entry: Entry) -> bytes:
+    """Return an entry's line. `decode` of it equals the entry."""
+    values = list(_of_entry(entry))
+    values[_USAGE] = _of_usage(entry.usage)
+    values[_CHARGES] = [_of_charge(charge) for charge in entry.charges]
+    return line(values)
+
+
+def decode(line: bytes) -> Entry:
+    """Return the entry of a line that `encode` made in this format. Raises SpoiltLineError."""
+    values = value_of(line)
+    try:
+        usage = values[_USAGE]
+        if usage[_UNMETERED] is not None:
+            usage[_UNMETERED] = Unmetered(usage[_UNMETERED])
+        values[_USAGE] = Usage(*usage)
+        values[_CHARGES] = tuple([Charge(*charge) for charge in values[_CHARGES]])
+        values[_PART] = Part(values[_PART])
+        return Entry(*values)
+    except (TypeError, ValueError, LookupError):
+        raise SpoiltLineError("the line is not an entry") from None

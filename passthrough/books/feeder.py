@@ -1,0 +1,242 @@
+"""Feeds the ledger from the journal: reads entries back, appends them, tries again while the ledger refuses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from threading import Event, Lock
+from typing import Final
+
+from ..errors import LedgerError
+from .entry import Entry
+from .journal import Journal
+from .ledger import Ledger
+
+BATCH: Final = 500
+"""About how many entries and charges go into one transaction."""
+
+_RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_BETWEEN_S: Final = 1.0
+_ADOPT_S: Final = 10.0
+
+
+class Losses:
+    """How many entries are in the log only; counted by any thread."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = Lock()
+
+    def add(self, count: int) -> None:
+        """Count more of them."""
+        with self._lock:
+            self.count += count
+
+
+class Handover:
+    """Entries that the journal could not take, offered to the ledger's thread: taken there, or taken back, never both."""
+
+    def __init__(self, wake: Event) -> None:
+        """`wake` is set when there is an offer."""
+        self._batch: list[Entry] | None = None
+        self._lock = Lock()
+        self._settled = Event()
+        self._wake = wake
+
+    @property
+    def offered(self) -> bool:
+        """Tell whether entries are offered now."""
+        return self._batch is not None
+
+    def offer(self, batch: list[Entry], wait_s: float) -> bool:
+        """Offer entries for a time; return whether they were taken."""
+        self._settled.clear()
+        with self._lock:
+            self._batch = batch
+        self._wake.set()
+        self._settled.wait(wait_s)
+        with self._lock:
+            taken = self._batch is None
+            self._batch = None
+        return taken
+
+    def take(self) -> list[Entry]:
+        """Take what is offered, if anything."""
+        with self._lock:
+            batch, self._batch = self._batch, None
+        if batch is not None:
+            self._settled.set()
+        return batch or []
+
+    def hurry(self) -> None:
+        """End the wait of an offer."""
+        self._settled.set()
+
+
+class Feeder:
+    """The thread that writes the ledger. All but the properties belongs to that thread."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        ledger: Ledger,
+        losses: Losses,
+        warn: Callable[[str], None],
+        *,
+        booked: Callable[[Sequence[Entry]], None],
+        between: Callable[[], None],
+    ) -> None:
+        """See Writer for `booked` and `between`."""
+        self.from_journal = 0  # entries of this process that are done with, by the way that they came
+        self.past_journal = 0
+        self.refusal: str | None = None
+        self.oldest: Entry | None = None  # that waits for a ledger that refuses
+        self.wake = Event()
+        self.handover = Handover(self.wake)
+        self._journal = journal
+        self._ledger = ledger
+        self._losses = losses
+        self._warn = warn
+        self._booked = booked
+        self._between = between
+        self._between_failed = False
+        self._nudged = False
+        self._ending = Event()
+        self._deadline = float("inf")
+        self._past: list[Entry] = []  # what was handed over and is not in the ledger yet
+        self._opened = False
+        self._doubtful = False  # the last try to append may have been in vain, or not: only its answer is missing
+        self._tries = 0
+        self._retry_at = self._adopt_at = self._between_at = 0.0
+
+    def nudge(self) -> None:
+        """Have `between` called at once; from any thread."""
+        self._nudged = True
+        self.wake.set()
+
+    def end(self, deadline: float) -> None:
+        """Feed what this process has in the journal, and return at the deadline (monotonic) at the latest; from any thread."""
+        self._deadline = deadline
+        self._ending.set()
+        self.wake.set()
+
+    def run(self, drained: Event) -> None:
+        """Feed until the end; `drained` tells that nothing comes into the journal any more."""
+        while True:
+            last = drained.is_set()  # before the journal is read
+            try:
+                done = time.monotonic() >= self._retry_at and self._fed_all()
+                self._look_between()
+            except Exception as defect:  # noqa: BLE001 - the loop of the books: what waits must not wait for ever
+                self._refused(f"The ledger could not be fed: {defect!r}. Please report this.")
+                self._opened = done = False  # so that it is tried again, whether something waits or not
+            if self._ending.is_set() and ((last and done) or time.monotonic() >= self._deadline):
+                return
+            self._pause()
+
+    def _pause(self) -> None:
+        now = time.monotonic()
+        if self._ending.is_set():
+            self._retry_at = min(self._retry_at, now + _RETRY_S[0])
+            time.sleep(0.01)
+            return
+        until = self._between_at if now >= self._retry_at else min(self._between_at, self._retry_at)
+        self.wake.wait(max(0.0, until - now))
+        self.wake.clear()
+
+    def _look_between(self, *, appended: bool = False) -> None:
+        now = time.monotonic()
+        if appended or self._nudged or now >= self._between_at:
+            self._nudged = False
+            self._between_at = now + _BETWEEN_S
+            try:
+                self._between()
+            except Exception as defect:  # noqa: BLE001 - the loop of the books: entries are fed, whatever becomes of this
+                if not self._between_failed:
+                    self._warn(f"What is done between two batches failed: {defect!r}. Please report this.")
+                self._between_failed = True
+
+    def _fed_all(self) -> bool:
+        """Feed until nothing is left, and return True; False where the ledger refuses, or the time is over."""
+        if not self._opened:  # what is wrong with the ledger is said at the start, not at the first entry
+            if not self._wrote([], own=True):
+                return False
+            self._opened = True
+        while time.monotonic() < self._deadline:
+            self._adopt()
+            if self._past:
+                if not self._wrote(self._past, own=True):
+                    return False
+                self.past_journal += len(self._past)
+                self._past = []
+                continue
+            offered = self.handover.offered  # before the journal is read: what stands there came first
+            portion = self._journal.portion(BATCH, own_only=self._ending.is_set())
+            if portion is not None:
+                own = not portion.segment.adopted
+                if not self._wrote(portion.entries, own=own):
+                    return False
+                portion.segment.note(portion)
+                self.from_journal += len(portion.entries) if own else 0
+            elif offered:
+                self._past = self.handover.take()
+            else:
+                return True
+        return False
+
+    def _adopt(self) -> None:
+        now = time.monotonic()
+        if now >= self._adopt_at and not self._ending.is_set():
+            self._adopt_at = now + _ADOPT_S
+            self._journal.adopt()
+
+    def _wrote(self, entries: Sequence[Entry], *, own: bool) -> bool:
+        """Append entries and tell who wants to know; False where the ledger refuses."""
+        try:
+            accepted = self._accepted(entries)
+        except LedgerError as refused:
+            self._doubtful = True
+            self.oldest = entries[0] if entries else None
+            self._refused(str(refused))
+            return False
+        if self.refusal is not None:
+            self._warn(f"The ledger is written again. Entries lost: {self._losses.count}.")
+        if own and self._doubtful:
+            accepted = _completed(entries, accepted)
+        self.refusal, self.oldest, self._doubtful, self._tries = None, None, False, 0
+        if accepted:
+            self._booked(accepted)
+        if entries:
+            self._look_between(appended=True)
+        return True
+
+    def _refused(self, why: str) -> None:
+        if self.refusal is None:
+            self._warn(f"{why}\nEntries wait until it can be written.")
+        self.refusal = why
+        self._retry_at = time.monotonic() + _RETRY_S[min(self._tries, len(_RETRY_S) - 1)]
+        self._tries += 1
+
+    def _accepted(self, entries: Sequence[Entry]) -> list[Entry]:
+        try:
+            return self._ledger.append(entries)
+        except LedgerError:
+            raise
+        except Exception as defect:  # noqa: BLE001 - the loop of the books: one entry must not stop all that come after it
+            if len(entries) > 1:
+                return [accepted for entry in entries for accepted in self._accepted([entry])]
+            self._warn(f"Exchange {entries[0].id} cannot be booked: {defect!r}. Please report this.")
+            self._losses.add(1)
+            return []
+
+
+def _completed(entries: Sequence[Entry], accepted: Sequence[Entry]) -> list[Entry]:
+    """Return what was accepted with, in their places, those that an earlier try must have brought in: they are told of once."""
+    left = list(accepted)
+    completed = []
+    for entry in entries:
+        if left and (left[0].id, left[0].part) == (entry.id, entry.part):
+            completed.append(left.pop(0))
+        else:
+            completed.append(entry)
+    return completed

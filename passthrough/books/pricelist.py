@@ -1,0 +1,95 @@
+"""The rows of a price list, and the list that comes with the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+import yaml
+
+SHIPPED: Final = "prices.yaml"
+OVERRIDE: Final = "routes.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one model costs from one day on; a price that is None is not known.
+
+    `usd_per_1000_annotated_pages` replaces the plain price for pages that were annotated, it is not added to it.
+    `usd_per_credit` is for one of the provider's own units. `batch_factor` is what all of them are multiplied by in a batch.
+    `effective_from` None means always. `source` says where the figures were found. `route` is the path of the only route on
+    which it holds, before all other rows; None: on all.
+    """
+
+    model: str
+    usd_per_1000_pages: Decimal | None = None
+    usd_per_1000_annotated_pages: Decimal | None = None
+    usd_per_million_input_tokens: Decimal | None = None
+    usd_per_million_output_tokens: Decimal | None = None
+    batch_factor: Decimal = Decimal("0.5")
+    effective_from: date | None = None
+    source: str = OVERRIDE
+    usd_per_credit: Decimal | None = None
+    route: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A name that stands for another model from one day on (None: always)."""
+
+    alias: str
+    model: str
+    effective_from: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Whose offer is behind a target's host, and by what its prices are multiplied; `*` first stands for any beginning."""
+
+    host: str
+    provider: str
+    factor: Decimal = Decimal(1)
+    source: str = ""
+
+    def covers(self, host: str) -> bool:
+        """Tell whether this row speaks of `host` (lower case, without a port)."""
+        return host.endswith(self.host[1:]) if self.host.startswith("*") else host == self.host
+
+
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """What ships with the program: parsed once, for any number of Prices."""
+
+    prices: tuple[Price, ...]
+    aliases: tuple[Alias, ...]
+    hosts: tuple[Host, ...]
+    prefixes: Mapping[str, str]
+
+
+def shipped() -> PriceList:
+    """Return the list in the package. It takes some milliseconds: once in a process is enough."""
+    text = files(__package__).joinpath(SHIPPED).read_text("utf-8")
+    tables = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - it makes strings only, so that no price passes through a float
+    return PriceList(
+        tuple(_row(Price, row) for row in tables["prices"]),
+        tuple(_row(Alias, row) for row in tables["aliases"]),
+        tuple(_row(Host, row) for row in tables["hosts"]),
+        MappingProxyType(dict(tables["prefixes"])),
+    )
+
+
+_Shape = TypeVar("_Shape", Price, Alias, Host)
+_CELLS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "effective_from": date.fromisoformat,
+    "batch_factor": Decimal,
+    "factor": Decimal,
+}
+
+
+def _row(shape: type[_Shape], cells: Mapping[str, str]) -> _Shape:
+    return shape(**{name: _CELLS.get(name, Decimal if name.startswith("usd_") else str)(cell) for name, cell in cells.items()})
