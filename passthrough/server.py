@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final, TextIO
 
 from aiohttp import web
 
 from . import sandbox
+from .admin.access import is_loopback
+from .admin.app import Shown
 from .admin.app import app as admin_app
-from .admin.app import is_loopback
+from .admin.gauges import Gauges, Reloads
 from .admin.health import Health, Phase
+from .admin.metrics import Metrics
 from .books.bookkeeper import Bookkeeper
 from .books.journal import journal_folder
 from .books.ledger import Ledger
@@ -64,6 +69,9 @@ class House:
         self._sources = sources
         self._seen = seen
         self._reload_trouble: str | None = None
+        self._reload_count = Reloads()
+        self._metrics = Metrics()
+        self._admin_digest = config.admin_digest
         self._sandbox: sandbox.Running | None = None
         self._lines = Lines(stdout, log_format)
         self._ledger = None if config.ledger is None else Ledger.at(config.ledger)
@@ -99,7 +107,7 @@ class House:
         listen = self._config.listen
         listener = Listener(self._relay, max_connections=listen.max_connections or most_connections())
         admin = web.AppRunner(
-            admin_app(self.health, on_loopback=is_loopback(listen.admin_host)), access_log=None, shutdown_timeout=1
+            admin_app(self._shown(listener), on_loopback=is_loopback(listen.admin_host)), access_log=None, shutdown_timeout=1
         )
         servers: list[asyncio.Server] = []
         try:
@@ -116,6 +124,25 @@ class House:
                 server.close()
             await admin.cleanup()
             await self._close()
+
+    def _shown(self, listener: Listener) -> Shown:
+        """Return what the admin port shows."""
+        readings = {
+            "in_flight": lambda: len(self._relay.active),
+            "settling": lambda: len(self._relay.settling),
+            "connections": lambda: len(listener.connections),
+            "ledger_waiting": lambda: self._bookkeeper.waiting,
+            "ledger_lost": lambda: self._bookkeeper.lost,
+            "log_dropped": lambda: self._lines.dropped,
+        }
+        gauges = Gauges(readings, self.health, self._reload_count)
+        return Shown(
+            health=self.health,
+            ledger=self._ledger,
+            sources=lambda: [chain(gauges.families(), self._metrics.families())],
+            budgets=tuple,
+            digest=lambda: self._admin_digest,
+        )
 
     def _announce(self, servers: list[asyncio.Server]) -> None:
         traffic, admin = servers
@@ -135,6 +162,8 @@ class House:
             _log.warning(ANONYMOUS)
         await self._upstream.prepare(target for route in rules.routes.routes for target in route.targets)
         self._relay.rules = rules
+        self._admin_digest = config.admin_digest
+        self._reload_count.good_utc = time.time()
         self._bookkeeper.swap(Prices(config.prices, self._listed))
         for problem in config.warnings:
             _log.warning("%s", problem)
@@ -148,10 +177,12 @@ class House:
                 _check_guarded(config, self._config.listen.host)
                 await self._adopt(config)
             except (ConfigError, OSError) as error:
+                self._reload_count.failed += 1
                 self._reload_trouble = f"The configuration was not reloaded; the last good one is in force.\n{error}"
                 _log.error("%s", self._reload_trouble)
                 return
             self._reload_trouble = None
+            self._reload_count.good += 1
             _log.info("Reloaded %s: %d routes, %d client keys.", config.file, len(config.routes), len(config.clients))
             for name in _needing_restart(self._config, config):
                 _log.warning("%s: '%s' has changed; that takes a restart.", config.file, name)

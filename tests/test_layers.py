@@ -53,6 +53,7 @@ DOORS = {
     "pydantic_core": "config.*",
     "idna": "config.*",
     "sqlalchemy": "books.*",
+    "prometheus_client": "admin.exposition admin.gauges admin.metrics",
     "click": "cli",
     "rich": "terminal",
     "brotli": "meter.decode",

@@ -2,35 +2,65 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from typing import Final
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from .. import __version__
+from ..books.ledger import Ledger
+from ..books.report import to_csv, to_json
+from ..errors import LedgerError
+from .access import of_this_machine, with_key
+from .answers import guarded, json_text, refused
+from .asking import Unclear, answer, latest_asked, sums_asked
+from .exchanges import exchanges_json
+from .exposition import CONTENT_TYPE, Source, exposition
 from .health import Health
-
-_HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]*))(?::[0-9]+)?")
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address (without port, without brackets) is this machine's own."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+from .pages import add_pages
+from .reads import Reads
+from .standing import Standing, budgets_json
 
 
-def app(health: Health, *, on_loopback: bool) -> web.Application:
-    """Return the application. Bound to loopback, it answers to loopback's names only.
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What of the house is shown. The functions are called on the event loop, at every request.
 
-    A page on the web that has its own name resolved to 127.0.0.1 (DNS rebinding) reaches the port but not the answers.
+    `ledger` None: there is none. `sources` are what the processes count; their families may be made lazily, in a thread.
+    `digest` is the SHA-256 of the admin key that holds now, None without one.
     """
 
+    health: Health
+    ledger: Ledger | None
+    sources: Callable[[], Sequence[Source]]
+    budgets: Callable[[], Sequence[Standing]]
+    digest: Callable[[], bytes | None]
+
+
+def app(shown: Shown, *, on_loopback: bool) -> web.Application:
+    """Return the application. Bound to loopback, it answers to loopback's names only; elsewhere it asks for the admin key."""
+    reads = Reads()
+    application = web.Application(middlewares=[guarded, of_this_machine if on_loopback else with_key(shown.digest), _explained])
+    _add_health(application.router, shown.health)
+    _add_figures(application.router, shown)
+    if shown.ledger is None:
+        for path in ("/usage", "/usage.csv", "/exchanges"):
+            application.router.add_get(path, _no_ledger)
+    else:
+        _add_ledger(application.router, shown.ledger, reads)
+    add_pages(application.router)
+
+    async def close(_: web.Application) -> None:
+        reads.close()
+
+    application.on_cleanup.append(close)
+    return application
+
+
+def _add_health(router: web.UrlDispatcher, health: Health) -> None:
     async def healthz(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "version": __version__})
 
@@ -38,17 +68,58 @@ def app(health: Health, *, on_loopback: bool) -> web.Application:
         said = {"status": health.status(), "degraded": health.degraded(), "version": __version__}
         return web.json_response(said, status=200 if health.ready else 503)
 
-    application = web.Application(middlewares=[_of_this_machine] if on_loopback else [])
     for path in ("/healthz", "/health/liveliness"):
-        application.router.add_get(path, healthz)
+        router.add_get(path, healthz)
     for path in ("/readyz", "/health/readiness"):
-        application.router.add_get(path, readyz)
-    return application
+        router.add_get(path, readyz)
+
+
+def _add_figures(router: web.UrlDispatcher, shown: Shown) -> None:
+    one_at_a_time = asyncio.Lock()
+
+    async def metrics(_: web.Request) -> web.Response:
+        async with one_at_a_time:
+            body = await asyncio.to_thread(exposition, shown.sources())
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+
+    async def budgets(_: web.Request) -> web.Response:
+        return json_text(budgets_json(shown.budgets()))
+
+    router.add_get("/metrics", metrics)
+    router.add_get("/budgets", budgets)
+
+
+def _add_ledger(router: web.UrlDispatcher, ledger: Ledger, reads: Reads) -> None:
+    async def usage(request: web.Request) -> web.Response:
+        asked = sums_asked(list(request.query.items()), datetime.now(UTC))
+        return json_text(await reads.of(lambda: to_json(answer(ledger, asked))))
+
+    async def table(request: web.Request) -> web.Response:
+        asked = sums_asked(list(request.query.items()), datetime.now(UTC))
+        text = await reads.of(lambda: to_csv(answer(ledger, asked)))
+        named = {"Content-Disposition": 'attachment; filename="usage.csv"'}
+        return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=named)
+
+    async def exchanges(request: web.Request) -> web.Response:
+        limit, only = latest_asked(list(request.query.items()))
+        return json_text(await reads.of(lambda: exchanges_json(ledger.latest(limit, **only))))
+
+    router.add_get("/usage", usage)
+    router.add_get("/usage.csv", table)
+    router.add_get("/exchanges", exchanges)
+
+
+async def _no_ledger(_: web.Request) -> web.Response:
+    return refused(404, "no_ledger", "There is no ledger to read: it is 'none'.", "Name one as 'ledger' in routes.yaml.")
 
 
 @web.middleware
-async def _of_this_machine(request: web.Request, handler: Handler) -> web.StreamResponse:
-    host = _HOST.fullmatch(request.headers.get("Host", ""))
-    if host is None or not is_loopback(host[1] or host[2]):
-        return web.json_response({"status": "misdirected"}, status=421)
-    return await handler(request)
+async def _explained(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Say why a question was not answered: (1) it was not understood; (2) the ledger cannot be read now."""
+    try:
+        return await handler(request)
+    except Unclear as unclear:
+        return refused(400, "bad_question", str(unclear))
+    except LedgerError as error:
+        why, _, hint = str(error).partition("\n")
+        return refused(503, "ledger_unreadable", why, hint)

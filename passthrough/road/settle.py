@@ -56,6 +56,10 @@ class Settling:
             call.abort(Unmetered.CANCELLED)
         self._end_exchange(call.exchange)
 
+    def __len__(self) -> int:
+        """How many calls settle now."""
+        return len(self._tasks)
+
     async def drained(self) -> None:
         """Wait until every call has settled."""
         while self._tasks:

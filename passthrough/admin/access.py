@@ -1,0 +1,83 @@
+"""Who may ask the admin port: this machine by its own names, others with the admin key."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import ipaddress
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from .answers import refused
+
+HEALTH: Final = frozenset({"/healthz", "/readyz", "/health/liveliness", "/health/readiness"})
+"""What everybody may ask: orchestrators have no key, and learn nothing but how the instance is."""
+
+_HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]*))(?::[0-9]+)?")
+_CHALLENGE: Final = 'Basic realm="passthrough", charset="UTF-8", Bearer realm="passthrough"'
+_NO_KEY: Final = "There is no admin_key, and this port is open to other machines: it answers health only."
+_SET_ONE: Final = "Set 'admin_key' in routes.yaml (or a master_key), or bind the port to loopback with --admin-host 127.0.0.1."
+_WRONG_KEY: Final = "Send the admin key as 'Authorization: Bearer <key>', or as the password of Basic."
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address (without port, without brackets) is this machine's own."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@web.middleware
+async def of_this_machine(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer to loopback's names only: a page on the web whose name was rebound to 127.0.0.1 learns nothing."""
+    host = _HOST.fullmatch(request.headers.get(hdrs.HOST, ""))
+    if host is None or not is_loopback(host[1] or host[2]):
+        return refused(421, "misdirected", "This port answers to localhost and 127.0.0.1 only.")
+    return await handler(request)
+
+
+def with_key(digest: Callable[[], bytes | None]) -> Middleware:
+    """Return what asks for the key whose SHA-256 is `digest()` now, for everything but health; without any there is a 403.
+
+    Paths that there are not are refused alike: what there is, strangers need not know.
+    """
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in HEALTH:
+            return await handler(request)
+        wanted = digest()
+        if wanted is None:
+            return refused(403, "no_admin_key", _NO_KEY, _SET_ONE)
+        given = _key(request.headers.get(hdrs.AUTHORIZATION, ""))
+        # Digests are compared, in the same time whatever differs: neither length nor bytes of the key can be felt for.
+        if given is None or not hmac.compare_digest(sha256(given).digest(), wanted):
+            answer = refused(401, "invalid_key", "This needs the admin key.", _WRONG_KEY)
+            answer.headers[hdrs.WWW_AUTHENTICATE] = _CHALLENGE
+            return answer
+        return await handler(request)
+
+    return guard
+
+
+def _key(field: str) -> bytes | None:
+    """Return the key of an Authorization field: (1) a Bearer's token; (2) Basic's password, whatever its user (RFC 7617)."""
+    scheme, _, value = field.partition(" ")
+    value = value.strip()
+    if scheme.lower() == "bearer":
+        return value.encode("utf-8", "surrogateescape")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        _, colon, password = base64.b64decode(value, validate=True).partition(b":")
+    except ValueError:
+        return None
+    return password if colon else None

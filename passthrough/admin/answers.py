@@ -1,0 +1,43 @@
+"""What the admin port's answers have in common: JSON, and headers that keep them in this one page."""
+
+from __future__ import annotations
+
+import json
+from types import MappingProxyType
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+_ALWAYS: Final = MappingProxyType(
+    {
+        hdrs.CACHE_CONTROL: "no-store",
+        "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
+)
+
+
+def json_text(text: str) -> web.Response:
+    """Return a JSON document as an answer."""
+    return web.Response(text=text, content_type="application/json")
+
+
+def refused(status: int, code: str, why: str, hint: str = "") -> web.Response:
+    """Return an answer that says what is wrong, and how to mend it."""
+    said = {"status": code, "why": why, **({"hint": hint} if hint else {})}
+    return web.json_response(said, status=status, dumps=lambda value: json.dumps(value, ensure_ascii=False))
+
+
+@web.middleware
+async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let no answer be stored, framed, sniffed at, or run a script that is not ours."""
+    try:
+        answer = await handler(request)
+    except web.HTTPException as error:
+        error.headers.update(_ALWAYS)
+        raise
+    answer.headers.update(_ALWAYS)
+    return answer

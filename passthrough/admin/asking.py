@@ -1,0 +1,107 @@
+"""What is asked of the ledger over HTTP: a query's parameters become a question, and the answer the report's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from datetime import datetime
+from typing import Final, cast, get_args
+
+from ..books.ledger import Ledger
+from ..books.report import Report, Sandbox, moment, summarize
+from ..books.sums import KEYS, Sums
+
+FILTERS: Final = ("client", "route", "model", "label")
+"""What sums and exchanges can be narrowed to; an empty value means those that have none."""
+
+_SUMS: Final = ("by", "since", "until", "sandbox", *FILTERS)
+_LATEST: Final = ("limit", *FILTERS)
+_SANDBOXES: Final[tuple[str, ...]] = get_args(Sandbox)
+_LIMIT: Final = 50
+_MOST: Final = 1000
+
+
+Pairs = Sequence[tuple[str, str]]
+"""A query's parameters as they came, decoded."""
+
+
+class Unclear(ValueError):
+    """A parameter that cannot be understood; the message says which, and what would do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which sums are asked for: grouped by `by`, of a period, and only of what has the values of `only`."""
+
+    by: tuple[str, ...]
+    since: datetime | None
+    until: datetime | None
+    sandbox: Sandbox
+    only: Mapping[str, str | None]
+
+
+def sums_asked(pairs: Pairs, now: datetime) -> Asked:
+    """Return the question of /usage. Raises Unclear."""
+    query = _single(pairs, _SUMS)
+    by = tuple(dict.fromkeys(name.strip() for name in query.get("by", "client").split(",") if name.strip()))
+    unknown = [name for name in by if name not in KEYS]
+    if unknown:
+        raise Unclear(f"by: nothing can be summed by {', '.join(unknown)}; there are {', '.join(KEYS)}.")
+    sandbox = query.get("sandbox", "auto")
+    if sandbox not in _SANDBOXES:
+        raise Unclear(f"sandbox: '{sandbox}' is none of {', '.join(_SANDBOXES)}.")
+    return Asked(by, _moment(query, "since", now), _moment(query, "until", now), cast("Sandbox", sandbox), _only(query))
+
+
+def latest_asked(pairs: Pairs) -> tuple[int, Mapping[str, str | None]]:
+    """Return how many of the latest exchanges are asked for, and which. Raises Unclear."""
+    query = _single(pairs, _LATEST)
+    limit = query.get("limit", str(_LIMIT))
+    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= _MOST):
+        raise Unclear(f"limit: '{limit}' is no number from 1 to {_MOST}.")
+    return int(limit), _only(query)
+
+
+def answer(ledger: Ledger, asked: Asked) -> Report:
+    """Return the sums that are asked for. Raises LedgerError."""
+    further = tuple(name for name in asked.only if name not in asked.by)
+    report = summarize(ledger, (*asked.by, *further), asked.since, asked.until, sandbox=asked.sandbox)
+    if not asked.only:
+        return report
+    wanted = [(report.by.index(name), value) for name, value in asked.only.items()]
+    rows = [sums for sums in report.groups if all((sums.key[place] or None) == value for place, value in wanted)]
+    groups: dict[tuple[str | int | None, ...], list[Sums]] = {}
+    for row in rows:
+        groups.setdefault(row.key[: len(asked.by)], []).append(row)
+    summed = tuple(_together(key, found) for key, found in groups.items())
+    # How many requests of the sandbox were left out is known of the whole period only.
+    return replace(report, by=asked.by, groups=summed, total=_together((), rows), left_out=0, mixed_in=0)
+
+
+def _together(key: tuple[str | int | None, ...], rows: Iterable[Sums]) -> Sums:
+    columns = list(zip(*(astuple(row)[1:] for row in rows), strict=True))
+    return Sums(key, *(map(sum, columns) if columns else (0,) * (len(fields(Sums)) - 1)))
+
+
+def _only(query: Mapping[str, str]) -> Mapping[str, str | None]:
+    return {name: query[name] or None for name in FILTERS if name in query}
+
+
+def _moment(query: Mapping[str, str], name: str, now: datetime) -> datetime | None:
+    text = query.get(name, "")
+    try:
+        return moment(text, now) if text else None
+    except ValueError as error:
+        raise Unclear(f"{name}: {error}") from None
+
+
+def _single(pairs: Pairs, known: Sequence[str]) -> Mapping[str, str]:
+    """(1) A misspelt filter would show what was not asked for; (2) of one that is given twice, one would be dropped."""
+    query: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known:
+            raise Unclear(f"There is no parameter '{name}'; there are {', '.join(known)}.")
+        if name in query:
+            raise Unclear(f"{name}: this is given twice.")
+        query[name] = value
+    return query

@@ -1,0 +1,370 @@
+/* The dashboard: asks the admin port, and shows what it says. Every text from outside enters by textContent; every sum is
+   the ledger's: money is shown as the digits that came, never added up here. */
+"use strict";
+(() => {
+  const EVERY_MS = 5000;      // between two looks at the latest exchanges
+  const SUMS_MS = 60000;      // sums are asked for when an exchange is new, and at least so often
+  const PATIENCE_MS = 30000;
+  const MOST_ROWS = 20;
+  const DAY_MS = 86400000;
+  const FILTERS = ["client", "model", "route"];
+  const SCOPES = { client: "client", route: "route", all: "everything" };
+  const at = (id) => document.getElementById(id);
+
+  // ── text ──
+
+  /** Digits with commas between thousands; the decimals stay as they are. */
+  const grouped = (text) => {
+    const [whole, rest] = String(text).split(".");
+    return whole.replace(/\B(?=(\d{3})+$)/g, ",") + (rest === undefined ? "" : "." + rest);
+  };
+  /** Dollars with all their decimals, and at least `decimals`. */
+  const dollars = (text, decimals = 2) => {
+    if (text === null) return "–";
+    const [whole, rest = ""] = String(text).split(".");
+    return "$" + grouped(whole) + "." + rest.padEnd(decimals, "0");
+  };
+  /** Dollars for the rows of one column: equally many decimals, so that the points stand below each other. */
+  const column = (rows) => {
+    const most = Math.max(2, ...rows.map(({ cost_usd: text }) => (text === null ? 0 : (text.split(".")[1] ?? "").length)));
+    return (text) => dollars(text, most);
+  };
+  const count = (number, one, many) => `${grouped(number)} ${number === 1 ? one : many}`;
+  const named = (value) => (value === null || value === "" ? "(none)" : String(value));
+  const took = (s) => (s < 1 ? `${Math.round(s * 1000)} ms` : `${s < 10 ? s.toFixed(1) : Math.round(s)} s`);
+  const utc = (ms) => new Date(ms).toISOString();
+  const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+
+  /** JSON whose costs become strings of their digits: a float could not hold every one of them. Inside a JSON string a quote
+      has a backslash before it, so the pattern matches keys only. */
+  const exact = (text) => JSON.parse(text.replace(/"(cost_usd|spent|reserved|limit)": (-?[\d.]+)/g, '"$1": "$2"'));
+
+  // ── elements ──
+
+  /** An element with properties and children; strings become text. */
+  const made = (tag, properties = {}, ...children) => {
+    const element = Object.assign(document.createElement(tag), properties);
+    element.append(...children.filter((child) => child !== null));
+    return element;
+  };
+
+  /** A table with roles of its own: narrow screens lay its rows out as blocks, which would take the native ones away. */
+  const table = (caption, heads, rows) => {
+    const role = (element, name) => (element.setAttribute("role", name), element);
+    const cell = (content, place) => {
+      const { head, number } = heads[place];
+      const element = place ? role(made("td"), "cell") : role(made("th", { scope: "row" }), "rowheader");
+      if (number) element.className = "number";
+      element.dataset.head = head;
+      element.append(...[content].flat().filter((part) => part !== null));
+      return element;
+    };
+    const head = heads.map(({ head: text, number }) =>
+      role(made("th", { scope: "col", className: number ? "number" : "" }, text), "columnheader"));
+    const body = rows.map((row) => role(made("tr", {}, ...row.map(cell)), "row"));
+    return role(made("table", {}, made("caption", { className: "hidden" }, caption),
+      role(made("thead", {}, role(made("tr", {}, ...head), "row")), "rowgroup"),
+      role(made("tbody", {}, ...body), "rowgroup")), "table");
+  };
+
+  /** A bar as long as a share, for the eye: the figures beside it say the same. */
+  const bar = (share, kind = "") => {
+    const inner = made("span", { className: kind });
+    inner.style.width = `${Math.min(100, Math.max(0, share * 100)).toFixed(2)}%`;
+    const outer = made("span", { className: "bar" }, inner);
+    outer.setAttribute("aria-hidden", "true");
+    return outer;
+  };
+
+  // ── asking ──
+
+  class Trouble extends Error {}
+
+  const ask = async (path) => {
+    let answer, text;
+    try {
+      answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+      text = await answer.text();
+    } catch {
+      throw new Trouble("The program does not answer. Is it still running? This page asks again every few seconds.");
+    }
+    let said;
+    try {
+      said = exact(text);
+    } catch {
+      throw new Trouble(`What answered (status ${answer.status}) is not this program.`);
+    }
+    if (answer.ok || path === "readyz") return said;
+    if (answer.status === 401) throw new Trouble("The admin key is needed. Reload this page, and give the key as the password.");
+    throw new Trouble([said.why, said.hint].filter(Boolean).join(" ") || `The program answered with status ${answer.status}.`);
+  };
+
+  // ── what is asked for ──
+
+  const form = at("filters");
+
+  const period = () => {
+    const now = new Date();
+    const day = (year, month, date) => utc(Date.UTC(year, month, date)).slice(0, 10);
+    const [year, month, date] = [now.getUTCFullYear(), now.getUTCMonth(), now.getUTCDate()];
+    const chosen = form.period.value;
+    if (chosen === "all") return {};
+    if (chosen === "month") return { since: day(year, month, 1) };
+    if (chosen === "last-month") return { since: day(year, month - 1, 1), until: day(year, month, 1) };
+    return { since: day(year, month, date - Number(chosen) + 1) };
+  };
+  const chosen = () => {
+    const set = FILTERS.filter((name) => form[name].value !== "*");
+    return Object.fromEntries(set.map((name) => [name, form[name].value.slice(1)]));
+  };
+  const query = (...parts) => new URLSearchParams(Object.assign({}, ...parts)).toString();
+
+  /** Options hold their value behind a "=", so that a client may be called "*", and none is the empty one. */
+  const offer = (name, groups) => {
+    const select = form[name];
+    const kept = select.value;
+    const values = groups.map((group) => "=" + (group[name] ?? ""));
+    if (kept !== "*" && !values.includes(kept)) values.push(kept);
+    const wanted = ["*", ...values.sort()];
+    if (wanted.join("\n") === [...select.options].map((option) => option.value).join("\n")) return;
+    select.replaceChildren(...wanted.map((value) =>
+      made("option", { value }, value === "*" ? "All" : named(value.slice(1)))));
+    select.value = kept;
+  };
+
+  // ── charts ──
+
+  const colour = (name) => () => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const charts = {};
+
+  const options = (series, value, moved) => ({
+    width: 320, height: 200, legend: { show: false }, tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"),
+    cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
+    scales: { x: { range: (_, first, last) => [first - 43200, last + 43200] }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.08 : 1] } },
+    axes: [
+      { stroke: colour("--soft"), grid: { show: false }, ticks: { show: false }, size: 30, incrs: [1, 2, 7, 14, 30, 91, 182, 365].map((days) => days * 86400),
+        values: (_, ticks) => ticks.map((s) => new Date(s * 1000).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" })) },
+      { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, size: 54, values: (_, ticks) => ticks.map(value) },
+    ],
+    series: [{}, ...series.map((name) => ({ fill: colour(name), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.8, 48], align: 0 }) }))],
+    hooks: { setCursor: [(plot) => moved(plot.cursor.idx)] },
+  });
+
+  const drawn = (id, series, value, columns, moved) => {
+    const place = at(id);
+    if (!charts[id]) {
+      const chart = { moved };
+      chart.plot = new uPlot(options(series, value, (place) => chart.moved(place)), columns, place);
+      new ResizeObserver(() => chart.plot.setSize({ width: Math.max(200, place.clientWidth), height: 200 })).observe(place);
+      charts[id] = chart;
+    }
+    charts[id].moved = moved;
+    charts[id].plot.setData(columns);
+  };
+
+  /** Every day of the period, also those without a request. */
+  const days = (groups) => {
+    const found = new Map(groups.map((group) => [group.day, group]));
+    const { since = groups[0].day, until } = period();
+    const last = until ? Date.parse(until) - DAY_MS : Date.now();
+    const all = [];
+    for (let ms = Date.parse(since); ms <= last; ms += DAY_MS) all.push(utc(ms).slice(0, 10));
+    return all.map((day) => found.get(day) ?? { day, requests: 0, pages: 0, pages_annotated: 0, cost_usd: "0" });
+  };
+
+  const showDays = (groups) => {
+    const all = days(groups);
+    const x = all.map(({ day }) => Date.parse(day) / 1000);
+    const pages = all.map((group) => group.pages);
+    const both = all.map((group) => group.pages + group.pages_annotated);
+    const saidAt = (id, text) => (place) => { at(id).textContent = place == null || !all[place] ? "" : `${all[place].day}: ${text(all[place])}`; };
+    drawn("pages-chart", ["--second", "--first"], (value) => compact.format(value), [x, both, pages], saidAt("pages-at", (group) =>
+      count(group.pages, "page", "pages") + (group.pages_annotated ? `, ${grouped(group.pages_annotated)} annotated` : "")));
+    drawn("cost-chart", ["--first"], (value) => "$" + compact.format(value), [x, all.map((group) => Number(group.cost_usd))],
+      saidAt("cost-at", (group) => dollars(group.cost_usd)));
+    const heads = [{ head: "Day" }, { head: "Requests", number: true }, { head: "Pages", number: true }, { head: "Annotated", number: true }, { head: "USD", number: true }];
+    const usd = column(groups);
+    at("by-day").replaceChildren(table("Pages and cost by day", heads, groups.toReversed().map((group) =>
+      [group.day, grouped(group.requests), grouped(group.pages), grouped(group.pages_annotated), usd(group.cost_usd)])));
+  };
+
+  // ── sums ──
+
+  const showTotal = (total) => {
+    const figures = [["Cost", dollars(total.cost_usd)], ["Pages", grouped(total.pages)], ["Annotated", grouped(total.pages_annotated)],
+      ["Requests", grouped(total.requests)], ["Unmetered", grouped(total.unmetered)], ["Unpriced", grouped(total.unpriced)]];
+    if (total.tokens_in || total.tokens_out) figures.push(["Tokens in", grouped(total.tokens_in)], ["Tokens out", grouped(total.tokens_out)]);
+    at("total").replaceChildren(...figures.map(([head, value]) => {
+      const wrong = (head === "Unmetered" || head === "Unpriced") && value !== "0";
+      return made("div", { className: wrong ? "wrong" : "" }, made("dt", {}, head), made("dd", {}, value));
+    }));
+  };
+
+  const showGroups = (name, groups) => {
+    const byCost = groups.some((group) => Number(group.cost_usd) > 0);
+    const weight = (group) => (byCost ? Number(group.cost_usd) : group.pages + group.pages_annotated);
+    const sorted = groups.toSorted((a, b) => weight(b) - weight(a) || b.requests - a.requests);
+    const most = Math.max(...groups.map(weight)) || 1;
+    const heads = [{ head: name[0].toUpperCase() + name.slice(1) }, { head: "Requests", number: true }, { head: "Pages", number: true }, { head: "USD", number: true }];
+    const shown = sorted.slice(0, MOST_ROWS);
+    const usd = column(shown);
+    const rows = shown.map((group) => [
+      [made("span", { className: "name" }, named(group[name])), bar(weight(group) / most)], grouped(group.requests),
+      [grouped(group.pages), group.pages_annotated ? made("small", {}, `+ ${grouped(group.pages_annotated)} annotated`) : null], usd(group.cost_usd)]);
+    const more = sorted.length - rows.length;
+    at(`by-${name}`).replaceChildren(table(`Pages and cost by ${name}`, heads, rows), more > 0 ? made("p", { className: "quiet" }, `${more} more are in the CSV.`) : "");
+  };
+
+  const showNote = ({ sandbox, left_out: leftOut }) => {
+    const note = at("note");
+    note.textContent = sandbox ? "This is the sandbox's traffic: what it would have cost."
+      : leftOut ? `Without ${count(leftOut, "request", "requests")} to the sandbox.` : "";
+    note.hidden = !note.textContent;
+  };
+
+  const showSums = async (current) => {
+    const span = period(), only = chosen();
+    const sums = (by, filters) => ask("usage?" + query(span, filters, { by }));
+    const [byDay, byLabel, ...groups] = await Promise.all(["day", "label", ...FILTERS].map((by) => sums(by, only)));
+    const offered = Object.keys(only).length ? await Promise.all(FILTERS.map((by) => sums(by, {}))) : groups;
+    if (!current()) return;
+    FILTERS.forEach((name, place) => offer(name, offered[place].groups));
+    const some = byDay.total.requests > 0;
+    at("figures").hidden = !some;
+    at("empty").hidden = some;
+    showNote(byDay);
+    at("csv").href = "usage.csv?" + query(span, only, { by: "day,client,label,route,model" });
+    if (!some) return;
+    showTotal(byDay.total);
+    showDays(byDay.groups);
+    FILTERS.forEach((name, place) => showGroups(name, groups[place].groups));
+    at("labels").hidden = byLabel.groups.every((group) => group.label === null);
+    if (!at("labels").hidden) showGroups("label", byLabel.groups);
+  };
+
+  // ── budgets and exchanges ──
+
+  const showBudgets = ({ budgets }) => {
+    at("budgets").hidden = !budgets.length;
+    const shown = (budget, text) => (budget.unit === "usd" ? dollars(text) : grouped(text));
+    const sorted = budgets.toSorted((a, b) => b.used_percent - a.used_percent).slice(0, 5 * MOST_ROWS);
+    at("budget-table").replaceChildren(table("Budgets, the most used first",
+      [{ head: "Whose" }, { head: "Used" }, { head: "Spent", number: true }, { head: "Limit", number: true }, { head: "Resets (UTC)", number: true }],
+      sorted.map((budget) => {
+        const share = budget.used_percent / 100;
+        const unit = budget.unit === "usd" ? "USD" : budget.unit;
+        return [
+          [made("span", { className: "name" }, [SCOPES[budget.scope] ?? budget.scope, budget.name].filter(Boolean).join(" ")), made("small", {}, `${unit} per ${budget.per}`)],
+          [`${budget.used_percent} %${share >= 1 ? ", used up" : ""}`, bar(share, share >= 1 ? "over" : share >= 0.9 ? "near" : "")],
+          shown(budget, budget.spent), shown(budget, budget.limit), budget.resets.slice(0, 16).replace("T", " ")];
+      })));
+  };
+
+  const showExchanges = (exchanges) => {
+    at("latest").hidden = !exchanges.length;
+    const today = utc(Date.now()).slice(0, 10);
+    const time = ({ time: when }) => made("time", { dateTime: when }, when.startsWith(today) ? when.slice(11, 19) : when.slice(0, 16).replace("T", " "));
+    const pages = (exchange) => {
+      const some = exchange.pages !== null || exchange.pages_annotated !== null;
+      const tokens = exchange.tokens_in !== null || exchange.tokens_out !== null;
+      return [some ? grouped(exchange.pages ?? 0) : "–",
+        exchange.pages_annotated ? made("small", {}, `+ ${grouped(exchange.pages_annotated)} annotated`) : null,
+        tokens ? made("small", {}, `${grouped(exchange.tokens_in ?? 0)} + ${grouped(exchange.tokens_out ?? 0)} tokens`) : null,
+        exchange.unmetered ? made("small", { className: "bad" }, exchange.unmetered) : null];
+    };
+    const status = ({ status: code, outcome, error, open }) => {
+      const bad = code === null || code >= 400 || outcome !== "completed";
+      const why = open ? "not ended" : error ?? (outcome === "completed" ? null : outcome);
+      return [made("span", { className: bad ? "bad" : "good" }, code === null ? "none" : String(code)), why ? made("small", {}, why) : null];
+    };
+    const usd = column(exchanges);
+    at("latest-table").replaceChildren(table("The latest exchanges, newest first",
+      [{ head: "Time (UTC)" }, { head: "Client" }, { head: "Request" }, { head: "Model" }, { head: "Status" }, { head: "Pages", number: true }, { head: "USD", number: true }, { head: "Took", number: true }],
+      exchanges.map((exchange) => [
+        time(exchange), [made("span", {}, named(exchange.client)), exchange.label ? made("small", {}, exchange.label) : null],
+        [`${exchange.method} ${exchange.path}`, exchange.sandbox ? made("small", {}, "sandbox") : null], exchange.model ?? "–",
+        status(exchange), pages(exchange), usd(exchange.cost_usd), took(exchange.total_s)])));
+  };
+
+  const showHealth = ({ status, degraded = {} }) => {
+    const pill = at("health");
+    const why = Object.entries(degraded).map(([part, said]) => `${part}: ${said}`).join("\n");
+    pill.className = "pill " + (status === "ok" ? "well" : "ill");
+    const text = why ? `${status}: ${why}` : status;
+    if (pill.textContent !== text) pill.textContent = text;
+  };
+
+  const showTrouble = (text) => {
+    const place = at("trouble");
+    if (place.textContent !== text) place.textContent = text;
+    place.hidden = !text;
+  };
+
+  // ── the loop ──
+
+  let round = 0, timer = 0, seen = null, summedAt = 0, newest = "";
+
+  /** One look. A later one makes an earlier one that is still waiting void: its answers are of filters that hold no more. */
+  const look = async (all = false) => {
+    clearTimeout(timer);
+    const mine = ++round;
+    const current = () => mine === round;
+    try {
+      const [health, budgets, latest] = await Promise.all([ask("readyz"), ask("budgets"), ask("exchanges?" + query(chosen(), { limit: "30" }))]);
+      if (!current()) return;
+      showHealth(health);
+      showBudgets(budgets);
+      const found = JSON.stringify(latest.exchanges);
+      if (all || found !== seen || Date.now() - summedAt > SUMS_MS) {
+        await showSums(current);
+        if (!current()) return;
+        showExchanges(latest.exchanges);
+        announce(latest.exchanges, all);
+        seen = found;
+        summedAt = Date.now();
+      }
+      at("updated").textContent = `Live; asked at ${utc(Date.now()).slice(11, 19)} UTC`;
+      showTrouble("");
+    } catch (error) {
+      if (!current()) return;
+      if (!(error instanceof Trouble)) console.error(error);
+      seen = null;
+      showTrouble(error instanceof Trouble ? error.message : "This page has a defect; its console says which. Please report it.");
+    }
+    document.body.dataset.round = String(round);
+    if (!document.hidden) timer = setTimeout(look, EVERY_MS);
+  };
+
+  /** Tell who listens what is new, once; ids sort by time. */
+  const announce = (exchanges, all) => {
+    const fresh = exchanges.filter((exchange) => exchange.id > newest).length;
+    newest = exchanges.reduce((last, { id }) => (id > last ? id : last), newest);
+    at("news").textContent = all ? "The figures are those of the chosen filters." : fresh ? count(fresh, "new exchange", "new exchanges") : "";
+  };
+
+  const keep = () => {
+    const set = { ...(form.period.value === "30" ? {} : { period: form.period.value }), ...chosen() };
+    history.replaceState(null, "", Object.keys(set).length ? "?" + query(set) : location.pathname);
+  };
+  const restore = () => {
+    const given = new URLSearchParams(location.search);
+    if ([...form.period.options].some((option) => option.value === given.get("period"))) form.period.value = given.get("period");
+    for (const name of FILTERS.filter((name) => given.has(name))) {
+      form[name].append(made("option", { value: "=" + given.get(name) }, named(given.get(name))));
+      form[name].value = "=" + given.get(name);
+    }
+  };
+
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("change", () => { keep(); look(true); });
+  at("clear").addEventListener("click", () => {
+    form.period.value = "30";
+    for (const name of FILTERS) form[name].value = "*";
+    keep();
+    look(true);
+  });
+  document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : look()));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => Object.values(charts).forEach(({ plot }) => plot.redraw(true, true)));
+  restore();
+  look(true);
+})();

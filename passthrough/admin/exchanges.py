@@ -1,0 +1,38 @@
+"""The latest exchanges of the ledger, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+from ..books.entry import Charge
+from ..books.money import Number, json_object, usd
+from ..books.reading import Booked
+
+_FIRST: Final = ("client", "label", "route", "target", "sandbox", "method", "path", "status", "outcome", "error", "open", "model")
+_COUNTED: Final = ("pages", "pages_annotated", "tokens_in", "tokens_out")
+_LAST: Final = ("unmetered", "upstream_request_id", "bytes_up", "bytes_down", "first_byte_s", "total_s")
+_NOTHING: Final = Charge()
+
+
+def exchanges_json(found: Iterable[Booked]) -> str:
+    """Return exchanges as one JSON object, in the order that they came in; costs are numbers with their exact decimals."""
+    return json_object((("exchanges", Number(f"[{', '.join(map(_one, found))}]")),))
+
+
+def _one(booked: Booked) -> str:
+    charge = booked.charge or _NOTHING
+    began = datetime.fromtimestamp(booked.began_utc, UTC).replace(tzinfo=None)
+    return json_object(
+        (
+            ("id", booked.id),
+            ("time", began.isoformat(timespec="milliseconds") + "Z"),
+            *((name, getattr(booked, name)) for name in _FIRST),
+            *((name, getattr(charge, name)) for name in _COUNTED),
+            ("cost_usd", usd(charge.cost_nano)),
+            ("cost_source", charge.cost_source),
+            ("charges", booked.charges),
+            *((name, getattr(booked, name)) for name in _LAST),
+        )
+    )

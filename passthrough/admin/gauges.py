@@ -1,0 +1,125 @@
+"""What the house says of its state, whenever its metrics are asked for."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from .. import __version__
+from ..books.money import NANO
+from .health import Health
+from .standing import Standing
+
+Reading = Callable[[], float | None]
+"""Returns one figure of the house at once, on the event loop; None: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One figure: its metric's name and help. `counts` tells that it only grows, `shared` that every process sees the same."""
+
+    name: str
+    help: str
+    counts: bool = False
+    shared: bool = False
+
+
+READINGS: Final[Mapping[str, _Row]] = MappingProxyType(
+    {
+        "in_flight": _Row("passthrough_requests_in_flight", "Requests that are being served."),
+        "settling": _Row("passthrough_calls_settling", "Calls read to their end after their client had left."),
+        "connections": _Row("passthrough_connections", "Open connections of clients."),
+        "ledger_waiting": _Row("passthrough_ledger_waiting_entries", "Entries that are not in the ledger yet."),
+        "ledger_lag_s": _Row("passthrough_ledger_lag_seconds", "Age of the oldest entry that is not in the ledger.", shared=True),
+        "ledger_lost": _Row("passthrough_ledger_lost_entries", "Entries that will not be in the ledger.", counts=True),
+        "journal_bytes": _Row("passthrough_journal_bytes", "Size of the journal of this process."),
+        "log_dropped": _Row("passthrough_log_lines_dropped", "Lines of the log that were not written.", counts=True),
+    }
+)
+"""Every figure that the house may be asked for, by the name of its reading."""
+
+_SCOPE: Final = ("scope", "name", "unit", "per")
+SHARED: Final = frozenset(
+    {
+        *(row.name for row in READINGS.values() if row.shared),
+        *("passthrough_build_info", "passthrough_degraded", "passthrough_config_timestamp_seconds"),
+        *(f"passthrough_budget_{name}" for name in ("spent", "limit", "used_ratio", "resets_timestamp_seconds")),
+    }
+)
+"""The gauges of which several processes' values are one: the largest, not their sum."""
+
+
+@dataclass(slots=True)
+class Reloads:
+    """How often the configuration was read anew, how that went, and when the one in force was read (UTC seconds)."""
+
+    good: int = 0
+    failed: int = 0
+    good_utc: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """Asks for figures, troubles and budgets. `readings` are by their name in READINGS; those that are not there are left out."""
+
+    readings: Mapping[str, Reading]
+    health: Health
+    reloads: Reloads
+    budgets: Callable[[], Sequence[Standing]] = tuple
+
+    def families(self) -> list[Metric]:
+        """Return all figures as they are now; belongs to the event loop's thread."""
+        found = [*self._figures(), self._build(), self._troubles(), *self._reloads()]
+        return [*found, *_budget_families(self.budgets())]
+
+    def _figures(self) -> Iterable[Metric]:
+        for key, reading in self.readings.items():
+            row, value = READINGS[key], reading()
+            if value is not None:
+                kind = CounterMetricFamily if row.counts else GaugeMetricFamily
+                yield kind(row.name, row.help, value=value)
+
+    def _build(self) -> Metric:
+        family = GaugeMetricFamily("passthrough_build_info", "Always 1: which version this is.", labels=("version", "python"))
+        family.add_metric((__version__, platform.python_version()), 1)
+        return family
+
+    def _troubles(self) -> Metric:
+        help_ = "1 while a part of the house is in trouble; /readyz says why."
+        family = GaugeMetricFamily("passthrough_degraded", help_, labels=("part",))
+        degraded = self.health.degraded()
+        for part in self.health.troubles:
+            family.add_metric((part,), part in degraded)
+        return family
+
+    def _reloads(self) -> Iterable[Metric]:
+        help_ = "Readings of the configuration while the program ran, by their result."
+        family = CounterMetricFamily("passthrough_reloads", help_, labels=("result",))
+        family.add_metric(("good",), self.reloads.good)
+        family.add_metric(("failed",), self.reloads.failed)
+        read = GaugeMetricFamily("passthrough_config_timestamp_seconds", "When the configuration in force was read.")
+        read.add_metric((), self.reloads.good_utc)
+        return family, read
+
+
+def _budget_families(standings: Sequence[Standing]) -> Iterable[Metric]:
+    spent = GaugeMetricFamily("passthrough_budget_spent", "Spent in the period: pages, USD or requests.", labels=_SCOPE)
+    held = GaugeMetricFamily("passthrough_budget_reserved", "Reserved by this process for requests in flight.", labels=_SCOPE)
+    limit = GaugeMetricFamily("passthrough_budget_limit", "What may be spent in the period.", labels=_SCOPE)
+    ratio = GaugeMetricFamily("passthrough_budget_used_ratio", "Spent by limit: 1 is used up.", labels=_SCOPE)
+    resets = GaugeMetricFamily("passthrough_budget_resets_timestamp_seconds", "When the period ends.", labels=_SCOPE)
+    for standing in standings:
+        budget = standing.budget
+        labels = (budget.scope.kind, budget.scope.name, str(budget.unit), str(budget.per))
+        scale = NANO if standing.is_money else 1
+        spent.add_metric(labels, standing.spent / scale)
+        held.add_metric(labels, standing.reserved / scale)
+        limit.add_metric(labels, budget.most / scale)
+        ratio.add_metric(labels, standing.used_ratio)
+        resets.add_metric(labels, standing.resets_utc)
+    return spent, held, limit, ratio, resets

@@ -1,0 +1,190 @@
+"""Counts what was booked, for Prometheus: requests, refusals, latencies, bytes, pages, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+
+from ..books.entry import Charge, Entry
+from ..books.money import NANO
+from ..exchange import Outcome
+
+MOST_MODELS: Final = 100
+"""How many models have series of their own: names come from answers, so what is beyond is counted as OTHER."""
+OTHER: Final = "other"
+
+_WAITS_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)  # OCR takes seconds to minutes
+_OVERHEADS_S: Final = (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.5)
+_USES: Final = ("client", "route", "model", "sandbox")
+_Use = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """The series that an exchange of one kind adds to, looked up once: the library's own look-up costs more than all else."""
+
+    requests: Counter
+    up: Counter
+    down: Counter
+    first_byte: Histogram
+    total: Histogram
+    overhead: Histogram
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Sums of charges; whole numbers, so that they agree with the ledger to the last digit."""
+
+    charges: int = 0
+    pages: int = 0
+    annotated: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_nano: int = 0
+
+    def add(self, charge: Charge) -> None:
+        """Add one charge; what it does not tell is nothing."""
+        self.charges += 1
+        self.pages += charge.pages or 0
+        self.annotated += charge.pages_annotated or 0
+        self.tokens_in += charge.tokens_in or 0
+        self.tokens_out += charge.tokens_out or 0
+        self.cost_nano += charge.cost_nano or 0
+
+
+class Metrics:
+    """An observer of the books. `ended` belongs to the event loop and takes a few microseconds; the rest may be called anywhere.
+
+    Labels are bounded: clients and routes are named in the configuration, models are counted up to MOST_MODELS.
+    """
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        route = ("route",)
+        self._registry = registry
+        self._requests = Counter(
+            "passthrough_requests",
+            "Requests that have ended.",
+            ("route", "client", "status", "outcome", "sandbox"),
+            registry=registry,
+        )
+        self._refusals = Counter(
+            "passthrough_refusals", "Requests that were refused.", ("code", "route", "client"), registry=registry
+        )
+        self._failures = Counter(
+            "passthrough_failures", "Requests that failed after they were let in.", ("code", "route"), registry=registry
+        )
+        self._unmetered = Counter(
+            "passthrough_unmetered",
+            "Requests whose pages or price were expected and are not known.",
+            ("reason", "route", "client", "sandbox"),
+            registry=registry,
+        )
+        self._bytes = Counter("passthrough_body_bytes", "Bytes of bodies on the wire.", ("route", "direction"), registry=registry)
+        self._first_byte = Histogram(
+            "passthrough_first_byte_seconds", "Time until the answer began.", route, buckets=_WAITS_S, registry=registry
+        )
+        self._total = Histogram("passthrough_request_seconds", "Time in all.", route, buckets=_WAITS_S, registry=registry)
+        self._overhead = Histogram(
+            "passthrough_overhead_seconds",
+            "Time spent in here, not in waiting for the target or the client.",
+            route,
+            buckets=_OVERHEADS_S,
+            registry=registry,
+        )
+        self._ended: dict[tuple[str | None, str | None, int, str, bool], _Ended] = {}
+        self._lock = Lock()
+        self._tallies: dict[_Use, _Tally] = {}
+        self._models: set[str] = set()
+
+    def ended(self, entry: Entry) -> None:
+        """Count an exchange that has ended, refused ones too; never blocks for long, never raises."""
+        # The hundreds: one look-up for all statuses of a class; 0 where nothing was sent.
+        kind = (entry.route, entry.client, (entry.status or 0) // 100, entry.outcome, entry.sandbox)
+        series = self._ended.get(kind)
+        if series is None:
+            series = self._ended[kind] = self._series(*kind)
+        series.requests.inc()
+        if entry.bytes_up:
+            series.up.inc(entry.bytes_up)
+        if entry.bytes_down:
+            series.down.inc(entry.bytes_down)
+        # A refusal takes no time: it would make the targets look fast.
+        if entry.outcome != Outcome.REFUSED:
+            if entry.first_byte_s is not None:
+                series.first_byte.observe(entry.first_byte_s)
+            series.total.observe(entry.total_s)
+            if entry.overhead_s is not None:
+                series.overhead.observe(entry.overhead_s)
+        if entry.error is not None or entry.unmetered is not None:
+            self._count_faults(entry)
+
+    def booked(self, entries: Sequence[Entry]) -> None:
+        """Count the charges of entries that are in the ledger now; called from any thread."""
+        with self._lock:
+            for entry in entries:
+                for charge in entry.charges:
+                    use = (entry.client or "", entry.route or "", self._model(charge.model), _claim(entry.sandbox))
+                    tally = self._tallies.get(use)
+                    if tally is None:
+                        tally = self._tallies[use] = _Tally()
+                    tally.add(charge)
+
+    def families(self) -> Iterable[Metric]:
+        """Yield all that is counted, as one moment's values of each."""
+        yield from self._registry.collect()
+        yield from self._uses()
+
+    def _series(self, route: str | None, client: str | None, hundreds: int, outcome: str, sandbox: bool) -> _Ended:
+        named = route or ""
+        status = f"{hundreds}xx" if hundreds else "none"
+        return _Ended(
+            self._requests.labels(named, client or "", status, outcome, _claim(sandbox)),
+            self._bytes.labels(named, "up"),
+            self._bytes.labels(named, "down"),
+            self._first_byte.labels(named),
+            self._total.labels(named),
+            self._overhead.labels(named),
+        )
+
+    def _count_faults(self, entry: Entry) -> None:
+        if entry.error is not None and entry.outcome == Outcome.REFUSED:
+            self._refusals.labels(entry.error, entry.route or "", entry.client or "").inc()
+        elif entry.error is not None:
+            self._failures.labels(entry.error, entry.route or "").inc()
+        if entry.unmetered is not None:
+            self._unmetered.labels(entry.unmetered, entry.route or "", entry.client or "", _claim(entry.sandbox)).inc()
+
+    def _model(self, model: str | None) -> str:
+        name = model or ""
+        if name not in self._models:
+            if len(self._models) >= MOST_MODELS:
+                return OTHER
+            self._models.add(name)
+        return name
+
+    def _uses(self) -> Iterable[Metric]:
+        charges = CounterMetricFamily("passthrough_charges", "Answers, and lines of batch files, that were booked.", labels=_USES)
+        pages = CounterMetricFamily("passthrough_pages", "Pages at the plain price.", labels=_USES)
+        annotated = CounterMetricFamily("passthrough_pages_annotated", "Pages at the annotated price.", labels=_USES)
+        cost = CounterMetricFamily("passthrough_cost_usd", "What was booked, in US dollars.", labels=_USES)
+        tokens = CounterMetricFamily("passthrough_tokens", "Tokens, in to the model and out of it.", labels=(*_USES, "direction"))
+        with self._lock:
+            for use, tally in self._tallies.items():
+                charges.add_metric(use, tally.charges)
+                pages.add_metric(use, tally.pages)
+                annotated.add_metric(use, tally.annotated)
+                cost.add_metric(use, tally.cost_nano / NANO)
+                if tally.tokens_in or tally.tokens_out:
+                    tokens.add_metric((*use, "in"), tally.tokens_in)
+                    tokens.add_metric((*use, "out"), tally.tokens_out)
+        return charges, pages, annotated, cost, tokens
+
+
+def _claim(value: bool) -> str:
+    return "true" if value else "false"

@@ -1,0 +1,40 @@
+"""Reads of the ledger, off the event loop: two at once, and none for long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from ..errors import LedgerError
+
+MOST_AT_ONCE: Final = 2
+"""More would take the database, and the interpreter, from the traffic."""
+
+READ_S: Final = 20.0
+"""How long a read may take, its waiting for others included."""
+
+Found = TypeVar("Found")
+
+
+class Reads:
+    """Two threads that read; what is asked beyond waits its turn."""
+
+    def __init__(self, most_s: float = READ_S) -> None:
+        self._most_s = most_s
+        self._threads = ThreadPoolExecutor(MOST_AT_ONCE, "ledger-read")
+
+    async def of(self, read: Callable[[], Found]) -> Found:
+        """Return what `read` returns. Raises LedgerError, also where it takes too long: it is then left to its own end."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await asyncio.wait_for(loop.run_in_executor(self._threads, read), self._most_s)
+        except TimeoutError:
+            why = f"The ledger was not read within {self._most_s:g} s."
+            mend = "Ask for a shorter period, or look at what its database is doing."
+            raise LedgerError(f"{why}\n{mend}") from None
+
+    def close(self) -> None:
+        """Begin no more reads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

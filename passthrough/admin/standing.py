@@ -1,0 +1,60 @@
+"""How a budget stands now, for metrics, for programs and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ..books.budget import Budget, Unit
+from ..books.money import Number, json_object, usd
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A budget in its running period: `spent` and `reserved` (for requests in flight) in the budget's own unit.
+
+    `resets_utc` is when the period ends, in seconds since the epoch.
+    """
+
+    budget: Budget
+    spent: int
+    reserved: int
+    resets_utc: float
+
+    @property
+    def is_money(self) -> bool:
+        """Whether the figures are nano-USD."""
+        return self.budget.unit is Unit.USD
+
+    @property
+    def used_ratio(self) -> float:
+        """Spent by limit: 1 is used up, more is what was in flight then; a budget of nothing is always used up."""
+        return self.spent / self.budget.most if self.budget.most else 1.0
+
+
+def budgets_json(standings: Sequence[Standing]) -> str:
+    """Return the budgets as one JSON object, figures of money as dollars with their exact decimals."""
+    return json_object((("budgets", Number(f"[{', '.join(map(_one, standings))}]")),))
+
+
+def _one(standing: Standing) -> str:
+    budget = standing.budget
+    resets = datetime.fromtimestamp(standing.resets_utc, UTC)
+    return json_object(
+        (
+            ("scope", budget.scope.kind),
+            ("name", budget.scope.name),
+            ("unit", str(budget.unit)),
+            ("per", str(budget.per)),
+            ("spent", _figure(standing, standing.spent)),
+            ("reserved", _figure(standing, standing.reserved)),
+            ("limit", _figure(standing, budget.most)),
+            ("used_percent", Number(f"{standing.used_ratio * 100:.1f}")),
+            ("resets", resets.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"),
+        )
+    )
+
+
+def _figure(standing: Standing, value: int) -> object:
+    return usd(value) if standing.is_money else value

@@ -1,0 +1,148 @@
+"""A real browser: Debian's Chromium without a window, driven through its DevTools protocol, as a person would use it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import json
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import aiohttp
+
+WAIT_S = 60.0
+"""How long a test waits for what must happen; only a failure ever takes so long."""
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+"""The browser's program, None where there is none."""
+
+_FLAGS = (
+    *(
+        "--headless",
+        "--remote-debugging-port=0",
+        "--no-first-run",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+    ),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server", "--no-sandbox"),
+)
+
+
+@dataclass(slots=True)
+class Page:
+    """One page of the browser."""
+
+    socket: aiohttp.ClientWebSocketResponse
+    numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    answers: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    async def listen(self) -> None:
+        """Take what the browser says, until it ends: answers, and what the page's console complains of."""
+        async for message in self.socket:
+            said = json.loads(message.data)
+            if "id" in said:
+                self.answers.pop(said["id"]).set_result(said)
+            elif said.get("method") == "Runtime.exceptionThrown":
+                self.errors.append(str(said["params"]["exceptionDetails"]))
+            elif said.get("method") == "Log.entryAdded" and said["params"]["entry"]["level"] == "error":
+                self.errors.append(str(said["params"]["entry"].get("text")))
+
+    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Call a method of the protocol and return its result."""
+        number = next(self.numbers)
+        answer = self.answers[number] = asyncio.get_running_loop().create_future()
+        await self.socket.send_json({"id": number, "method": method, "params": parameters})
+        async with asyncio.timeout(WAIT_S):
+            said = await answer
+        assert "error" not in said, said
+        return said["result"]
+
+    async def run(self, script: str) -> Any:
+        """Return the value of an expression in the page."""
+        result = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    async def until(self, claim: str) -> None:
+        """Wait until an expression holds in the page."""
+        try:
+            async with asyncio.timeout(WAIT_S):
+                while not await self.run(f"Boolean({claim})"):  # noqa: ASYNC110 - the page sets no event of ours
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            text = await self.run("document.body.innerText")
+            raise AssertionError(f"Never: {claim}\n{self.errors}\n{text}") from None
+
+    async def size(self, width: int, height: int = 900, *, scheme: str = "light") -> None:
+        """Make the window so large, and the system light or dark."""
+        await self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        await self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    async def open(self, url: str) -> None:
+        """Go to a page, and wait until it is there."""
+        await self.call("Page.navigate", url=url)
+        await self.until(f"document.readyState === 'complete' && location.href.startsWith({json.dumps(url)})")
+
+    async def press(self, key: str, code: int, *, text: str = "") -> None:
+        """Press a key and let it go."""
+        for kind in ("keyDown", "keyUp"):
+            given = {"text": text} if text and kind == "keyDown" else {}
+            await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **given)
+
+    async def shot(self) -> bytes:
+        """Return a picture of the whole page, as PNG."""
+        height = await self.run("document.documentElement.scrollHeight")
+        width = await self.run("document.documentElement.clientWidth")
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        taken = await self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+        return base64.b64decode(taken["data"])
+
+
+@asynccontextmanager
+async def browser() -> AsyncIterator[Page]:
+    """Run the browser with one empty page."""
+    assert CHROMIUM is not None
+    with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        process = await asyncio.create_subprocess_exec(
+            *(CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", "about:blank"),
+            env={**os.environ, "HOME": profile},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            port = await _port(process)
+            async with aiohttp.ClientSession() as session:
+                async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
+                    (target,) = [each for each in await answer.json(content_type=None) if each["type"] == "page"]
+                async with session.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+                    page = Page(socket)
+                    listening = asyncio.create_task(page.listen())
+                    for domain in ("Page", "Runtime", "Log"):
+                        await page.call(f"{domain}.enable")
+                    try:
+                        yield page
+                    finally:
+                        listening.cancel()
+                        await asyncio.wait([listening])
+        finally:
+            process.kill()
+            await process.communicate()
+
+
+async def _port(process: asyncio.subprocess.Process) -> int:
+    assert process.stderr is not None
+    async with asyncio.timeout(WAIT_S):
+        while line := await process.stderr.readline():
+            if found := re.search(rb"DevTools listening on ws://[^:]+:(\d+)/", line):
+                return int(found[1])
+    raise AssertionError("The browser did not start.")
