@@ -32,7 +32,7 @@ async def test_connect_time_out() -> None:
         assert not any(b"secret" in each for each in heard)
 
 
-@pytest.mark.parametrize("limits", [{"header_s": 0.05}, {"total_s": 0.05}])
+@pytest.mark.parametrize("limits", [{"header_s": 0.05}, {"total_s": 1.0}])
 @pytest.mark.parametrize("interim", [True, False])
 async def test_no_head_in_time_is_a_504(limits: dict[str, float], interim: bool) -> None:
     """The header time-out ends a wait for the head, and so does the total one; interim answers do not prolong either."""
@@ -53,7 +53,7 @@ async def test_no_head_in_time_is_a_504(limits: dict[str, float], interim: bool)
         assert "broken" == (await exchange.reading.usage()).unmetered
 
 
-@pytest.mark.parametrize("limits", [{"idle_s": 0.05}, {"total_s": 0.2}])
+@pytest.mark.parametrize("limits", [{"idle_s": 0.05}, {"total_s": 1.5}])
 async def test_a_body_that_stops_breaks_the_answer(limits: dict[str, float]) -> None:
     """Behind the head there is nothing honest to say: the client's connection breaks."""
 
@@ -79,7 +79,7 @@ async def test_the_total_time_bounds_a_body_that_keeps_coming() -> None:
             await peer.send(chunk(b"drip"))
             await asyncio.sleep(0.01)
 
-    async with street(script, timeouts=Timeouts(total_s=0.2)) as (house, _), client(house.port) as raw:
+    async with street(script, timeouts=Timeouts(total_s=1.5)) as (house, _), client(house.port) as raw:
         await raw.send(asking())
         assert await raw.broken()
         assert "upstream_timeout" == (await house.booked())[0].error
@@ -87,7 +87,7 @@ async def test_the_total_time_bounds_a_body_that_keeps_coming() -> None:
 
 async def test_the_total_time_bounds_an_upload() -> None:
     """An upload that drips within the idle time-out is ended by the total one: 504, and the target never sees it whole."""
-    async with street(answering(ok()), timeouts=Timeouts(total_s=0.2)) as (house, above), client(house.port) as raw:
+    async with street(answering(ok()), timeouts=Timeouts(total_s=1.5)) as (house, above), client(house.port) as raw:
         await raw.send(asking(b"POST /v1/ocr HTTP/1.1", b"Transfer-Encoding: chunked"))
 
         async def drip() -> None:
@@ -104,10 +104,10 @@ async def test_the_total_time_bounds_an_upload() -> None:
 
 async def test_the_header_time_out_counts_from_the_last_byte_of_the_request() -> None:
     """An upload that takes longer than the header time-out is not cut off by it."""
-    settings = {"timeouts": Timeouts(header_s=0.8)}
+    settings = {"timeouts": Timeouts(header_s=3)}
     async with street(answering(ok(b"done")), **settings) as (house, _), client(house.port) as raw:
         await raw.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 2") + b"{")
-        await asyncio.sleep(1.1)
+        await asyncio.sleep(3.2)
         await raw.send(b"}")
         assert b"done" == (await raw.answer())[1]
 

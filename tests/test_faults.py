@@ -59,14 +59,14 @@ PATH = b"/v1/ocr"
 DOCUMENT = b'{"document": "' + b"d" * 400 + b'"}'
 MAX_BODY_BYTES = 10**7
 HUGE_BYTES = 12 * 2**20
-LATE_S = 1.0
+LATE_S = 3.0
 """A time-out that a case waits for."""
 
 GARBAGE = b"\x16\x03\x01\xff\x00garbage\r\n\r\n"
-DRIP_S = 0.2
+DRIP_S = 0.5
 """Between two pieces of what drips, far below `SLOW_S`; eight of them take longer than that."""
 
-SLOW_S = 1.5
+SLOW_S = 3.5
 
 
 def timeouts_of(case: Case) -> Timeouts:

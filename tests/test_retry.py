@@ -5,7 +5,7 @@ from __future__ import annotations
 from email.utils import formatdate
 
 import pytest
-from street import Peer, asking, client, ok, road, route_to, until, upstream
+from street import WAIT_S, Peer, asking, client, ok, road, route_to, until, upstream
 
 from passthrough.exchange import Outcome
 from passthrough.road.response import parse_head
@@ -134,7 +134,7 @@ async def test_a_stale_connection(attempts: int, status: bytes) -> None:
             return
         await peer.send(DONE)
 
-    route = {"retries": Retries(attempts=attempts), "timeouts": Timeouts(header_s=5)}
+    route = {"retries": Retries(attempts=attempts), "timeouts": Timeouts(header_s=WAIT_S)}
     async with upstream(script) as raw, road(route_to(raw.port, **route)) as house, client(house.port) as caller:
         for expected in (b"200", status):
             await caller.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 2"), b"{}")

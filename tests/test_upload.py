@@ -207,7 +207,7 @@ async def test_a_target_that_takes_nothing_is_a_504() -> None:
     async def script(peer: Peer) -> None:
         await done.wait()
 
-    async with street(script, timeouts=Timeouts(idle_s=0.3)) as (house, _), client(house.port) as raw:
+    async with street(script, timeouts=Timeouts(idle_s=2)) as (house, _), client(house.port) as raw:
         sending = asyncio.create_task(raw.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 90000000"), bytes(90_000_000)))
         head, _ = await raw.answer()
         assert (504, "upstream_timeout") == code_of(head)

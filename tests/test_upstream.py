@@ -6,8 +6,8 @@ import asyncio
 import select
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,12 @@ async def failure_of(target: Target, connect_s: float | None = WAIT_S) -> Upstre
         return caught.value
 
 
-def closed_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """Give a port on which nobody listens; it is bound meanwhile, so that no one else can begin to."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 async def until_ended(connection: Connection) -> None:
@@ -88,7 +90,7 @@ async def test_a_connection_serves_one_exchange_after_the_other() -> None:
     """After a whole exchange the connection is kept for its origin, and given out once."""
     async with upstream(answering(ok(b"a"))) as raw, pool() as connections:
         target = target_at(raw.port)
-        first = await connections.open(target, 1)
+        first = await connections.open(target, WAIT_S)
         assert b"a" == await exchanged(first)
         connections.release(target, first)
         assert first is connections.kept(origin_of(target))
@@ -119,7 +121,7 @@ async def test_the_youngest_connection_is_given_out_first() -> None:
     """The oldest ones age, so that a pool shrinks again after a burst."""
     async with upstream(answering(ok(b"a"))) as raw, pool() as connections:
         target = target_at(raw.port)
-        opened = [await connections.open(target, 1) for _ in range(3)]
+        opened = [await connections.open(target, WAIT_S) for _ in range(3)]
         for each in opened:
             await exchanged(each)
             connections.release(target, each)
@@ -140,7 +142,7 @@ async def test_a_connection_serves_its_own_origin_only(other: dict[str, Any]) ->
     """Another scheme, host, port, authority or proxy is another origin; another path is the same."""
     async with upstream(answering(ok(b"a"))) as raw, pool() as connections:
         target = target_at(raw.port)
-        connection = await connections.open(target, 1)
+        connection = await connections.open(target, WAIT_S)
         await exchanged(connection)
         connections.release(target, connection)
         assert None is connections.kept(origin_of(replace(target, **other)))
@@ -162,7 +164,7 @@ async def test_a_spoilt_connection_is_not_kept(pieces: list[bytes]) -> None:
     """What came behind an answer, or said that it was the last, ends the connection with its exchange."""
     async with upstream(answering(*pieces)) as raw, pool() as connections:
         target = target_at(raw.port)
-        connection = await connections.open(target, 1)
+        connection = await connections.open(target, WAIT_S)
         await exchanged(connection)
         connections.release(target, connection)
         assert None is connections.kept(origin_of(target))
@@ -183,7 +185,7 @@ async def idle_and_then(last: bytes, *, close: bool) -> tuple[bool, bool]:
 
     async with upstream(script) as raw, pool() as connections:
         target = target_at(raw.port)
-        connection = await connections.open(target, 1)
+        connection = await connections.open(target, WAIT_S)
         await exchanged(connection)
         connections.release(target, connection)
         told.set()
@@ -209,7 +211,7 @@ async def test_an_idle_connection_has_its_time() -> None:
 
     async with upstream(script) as raw, pool(idle_s=0.01) as connections:
         target = target_at(raw.port)
-        connection = await connections.open(target, 1)
+        connection = await connections.open(target, WAIT_S)
         await exchanged(connection)
         connections.release(target, connection)
         async with asyncio.timeout(WAIT_S):
@@ -218,7 +220,7 @@ async def test_an_idle_connection_has_its_time() -> None:
 
     async with upstream(answering(ok(b"a"))) as raw, pool(idle_s=0.0) as connections:
         target = target_at(raw.port)
-        connection = await connections.open(target, 1)
+        connection = await connections.open(target, WAIT_S)
         await exchanged(connection)
         connections.release(target, connection)
         assert None is connections.kept(origin_of(target))
@@ -240,7 +242,7 @@ async def test_closing_the_pool_closes_what_is_idle() -> None:
     """`close` leaves no connection open, and may come twice."""
     async with upstream(answering(ok(b"a"))) as raw, pool() as connections:
         target = target_at(raw.port)
-        connection = await connections.open(target, 1)
+        connection = await connections.open(target, WAIT_S)
         await exchanged(connection)
         connections.release(target, connection)
         connections.close()
@@ -297,14 +299,14 @@ async def test_a_stale_connection_is_noticed_before_anything_is_sent() -> None:
 
 async def test_a_failed_connect_is_tried_once_more() -> None:
     """Nothing was sent, so a second try is safe; two refusals are the client's 502, and the ledger shows both attempts."""
-    port = closed_port()
-    async with road(route_to(port)) as way, client(way.port) as one:
-        await one.send(b"POST /a HTTP/1.1\r\nHost: proxy.test\r\nContent-Length: 1\r\n\r\nx")
-        head, body = await one.answer()
-        assert head.startswith(b"HTTP/1.1 502 ")
-        assert b"upstream_unreachable" in body
-        (exchange,) = await way.booked()
-        assert ("upstream_unreachable", 2, 502) == (exchange.error, exchange.attempts, exchange.status)
+    with closed_port() as port:
+        async with road(route_to(port)) as way, client(way.port) as one:
+            await one.send(b"POST /a HTTP/1.1\r\nHost: proxy.test\r\nContent-Length: 1\r\n\r\nx")
+            head, body = await one.answer()
+            assert head.startswith(b"HTTP/1.1 502 ")
+            assert b"upstream_unreachable" in body
+            (exchange,) = await way.booked()
+            assert ("upstream_unreachable", 2, 502) == (exchange.error, exchange.attempts, exchange.status)
 
 
 async def test_a_second_connect_that_works_is_all_the_client_sees() -> None:
@@ -332,8 +334,8 @@ async def test_a_second_connect_that_works_is_all_the_client_sees() -> None:
 
 async def test_a_refused_port() -> None:
     """Nobody listens: unreachable, in the system's words, without the address that the name has."""
-    target = target_at(closed_port(), host="localhost", name="api.test")
-    failure = await failure_of(target)
+    with closed_port() as port:
+        failure = await failure_of(target_at(port, host="localhost", name="api.test"))
     assert ("upstream_unreachable", "No connection to api.test: Connection refused.") == (failure.kind.code, failure.message)
 
 
