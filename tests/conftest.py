@@ -1,4 +1,4 @@
-"""What all tests share: the event loop that the program runs on, and one PostgreSQL."""
+"""What all tests share: the event loop that the program runs on, how properties are tried, and one PostgreSQL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
 from postgresql import Postgres, programs
+
+# The same examples on every machine, however slow it is: a failure tells of a change.
+# To try new ones: --hypothesis-profile=search.
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", settings.get_profile("search"), derandomize=True)
+settings.load_profile("same")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
