@@ -40,7 +40,11 @@ class Reading(Protocol):
     """The books' side of a meter: what it found, once all bytes have passed."""
 
     async def usage(self) -> Usage:
-        """Return the usage, after whatever is still being decoded; never raises for the answer's bytes."""
+        """Return the usage, after whatever is still being decoded; never raises for the answer's bytes.
+
+        Of a batch it has the last model and `unmetered`, and no counters: its lines went through `Passed`, the last of them
+        before this returns.
+        """
         ...
 
     def at_once(self) -> Usage | None:
@@ -70,7 +74,7 @@ class Exchange:
     `bytes_up` and `bytes_down` are body bytes on the wire, without framing. `error` is a code of errors.KINDS. `admitted`
     tells that routing and access let it through: only such exchanges reach the ledger. `cost_told_nano` (10⁻⁹ USD) is what the
     answer's own header said that it cost, and `cost_header` is that header's name. `overhead_s` is the time that went by in
-    here: not waiting for the target, nor for the client.
+    here: from the request's head to the wish for a connection to the target, and from the answer's head to its first write.
     """
 
     id: str
@@ -97,6 +101,15 @@ class Exchange:
     cost_told_nano: int | None = None
     cost_header: str | None = None
     reading: Reading = field(default=NOTHING_READ)
+
+    def leaving(self) -> None:
+        """Note how long it took in here until a connection to the target was wanted; the first time counts."""
+        if self.overhead_s is None:
+            self.overhead_s = time.monotonic() - self.began
+
+    def answering(self) -> None:
+        """Note how long it took in here from the answer's head to now, when it is about to be written."""
+        self.overhead_s = (self.overhead_s or 0.0) + time.monotonic() - self.began - (self.first_byte_s or 0.0)
 
     def end(self) -> None:
         """Note how long it took in all; the last thing that is written."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from passthrough.exchange import Exchange, Terms
-from passthrough.meter.usage import Plan
+from passthrough.meter.usage import Plan, Usage
 from passthrough.road.access import Client, Gate
 from passthrough.road.listener import Listener
 from passthrough.road.relay import Relay, Rules
@@ -232,6 +232,7 @@ class Road:
     server: asyncio.AbstractServer
     exchanges: list[Exchange] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    passed: list[tuple[str, Usage]] = field(default_factory=list)
 
     @property
     def port(self) -> int:
@@ -270,12 +271,17 @@ async def road(*routes: Route, clients: Iterable[Client] = (), tls: Any = None, 
         exchanges.append(exchange)
         ended.set()
 
+    lines: list[tuple[str, Usage]] = []
+
+    def passed(exchange: Exchange, usages: Iterable[Usage]) -> None:
+        lines.extend((exchange.id, usage) for usage in usages)
+
     decoders = ThreadPoolExecutor(1)
-    relay = Relay(Rules(RouteTable(routes), Gate(clients)), pool, done, decoders)
+    relay = Relay(Rules(RouteTable(routes), Gate(clients)), pool, done, passed, decoders)
     listener = Listener(relay, **listening)
     server = await asyncio.get_running_loop().create_server(listener, "127.0.0.1", 0, ssl=tls)
     try:
-        yield Road(relay, listener, pool, relay.settling, server, exchanges, ended)
+        yield Road(relay, listener, pool, relay.settling, server, exchanges, ended, lines)
     finally:
         server.close()
         await relay.settling.cut_off()

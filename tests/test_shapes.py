@@ -16,9 +16,10 @@ import pytest
 import zstandard
 
 from passthrough.meter.decode import PIECE_BYTES, chain
-from passthrough.meter.shapes import Meter, open_meter
-from passthrough.meter.tap import BACKLOG_BYTES
-from passthrough.meter.usage import Plan, Unmetered, Usage
+from passthrough.meter.document import Document
+from passthrough.meter.reading import Answered, Meter, open_meter
+from passthrough.meter.tap import BACKLOG_BYTES, Tap
+from passthrough.meter.usage import Kind, Plan, Unmetered, Usage
 from passthrough.meter.wanted import Value, paths
 
 POST = "POST"
@@ -182,9 +183,14 @@ CODINGS: tuple[tuple[bytes | None, Callable[[bytes], bytes]], ...] = (
 )
 
 
+def refuse_lines(lines: tuple[Usage, ...]) -> None:
+    """Take no lines of a batch: there are none."""
+    raise AssertionError(lines)
+
+
 def opened(decoders: ThreadPoolExecutor, coding: bytes | None = None, plan: Plan = Plan(), **more: Any) -> Meter:
     """A meter of an answer with status 200."""
-    meter = open_meter(plan, POST, PATH, 200, coding, decoders, **more)
+    meter = open_meter(plan, Answered(POST, PATH, 200, coding), decoders, passed=refuse_lines, **more)
     assert meter is not None
     return meter
 
@@ -315,7 +321,9 @@ async def test_a_defect_in_a_slice_is_reported_and_ends_the_wait(decoders: Threa
     """What nobody expected off the loop reaches the loop's exception handler; reading the meter does not hang."""
     reported: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
-    meter = Meter(Faulty(), chain(b"gzip", 10**9), decoders, 10**9)
+    body = Document(Faulty())
+    tap = Tap(body, chain(b"gzip", 10**9), decoders, 10**9, lambda: True)
+    meter = Meter(body, tap, Kind.OCR, expected=True, asked=None, passed=None)
     usage = await read(meter, [gzip.compress(b'{"a":1,"b":"' + random.Random(1).randbytes(9000).hex().encode() + b'"}')])
     assert unmetered(UNKNOWN_CODING) == usage
     assert ["The meter failed."] == [context["message"] for context in reported]
@@ -398,4 +406,4 @@ def test_a_meter_is_opened_where_a_count_is_expected(
     plan: Plan, method: str, path: bytes, status: int, expected: bool, decoders: ThreadPoolExecutor
 ) -> None:
     """A count is expected in 2xx answers to what the plan names."""
-    assert expected == (open_meter(plan, method, path, status, None, decoders) is not None)
+    assert expected == (open_meter(plan, Answered(method, path, status), decoders, passed=refuse_lines) is not None)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from .skip import Skip, flat
@@ -84,6 +85,16 @@ class Scanner:
         if self._state is _scalar and self._node is None:
             self._state = _after
             _scalar_end(self)
+
+    @property
+    def left(self) -> int:
+        """How many steps of the last `feed` are left."""
+        return self._steps
+
+    @property
+    def lost(self) -> bool:
+        """Tell that what came is not JSON: nothing more will be emitted."""
+        return self._state is _failed
 
     @property
     def whole(self) -> bool:
@@ -348,7 +359,12 @@ def _scalar_value(spelt: bytes) -> Value:
         return Mark.END
     if len(spelt) > _NUMBER_BYTES:
         return Mark.LONG
-    return float(spelt) if number[1] or number[2] else int(spelt)
+    if not (number[1] or number[2]):
+        return int(spelt)
+    try:
+        return Decimal(spelt.decode())
+    except InvalidOperation:  # an exponent of twenty digits
+        return Mark.LONG
 
 
 def _skip(scanner: Scanner, chunk: bytes, at: int) -> int:

@@ -1,19 +1,14 @@
-"""What a page count looks like: the OCR shape, of Mistral and of Azure."""
+"""What usages look like in JSON documents: pages of OCR, of Mistral and of Azure, and tokens of chat and its like."""
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
+from decimal import Decimal
 from typing import Final
 
-from .decode import Chain, Undecodable, chain
-from .tap import Meter
-from .usage import Plan, Unmetered, Usage
+from .usage import Unmetered, Usage
 from .wanted import Mark, Node, Value, paths
 
-__all__ = ["MOST_BYTES", "Meter", "OcrShape", "open_meter"]
-
-MOST_BYTES: Final = 1024**3
-"""Decoded, an answer beyond this is not read to its end."""
+__all__ = ["EITHER_PATHS", "ChatShape", "EitherShape", "OcrShape", "count", "model_name"]
 
 _MOST_COUNT: Final = 2**53  # beyond it JSON numbers are not exact (RFC 8259 §6), and no document has so many pages
 _MOST_MODEL: Final = 200
@@ -26,7 +21,22 @@ _ANNOTATION: Final = "document_annotation"
 _IMAGES: Final = "pages"
 _IMAGE_ANNOTATION: Final = "pages[].images[].image_annotation"
 
-_WANTED: Final = paths(("model", _USAGE, _PAGES, _ANNOTATED, _DOC_BYTES, _ANNOTATION, _IMAGES, _IMAGE_ANNOTATION))
+_OCR_PATHS: Final = ("model", _USAGE, _PAGES, _ANNOTATED, _DOC_BYTES, _ANNOTATION, _IMAGES, _IMAGE_ANNOTATION)
+_OCR_WANTED: Final = paths(_OCR_PATHS)
+
+# The answer itself, or in the last event of a stream of OpenAI's responses; the model of a conversation is that of its outputs.
+_TOKENS: Final = ("usage", "response.usage")
+_MODELS: Final = ("model", "response.model", "outputs[].model")
+_IN: Final = ("prompt_tokens", "input_tokens")
+_OUT: Final = ("completion_tokens", "output_tokens")
+
+_CHAT_PATHS: Final = (*_MODELS, *_TOKENS, *(f"{usage}.{name}" for usage in _TOKENS for name in (*_IN, *_OUT)))
+_CHAT_WANTED: Final = paths(_CHAT_PATHS)
+
+EITHER_PATHS: Final = tuple(dict.fromkeys((*_OCR_PATHS, *_CHAT_PATHS)))
+"""The paths of both shapes."""
+
+_EITHER_WANTED: Final = paths(EITHER_PATHS)
 
 
 class OcrShape:
@@ -52,7 +62,7 @@ class OcrShape:
     @property
     def wanted(self) -> Node:
         """The paths that are looked for."""
-        return _WANTED
+        return _OCR_WANTED
 
     def take(self, path: str, value: Value) -> None:
         """Take what stands at a wanted path."""
@@ -69,8 +79,8 @@ class OcrShape:
 
     def usage(self, otherwise: Unmetered) -> Usage:
         """Return the count if `usage_info` came to its end, else `otherwise` as the reason; model and size as far as known."""
-        model, doc_bytes = self._model(), _count(self._found.get(_DOC_BYTES))
-        pages, annotated = _count(self._found.get(_PAGES)), _count(self._found.get(_ANNOTATED))
+        model, doc_bytes = self._alias or model_name(self._found.get("model")), count(self._found.get(_DOC_BYTES))
+        pages, annotated = count(self._found.get(_PAGES)), count(self._found.get(_ANNOTATED))
         spoilt = annotated is None and self._found.get(_ANNOTATED) is not None
         if not self._closed or pages is None or spoilt:
             return Usage(model=model, doc_bytes=doc_bytes, unmetered=otherwise)
@@ -78,44 +88,94 @@ class OcrShape:
             pages, annotated = 0, pages
         return Usage(pages=pages, pages_annotated=annotated, model=model, doc_bytes=doc_bytes)
 
-    def _model(self) -> str | None:
-        if self._alias:
-            return self._alias
-        model = self._found.get("model")
-        return model if isinstance(model, str) and 0 < len(model) <= _MOST_MODEL else None
+
+class ChatShape:
+    """The usage of an answer that is billed by its tokens, and of a stream's events: chat, completions, responses, embeddings.
+
+    1. A `usage` counts once it has come to its end, with one counter at least: tokens in, tokens out. A counter that is null is
+       not there, and one that is no count makes this usage none.
+    2. The last usage counts, and the last model that is named: a stream tells them early, late, or in each event.
+    """
+
+    __slots__ = ("_alias", "_counters", "_model", "_tokens")
+
+    def __init__(self, alias: str | None = None) -> None:
+        """`alias`: the model's name for the prices, whatever the answer says (Plan.model)."""
+        self._alias = alias
+        self._model: str | None = None
+        self._counters: dict[str, Value] = {}
+        self._tokens: tuple[int | None, int | None] | None = None
+
+    @property
+    def wanted(self) -> Node:
+        """The paths that are looked for."""
+        return _CHAT_WANTED
+
+    def take(self, path: str, value: Value) -> None:
+        """Take what stands at a wanted path."""
+        if path in _MODELS:
+            self._model = model_name(value) or self._model
+        elif path not in _TOKENS:
+            self._counters[path.rpartition(".")[2]] = value
+        elif value is Mark.END:
+            self._tokens = self._counted() or self._tokens
+        else:
+            self._counters = {}
+
+    def _counted(self) -> tuple[int | None, int | None] | None:
+        told = {name: value for name, value in self._counters.items() if value is not None}
+        counts = {name: count(value) for name, value in told.items()}
+        if not counts or None in counts.values():
+            return None
+        tokens_in, tokens_out = (next((counts[name] for name in names if name in counts), None) for names in (_IN, _OUT))
+        return tokens_in, tokens_out
+
+    def usage(self, otherwise: Unmetered) -> Usage:
+        """Return the tokens if there was a whole usage, else `otherwise` as the reason."""
+        model = self._alias or self._model
+        if self._tokens is None:
+            return Usage(model=model, unmetered=otherwise)
+        return Usage(model=model, tokens_in=self._tokens[0], tokens_out=self._tokens[1])
 
 
-def _count(value: Value) -> int | None:
+class EitherShape:
+    """The usage of an answer that may be either: pages where there are some, else tokens."""
+
+    __slots__ = ("_chat", "_ocr")
+
+    def __init__(self, alias: str | None = None) -> None:
+        """`alias`: the model's name for the prices, whatever the answer says (Plan.model)."""
+        self._ocr = OcrShape(alias)
+        self._chat = ChatShape(alias)
+
+    @property
+    def wanted(self) -> Node:
+        """The paths that are looked for."""
+        return _EITHER_WANTED
+
+    def take(self, path: str, value: Value) -> None:
+        """Take what stands at a wanted path."""
+        if path in _OCR_PATHS:
+            self._ocr.take(path, value)
+        if path in _CHAT_PATHS:
+            self._chat.take(path, value)
+
+    def usage(self, otherwise: Unmetered) -> Usage:
+        """Return pages, else tokens, else `otherwise` as the reason."""
+        pages = self._ocr.usage(otherwise)
+        if pages.unmetered is None:
+            return pages
+        tokens = self._chat.usage(otherwise)
+        return pages if tokens.unmetered is not None else tokens
+
+
+def count(value: Value) -> int | None:
     """Return the value if it is a count, else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_COUNT or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value <= _MOST_COUNT or value != int(value):
         return None
     return int(value)
 
 
-def open_meter(
-    plan: Plan,
-    method: str,
-    path: bytes,
-    status: int,
-    content_encoding: bytes | None,
-    decoders: Executor,
-    *,
-    most_bytes: int = MOST_BYTES,
-) -> Meter | None:
-    """Return the meter for an answer, None where no count is expected: not in the plan, or the status is not 2xx.
-
-    `path` is raw, without the query; `content_encoding` is the field's value (several joined by commas). `decoders` decodes off
-    the loop. Never raises: a coding that is not known makes a meter that reads nothing and says so.
-    """
-    if not 200 <= status < 300 or not plan.expects(method, path):
-        return None
-    decoder: Chain | None = None
-    refusal: Unmetered | None = None
-    try:
-        decoder = chain(content_encoding, most_bytes)
-    except Undecodable:
-        refusal = Unmetered.UNKNOWN_CODING
-    meter = Meter(OcrShape(plan.model), decoder, decoders, most_bytes)
-    if refusal is not None:
-        meter.refuse(refusal)
-    return meter
+def model_name(value: Value) -> str | None:
+    """Return the value if it can name a model, else None."""
+    return value if isinstance(value, str) and 0 < len(value) <= _MOST_MODEL else None

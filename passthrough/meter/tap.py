@@ -1,21 +1,20 @@
-"""Brings the passing bytes of one answer to its shape, without holding them or the event loop.
+"""Brings the passing bytes of one body to their reader, without holding them or the event loop.
 
 Plain bytes are scanned at once, where they pass: that costs less than handing them over. What is coded, and what is so dense that
-it would take long, goes to an executor in slices, one slice in flight for each answer, in order. What waits there is bounded.
+it would take long, goes to an executor in slices, one slice in flight for each body, in order. What waits there is bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from typing import Final, Protocol
 
 from .decode import Chain, Oversized, Undecodable
-from .scan import STEPS, Scanner
-from .usage import Unmetered, Usage
-from .wanted import Node, Value
+from .scan import STEPS
+from .usage import Unmetered
 
 BACKLOG_BYTES: Final = 1024 * 1024
 """The backlog, in bytes as they came, beyond which `feed` asks for a pause."""
@@ -26,30 +25,21 @@ _SLICE_BYTES: Final = 262144  # coded bytes given to the executor at once
 _SLICE_DECODED_BYTES: Final = 1024 * 1024
 
 
-class Shape(Protocol):
-    """What a usage looks like in answers of one kind."""
+class Reader(Protocol):
+    """What the bytes of one body are read by: used by one thread at a time."""
 
-    @property
-    def wanted(self) -> Node:
-        """The paths that are looked for."""
-        ...
-
-    def take(self, path: str, value: Value) -> None:
-        """Take what stands at a wanted path (scan.Emit)."""
-        ...
-
-    def usage(self, otherwise: Unmetered) -> Usage:
-        """Return the usage that was found; where no count was complete, `otherwise` is why."""
+    def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
+        """Read `chunk` from `at` on; return the position reached, which is before the end where `steps` did not suffice."""
         ...
 
 
 class _Pipe:
-    """Decoder and scanner in a row; used by one thread at a time."""
+    """Decoder and reader in a row; used by one thread at a time."""
 
-    __slots__ = ("_at", "_left_bytes", "_piece", "_pieces", "chain", "failure", "scanner")
+    __slots__ = ("_at", "_left_bytes", "_piece", "_pieces", "chain", "failure", "reader")
 
-    def __init__(self, scanner: Scanner, chain: Chain | None, most_bytes: int) -> None:
-        self.scanner = scanner
+    def __init__(self, reader: Reader, chain: Chain | None, most_bytes: int) -> None:
+        self.reader = reader
         self.chain = chain
         self.failure: Unmetered | None = None
         self._left_bytes = most_bytes  # of a plain body; a chain counts by itself
@@ -62,7 +52,7 @@ class _Pipe:
         if self._left_bytes < 0:
             self.failure = Unmetered.TOO_LARGE
             return True
-        at = self.scanner.feed(chunk)
+        at = self.reader.feed(chunk)
         if at == len(chunk):
             return True
         self._piece, self._at = chunk, at
@@ -83,7 +73,7 @@ class _Pipe:
                         return True
                     self._piece, self._at = piece, 0
                     most_bytes -= max(len(piece), 1024)
-                self._at = self.scanner.feed(self._piece, self._at, STEPS)
+                self._at = self.reader.feed(self._piece, self._at, STEPS)
                 if self._at < len(self._piece):
                     return False
         except Undecodable:
@@ -103,22 +93,46 @@ class _Pipe:
                 yield chunk
 
 
-class Meter:
-    """The meter of one answer: fed by the road, read by the books (exchange.Reading). All of it is called on the event loop."""
+class Tap:
+    """The way of one body to its reader: fed by the road. All of it is called on the event loop."""
 
-    __slots__ = ("_cut", "_decoders", "_ended", "_job", "_pipe", "_queue", "_queued_bytes", "_shape", "_slice_bytes")
+    __slots__ = ("_decoders", "_job", "_moved", "_pipe", "_queue", "_queued_bytes", "_slice_bytes")
 
-    def __init__(self, shape: Shape, chain: Chain | None, decoders: Executor, most_bytes: int) -> None:
-        """`most_bytes`: decoded, an answer beyond it is TOO_LARGE; the meter then ignores the rest."""
-        self._shape = shape
-        self._pipe = _Pipe(Scanner(shape.wanted, shape.take), chain, most_bytes)
+    def __init__(
+        self,
+        reader: Reader,
+        chain: Chain | None,
+        decoders: Executor,
+        most_bytes: int,
+        moved: Callable[[], bool],
+    ) -> None:
+        """`most_bytes`: decoded, a body beyond it is TOO_LARGE; the tap then ignores the rest.
+
+        `moved` is called on the event loop whenever the reader has read on and rests; it never raises, and False tells that
+        nothing more is wanted.
+        """
+        self._pipe = _Pipe(reader, chain, most_bytes)
+        self._moved = moved
         self._decoders = decoders
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0  # what is in the queue, and what is in flight
         self._slice_bytes = 0  # what is in flight
         self._job: asyncio.Future[bool] | None = None
-        self._ended = False
-        self._cut: Unmetered | None = None
+
+    @property
+    def failure(self) -> Unmetered | None:
+        """Why bytes are ignored, None while they are not."""
+        return self._pipe.failure
+
+    @property
+    def busy(self) -> bool:
+        """Whether the reader is being used by another thread."""
+        return self._job is not None
+
+    @property
+    def decoded(self) -> bool:
+        """Whether the coded bytes so far end where they may end."""
+        return self._pipe.chain is None or self._pipe.chain.whole
 
     def refuse(self, why: Unmetered) -> None:
         """Ignore all bytes from now on, because of `why`."""
@@ -131,66 +145,47 @@ class Meter:
 
         False tells that the backlog is full: await `drained` before the next chunk.
         """
-        pipe = self._pipe
-        if pipe.failure is not None or self._ended or not chunk:
+        if self._pipe.failure is not None or not chunk:
             return True
-        if self._job is None:
-            if pipe.chain is None:
-                if pipe.pass_plain(chunk):
-                    return True
-                self._queued_bytes = self._slice_bytes = len(chunk)
-                self._submit()
-                return self._queued_bytes < BACKLOG_BYTES
-            if len(chunk) <= _SMALL_BYTES:
-                pipe.give((chunk,))
-                if pipe.advance(_SMALL_DECODED_BYTES):
-                    return True
-                self._queued_bytes = self._slice_bytes = len(chunk)
-                self._submit()
-                return True
+        if self._job is None and self._small(chunk):
+            return self._queued_bytes < BACKLOG_BYTES
         self._queue.append(chunk)
         self._queued_bytes += len(chunk)
         if self._job is None:
             self._next_slice()
         return self._queued_bytes < BACKLOG_BYTES
 
+    def _small(self, chunk: bytes) -> bool:
+        """Read the chunk where it passes, and what is left of it elsewhere; False: it is nothing to begin with here."""
+        pipe = self._pipe
+        if pipe.chain is None:
+            through = pipe.pass_plain(chunk)
+        elif len(chunk) <= _SMALL_BYTES:
+            pipe.give((chunk,))
+            through = pipe.advance(_SMALL_DECODED_BYTES)
+        else:
+            return False
+        if self._rests() and not through:
+            self._queued_bytes = self._slice_bytes = len(chunk)
+            self._submit()
+        return True
+
+    def _rests(self) -> bool:
+        """Tell that the reader rests; whether it is to go on."""
+        if self._moved():
+            return True
+        self.refuse(self._pipe.failure or Unmetered.NO_USAGE)
+        return False
+
     async def drained(self) -> None:
         """Wait until the backlog has room again: half of it, so that not every chunk waits."""
         while self._job is not None and self._queued_bytes > BACKLOG_BYTES // 2:
             await asyncio.wait((self._job,))
 
-    def end(self, cut: Unmetered | None = None) -> None:
-        """Say that no more bytes come; `cut` is why the answer did not arrive whole, None if it did. The first call counts."""
-        if not self._ended:
-            self._ended, self._cut = True, cut
-
-    async def usage(self) -> Usage:
-        """Return what was found, after what is still being decoded. Never raises for the answer's bytes.
-
-        A count that was complete holds, whatever became of the rest: the provider has told what it bills. A meter that was never
-        told its end is BROKEN.
-        """
+    async def rest(self) -> None:
+        """Wait until everything that was fed is read."""
         while self._job is not None:
             await asyncio.wait((self._job,))
-        return self._shape.usage(self._otherwise())
-
-    def at_once(self) -> Usage | None:
-        """Return what `usage` would, where nothing is being decoded any more; None where that must be awaited."""
-        return None if self._job is not None else self._shape.usage(self._otherwise())
-
-    def _otherwise(self) -> Unmetered:
-        """Return why there is no count, if there is none."""
-        pipe = self._pipe
-        if not self._ended:
-            return Unmetered.BROKEN
-        if self._cut is not None:
-            return self._cut
-        if pipe.failure is not None:
-            return pipe.failure
-        if pipe.chain is not None and not pipe.chain.whole:
-            return Unmetered.UNKNOWN_CODING
-        pipe.scanner.end()
-        return Unmetered.NO_USAGE if pipe.scanner.whole or pipe.scanner.empty else Unmetered.NOT_JSON
 
     def _next_slice(self) -> None:
         """Give the executor the next chunks that wait, if any."""
@@ -222,7 +217,10 @@ class Meter:
             self.refuse(Unmetered.UNKNOWN_CODING)
             job.get_loop().call_exception_handler({"message": "The meter failed.", "exception": error})
         elif self._pipe.failure is not None:
+            self._moved()
             self.refuse(self._pipe.failure)
+        elif not self._rests():
+            pass
         elif not job.result():
             self._submit()
         else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Final
 
 
@@ -64,6 +65,29 @@ class Counted:
     model: str | None = "model"
 
 
+class Kind(Enum):
+    """What an answer is read as."""
+
+    OCR = auto()
+    EITHER = auto()  # OCR or chat: one path serves both
+    CHAT = auto()
+    RESULTS = auto()  # a batch's results, one in each line
+    JOB = auto()  # a batch's job, which may have its results in it
+    COUNTED = auto()  # as the configuration says
+
+
+_JOB: Final = re.compile(rb".*/batch/jobs/[^/]+").fullmatch
+_FILE: Final = re.compile(rb".*/files/[^/]+/content").fullmatch
+
+# Mistral's and OpenAI's paths whose answers tell tokens. A conversation is begun, continued and restarted.
+_TOKENS: Final = rb".*(?:/completions|/embeddings|/responses|/conversations(?:/[^/]+(?:/restart)?)?|:streamRawPredict)"
+_POSTED: Final = (
+    (re.compile(rb".*/ocr").fullmatch, Kind.OCR),
+    (re.compile(rb".*:rawPredict").fullmatch, Kind.EITHER),
+    (re.compile(_TOKENS).fullmatch, Kind.CHAT),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How a route's answers are metered.
@@ -82,6 +106,23 @@ class Plan:
 
     def expects(self, method: str, path: bytes) -> bool:
         """Tell whether an exchange with this method and raw path (no query) is one whose answer carries a count."""
-        if method != "POST" or self.shape == "none":
-            return False
-        return self.shape != "auto" or path.endswith((b"/ocr", b":rawPredict"))
+        if self.shape == "auto":
+            return method == "POST" and path.endswith((b"/ocr", b":rawPredict"))
+        return self.reads(method, path) is not None
+
+    def reads(self, method: str, path: bytes) -> Kind | None:
+        """Return what an answer to this method and raw path (no query) is read as, None if it is not read."""
+        match self.shape, method:
+            case "auto", "POST":
+                return next((kind for end, kind in _POSTED if end(path)), None)
+            case (("auto" | "batch"), "GET"):
+                if _JOB(path):
+                    return Kind.JOB
+                return Kind.RESULTS if self.shape == "batch" or _FILE(path) else None
+            case "ocr", "POST":
+                return Kind.OCR
+            case "chat", "POST":
+                return Kind.CHAT
+            case "json", _ if self.counted is not None and method not in {"HEAD", "OPTIONS"}:
+                return Kind.COUNTED
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import Enum
 
 
@@ -17,8 +18,8 @@ class Mark(Enum):
     LONG = "long"
 
 
-Value = None | bool | int | float | str | Mark
-"""A scalar, as `json.loads` gives it but with lone surrogates replaced; or a mark."""
+Value = None | bool | int | Decimal | str | Mark
+"""A scalar, as `json.loads` gives it but with exact decimals, and lone surrogates replaced; or a mark."""
 
 
 @dataclass(slots=True)

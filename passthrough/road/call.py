@@ -8,16 +8,21 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from ..errors import UpstreamFailure
-from ..exchange import Exchange
-from ..meter.shapes import Meter, open_meter
-from ..meter.usage import Unmetered, Usage
+from ..exchange import Exchange, Passed
+from ..meter.asked import Asked, open_asked
+from ..meter.reading import Answered, Meter, open_meter
+from ..meter.told import told_nano
+from ..meter.usage import Plan, Unmetered, Usage
 from .connection import Connection
 from .response import Answer
 from .routes import Route, Target
 from .upload import Upload
+from .wire import Head
 
 _REQUEST_IDS: Final = (b"mistral-correlation-id", b"x-request-id", b"apim-request-id")
 
@@ -37,13 +42,28 @@ class _Unknown:
         return Usage(unmetered=self._why)
 
 
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """What meters are opened with: where they decode, and who takes the lines of a batch as they pass."""
+
+    decoders: Executor
+    passed: Passed
+
+    def asked(self, plan: Plan, head: Head) -> Asked | None:
+        """Return what looks at the request's body, None where no count is expected."""
+        if not plan.expects(head.method, head.path):
+            return None
+        codings = [value for name, _, value in head.fields if name == b"content-encoding"]
+        return open_asked(b",".join(codings), self.decoders)
+
+
 class Call:
     """One request to a target whose connection is open. Raises UpstreamFailure from `answer` and `piece`."""
 
     __slots__ = (
         "_connection",
+        "_counting",
         "_deadline",
-        "_decoders",
         "_loop",
         "_meter",
         "_noted",
@@ -62,7 +82,7 @@ class Call:
         target: Target,
         connection: Connection,
         upload: Upload,
-        decoders: Executor,
+        counting: Counting,
         path: bytes,
     ) -> None:
         """`path` is the raw path of the client's request; `expects` tells whether its answer carries a count."""
@@ -73,7 +93,7 @@ class Call:
         self.upload = upload
         self.expects = route.terms.plan.expects(exchange.method, path)
         self._connection = connection
-        self._decoders = decoders
+        self._counting = counting
         self._path = path
         self._meter: Meter | None = None
         self._noted = False
@@ -128,9 +148,17 @@ class Call:
             if value:
                 exchange.upstream_request_id = value.decode("ascii", "replace")[:200]
                 break
-        coding = answer.first(b"content-encoding")
         plan = self.route.terms.plan
-        self._meter = open_meter(plan, exchange.method, self._path, answer.status, coding, self._decoders)
+        for name in plan.cost_headers:
+            told = told_nano(answer.first(name))
+            if told is not None:
+                exchange.cost_told_nano, exchange.cost_header = told, name.decode("ascii", "replace")
+                break
+        codings = b",".join([value for name, _, value in answer.fields if name == b"content-encoding"])
+        answered = Answered(exchange.method, self._path, answer.status, codings, answer.first(b"content-type"))
+        counting = self._counting
+        passed = partial(counting.passed, exchange)
+        self._meter = open_meter(plan, answered, counting.decoders, asked=self.upload.asked, passed=passed)
         if self._meter is not None:
             exchange.reading = self._meter
 

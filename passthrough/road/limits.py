@@ -1,4 +1,4 @@
-"""How many requests of one client may be under way at once."""
+"""How many requests may be under way at once: of one client, on one route, and in all."""
 
 from __future__ import annotations
 
@@ -7,39 +7,51 @@ from typing import Final
 from ..errors import Refusal
 from ..exchange import Exchange
 from .access import Client
+from .routes import Route
 
 RETRY_AFTER_S: Final = 1
-"""What a refused client is told to wait: nobody knows how long the others still take."""
+"""What who is refused is told to wait: nobody knows how long the others still take."""
 
 
 class Slots:
-    """The exchanges under way, by client; one that settles counts on, for the provider still works on it."""
+    """The exchanges under way, by client, by route and in all; one that settles counts on: the provider still works on it."""
 
     __slots__ = ("_held", "_taken")
 
     def __init__(self) -> None:
-        self._held: dict[str, str] = {}
-        self._taken: dict[str, int] = {}
+        self._held: dict[str, tuple[tuple[str, str], ...]] = {}
+        self._taken: dict[tuple[str, str], int] = {}
 
-    def enter(self, client: Client | None, exchange: Exchange) -> None:
-        """Take a slot for an exchange until it leaves. Raises Refusal (too_many_parallel) where the client has no more."""
-        if client is None or client.max_parallel is None:
+    def enter(self, client: Client | None, route: Route, most_in_all: int | None, exchange: Exchange) -> None:
+        """Take a slot for an exchange wherever slots are limited, until it leaves.
+
+        Raises Refusal (too_many_parallel), and takes none, where one of the limits is reached: the client's own, the route's,
+        the one for all.
+        """
+        wanted = []
+        if client is not None and client.max_parallel is not None:
+            wanted.append(("client", client.name, client.max_parallel))
+        if route.max_parallel is not None:
+            wanted.append(("route", route.terms.route, route.max_parallel))
+        if most_in_all is not None:
+            wanted.append(("all", "", most_in_all))
+        if not wanted:
             return
-        taken = self._taken.get(client.name, 0)
-        if taken >= client.max_parallel:
-            raise Refusal(
-                "too_many_parallel",
-                f"Client '{client.name}' has {taken} requests under way; more are not allowed at once.",
-                retry_after_s=RETRY_AFTER_S,
-            )
-        self._taken[client.name] = taken + 1
-        self._held[exchange.id] = client.name
+        for kind, name, most in wanted:
+            if (taken := self._taken.get((kind, name), 0)) >= most:
+                raise Refusal("too_many_parallel", _said(kind, name, taken), retry_after_s=RETRY_AFTER_S)
+        for kind, name, _ in wanted:
+            self._taken[kind, name] = self._taken.get((kind, name), 0) + 1
+        self._held[exchange.id] = tuple([(kind, name) for kind, name, _ in wanted])
 
     def leave(self, exchange: Exchange) -> None:
-        """Give back the slot of an exchange that has ended, if it has one."""
-        name = self._held.pop(exchange.id, None)
-        if name is None:
-            return
-        self._taken[name] -= 1
-        if not self._taken[name]:
-            del self._taken[name]
+        """Give back the slots of an exchange that has ended, if it has any."""
+        for slot in self._held.pop(exchange.id, ()):
+            self._taken[slot] -= 1
+            if not self._taken[slot]:
+                del self._taken[slot]
+
+
+def _said(kind: str, name: str, taken: int) -> str:
+    who = {"client": f"Client '{name}'", "route": f"Route {name}", "all": "This proxy"}[kind]
+    return f"{who} has {taken} requests under way; more are not allowed at once."

@@ -16,11 +16,12 @@ from email.utils import formatdate
 from aiohttp import web
 
 from ..errors import ClientGone, Failure, Refusal, UpstreamFailure
-from ..exchange import Done, Exchange, Outcome, began
+from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, began
+from ..meter.asked import Asked
 from ..meter.usage import Unmetered
 from .access import Gate
 from .answers import own_answer
-from .call import Call
+from .call import Call, Counting
 from .downstream import Downstream, Sent
 from .forward import injected_secrets, label_of, request_head, response_fields
 from .held import Held
@@ -36,10 +37,11 @@ from .wire import Head, plain
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What one request is judged by, read once: a reload never splits it."""
+    """What one request is judged by, read once: a reload never splits it. `max_parallel` is for all requests together."""
 
     routes: RouteTable
     gate: Gate
+    max_parallel: int | None = None
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class Way:
     head: Head | None = None
     call: Call | None = None
     held: Held | None = None
+    asked: Asked | None = None
     uploading: asyncio.Task[None] | None = None
     delimited: bool = False
     keeps_alive: bool = False
@@ -59,7 +62,16 @@ class Way:
 class Relay:
     """The handler of every request. `rules` is replaced on reload; `draining` and `cut_off` are set while stopping."""
 
-    def __init__(self, rules: Rules, upstream: Upstream, done: Done, decoders: Executor) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        upstream: Upstream,
+        done: Done,
+        passed: Passed,
+        decoders: Executor,
+        *,
+        allowance: Allowance = BOUNDLESS,
+    ) -> None:
         self.rules = rules
         self.settling = Settling(upstream, self._end)
         self.draining = False
@@ -67,8 +79,9 @@ class Relay:
         self.active: dict[web.RequestHandler, asyncio.Task[None]] = {}
         self._upstream = upstream
         self._slots = Slots()
+        self._allowance = allowance
         self._done = done
-        self._decoders = decoders
+        self._counting = Counting(decoders, passed)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one request; aiohttp cancels it when the client's connection ends."""
@@ -121,7 +134,9 @@ class Relay:
         exchange.label = label_of(route, head.fields)
         exchange.target, exchange.sandbox = route.targets[0].name, route.targets[0].name == "sandbox"
         exchange.admitted = True
-        self._slots.enter(client, exchange)
+        self._slots.enter(client, route, rules.max_parallel, exchange)
+        if (asked := self._allowance.enter(exchange)) is not None:
+            await asked
         way.downstream.expect_within(route.timeouts.idle_s)
         if head.length is not None and head.length > route.max_body_bytes:
             raise Refusal("body_too_large", f"The body is larger than {route.max_body_bytes} bytes.", closes=True)
@@ -136,6 +151,7 @@ class Relay:
         """
         retries = match.route.retries
         held = way.held = Held(retries.held_bytes, spools=retries.spool) if retries.attempts else None
+        way.asked = self._counting.asked(match.route.terms.plan, head)
         for tries in range(1, retries.attempts + 2):
             call = way.call = await self._open(way, head, match, held)
             pause: float | None = 0.0
@@ -158,13 +174,14 @@ class Relay:
         target = route.targets[0]
         limits = [limit for limit in (route.timeouts.connect_s, route.timeouts.total_s) if limit is not None]
         exchange.attempts += 1
+        exchange.leaving()
         try:
             connection = await self._upstream.begun(target, min(limits, default=None), head.method)
         except UpstreamFailure:
             exchange.attempts += 1
             connection = await self._upstream.begun(target, min(limits, default=None), head.method)
-        upload = Upload(exchange, head, route, connection, held)
-        return Call(exchange, route, target, connection, upload, self._decoders, head.path)
+        upload = Upload(exchange, head, route, connection, held, asked=way.asked)
+        return Call(exchange, route, target, connection, upload, self._counting, head.path)
 
     async def _send(self, way: Way, head: Head, call: Call, request_head: bytes, *, again: bool) -> Answer:
         """Send the request and return the answer's head, which may come before the body has gone up (RFC 9112 §9.3)."""
@@ -209,6 +226,7 @@ class Relay:
         unsent = _answer_head(answer, injected_secrets(call.route), head, chunked=chunked, keeps_alive=way.keeps_alive)
         while True:
             if unsent and not call.connection.ready:
+                exchange.answering()
                 await downstream.write(unsent)  # The body is still on its way: a stream of events begins with its head.
                 unsent = b""
             piece = await call.piece()
@@ -216,10 +234,14 @@ class Relay:
                 break
             exchange.bytes_down += len(piece)
             framed = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
+            if unsent:
+                exchange.answering()
             await downstream.write(unsent + framed if unsent else framed)
             unsent = b""
             await call.metered()
         exchange.outcome = Outcome.COMPLETED
+        if unsent:
+            exchange.answering()
         if unsent or chunked:
             await downstream.write(unsent + b"0\r\n\r\n" if chunked else unsent)
         if not delimited:

@@ -9,6 +9,7 @@ from aiohttp.web import RequestPayloadError
 
 from ..errors import ClientGone, Refusal
 from ..exchange import Exchange
+from ..meter.asked import Asked
 from .connection import Connection
 from .held import Held
 from .routes import Route
@@ -18,10 +19,20 @@ from .wire import Head
 class Upload:
     """One body. `complete` tells that its last byte was handed to the connection."""
 
-    __slots__ = ("_connection", "_exchange", "_head", "_held", "_route", "complete")
+    __slots__ = ("_connection", "_exchange", "_head", "_held", "_route", "asked", "complete")
 
-    def __init__(self, exchange: Exchange, head: Head, route: Route, connection: Connection, held: Held | None = None) -> None:
-        """`held` keeps the body on its way, where the route may send it again."""
+    def __init__(
+        self,
+        exchange: Exchange,
+        head: Head,
+        route: Route,
+        connection: Connection,
+        held: Held | None = None,
+        *,
+        asked: Asked | None = None,
+    ) -> None:
+        """`held` keeps the body on its way, where the route may send it again; `asked` looks at it, once."""
+        self.asked = asked
         self._held = held
         self._exchange = exchange
         self._head = head
@@ -32,6 +43,8 @@ class Upload:
     async def whole(self, request_head: bytes, body: bytes) -> None:
         """Send head and body in one piece: the body is here already. Raises Refusal (body_too_large)."""
         self._count(body)
+        if self.asked is not None:
+            self.asked.feed(body)
         if self._held is not None:
             await self._held.keep(body)
         self._connection.write(request_head + self._framed(body) + (b"0\r\n\r\n" if self._head.chunked else b""))
@@ -53,6 +66,9 @@ class Upload:
                     if self._held is not None:
                         await self._held.keep(piece)
                     self._connection.write(self._framed(piece))
+                    # Behind the write: what is read off the body is not in its way.
+                    if self.asked is not None and not self.asked.feed(piece):
+                        await self.asked.drained()
                     await self._connection.drain(idle_s)
                     idle.reschedule(None if idle_s is None else loop.time() + idle_s)
         except TimeoutError:

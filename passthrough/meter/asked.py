@@ -1,0 +1,87 @@
+"""What a request asks for, read off its passing body: the model, and whether pages are to be annotated."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from typing import Final
+
+from .decode import Chain, Undecodable, chain
+from .scan import Scanner
+from .shapes import model_name
+from .tap import Tap
+from .wanted import Mark, Value, paths
+
+MOST_BYTES: Final = 1024**3
+"""Decoded, a body beyond this is not read to its end."""
+
+_FORMATS: Final = frozenset({"document_annotation_format", "bbox_annotation_format"})
+_WANTED: Final = paths(("model", *_FORMATS))
+
+
+class _Wishes:
+    """What was found in a request's body."""
+
+    __slots__ = ("formats", "model")
+
+    def __init__(self) -> None:
+        self.model: str | None = None
+        self.formats: set[str] = set()
+
+    def take(self, path: str, value: Value) -> None:
+        if path == "model":
+            self.model = model_name(value)
+        elif value is None:
+            self.formats.discard(path)
+        elif value is not Mark.END:
+            self.formats.add(path)
+
+
+class Asked:
+    """What looks at one request's body, wherever in it the keys stand; of duplicated keys the last counts.
+
+    Fed by the road, read by the meter; called on the event loop. What is not JSON (a form with a file) is left alone after its
+    first bytes, and what its coding does not decode, too: then nothing was asked for.
+    """
+
+    __slots__ = ("_tap", "_wishes")
+
+    def __init__(self, coding: Chain | None, decoders: Executor, most_bytes: int = MOST_BYTES) -> None:
+        """`most_bytes`: what stands behind so many decoded bytes is not seen."""
+        self._wishes = _Wishes()
+        scanner = Scanner(_WANTED, self._wishes.take)
+        self._tap = Tap(scanner, coding, decoders, most_bytes, lambda: not scanner.lost)
+
+    @property
+    def busy(self) -> bool:
+        """Whether what passed is not all read yet: see `rest`."""
+        return self._tap.busy
+
+    @property
+    def model(self) -> str | None:
+        """The model that is asked for, None where none is named; not to be read while busy."""
+        return self._wishes.model
+
+    @property
+    def annotated(self) -> bool:
+        """Whether annotations are asked for, of the document or of its images; not to be read while busy."""
+        return bool(self._wishes.formats)
+
+    def feed(self, piece: bytes) -> bool:
+        """Take the next bytes of the body, as they are on the wire; False: await `drained` before the next (tap.Tap.feed)."""
+        return self._tap.feed(piece)
+
+    async def drained(self) -> None:
+        """Wait until there is room for more."""
+        await self._tap.drained()
+
+    async def rest(self) -> None:
+        """Wait until what has passed is read."""
+        await self._tap.rest()
+
+
+def open_asked(content_encoding: bytes | None, decoders: Executor, *, most_bytes: int = MOST_BYTES) -> Asked | None:
+    """Return what looks at a body with this Content-Encoding (its fields joined by commas), None if nothing can."""
+    try:
+        return Asked(chain(content_encoding, most_bytes), decoders, most_bytes)
+    except Undecodable:
+        return None

@@ -1,0 +1,244 @@
+"""Reads a batch's results, one usage for each: as lines of a file, or as outputs within the answer that describes the job.
+
+A result is `{"id", "custom_id", "response": {"status_code", "body": {an answer}}, "error"}`, of Mistral and of OpenAI.
+
+1. A result with a status 2xx has a usage: pages or tokens. One that failed has none.
+2. It is billed once, whatever brings it again. So its usage's `line` is the result's own `id`; where that is missing, its
+   `custom_id` together with the file's or job's id (`<file>/<custom_id>`), as it is unique there only; where both are missing,
+   its number within the file (`<file>#<number>`, from 1).
+3. What is no result, or has no usage although it should, is told by a reason for the whole; the others count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from .scan import STEPS, Scanner
+from .shapes import EITHER_PATHS, EitherShape
+from .usage import Unmetered, Usage
+from .wanted import Mark, Value, paths
+
+TRIED: Final = 100
+"""How many lines of a file are looked at, where none need be a result, before it is left alone: it is another file."""
+
+_MOST_ID: Final = 300
+_LINE_STEPS: Final = 20  # what a line costs apart from its bytes, in the scanner's steps
+
+_BODY: Final = "response.body"
+_PATHS: Final = (
+    "id", "custom_id", "response.status_code", "error", _BODY, *(f"{_BODY}.{path}" for path in EITHER_PATHS),
+)  # fmt: skip
+_LINE: Final = paths(_PATHS)
+_OUTPUT: Final = "outputs[]"
+_JOB: Final = paths((_OUTPUT, *(f"{_OUTPUT}.{path}" for path in _PATHS)))
+
+
+class Result:
+    """One result, as its values come."""
+
+    __slots__ = ("_alias", "_answer", "_found")
+
+    def __init__(self, alias: str | None) -> None:
+        """`alias`: Plan.model."""
+        self._alias = alias
+        self._answer: EitherShape | None = None
+        self._found: dict[str, Value] = {}
+
+    def take(self, path: str, value: Value) -> None:
+        """Take what stands at a wanted path."""
+        if path == _BODY:
+            # Of duplicated keys the last counts: what the first had is forgotten.
+            self._answer = self._answer if value is Mark.END else EitherShape(self._alias)
+        elif path.startswith(_BODY):
+            if self._answer is not None:
+                self._answer.take(path[len(_BODY) + 1 :], value)
+        elif value is not Mark.END:
+            self._found[path] = value
+
+    @property
+    def recognised(self) -> bool:
+        """Whether this is a result: it has a name, and a response or an error."""
+        found = self._found
+        named = isinstance(found.get("id"), str) or isinstance(found.get("custom_id"), str)
+        return named and (isinstance(found.get("response.status_code"), int) or found.get("error") is not None)
+
+    def usage(self, holder: str, number: int) -> Usage | None:
+        """Return the result's usage, which is unmetered where it has none but should; None where it failed.
+
+        `holder` is the id of the file or the job, `number` the result's place in it.
+        """
+        status = self._found.get("response.status_code")
+        if not isinstance(status, int) or not 200 <= status < 300:
+            return None
+        if self._answer is None:
+            return Usage(unmetered=Unmetered.NO_USAGE)
+        own, custom = _name(self._found.get("id")), _name(self._found.get("custom_id"))
+        line = own or (f"{holder}/{custom}" if custom else f"{holder}#{number}")
+        return replace(self._answer.usage(Unmetered.NO_USAGE), line=line, in_batch=True)
+
+
+def _name(value: Value) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= _MOST_ID and value.isprintable() else None
+
+
+class _Results:
+    """What was found of all results so far."""
+
+    __slots__ = ("_alias", "_holder", "_taken", "missed", "model", "number", "recognised")
+
+    def __init__(self, holder: str, alias: str | None) -> None:
+        self._holder = holder
+        self._alias = alias
+        self._taken: list[Usage] = []
+        self.model = alias
+        self.number = 0
+        self.recognised = False  # one result was
+        self.missed: Unmetered | None = None
+
+    def begun(self) -> Result:
+        return Result(self._alias)
+
+    def add(self, result: Result) -> None:
+        self.number += 1
+        if not result.recognised:
+            self.missed = self.missed or Unmetered.NO_USAGE
+            return
+        self.recognised = True
+        usage = result.usage(self._holder, self.number)
+        if usage is None:
+            return
+        self.model = usage.model or self.model
+        if usage.unmetered is not None:
+            self.missed = self.missed or usage.unmetered
+        else:
+            self._taken.append(usage)
+
+    def miss(self) -> None:
+        self.number += 1
+        self.missed = Unmetered.NOT_JSON
+
+    def taken(self) -> list[Usage]:
+        taken, self._taken = self._taken, []
+        return taken
+
+    def usage(self, otherwise: Unmetered | None) -> Usage:
+        return Usage(model=self.model, unmetered=otherwise)
+
+
+class Lines:
+    """The body of a file of results, a JSON document in each line (JSONL); lines end with LF or CRLF, blank ones are ignored."""
+
+    __slots__ = ("_expected", "_result", "_results", "_scanner", "deaf")
+
+    def __init__(self, holder: str, alias: str | None, *, expected: bool) -> None:
+        """`holder` is the file's id; `expected` tells that it is a file of results, whatever it looks like."""
+        self._results = _Results(holder, alias)
+        self._expected = expected
+        self._result: Result | None = None  # of this line, once it has begun
+        self._scanner: Scanner | None = None
+        self.deaf = False
+
+    @property
+    def recognised(self) -> bool:
+        """Whether the file has shown itself to be one of results."""
+        return self._results.recognised
+
+    def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
+        """Read `chunk` from `at` on (tap.Reader)."""
+        size = len(chunk)
+        while at < size and steps > 0:
+            if self.deaf:
+                return size
+            end = chunk.find(b"\n", at)
+            stop = size if end < 0 else end
+            if at < stop:
+                scanner = self._scanner or self._begin()
+                # JSON has no line end within its strings, so a line's text ends here, whatever the scanner makes of it.
+                reached = scanner.feed(chunk if stop - at == size else chunk[at:stop], 0, steps)
+                steps = scanner.left
+                at += reached
+                if at < stop:
+                    return at
+            if end >= 0:
+                steps -= 1 if self._scanner is None else _LINE_STEPS
+                self._line_end()
+                at += 1
+        return at
+
+    def _begin(self) -> Scanner:
+        self._result = self._results.begun()
+        self._scanner = Scanner(_LINE, self._result.take)
+        return self._scanner
+
+    def _line_end(self) -> None:
+        scanner, result = self._scanner, self._result
+        self._scanner = self._result = None
+        if scanner is None or result is None:
+            return
+        scanner.end()
+        if scanner.whole:
+            self._results.add(result)
+        elif not scanner.empty:
+            self._results.miss()
+        self.deaf = not (self._expected or self._results.recognised) and self._results.number >= TRIED
+
+    def end(self) -> Unmetered | None:
+        """Say that no more bytes come; return why some results, or all, have no usage."""
+        self._line_end()
+        none = None if self._results.number else Unmetered.NO_USAGE
+        return self._results.missed or none
+
+    def usage(self, otherwise: Unmetered | None) -> Usage:
+        """Return the usage of the file: the last model and the reason, and no counters, as they are the lines' own."""
+        return self._results.usage(otherwise)
+
+    def taken(self) -> list[Usage]:
+        """Return the usages of lines that are complete, each once."""
+        return self._results.taken()
+
+
+class Job:
+    """The body of an answer that describes a job, which may have its results in `outputs`."""
+
+    __slots__ = ("_result", "_results", "_scanner")
+
+    deaf = False
+
+    def __init__(self, holder: str, alias: str | None) -> None:
+        """`holder` is the job's id."""
+        self._results = _Results(holder, alias)
+        self._result: Result | None = None
+        self._scanner = Scanner(_JOB, self._take)
+
+    @property
+    def recognised(self) -> bool:
+        """Whether there was a result."""
+        return self._results.recognised
+
+    def _take(self, path: str, value: Value) -> None:
+        if path != _OUTPUT:
+            if self._result is not None:
+                self._result.take(path[len(_OUTPUT) + 1 :], value)
+        elif value is Mark.OBJECT:
+            self._result = self._results.begun()
+        elif value is Mark.END and self._result is not None:
+            self._results.add(self._result)
+            self._result = None
+
+    def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
+        """Read `chunk` from `at` on (tap.Reader)."""
+        return self._scanner.feed(chunk, at, steps)
+
+    def end(self) -> Unmetered | None:
+        """Say that no more bytes come; return why some results have no usage. A job without results is not unmetered."""
+        self._scanner.end()
+        return self._results.missed if self._scanner.whole or self._scanner.empty else Unmetered.NOT_JSON
+
+    def usage(self, otherwise: Unmetered | None) -> Usage:
+        """Return the usage of the job: the last model and the reason, and no counters, as they are the results' own."""
+        return self._results.usage(otherwise)
+
+    def taken(self) -> list[Usage]:
+        """Return the usages of results that are complete, each once."""
+        return self._results.taken()

@@ -1,0 +1,89 @@
+"""What a usage looks like where the configuration says where it stands."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import Final
+
+from .shapes import count, model_name
+from .usage import Counted, Unmetered, Usage
+from .wanted import Mark, Node, Value, paths
+
+_MICRO: Final = Decimal(10**6)
+_MOST_CREDITS: Final = 10**12
+_EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN)  # a number is spelt in 64 bytes at most
+_ROOT: Final = ""
+
+
+class CountedShape:
+    """The usage of an answer as `Counted` says.
+
+    1. The document must have come to its end: sums are not known before. Only a `constant` without a `when` holds without it.
+    2. What is null or missing is not there; if nothing is there, or anything is no number (or no array), there is no count.
+    3. Where a `when` does not hold, nothing was to be counted, and nothing is unmetered: an operation that still runs.
+    4. Numbers and lengths that stand in several places are summed, duplicated keys too. Credits are exact decimals.
+    """
+
+    __slots__ = ("_alias", "_counted", "_credits", "_found", "_lengths", "_pages", "_spoilt", "_whole", "wanted")
+
+    def __init__(self, counted: Counted, alias: str | None = None) -> None:
+        """`alias`: the model's name for the prices, whatever the answer says (Plan.model)."""
+        self._counted = counted
+        self._alias = alias
+        self._lengths = frozenset(f"{path}[]" for path in counted.count)
+        names = (*counted.pages, *counted.credits, *counted.count, *self._lengths, *(path for path, _ in counted.when))
+        self.wanted: Node = paths((_ROOT, *names, *([counted.model] if counted.model else [])))
+        self._found: dict[str, Value] = {}
+        self._pages: int | None = counted.constant
+        self._credits: Decimal | None = None
+        self._spoilt = False
+        self._whole = False
+
+    def take(self, path: str, value: Value) -> None:
+        """Take what stands at a wanted path; one path may be wanted for several reasons."""
+        counted = self._counted
+        if value is Mark.END:
+            self._whole = self._whole or path == _ROOT
+            return
+        if path in self._lengths:
+            self._pages = (self._pages or 0) + 1
+        if value is None:
+            return
+        self._found[path] = value
+        if path in counted.pages:
+            self._add_pages(count(value))
+        if path in counted.credits:
+            self._add_credits(value)
+        if path in counted.count:
+            self._add_pages(0 if value is Mark.ARRAY else None)
+
+    def _add_pages(self, pages: int | None) -> None:
+        self._spoilt = self._spoilt or pages is None
+        self._pages = (self._pages or 0) + (pages or 0)
+
+    def _add_credits(self, value: Value) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value <= _MOST_CREDITS:
+            self._spoilt = True
+        else:
+            self._credits = _EXACT.add(self._credits or Decimal(0), Decimal(value))
+
+    def usage(self, otherwise: Unmetered) -> Usage:
+        """Return the counts, else `otherwise` as the reason; nothing at all where a `when` does not hold."""
+        counted = self._counted
+        if not all(_said(self._found.get(path)) == text for path, text in counted.when):
+            whole = self._whole or otherwise is Unmetered.NO_USAGE  # an empty answer too: it says nothing yet
+            return Usage() if whole else Usage(unmetered=otherwise)
+        model = self._alias or model_name(self._found.get(counted.model or _ROOT))
+        fixed = counted.constant is not None and not (counted.pages or counted.count or counted.credits or counted.when)
+        none = self._pages is None and self._credits is None
+        if not fixed and (self._spoilt or none or not self._whole):
+            return Usage(model=model, unmetered=otherwise)
+        micro = None if self._credits is None else int(_EXACT.multiply(self._credits, _MICRO).to_integral_value(ROUND_HALF_EVEN))
+        return Usage(pages=self._pages, model=model, credits_micro=micro)
+
+
+def _said(value: Value) -> str | None:
+    """Return how a value is written in the configuration, None for what cannot be."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None or isinstance(value, Mark) else str(value)

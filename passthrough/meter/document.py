@@ -1,0 +1,59 @@
+"""Reads a body that is one JSON document, for its shape."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .scan import STEPS, Scanner
+from .usage import Unmetered, Usage
+from .wanted import Node, Value
+
+
+class Shape(Protocol):
+    """What a usage looks like in documents of one kind."""
+
+    @property
+    def wanted(self) -> Node:
+        """The paths that are looked for."""
+        ...
+
+    def take(self, path: str, value: Value) -> None:
+        """Take what stands at a wanted path (scan.Emit); never raises."""
+        ...
+
+    def usage(self, otherwise: Unmetered) -> Usage:
+        """Return the usage that was found; where no count was complete, `otherwise` is why."""
+        ...
+
+
+class Document:
+    """The body of an answer that is one document, with one usage."""
+
+    __slots__ = ("_scanner", "_shape")
+
+    recognised = False
+    """Whether the body shows that a count was to be expected."""
+
+    deaf = False
+    """Whether nothing more is wanted."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self._scanner = Scanner(shape.wanted, shape.take)
+
+    def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
+        """Read `chunk` from `at` on (tap.Reader)."""
+        return self._scanner.feed(chunk, at, steps)
+
+    def end(self) -> Unmetered:
+        """Say that no more bytes come; return why there is no usage, if there is none."""
+        self._scanner.end()
+        return Unmetered.NO_USAGE if self._scanner.whole or self._scanner.empty else Unmetered.NOT_JSON
+
+    def usage(self, otherwise: Unmetered | None) -> Usage:
+        """Return the usage; where no count was complete, `otherwise` is why."""
+        return self._shape.usage(otherwise or Unmetered.NO_USAGE)
+
+    def taken(self) -> list[Usage]:
+        """Return the lines that are complete, each once: there are none."""
+        return []

@@ -1,0 +1,109 @@
+"""Reads a stream of server-sent events, each with one JSON document, for their shape.
+
+The stream's grammar is that of the HTML standard (§9.2.6): lines end with CRLF, LF or CR; the `data` lines of an event belong
+together, joined by line ends; an empty line ends the event.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from .document import Shape
+from .scan import STEPS, Scanner
+from .usage import Unmetered, Usage
+
+_LINE_END: Final = re.compile(rb"[\r\n]").search
+_DATA: Final = b"data:"
+_BOM: Final = b"\xef\xbb\xbf"
+_EVENT_STEPS: Final = 4
+
+
+class Events:
+    """The body of an answer that is a stream of events, of which the last with a usage counts.
+
+    What ends such a stream, `[DONE]`, reads like a JSON array, and nothing is wanted of it. An event at the end without its empty
+    line is not dispatched by a browser, but its usage is as true as another's.
+    """
+
+    __slots__ = ("_after_cr", "_data", "_head", "_scanner", "_shape", "_spoilt")
+
+    recognised = False
+    deaf = False
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self._scanner: Scanner | None = None  # of this event, once it has data
+        self._head: bytes | None = b""  # this line's first bytes, until they tell what it is
+        self._data = False  # this line is one of data
+        self._after_cr = False
+        self._spoilt = False
+
+    def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
+        """Read `chunk` from `at` on (tap.Reader)."""
+        size = len(chunk)
+        while at < size and steps > 0:
+            if self._after_cr:
+                self._after_cr = False
+                if chunk[at] == 0x0A:
+                    at += 1
+                    continue
+            end = _LINE_END(chunk, at)
+            stop = size if end is None else end.start()
+            at, steps = self._line(chunk, at, stop, steps)
+            if at < stop:
+                return at
+            if end is not None:
+                self._line_end()
+                self._after_cr = end[0] == b"\r"
+                at += 1
+                steps -= _EVENT_STEPS
+        return at
+
+    def _line(self, chunk: bytes, at: int, stop: int, steps: int) -> tuple[int, int]:
+        """Read what the chunk has of one line; return the position reached, and the steps left."""
+        if self._head is not None and at < stop:
+            length = len(_BOM + _DATA if (self._head or chunk[at : at + 1]).startswith(_BOM[:1]) else _DATA)
+            behind = min(stop, at + length - len(self._head))
+            self._head += chunk[at:behind]
+            at = behind
+            if len(self._head) == length:
+                self._begin(self._head.removeprefix(_BOM) == _DATA)
+        if at == stop:
+            return at, steps
+        if not self._data or self._scanner is None:
+            return stop, steps - 1
+        reached = self._scanner.feed(chunk[at:stop], 0, steps)
+        return at + reached, self._scanner.left
+
+    def _begin(self, data: bool) -> None:
+        """Begin what follows a line's first bytes; several lines of data are one, with line ends between."""
+        self._head, self._data = None, data
+        if data and self._scanner is None:
+            self._scanner = Scanner(self._shape.wanted, self._shape.take)
+        elif data and self._scanner is not None:
+            self._scanner.feed(b"\n")
+
+    def _line_end(self) -> None:
+        if self._head == b"":
+            self._event_end()
+        self._head, self._data = b"", False
+
+    def _event_end(self) -> None:
+        if self._scanner is not None:
+            self._scanner.end()
+            self._spoilt = self._spoilt or not (self._scanner.whole or self._scanner.empty)
+            self._scanner = None
+
+    def end(self) -> Unmetered:
+        """Say that no more bytes come; return why there is no usage, if there is none."""
+        self._event_end()
+        return Unmetered.NOT_JSON if self._spoilt else Unmetered.NO_USAGE
+
+    def usage(self, otherwise: Unmetered | None) -> Usage:
+        """Return the last usage; where there is none, `otherwise` is why."""
+        return self._shape.usage(otherwise or Unmetered.NO_USAGE)
+
+    def taken(self) -> list[Usage]:
+        """Return the lines that are complete, each once: there are none."""
+        return []

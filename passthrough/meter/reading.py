@@ -1,0 +1,220 @@
+"""Opens the meter of an answer, and says what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Protocol
+
+from .asked import Asked
+from .batch import Job, Lines
+from .counted import CountedShape
+from .decode import Chain, Undecodable, chain
+from .document import Document, Shape
+from .events import Events
+from .shapes import ChatShape, EitherShape, OcrShape
+from .tap import Reader, Tap
+from .usage import NOTHING, Counted, Kind, Plan, Unmetered, Usage
+
+MOST_BYTES: Final = 1024**3
+"""Decoded, an answer beyond this is not read to its end."""
+
+MOST_RESULTS_BYTES: Final = 16 * 1024**3
+"""As `MOST_BYTES`, for a batch's results that are coded. Plain ones have no bound: they are read line by line."""
+
+_ENDLESS: Final = 2**62
+
+GROUP: Final = 500
+"""The most lines of a batch that are passed on at once."""
+
+Lot = Callable[[tuple[Usage, ...]], None]
+"""Takes lines of a batch as they pass, on the event loop; never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What is known of an answer before its body comes: to what, and its fields' values (several codings joined by commas).
+
+    `path` is raw, without the query.
+    """
+
+    method: str
+    path: bytes
+    status: int
+    content_encoding: bytes | None = None
+    content_type: bytes | None = None
+
+
+class Body(Reader, Protocol):
+    """What reads an answer's body (tap.Reader), and finds usages in it."""
+
+    @property
+    def recognised(self) -> bool:
+        """Whether the body shows that a count was to be expected."""
+        ...
+
+    @property
+    def deaf(self) -> bool:
+        """Whether nothing more is wanted."""
+        ...
+
+    def end(self) -> Unmetered | None:
+        """Say that no more bytes come; return why usages are missing, if they are."""
+        ...
+
+    def usage(self, otherwise: Unmetered | None) -> Usage:
+        """Return the usage of the whole; where no count was complete, `otherwise` is why."""
+        ...
+
+    def taken(self) -> list[Usage]:
+        """Return the usages of lines that are complete, each once."""
+        ...
+
+
+class Meter:
+    """The meter of one answer: fed by the road, read by the books (exchange.Reading). All of it is called on the event loop."""
+
+    __slots__ = ("_asked", "_body", "_cut", "_ended", "_expected", "_kind", "_passed", "_tap")
+
+    def __init__(self, body: Body, tap: Tap, kind: Kind, *, expected: bool, asked: Asked | None, passed: Lot | None) -> None:
+        """`expected`: without a count the usage says why; else only where the body shows that there should be one.
+
+        `asked` is what looked at the request. `passed` takes the lines of a batch.
+        """
+        self._body = body
+        self._tap = tap
+        self._kind = kind
+        self._expected = expected
+        self._asked = asked
+        self._passed = passed
+        self._ended = False
+        self._cut: Unmetered | None = None
+
+    def feed(self, chunk: bytes) -> bool:
+        """Take the next bytes of the body, as they are on the wire. Synchronous, bounded, never raises.
+
+        False tells that the backlog is full: await `drained` before the next chunk.
+        """
+        return self._ended or self._tap.feed(chunk)
+
+    async def drained(self) -> None:
+        """Wait until the backlog has room again."""
+        await self._tap.drained()
+
+    def end(self, cut: Unmetered | None = None) -> None:
+        """Say that no more bytes come; `cut` is why the answer did not arrive whole, None if it did. The first call counts."""
+        if not self._ended:
+            self._ended, self._cut = True, cut
+
+    async def usage(self) -> Usage:
+        """Return what was found, after what is still being decoded. Never raises for the answer's bytes.
+
+        A count that was complete holds, whatever became of the rest: the provider has told what it bills. A meter that was never
+        told its end is BROKEN. Of a batch, the last lines are passed on before.
+        """
+        await self._tap.rest()
+        if self._asked is not None:
+            await self._asked.rest()
+        return self._found()
+
+    def at_once(self) -> Usage | None:
+        """Return what `usage` would, where nothing is being decoded any more; None where that must be awaited."""
+        if self._tap.busy or (self._asked is not None and self._asked.busy):
+            return None
+        return self._found()
+
+    def _found(self) -> Usage:
+        why = self._why()
+        if self._passed is not None:
+            _hand_on(self._body, self._passed)
+        usage = self._body.usage(why)
+        if usage.unmetered is not None and not (self._expected or self._body.recognised):
+            return NOTHING
+        return usage if self._asked is None or usage == NOTHING else self._as_asked(usage, self._asked)
+
+    def _why(self) -> Unmetered | None:
+        """End the body; return why usages are missing, if they are. Where reading failed, what was complete before counts."""
+        if not self._ended:
+            return Unmetered.BROKEN
+        failure = self._tap.failure
+        if failure is not None:  # Its reader may stand anywhere.
+            return self._cut or failure
+        missing = self._body.end()
+        return self._cut or (missing if self._tap.decoded else Unmetered.UNKNOWN_CODING)
+
+    def _as_asked(self, usage: Usage, asked: Asked) -> Usage:
+        """Return the usage with what only the request told: the model's name, and that all pages are annotated."""
+        if usage.model is None and asked.model is not None:
+            usage = replace(usage, model=asked.model)
+        if asked.annotated and usage.pages is not None and usage.pages_annotated is None and self._kind is not Kind.COUNTED:
+            usage = replace(usage, pages=0, pages_annotated=usage.pages)
+        return usage
+
+
+def _go_on() -> bool:
+    """Want more."""
+    return True
+
+
+def _hand_on(body: Body, passed: Lot) -> bool:
+    """Pass on the lines that are complete; tell whether more is wanted."""
+    lines = body.taken()
+    for at in range(0, len(lines), GROUP):
+        passed(tuple(lines[at : at + GROUP]))
+    return not body.deaf
+
+
+def open_meter(
+    plan: Plan,
+    answered: Answered,
+    decoders: Executor,
+    *,
+    asked: Asked | None = None,
+    passed: Lot,
+    most_bytes: int | None = None,
+) -> Meter | None:
+    """Return the meter for an answer, None where it is not read: not in the plan, or the status is not 2xx.
+
+    `decoders` decodes off the loop. `asked` looked at the request; `passed` takes the lines of a batch. Never raises: a coding
+    that is not known makes a meter that reads nothing and says so; so does a batch's file of which only a range came (206).
+    """
+    kind = plan.reads(answered.method, answered.path) if 200 <= answered.status < 300 else None
+    if kind is None:
+        return None
+    is_batch = kind in {Kind.RESULTS, Kind.JOB}
+    coding: Chain | None = None
+    refusal = Unmetered.NO_USAGE if is_batch and answered.status == 206 else None
+    try:
+        coding = chain(answered.content_encoding, most_bytes or (MOST_RESULTS_BYTES if is_batch else MOST_BYTES))
+    except Undecodable:
+        refusal = Unmetered.UNKNOWN_CODING
+    expected = plan.expects(answered.method, answered.path)
+    body = _body(kind, plan, answered, expected=expected)
+    # A meter that knows its exchange is a cycle, so only a batch's does.
+    moved = partial(_hand_on, body, passed) if is_batch else _go_on
+    tap = Tap(body, coding, decoders, most_bytes or (_ENDLESS if is_batch else MOST_BYTES), moved)
+    if refusal is not None:
+        tap.refuse(refusal)
+    return Meter(body, tap, kind, expected=expected, asked=asked, passed=passed if is_batch else None)
+
+
+def _body(kind: Kind, plan: Plan, answered: Answered, *, expected: bool) -> Body:
+    """Return what reads the body of an answer of this kind."""
+    if kind is Kind.RESULTS or kind is Kind.JOB:
+        steps = answered.path.decode("ascii", "backslashreplace").removesuffix("/content").split("/")
+        return Job(steps[-1], plan.model) if kind is Kind.JOB else Lines(steps[-1], plan.model, expected=expected)
+    if kind is Kind.CHAT and (answered.content_type or b"").strip().lower().startswith(b"text/event-stream"):
+        return Events(ChatShape(plan.model))
+    shape: Shape
+    match kind:
+        case Kind.COUNTED:
+            shape = CountedShape(plan.counted or Counted(), plan.model)
+        case Kind.CHAT:
+            shape = ChatShape(plan.model)
+        case Kind.EITHER:
+            shape = EitherShape(plan.model)
+        case _:
+            shape = OcrShape(plan.model)
+    return Document(shape)
