@@ -176,7 +176,7 @@ def appends(draw: st.DrawFn) -> list[list[Entry]]:
     while done < len(sequence):
         begin = draw(st.integers(0, done))  # again from here
         done = draw(st.integers(done + 1, len(sequence)))
-        batches.append(sequence[begin:done])
+        batches.append(sequence[begin:done] * draw(st.integers(1, 2)))
     return batches
 
 
