@@ -45,23 +45,24 @@ _OVER_MS: Final = 5000
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the configuration says of budgets: which there are, where their periods begin, what is done without the ledger."""
+    """What the configuration says of budgets: which there are, where their periods begin, what is done without the ledger.
+
+    With `sandbox` they are about the sandbox's traffic, which is summed apart. `webhook` is an address that may hold a secret.
+    """
 
     budgets: tuple[Budget, ...] = ()
     calendar: Calendar = Calendar()
     refuse_unlent: bool = False
     webhook: str | None = None
+    sandbox: bool = False
 
 
 class Budgets:
     """All budgets of one process (exchange.Allowance, bookkeeper.Observer)."""
 
-    def __init__(
-        self, ledger: Ledger | None, *, sandbox: bool, warn: Callable[[str], None], nudge: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, ledger: Ledger | None, warn: Callable[[str], None], nudge: Callable[[], None]) -> None:
         """`ledger` None: budgets last as long as the process. `nudge` has `refresh` called at once, on the feeder's thread."""
         self._leasing = None if ledger is None else Leasing(ledger)
-        self._sandbox = sandbox
         self._warn = warn
         self._nudge = nudge
         self._lock = Lock()
@@ -78,14 +79,15 @@ class Budgets:
         self._refreshed = self._surveyed = -inf
 
     def apply(self, policy: Policy) -> None:
-        """Go by another configuration from now on; what is spent, and what is under way, counts on."""
-        same = policy.calendar == self._policy.calendar
+        """Go by another configuration from now on; what is spent, and what is under way, counts on. For one thread at a time."""
+        same = policy.calendar == self._policy.calendar and policy.sandbox == self._policy.sandbox
         kept = {_key(purse.budget): purse for purse in self._purses if same}
-        purses = Purses(kept.get(_key(budget)) or Purse(budget, self._sandbox) for budget in policy.budgets)
-        with self._lock:
-            for purse, budget in zip(purses, policy.budgets, strict=True):
+        purses = Purses(kept.get(_key(budget)) or Purse(budget, policy.sandbox) for budget in policy.budgets)
+        for purse, budget in zip(purses, policy.budgets, strict=True):
+            with self._lock:  # for one at a time: the road waits for it
                 purse.bound(budget)
-            now = set(map(id, purses))
+        now = set(map(id, purses))
+        with self._lock:
             self._active = {tally: purse for tally, purse in self._active.items() if id(purse) in now}
             self._asked = set(self._active)
             self._purses, self._policy = purses, policy
@@ -247,9 +249,8 @@ class Budgets:
         found = []
         for purse in self._purses:
             with self._lock:  # for one at a time: the road waits for it
-                tally = self._tally(purse, at_ms)
-                resets_utc = tally.span.period.ends_ms / 1000
-                found.append((tally.budget, tally.spent + tally.unbooked, tally.reserved, resets_utc))
+                each = self._tally(purse, at_ms)
+                found.append((each.budget, each.spent + each.unbooked, each.reserved, each.span.period.ends_ms / 1000))
         return found
 
     # ── the ledger ──
