@@ -8,7 +8,7 @@ from threading import Event, Lock
 from typing import Final
 
 from ..errors import LedgerError
-from .entry import Entry
+from .entry import Entry, Part
 from .journal import Journal
 from .ledger import Ledger
 
@@ -160,6 +160,8 @@ class Feeder:
         """Feed until nothing is left, and return True; False where the ledger refuses, or the time is over."""
         if not self._opened:  # what is wrong with the ledger is said at the start, not at the first entry
             if not self._wrote([], own=True):
+                first = self._journal.portion(1)
+                self.oldest = None if first is None else first.entries[0]
                 return False
             self._opened = True
         while time.monotonic() < self._deadline:
@@ -202,7 +204,7 @@ class Feeder:
         if self.refusal is not None:
             self._warn(f"The ledger is written again. Entries lost: {self._losses.count}.")
         if own and self._doubtful:
-            accepted = _completed(entries, accepted)
+            accepted = completed(entries, accepted)
         self.refusal, self.oldest, self._doubtful, self._tries = None, None, False, 0
         if accepted:
             self._booked(accepted)
@@ -230,13 +232,16 @@ class Feeder:
             return []
 
 
-def _completed(entries: Sequence[Entry], accepted: Sequence[Entry]) -> list[Entry]:
-    """Return what was accepted with, in their places, those that an earlier try must have brought in: they are told of once."""
+def completed(entries: Sequence[Entry], accepted: Sequence[Entry]) -> list[Entry]:
+    """Return what was accepted with, in their places, those that an earlier try must have brought in: they are told of once.
+
+    Open parts are not added: where one is left out, its lines were booked before, by whatever process.
+    """
     left = list(accepted)
-    completed = []
+    told = []
     for entry in entries:
         if left and (left[0].id, left[0].part) == (entry.id, entry.part):
-            completed.append(left.pop(0))
-        else:
-            completed.append(entry)
-    return completed
+            told.append(left.pop(0))
+        elif entry.part is not Part.OPEN:
+            told.append(entry)
+    return told

@@ -121,26 +121,6 @@ class Prices:
         cost = None if rate is None else rate.cost(usage)
         return charged(usage) if rate is None or cost is None else charged(usage, cost, rate.source)
 
-    def reprice(self, charge: Charge, *, route: str | None, target: str | None, at_utc: float) -> int | None:
-        """Return what a charge in the ledger, of that route and target, would have cost at the prices of a moment, as nano-USD.
-
-        None where no price is known. What a provider told, and a price per request, are not in the list: they stay as they are.
-        """
-        if charge.cost_source not in {None, SHIPPED, OVERRIDE}:
-            return charge.cost_nano
-        usage = Usage(
-            charge.pages,
-            charge.pages_annotated,
-            charge.model,
-            tokens_in=charge.tokens_in,
-            tokens_out=charge.tokens_out,
-            credits_micro=charge.credits_micro,
-            in_batch=charge.in_batch,
-        )
-        terms = None if route is None else Terms(route)
-        repriced = self.charge(usage, terms=terms, target=target, began_utc=at_utc)
-        return None if repriced is None else repriced.cost_nano
-
     def today(self, on: date) -> list[Row]:
         """Return what applies on a day: the prices in force, then the aliases with theirs, then the hosts."""
         rows: dict[tuple[str | None, str], Row] = {}

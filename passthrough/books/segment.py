@@ -149,7 +149,7 @@ class Segment:
                 spoilt += text.endswith(b"\n")
                 continue
             entries.append(entry)
-            most -= 1 + len(entry.charges)
+            most -= len(entry.charges) or 1
             if most <= 0:
                 break
         portion = Portion(self, tuple(entries), at, spoilt)

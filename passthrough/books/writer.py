@@ -204,4 +204,4 @@ class Writer:
 
 
 def _weight(entry: Entry) -> int:
-    return 1 + len(entry.charges)
+    return len(entry.charges) or 1
