@@ -200,3 +200,11 @@ def test_a_step_decodes_no_more_than_it_yields() -> None:
     """What was not asked for was not decoded: the first pieces of a bomb come without the others."""
     assert [131072] * 3 == [len(piece) for piece in islice(opened(b"zstd").pieces(rle_blocks(10**6)), 3)]
     assert [PIECE_BYTES] * 3 == [len(piece) for piece in islice(opened(b"gzip").pieces(BOMBS[0][1]), 3)]
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"zstd", b"br", b"gzip, br"])
+def test_what_may_take_long_in_one_step_is_said(coding: bytes) -> None:
+    """brotli decodes a window of many megabytes before it yields anything; the others are done with a step in bounded time."""
+    made = chain(coding, 10)
+    assert made is not None
+    assert (b"br" in coding) == made.leaps

@@ -200,14 +200,19 @@ def _zstd_slices() -> Generator[tuple[int, bool], bytes, None]:
 
 
 class Chain:
-    """All codings of a body, the first to decode first. None of them may yield more than `most_bytes`."""
+    """All codings of a body, the first to decode first. None of them may yield more than `most_bytes`.
 
-    __slots__ = ("_decoders", "_most_bytes", "_yielded")
+    `leaps` tells that a step may take long however little it yields: brotli decodes as much as its window holds, 16 MB, before it
+    gives out the first byte.
+    """
+
+    __slots__ = ("_decoders", "_most_bytes", "_yielded", "leaps")
 
     def __init__(self, decoders: tuple[Decoder, ...], most_bytes: int) -> None:
         self._decoders = decoders
         self._most_bytes = most_bytes
         self._yielded = [0] * len(decoders)
+        self.leaps = any(isinstance(decoder, _Brotli) for decoder in decoders)
 
     @property
     def whole(self) -> bool:

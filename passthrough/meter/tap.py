@@ -160,7 +160,7 @@ class Tap:
         pipe = self._pipe
         if pipe.chain is None:
             through = pipe.pass_plain(chunk)
-        elif len(chunk) <= _SMALL_BYTES:
+        elif len(chunk) <= _SMALL_BYTES and not pipe.chain.leaps:
             pipe.give((chunk,))
             through = pipe.advance(_SMALL_DECODED_BYTES)
         else:
