@@ -38,7 +38,7 @@ pass_through_endpoints:
     include_subpath: true
     forward_headers: true
     headers: {{Authorization: Bearer os.environ/UPSTREAM_KEY, x-inline: {INLINE_KEY}}}
-    timeouts: {{idle: 500ms}}
+    timeouts: {{idle: 3s}}
     max_body: 1MB
   - path: /dead
     target: http://127.0.0.1:9
