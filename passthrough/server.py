@@ -20,13 +20,16 @@ from .admin.app import app as admin_app
 from .admin.gauges import Gauges, Reloads
 from .admin.health import Health, Phase
 from .admin.metrics import Metrics
+from .admin.standing import Standing
 from .books.bookkeeper import Bookkeeper
+from .books.budgets import Budgets, Policy
 from .books.journal import journal_folder
 from .books.ledger import Ledger
 from .books.lines import Format, Lines
 from .books.prices import Prices, shipped
 from .config import Config, Listen
 from .errors import ConfigError, Problem
+from .memory import set_apart, undisturbed
 from .ports import listening, most_connections, server_tls, url
 from .road.access import Gate
 from .road.listener import Listener
@@ -76,16 +79,26 @@ class House:
         self._lines = Lines(stdout, log_format)
         self._ledger = None if config.ledger is None else Ledger.at(config.ledger)
         self._listed = shipped()
+        self._budgets = Budgets(self._ledger, _log.warning, lambda: self._bookkeeper.nudge())  # noqa: PLW0108 - it is made below
         self._bookkeeper = Bookkeeper(
             prices=Prices(config.prices, self._listed),
             ledger=self._ledger,
             journal=journal_folder(config.ledger or "", config.journal),
             lines=self._lines,
             warn=_log.warning,
+            observers=(self._budgets, self._metrics),
+            between=self._budgets.refresh,
         )
         self._decoders = ThreadPoolExecutor(2, "decode")
         self._upstream = Upstream()
-        self._relay = Relay(_rules(config, None), self._upstream, self._bookkeeper.done, self._bookkeeper.passed, self._decoders)
+        self._relay = Relay(
+            _rules(config, None),
+            self._upstream,
+            self._bookkeeper.done,
+            self._bookkeeper.passed,
+            self._decoders,
+            allowance=self._budgets,
+        )
         self.health = Health({"ledger": lambda: self._bookkeeper.trouble, "reload": lambda: self._reload_trouble})
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -115,6 +128,7 @@ class House:
             await admin.setup()
             assert admin.server is not None
             servers.append(await listening(admin.server, listen.admin_host, listen.admin_port, None))
+            set_apart()
             self._announce(servers)
             self.health.phase = Phase.READY
             await self._until_stopped()
@@ -132,7 +146,9 @@ class House:
             "settling": lambda: len(self._relay.settling),
             "connections": lambda: len(listener.connections),
             "ledger_waiting": lambda: self._bookkeeper.waiting,
+            "ledger_lag_s": lambda: self._bookkeeper.lag_s,
             "ledger_lost": lambda: self._bookkeeper.lost,
+            "journal_bytes": lambda: self._bookkeeper.journal_bytes,
             "log_dropped": lambda: self._lines.dropped,
         }
         gauges = Gauges(readings, self.health, self._reload_count)
@@ -140,7 +156,7 @@ class House:
             health=self.health,
             ledger=self._ledger,
             sources=lambda: [chain(gauges.families(), self._metrics.families())],
-            budgets=tuple,
+            budgets=lambda: [Standing(*state) for state in self._budgets.state()],
             digest=lambda: self._admin_digest,
         )
 
@@ -157,10 +173,14 @@ class House:
 
     async def _adopt(self, config: Config) -> None:
         """Put new rules in force: everything is made first, then swapped in one assignment."""
-        rules = _rules(config, self._sandbox)
+        rules = await asyncio.to_thread(_rules, config, self._sandbox)
         if rules.gate.anonymous and not self._relay.rules.gate.anonymous:
             _log.warning(ANONYMOUS)
         await self._upstream.prepare(target for route in rules.routes.routes for target in route.targets)
+        policy = Policy(
+            config.budgets, config.calendar, config.refuse_unlent, config.budget_webhook, sandbox=self._sandbox is not None
+        )
+        await asyncio.to_thread(self._budgets.apply, policy)
         self._relay.rules = rules
         self._admin_digest = config.admin_digest
         self._reload_count.good_utc = time.time()
@@ -173,7 +193,7 @@ class House:
         async with self._reloading:
             self._seen = await asyncio.to_thread(self._sources.snapshot)
             try:
-                config = await asyncio.to_thread(self._sources.load)
+                config = await asyncio.to_thread(undisturbed, self._sources.load)
                 _check_guarded(config, self._config.listen.host)
                 await self._adopt(config)
             except (ConfigError, OSError) as error:
@@ -183,6 +203,7 @@ class House:
                 return
             self._reload_trouble = None
             self._reload_count.good += 1
+            set_apart()
             _log.info("Reloaded %s: %d routes, %d client keys.", config.file, len(config.routes), len(config.clients))
             for name in _needing_restart(self._config, config):
                 _log.warning("%s: '%s' has changed; that takes a restart.", config.file, name)
@@ -253,6 +274,7 @@ class House:
         self._upstream.close()
         await self._bookkeeper.close(CLOSE_BOOKS_S)
         if self._ledger is not None:
+            await asyncio.to_thread(self._budgets.close)
             await asyncio.to_thread(self._ledger.close)
         self._decoders.shutdown(wait=False, cancel_futures=True)
         if self._sandbox is not None:
@@ -265,7 +287,7 @@ def _rules(config: Config, running: sandbox.Running | None) -> Rules:
         routes = (
             replace(route, targets=tuple(replace(target, port=running.port) for target in route.targets)) for route in routes
         )
-    return Rules(RouteTable(routes), Gate(config.clients, key_header=config.key_header))
+    return Rules(RouteTable(routes), Gate(config.clients, key_header=config.key_header), config.max_parallel)
 
 
 def _check_guarded(config: Config, host: str) -> None:
