@@ -6,14 +6,12 @@ import asyncio
 import gzip
 import json
 import random
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import brotli
 import pytest
-import zstandard
+from metering import CODINGS, pieces, read
 
 from passthrough.meter.decode import PIECE_BYTES, chain
 from passthrough.meter.document import Document
@@ -164,25 +162,6 @@ def _decoders() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
-def raw_deflate(plain: bytes) -> bytes:
-    """Deflate without zlib's frame."""
-    compressor = zlib.compressobj(wbits=-15)
-    return compressor.compress(plain) + compressor.flush()
-
-
-CODINGS: tuple[tuple[bytes | None, Callable[[bytes], bytes]], ...] = (
-    (None, bytes),
-    (b"identity", bytes),
-    (b"gzip", gzip.compress),
-    (b"X-GZip", lambda plain: gzip.compress(plain[:9]) + gzip.compress(plain[9:])),
-    (b"deflate", zlib.compress),
-    (b"deflate", raw_deflate),
-    (b"br", lambda plain: brotli.compress(plain, quality=3)),
-    (b"zstd", lambda plain: zstandard.compress(plain[:9]) + zstandard.compress(plain[9:])),
-    (b"br, identity , gzip", lambda plain: gzip.compress(brotli.compress(plain, quality=3))),
-)
-
-
 def refuse_lines(lines: tuple[Usage, ...]) -> None:
     """Take no lines of a batch: there are none."""
     raise AssertionError(lines)
@@ -193,20 +172,6 @@ def opened(decoders: ThreadPoolExecutor, coding: bytes | None = None, plan: Plan
     meter = open_meter(plan, Answered(POST, PATH, 200, coding), decoders, passed=refuse_lines, **more)
     assert meter is not None
     return meter
-
-
-async def read(meter: Meter, chunks: Iterable[bytes], cut: Unmetered | None = None) -> Usage:
-    """Feed as the road does, and read."""
-    for chunk in chunks:
-        if not meter.feed(chunk):
-            await meter.drained()
-    meter.end(cut)
-    return await meter.usage()
-
-
-def pieces(body: bytes, size: int) -> list[bytes]:
-    """Cut `body` into pieces of `size` bytes."""
-    return [body[at : at + size] for at in range(0, len(body), size)]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
