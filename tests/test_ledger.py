@@ -6,25 +6,17 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
 
 import psutil
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from ledgers import booked, one
 
-from passthrough.books.entry import Charge, Entry
 from passthrough.books.ledger import Ledger
 from passthrough.errors import LedgerError
-
-NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -41,22 +33,11 @@ def ledger(path: Path) -> Iterator[Ledger]:
     opened.close()
 
 
-def test_an_entry_is_written_once(ledger: Ledger) -> None:
-    """Appending an entry again, alone or among others, changes nothing."""
-    first, second = booked(pages=3), booked(pages=4)
-    ledger.append([first, first])
-    ledger.append([first, second])
-    expected = (2, 7, 4_000_000)
-    assert expected == one(ledger)
-
-
-def test_a_batch_line_is_booked_once_whatever_brings_it(ledger: Ledger) -> None:
-    """One exchange has many charges; a line that another exchange brings again is charged once, and that exchange counts."""
-    lines = tuple(Charge("mistral-ocr-2512", 2, 0, cost_nano=2, line=f"batch-{number}") for number in range(3))
-    for charges in (lines[:2], lines, lines):
-        ledger.append([replace(booked(), charges=charges)])
-    expected = (3, 6, 6)
-    assert expected == one(ledger)
+@pytest.fixture
+def any_ledger(ledger_url: str) -> Iterator[Ledger]:
+    """Yield a new ledger, once in SQLite and once in PostgreSQL."""
+    with closing(Ledger.open(ledger_url)) as opened:
+        yield opened
 
 
 def test_what_was_written_survives_a_kill(path: Path) -> None:
@@ -249,31 +230,15 @@ def test_a_ledger_without_permission_is_said(path: Path) -> None:
         path.parent.chmod(0o700)
 
 
-ENTRIES = st.builds(
-    booked,
-    st.sampled_from([None, "invoices", "archive"]),
-    at=st.floats(NOON.timestamp() - 5 * 86_400, NOON.timestamp()),
-    pages=st.integers(0, 10**12),
-    cost_nano=st.one_of(st.none(), st.integers(0, 2**63 - 1)),
-    model=st.sampled_from([None, "mistral-ocr-2512", "m"]),
-    sandbox=st.booleans(),
-)
+def test_a_transaction_that_fails_changes_nothing(any_ledger: Ledger) -> None:
+    """What is written in a transaction is undone when an exception leaves it, whatever it is."""
+    any_ledger.append([booked()])
 
+    def failing() -> None:
+        with any_ledger.transaction(writes=True) as connection:
+            connection.exec_driver_sql("DELETE FROM charges")
+            raise KeyError
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(entries=st.lists(ENTRIES, max_size=20))
-def test_sums_are_those_of_an_independent_count(tmp_path: Path, entries: list[Entry]) -> None:
-    """Grouped by client and day, requests, pages and costs are exactly what adding up the entries gives, however large."""
-    path = tmp_path / f"{os.urandom(8).hex()}.db"
-    with closing(Ledger.open(f"sqlite:///{path}")) as ledger:
-        ledger.append(entries)
-        (found,) = ledger.sums(("client", "day"))
-    requests, pages, nano, unpriced = Counter[object](), Counter[object](), Counter[object](), Counter[object]()
-    for entry in entries:
-        key = (entry.client, datetime.fromtimestamp(int(entry.began_utc * 1000) // 1000, UTC).date().isoformat())
-        requests[key] += 1
-        pages[key] += entry.charges[0].pages or 0
-        nano[key] += entry.charges[0].cost_nano or 0
-        unpriced[key] += entry.charges[0].cost_nano is None
-    expected = {key: (requests[key], pages[key], nano[key], unpriced[key]) for key in requests}
-    assert expected == {row.key: (row.requests, row.pages, row.cost_nano, row.unpriced) for row in found}
+    with pytest.raises(KeyError):
+        failing()
+    assert (1, 1, 2_000_000) == one(any_ledger)

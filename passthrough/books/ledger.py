@@ -137,8 +137,9 @@ class Ledger:
         """
         with self.transaction() as connection:
             streaming = connection.execution_options(yield_per=1000)
-            for row in streaming.execute(reading.exported_query(since, until)).mappings():
-                yield reading.booked(row)
+            with streaming.execute(reading.exported_query(since, until)) as found:
+                for row in found.mappings():
+                    yield reading.booked(row)
 
     def prune(self, before: date, most: int = 1000) -> int:
         """Delete at most so many of the oldest exchanges that began before a day (UTC), and return how many it were.

@@ -1,0 +1,108 @@
+"""What is appended: each thing once, in whatever pieces and however often it is brought, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+from ledgers import booked, one
+
+from passthrough.books.entry import Charge, Entry, Part
+from passthrough.books.ledger import Ledger
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    """Yield a new ledger, once in SQLite and once in PostgreSQL."""
+    with closing(Ledger.open(ledger_url)) as opened:
+        yield opened
+
+
+def test_an_entry_is_written_once(ledger: Ledger) -> None:
+    """Appending an entry again, alone or among others, changes nothing."""
+    first, second = booked(pages=3), booked(pages=4)
+    ledger.append([first, first])
+    ledger.append([first, second])
+    expected = (2, 7, 4_000_000)
+    assert expected == one(ledger)
+
+
+def test_a_batch_line_is_booked_once_whatever_brings_it(ledger: Ledger) -> None:
+    """One exchange has many charges; a line that another exchange brings again is charged once, and that exchange counts."""
+    lines = tuple(Charge("mistral-ocr-2512", 2, 0, cost_nano=2, line=f"batch-{number}") for number in range(3))
+    for charges in (lines[:2], lines, lines):
+        ledger.append([replace(booked(), charges=charges)])
+    expected = (3, 6, 6)
+    assert expected == one(ledger)
+
+
+def parts_of(entry: Entry) -> tuple[Entry, Entry, Entry]:
+    """Return an exchange in three parts: five lines, two, one and two of them, and at the end how it ended."""
+    lines = [Charge("mistral-ocr-2512", 2, 0, cost_nano=2, line=f"batch-{number}", in_batch=True) for number in range(5)]
+    opened = replace(entry, part=Part.OPEN, outcome="cut_off", charges=tuple(lines[:2]), bytes_down=10, account="one")
+    end = replace(opened, part=Part.CLOSE, outcome="client_gone", unmetered="broken", bytes_down=99, total_s=2.5)
+    return opened, replace(opened, charges=(lines[2],)), replace(end, charges=tuple(lines[3:]))
+
+
+def test_an_exchange_is_booked_while_it_passes(ledger: Ledger) -> None:
+    """The first part makes it, each adds its lines, the last one says once how it ended."""
+    parts = parts_of(booked())
+    found = []
+    for part in parts:
+        assert [part] == ledger.append([part])
+        (row,) = ledger.latest(9)
+        (sums,) = ledger.sums(())
+        found.append((row.open, row.outcome, row.unmetered, row.bytes_down, row.charges, sums[0].pages, sums[0].unmetered))
+    assert [
+        (True, "cut_off", None, 10, 2, 4, 0),
+        (True, "cut_off", None, 10, 3, 6, 0),
+        (False, "client_gone", "broken", 99, 5, 10, 1),
+    ] == found
+    assert (1, 10, 10) == one(ledger)
+
+
+def test_an_exchange_whose_end_never_came_counts(ledger: Ledger) -> None:
+    """A process that died leaves an open exchange: its lines are charged, and it is shown as cut off."""
+    ledger.append(parts_of(booked())[:2])
+    assert (1, 6, 6) == one(ledger)
+    assert [("cut_off", True, 6)] == [(row.outcome, row.open, row.charge and row.charge.pages) for row in ledger.latest(9)]
+
+
+def test_the_beginning_of_a_sequence_again_changes_nothing(ledger: Ledger) -> None:
+    """Whatever stretch is brought again, alone or with what follows, only what is new is returned and counted."""
+    sequence = [*parts_of(booked()), booked(pages=3), *parts_of(booked())[:1]]
+    accepted: list[Entry] = []
+    for done in range(len(sequence) + 1):
+        accepted += ledger.append(sequence[:done])
+        assert [] == ledger.append(sequence[:done])
+    # The lines of the last one were booked with the first: it is there, without a charge.
+    assert [*sequence[:-1], replace(sequence[-1], charges=())] == accepted
+    assert (3, 13, 2_000_010) == one(ledger)
+
+
+def test_all_at_once_is_the_same_as_one_by_one(ledger: Ledger) -> None:
+    """Parts that come in one append, among others and doubled, are booked as if they came alone."""
+    parts = parts_of(booked())
+    whole = booked(pages=3)
+    assert [parts[0], whole, parts[1], parts[2]] == ledger.append([parts[0], whole, parts[1], parts[2], *parts, whole])
+    assert (2, 13, 2_000_010) == one(ledger)
+    assert [False, False] == [row.open for row in ledger.latest(9)]
+
+
+def test_what_an_append_returns_is_what_is_new(ledger: Ledger) -> None:
+    """In the order given: entries without the charges that were there, and without entries that were there."""
+    lines = tuple(Charge("m", 2, 0, cost_nano=2, line=f"batch-{number}") for number in range(3))
+    first, second, third = (replace(booked(), charges=lines[:count]) for count in (1, 3, 2))
+    assert [first] == ledger.append([first])
+    again = [second, first, third]
+    assert [replace(second, charges=lines[1:]), replace(third, charges=())] == ledger.append(again)
+    assert [] == ledger.append(again)
+
+
+def test_a_line_is_one_within_its_account(ledger: Ledger) -> None:
+    """Two accounts at a provider number their batches by themselves; what is no line is charged with each exchange."""
+    line = (Charge("m", 2, 0, cost_nano=2, line="batch-1"), Charge("m", 1, 0, cost_nano=1))
+    ledger.append([replace(booked(), charges=line, account=account) for account in ("one", "other", "one", None)])
+    assert (4, 10, 10) == one(ledger)
