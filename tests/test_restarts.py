@@ -13,7 +13,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -21,7 +20,11 @@ from polling import eventually
 from program import Program, program
 from street import Peer, RawUpstream, chunk, client, ok, upstream
 
+from passthrough.books.codec import decode
+
 OCR = b'{"pages": [], "model": "mistral-ocr-2512", "usage_info": {"pages_processed": 2, "doc_size_bytes": 3}}'
+LAST_MOMENT_S = 20.0
+"""How old an answer may be that a kill loses: 0.05 s are promised; the rest is for a machine that stands still for other work."""
 POST = b"POST /mistral/v1/ocr HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -137,10 +140,31 @@ async def under_load(running: Program) -> AsyncIterator[dict[str, float]]:
 # ── kill -9 ──
 
 
-async def test_a_kill_costs_no_more_than_the_last_flush(tmp_path: Path) -> None:
-    """Three kills under load: each time the ledger is whole, lacks only answers of the last moment, and goes on being written."""
+def journaled(folder: Path) -> list[str | None]:
+    """Return the numbers of the answers that stand in the journal now, whole."""
+    found: list[str | None] = []
+    for file in (folder / "passthrough.journal").glob("*.jsonl"):
+        with contextlib.suppress(FileNotFoundError):  # its entries are in the ledger
+            found.extend(decode(line).upstream_request_id for line in file.read_bytes().splitlines(keepends=True)[1:])
+    return found
+
+
+async def all_journaled(folder: Path, count: int) -> None:
+    """Wait until so many answers stand in the journal."""
+    await eventually(lambda: asyncio.to_thread(journaled, folder), lambda found: len(found) == count)
+
+
+async def only_one_journal(folder: Path) -> None:
+    """Wait until nothing is left of what dead processes wrote: a living one has one file at most."""
+    journal = folder / "passthrough.journal"
+    await eventually(lambda: asyncio.to_thread(names, journal), lambda found: len(found) <= 1)
+
+
+async def test_a_kill_costs_no_more_than_the_last_moment(tmp_path: Path) -> None:
+    """Three kills under load: after the next start only answers of the last moment are missing, and each is booked once."""
     ledger = tmp_path / "passthrough.db"
-    kept: list[Any] = []
+    answers: list[tuple[float, dict[str, float]]] = []
+    seen: set[str] = set()
     async with upstream(Numbered()) as raw:
         for _ in range(3):
             async with program(tmp_path, configured(raw)) as running, under_load(running) as answered:
@@ -149,23 +173,62 @@ async def test_a_kill_costs_no_more_than_the_last_flush(tmp_path: Path) -> None:
                 # The load goes on meanwhile: these are booked because they are old enough, not because it is quiet now.
                 await eventually(lambda: booked(ledger), earlier.issubset)
                 running.signal(signal.SIGKILL)
-                killed = time.monotonic()
+                answers.append((time.monotonic(), answered))
                 assert -signal.SIGKILL == await running.ended()
-            found = rows(ledger)
-            numbers = [row[0] for row in found]
-            lost = set(answered).difference(numbers)
-            oldest_s = max((killed - answered[number] for number in lost), default=0)
-            sys.stdout.write(f"{len(answered)} answered, {len(lost)} not booked, the oldest {oldest_s:.3f} s old\n")
-            assert set() == lost & earlier
-            assert len(numbers) == len(set(numbers))
-            assert kept == found[: len(kept)]
-            assert {(200, "completed", None, 2)} == {row[1:] for row in found}
-            kept = found
+            seen |= earlier
         async with program(tmp_path, configured(raw)) as running:
             more = await ask(running, 5)
+            await only_one_journal(tmp_path)
             assert 0 == await running.stop()
-    assert [row[0] for row in kept] + more == [row[0] for row in rows(ledger)]
-    assert ["passthrough.db", "routes.yaml"] == names(tmp_path)
+    found = rows(ledger)
+    numbers = [row[0] for row in found]
+    for killed, answered in answers:
+        lost = set(answered).difference(numbers)
+        oldest_s = max((killed - answered[number] for number in lost), default=0)
+        sys.stdout.write(f"{len(answered)} answered, {len(lost)} not booked, the oldest {oldest_s:.3f} s old\n")
+        assert oldest_s < LAST_MOMENT_S
+    assert {*seen, *more} <= set(numbers)
+    assert len(numbers) == len(set(numbers))
+    assert {(200, "completed", None, 2)} == {row[1:] for row in found}
+    assert ["passthrough.db", "passthrough.journal", "routes.yaml"] == names(tmp_path)
+    assert [] == names(tmp_path / "passthrough.journal")
+
+
+async def test_what_is_only_in_the_journal_survives_any_number_of_kills(tmp_path: Path) -> None:
+    """While the ledger takes nothing, two processes are killed, one after another; the third brings everything into it, once."""
+    ledger = tmp_path / "passthrough.db"
+    numbers: list[str] = []
+    async with upstream(Numbered()) as raw:
+        with lock(ledger):
+            for _ in range(2):
+                async with program(tmp_path, configured(raw)) as running:
+                    numbers += await ask(running, 100)
+                    await all_journaled(tmp_path, len(numbers))
+                    running.signal(signal.SIGKILL)
+                    await running.ended()
+        async with program(tmp_path, configured(raw)) as running:
+            await running.says("A process ended before all its entries were in the ledger; they are booked from")
+            numbers += await ask(running, 3)
+            await only_one_journal(tmp_path)
+            assert 0 == await running.stop()
+    assert [(number, 200, "completed", None, 2) for number in numbers] == rows(ledger)
+    assert [] == names(tmp_path / "passthrough.journal")
+
+
+async def test_a_living_process_books_what_a_killed_one_left(tmp_path: Path) -> None:
+    """Two processes share ledger and journal: when one is killed, the other finds its entries, and leaves none out or twice."""
+    ledger = tmp_path / "passthrough.db"
+    async with upstream(Numbered()) as raw, program(tmp_path, configured(raw)) as stays:
+        with lock(ledger):
+            async with program(tmp_path, configured(raw)) as goes:
+                numbers = [*await ask(goes, 50), *await ask(stays, 50)]
+                await all_journaled(tmp_path, len(numbers))
+                goes.signal(signal.SIGKILL)
+                await goes.ended()
+        await eventually(lambda: booked(ledger), lambda found: len(found) >= len(numbers))
+        await only_one_journal(tmp_path)
+        assert 0 == await stays.stop()
+    assert numbers == [row[0] for row in rows(ledger)]
 
 
 async def test_a_kill_leaves_no_document_behind(tmp_path: Path) -> None:
@@ -414,7 +477,8 @@ async def test_a_stop_waits_for_a_locked_ledger(tmp_path: Path) -> None:
             await running.says("Stopping")
         assert 0 == await running.ended()
     assert numbers == [row[0] for row in rows(ledger)]
-    assert ["passthrough.db", "routes.yaml"] == names(tmp_path)
+    assert ["passthrough.db", "passthrough.journal", "routes.yaml"] == names(tmp_path)
+    assert [] == names(tmp_path / "passthrough.journal")
 
 
 class Stuck:
