@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,9 @@ from typing import Any
 import click
 import pytest
 import yaml
-from ledgers import booked
-from prometheus_client.parser import text_string_to_metric_families
+from figures import exported
 
-from passthrough.admin.exposition import exposition
-from passthrough.admin.gauges import READINGS, Gauges, Reloads
-from passthrough.admin.health import Health
-from passthrough.admin.metrics import Metrics
-from passthrough.admin.standing import Standing
-from passthrough.books.budget import Budget, Per, Scope, Unit
-from passthrough.books.entry import Charge, entry
+from passthrough.books.entry import entry
 from passthrough.books.lines import Lines
 from passthrough.cli import main
 from passthrough.config import environment, load, schema
@@ -93,26 +85,6 @@ def test_readme_log_fields_are_the_logs() -> None:
     assert sorted(fields) == sorted(name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1]))
 
 
-def _exported() -> dict[str, set[str]]:
-    """Return every metric that there can be, by the name of its series, with its labels."""
-    metrics = Metrics()
-    failed = {"error": "upstream_broke", "unmetered": "no_usage", "overhead_s": 0.1}
-    used = Charge("m", 1, 1, tokens_in=1, tokens_out=1)
-    entries = [replace(booked(), charges=(used,), **failed), replace(booked(), error="invalid_key", outcome=str(Outcome.REFUSED))]
-    for each in entries:
-        metrics.ended(each)
-    metrics.booked(entries)
-    readings = dict.fromkeys(READINGS, lambda: 1.0)
-    standing = Standing(Budget(Scope("all"), Unit.PAGES, Per.DAY, 1), 0, 0, 0.0)
-    gauges = Gauges(readings, Health({"ledger": lambda: None}), Reloads(), lambda: [standing])
-    text = exposition([[*metrics.families(), *gauges.families()]]).decode()
-    found: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(text):
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        found[name] = {label for sample in family.samples for label in sample.labels} - {"le"}
-    return found
-
-
 def test_readme_metrics_are_those_exported() -> None:
     """README's table of metrics has every metric, with its labels, and no other."""
     section = README[README.index("### Metrics") : README.index("## Our own answers")]
@@ -124,7 +96,7 @@ def test_readme_metrics_are_those_exported() -> None:
             named = set(re.findall(r"`(\w+)`", labels))
             before = named | (before if labels.startswith("the same") else set())
             said |= dict.fromkeys(re.findall(r"`(\w+)`", names), before)
-    assert _exported() == said
+    assert exported() == said
 
 
 def test_readme_configuration_loads(tmp_path: Path) -> None:
