@@ -142,3 +142,7 @@ class ConfigError(PassthroughError):
 
 class LedgerError(PassthroughError):
     """The ledger cannot be opened, read or written; the message says which, why, and how to mend it. Never holds a password."""
+
+
+class EntryRefusedError(LedgerError):
+    """The ledger is well, but does not take what is to be written into it, and never will."""

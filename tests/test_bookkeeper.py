@@ -20,6 +20,7 @@ from ledgers import exchange
 
 from passthrough.books.backlog import Backlog
 from passthrough.books.bookkeeper import Bookkeeper, Observer
+from passthrough.books.entry import Entry
 from passthrough.books.ledger import Ledger
 from passthrough.books.lines import Lines
 from passthrough.books.prices import Price, Prices
@@ -377,6 +378,128 @@ def test_a_backlog_gives_batches_in_order_and_ends() -> None:
     assert not backlog.put(9)
     assert [backlog.take() for _ in range(4)] == [[0, 1], [2, 3], [4], []]
     assert backlog.pause(60)
+
+
+@dataclass
+class Watched:
+    """An observer that keeps what it is told, and may then raise."""
+
+    raises: bool = False
+    ends: list[Entry] = field(default_factory=list)
+    brought: list[Entry] = field(default_factory=list)
+
+    def ended(self, entry: Entry) -> None:
+        """Keep the entry."""
+        self.ends.append(entry)
+        if self.raises:
+            raise RuntimeError("a defect")
+
+    def booked(self, entries: Sequence[Entry]) -> None:
+        """Keep the entries."""
+        self.brought.extend(entries)
+        if self.raises:
+            raise RuntimeError("a defect")
+
+
+def lines_of(first: int, last: int, model: str = "mistral-ocr-2512") -> tuple[Usage, ...]:
+    """Return what lines of a batch file used, three pages each."""
+    return tuple(Usage(3, 0, model, line=f"batch-{number}", in_batch=True) for number in range(first, last))
+
+
+async def test_lines_are_booked_while_their_file_passes(tmp_path: Path) -> None:
+    """They are in the ledger before the exchange ends; its end adds no pages, and the log has one line with the sums."""
+    made = exchange()
+    made.reading = late = Late(Usage(model="mistral-ocr-2512"))
+    async with books(tmp_path) as open_books:
+        open_books.keeper.passed(made, lines_of(0, 500))
+        open_books.keeper.passed(made, lines_of(500, 700))
+        open_books.keeper.passed(made, ())
+        await until(lambda: open_books.sums() == (1, 2100, 2_100_000_000))
+        assert {} == open_books.lines()
+        open_books.keeper.done(made)
+        late.told.set()
+        await open_books.keeper.close(30)
+        line = open_books.lines()[made.id]
+        assert (2100, 2.1, "prices.yaml", None) == tuple(line[name] for name in ("pages", "cost_usd", "cost_source", "unmetered"))
+        assert open_books.sums() == (1, 2100, 2_100_000_000)
+        assert (0, []) == (open_books.keeper.lost, open_books.warned)
+
+
+async def test_a_file_that_is_downloaded_twice_is_logged_twice_and_booked_once(tmp_path: Path) -> None:
+    """Each download is an exchange with its own line in the log; the lines of the file are in the ledger once."""
+    async with books(tmp_path) as open_books:
+        for _ in range(2):
+            made = exchange(usage=Usage(model="mistral-ocr-2512"))
+            open_books.keeper.passed(made, lines_of(0, 10))
+            open_books.keeper.done(made)
+        await open_books.keeper.close(30)
+        assert [30, 30] == [line["pages"] for line in open_books.lines().values()]
+        assert open_books.sums() == (2, 30, 30_000_000)
+
+
+@pytest.mark.parametrize(
+    ("usages", "own", "reason"),
+    [
+        (lines_of(0, 2), Usage(), None),
+        (lines_of(0, 2), Usage(unmetered=Unmetered.NOT_JSON), "not_json"),
+        ((*lines_of(0, 2), *lines_of(2, 3, "who-knows")), Usage(), "unpriced"),
+        ((*lines_of(0, 2), Usage(0, 0, "mistral-ocr-2512", line="x", in_batch=True)), Usage(), "no_usage"),
+        ((*lines_of(0, 2), Usage(-1, 0, "mistral-ocr-2512", line="x", in_batch=True)), Usage(), "no_usage"),
+    ],
+)
+async def test_a_line_without_its_count_is_the_reason_of_the_whole(
+    tmp_path: Path, usages: tuple[Usage, ...], own: Usage, reason: str | None
+) -> None:
+    """One line that has no pages or no price leaves the others booked, and is the exchange's reason in log and ledger."""
+    made = exchange(usage=own)
+    async with books(tmp_path) as open_books:
+        open_books.keeper.passed(made, usages)
+        open_books.keeper.done(made)
+        await open_books.keeper.close(30)
+        assert reason == open_books.lines()[made.id]["unmetered"]
+        assert open_books.sums()[2] == 6_000_000
+
+
+async def test_nonsense_among_lines_is_said(tmp_path: Path) -> None:
+    """What the meter should never hand on is counted as lost and said; the exchange is booked."""
+    made = exchange(usage=Usage())
+    async with books(tmp_path) as open_books:
+        open_books.keeper.passed(made, (Usage(3, model=5),))  # type: ignore[arg-type]
+        open_books.keeper.done(made)
+        await open_books.keeper.close(30)
+        assert (1, 1, [True]) == (
+            open_books.keeper.lost,
+            open_books.sums()[0],
+            [made.id in text for text in open_books.warned],
+        )
+
+
+@pytest.mark.parametrize("raises", [False, True])
+@pytest.mark.parametrize("with_ledger", [False, True])
+async def test_observers_are_told_of_what_ends_and_of_what_is_booked(tmp_path: Path, with_ledger: bool, raises: bool) -> None:
+    """Each end is told once, refusals too; what is booked comes with its new charges only; a defect there stops nothing."""
+    watched, warned = Watched(raises), list[str]()
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
+        keeper = keeping(
+            tmp_path, ledger if with_ledger else None, Lines(io.StringIO()), warned.append, observers=[watched, Watched()]
+        )
+        await keeper.start()
+        plain, batch, again = exchange(usage=OCR), exchange(usage=Usage()), exchange(usage=Usage())
+        no = refused()
+        keeper.done(plain)
+        for made in (batch, again):
+            keeper.passed(made, lines_of(0, 2))
+            keeper.done(made)
+        keeper.done(no)
+        await keeper.close(30)
+    ends = {(entry.id, entry.part): len(entry.charges) for entry in watched.ends}
+    assert ends == {(plain.id, "whole"): 1, (batch.id, "close"): 0, (again.id, "close"): 0, (no.id, "whole"): 0}
+    brought = [(entry.id, str(entry.part)) for entry in watched.brought for _ in entry.charges]
+    twice = [] if with_ledger else [(again.id, "open")] * 2
+    assert sorted(brought) == sorted([(plain.id, "whole"), *[(batch.id, "open")] * 2, *twice])
+    assert {plain.id, batch.id, again.id} == {entry.id for entry in watched.brought}
+    assert raises == bool(warned)
+    assert all("not observed" in text for text in warned)
 
 
 USAGES = st.builds(

@@ -99,7 +99,7 @@ def _sum(one: int | None, other: int | None) -> int | None:
 
 def _counted(usage: Usage) -> bool:
     counters = (usage.pages, usage.pages_annotated, usage.tokens_in, usage.tokens_out, usage.credits_micro)
-    return any(counter is not None for counter in counters)
+    return counters != (None,) * 5
 
 
 def _succeeded(exchange: Exchange) -> bool:

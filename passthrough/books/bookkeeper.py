@@ -122,6 +122,8 @@ class Bookkeeper:
 
         They are booked now, as a part of an exchange that goes on; of what they come to, only the sums are kept for its end.
         """
+        if not usages:
+            return
         try:
             found = [believable(usage) for usage in usages]
             charges = tuple(filter(None, (line_charge(exchange, usage, self._prices) for usage in found)))

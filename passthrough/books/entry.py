@@ -99,8 +99,8 @@ def printable(text: str | None) -> str | None:
     What is not printable (controls, line ends, direction marks, lone surrogates) would forge log lines or be refused by a
     database; it is written as its escape.
     """
-    if text is None:
-        return None
+    if text is None or (text.isprintable() and len(text) <= LONGEST_TEXT):
+        return text
     text = text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
     if text.isprintable():
         return text
@@ -115,8 +115,9 @@ def believable(usage: Usage) -> Usage:
     """
     counted = (usage.pages, usage.pages_annotated, usage.tokens_in, usage.tokens_out, usage.credits_micro)
     model, line = printable(usage.model), printable(usage.line) or ""
-    if any(counter is not None and not 0 <= counter <= LARGEST_COUNT for counter in (*counted, usage.doc_bytes)):
-        return Usage(model=model, unmetered=Unmetered.NO_USAGE, line=line, in_batch=usage.in_batch)
+    for counter in (*counted, usage.doc_bytes):
+        if counter is not None and not 0 <= counter <= LARGEST_COUNT:
+            return Usage(model=model, unmetered=Unmetered.NO_USAGE, line=line, in_batch=usage.in_batch)
     if usage.pages == 0 and usage.unmetered is None and not any(counted):
         usage = replace(usage, unmetered=Unmetered.NO_USAGE)
     return usage if model == usage.model and line == usage.line else replace(usage, model=model, line=line)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from threading import Event, Lock
 from typing import Final
 
-from ..errors import LedgerError
+from ..errors import EntryRefusedError, LedgerError
 from .entry import Entry, Part
 from .journal import Journal
 from .ledger import Ledger
@@ -222,9 +222,9 @@ class Feeder:
     def _accepted(self, entries: Sequence[Entry]) -> list[Entry]:
         try:
             return self._ledger.append(entries)
-        except LedgerError:
-            raise
-        except Exception as defect:  # noqa: BLE001 - the loop of the books: one entry must not stop all that come after it
+        except Exception as defect:  # The loop of the books: one entry must not stop all that come after it.
+            if isinstance(defect, LedgerError) and not isinstance(defect, EntryRefusedError):
+                raise
             if len(entries) > 1:
                 return [accepted for entry in entries for accepted in self._accepted([entry])]
             self._warn(f"Exchange {entries[0].id} cannot be booked: {defect!r}. Please report this.")

@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from ..errors import LedgerError
+from ..errors import EntryRefusedError, LedgerError
 
 SCHEMES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 """What a URL may begin with; whichever it is, psycopg 3 speaks."""
@@ -75,7 +75,8 @@ class PostgresServer:
         words = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
         for secret in self._secrets:
             words = words.replace(secret, "***")
-        return LedgerError(f"The ledger {self.where} {what.format(words=words[:500].rstrip('.'))}.\n{mend}")
+        kind = EntryRefusedError if state.startswith("22") else LedgerError
+        return kind(f"The ledger {self.where} {what.format(words=words[:500].rstrip('.'))}.\n{mend}")
 
 
 def _begin(connection: sa.Connection) -> None:
