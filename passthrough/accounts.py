@@ -75,8 +75,9 @@ def exported(asked: Question, name: str) -> str:
         rows, left_out = _rows(ledger, asked)
         with closing(rows):
             if name == STDOUT:
-                written = export.write(rows, sys.stdout, "jsonl" if asked.form == "json" else "csv")
-                sys.stdout.flush()
+                # Whatever the terminal's own encoding and line ends are: this is the file's.
+                with open(sys.stdout.fileno(), "w", encoding="utf-8", newline="", closefd=False) as stream:
+                    written = export.write(rows, stream, "jsonl" if asked.form == "json" else "csv")
             else:
                 with export.replacing(Path(name)) as stream:
                     written = export.write(rows, stream, form_of(name))

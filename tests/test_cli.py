@@ -10,10 +10,12 @@ import json
 import os
 import pty
 import re
+import signal
 import sqlite3
 import struct
 import sys
 import termios
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -25,11 +27,13 @@ import trustme
 import yaml
 from configured import ROUTE
 from documents import pdf
+from ledgers import booked
 from polling import eventually
 from program import Program, clean_environment, command, program
 from street import answering, ok, upstream
 
 from passthrough import __version__
+from passthrough.books.ledger import Ledger
 
 KEYED = ROUTE + "    headers: {Authorization: Bearer os.environ/MISTRAL_API_KEY}\n"
 EVERYWHERE = "Without client_keys or master_key everybody who reaches this host may call"
@@ -252,15 +256,9 @@ async def on_terminal(folder: Path, *arguments: str, columns: int = 80) -> list[
 
 
 def _all_of(control: int) -> bytes:
-    said = b""
-    try:
-        while piece := os.read(control, 65536):
-            said += piece
-    except OSError:  # Linux: the other end is closed
-        pass
-    finally:
-        os.close(control)
-    return said
+    said = bytearray()
+    _read_into(control, said)
+    return bytes(said)
 
 
 @pytest.mark.parametrize("columns", [80, 50])
@@ -354,6 +352,71 @@ async def test_usage_reads_what_it_needs(sandboxed: Path) -> None:
     os.chmod(sandboxed, 0o755)
     assert (0, 6) == (code, json.loads(out)["total"]["requests"])
     assert before == files_of(sandboxed)
+
+
+async def test_usage_is_watched_on_a_terminal(tmp_path: Path) -> None:
+    """`--watch` shows the sums anew as they grow, until Ctrl-C, which is exit 0; the last ones stay on the terminal."""
+    url = f"sqlite:///{tmp_path}/passthrough.db"
+    with closing(Ledger.open(url)) as ledger:
+        ledger.append([booked("ann", pages=11)])
+    control, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "passthrough", "usage", "--ledger", url, "--watch", "0.2"),
+        env=clean_environment(TERM="xterm"),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    os.close(terminal)
+    said = bytearray()
+    reading = asyncio.create_task(asyncio.to_thread(_read_into, control, said))
+
+    async def so_far() -> bytes:
+        return bytes(said)
+
+    try:
+        await eventually(so_far, lambda found: b"11" in found)
+        with closing(Ledger.open(url)) as ledger:
+            ledger.append([booked("ben", pages=22)])
+        await eventually(so_far, lambda found: b"33" in found)
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert 0 == await process.wait()
+        await reading
+    screens = said.decode().split("\x1b[?1049")  # the second screen is entered with h, and left with l
+    assert ["h", "l"] == [screen[0] for screen in screens[1:]]
+    assert "total" in screens[-1]
+    assert "33" in screens[-1]
+
+
+async def test_usage_is_watched_in_a_pipe(tmp_path: Path) -> None:
+    """Where stdout is no terminal one table follows the other; a ledger that cannot be read at first is exit 1."""
+    url = f"sqlite:///{tmp_path}/passthrough.db"
+    arguments = (sys.executable, "-m", "passthrough", "usage", "--ledger", url, "--watch", "0.2")
+    assert 1 == (await command(tmp_path, *arguments[3:]))[0]
+    with closing(Ledger.open(url)) as ledger:
+        ledger.append([booked("ann", pages=11)])
+    process = await asyncio.create_subprocess_exec(*arguments, env=clean_environment(), stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            for _ in range(2):
+                assert b"11" in await process.stdout.readuntil(b"total") + await process.stdout.readuntil(b"\n\n")
+    finally:
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+        assert 0 == process.returncode
+
+
+def _read_into(control: int, said: bytearray) -> None:
+    try:
+        while piece := os.read(control, 65536):
+            said += piece
+    except OSError:  # Linux: the other end is closed
+        pass
+    finally:
+        os.close(control)
 
 
 async def test_usage_while_it_runs(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The price list of a day as tables: pages, tokens, names that stand for others, hosts, sources."""
+"""The price list of a day as tables: pages, tokens, credits, names that stand for others, hosts, sources."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .prices import Price, Row
 
 _PAGES: Final[Mapping[str, str]] = {"pages": "usd_per_1000_pages", "annotated": "usd_per_1000_annotated_pages"}
 _TOKENS: Final[Mapping[str, str]] = {"in": "usd_per_million_input_tokens", "out": "usd_per_million_output_tokens"}
+_CREDITS: Final[Mapping[str, str]] = {"credit": "usd_per_credit"}
 
 
 def to_tables(rows: Sequence[Row]) -> Iterator[Table]:
@@ -19,7 +20,7 @@ def to_tables(rows: Sequence[Row]) -> Iterator[Table]:
     aliases = [row for row in rows if row.kind == "alias"]
     hosts = [row for row in rows if row.kind == "host"]
     numbers = {source: str(number) for number, source in enumerate(dict.fromkeys(map(_source, priced)), 1)}
-    for title, figures in (("USD per 1000 pages", _PAGES), ("USD per million tokens", _TOKENS)):
+    for title, figures in (("USD per 1000 pages", _PAGES), ("USD per million tokens", _TOKENS), ("USD per credit", _CREDITS)):
         found = [(row, row.price) for row in priced if row.price and any(_has(row.price, name) for name in figures.values())]
         if found:
             yield _prices(title, figures, found, numbers)
@@ -41,6 +42,7 @@ def _prices(title: str, figures: Mapping[str, str], found: Sequence[tuple[Row, P
         said,
         (
             _texts("model", (row.name for row, _ in found)),
+            _texts("route", (price.route for _, price in found)),
             *(_texts(head, (getattr(price, name) for _, price in found), right=True) for head, name in figures.items()),
             *((_texts("in a batch", (f"× {price.batch_factor:f}" for _, price in found), right=True),) if factors else ()),
             _texts("since", (price.effective_from for _, price in found)),
