@@ -27,10 +27,11 @@ from .books.journal import journal_folder
 from .books.ledger import Ledger
 from .books.lines import Format, Lines
 from .books.prices import Prices, shipped
-from .config import Config, Listen
-from .errors import ConfigError, Problem
+from .config import Config
+from .errors import ConfigError
 from .memory import set_apart, undisturbed
 from .ports import listening, most_connections, server_tls, url
+from .reloading import check_guarded, needing_restart
 from .road.access import Gate
 from .road.listener import Listener
 from .road.relay import Relay, Rules
@@ -151,14 +152,17 @@ class House:
             "journal_bytes": lambda: self._bookkeeper.journal_bytes,
             "log_dropped": lambda: self._lines.dropped,
         }
-        gauges = Gauges(readings, self.health, self._reload_count)
+        gauges = Gauges(readings, self.health, self._reload_count, self._standings)
         return Shown(
             health=self.health,
             ledger=self._ledger,
             sources=lambda: [chain(gauges.families(), self._metrics.families())],
-            budgets=lambda: [Standing(*state) for state in self._budgets.state()],
+            budgets=self._standings,
             digest=lambda: self._admin_digest,
         )
+
+    def _standings(self) -> list[Standing]:
+        return [Standing(*state) for state in self._budgets.state()]
 
     def _announce(self, servers: list[asyncio.Server]) -> None:
         traffic, admin = servers
@@ -194,7 +198,7 @@ class House:
             self._seen = await asyncio.to_thread(self._sources.snapshot)
             try:
                 config = await asyncio.to_thread(undisturbed, self._sources.load)
-                _check_guarded(config, self._config.listen.host)
+                check_guarded(config, self._config.listen.host)
                 await self._adopt(config)
             except (ConfigError, OSError) as error:
                 self._reload_count.failed += 1
@@ -205,7 +209,7 @@ class House:
             self._reload_count.good += 1
             set_apart()
             _log.info("Reloaded %s: %d routes, %d client keys.", config.file, len(config.routes), len(config.clients))
-            for name in _needing_restart(self._config, config):
+            for name in needing_restart(self._config, config):
                 _log.warning("%s: '%s' has changed; that takes a restart.", config.file, name)
 
     def _reload_soon(self) -> None:
@@ -288,22 +292,3 @@ def _rules(config: Config, running: sandbox.Running | None) -> Rules:
             replace(route, targets=tuple(replace(target, port=running.port) for target in route.targets)) for route in routes
         )
     return Rules(RouteTable(routes), Gate(config.clients, key_header=config.key_header), config.max_parallel)
-
-
-def _check_guarded(config: Config, host: str) -> None:
-    """Raise ConfigError where nobody needs a key any more, but `host`, which a reload does not change, is open to others.
-
-    The file's own check goes by the host that it names now, where nobody listens before the restart.
-    """
-    if config.clients or config.allow_anonymous or is_loopback(host):
-        return
-    what = f"The last key is gone, but the program listens on {host}: everybody who reaches it could call, on your account."
-    mend = "Keep client_keys until it is restarted on a loopback host, or write 'allow_anonymous: true'."
-    raise ConfigError([Problem(config.file, 0, "client_keys", what, mend)])
-
-
-def _needing_restart(old: Config, new: Config) -> list[str]:
-    """Return the names of what a reload cannot change but the file now says otherwise."""
-    fields = [name for name in Listen.__dataclass_fields__ if getattr(old.listen, name) != getattr(new.listen, name)]
-    names = [name.removesuffix("_s") for name in fields]  # the file's key has its unit in the value
-    return names + [name for name in ("ledger", "journal") if getattr(old, name) != getattr(new, name)]

@@ -33,7 +33,7 @@ FLOORS = (
     "road.settle",
     "road.relay",
     "road.listener",
-    "ports             signals              messages            accounts     memory",
+    "reloading         ports             signals              messages            accounts     memory",
     "server",
     "running",
     "cli",

@@ -215,7 +215,7 @@ ROUTES = """\
 pass_through_endpoints:
   - {path: /mistral, target: https://api.mistral.ai, include_subpath: true}
 client_keys:
-  - {name: invoices, key: canary-of-invoices-0123456789}
+  - {name: invoices, key: canary-of-invoices-0123456789, budget: {pages: 100, per: day}}
 """
 
 
@@ -241,7 +241,8 @@ async def test_the_program_counts_what_it_serves(tmp_path: Path) -> None:
 
         def settled(found: Samples) -> bool:
             pages = value(found, "passthrough_pages_total", client="invoices", route="/mistral", sandbox="true")
-            return pages == 3 and value(found, "passthrough_reloads_total", result="failed") == 1
+            spent = value(found, "passthrough_budget_spent", scope="client", name="invoices", unit="pages", per="day")
+            return pages == spent == 3 and value(found, "passthrough_reloads_total", result="failed") == 1
 
         found = await eventually(exported, settled)
         assert 1 == value(found, "passthrough_refusals_total", code="invalid_key")
@@ -249,6 +250,7 @@ async def test_the_program_counts_what_it_serves(tmp_path: Path) -> None:
         assert 2 == value(found, "passthrough_requests_total", status="2xx", client="invoices")
         assert 1 == value(found, "passthrough_degraded", part="reload")
         assert 0 == value(found, "passthrough_requests_in_flight")
+        assert (100, 0.03) == (value(found, "passthrough_budget_limit"), value(found, "passthrough_budget_used_ratio"))
         assert value(found, "passthrough_connections") >= 1
         lines = await running.logs(3)
         cost = sum(line["cost_usd"] or 0 for line in lines)

@@ -1,0 +1,26 @@
+"""What a reload may not do, and what it cannot change."""
+
+from __future__ import annotations
+
+from .admin.access import is_loopback
+from .config import Config, Listen
+from .errors import ConfigError, Problem
+
+
+def check_guarded(config: Config, host: str) -> None:
+    """Raise ConfigError where nobody needs a key any more, but `host`, which a reload does not change, is open to others.
+
+    The file's own check goes by the host that it names now, where nobody listens before the restart.
+    """
+    if config.clients or config.allow_anonymous or is_loopback(host):
+        return
+    what = f"The last key is gone, but the program listens on {host}: everybody who reaches it could call, on your account."
+    mend = "Keep client_keys until it is restarted on a loopback host, or write 'allow_anonymous: true'."
+    raise ConfigError([Problem(config.file, 0, "client_keys", what, mend)])
+
+
+def needing_restart(old: Config, new: Config) -> list[str]:
+    """Return the names of what a reload cannot change but the file now says otherwise."""
+    fields = [name for name in Listen.__dataclass_fields__ if getattr(old.listen, name) != getattr(new.listen, name)]
+    names = [name.removesuffix("_s") for name in fields]  # the file's key has its unit in the value
+    return names + [name for name in ("ledger", "journal") if getattr(old, name) != getattr(new, name)]
