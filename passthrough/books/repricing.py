@@ -68,12 +68,15 @@ class Today:
         """Return what a charge would cost today, None where no price is known.
 
         1. What the provider told stays as it was told.
-        2. A route's price per request is laid on every charge of its exchanges; the list's on every other one.
+        2. A route's price per request is for the exchange, whatever the lines of a batch that it brought.
+        3. On every other route the list says it.
         """
         if charge.cost_source not in _PRICED:
             return charge.cost_nano
         flat = None if booked.route is None else self.per_request_nano.get(booked.route)
-        terms = None if booked.route is None else Terms(booked.route, cost_per_request_nano=flat)
+        if flat is not None:
+            return 0 if charge.line else flat
+        terms = None if booked.route is None else Terms(booked.route)
         found = self.prices.charge(_usage(booked, charge), terms=terms, target=booked.target, began_utc=self.now_utc)
         return None if found is None else found.cost_nano
 
