@@ -20,7 +20,7 @@ FLOORS = (
     "errors            terminal",
     "secret            meter.*              road.fields       road.sockets",
     "exchange          books.money    books.pricelist          books.backlog     books.sink        books.budget      books.waiters     books.webhook",
-    "road.routes       books.entry          books.periods",
+    "road.routes       books.entry          books.periods        books.rows",
     "road.access       books.prices    books.codec         books.schema      books.allowance",
     "books.sums    books.segment     books.billing        books.purses         books.saying",
     "books.appending    books.journal   books.spending       books.reading        books.migrations  books.pruning     books.sqlite     books.postgres",

@@ -9,8 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from .entry import Charge, Entry, Part
+from .rows import write
 from .schema import CHARGES, EXCHANGES, KEYED, LINES, charge_row, ending, exchange_row, line_of
-from .sums import Additions, upsert
+from .sums import Additions
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ def append(connection: sa.Connection, entries: Sequence[Entry]) -> list[Entry]:
 
 def _offers(connection: sa.Connection, entries: Sequence[Entry]) -> list[_Offer]:
     rows = {entry.id: exchange_row(entry) for entry in reversed(entries)}  # of several parts, the first one's
-    new = set(_inserted(connection, EXCHANGES, rows.values()))
+    new = set(write(connection, EXCHANGES, list(rows.values())))
     parts = {entry.id for entry in entries if entry.part is not Part.WHOLE and (entry.id,) not in new}
     known = _known(connection, sorted(parts))
     begun: set[str] = set()
@@ -92,20 +93,10 @@ def _charge(connection: sa.Connection, offers: Iterable[_Offer]) -> None:
             if place in claims or (charge.line and lines.setdefault(line_of(offer.entry, charge), place) != place):
                 continue
             claims[place] = (offer, charge, row)
-    new = _inserted(connection, LINES, ({"account": account, "line": line} for account, line in lines))
+    new = write(connection, LINES, [{"account": account, "line": line} for account, line in lines])
     billed = {lines[found] for found in new}
     rows = [row for place, (_, charge, row) in claims.items() if not charge.line or place in billed]
-    written = set(_inserted(connection, CHARGES, rows))
+    written = set(write(connection, CHARGES, rows))
     for place, (offer, charge, _) in claims.items():
         if place in written:
             offer.charges.append(charge)
-
-
-def _inserted(connection: sa.Connection, table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
-    """Insert rows that are not there, in the order of their keys, and return the keys of those that were not."""
-    key = list(table.primary_key)
-    ordered = sorted(rows, key=lambda row: tuple(row[column.name] for column in key))
-    if not ordered:
-        return []
-    insert = upsert(connection, table).on_conflict_do_nothing().returning(*key)
-    return [tuple(row) for row in connection.execute(insert, ordered)]

@@ -9,8 +9,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ..errors import LedgerError
+from .rows import upsert
 from .schema import CHARGES, EXCHANGES, FIGURES, KEYED, LINES, META, SCHEMA, SCHEMA_VERSION
-from .sums import add_rows, booked, daily_row, upsert
+from .sums import add_rows, booked, daily_row
 
 _OURS: Final = frozenset({"meta", "exchanges", "charges"})
 """The tables that every version has."""

@@ -7,8 +7,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from .rows import upsert
 from .schema import CHARGES, EXCHANGES, META
-from .sums import upsert
 
 _PRUNED: Final = "pruned_before"
 

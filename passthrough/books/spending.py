@@ -16,8 +16,8 @@ from .allowance import LEASE_S, Grant, Plea
 from .budget import Period, Scope, Span, Unit
 from .entry import Entry, Part
 from .money import NANO
+from .rows import upsert
 from .schema import CHARGES, EXCHANGES, SCHEMA, SUMS, TEXT
-from .sums import upsert
 
 LARGEST: Final = 2**62
 """No sum grows beyond it: what passes 64 bits would keep all that comes after it out of the ledger."""

@@ -11,12 +11,12 @@ from hashlib import blake2b
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ..exchange import Outcome
 from ..meter.usage import Unmetered
 from .entry import Charge, Entry
 from .money import NANO
+from .rows import write
 from .schema import CHARGES, EXCHANGES, FIGURES, KEYED, SUMS
 
 KEYS: Final = ("client", "route", "model", "day", "month", "label", "target", "status")
@@ -28,7 +28,6 @@ Key = tuple[Any, ...]
 _DAY_MS: Final = 86_400_000
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _FOREVER: Final = 10**8  # days
-_INSERTS: Final = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +83,8 @@ class Additions:
         )
 
     def write(self, connection: sa.Connection) -> None:
-        """Add to the daily sums; in the order of their keys, so that two processes never wait for each other."""
-        rows = [daily_row(key, figures) for key, figures in self._rows.items()]
-        add_rows(connection, sorted(rows, key=lambda row: (row["day"], row["key"])))
+        """Add to the daily sums."""
+        add_rows(connection, [daily_row(key, figures) for key, figures in self._rows.items()])
 
     def _add(self, row: Mapping[str, Any], model: str | None, **figures: int) -> None:
         key = tuple(model if name == "model" else row[name] for name in KEYED)
@@ -107,16 +105,7 @@ def daily_row(key: Key, figures: Mapping[str, int]) -> dict[str, Any]:
 
 def add_rows(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add rows of `sums` to those that are there."""
-    if not rows:
-        return
-    insert = upsert(connection, SUMS)
-    adding = {name: SUMS.c[name] + insert.excluded[name] for name in FIGURES}
-    connection.execute(insert.on_conflict_do_update(index_elements=[SUMS.c.day, SUMS.c.key], set_=adding), rows)
-
-
-def upsert(connection: sa.Connection, table: sa.Table) -> Any:
-    """Return an INSERT into a table that can say what is done about rows that are there already."""
-    return _INSERTS[connection.dialect.name](table)
+    write(connection, SUMS, rows, adding=FIGURES)
 
 
 # ── what is asked ──
