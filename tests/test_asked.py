@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from metering import CODINGS, cuts, metered, pieces
+from metering import CODINGS, cuts, metered, pieces, read
 from street import answering, asking, chunk, client, ok, street
 
 from passthrough.meter.asked import Asked, open_asked
-from passthrough.meter.reading import Answered
+from passthrough.meter.reading import Answered, open_meter
 from passthrough.meter.tap import BACKLOG_BYTES
 from passthrough.meter.usage import NOTHING, Counted, Plan, Unmetered, Usage
 from passthrough.road.routes import Retries
@@ -195,11 +195,14 @@ async def test_a_meter_waits_for_what_the_request_tells() -> None:
         assert asked is not None
         busy.submit(lambda: asyncio.run_coroutine_threadsafe(gate.wait(), loop).result())
         asked.feed(gzip.compress(b'{"model":"m","x":"' + bytes(range(35, 91)) * 1000 + b'"}', compresslevel=0))
-        reading = asyncio.ensure_future(metered(OCR, [b'{"usage_info":{"pages_processed":1}}'], busy, asked=asked))
+        meter = open_meter(Plan(), OCR, busy, asked=asked, passed=print)
+        assert meter is not None
+        reading = asyncio.ensure_future(read(meter, [b'{"usage_info":{"pages_processed":1}}']))
         done, _ = await asyncio.wait((reading,), timeout=0)
-        assert set() == done
+        assert (set(), None) == (done, meter.at_once())
         gate.set()
-        assert Usage(pages=1, model="m") == (await reading).usage
+        assert Usage(pages=1, model="m") == await reading
+        assert Usage(pages=1, model="m") == meter.at_once()
 
 
 @given(

@@ -288,7 +288,7 @@ async def test_a_defect_in_a_slice_is_reported_and_ends_the_wait(decoders: Threa
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     body = Document(Faulty())
     tap = Tap(body, chain(b"gzip", 10**9), decoders, 10**9, lambda: True)
-    meter = Meter(body, tap, Kind.OCR, expected=True, asked=None, passed=None)
+    meter = Meter(body, tap, Kind.OCR, expected=True, asked=None, moved=lambda: True)
     usage = await read(meter, [gzip.compress(b'{"a":1,"b":"' + random.Random(1).randbytes(9000).hex().encode() + b'"}')])
     assert unmetered(UNKNOWN_CODING) == usage
     assert ["The meter failed."] == [context["message"] for context in reported]
@@ -305,6 +305,7 @@ async def test_a_full_backlog_asks_for_a_pause_and_drops_nothing() -> None:
         meter = opened(decoders, b"gzip")
         roomy = [meter.feed(chunk) for chunk in chunks[:20]]
         assert [True] * (BACKLOG_BYTES // 65536 - 1) + [False] * (21 - BACKLOG_BYTES // 65536) == roomy
+        assert meter.at_once() is None
         waiting = asyncio.ensure_future(meter.drained())
         done, _ = await asyncio.wait((waiting,), timeout=0)
         assert set() == done

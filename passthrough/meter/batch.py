@@ -50,9 +50,8 @@ class Result:
         if path == _BODY:
             # Of duplicated keys the last counts: what the first had is forgotten.
             self._answer = self._answer if value is Mark.END else EitherShape(self._alias)
-        elif path.startswith(_BODY):
-            if self._answer is not None:
-                self._answer.take(path[len(_BODY) + 1 :], value)
+        elif self._answer is not None and path.startswith(_BODY):
+            self._answer.take(path[len(_BODY) + 1 :], value)
         elif value is not Mark.END:
             self._found[path] = value
 
@@ -217,12 +216,11 @@ class Job:
         return self._results.recognised
 
     def _take(self, path: str, value: Value) -> None:
-        if path != _OUTPUT:
-            if self._result is not None:
-                self._result.take(path[len(_OUTPUT) + 1 :], value)
-        elif value is Mark.OBJECT:
+        if path == _OUTPUT and value is Mark.OBJECT:
             self._result = self._results.begun()
-        elif value is Mark.END and self._result is not None:
+        elif self._result is not None and path != _OUTPUT:
+            self._result.take(path[len(_OUTPUT) + 1 :], value)
+        elif self._result is not None:
             self._results.add(self._result)
             self._result = None
 

@@ -34,9 +34,6 @@ class Document:
     recognised = False
     """Whether the body shows that a count was to be expected."""
 
-    deaf = False
-    """Whether nothing more is wanted."""
-
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
         self._scanner = Scanner(shape.wanted, shape.take)
@@ -53,7 +50,3 @@ class Document:
     def usage(self, otherwise: Unmetered | None) -> Usage:
         """Return the usage; where no count was complete, `otherwise` is why."""
         return self._shape.usage(otherwise or Unmetered.NO_USAGE)
-
-    def taken(self) -> list[Usage]:
-        """Return the lines that are complete, each once: there are none."""
-        return []

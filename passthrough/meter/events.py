@@ -29,7 +29,6 @@ class Events:
     __slots__ = ("_after_cr", "_data", "_head", "_scanner", "_shape", "_spoilt")
 
     recognised = False
-    deaf = False
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
@@ -103,7 +102,3 @@ class Events:
     def usage(self, otherwise: Unmetered | None) -> Usage:
         """Return the last usage; where there is none, `otherwise` is why."""
         return self._shape.usage(otherwise or Unmetered.NO_USAGE)
-
-    def taken(self) -> list[Usage]:
-        """Return the lines that are complete, each once: there are none."""
-        return []

@@ -15,7 +15,7 @@ from .decode import Chain, Undecodable, chain
 from .document import Document, Shape
 from .events import Events
 from .shapes import ChatShape, EitherShape, OcrShape
-from .tap import Reader, Tap
+from .tap import Moved, Reader, Tap
 from .usage import NOTHING, Counted, Kind, Plan, Unmetered, Usage
 
 MOST_BYTES: Final = 1024**3
@@ -55,11 +55,6 @@ class Body(Reader, Protocol):
         """Whether the body shows that a count was to be expected."""
         ...
 
-    @property
-    def deaf(self) -> bool:
-        """Whether nothing more is wanted."""
-        ...
-
     def end(self) -> Unmetered | None:
         """Say that no more bytes come; return why usages are missing, if they are."""
         ...
@@ -68,27 +63,23 @@ class Body(Reader, Protocol):
         """Return the usage of the whole; where no count was complete, `otherwise` is why."""
         ...
 
-    def taken(self) -> list[Usage]:
-        """Return the usages of lines that are complete, each once."""
-        ...
-
 
 class Meter:
     """The meter of one answer: fed by the road, read by the books (exchange.Reading). All of it is called on the event loop."""
 
-    __slots__ = ("_asked", "_body", "_cut", "_ended", "_expected", "_kind", "_passed", "_tap")
+    __slots__ = ("_asked", "_body", "_cut", "_ended", "_expected", "_kind", "_moved", "_tap")
 
-    def __init__(self, body: Body, tap: Tap, kind: Kind, *, expected: bool, asked: Asked | None, passed: Lot | None) -> None:
+    def __init__(self, body: Body, tap: Tap, kind: Kind, *, expected: bool, asked: Asked | None, moved: Moved) -> None:
         """`expected`: without a count the usage says why; else only where the body shows that there should be one.
 
-        `asked` is what looked at the request. `passed` takes the lines of a batch.
+        `asked` is what looked at the request. `moved` is the tap's, called once more at the end.
         """
         self._body = body
         self._tap = tap
         self._kind = kind
         self._expected = expected
         self._asked = asked
-        self._passed = passed
+        self._moved = moved
         self._ended = False
         self._cut: Unmetered | None = None
 
@@ -127,8 +118,7 @@ class Meter:
 
     def _found(self) -> Usage:
         why = self._why()
-        if self._passed is not None:
-            _hand_on(self._body, self._passed)
+        self._moved()
         usage = self._body.usage(why)
         if usage.unmetered is not None and not (self._expected or self._body.recognised):
             return NOTHING
@@ -158,7 +148,7 @@ def _go_on() -> bool:
     return True
 
 
-def _hand_on(body: Body, passed: Lot) -> bool:
+def _hand_on(body: Lines | Job, passed: Lot) -> bool:
     """Pass on the lines that are complete; tell whether more is wanted."""
     lines = body.taken()
     for at in range(0, len(lines), GROUP):
@@ -193,11 +183,11 @@ def open_meter(
     expected = plan.expects(answered.method, answered.path)
     body = _body(kind, plan, answered, expected=expected)
     # A meter that knows its exchange is a cycle, so only a batch's does.
-    moved = partial(_hand_on, body, passed) if is_batch else _go_on
+    moved = partial(_hand_on, body, passed) if isinstance(body, Lines | Job) else _go_on
     tap = Tap(body, coding, decoders, most_bytes or (_ENDLESS if is_batch else MOST_BYTES), moved)
     if refusal is not None:
         tap.refuse(refusal)
-    return Meter(body, tap, kind, expected=expected, asked=asked, passed=passed if is_batch else None)
+    return Meter(body, tap, kind, expected=expected, asked=asked, moved=moved)
 
 
 def _body(kind: Kind, plan: Plan, answered: Answered, *, expected: bool) -> Body:

@@ -33,6 +33,10 @@ class Reader(Protocol):
         ...
 
 
+Moved = Callable[[], bool]
+"""Called on the event loop when a body's reader has read on and rests; never raises; False: nothing more is wanted."""
+
+
 class _Pipe:
     """Decoder and reader in a row; used by one thread at a time."""
 
@@ -104,13 +108,9 @@ class Tap:
         chain: Chain | None,
         decoders: Executor,
         most_bytes: int,
-        moved: Callable[[], bool],
+        moved: Moved,
     ) -> None:
-        """`most_bytes`: decoded, a body beyond it is TOO_LARGE; the tap then ignores the rest.
-
-        `moved` is called on the event loop whenever the reader has read on and rests; it never raises, and False tells that
-        nothing more is wanted.
-        """
+        """`most_bytes`: decoded, a body beyond it is TOO_LARGE; the tap then ignores the rest."""
         self._pipe = _Pipe(reader, chain, most_bytes)
         self._moved = moved
         self._decoders = decoders

@@ -149,6 +149,7 @@ class Call:
                 exchange.upstream_request_id = value.decode("ascii", "replace")[:200]
                 break
         plan = self.route.terms.plan
+        exchange.cost_told_nano = exchange.cost_header = None  # of an answer after which it is tried again
         for name in plan.cost_headers:
             told = told_nano(answer.first(name))
             if told is not None:
