@@ -87,10 +87,13 @@ class Page:
         await self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         await self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
-    async def open(self, url: str) -> None:
-        """Go to a page, and wait until it is there."""
+    async def open(self, url: str, shown: str | None = None) -> None:
+        """Go to a page, and wait until it is there; `shown` is its address where that differs from what was asked for."""
         await self.call("Page.navigate", url=url)
-        await self.until(f"document.readyState === 'complete' && location.href.startsWith({json.dumps(url)})")
+        where = json.dumps(shown or url)
+        await self.until(
+            f"document.readyState === 'complete' && (location.origin + location.pathname + location.search).startsWith({where})"
+        )
 
     async def press(self, key: str, code: int, *, text: str = "") -> None:
         """Press a key and let it go."""

@@ -83,7 +83,8 @@
   const ask = async (path) => {
     let answer, text;
     try {
-      answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+      // Not relative to the page's address: that may hold the password, and such a URL is not fetched.
+      answer = await fetch(location.origin + location.pathname + path, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
       text = await answer.text();
     } catch {
       throw new Trouble("The program does not answer. Is it still running? This page asks again every few seconds.");
@@ -310,10 +311,14 @@
     const mine = ++round;
     const current = () => mine === round;
     try {
-      const [health, budgets, latest] = await Promise.all([ask("readyz"), ask("budgets"), ask("exchanges?" + query(chosen(), { limit: "30" }))]);
+      const latestAsked = ask("exchanges?" + query(chosen(), { limit: "30" }));
+      latestAsked.catch(() => {});  // looked at below, when what needs no ledger is shown
+      const [health, budgets] = await Promise.all([ask("readyz"), ask("budgets")]);
       if (!current()) return;
       showHealth(health);
       showBudgets(budgets);
+      const latest = await latestAsked;
+      if (!current()) return;
       const found = JSON.stringify(latest.exchanges);
       if (all || found !== seen || Date.now() - summedAt > SUMS_MS) {
         await showSums(current);
