@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
+import sys
 from contextlib import suppress
 
 import pytest
@@ -164,3 +166,14 @@ async def test_a_malformed_chunk_is_no_traceback(path: bytes, caplog: pytest.Log
         assert b"400" == (await raw.head())[9:12]
         await raw.rest()
     assert [] == [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of options")
+async def test_the_path_to_a_client_that_waits_for_minutes_is_kept_open() -> None:
+    """Its connection is probed by the kernel every minute or so: NAT forgets silent ones, and OCR is silence."""
+    async with street(answering(ok())) as (house, _), client(house.port) as raw:
+        await raw.send(asking())
+        await raw.answer()
+        sock = house.listener.connections[0].transport.get_extra_info("socket")
+        assert 1 == sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert 60 >= sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)

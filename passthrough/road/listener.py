@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from contextlib import suppress
 from typing import Any, Final
 
 from aiohttp import http_exceptions, web
@@ -12,7 +13,7 @@ from aiohttp import http_exceptions, web
 from ..errors import Refusal
 from .downstream import Sent
 from .relay import Relay
-from .sockets import reset_on_close
+from .sockets import keep_alive, reset_on_close
 
 KEEP_ALIVE_S: Final = 75.0
 """How long a connection may wait for a request's first byte."""
@@ -47,6 +48,7 @@ class Listener(web.Server):
             "auto_decompress": False,  # The default inflates a gzip request under its old Content-Length.
             "access_log": None,
             "keepalive_timeout": KEEP_ALIVE_S,
+            "tcp_keepalive": False,  # It would be the system's, which is two hours; see `connection_made`.
             "max_line_size": MAX_LINE_BYTES,
             "max_field_size": MAX_FIELD_BYTES,
             "max_headers": MAX_FIELDS,
@@ -81,6 +83,8 @@ class _Protocol(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve, or say that there are too many already (asyncio calls this)."""
         super().connection_made(transport)
+        with suppress(OSError):  # It has ended already.
+            keep_alive(transport.get_extra_info("socket"))
         most = self._listener.max_connections
         if most is not None and len(self._listener.connections) > most:
             self._break_off(Refusal("overloaded", "There are too many connections.", retry_after_s=1, closes=True))
