@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from ledgers import booked, one
 
 from passthrough.books.entry import Charge, Entry, Part
 from passthrough.books.ledger import Ledger
+from passthrough.errors import EntryRefusedError
 
 
 @pytest.fixture
@@ -106,3 +108,17 @@ def test_a_line_is_one_within_its_account(ledger: Ledger) -> None:
     line = (Charge("m", 2, 0, cost_nano=2, line="batch-1"), Charge("m", 1, 0, cost_nano=1))
     ledger.append([replace(booked(), charges=line, account=account) for account in ("one", "other", "one", None)])
     assert (4, 10, 10) == one(ledger)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [{"label": "\ud800"}, {"method": None}, {"charges": (Charge("m", 2**70),)}, {"bytes_up": 2**63}],
+    ids=["surrogate", "null", "pages", "bytes"],
+)
+def test_an_entry_that_no_database_takes_is_told_apart(ledger: Ledger, spoilt: dict[str, Any]) -> None:
+    """It will never be written, and nothing of the append is; the other entries can be, without it."""
+    entry = booked()
+    with pytest.raises(EntryRefusedError, match="does not take what was to be written"):
+        ledger.append([entry, replace(booked(), **spoilt)])
+    assert (0, 0, 0) == one(ledger)
+    assert [entry] == ledger.append([entry])

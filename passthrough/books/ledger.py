@@ -10,7 +10,7 @@ from typing import Protocol
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from ..errors import LedgerError
+from ..errors import EntryRefusedError, LedgerError
 from . import appending, migrations, postgres, pruning, reading, spending, sqlite
 from .entry import Entry
 from .reading import Booked
@@ -98,13 +98,18 @@ class Ledger:
         Idempotent: an entry that is there already changes nothing, and neither does a batch line that was booked before, by
         whatever process. What is returned is in the order given: entries without those charges that were there; entries that
         bring nothing are left out. Of an exchange that has ended exactly one entry that is not Part.OPEN is ever returned.
-        Where the database was moved away or deleted meanwhile it raises once; the next call begins a new one.
+        Where the database was moved away or deleted meanwhile it raises once; the next call begins a new one. Raises
+        EntryRefusedError where one of the entries can never be written: the others can, without it.
         """
         entries = tuple(entries)
-        with self.transaction(writes=True) as connection:
-            accepted = appending.append(connection, entries)
-            spending.spend(connection, accepted)
-            return accepted
+        try:
+            with self.transaction(writes=True) as connection:
+                accepted = appending.append(connection, entries)
+                spending.spend(connection, accepted)
+        except (OverflowError, UnicodeError) as defect:  # of the driver, before the database sees it
+            what = f"The ledger {self._database.where} does not take what was to be written: {defect}."
+            raise EntryRefusedError(f"{what}\nPlease report this.") from None
+        return accepted
 
     def sums(
         self, *groupings: Sequence[str], since: datetime | None = None, until: datetime | None = None

@@ -6,7 +6,7 @@ from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
 
 from ..errors import EntryRefusedError, LedgerError
 
@@ -75,7 +75,7 @@ class PostgresServer:
         words = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
         for secret in self._secrets:
             words = words.replace(secret, "***")
-        kind = EntryRefusedError if state.startswith("22") else LedgerError
+        kind = EntryRefusedError if state[:2] in {"22", "23", "54"} else LedgerError
         return kind(f"The ledger {self.where} {what.format(words=words[:500].rstrip('.'))}.\n{mend}")
 
 
@@ -100,7 +100,10 @@ def _state(error: SQLAlchemyError) -> str:
     """Return the SQLSTATE; `connection` where there was none to say it, for the connection was not made or broke."""
     if not isinstance(error, DBAPIError):
         return ""
-    return str(getattr(error.orig, "sqlstate", None) or ("connection" if isinstance(error, sa.exc.OperationalError) else ""))
+    told = getattr(error.orig, "sqlstate", None)
+    if told is None and isinstance(error, DataError):
+        return "22000"  # the driver refuses some of what the server would
+    return str(told or ("connection" if isinstance(error, OperationalError) else ""))
 
 
 _CAUSES: Final = {
@@ -110,6 +113,7 @@ _CAUSES: Final = {
     ),
     "08": ("cannot be reached: {words}", "Check that it runs, and that this machine may connect there."),
     "22": ("does not take what was to be written: {words}", "Please report this."),
+    "23": ("does not take what was to be written: {words}", "Please report this."),
     "25006": ("takes no writes: it is read-only, or a standby", "Name the server that is written."),
     "28": ("does not accept the user or the password", "Check both in its URL."),
     "3D": ("is not there: the server has no such database", "Make it with 'createdb', or change the URL."),
@@ -121,6 +125,7 @@ _CAUSES: Final = {
     "42P01": ("has not the tables of a ledger", "Run 'serve' with it once: it makes them."),
     "3F": ("has not the tables of a ledger", "Run 'serve' with it once: it makes them."),
     "53": ("has no room: {words}", "Free what it lacks: disk, memory, or connections (max_connections)."),
+    "54": ("does not take what was to be written: {words}", "Please report this."),
     "55P03": ("is locked by another process", "Look what holds the lock (pg_stat_activity)."),
     "57014": (f"took longer than {_STATEMENT_MS // 1000} s", "Look what holds it up (pg_stat_activity)."),
     "57": ("is stopping or starting: {words}", "It is tried again."),

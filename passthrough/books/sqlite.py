@@ -8,10 +8,10 @@ from typing import Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from ..errors import LedgerError
+from ..errors import EntryRefusedError, LedgerError
 
 BUSY_S: Final = 2.0
 """Seconds that a statement waits for another process's lock before it fails."""
@@ -67,6 +67,10 @@ class SqliteFile:
         what, mend = _CAUSES.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, ("", ""))
         if what:
             return LedgerError(f"The ledger {self.where} {what}.\n{mend}")
+        if isinstance(error, IntegrityError | DataError):
+            return EntryRefusedError(
+                f"The ledger {self.where} does not take what was to be written: {cause}.\nPlease report this."
+            )
         return LedgerError(f"The ledger {self.where} failed: {cause or type(error).__name__}.")
 
 
