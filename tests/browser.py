@@ -44,6 +44,7 @@ class Page:
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     answers: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    going_on: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def listen(self) -> None:
         """Take what the browser says, until it ends: answers, and what the page's console complains of."""
@@ -55,6 +56,20 @@ class Page:
                 self.errors.append(str(said["params"]["exceptionDetails"]))
             elif said.get("method") == "Log.entryAdded" and said["params"]["entry"]["level"] == "error":
                 self.errors.append(str(said["params"]["entry"].get("text")))
+            elif said.get("method") in {"Fetch.requestPaused", "Fetch.authRequired"}:
+                task = asyncio.create_task(self._go_on(said["method"], said["params"]["requestId"]))
+                self.going_on.add(task)
+                task.add_done_callback(self.going_on.discard)
+
+    async def _go_on(self, paused: str, request: str) -> None:
+        if paused == "Fetch.requestPaused":
+            await self.call("Fetch.continueRequest", requestId=request)
+        else:
+            await self.call("Fetch.continueWithAuth", requestId=request, authChallengeResponse={"response": "CancelAuth"})
+
+    async def know_no_password(self) -> None:
+        """Cancel whenever the browser asks for a user and a password; without a window, it would wait for ever."""
+        await self.call("Fetch.enable", handleAuthRequests=True)
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Call a method of the protocol and return its result."""

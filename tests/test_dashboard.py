@@ -306,5 +306,6 @@ async def test_the_admin_key_opens_it(tmp_path: Path) -> None:
             await page.open(f"http://admin:{KEY}@127.0.0.1:{server.port}/", f"http://127.0.0.1:{server.port}/")
             await page.until(f"{LOADED} && !document.getElementById('figures').hidden")
             assert [] == page.errors
+            await page.know_no_password()
             digest[0] = sha256(b"another key").digest()
             await page.until("/admin key is needed/.test(document.getElementById('trouble').textContent)")
