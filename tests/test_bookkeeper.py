@@ -59,10 +59,13 @@ def keeping(
     prices: Prices | None = None,
     *,
     observers: Sequence[Observer] = (),
+    between: Callable[[], None] = lambda: None,
 ) -> Bookkeeper:
     """Return a bookkeeper whose journal lies in `path`."""
     journal = path / "books.journal"
-    return Bookkeeper(prices=prices or Prices(), ledger=ledger, journal=journal, lines=lines, warn=warn, observers=observers)
+    return Bookkeeper(
+        prices=prices or Prices(), ledger=ledger, journal=journal, lines=lines, warn=warn, observers=observers, between=between
+    )
 
 
 @asynccontextmanager
@@ -500,6 +503,24 @@ async def test_observers_are_told_of_what_ends_and_of_what_is_booked(tmp_path: P
     assert {plain.id, batch.id, again.id} == {entry.id for entry in watched.brought}
     assert raises == bool(warned)
     assert all("not observed" in text for text in warned)
+
+
+async def test_the_ledgers_thread_does_what_it_is_asked_for(tmp_path: Path) -> None:
+    """What is to be done between two batches is done when it is asked for; without a ledger there is nobody to do it."""
+    calls: list[int] = []
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
+        keeper = keeping(tmp_path, ledger, Lines(io.StringIO()), between=lambda: calls.append(1))
+        await keeper.start()
+        await until(lambda: calls)
+        seen = len(calls)
+        keeper.nudge()
+        await until(lambda: len(calls) > seen)
+        assert (0, 0.0) == (keeper.journal_bytes, keeper.lag_s)
+        await keeper.close(30)
+    alone = keeping(tmp_path, None, Lines(io.StringIO()), between=lambda: calls.append(1))
+    alone.nudge()
+    assert (0, 0.0) == (alone.journal_bytes, alone.lag_s)
+    await alone.close(30)
 
 
 USAGES = st.builds(

@@ -251,6 +251,45 @@ def test_lines_that_do_not_fit_the_disk_leave_nothing(tmp_path: Path) -> None:
         assert entries == read(journal)
 
 
+def test_where_no_new_file_can_be_opened_the_old_one_grows(tmp_path: Path) -> None:
+    """Out of descriptors, entries go on into the file that is open."""
+    entries = numbered(30)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with closing(Journal(tmp_path, print, segment_bytes=500)) as journal:
+        journal.append([encode(entry) for entry in entries[:3]])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            for entry in entries[3:]:
+                journal.append([encode(entry)])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert 1 == len(names(tmp_path))
+        assert entries == read(journal)
+
+
+def test_a_file_that_cannot_be_deleted_is_read_once(tmp_path: Path) -> None:
+    """What stands in its place is left there, and what was read is not read again by this process."""
+    (file,) = left_behind(tmp_path, numbered(3))
+    with closing(Journal(tmp_path, print)) as journal:
+        journal.adopt()
+        file.unlink()
+        file.mkdir()
+        assert numbered(3) == read(journal)
+        journal.adopt()
+        assert ([], 0) == (read(journal), journal.adopted)
+    assert file.is_dir()
+
+
+def test_a_file_that_somebody_cut_off_ends_there(tmp_path: Path) -> None:
+    """What is gone is gone; the rest is read."""
+    with closing(Journal(tmp_path, print)) as journal:
+        journal.append([encode(entry) for entry in numbered(3)])
+        (file,) = tmp_path.iterdir()
+        os.truncate(file, file.stat().st_size - 100)
+        assert numbered(2) == read(journal)
+        assert 0 == journal.left
+
+
 @pytest.mark.parametrize(
     ("ledger", "configured", "folder"),
     [

@@ -231,6 +231,50 @@ async def test_a_living_process_books_what_a_killed_one_left(tmp_path: Path) -> 
     assert numbers == [row[0] for row in rows(ledger)]
 
 
+def batch_line(number: int) -> bytes:
+    """Return one line of a batch's results, of two pages."""
+    return b'{"id": "batch-%d", "response": {"status_code": 200, "body": %b}, "error": null}\n' % (number, OCR)
+
+
+async def test_a_batch_is_booked_once_however_often_it_is_downloaded(tmp_path: Path) -> None:
+    """The lines that passed before a kill are booked, the others with the next download, and a third one adds none."""
+    ledger = tmp_path / "passthrough.db"
+    whole = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await peer.send(chunk(b"".join(map(batch_line, range(40)))))
+        await whole.wait()
+        await peer.send(chunk(b"".join(map(batch_line, range(40, 100)))), b"0\r\n\r\n")
+
+    async def pages() -> list[tuple[int, int]]:
+        """Return exchanges and pages that are in the ledger."""
+        with contextlib.suppress(sqlite3.OperationalError), closing(sqlite3.connect(ledger)) as database:
+            return database.execute("SELECT COUNT(DISTINCT exchange_id), SUM(pages) FROM charges").fetchall()
+        return []
+
+    async with upstream(script) as raw:
+        async with (
+            program(tmp_path, configured(raw)) as running,
+            aiohttp.ClientSession() as session,
+            session.get(running.url + "/mistral/v1/files/f/content"),
+        ):
+            await eventually(pages, lambda found: found == [(1, 80)])
+            running.signal(signal.SIGKILL)
+            await running.ended()
+        whole.set()
+        async with program(tmp_path, configured(raw)) as running, aiohttp.ClientSession() as session:
+            for _ in range(2):
+                async with session.get(running.url + "/mistral/v1/files/f/content") as answer:
+                    assert b"".join(map(batch_line, range(100))) == await answer.read()
+            lines = await running.logs(2)
+            assert [(200, 0.2)] * 2 == [(line["pages"], line["cost_usd"]) for line in lines]
+            assert 0 == await running.stop()
+    assert [(2, 200)] == await pages()
+    assert {"cut_off", "completed"} == {row[2] for row in rows(ledger)}
+
+
 async def test_a_kill_leaves_no_document_behind(tmp_path: Path) -> None:
     """A body that is held in a file for another try has no name there, whatever becomes of the process."""
     held, never = asyncio.Event(), asyncio.Event()

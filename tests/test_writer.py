@@ -258,6 +258,21 @@ def test_what_is_done_between_is_done_on_the_ledgers_thread(tmp_path: Path) -> N
         assert ["a defect" in text for text in opened.warned] == [True]
 
 
+def test_what_neither_takes_until_the_end_is_lost_and_said(tmp_path: Path) -> None:
+    """A close waits no longer than it is told; what is in memory only is lost then, with both reasons."""
+    with books(tmp_path) as opened:
+        opened.journal.write_text("in the way")
+        with locked(opened.database):
+            opened.writer.start()
+            for _ in range(3):
+                opened.writer.put(booked())
+            until(lambda: opened.writer.trouble and "locked" in opened.writer.trouble and "File exists" in opened.writer.trouble)
+            opened.writer.close(0.3)
+        assert 3 == opened.writer.lost
+        assert "did not reach the ledger in time: 3." in opened.warned[-1]
+        assert "File exists" in opened.warned[-1]
+
+
 def test_what_was_never_started_is_lost(tmp_path: Path) -> None:
     """A writer that is closed before it began says what it never wrote."""
     with books(tmp_path) as opened:
