@@ -22,11 +22,13 @@ from .admin.health import Health, Phase
 from .admin.metrics import Metrics
 from .admin.standing import Standing
 from .books.bookkeeper import Bookkeeper
-from .books.budgets import Budgets, Policy
+from .books.budget import Policy
+from .books.budgets import Budgets
 from .books.journal import journal_folder
 from .books.ledger import Ledger
 from .books.lines import Format, Lines
 from .books.prices import Prices, shipped
+from .books.retention import Retention
 from .config import Config
 from .errors import ConfigError
 from .memory import set_apart, undisturbed
@@ -81,6 +83,7 @@ class House:
         self._ledger = None if config.ledger is None else Ledger.at(config.ledger)
         self._listed = shipped()
         self._budgets = Budgets(self._ledger, _log.warning, lambda: self._bookkeeper.nudge())  # noqa: PLW0108 - it is made below
+        self._retention = Retention(self._ledger, config.ledger_keep_days)
         self._bookkeeper = Bookkeeper(
             prices=Prices(config.prices, self._listed),
             ledger=self._ledger,
@@ -88,7 +91,7 @@ class House:
             lines=self._lines,
             warn=_log.warning,
             observers=(self._budgets, self._metrics),
-            between=self._budgets.refresh,
+            between=self._between,
         )
         self._decoders = ThreadPoolExecutor(2, "decode")
         self._upstream = Upstream()
@@ -161,6 +164,11 @@ class House:
             digest=lambda: self._admin_digest,
         )
 
+    def _between(self) -> None:
+        """Do what the books do beside writing, on the thread that writes the ledger."""
+        self._budgets.refresh()
+        self._retention.step()
+
     def _standings(self) -> list[Standing]:
         return [Standing(*state) for state in self._budgets.state()]
 
@@ -186,6 +194,7 @@ class House:
         )
         await asyncio.to_thread(self._budgets.apply, policy)
         self._relay.rules = rules
+        self._retention.keep_days = config.ledger_keep_days
         self._admin_digest = config.admin_digest
         self._reload_count.good_utc = time.time()
         self._bookkeeper.swap(Prices(config.prices, self._listed))
