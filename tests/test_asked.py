@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from metering import CODINGS, cuts, metered, pieces, read
 from street import answering, asking, chunk, client, ok, street
 
-from passthrough.meter.asked import Asked, open_asked
+from passthrough.meter.asked import MOST_BYTES, Asked, open_asked
 from passthrough.meter.reading import Answered, open_meter
 from passthrough.meter.tap import BACKLOG_BYTES
 from passthrough.meter.usage import NOTHING, Counted, Plan, Unmetered, Usage
@@ -255,6 +256,34 @@ async def test_a_coded_upload_is_looked_at_on_the_road() -> None:
         exchange = (await house.booked())[0]
         assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.reading.usage()
         assert body == above.received[0].body
+
+
+async def test_a_bomb_passes_untouched() -> None:
+    """A coded upload that stands for more than is read reaches the target as it is; what stood before is known."""
+    head = b'{"model":"m","bbox_annotation_format":{},"x":"'
+    body = gzip.compress(head) + gzip.compress(bytes(16 << 20)) * (1 + (MOST_BYTES >> 24))
+    async with street(answering(PLAIN)) as (house, above), client(house.port) as raw:
+        await raw.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Encoding: gzip", body=body))
+        await raw.answer()
+        exchange = (await house.booked())[0]
+        assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.reading.usage()
+        assert body == above.received[0].body
+
+
+async def test_an_upload_is_not_held(decoders: ThreadPoolExecutor) -> None:
+    """Whatever passes, what is kept of it is small."""
+    piece = b"QUJD" * 16384
+    asked = await looked([b'{"document":"', piece], decoders)
+    tracemalloc.start()
+    try:
+        for _ in range(1000):
+            asked.feed(piece)
+        asked.feed(b'","model":"m"}')
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    await asked.rest()
+    assert ("m", False) == wish(asked)
 
 
 async def test_a_request_that_is_sent_again_is_looked_at_once() -> None:

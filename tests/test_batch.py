@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +14,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from metering import CODINGS, Read, cuts, metered, pieces
+from metering import CODINGS, Read, cuts, metered, pieces, read
 from street import answering, asking, client, ok, street, until
 
 from passthrough.meter.batch import TRIED
-from passthrough.meter.reading import GROUP, Answered
+from passthrough.meter.reading import GROUP, Answered, open_meter
 from passthrough.meter.usage import NOTHING, Plan, Unmetered, Usage
 
 FILE = Answered("GET", b"/mistral/v1/files/f-1/content", 200)
@@ -296,6 +297,27 @@ async def test_long_lines_are_read_without_being_held(decoders: ThreadPoolExecut
     long = body(2, pages=[{"index": 0, "images": [{"image_base64": image, "image_annotation": None}]}])
     found = await metered(FILE, pieces(file(result(1), result(2, long), result(3)), 65536), decoders)
     assert ([line(1), line(2), line(3)], summed()) == seen(found)
+
+
+async def test_a_line_is_not_held(decoders: ThreadPoolExecutor) -> None:
+    """Of a line of any length only what is wanted is kept."""
+    piece = b"QUJD" * 16384
+    text = json.dumps(result(1, body(1, document_annotation="QUJD", zz="QUJD")))
+    before, between, behind = text.encode().split(b"QUJD")
+    found = Read()
+    meter = open_meter(Plan(), FILE, decoders, passed=found.passed)
+    assert meter is not None
+    tracemalloc.start()
+    try:
+        for part in (before, between):
+            meter.feed(part)
+            for _ in range(500):
+                meter.feed(piece)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert summed() == await read(meter, [behind])
+    assert [line(1, pages=0, pages_annotated=1)] == found.lines
 
 
 TEXTS = st.text(max_size=20)

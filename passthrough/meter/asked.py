@@ -11,8 +11,8 @@ from .shapes import model_name
 from .tap import Tap
 from .wanted import Mark, Value, paths
 
-MOST_BYTES: Final = 1024**3
-"""Decoded, a body beyond this is not read to its end."""
+MOST_BYTES: Final = 256 * 1024**2
+"""Decoded, a body beyond this is not read to its end: no provider takes documents of that size, and bombs cost time."""
 
 _FORMATS: Final = frozenset({"document_annotation_format", "bbox_annotation_format"})
 _WANTED: Final = paths(("model", *_FORMATS))

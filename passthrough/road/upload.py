@@ -43,11 +43,11 @@ class Upload:
     async def whole(self, request_head: bytes, body: bytes) -> None:
         """Send head and body in one piece: the body is here already. Raises Refusal (body_too_large)."""
         self._count(body)
-        if self.asked is not None:
-            self.asked.feed(body)
         if self._held is not None:
             await self._held.keep(body)
         self._connection.write(request_head + self._framed(body) + (b"0\r\n\r\n" if self._head.chunked else b""))
+        if self.asked is not None:
+            self.asked.feed(body)
         self.complete = True
 
     async def stream(self, body: StreamReader) -> None:
