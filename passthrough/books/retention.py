@@ -29,7 +29,7 @@ class Retention:
         self._pause_s = 0.0
 
     def step(self) -> None:
-        """Delete some of what is too old, if it is time. For the thread that writes the ledger; what that refuses is no error here."""
+        """Delete some of what is too old, if it is time; a ledger that refuses is tried again. For the thread that writes it."""
         now, days = self._now_utc(), self.keep_days
         if self._ledger is None or days is None or 0 <= now - self._stepped_utc < self._pause_s:
             return
