@@ -23,7 +23,8 @@ NOT_YOURS = b"not yours"
 class Told:
     """What the target did with one request: `pages` and `body_crc` where it sent a whole answer, with a count or as it was.
 
-    `maybe` is the count of an answer that was broken off behind it: whether that was read is open.
+    `maybe` is the count of an answer that was broken off behind it: whether that was read is open. `crossed`: it met an answer
+    on the wire that nobody had asked for.
     """
 
     times: int = 0
@@ -33,6 +34,7 @@ class Told:
     pages: int | None = None
     maybe: int | None = None
     body_crc: int = 0
+    crossed: bool = False
 
 
 @dataclass(slots=True)
@@ -313,7 +315,18 @@ class Faulty:
         told.read = True
         act = self._pick(AFTER)
         told.act = act.__name__
-        return await act(turn)
+        goes_on = await act(turn)
+        if act is unasked:
+            await self._crossed(peer)
+        return goes_on
+
+    async def _crossed(self, peer: Peer) -> None:
+        """Note whose request was on the wire already when an answer was sent that nobody asked for: no proxy can tell."""
+        _, fields, _ = await peer.head()
+        ident = int({name.lower(): value for name, value in fields}[b"x-soak-id"])
+        told = self.told.setdefault(ident, Told(times=0))
+        told.times += 1
+        told.crossed = True
 
     def _pick(self, acts: tuple[tuple[int, Act], ...]) -> Act:
         return self._chance.choices([act for _, act in acts], [weight for weight, _ in acts])[0]

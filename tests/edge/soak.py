@@ -81,6 +81,9 @@ signal.signal(signal.SIGUSR2, census)
 """
 """What is run inside the program at its start: no port of it tells how many tasks and values it has."""
 
+MOST_THREADS = 14
+"""The program's pools start their threads when they need them: two that decode, six for what blocks, and five of their own."""
+
 SHOWN = ("Task", "_Protocol", "Connection", "Exchange", "Way", "Call", "Upload", "Meter")
 """The values of the program that are worth a word."""
 
@@ -212,7 +215,7 @@ def grown(before: Figures, after: Figures) -> list[str]:
     counts = {name: (count, after.objects.get(name, 0)) for name, count in before.objects.items()}
     counts |= {name: (0, count) for name, count in after.objects.items() if name not in before.objects}
     counts |= {"descriptors": (before.descriptors, after.descriptors), "connections": (before.connections, after.connections)}
-    counts |= {"threads": (before.threads, after.threads)}
+    counts |= {"threads": (max(before.threads, MOST_THREADS), after.threads)}
     found = [f"{name} {old} → {new}" for name, (old, new) in counts.items() if new > old]
     return found + ([f"memory {before.rss} → {after.rss}"] if after.rss > before.rss * 1.1 + 8_000_000 else [])
 
