@@ -145,7 +145,8 @@ def journaled(folder: Path) -> list[str | None]:
     found: list[str | None] = []
     for file in (folder / "passthrough.journal").glob("*.jsonl"):
         with contextlib.suppress(FileNotFoundError):  # its entries are in the ledger
-            found.extend(decode(line).upstream_request_id for line in file.read_bytes().splitlines(keepends=True)[1:])
+            lines = file.read_bytes().splitlines(keepends=True)[1:]
+            found.extend(decode(line).upstream_request_id for line in lines if line.endswith(b"\n"))  # else it is being written
     return found
 
 
