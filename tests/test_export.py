@@ -204,3 +204,19 @@ async def test_a_file_that_cannot_be_written_is_exit_1(tmp_path: Path, ledger: L
     code, out, err = await command(tmp_path, "usage", "--ledger", "sqlite:///passthrough.db", "--export", "no/a.csv")
     assert (1, "") == (code, out)
     assert "passthrough: no/a.csv cannot be written: No such file or directory.\nName another file" in err
+
+
+async def test_every_question_is_answered_by_both_databases(tmp_path: Path, ledger_url: str) -> None:
+    """Sums, exports and today's prices come from PostgreSQL as they come from a file."""
+    with closing(Ledger.open(ledger_url)) as opened:
+        filled(opened)
+    (tmp_path / "routes.yaml").write_text("prices: [{model: mistral-ocr-2512, usd_per_1000_pages: 3}]\n")
+    asked = ("usage", "--ledger", ledger_url, "--by", "client", "--format", "json")
+    code, out, err = await command(tmp_path, *asked)
+    assert (0, "") == (code, err)
+    total = json.loads(out, parse_float=Decimal)["total"]
+    assert (3, 7, Decimal("1.502000003")) == tuple(total[name] for name in ("requests", "pages", "cost_usd"))
+    code, out, err = await command(tmp_path, *asked, "--reprice")
+    assert (0, "", Decimal("0.003")) == (code, err, json.loads(out, parse_float=Decimal)["total"]["today_usd"])
+    code, out, _ = await command(tmp_path, *asked, "--export", "-")
+    assert (0, 5) == (code, len(out.splitlines()))

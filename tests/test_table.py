@@ -73,7 +73,7 @@ def test_credentials_are_named_and_never_shown(tmp_path: Path, more: str, creden
         ("path: /a, meter: batch", "per page, as a batch"),
         ("path: /a, meter: {shape: json, count: a}", "per page"),
         ("path: /a, meter: {shape: json, credits: a}", "per credit"),
-        ("path: /a, meter: {shape: json, credits: a, constant: 1}", "per credit and per page"),
+        ("path: /a, meter: {shape: json, credits: a, constant: 1}", "per credit, else per page"),
         ("path: /a, meter: {cost_header: [X-Cost, x-b]}", "as x-cost or x-b says, else not metered"),
     ],
 )

@@ -121,7 +121,7 @@ def _price(route: Route) -> str:
         return f"${_usd(nano)} per request"
     if plan.counted is not None:
         units = [("credit", plan.counted.credits), ("page", plan.counted.pages or plan.counted.count or plan.counted.constant)]
-        said = " and ".join(f"per {unit}" for unit, counted in units if counted)
+        said = ", else ".join(f"per {unit}" for unit, counted in units if counted)
     else:
         said = _COUNTED.get(plan.shape) or ("per page" if _expects_pages(route) else "not metered")
     told = " or ".join(name.decode("ascii") for name in plan.cost_headers)
