@@ -1,10 +1,21 @@
-"""What a reload may not do, and what it cannot change."""
+"""Where the configuration is read from, and again; what a reload may not do, and what it cannot change."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from .admin.access import is_loopback
 from .config import Config, Listen
 from .errors import ConfigError, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the configuration comes from: `load` reads it anew (raises ConfigError), `snapshot` is a digest of its files."""
+
+    load: Callable[[], Config]
+    snapshot: Callable[[], bytes]
 
 
 def check_guarded(config: Config, host: str) -> None:

@@ -17,8 +17,9 @@ from .books.lines import Format
 from .config import environment, load, snapshot
 from .errors import PassthroughError
 from .messages import Messages
+from .reloading import Sources
 from .sandbox import start
-from .server import House, Sources
+from .server import House
 from .signals import on_signal
 
 

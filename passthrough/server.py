@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from typing import Final, TextIO
 
@@ -33,7 +33,7 @@ from .config import Config
 from .errors import ConfigError
 from .memory import set_apart, undisturbed
 from .ports import listening, most_connections, server_tls, url
-from .reloading import check_guarded, needing_restart
+from .reloading import Sources, check_guarded, needing_restart
 from .road.access import Gate
 from .road.listener import Listener
 from .road.relay import Relay, Rules
@@ -56,14 +56,6 @@ CLOSE_BOOKS_S: Final = 10.0
 """How long the books may take to write what is left, after the last request."""
 
 _log: Final = logging.getLogger("passthrough")
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Where the configuration comes from: `load` reads it anew (raises ConfigError), `snapshot` is a digest of its files."""
-
-    load: Callable[[], Config]
-    snapshot: Callable[[], bytes]
 
 
 class House:
@@ -180,6 +172,8 @@ class House:
             _log.info("Sandbox: every route goes to a local imitation of Mistral's API; nothing is billed, no key is needed.")
         if self._relay.rules.gate.anonymous:
             _log.warning(ANONYMOUS)
+        if self._admin_digest is None and not is_loopback(self._config.listen.admin_host):
+            _log.info("The admin port is open to other machines, and there is no admin_key: it answers health only.")
 
     # ── reload ──
 

@@ -11,16 +11,19 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 from click.testing import CliRunner
 from ledgers import booked
-from polling import WAIT_S
+from polling import WAIT_S, eventually
+from program import program
 from street import once
 
 from passthrough import __version__
@@ -268,6 +271,26 @@ async def test_on_loopback_no_key_is_asked_for() -> None:
     """Who is on the machine may see the figures, also where there is a key."""
     async with asking(key=KEY) as client, client.get("/") as answer:
         assert 200 == answer.status
+
+
+async def test_the_key_is_changed_by_a_reload(tmp_path: Path) -> None:
+    """The program says that there is none; one that is added opens at once, and the master key does so no more then."""
+    key = "canary-admin-key-0123456789"
+    routes = "pass_through_endpoints:\n  - {path: /a, target: 'http://127.0.0.1:9'}\n"
+    async with program(tmp_path, routes, "--admin-host", "0.0.0.0") as running, aiohttp.ClientSession() as session:
+        await running.says("no admin_key: it answers health only")
+
+        async def opened_by(given: str) -> int:
+            headers = {"Authorization": f"Bearer {given}"}
+            async with session.get(f"http://127.0.0.1:{running.admin_port}/budgets", headers=headers) as answer:
+                return answer.status
+
+        assert 403 == await opened_by(key)
+        for more, opens in ((f"master_key: {key}\n", key), (f"master_key: {key}\nadmin_key: another-{key}\n", f"another-{key}")):
+            await asyncio.to_thread((tmp_path / "routes.yaml").write_text, routes + more)
+            await eventually(partial(opened_by, opens), lambda status: status == 200)
+        assert 401 == await opened_by(key)
+        assert 0 == await running.stop()
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/metrics", "/budgets", "/usage", "/nothing", "/assets/uPlot.js"])
