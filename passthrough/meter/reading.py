@@ -12,7 +12,7 @@ from .asked import Asked
 from .batch import Job, Lines
 from .counted import CountedShape
 from .decode import Chain, Undecodable, chain
-from .document import Document, Shape
+from .document import Document
 from .events import Events
 from .shapes import ChatShape, EitherShape, OcrShape
 from .tap import Moved, Reader, Tap
@@ -122,7 +122,7 @@ class Meter:
         usage = self._body.usage(why)
         if usage.unmetered is not None and not (self._expected or self._body.recognised):
             return NOTHING
-        return usage if self._asked is None or usage == NOTHING else self._as_asked(usage, self._asked)
+        return usage if self._asked is None else self._as_asked(usage, self._asked)
 
     def _why(self) -> Unmetered | None:
         """End the body; return why usages are missing, if they are. Where reading failed, what was complete before counts."""
@@ -136,6 +136,8 @@ class Meter:
 
     def _as_asked(self, usage: Usage, asked: Asked) -> Usage:
         """Return the usage with what only the request told: the model's name, and that all pages are annotated."""
+        if usage == NOTHING:
+            return usage
         if usage.model is None and asked.model is not None:
             usage = replace(usage, model=asked.model)
         if asked.annotated and usage.pages is not None and usage.pages_annotated is None and self._kind is not Kind.COUNTED:
@@ -173,7 +175,7 @@ def open_meter(
     kind = plan.reads(answered.method, answered.path) if 200 <= answered.status < 300 else None
     if kind is None:
         return None
-    is_batch = kind in {Kind.RESULTS, Kind.JOB}
+    is_batch = kind is Kind.RESULTS or kind is Kind.JOB
     coding: Chain | None = None
     refusal = Unmetered.NO_USAGE if is_batch and answered.status == 206 else None
     try:
@@ -181,30 +183,33 @@ def open_meter(
     except Undecodable:
         refusal = Unmetered.UNKNOWN_CODING
     expected = plan.expects(answered.method, answered.path)
-    body = _body(kind, plan, answered, expected=expected)
-    # A meter that knows its exchange is a cycle, so only a batch's does.
-    moved = partial(_hand_on, body, passed) if isinstance(body, Lines | Job) else _go_on
+    body: Body
+    moved: Moved = _go_on
+    if is_batch:
+        body = results = _results(kind, plan, answered, expected=expected)
+        moved = partial(_hand_on, results, passed)  # It knows its exchange, which is a cycle; so only a batch's meter does.
+    else:
+        body = _one(kind, plan, answered)
     tap = Tap(body, coding, decoders, most_bytes or (_ENDLESS if is_batch else MOST_BYTES), moved)
     if refusal is not None:
         tap.refuse(refusal)
     return Meter(body, tap, kind, expected=expected, asked=asked, moved=moved)
 
 
-def _body(kind: Kind, plan: Plan, answered: Answered, *, expected: bool) -> Body:
-    """Return what reads the body of an answer of this kind."""
-    if kind is Kind.RESULTS or kind is Kind.JOB:
-        steps = answered.path.decode("ascii", "backslashreplace").removesuffix("/content").split("/")
-        return Job(steps[-1], plan.model) if kind is Kind.JOB else Lines(steps[-1], plan.model, expected=expected)
-    if kind is Kind.CHAT and (answered.content_type or b"").strip().lower().startswith(b"text/event-stream"):
+def _results(kind: Kind, plan: Plan, answered: Answered, *, expected: bool) -> Lines | Job:
+    """Return what reads an answer with a batch's results; the last step of its path names the file or the job."""
+    holder = answered.path.decode("ascii", "backslashreplace").removesuffix("/content").rpartition("/")[2]
+    return Job(holder, plan.model) if kind is Kind.JOB else Lines(holder, plan.model, expected=expected)
+
+
+def _one(kind: Kind, plan: Plan, answered: Answered) -> Document | Events:
+    """Return what reads an answer with one usage."""
+    if kind is Kind.OCR:
+        return Document(OcrShape(plan.model))
+    if kind is Kind.EITHER:
+        return Document(EitherShape(plan.model))
+    if kind is Kind.COUNTED:
+        return Document(CountedShape(plan.counted or Counted(), plan.model))
+    if (answered.content_type or b"").strip().lower().startswith(b"text/event-stream"):
         return Events(ChatShape(plan.model))
-    shape: Shape
-    match kind:
-        case Kind.COUNTED:
-            shape = CountedShape(plan.counted or Counted(), plan.model)
-        case Kind.CHAT:
-            shape = ChatShape(plan.model)
-        case Kind.EITHER:
-            shape = EitherShape(plan.model)
-        case _:
-            shape = OcrShape(plan.model)
-    return Document(shape)
+    return Document(ChatShape(plan.model))
