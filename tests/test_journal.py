@@ -267,6 +267,26 @@ def test_where_no_new_file_can_be_opened_the_old_one_grows(tmp_path: Path) -> No
         assert entries == read(journal)
 
 
+def test_what_cannot_be_opened_for_now_is_adopted_later(tmp_path: Path) -> None:
+    """Out of descriptors, what a dead process left is neither said to be unreadable nor forgotten."""
+    for entry in numbered(2):
+        left_behind(tmp_path, [entry])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    said: list[str] = []
+    with closing(Journal(tmp_path, said.append)) as journal:
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, hard))  # one more file can be open
+        try:
+            journal.adopt()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (1, 1) == (len(said), journal.adopted)
+        journal.adopt()
+        assert sorted(numbered(2), key=repr) == sorted(read(journal), key=repr)
+        assert 2 == len(said)
+
+
 def test_a_file_that_cannot_be_deleted_is_read_once(tmp_path: Path) -> None:
     """What stands in its place is left there, and what was read is not read again by this process."""
     (file,) = left_behind(tmp_path, numbered(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,7 @@ NAME: Final = "passthrough.journal"
 
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
 _AGED_S: Final = 60.0
+_FOR_NOW: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK})  # later it may be read
 _SUFFIX: Final = ".jsonl"
 _SPOILT: Final = ".spoilt"
 
@@ -109,8 +111,10 @@ class Journal:
             try:
                 segment = Segment.take(path)
             except (OSError, ForeignSegmentError) as error:
-                self._leave_alone(path, error)
-                continue
+                if getattr(error, "errno", None) not in _FOR_NOW:
+                    self._leave_alone(path, error)
+                    continue
+                segment = None
             if segment is None:
                 refused.add(owner)
                 continue
