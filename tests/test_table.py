@@ -70,6 +70,8 @@ def test_credentials_are_named_and_never_shown(tmp_path: Path, more: str, creden
         ("path: /a, meter: none, cost_per_request: 0.0500", "$0.05 per request"),
         ("path: /a/ocr, prices: [{model: m, usd_per_1000_pages: 1}]", "per page, of its own"),
         ("path: /a, meter: chat", "per token"),
+        ("path: /v1/chat/completions", "per token"),
+        ("path: /v1/batch/jobs, include_subpath: true, methods: [GET], meter: batch", "per page, as a batch"),
         ("path: /a, meter: batch", "per page, as a batch"),
         ("path: /a, meter: {shape: json, count: a}", "per page"),
         ("path: /a, meter: {shape: json, credits: a}", "per credit"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
 from ..books.budget import Budget, Calendar, Per, Scope, Unit
+from ..meter.usage import Kind
 from ..road.access import CREDENTIAL_HEADERS, MASTER
 from ..road.routes import Route
 from .limits import ALL
@@ -15,13 +16,15 @@ from .values import WEEK_DAYS
 
 COLUMNS: Final = ("path", "methods", "target", "credentials", "meter", "price", "limits")
 _SECRET_WORDS: Final = (b"auth", b"key", b"token", b"secret", b"cookie")
-_COUNTED: Final = {"batch": "per page, as a batch", "chat": "per token"}
+_PRICED: Final = {Kind.CHAT: "per token", Kind.RESULTS: "per page, as a batch", Kind.JOB: "per page, as a batch"}
+_Limited = Mapping[Scope, Sequence[Budget]]
 
 
 def rows(config: Config) -> tuple[tuple[str, ...], ...]:
     """Return a row of texts for each route, as COLUMNS names them. Credentials appear by the name of their variable only."""
     priced = {price.route for price in config.prices}
-    return tuple(_row(route, config, own_prices=route.terms.route in priced) for route in config.routes)
+    budgets = _by_scope(config)
+    return tuple(_row(route, budgets, own_prices=route.terms.route in priced) for route in config.routes)
 
 
 def callers(config: Config) -> tuple[str, ...]:
@@ -45,11 +48,12 @@ def _who(config: Config) -> Iterator[str]:
 
 
 def _spending(config: Config) -> Iterator[str]:
+    budgets = _by_scope(config)
     for client in config.clients:
-        limits = _limits(config, Scope("client", client.name), client.max_parallel)
+        limits = _limits(budgets, Scope("client", client.name), client.max_parallel)
         if limits:
             yield f"{client.name}: at most {limits}."
-    limits = _limits(config, ALL, config.max_parallel)
+    limits = _limits(budgets, ALL, config.max_parallel)
     if limits:
         yield f"All together: at most {limits}."
     if any(budget.per is not Per.MINUTE for budget in config.budgets):
@@ -58,8 +62,15 @@ def _spending(config: Config) -> Iterator[str]:
         yield "Without a ledger budgets are kept in memory: a restart forgets what was spent."
 
 
-def _limits(config: Config, scope: Scope, max_parallel: int | None) -> str:
-    parts = [_limit(budget) for budget in config.budgets if budget.scope == scope]
+def _by_scope(config: Config) -> _Limited:
+    found: dict[Scope, list[Budget]] = {}
+    for budget in config.budgets:
+        found.setdefault(budget.scope, []).append(budget)
+    return found
+
+
+def _limits(budgets: _Limited, scope: Scope, max_parallel: int | None) -> str:
+    parts = [_limit(budget) for budget in budgets.get(scope, ())]
     if max_parallel is not None:
         parts.append(_counted(max_parallel, "request") + " at once")
     return ", ".join(parts)
@@ -81,10 +92,10 @@ def _periods(calendar: Calendar) -> str:
     return f"{day}, weeks on {WEEK_DAYS[calendar.week_starts].capitalize()}, months on day {calendar.month_starts}."
 
 
-def _row(route: Route, config: Config, *, own_prices: bool) -> tuple[str, ...]:
+def _row(route: Route, budgets: _Limited, *, own_prices: bool) -> tuple[str, ...]:
     methods = "all" if route.methods is None else ", ".join(sorted(route.methods))
     targets = ", ".join(target.name for target in route.targets)
-    limits = _limits(config, Scope("route", route.terms.route), route.max_parallel)
+    limits = _limits(budgets, Scope("route", route.terms.route), route.max_parallel)
     price = _price(route) + (", of its own" if own_prices else "")
     return (_path(route), methods, targets, _credentials(route), _meter(route), price, limits)
 
@@ -123,7 +134,7 @@ def _price(route: Route) -> str:
         units = [("credit", plan.counted.credits), ("page", plan.counted.pages or plan.counted.count or plan.counted.constant)]
         said = ", else ".join(f"per {unit}" for unit, counted in units if counted)
     else:
-        said = _COUNTED.get(plan.shape) or ("per page" if _expects_pages(route) else "not metered")
+        said = _counted_as(route)
     told = " or ".join(name.decode("ascii") for name in plan.cost_headers)
     return f"as {told} says, else {said}" if told else said
 
@@ -132,7 +143,9 @@ def _usd(nano: int) -> str:
     return f"{Decimal(nano).scaleb(-9).normalize():f}"
 
 
-def _expects_pages(route: Route) -> bool:
-    """Tell whether there is any request on this route whose answer carries a count."""
+def _counted_as(route: Route) -> str:
+    """What a count on this route is priced by: of what is counted in the answer to some request."""
     path = b"/ocr" if route.include_subpath else route.path
-    return route.allows("POST") and route.terms.plan.expects("POST", path)
+    kinds = (route.terms.plan.reads(method, path) for method in ("POST", "GET") if route.allows(method))
+    kind = next((kind for kind in kinds if kind is not None), None)
+    return "not metered" if kind is None else _PRICED.get(kind, "per page")
