@@ -19,6 +19,7 @@ from passthrough.books.allowance import LEASE_S, Grant, Plea
 from passthrough.books.budget import Period, Scope, Span, Unit
 from passthrough.books.entry import Charge, Entry, Part
 from passthrough.books.ledger import Ledger
+from passthrough.books.summing import LARGEST
 from passthrough.errors import LedgerError
 
 NOON = 1_771_761_600.0  # 2026-02-22T12:00Z
@@ -124,10 +125,10 @@ def test_no_sum_passes_64_bits(ledger: Ledger) -> None:
     make(ledger, span)
     for _ in range(5):
         ledger.append([booked(at=NOON, cost_nano=2**61)])
-    assert [spending.LARGEST] == spent(ledger, span)
+    assert [LARGEST] == spent(ledger, span)
     later = replace(span, scope=Scope("all"))
     make(ledger, later)
-    assert [spending.LARGEST] == spent(ledger, later)
+    assert [LARGEST] == spent(ledger, later)
 
 
 def test_leases_share_what_is_left(ledger: Ledger) -> None:

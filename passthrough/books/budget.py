@@ -77,3 +77,17 @@ class Budget:
     per: Per
     most: int
     warn_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the configuration says of budgets: which there are, where their periods begin, what is done without the ledger.
+
+    With `sandbox` they are about the sandbox's traffic, which is summed apart. `webhook` is an address that may hold a secret.
+    """
+
+    budgets: tuple[Budget, ...] = ()
+    calendar: Calendar = Calendar()
+    refuse_unlent: bool = False
+    webhook: str | None = None
+    sandbox: bool = False

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from math import inf
 from threading import Lock
 from typing import Final
@@ -17,10 +16,10 @@ from typing import Final
 from ..errors import LedgerError
 from ..exchange import Exchange
 from . import saying, spending
-from .allowance import Plea, Purse, Tally, Verdict
-from .budget import Budget, Calendar, Per
+from .allowance import LEASE_S, Plea, Purse, Tally, Verdict
+from .budget import Budget, Per, Policy, Span
 from .entry import Entry, Part
-from .leasing import AT_ONCE, Leasing
+from .leasing import Leasing
 from .ledger import Ledger
 from .money import json_object
 from .purses import Purses
@@ -36,25 +35,13 @@ SURVEY_S: Final = 10.0
 WAIT_S: Final = 2.0
 """How long a request waits for the ledger's answer, where its budget's lease is used up."""
 
+_BESIDE: Final = 10  # at most a tenth of the time is spent with asking about thousands of budgets, none of which runs low
+_SELDOM_S: Final = LEASE_S / 3
 _PAUSES_S: Final = (0.0, 0.01, 0.03, 0.1, *[0.2] * 10)
 
 
 _OVER_MS: Final = 5000
 """How long after its end a period is still asked about: until then a request may wait that began before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the configuration says of budgets: which there are, where their periods begin, what is done without the ledger.
-
-    With `sandbox` they are about the sandbox's traffic, which is summed apart. `webhook` is an address that may hold a secret.
-    """
-
-    budgets: tuple[Budget, ...] = ()
-    calendar: Calendar = Calendar()
-    refuse_unlent: bool = False
-    webhook: str | None = None
-    sandbox: bool = False
 
 
 class Budgets:
@@ -77,6 +64,7 @@ class Budgets:
         self._unanswered = False
         self._answers = 0
         self._refreshed = self._surveyed = -inf
+        self._every_s = EVERY_S
 
     def apply(self, policy: Policy) -> None:
         """Go by another configuration from now on; what is spent, and what is under way, counts on. For one thread at a time."""
@@ -218,12 +206,12 @@ class Budgets:
         if self._leasing is None or not self._purses:
             return
         now = time.monotonic()
-        due = now - self._refreshed >= EVERY_S
+        due = now - self._refreshed >= self._every_s
         with self._lock:
             chosen = list(self._active if due else self._asked)
         try:
-            for start in range(0, len(chosen), AT_ONCE):
-                self._ask(self._leasing, chosen[start : start + AT_ONCE], now)
+            for start in range(0, len(chosen), spending.MANY):
+                self._ask(self._leasing, chosen[start : start + spending.MANY], now)
             if now - self._surveyed >= SURVEY_S:
                 self._survey(self._leasing)
                 self._surveyed = now
@@ -233,7 +221,9 @@ class Budgets:
         else:
             self._unanswered = False
             self._answers += 1
-            self._refreshed = now if due else self._refreshed
+            if due:
+                self._refreshed = time.monotonic()
+                self._every_s = min(max(EVERY_S, _BESIDE * (self._refreshed - now)), _SELDOM_S)
         self._waiters.wake()
 
     def close(self) -> None:
@@ -256,40 +246,43 @@ class Budgets:
     # ── the ledger ──
 
     def _ask(self, leasing: Leasing, tallies: list[Tally], now: float) -> None:
-        now_ms = int(time.time() * 1000)
-        with self._lock:  # for some at a time: the road waits for it
-            pleas: dict[Plea, Tally] = {}
-            for tally in tallies:
-                purse = self._active.get(tally)
-                if purse is None:
-                    continue
-                if tally.idle(now) or tally.span.period.ends_ms < now_ms - _OVER_MS:
-                    del self._active[tally]
-                    continue
-                following = purse.ahead(self._policy.calendar, now_ms)
-                for each in (tally, following):
-                    if each is not None and each.due(now):
-                        self._active[each] = purse
-                        self._asked.discard(each)
-                        pleas[each.plea(now, purse.guess)] = each
+        pleas: dict[Plea, Tally] = {}
+        for tally in tallies:
+            with self._lock:  # for one at a time: the road waits for it
+                self._plead(tally, now, pleas)
         if not pleas:
             return
         granted = leasing.ask(list(pleas))
-        with self._lock:
-            for plea, grant in granted.items():
+        for plea, grant in granted.items():
+            with self._lock:
                 pleas[plea].grant(grant, now)
         self._say(pleas[plea] for plea, grant in granted.items() if grant.warns)
+
+    def _plead(self, tally: Tally, now: float, pleas: dict[Plea, Tally]) -> None:
+        """Add what is to be asked for a tally, and for the period after it if that is near; let go of one that is not in use."""
+        purse, now_ms = self._active.get(tally), int(time.time() * 1000)
+        if purse is None or tally.idle(now) or tally.span.period.ends_ms < now_ms - _OVER_MS:
+            self._active.pop(tally, None)
+            self._asked.discard(tally)
+            return
+        for each in (tally, purse.ahead(self._policy.calendar, now_ms)):
+            if each is not None and each.due(now):
+                self._active[each] = purse
+                self._asked.discard(each)
+                pleas[each.plea(now, purse.guess)] = each
 
     def _survey(self, leasing: Leasing) -> None:
         """Look up the budgets that are not in use."""
         at_ms = int(time.time() * 1000)
-        purses = [purse for purse in self._purses if purse.budget.per != Per.MINUTE]
-        with self._lock:
-            idle = {tally.span: tally for tally in (self._tally(purse, at_ms) for purse in purses) if tally not in self._active}
-        for spent in leasing.survey(idle):
-            with self._lock:
-                for span, amount in spent.items():
-                    idle[span].spent = amount
+        idle: dict[Span, Tally] = {}
+        for purse in self._purses:
+            with self._lock:  # for one at a time: the road waits for it
+                tally = self._tally(purse, at_ms)
+                if tally not in self._active and purse.budget.per != Per.MINUTE:
+                    idle[tally.span] = tally
+        if idle:
+            for span, amount in leasing.survey(idle).items():
+                idle[span].spent = amount
 
     def _say(self, tallies: Iterable[Tally]) -> None:
         for tally in tallies:

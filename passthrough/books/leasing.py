@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Final
 from uuid import uuid4
@@ -13,9 +13,6 @@ from . import spending
 from .allowance import Grant, Plea
 from .budget import Span
 from .ledger import Ledger
-
-AT_ONCE: Final = 500
-"""How many budgets are asked about in one transaction."""
 
 _MADE_UNASKED: Final = 100
 _SWEEP_S: Final = 600.0
@@ -44,18 +41,15 @@ class Leasing:
                 granted |= spending.ask(connection, missing, self.replica, now_ms)
         return granted
 
-    def survey(self, spans: Collection[Span]) -> Iterator[dict[Span, int]]:
-        """Yield what periods came to, some at a time; where few are looked at, those nobody asked about are summed up now."""
-        ordered = list(spans)
-        for start in range(0, len(ordered), AT_ONCE):
-            some = ordered[start : start + AT_ONCE]
-            with self._ledger.transaction() as connection:
-                spent = spending.spent(connection, some)
-            if len(spent) < len(some) and len(ordered) <= _MADE_UNASKED:
-                with self._ledger.transaction(alone=True) as connection:
-                    spending.make(connection, some)
-                    spent = spending.spent(connection, some)
-            yield spent
+    def survey(self, spans: Collection[Span]) -> dict[Span, int]:
+        """Return what periods came to; where few are looked at, those that nobody asked about are summed up now."""
+        with self._ledger.transaction() as connection:
+            spent = spending.spent(connection, spans)
+        if len(spent) < len(spans) <= _MADE_UNASKED:
+            with self._ledger.transaction(alone=True) as connection:
+                spending.make(connection, spans)
+                spent = spending.spent(connection, spans)
+        return spent
 
     def sweep(self) -> None:
         """Remove now and then what no process needs any more."""

@@ -7,7 +7,6 @@ is exact at every moment, also for processes whose configuration is older. A per
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -15,16 +14,16 @@ import sqlalchemy as sa
 from .allowance import LEASE_S, Grant, Plea
 from .budget import Period, Scope, Span, Unit
 from .entry import Entry, Part
-from .money import NANO
 from .rows import upsert
-from .schema import CHARGES, EXCHANGES, SCHEMA, SUMS, TEXT
+from .schema import EXCHANGES, SCHEMA, TEXT
+from .summing import LARGEST, sums_of
 
-LARGEST: Final = 2**62
-"""No sum grows beyond it: what passes 64 bits would keep all that comes after it out of the ledger."""
+MANY: Final = 500
+"""How many periods are asked about by name, in one statement."""
 
 _LEASE_MS: Final = int(LEASE_S * 1000)
-_DAY_MS: Final = 86_400_000
-_ENDED_MS: Final = 600_000
+_KEPT_MS: Final = 86_400_000
+_MINUTES_KEPT_MS: Final = 600_000
 
 _SPAN: Final = ("scope_name", "scope_kind", "unit", "sandbox", "starts_ms", "ends_ms")
 
@@ -111,7 +110,8 @@ def spend(connection: sa.Connection, accepted: Sequence[Entry]) -> None:
 def make(connection: sa.Connection, spans: Iterable[Span]) -> None:
     """Make the rows that are not there yet, with what was booked so far; in a transaction that is alone, or it misses some."""
     there = spent(connection, spans := list(spans))
-    rows = [_keys(span) | {"spent": _sum(connection, span), "warned": -1} for span in spans if span not in there]
+    missing = [span for span in spans if span not in there]
+    rows = [_keys(span) | {"spent": amount, "warned": -1} for span, amount in sums_of(connection, missing).items()]
     if rows:
         connection.execute(upsert(connection, BUDGETS).on_conflict_do_nothing(), rows)
 
@@ -119,7 +119,11 @@ def make(connection: sa.Connection, spans: Iterable[Span]) -> None:
 def spent(connection: sa.Connection, spans: Collection[Span]) -> dict[Span, int]:
     """Return what the periods came to so far; those without a row are left out."""
     wanted = set(spans)
-    rows = connection.execute(sa.select(*(BUDGETS.c[name] for name in _SPAN), BUDGETS.c.spent).where(_within(BUDGETS, spans)))
+    asked = sa.select(*(BUDGETS.c[name] for name in _SPAN), BUDGETS.c.spent)
+    if len(wanted) <= MANY:
+        rows = connection.execute(asked.where(_within(BUDGETS, spans)))
+    else:  # nearly all rows are wanted: a list of their names would take longer
+        rows = connection.execute(asked.where(BUDGETS.c.starts_ms.in_(sorted({span.period.starts_ms for span in spans}))))
     found = {_span(row): int(row.spent) for row in rows}
     return {span: amount for span, amount in found.items() if span in wanted}
 
@@ -161,7 +165,7 @@ def give_back(connection: sa.Connection, replica: str) -> None:
 def sweep(connection: sa.Connection, now_ms: int) -> None:
     """Remove what nobody asks for any more: periods that ended a day ago (minutes: some), and leases that ran out long since."""
     minute = BUDGETS.c.ends_ms - BUDGETS.c.starts_ms <= 60_000
-    ended = sa.or_(BUDGETS.c.ends_ms < now_ms - _DAY_MS, sa.and_(minute, BUDGETS.c.ends_ms < now_ms - _ENDED_MS))
+    ended = sa.or_(BUDGETS.c.ends_ms < now_ms - _KEPT_MS, sa.and_(minute, BUDGETS.c.ends_ms < now_ms - _MINUTES_KEPT_MS))
     connection.execute(sa.delete(BUDGETS).where(ended))
     connection.execute(sa.delete(LEASES).where(LEASES.c.expires_ms < now_ms - 10 * _LEASE_MS))
 
@@ -227,40 +231,3 @@ def _write_leases(
     if ended:
         is_own = LEASES.c.replica == sa.bindparam("of_replica", type_=TEXT)
         connection.execute(sa.delete(LEASES).where(*_is_bound(LEASES), is_own), ended)
-
-
-# ── sums ──
-
-
-def _sum(connection: sa.Connection, span: Span) -> int:
-    """Sum up what was booked of a period: whole days (UTC) by their daily sums, the rest by exchange."""
-    starts_ms, ends_ms = span.period.starts_ms, span.period.ends_ms
-    first, last = -(-starts_ms // _DAY_MS), ends_ms // _DAY_MS
-    if span.unit == Unit.REQUESTS or first >= last:
-        return min(_sum_of_exchanges(connection, span, starts_ms, ends_ms), LARGEST)
-    edges = ((starts_ms, first * _DAY_MS), (last * _DAY_MS, ends_ms))
-    total = sum(_sum_of_exchanges(connection, span, *edge) for edge in edges if edge[0] < edge[1])
-    days = [datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m-%d") for day in (first, last)]
-    figures = (SUMS.c.pages + SUMS.c.pages_annotated, 0) if span.unit == Unit.PAGES else (SUMS.c.nano, SUMS.c.dollars)
-    whole = sa.select(*(sa.func.sum(figure) for figure in figures))
-    row = connection.execute(whole.where(*_is_of(SUMS, span), SUMS.c.day >= days[0], SUMS.c.day < days[1])).one()
-    return min(total + int(row[0] or 0) + int(row[1] or 0) * NANO, LARGEST)
-
-
-def _sum_of_exchanges(connection: sa.Connection, span: Span, since_ms: int, until_ms: int) -> int:
-    ours = (*_is_of(EXCHANGES, span), EXCHANGES.c.began_ms >= since_ms, EXCHANGES.c.began_ms < until_ms)
-    if span.unit == Unit.REQUESTS:
-        counted = sa.select(sa.func.count()).select_from(EXCHANGES)
-        return int(connection.execute(counted.where(*ours, EXCHANGES.c.attempts > 0, sa.not_(EXCHANGES.c.open))).scalar_one())
-    pages = sa.func.coalesce(CHARGES.c.pages, 0) + sa.func.coalesce(CHARGES.c.pages_annotated, 0)
-    # Dollars and the rest apart: no sum of costs passes 64 bits so.
-    figures = (pages, 0) if span.unit == Unit.PAGES else (CHARGES.c.cost_nano % NANO, CHARGES.c.cost_nano // NANO)
-    charged = sa.select(*(sa.func.sum(figure) for figure in figures))
-    charged = charged.select_from(EXCHANGES.join(CHARGES, CHARGES.c.exchange_id == EXCHANGES.c.id))
-    row = connection.execute(charged.where(*ours)).one()
-    return int(row[0] or 0) + int(row[1] or 0) * NANO
-
-
-def _is_of(table: sa.Table, span: Span) -> list[sa.ColumnElement[bool]]:
-    claims: list[sa.ColumnElement[bool]] = [table.c.sandbox == span.sandbox]
-    return claims if span.scope.kind == "all" else [*claims, table.c[span.scope.kind] == span.scope.name]
