@@ -227,6 +227,20 @@ def test_deployments_wait_for_the_drain() -> None:
     assert drain_s <= pod["terminationGracePeriodSeconds"]
 
 
+# ── the wheel ──
+
+
+def test_wheel_has_every_file_that_is_no_code() -> None:
+    """What the program reads beside its code is named as package data: prices, the dashboard, its library with the licence."""
+    with (HOUSE / "pyproject.toml").open("rb") as file:
+        (patterns,) = tomllib.load(file)["tool"]["setuptools"]["package-data"].values()
+    package = HOUSE / "passthrough"
+    named = {path for pattern in patterns for path in package.glob(pattern)}
+    found = {path for path in package.rglob("*") if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts}
+    assert found == named
+    assert "The MIT License" in (package / "admin/assets/uPlot.LICENSE.txt").read_text("utf-8")
+
+
 # ── CI ──
 
 
