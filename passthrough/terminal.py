@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TextIO
 
@@ -81,22 +82,28 @@ def watch(block: Callable[[], Table | str], every_s: float) -> None:
     On a terminal it fills the screen, which comes back at the end with what was shown last below it; elsewhere one follows the
     other.
     """
-    shown: Table | str = ""
+    with suppress(KeyboardInterrupt):
+        (_on_screen if sys.stdout.isatty() else _one_by_one)(block, every_s)
+
+
+def _on_screen(block: Callable[[], Table | str], every_s: float) -> None:
+    console = Console(highlight=False)
+    shown = block()
     try:
-        if not sys.stdout.isatty():
-            while True:
-                show(block(), "")
-                sys.stdout.flush()
-                time.sleep(every_s)
-        console = Console(highlight=False)
         with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
             while True:
-                shown = block()
                 live.update(Group(*_parts(shown, _room(console))), refresh=True)
                 time.sleep(every_s)
-    except KeyboardInterrupt:
-        if shown:
-            show(shown)
+                shown = block()
+    finally:
+        show(shown)
+
+
+def _one_by_one(block: Callable[[], Table | str], every_s: float) -> None:
+    while True:
+        show(block(), "")
+        sys.stdout.flush()
+        time.sleep(every_s)
 
 
 def bar(share: float) -> str:

@@ -391,7 +391,7 @@ async def test_usage_is_watched_on_a_terminal(tmp_path: Path) -> None:
 
 
 async def test_usage_is_watched_in_a_pipe(tmp_path: Path) -> None:
-    """Where stdout is no terminal one table follows the other; a ledger that cannot be read at first is exit 1."""
+    """Where stdout is no terminal one table follows the other; a ledger that goes away meanwhile is said, and asked again."""
     url = f"sqlite:///{tmp_path}/passthrough.db"
     arguments = (sys.executable, "-m", "passthrough", "usage", "--ledger", url, "--watch", "0.2")
     assert 1 == (await command(tmp_path, *arguments[3:]))[0]
@@ -403,6 +403,8 @@ async def test_usage_is_watched_in_a_pipe(tmp_path: Path) -> None:
         async with asyncio.timeout(60):
             for _ in range(2):
                 assert b"11" in await process.stdout.readuntil(b"total") + await process.stdout.readuntil(b"\n\n")
+            os.remove(tmp_path / "passthrough.db")
+            await process.stdout.readuntil(b"There is no ledger at")
     finally:
         process.send_signal(signal.SIGINT)
         await process.communicate()
