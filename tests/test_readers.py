@@ -1,0 +1,81 @@
+"""What all readers of bodies have in common: chunk borders do not matter, nor how much is read at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from passthrough.meter.batch import Job, Lines
+from passthrough.meter.counted import CountedShape
+from passthrough.meter.document import Document
+from passthrough.meter.events import Events
+from passthrough.meter.shapes import ChatShape, EitherShape, OcrShape
+from passthrough.meter.usage import Counted, Unmetered, Usage
+
+COUNTED = Counted(
+    pages=("usage.prompt_tokens", "usage_info.pages_processed"),
+    count=("outputs", "p"),
+    credits=("usage.prompt_tokens",),
+    when=(("status", "ok"),),
+)
+
+READERS: Final[dict[str, Callable[[], Lines | Job | Events | Document]]] = {
+    "lines, expected": lambda: Lines("f", None, expected=True),
+    "lines": lambda: Lines("f", None, expected=False),
+    "a job": lambda: Job("j", None),
+    "events": lambda: Events(ChatShape()),
+    "chat": lambda: Document(ChatShape()),
+    "either": lambda: Document(EitherShape()),
+    "ocr": lambda: Document(OcrShape("alias")),
+    "counted": lambda: Document(CountedShape(COUNTED)),
+}
+
+RESULT = b'"response":{"status_code":200,"body":{"model":"m","usage_info":{"pages_processed":3}}}'
+MEMBERS = (
+    b'"id":"b"', b'"custom_id":"c"', RESULT, b'"model":"m"', b'"usage_info":{"pages_processed":3}',
+    b'"usage":{"prompt_tokens":3}', b'"outputs":[{"id":"o",' + RESULT + b"}]", b'"error":null', b'"x":"\\u0041\\""',
+    b'"status":"ok"', b'"p":[1,[2]]',
+    b'"document_annotation":"x"', b'"usage":null',
+)  # fmt: skip
+SIGNS = (
+    b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\n", b"\r", b" ", b"1", b"-", b".5", b"e9", b"null", b'"response":{',
+    b'"body":{', b'"outputs":[', b"data:", b"data: ", b"event: x", b": c", b"\xef\xbb\xbf", b"\n\n", b"\r\n", b"[DONE]", b"\xff",
+)  # fmt: skip
+
+OBJECTS = st.lists(st.sampled_from(MEMBERS), min_size=1, max_size=5, unique=True).map(
+    lambda parts: b"{" + b",".join(parts) + b"}"
+)
+BODIES = st.lists(st.sampled_from(SIGNS + MEMBERS) | OBJECTS | OBJECTS.map(lambda each: each + b"\n"), max_size=25).map(b"".join)
+
+Found = tuple[list[Usage], Unmetered | None, Usage, bool]
+
+
+def found(name: str, chunks: list[bytes], steps: int) -> Found:
+    """What a reader finds in these chunks, with so many steps at once."""
+    reader = READERS[name]()
+    lines: list[Usage] = []
+    for chunk in chunks:
+        at = 0
+        while at < len(chunk):
+            at = reader.feed(chunk, at, steps)
+            if isinstance(reader, Lines | Job):
+                lines += reader.taken()
+    why = reader.end()
+    if isinstance(reader, Lines | Job):
+        lines += reader.taken()
+    return lines, why, reader.usage(why), reader.recognised
+
+
+@pytest.mark.parametrize("name", READERS)
+@given(body=BODIES, cuts=st.lists(st.integers(0, 300), max_size=6), steps=st.sampled_from([1, 2, 7, 1000]))
+def test_what_is_found_depends_on_the_bytes_alone(name: str, body: bytes, cuts: list[int], steps: int) -> None:
+    """For any bytes, sensible ones or not: whole, byte by byte, or cut anywhere, and however often the reading pauses."""
+    expected = found(name, [body], 1000)
+    borders = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
+    assert expected == found(name, [body[begin:end] for begin, end in pairwise(borders)], steps)
+    assert expected == found(name, [body[at : at + 1] for at in range(len(body))], steps)
