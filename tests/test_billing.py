@@ -104,7 +104,8 @@ def test_only_sums_are_kept_of_what_passes() -> None:
     assert (8, "prices.yaml", "m", None) == (logged.cost_nano, logged.cost_source, logged.usage.model, logged.unmetered)
     passing.add([Charge("n", 1)])
     ended = entry(exchange(), passing.reason(NOTHING), part=Part.CLOSE)
-    assert (None, "unpriced") == (passing.logged(ended).cost_nano, ended.unmetered)
+    logged = passing.logged(ended)
+    assert (None, None, "unpriced") == (logged.cost_nano, logged.cost_source, ended.unmetered)
     assert Unmetered.BROKEN is passing.reason(Usage(unmetered=Unmetered.BROKEN)).unmetered
 
 

@@ -89,8 +89,8 @@ class Passing:
             tokens_in=self.tokens_in,
             tokens_out=self.tokens_out,
         )
-        cost_nano = None if self.unpriced else self.cost_nano
-        return replace(entry, usage=usage, charges=(Charge(cost_nano=cost_nano, cost_source=self.cost_source),))
+        bill = Charge() if self.unpriced else Charge(cost_nano=self.cost_nano, cost_source=self.cost_source)
+        return replace(entry, usage=usage, charges=(bill,))
 
 
 def _sum(one: int | None, other: int | None) -> int | None:
