@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ..errors import LedgerError
 from .rows import upsert
 from .schema import CHARGES, EXCHANGES, FIGURES, KEYED, LINES, META, SCHEMA, SCHEMA_VERSION
-from .sums import add_rows, booked, daily_row
+from .sums import add, booked
 
 _OURS: Final = frozenset({"meta", "exchanges", "charges"})
 """The tables that every version has."""
@@ -91,8 +91,7 @@ def _sum_up(connection: sa.Connection) -> None:
     every = sa.union_all(*booked()).subquery()
     summed = sa.select(*every.c[KEYED], *(sa.func.sum(every.c[name]) for name in FIGURES)).group_by(*every.c[KEYED])
     for rows in connection.execute(summed).partitions(_MANY):
-        split = [(tuple(row[: len(KEYED)]), dict(zip(FIGURES, row[len(KEYED) :], strict=True))) for row in rows]
-        add_rows(connection, [daily_row(key, figures) for key, figures in split])
+        add(connection, {tuple(row[: len(KEYED)]): dict(zip(FIGURES, row[len(KEYED) :], strict=True)) for row in rows})
 
 
 _STEPS: Final[Mapping[int, Callable[[sa.Connection], Any]]] = MappingProxyType({1: _to_2})

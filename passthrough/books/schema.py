@@ -99,17 +99,26 @@ FIGURES: Final = (
 )
 """What `sums` has the sums of."""
 
-SUMS: Final = sa.Table(
-    "sums",  # daily, kept for ever
-    SCHEMA,
-    sa.Column("day", TEXT, primary_key=True),
-    sa.Column("key", TEXT, primary_key=True),  # a digest of the rest of KEYED: their texts are too long for an index
-    *(sa.Column(name, TEXT, nullable=False) for name in KEYED[1:-2]),  # empty: null
-    sa.Column("status", sa.Integer, nullable=False),  # 0: null
-    sa.Column("sandbox", sa.Boolean, nullable=False),
-    *(sa.Column(name, sa.BigInteger, nullable=False) for name in FIGURES),
-    sqlite_with_rowid=False,
-)
+
+def _daily(name: str) -> sa.Table:
+    return sa.Table(
+        name,
+        SCHEMA,
+        sa.Column("day", TEXT, primary_key=True),
+        sa.Column("key", TEXT, primary_key=True),  # a digest of the rest of KEYED: their texts are too long for an index
+        *(sa.Column(name, TEXT, nullable=False) for name in KEYED[1:-2]),  # empty: null
+        sa.Column("status", sa.Integer, nullable=False),  # 0: null
+        sa.Column("sandbox", sa.Boolean, nullable=False),
+        *(sa.Column(name, sa.BigInteger, nullable=False) for name in FIGURES),
+        sqlite_with_rowid=False,
+    )
+
+
+SUMS: Final = _daily("sums")
+"""Sums by the day, kept for ever."""
+
+TOTALS: Final = _daily("totals")
+"""The same over all labels, each of which is empty here: labels are many, often as many as there are users."""
 
 OPENED: Final = {"outcome": str(Outcome.CUT_OFF), "error": None, "unmetered": None}
 """What is said of the end of an exchange whose end is not written: if its process died, this is how it ended."""

@@ -17,7 +17,7 @@ from ..meter.usage import Unmetered
 from .entry import Charge, Entry
 from .money import NANO
 from .rows import write
-from .schema import CHARGES, EXCHANGES, FIGURES, KEYED, SUMS
+from .schema import CHARGES, EXCHANGES, FIGURES, KEYED, SUMS, TOTALS
 
 KEYS: Final = ("client", "route", "model", "day", "month", "label", "target", "status")
 """What sums can be grouped by. Days and months are UTC."""
@@ -28,6 +28,7 @@ Key = tuple[Any, ...]
 _DAY_MS: Final = 86_400_000
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _FOREVER: Final = 10**8  # days
+_LABEL: Final = KEYED.index("label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +85,24 @@ class Additions:
 
     def write(self, connection: sa.Connection) -> None:
         """Add to the daily sums."""
-        add_rows(connection, [daily_row(key, figures) for key, figures in self._rows.items()])
+        add(connection, self._rows)
 
     def _add(self, row: Mapping[str, Any], model: str | None, **figures: int) -> None:
         key = tuple(model if name == "model" else row[name] for name in KEYED)
         self._rows.setdefault(key, Counter()).update(figures)
 
 
-def daily_row(key: Key, figures: Mapping[str, int]) -> dict[str, Any]:
-    """Return a row of `sums`; what is null in the key is empty there, for a null equals nothing, and 0 as status."""
+def add(connection: sa.Connection, figures: Mapping[Key, Mapping[str, int]]) -> None:
+    """Add figures, by key, to the daily sums."""
+    total: dict[Key, Counter[str]] = {}
+    for key, added in figures.items():
+        total.setdefault((*key[:_LABEL], None, *key[_LABEL + 1 :]), Counter()).update(added)
+    for table, rows in ((SUMS, figures), (TOTALS, total)):
+        write(connection, table, [_row(key, added) for key, added in rows.items()], adding=FIGURES)
+
+
+def _row(key: Key, figures: Mapping[str, int]) -> dict[str, Any]:
+    """Return a row of daily sums; what is null in the key is empty there, for a null equals nothing, and 0 as status."""
     named = dict(zip(KEYED, key, strict=True))
     plain = {name: value or "" for name, value in named.items()} | {
         "status": int(named["status"] or 0),
@@ -101,11 +111,6 @@ def daily_row(key: Key, figures: Mapping[str, int]) -> dict[str, Any]:
     text = json.dumps([plain[name] for name in KEYED[1:]])
     digest = blake2b(text.encode(), digest_size=16).hexdigest()
     return plain | {"key": digest} | {name: figures.get(name, 0) for name in FIGURES}
-
-
-def add_rows(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add rows of `sums` to those that are there."""
-    write(connection, SUMS, rows, adding=FIGURES)
 
 
 # ── what is asked ──
@@ -150,7 +155,8 @@ class Period:
 def sums_query(by: Sequence[str], period: Period) -> sa.Select[Any]:
     """Return the question for the sums of a period, by some of KEYS and `sandbox`: from the daily sums, but for its edges."""
     (first, behind), edges = period.parts()
-    parts = [sa.select(*SUMS.c[*KEYED, *FIGURES]).where(SUMS.c.day >= first, SUMS.c.day < behind)]
+    daily = SUMS if "label" in by else TOTALS
+    parts = [sa.select(*daily.c[*KEYED, *FIGURES]).where(daily.c.day >= first, daily.c.day < behind)]
     if edges:
         within = sa.or_(*(EXCHANGES.c.began_ms.between(begin, end - 1) for begin, end in edges))
         parts += [question.where(within) for question in booked()]
