@@ -78,6 +78,11 @@ class Budget:
     most: int
     warn_at: float | None = None
 
+    @property
+    def key(self) -> tuple[Scope, Unit, Per]:
+        """What it stays the same by, when a reload changes its figures."""
+        return self.scope, self.unit, self.per
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:

@@ -24,7 +24,7 @@ from .ledger import Ledger
 from .money import json_object
 from .purses import Purses
 from .waiters import Waiters
-from .webhook import Webhook
+from .webhook import Webhook, replaced
 
 EVERY_S: Final = 0.5
 """How often the ledger is asked about the budgets that are in use; where somebody waits, it is asked at once."""
@@ -69,8 +69,8 @@ class Budgets:
     def apply(self, policy: Policy) -> None:
         """Go by another configuration from now on; what is spent, and what is under way, counts on. For one thread at a time."""
         same = policy.calendar == self._policy.calendar and policy.sandbox == self._policy.sandbox
-        kept = {_key(purse.budget): purse for purse in self._purses if same}
-        purses = Purses(kept.get(_key(budget)) or Purse(budget, policy.sandbox) for budget in policy.budgets)
+        kept = {purse.budget.key: purse for purse in self._purses if same}
+        purses = Purses(kept.get(budget.key) or Purse(budget, policy.sandbox) for budget in policy.budgets)
         for purse, budget in zip(purses, policy.budgets, strict=True):
             with self._lock:  # for one at a time: the road waits for it
                 purse.bound(budget)
@@ -80,10 +80,7 @@ class Budgets:
             self._asked = set(self._active)
             self._purses, self._policy = purses, policy
             self._surveyed = -inf
-        if policy.webhook != (self._webhook and self._webhook.url):
-            if self._webhook is not None:
-                self._webhook.close()
-            self._webhook = Webhook(policy.webhook, self._warn) if policy.webhook else None
+        self._webhook = replaced(self._webhook, policy.webhook, self._warn)
         self._nudge()
 
     # ── on the road ──
@@ -129,32 +126,43 @@ class Budgets:
         Raises Refusal where one is used up for certain. `unlent`: what is not leased is taken all the same.
         """
         now, at_ms = time.monotonic(), int(exchange.began_utc * 1000)
-        low = False
         with self._lock:
             found = [(purse, self._tally(purse, at_ms)) for purse in purses]
-            verdicts = [(tally, tally.verdict(now)) for _, tally in found]
-            for wanted in (Verdict.SPENT, Verdict.PROMISED):
-                for tally, verdict in verdicts:
-                    if verdict == wanted:
-                        raise saying.refusal(tally, verdict, time.time())
-            asking = None
-            for (purse, tally), (_, verdict) in zip(found, verdicts, strict=True):
-                if verdict == Verdict.ASK:
-                    tally.ask(purse.guess, now)
-                    self._active[tally] = purse
-                    self._asked.add(tally)
-                    asking = tally
-            if asking is None or unlent:
-                self._reserved[exchange.id] = reserved = [(purse, tally, purse.guess) for purse, tally in found]
-                for purse, tally, guess in reserved:
-                    self._active[tally] = purse
-                    if tally.reserve(guess, now):
-                        self._asked.add(tally)
-                        low = True
-                asking = None
+            asking = self._asking(found, now)
+            if asking is not None and not unlent:
+                return asking
+            low = self._reserve(exchange.id, found, now)
         if low:
             self._nudge()
+        return None
+
+    def _asking(self, found: list[tuple[Purse, Tally]], now: float) -> Tally | None:
+        """Return one that the ledger must be asked about, None where all is free. Raises Refusal where one is used up."""
+        verdicts = [tally.verdict(now) for _, tally in found]
+        if verdicts.count(Verdict.FREE) == len(verdicts):
+            return None
+        for wanted in (Verdict.SPENT, Verdict.PROMISED):
+            if wanted in verdicts:
+                raise saying.refusal(found[verdicts.index(wanted)][1], wanted, time.time())
+        asking = None
+        for (purse, tally), verdict in zip(found, verdicts, strict=True):
+            if verdict is Verdict.ASK:
+                tally.ask(purse.guess, now)
+                self._active[tally] = purse
+                self._asked.add(tally)
+                asking = tally
         return asking
+
+    def _reserve(self, exchange_id: str, found: list[tuple[Purse, Tally]], now: float) -> bool:
+        """Reserve in every budget what the exchange may come to; return whether a lease runs low with it."""
+        self._reserved[exchange_id] = reserved = [(purse, tally, purse.guess) for purse, tally in found]
+        low = False
+        for purse, tally, guess in reserved:
+            self._active[tally] = purse
+            if tally.reserve(guess, now):
+                self._asked.add(tally)
+                low = True
+        return low
 
     def _tally(self, purse: Purse, at_ms: int) -> Tally:
         tally = purse.at(self._policy.calendar, at_ms)
@@ -289,7 +297,3 @@ class Budgets:
             self._warn(saying.warning(tally))
             if self._webhook is not None:
                 self._webhook.post(json_object(saying.posted(tally).items()))
-
-
-def _key(budget: Budget) -> tuple[object, ...]:
-    return budget.scope, budget.unit, budget.per

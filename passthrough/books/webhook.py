@@ -72,3 +72,12 @@ class Webhook:
             return f"it answered {answer.code}"
         except (OSError, HTTPException, ValueError) as error:
             return str(error.reason) if isinstance(error, URLError) else type(error).__name__
+
+
+def replaced(old: Webhook | None, url: str | None, warn: Callable[[str], None]) -> Webhook | None:
+    """Return the webhook for an address, the old one where it is the same; else the old one is closed."""
+    if old is not None:
+        if old.url == url:
+            return old
+        old.close()
+    return Webhook(url, warn) if url else None
