@@ -126,7 +126,12 @@ async def agree(page: Page, summed: dict[str, Any], total: dict[str, Any], by: s
     shown = await totals(page)
     assert {head: str(total[name]) for head, name in heads.items()} == {head: shown[head] for head in heads}
     expected = {
-        group[by] or "(none)": (str(group["requests"]), str(group["pages"]), str(group["cost_usd"])) for group in summed["groups"]
+        group[by] or "(none)": (
+            str(group["requests"]),
+            str(group["pages"]),
+            "" if group["unpriced"] and not group["cost_usd"] else str(group["cost_usd"]),
+        )
+        for group in summed["groups"]
     }
     assert expected == {row[0]: tuple(map(plain, row[1:])) for row in await cells(page, f"by-{by}")}
 
@@ -179,6 +184,18 @@ async def test_filters_narrow_all_of_it(tmp_path: Path) -> None:
         await page.run("document.getElementById('clear').click()")
         await page.until(f"Number(document.body.dataset.round) > {before}")
         assert ["", "30", "*"] == await page.run("[location.search, period.value, client.value]")
+
+
+async def test_what_has_no_price_is_not_free(tmp_path: Path) -> None:
+    """A model without a price has no cost there, but how many answers lack it."""
+    async with dashboard(tmp_path) as (page, _, url):
+        await page.open(url)
+        await page.until(LOADED)
+        shown = await page.run(
+            """Object.fromEntries([...document.querySelectorAll('#by-model tbody tr')].map(({cells}) =>
+                [cells[0].textContent, [...cells].at(-1).textContent]))"""
+        )
+        assert "1 unpriced" == shown["unheard-of"]
 
 
 async def test_text_of_outside_is_text(tmp_path: Path) -> None:

@@ -201,6 +201,13 @@
     }));
   };
 
+  // What has no price is never shown as free of charge.
+  const priced = (group, usd) => {
+    if (!group.unpriced) return usd(group.cost_usd);
+    const without = made("small", {}, `${grouped(group.unpriced)} unpriced`);
+    return Number(group.cost_usd) > 0 ? [usd(group.cost_usd), without] : [without];
+  };
+
   const showGroups = (name, groups) => {
     const byCost = groups.some((group) => Number(group.cost_usd) > 0);
     const weight = (group) => (byCost ? Number(group.cost_usd) : group.pages + group.pages_annotated);
@@ -211,7 +218,8 @@
     const usd = column(shown);
     const rows = shown.map((group) => [
       [made("span", { className: "name" }, named(group[name])), bar(weight(group) / most)], grouped(group.requests),
-      [grouped(group.pages), group.pages_annotated ? made("small", {}, `+ ${grouped(group.pages_annotated)} annotated`) : null], usd(group.cost_usd)]);
+      [grouped(group.pages), group.pages_annotated ? made("small", {}, `+ ${grouped(group.pages_annotated)} annotated`) : null],
+      priced(group, usd)]);
     const more = sorted.length - rows.length;
     at(`by-${name}`).replaceChildren(table(`Pages and cost by ${name}`, heads, rows), more > 0 ? made("p", { className: "quiet" }, `${more} more are in the CSV.`) : "");
   };
