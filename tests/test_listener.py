@@ -60,6 +60,19 @@ async def test_heads_that_are_no_request(sent: bytes, status: int, code: str) ->
     assert 1 == len(house.exchanges)
 
 
+async def test_a_refusal_reaches_a_client_that_still_sends() -> None:
+    """What comes behind a head that is no request is dropped for a while: a close would take the answer away."""
+    async with street(answering(ok())) as (house, _), client(house.port) as raw:
+        await raw.send(b"nonsense\r\n\r\n")
+        await house.booked()
+        for _ in range(20):
+            await raw.send(asking(b"POST / HTTP/1.1", body=bytes(1000)))
+        head, _body = await raw.answer()
+        assert b"HTTP/1.1 501 Not Implemented" == head.splitlines()[0]
+        assert b"" == await raw.rest()
+    assert 1 == len(house.exchanges)
+
+
 async def test_a_bad_head_behind_a_good_one() -> None:
     """The good request is answered first, then the bad one; the order of answers is the order of requests."""
     go, asked = asyncio.Event(), asyncio.Event()

@@ -21,6 +21,9 @@ KEEP_ALIVE_S: Final = 75.0
 HEAD_S: Final = 20.0
 """How long a request's head may take from its first byte to its last (nginx gives 60 s, Apache 20)."""
 
+LINGER_S: Final = 1.0
+"""How long a client is heard behind the refusal of what is no request."""
+
 MAX_LINE_BYTES: Final = 16 * 1024
 MAX_FIELD_BYTES: Final = 32 * 1024
 MAX_FIELDS: Final = 256
@@ -154,6 +157,17 @@ class _Protocol(web.RequestHandler):
         self._line = line if end < 0 else None
         return end < 0 or _OTHER_PROTOCOL.search(line, max(0, end - 16), end) is None
 
+    async def hear_out(self) -> None:
+        """Say that no more comes, and drop what the client still sends, until it ends or for a moment (RFC 9112 §9.6).
+
+        Closing at once would reset the connection under what is on its way, and take our answer from the client.
+        """
+        if self.transport is not None and not self.transport.is_closing():
+            self._close = True  # aiohttp 3.14: what comes now is not even parsed.
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            await asyncio.sleep(LINGER_S)
+
     def log_exception(self, *args: Any, **more: Any) -> None:
         """Log what aiohttp did not expect; not a body that it reads away behind our answer and whose framing is broken."""
         if not isinstance(more.get("exc_info"), web.RequestPayloadError):
@@ -166,11 +180,24 @@ class _Protocol(web.RequestHandler):
         if isinstance(exc, http_exceptions.HttpProcessingError):
             if self.transport is not None:
                 self.transport.write(self._relay.refused(refusal_of(exc)))
+                return _LastWord(self)
         else:
             _log.error("A request failed inside the proxy; its connection is closed.", exc_info=exc)
             if self.transport is not None:
                 self.transport.abort()
         return Sent(keeps_alive=False)
+
+
+class _LastWord(Sent):
+    """An answer behind which nothing of the connection is read any more, and which the client is given time to read."""
+
+    def __init__(self, protocol: _Protocol) -> None:
+        super().__init__(keeps_alive=False)
+        self._protocol = protocol
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send nothing: the answer has been sent. Wait for the client's end."""
+        await self._protocol.hear_out()
 
 
 def refusal_of(error: http_exceptions.HttpProcessingError) -> Refusal:
