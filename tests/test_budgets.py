@@ -9,14 +9,13 @@ import re
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from polling import eventually
-from postgresql import Postgres
 from program import Program, program
 from street import Peer, RawUpstream, asking, client, ok, until, upstream
 
@@ -414,60 +413,3 @@ async def test_the_sandbox_has_budgets_of_its_own(tmp_path: Path) -> None:
             assert [] == raw.received
         async with program(tmp_path, None) as running:
             assert 200 == (await ask(running.port)).status
-
-
-CALLERS = 8
-LARGEST = 5
-BUDGET = 1000
-
-
-@asynccontextmanager
-async def four(folder: Path, port: int, ledger_url: str) -> AsyncIterator[list[Program]]:
-    """Run four processes with one budget of a thousand pages in one database."""
-    rest = f"on_ledger_down: refuse\nledger: {ledger_url}"
-    config = configured(port, team=f"budget: {{pages: {BUDGET}, per: month}}", rest=rest)
-    async with AsyncExitStack() as stack:
-        started = []
-        for number in range(4):
-            (folder / str(number)).mkdir()
-            started.append(stack.enter_async_context(program(folder / str(number), config)))
-        yield [await each for each in started]
-
-
-async def calls(port: int) -> None:
-    """Ask until the budget is used up, for certain."""
-    while True:
-        answer = await ask(port)
-        if answer.error == "budget_spent" and answer.fields["retry-after"] != "1":
-            return
-        if answer.status != 200:
-            await asyncio.sleep(0.05)
-
-
-async def test_four_processes_share_one_budget(tmp_path: Path, postgres_url: str) -> None:
-    """One PostgreSQL, four processes with eight callers each: the overshoot is what was under way at most, and all is counted."""
-    async with counting(pages(LARGEST)) as raw, four(tmp_path, raw.port, postgres_url) as running:
-        async with asyncio.timeout(240):
-            await asyncio.gather(*(calls(each.port) for each in running for _ in range(CALLERS)))
-        passed = LARGEST * len(raw.received)
-        assert BUDGET <= passed <= BUDGET + 4 * CALLERS * LARGEST, f"{passed} pages were spent"
-        for each in running:
-            await eventually(lambda each=each: standing(each), lambda shown: shown[0]["spent"] == passed)  # type: ignore[misc]
-
-
-async def test_a_database_that_is_killed_meanwhile_changes_no_bound(tmp_path: Path, own_server: Postgres) -> None:
-    """Four processes, the server killed and started again, twice: what is lent is spent, the rest waits; all is counted once."""
-    url = own_server.create("books")
-    async with counting(pages(LARGEST)) as raw, four(tmp_path, raw.port, url) as running:
-        callers = [asyncio.create_task(calls(each.port)) for each in running for _ in range(CALLERS)]
-        for share in (0.2, 0.5):
-            await until(lambda share=share: LARGEST * len(raw.received) >= share * BUDGET)  # type: ignore[misc]
-            await asyncio.to_thread(own_server.kill)
-            await running[0].says("The ledger .* cannot be reached")
-            await asyncio.to_thread(own_server.start)
-        async with asyncio.timeout(240):
-            await asyncio.gather(*callers)
-        passed = LARGEST * len(raw.received)
-        assert BUDGET <= passed <= BUDGET + 4 * CALLERS * LARGEST, f"{passed} pages were spent"
-        for each in running:
-            await eventually(lambda each=each: standing(each), lambda shown: shown[0]["spent"] == passed)  # type: ignore[misc]
