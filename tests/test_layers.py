@@ -30,7 +30,7 @@ FLOORS = (
     "road.connection    books.bookkeeper   road.limits          road.retry        road.held",
     "road.upstream     road.upload          road.downstream",
     "road.call",
-    "road.settle",
+    "road.settle       road.sending",
     "road.relay",
     "road.listener",
     "reloading         ports             signals              messages            accounts     memory",

@@ -7,7 +7,6 @@ at whatever moment, `done` is called once, with the exchange as it went.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -15,22 +14,19 @@ from email.utils import formatdate
 
 from aiohttp import web
 
-from ..errors import ClientGone, Failure, Refusal, UpstreamFailure
+from ..errors import ClientGone, Failure, Refusal
 from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, began
-from ..meter.asked import Asked
 from ..meter.usage import Unmetered
 from .access import Gate
 from .answers import own_answer
 from .call import Call, Counting
 from .downstream import Downstream, Sent
 from .forward import injected_secrets, label_of, request_head, response_fields
-from .held import Held
 from .limits import Slots
 from .response import Answer, Framing
-from .retry import pause_s
-from .routes import Match, RouteTable
+from .routes import RouteTable
+from .sending import Sender, Way
 from .settle import Settling
-from .upload import Upload
 from .upstream import Upstream
 from .wire import Head, plain
 
@@ -42,21 +38,6 @@ class Rules:
     routes: RouteTable
     gate: Gate
     max_parallel: int | None = None
-
-
-@dataclass(slots=True)
-class Way:
-    """One request on its way: what the steps hand to each other."""
-
-    exchange: Exchange
-    downstream: Downstream
-    head: Head | None = None
-    call: Call | None = None
-    held: Held | None = None
-    asked: Asked | None = None
-    uploading: asyncio.Task[None] | None = None
-    delimited: bool = False
-    keeps_alive: bool = False
 
 
 class Relay:
@@ -81,7 +62,7 @@ class Relay:
         self._slots = Slots()
         self._allowance = allowance
         self._done = done
-        self._counting = Counting(decoders, passed)
+        self._sender = Sender(upstream, Counting(decoders, passed))
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one request; aiohttp cancels it when the client's connection ends."""
@@ -140,79 +121,8 @@ class Relay:
         way.downstream.expect_within(route.timeouts.idle_s)
         if head.length is not None and head.length > route.max_body_bytes:
             raise Refusal("body_too_large", f"The body is larger than {route.max_body_bytes} bytes.", closes=True)
-        call, answer = await self._answered(way, head, match, request_head(head, match, route.targets[0], rules.gate))
+        call, answer = await self._sender.answered(way, head, match, request_head(head, match, route.targets[0], rules.gate))
         await self._copy(way, head, call, answer)
-
-    async def _answered(self, way: Way, head: Head, match: Match, request_head: bytes) -> tuple[Call, Answer]:
-        """Return the answer that is to be relayed; send the request again only where the route says so.
-
-        Never once a byte was answered to the client, and only with the whole body in hand: (1) a kept connection that ended
-        before it answered anything; (2) an answer whose status the route names.
-        """
-        retries = match.route.retries
-        held = way.held = Held(retries.held_bytes, spools=retries.spool) if retries.attempts else None
-        way.asked = self._counting.asked(match.route.terms.plan, head)
-        for tries in range(1, retries.attempts + 2):
-            call = way.call = await self._open(way, head, match, held)
-            pause: float | None = 0.0
-            try:
-                answer = await self._send(way, head, call, request_head, again=tries > 1)
-                pause = pause_s(retries, answer, tries, time.time(), random.random())  # noqa: S311 - jitter, no secret
-            except UpstreamFailure:
-                if not (call.stale and tries <= retries.attempts and call.upload.complete and held and held.whole):
-                    raise
-            if pause is None or not (call.upload.complete and held and held.whole):
-                break
-            way.call = None
-            call.connection.abort()
-            await asyncio.sleep(pause)
-        return call, answer
-
-    async def _open(self, way: Way, head: Head, match: Match, held: Held | None) -> Call:
-        """Return a call on an open connection, a kept one or a new one; two tries, as nothing was sent (RFC 9110 §9.2.2)."""
-        route, exchange = match.route, way.exchange
-        target = route.targets[0]
-        limits = [limit for limit in (route.timeouts.connect_s, route.timeouts.total_s) if limit is not None]
-        exchange.attempts += 1
-        exchange.leaving()
-        try:
-            connection = await self._upstream.begun(target, min(limits, default=None), head.method)
-        except UpstreamFailure:
-            exchange.attempts += 1
-            connection = await self._upstream.begun(target, min(limits, default=None), head.method)
-        upload = Upload(exchange, head, route, connection, held, asked=way.asked)
-        return Call(exchange, route, target, connection, upload, self._counting, head.path)
-
-    async def _send(self, way: Way, head: Head, call: Call, request_head: bytes, *, again: bool) -> Answer:
-        """Send the request and return the answer's head, which may come before the body has gone up (RFC 9112 §9.3)."""
-        body = way.downstream.body
-        if again:
-            await call.upload.again(request_head)
-            return await call.answer()
-        if body.is_eof():
-            await call.upload.whole(request_head, body.read_nowait())
-            return await call.answer()
-        if head.expects_continue:
-            await way.downstream.invite()
-        call.connection.write(request_head)
-        uploading = way.uploading = asyncio.create_task(call.upload.stream(body))
-        uploading.add_done_callback(lambda task: _gave_up(task, call))
-        while True:
-            arrival = asyncio.ensure_future(call.connection.arrived())
-            try:
-                ended, _ = await asyncio.wait({uploading, arrival}, timeout=call.left_s, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                arrival.cancel()
-            if not ended:
-                raise UpstreamFailure("upstream_timeout", "The upload took longer than the route's total time-out.")
-            early = call.connection.take_answer() if not uploading.done() else None
-            if uploading.done():
-                uploading.result()
-                return await call.answer()
-            if early is not None:
-                if early.status >= 300:
-                    uploading.cancel()  # It will read no more: a 413, a 401. What it said is relayed at once.
-                return await call.answer()
 
     async def _copy(self, way: Way, head: Head, call: Call, answer: Answer) -> None:
         """Send the answer's head at once and its body as it comes; release the connection when both bodies are whole."""
@@ -294,12 +204,6 @@ def _blamed(way: Way, failure: Failure) -> Failure:
         if isinstance(cause, Failure):
             return cause
     return failure
-
-
-def _gave_up(uploading: asyncio.Task[None], call: Call) -> None:
-    """Close the connection of an upload that failed: what was sent must not look whole, and no answer is worth waiting for."""
-    if not uploading.cancelled() and uploading.exception() is not None:
-        call.connection.abort()
 
 
 def _shown(target: bytes) -> str:

@@ -1,0 +1,121 @@
+"""The way up: a call is opened, the request sent, its answer's head awaited, and again only where the route says so."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+
+from ..errors import UpstreamFailure
+from ..exchange import Exchange
+from ..meter.asked import Asked
+from .call import Call, Counting
+from .downstream import Downstream
+from .held import Held
+from .response import Answer
+from .retry import pause_s
+from .routes import Match
+from .upload import Upload
+from .upstream import Upstream
+from .wire import Head
+
+
+@dataclass(slots=True)
+class Way:
+    """One request on its way: what the steps hand to each other."""
+
+    exchange: Exchange
+    downstream: Downstream
+    head: Head | None = None
+    call: Call | None = None
+    held: Held | None = None
+    asked: Asked | None = None
+    uploading: asyncio.Task[None] | None = None
+    delimited: bool = False
+    keeps_alive: bool = False
+
+
+class Sender:
+    """Step 4 of the relay: what it awaits may raise UpstreamFailure, Refusal (of the upload) and ClientGone."""
+
+    def __init__(self, upstream: Upstream, counting: Counting) -> None:
+        self._upstream = upstream
+        self._counting = counting
+
+    async def answered(self, way: Way, head: Head, match: Match, request_head: bytes) -> tuple[Call, Answer]:
+        """Return the answer that is to be relayed; send the request again only where the route says so.
+
+        Never once a byte was answered to the client, and only with the whole body in hand: (1) a kept connection that ended
+        before it answered anything; (2) an answer whose status the route names.
+        """
+        retries = match.route.retries
+        held = way.held = Held(retries.held_bytes, spools=retries.spool) if retries.attempts else None
+        way.asked = self._counting.asked(match.route.terms.plan, head)
+        for tries in range(1, retries.attempts + 2):
+            call = way.call = await self._open(way, head, match, held)
+            pause: float | None = 0.0
+            try:
+                answer = await self._send(way, head, call, request_head, again=tries > 1)
+                pause = pause_s(retries, answer, tries, time.time(), random.random())  # noqa: S311 - jitter, no secret
+            except UpstreamFailure:
+                if not (call.stale and tries <= retries.attempts and call.upload.complete and held and held.whole):
+                    raise
+            if pause is None or not (call.upload.complete and held and held.whole):
+                break
+            way.call = None
+            call.connection.abort()
+            await asyncio.sleep(pause)
+        return call, answer
+
+    async def _open(self, way: Way, head: Head, match: Match, held: Held | None) -> Call:
+        """Return a call on an open connection, a kept one or a new one; two tries, as nothing was sent (RFC 9110 §9.2.2)."""
+        route, exchange = match.route, way.exchange
+        target = route.targets[0]
+        limits = [limit for limit in (route.timeouts.connect_s, route.timeouts.total_s) if limit is not None]
+        exchange.attempts += 1
+        exchange.leaving()
+        try:
+            connection = await self._upstream.begun(target, min(limits, default=None), head.method)
+        except UpstreamFailure:
+            exchange.attempts += 1
+            connection = await self._upstream.begun(target, min(limits, default=None), head.method)
+        upload = Upload(exchange, head, route, connection, held, asked=way.asked)
+        return Call(exchange, route, target, connection, upload, self._counting, head.path)
+
+    async def _send(self, way: Way, head: Head, call: Call, request_head: bytes, *, again: bool) -> Answer:
+        """Send the request and return the answer's head, which may come before the body has gone up (RFC 9112 §9.3)."""
+        body = way.downstream.body
+        if again:
+            await call.upload.again(request_head)
+            return await call.answer()
+        if body.is_eof():
+            await call.upload.whole(request_head, body.read_nowait())
+            return await call.answer()
+        if head.expects_continue:
+            await way.downstream.invite()
+        call.connection.write(request_head)
+        uploading = way.uploading = asyncio.create_task(call.upload.stream(body))
+        uploading.add_done_callback(lambda task: _gave_up(task, call))
+        while True:
+            arrival = asyncio.ensure_future(call.connection.arrived())
+            try:
+                ended, _ = await asyncio.wait({uploading, arrival}, timeout=call.left_s, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                arrival.cancel()
+            if not ended:
+                raise UpstreamFailure("upstream_timeout", "The upload took longer than the route's total time-out.")
+            early = call.connection.take_answer() if not uploading.done() else None
+            if uploading.done():
+                uploading.result()
+                return await call.answer()
+            if early is not None:
+                if early.status >= 300:
+                    uploading.cancel()  # It will read no more: a 413, a 401. What it said is relayed at once.
+                return await call.answer()
+
+
+def _gave_up(uploading: asyncio.Task[None], call: Call) -> None:
+    """Close the connection of an upload that failed: what was sent must not look whole, and no answer is worth waiting for."""
+    if not uploading.cancelled() and uploading.exception() is not None:
+        call.connection.abort()
