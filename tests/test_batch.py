@@ -251,6 +251,7 @@ async def test_a_job_without_results_is_not_unmetered(content: bytes, decoders: 
         (Plan(), "POST", b"/v1/batch/jobs", 200, None),
         (NAMED, "GET", b"/results/7", 200, summed(NO_USAGE, None)),
         (NAMED, "GET", b"/results/7", 206, summed(NO_USAGE, None)),
+        (Plan(), "GET", b"/v1/files/f/%63ontent", 200, NOTHING),
         (NAMED, "HEAD", b"/results/7", 200, None),
         (NAMED, "POST", b"/v1/ocr", 200, None),
         (Plan(shape="none"), "GET", b"/v1/files/f/content", 200, None),
@@ -381,3 +382,23 @@ async def test_a_line_is_known_before_the_file_has_passed() -> None:
         await raw.send(asking(b"GET /v1/files/f-1/content HTTP/1.1"))
         assert content == (await raw.answer())[1]
         assert 1 == len(await house.booked())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/v1/files/f1/%63ontent",
+        b"/v1/files/%66%31/content",
+        b"/v1/%2566iles/f1/content",
+        b"/v1/Files/f1/Content",
+        b"/v1//files//f1//content/",
+        b"/v1/files;v=1/f1;a=b/content;c",
+        b"/v1\\files\\f1\\content",
+    ],
+)
+async def test_a_file_is_one_however_its_path_is_spelt(path: bytes, decoders: ThreadPoolExecutor) -> None:
+    """What a lenient server takes for the same file is the same file: no spelling is free, none is booked a second time."""
+    nameless = {"custom_id": "a", "response": {"status_code": 200, "body": body(1)}}
+    plain = await metered(Answered("GET", b"/v1/files/f1/content", 200), [file(nameless)], decoders)
+    assert seen(plain) == seen(await metered(Answered("GET", path, 200), [file(nameless)], decoders))
+    assert ["f1/a"] == [each.line for each in plain.lines]

@@ -16,7 +16,7 @@ from .document import Document
 from .events import Events
 from .shapes import ChatShape, EitherShape, OcrShape
 from .tap import Moved, Reader, Tap
-from .usage import NOTHING, Counted, Kind, Plan, Unmetered, Usage
+from .usage import NOTHING, Counted, Kind, Plan, Unmetered, Usage, as_meant
 
 MOST_BYTES: Final = 1024**3
 """Decoded, an answer beyond this is not read to its end."""
@@ -198,7 +198,8 @@ def open_meter(
 
 def _results(kind: Kind, plan: Plan, answered: Answered, *, expected: bool) -> Lines | Job:
     """Return what reads an answer with a batch's results; the last step of its path names the file or the job."""
-    holder = answered.path.decode("ascii", "backslashreplace").removesuffix("/content").rpartition("/")[2]
+    *_, above, last = ("", *as_meant(answered.path).decode("ascii", "backslashreplace").split("/"))
+    holder = above if last.lower() == "content" else last
     return Job(holder, plan.model) if kind is Kind.JOB else Lines(holder, plan.model, expected=expected)
 
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 
 class Unmetered(StrEnum):
@@ -76,27 +77,45 @@ class Kind(Enum):
     COUNTED = auto()  # as the configuration says
 
 
-_JOB: Final = re.compile(rb".*/batch/jobs/[^/]+").fullmatch
-_FILE: Final = re.compile(rb".*/files/[^/]+/content").fullmatch
+_JOB: Final = re.compile(rb".*/batch/jobs/[^/]+", re.I | re.S).fullmatch
+_FILE: Final = re.compile(rb".*/files/[^/]+/content", re.I | re.S).fullmatch
 
-# Mistral's and OpenAI's paths whose answers tell tokens. A conversation is begun, continued and restarted.
-_TOKENS: Final = rb".*(?:/completions|/embeddings|/responses|/conversations(?:/[^/]+(?:/restart)?)?|:streamRawPredict)"
-_POSTED: Final = (
-    (re.compile(rb".*/ocr").fullmatch, Kind.OCR),
-    (re.compile(rb".*:rawPredict").fullmatch, Kind.EITHER),
-    (re.compile(_TOKENS).fullmatch, Kind.CHAT),
-)
+# Mistral's and OpenAI's paths whose answers tell tokens, in lower case. A conversation is begun, continued and restarted.
+_TOKENS: Final = re.compile(
+    rb".*(?:/completions|/embeddings|/responses|/conversations(?:/[^/]+(?:/restart)?)?|:streamrawpredict)", re.S
+).fullmatch
+_OCR: Final = b"/ocr"
+_PREDICTION: Final = b":rawpredict"
+
+_ODD: Final = re.compile(rb"[%;\\]|//|[/. \0\t]\Z").search
+_PARAMETERS: Final = re.compile(rb";[^/]*")
+_SLASHES: Final = re.compile(rb"//+")
+_MOST_DECODED: Final = 3
+
+
+def as_meant(path: bytes) -> bytes:
+    r"""Return a raw path as the most lenient server reads it, so that no spelling of a path gets pages that are not counted.
+
+    Octets are decoded (RFC 3986 §2.3: `/%6Fcr` is `/ocr`), by some twice; parameters (`;v=1`) are left out, `\` is a slash, so
+    are several, and what servers ignore at the end is cut off. A stricter server answers 404, which nobody reads.
+    """
+    if _ODD(path) is None:
+        return path
+    for _ in range(_MOST_DECODED):
+        path = unquote_to_bytes(path)
+    path = _PARAMETERS.sub(b"", path).replace(b"\\", b"/")
+    return _SLASHES.sub(b"/", path).rstrip(b"/. \0\t")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How a route's answers are metered.
 
-    `shape`: `auto` goes by the method and the path: OCR (a count is expected on POST to a path that ends in `/ocr` or
-    `:rawPredict`), a batch's results and chat (counted where they are found). `ocr` and `chat`: expected on every POST; `batch`:
-    on every GET; `json`: as `counted` says, on every request but HEAD and OPTIONS; `none`: nothing is. `model`: the model's name
-    for the prices, for providers whose answers name a deployment or nothing. `cost_headers` (lower case): answer fields in which
-    the provider tells what the request cost in USD; the first that is there wins over any price.
+    `shape`: `auto` goes by the method and the path, however it is spelt: OCR (a count is expected on POST to a path that ends in
+    `/ocr` or `:rawPredict`), a batch's results and chat (counted where they are found). `ocr` and `chat`: expected on every POST;
+    `batch`: on every GET; `json`: as `counted` says, on every request but HEAD and OPTIONS; `none`: nothing is. `model`: the
+    model's name for the prices, for providers whose answers name a deployment or nothing. `cost_headers` (lower case): answer
+    fields in which the provider tells what the request cost in USD; the first that is there wins over any price.
     """
 
     shape: str = "auto"
@@ -107,18 +126,24 @@ class Plan:
     def expects(self, method: str, path: bytes) -> bool:
         """Tell whether an exchange with this method and raw path (no query) is one whose answer carries a count."""
         if self.shape == "auto":
-            return method == "POST" and path.endswith((b"/ocr", b":rawPredict"))
+            return method == "POST" and as_meant(path).lower().endswith((_OCR, _PREDICTION))
         return self.reads(method, path) is not None
 
     def reads(self, method: str, path: bytes) -> Kind | None:
         """Return what an answer to this method and raw path (no query) is read as, None if it is not read."""
         match self.shape, method:
             case "auto", "POST":
-                return next((kind for end, kind in _POSTED if end(path)), None)
+                meant = as_meant(path).lower()
+                if meant.endswith(_OCR):
+                    return Kind.OCR
+                if meant.endswith(_PREDICTION):
+                    return Kind.EITHER
+                return Kind.CHAT if _TOKENS(meant) else None
             case (("auto" | "batch"), "GET"):
-                if _JOB(path):
+                meant = as_meant(path)
+                if _JOB(meant):
                     return Kind.JOB
-                return Kind.RESULTS if self.shape == "batch" or _FILE(path) else None
+                return Kind.RESULTS if self.shape == "batch" or _FILE(meant) else None
             case "ocr", "POST":
                 return Kind.OCR
             case "chat", "POST":
