@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from asyncio import Task
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,13 +30,18 @@ BOUND = PROCESSES * CALLERS * LARGEST
 
 @dataclass
 class Street:
-    """A target whose answers have 1 to LARGEST pages, some later than others, and what the callers got of them."""
+    """A target whose answers have 1 to LARGEST pages, some later than others, and what the callers got of them.
+
+    Once it has sent `holds_from` pages, answers are held until `go`.
+    """
 
     random: Random = field(default_factory=lambda: Random(7))
     sent: int = 0
     got: int = 0
     answers: int = 0
     refusals: dict[str, int] = field(default_factory=dict)
+    holds_from: float = inf
+    go: asyncio.Event = field(default_factory=asyncio.Event)
     most_under_way: int = 0
     under_way: int = 0
 
@@ -45,11 +52,24 @@ class Street:
             self.under_way += 1
             self.most_under_way = max(self.most_under_way, self.under_way)
             await asyncio.sleep(self.random.choice([0, 0, 0.01, 0.05]))
+            while self.sent >= self.holds_from:
+                await self.go.wait()
             pages = self.random.randint(1, LARGEST)
             self.sent += pages
             self.under_way -= 1
             body = {"pages": [], "model": "mistral-ocr-2512", "usage_info": {"pages_processed": pages, "doc_size_bytes": 1}}
             await peer.send(ok(json.dumps(body).encode(), b"Content-Type: application/json"))
+
+    async def held_from(self, pages: float) -> None:
+        """Hold answers once so many pages were sent, and wait until the first one is held."""
+        self.go.clear()
+        self.holds_from = pages
+        await until(lambda: self.sent >= pages and self.under_way > 0)
+
+    def let_go(self) -> None:
+        """Hold answers no more."""
+        self.holds_from = inf
+        self.go.set()
 
     def note(self, answer: Answered) -> None:
         """Count what a caller got."""
@@ -128,10 +148,11 @@ async def test_a_database_that_is_killed_meanwhile_changes_no_bound(tmp_path: Pa
     async with upstream(street.answer) as raw, processes(tmp_path, raw.port, url) as running:
         callers = [asyncio.create_task(street.call(each.port)) for each in running for _ in range(CALLERS)]
         for share in (0.2, 0.5):
-            await until(lambda share=share: street.sent >= share * BUDGET)  # type: ignore[misc]
+            await street.held_from(share * BUDGET)  # so that what is left is not spent before the server is gone
             await asyncio.to_thread(own_server.kill)
-            before = street.refusals.get("overloaded", 0)
-            await until(lambda before=before: street.refusals.get("overloaded", 0) > before + CALLERS)  # type: ignore[misc]
+            refused = street.refusals.get("overloaded", 0) + CALLERS
+            street.let_go()
+            await until(lambda refused=refused: street.refusals.get("overloaded", 0) > refused or all(map(Task.done, callers)))  # type: ignore[misc]
             await asyncio.to_thread(own_server.start)
         async with asyncio.timeout(240):
             await asyncio.gather(*callers)
