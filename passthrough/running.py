@@ -87,7 +87,14 @@ def logging_to_stderr(level: str) -> Iterator[None]:
     messages = Messages(sys.stderr)
     logging.basicConfig(level=level.upper(), handlers=[messages], force=True)
     logging.getLogger("asyncio").setLevel(max(logging.WARNING, logging.getLogger().level))
+    logging.getLogger("aiohttp.server").addFilter(_shows_no_request)
     try:
         yield
     finally:
         messages.close()  # What is said behind it, on stderr itself, comes last.
+
+
+def _shows_no_request(record: logging.LogRecord) -> bool:
+    """Tell whether a message is to be shown: not aiohttp's of the bytes that its parser did not take, for keys may be in them."""
+    what = record.exc_info[0] if record.exc_info else None
+    return what is None or what.__module__ != "aiohttp.http_exceptions"

@@ -242,3 +242,29 @@ async def test_the_environment_of_the_process_stays_its_own(tmp_path: Path) -> N
             path = Path(f"/proc/{running.process.pid}/{place}")
             if await asyncio.to_thread(path.exists):
                 assert [] == found_in(await asyncio.to_thread(path.read_bytes), *KEYS)
+
+
+SPOILT = (
+    b"GET /usage?by=%(query)b HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %(key)b\x01\r\n\r\n",
+    b"GET /usage?by=%(query)b HTTP/1.1\r\nHost: localhost\r\nAuthorization : Bearer %(key)b\r\n\r\n",
+    b"GET /usage?by=%(query)b HTTP/9.1\r\nHost: localhost\r\nAuthorization: Bearer %(key)b\r\n\r\n",
+    b"Authorization: Bearer %(key)b\r\n\r\n",
+)
+"""Requests that no parser takes."""
+
+
+async def test_a_spoilt_request_to_the_admin_port_is_not_logged(tmp_path: Path) -> None:
+    """What a parser cannot read may hold the admin key: it is in no message, and whoever reaches the port cannot fill stderr."""
+    values = {b"query": QUERY.encode(), b"key": MASTER_KEY.encode()}
+    async with program(
+        tmp_path,
+        CONFIG.replace("PORT", "9"),
+        "--log-level",
+        "debug",
+        env={"CLIENT_KEY": CLIENT_KEY, "UPSTREAM_KEY": UPSTREAM_KEY},
+    ) as running:
+        for request in SPOILT:
+            assert (await answer_to(running.admin_port, request % values)).startswith(b"HTTP/1.0 400")
+        assert 0 == await running.stop()
+    assert [] == found_in("".join(running.said).encode(), MASTER_KEY, QUERY)
+    assert "Traceback" not in "".join(running.said)
