@@ -35,7 +35,12 @@ class PostgresServer:
     name: Final = "postgresql"
 
     def __init__(self, url: sa.URL, *, read_only: bool) -> None:
-        """Take a server that nobody has spoken to yet. Raises LedgerError where the driver is not installed."""
+        """Take a server that nobody has spoken to yet.
+
+        Raises LedgerError where the driver is not installed, or where a part of the password would pass for the host.
+        """
+        if "@" in f"{url.host}{url.database}":
+            raise LedgerError("The ledger's URL has an '@' too many.\nWrite an @ in its user or password as %40, a / as %2F.")
         self._secrets = _secrets(url)
         self.where = url._replace(drivername="postgresql", username=None, password=None).set(query={}).render_as_string()
         told = {name: value for name, value in _CONNECTING.items() if name not in url.query}
