@@ -310,6 +310,22 @@ def test_a_file_that_somebody_cut_off_ends_there(tmp_path: Path) -> None:
         assert 0 == journal.left
 
 
+@pytest.mark.parametrize("change", [lambda text: text[:10], lambda _: b"", lambda text: text + b"noise\n"])
+def test_nothing_is_written_behind_what_somebody_changed(change: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """Whoever empties a file, or writes into it, spoils what was in it, and nothing that comes after."""
+    entries = numbered(3)
+    with closing(Journal(tmp_path, print)) as journal:
+        journal.append([encode(entries[0])])
+        assert entries[:1] == read(journal)
+        (file,) = tmp_path.iterdir()
+        file.write_bytes(change(file.read_bytes()))  # in place, as `>` and a log's rotation do
+        journal.append([encode(entries[1])])
+        assert entries[1:2] == read(journal)
+        journal.append([encode(entries[2])])
+        assert entries[2:] == read(journal)
+        assert 0 == journal.left
+
+
 @pytest.mark.parametrize(
     ("ledger", "configured", "folder"),
     [

@@ -102,14 +102,17 @@ class Segment:
 
     @property
     def writable(self) -> bool:
-        """Tell whether lines may be appended: it can lose its place in the folder, or end in what could not be taken back."""
+        """Tell whether lines may be appended: it can lose its place in the folder, or end in what could not be taken back.
+
+        One that somebody cut off, or wrote into, is not as long as it was made: lines behind that would not be found again.
+        """
         if self._broken or self._closed:
             return False
         try:
             found, own = self.path.stat(), os.fstat(self._descriptor)
         except OSError:
             return False
-        return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
+        return (found.st_dev, found.st_ino, own.st_size) == (own.st_dev, own.st_ino, self.size)
 
     def append(self, lines: bytes) -> None:
         """Write lines; all of them are in the file then, or, where it raises OSError, none."""
