@@ -17,7 +17,7 @@ from ledgers import booked, exchange
 
 from passthrough.books.entry import Charge, Entry, entry
 from passthrough.books.ledger import Ledger
-from passthrough.books.report import Report, Sandbox, moment, summarize, to_csv, to_json, to_table
+from passthrough.books.report import Report, Sandbox, harmless, moment, summarize, to_csv, to_json, to_table
 from passthrough.books.sums import KEYS
 from passthrough.errors import LedgerError
 from passthrough.meter.usage import Usage
@@ -303,3 +303,9 @@ def test_what_is_no_moment_is_refused_with_examples(text: str) -> None:
     """A text that names no time is refused, and the message shows what would do."""
     with pytest.raises(ValueError, match="write 30d"):
         moment(text, NOW)
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(1)", "\uff1d1+1", "\uff0b1", "\uff0d1", "\uff20x"])
+def test_no_cell_is_a_formula(cell: str) -> None:
+    """Spreadsheets take what begins so for a formula, some in full width too; figures stay as they are."""
+    assert (f"'{cell}", -1, "a=1") == (harmless(cell), harmless(-1), harmless("a=1"))

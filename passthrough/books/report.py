@@ -222,8 +222,8 @@ def _cells(sums: Sums) -> Iterable[tuple[str, object]]:
 
 def harmless(value: Cell) -> Cell:
     """Return a cell for CSV that no spreadsheet takes for a formula."""
-    # A spreadsheet takes a cell that begins so for a formula, and labels come from outside.
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+    # A spreadsheet takes a cell that begins so for a formula, some in full width too, and labels come from outside.
+    return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\uff1d\uff0b\uff0d\uff20")) else value
 
 
 def iso(when: datetime | None) -> str | None:
