@@ -238,7 +238,7 @@ async def test_a_job_without_results_is_not_unmetered(content: bytes, decoders: 
     ("plan", "method", "path", "status", "expected"),
     [
         (Plan(), "GET", b"/v1/files/f/content", 200, NOTHING),
-        (Plan(), "GET", b"/v1/files/f/content", 206, NOTHING),
+        (Plan(), "GET", b"/v1/files/f/content", 206, summed(NO_USAGE, None)),
         (Plan(), "HEAD", b"/v1/files/f/content", 200, None),
         (Plan(), "POST", b"/v1/files/f/content", 200, None),
         (Plan(), "GET", b"/v1/files/f/content", 304, None),
@@ -261,7 +261,7 @@ async def test_a_job_without_results_is_not_unmetered(content: bytes, decoders: 
 async def test_downloads_are_read_by_their_path(
     plan: Plan, method: str, path: bytes, status: int, expected: Usage | None, decoders: ThreadPoolExecutor
 ) -> None:
-    """A batch is looked for in files and jobs, or where it is named; a piece of one (206) is not read."""
+    """A batch is looked for in files and jobs, or where it is named; a piece of a file (206) is not read, which is said."""
     content = file(result(1)) if status == 206 else b""
     assert ([], expected) == seen(await metered(Answered(method, path, status), [content], decoders, plan))
 

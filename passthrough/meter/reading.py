@@ -170,7 +170,8 @@ def open_meter(
     """Return the meter for an answer, None where it is not read: not in the plan, or the status is not 2xx.
 
     `decoders` decodes off the loop. `asked` looked at the request; `passed` takes the lines of a batch. Never raises: a coding
-    that is not known makes a meter that reads nothing and says so; so does a batch's file of which only a range came (206).
+    that is not known makes a meter that reads nothing and says so; so does a file of which only a range came (206): who
+    asks for `bytes=0-` gets all of it.
     """
     kind = plan.reads(answered.method, answered.path) if 200 <= answered.status < 300 else None
     if kind is None:
@@ -182,7 +183,7 @@ def open_meter(
         coding = chain(answered.content_encoding, most_bytes or (MOST_RESULTS_BYTES if is_batch else MOST_BYTES))
     except Undecodable:
         refusal = Unmetered.UNKNOWN_CODING
-    expected = plan.expects(answered.method, answered.path)
+    expected = refusal is Unmetered.NO_USAGE or plan.expects(answered.method, answered.path)
     body: Body
     moved: Moved = _go_on
     if is_batch:
