@@ -169,7 +169,9 @@ class House:
         scheme = "https" if self._config.listen.tls_cert else "http"
         _log.info("Listening on %s, admin on %s.", url(scheme, traffic), url("http", admin))
         if self._sandbox is not None:
-            _log.info("Sandbox: every route goes to a local imitation of Mistral's API; nothing is billed, no key is needed.")
+            _log.info(
+                "Sandbox: every route goes to a local imitation of Mistral's API; nothing is billed, and its key is not needed."
+            )
         if self._relay.rules.gate.anonymous:
             _log.warning(ANONYMOUS)
         if self._admin_digest is None and not is_loopback(self._config.listen.admin_host):

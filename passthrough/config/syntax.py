@@ -66,11 +66,11 @@ def _check_path(text: str) -> None:
         raise Unfit("The path has dot segments.", "Write the path that is meant, without '.' and '..'.")
 
 
-def location(text: str) -> Location:
+def location(text: str, what: str = "target") -> Location:
     """Return the parts of a target: http or https, a host, perhaps a port, a path and a query; no user, no fragment."""
-    scheme, authority, path, query = _uri(text, "target")
+    scheme, authority, path, query = _uri(text, what)
     if scheme not in {"http", "https"}:
-        raise Unfit("A target begins with http:// or https://.", "Write it whole: https://api.mistral.ai")
+        raise Unfit(f"A {what} begins with http:// or https://.", "Write it whole: https://api.mistral.ai")
     if "@" in authority:
         raise Unfit("A target has no user or password.", "Put credentials into 'headers'.")
     host, port = _host_and_port(authority)
@@ -175,7 +175,7 @@ def field_name(text: str) -> bytes:
 
 def webhook(secret: Secret) -> Secret:
     """Check the URL that warnings are posted to; it may carry a key in its path or query."""
-    location(secret.reveal())
+    location(secret.reveal(), "webhook")
     return secret
 
 

@@ -38,6 +38,7 @@ _JSON_PATH: Final = re.compile(rf"(?:{_JSON_NAME}|\[\])(?:\[\]|\.{_JSON_NAME})*"
 _LONGEST_PATH: Final = 500
 _SIZE_MEND: Final = "Write a size such as 1GB (10⁹ bytes), 512MB, 1GiB or a number of bytes."
 _DURATION_MEND: Final = "Write a duration such as 10s, 300ms, 5m, 1h, 400d or a number of seconds."
+_DAYS_MEND: Final = "Write it with its unit, such as 400d, or forever."
 
 
 def size(text: str) -> int:
@@ -73,9 +74,12 @@ def days_or_none(text: str) -> int | None:
     """Return whole days (`400d`), or None for `forever` (or `none`)."""
     if text.strip().lower() in {"forever", "none"}:
         return None
-    seconds = duration(text)
+    try:
+        seconds = duration(text)
+    except Unfit:
+        raise Unfit("This is not a number of days.", _DAYS_MEND) from None
     if seconds % 86400:
-        raise Unfit("This must be a number of whole days.", "Write it with its unit, such as 400d, or forever.")
+        raise Unfit("This must be a number of whole days.", _DAYS_MEND)
     return int(seconds // 86400)
 
 

@@ -54,4 +54,4 @@ class Slots:
 
 def _said(kind: str, name: str, taken: int) -> str:
     who = {"client": f"Client '{name}'", "route": f"Route {name}", "all": "This proxy"}[kind]
-    return f"{who} has {taken} requests under way; more are not allowed at once."
+    return f"{who} has {taken} {'request' if taken == 1 else 'requests'} under way; more are not allowed at once."
