@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from street import WAIT_S, Peer, answering, asking, chunk, client, ok, street
+from street import WAIT_S, Peer, answering, asking, chunk, client, ok, road, route_to, street, upstream
 
 from passthrough.exchange import Outcome
 from passthrough.meter.usage import Plan
@@ -134,6 +134,31 @@ async def test_the_meter_reads_what_passed(
         await raw.answer()
         usage = await (await house.booked())[0].reading.usage()
         assert (pages, unmetered) == (usage.pages, usage.unmetered)
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "method", "pages"),
+    [
+        (b"/v1/ocr", b"/scan", b"POST", 3),
+        (b"/v1/%6Fcr", b"/scan", b"POST", 3),
+        (b"/scan", b"/v1/ocr", b"POST", 3),
+        (b"", b"/v1/ocr", b"POST", 3),
+        (b"", b"/scan", b"POST", None),
+        (b"/v1/ocr", b"/scan", b"GET", None),
+    ],
+)
+async def test_a_count_is_expected_where_the_targets_path_tells_it(
+    base: bytes, path: bytes, method: bytes, pages: int | None
+) -> None:
+    """A route may have any path of its own: what it costs is decided where the request goes."""
+    answer = ok(b'{"model":"m","usage_info":{"pages_processed":3}}')
+    settings = {"base": base, "path": path, "include_subpath": False}
+    async with upstream(answering(answer)) as above, road(route_to(above.port, **settings)) as house, client(house.port) as raw:
+        await raw.send(asking(method + b" " + path + b" HTTP/1.1", body=b'{"document_annotation_format":{}}'))
+        await raw.answer()
+        usage = await (await house.booked())[0].reading.usage()
+        annotated = (None, None) if pages is None else (0, pages)
+        assert annotated == (usage.pages, usage.pages_annotated)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,12 @@ def test_the_price_is_per_page_only_where_pages_are_counted(tmp_path: Path, more
     assert price == dict(zip(config.COLUMNS, row, strict=True))["price"]
 
 
+def test_the_price_goes_by_the_targets_path_too(tmp_path: Path) -> None:
+    """What a route of any path costs is decided where its requests go."""
+    (row,) = config.rows(loaded(tmp_path, "pass_through_endpoints: [{path: /a, target: 'http://h.example/v1/ocr'}]\n"))
+    assert "per page" == dict(zip(config.COLUMNS, row, strict=True))["price"]
+
+
 @pytest.mark.parametrize(
     ("meter", "expected"),
     [

@@ -9,7 +9,7 @@ from typing import Final
 from ..books.budget import Budget, Calendar, Per, Scope, Unit
 from ..meter.usage import Kind
 from ..road.access import CREDENTIAL_HEADERS, MASTER
-from ..road.routes import Route
+from ..road.routes import Match, Route
 from .limits import ALL
 from .model import Config
 from .values import WEEK_DAYS
@@ -145,7 +145,8 @@ def _usd(nano: int) -> str:
 
 def _counted_as(route: Route) -> str:
     """What a count on this route is priced by: of what is counted in the answer to some request."""
-    path = b"/ocr" if route.include_subpath else route.path
-    kinds = (route.terms.plan.reads(method, path) for method in ("POST", "GET") if route.allows(method))
+    match, path = (Match(route, b"/ocr"), b"/ocr") if route.include_subpath else (Match(route, b""), route.path)
+    methods = [method for method in ("POST", "GET") if route.allows(method)]
+    kinds = (route.terms.plan.reads(method, match.telling(method, path)) for method in methods)
     kind = next((kind for kind in kinds if kind is not None), None)
     return "not metered" if kind is None else _PRICED.get(kind, "per page")

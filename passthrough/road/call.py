@@ -49,9 +49,9 @@ class Counting:
     decoders: Executor
     passed: Passed
 
-    def asked(self, plan: Plan, head: Head) -> Asked | None:
-        """Return what looks at the request's body, None where no count is expected."""
-        if not plan.expects(head.method, head.path):
+    def asked(self, plan: Plan, head: Head, path: bytes) -> Asked | None:
+        """Return what looks at the request's body, None where no count is expected; `path` is Match.telling's."""
+        if not plan.expects(head.method, path):
             return None
         codings = [value for name, _, value in head.fields if name == b"content-encoding"]
         return open_asked(b",".join(codings), self.decoders)
@@ -85,7 +85,7 @@ class Call:
         counting: Counting,
         path: bytes,
     ) -> None:
-        """`path` is the raw path of the client's request; `expects` tells whether its answer carries a count."""
+        """`path` is the raw path that tells what is counted; `expects` tells whether its answer carries a count."""
         self._loop = asyncio.get_running_loop()
         self.exchange = exchange
         self.route = route

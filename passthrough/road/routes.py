@@ -116,6 +116,11 @@ class Match:
     route: Route
     suffix: bytes
 
+    def telling(self, method: str, path: bytes) -> bytes:
+        """Return which raw path tells what an answer counts: the target's, or the client's where that tells nothing."""
+        sent = self.route.targets[0].base_path + self.suffix
+        return path if path.endswith(sent) or self.route.terms.plan.reads(method, sent) is None else sent
+
 
 _NONE: Final[tuple[Route, ...]] = ()
 

@@ -51,7 +51,7 @@ class Sender:
         """
         retries = match.route.retries
         held = way.held = Held(retries.held_bytes, spools=retries.spool) if retries.attempts else None
-        way.asked = self._counting.asked(match.route.terms.plan, head)
+        way.asked = self._counting.asked(match.route.terms.plan, head, match.telling(head.method, head.path))
         for tries in range(1, retries.attempts + 2):
             call = way.call = await self._open(way, head, match, held)
             pause: float | None = 0.0
@@ -81,7 +81,8 @@ class Sender:
             exchange.attempts += 1
             connection = await self._upstream.begun(target, min(limits, default=None), head.method)
         upload = Upload(exchange, head, route, connection, held, asked=way.asked)
-        return Call(exchange, route, target, connection, upload, self._counting, head.path)
+        path = match.telling(head.method, head.path)
+        return Call(exchange, route, target, connection, upload, self._counting, path)
 
     async def _send(self, way: Way, head: Head, call: Call, request_head: bytes, *, again: bool) -> Answer:
         """Send the request and return the answer's head, which may come before the body has gone up (RFC 9112 §9.3)."""
