@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from .entry import Charge, Entry, Part
-from .rows import write
+from .rows import Into
 from .schema import CHARGES, EXCHANGES, KEYED, LINES, charge_row, ending, exchange_row, line_of
 from .sums import Additions
+
+_EXCHANGES: Final = Into(EXCHANGES)
+_CHARGES: Final = Into(CHARGES)
+_LINES: Final = Into(LINES)
 
 
 @dataclass(slots=True)
@@ -50,12 +54,17 @@ def append(connection: sa.Connection, entries: Sequence[Entry]) -> list[Entry]:
         for charge in offer.charges:
             additions.charge(offer.row, charge)
     additions.write(connection)
-    return [replace(offer.entry, charges=tuple(offer.charges)) for offer in offers if offer.begins or offer.ends or offer.charges]
+    return [_accepted(offer) for offer in offers if offer.begins or offer.ends or offer.charges]
+
+
+def _accepted(offer: _Offer) -> Entry:
+    entry, charges = offer.entry, offer.charges
+    return entry if len(charges) == len(entry.charges) else replace(entry, charges=tuple(charges))
 
 
 def _offers(connection: sa.Connection, entries: Sequence[Entry]) -> list[_Offer]:
     rows = {entry.id: exchange_row(entry) for entry in reversed(entries)}  # of several parts, the first one's
-    new = set(write(connection, EXCHANGES, list(rows.values())))
+    new = set(_EXCHANGES.write(connection, list(rows.values())))
     parts = {entry.id for entry in entries if entry.part is not Part.WHOLE and (entry.id,) not in new}
     known = _known(connection, sorted(parts))
     begun: set[str] = set()
@@ -93,10 +102,10 @@ def _charge(connection: sa.Connection, offers: Iterable[_Offer]) -> None:
             if place in claims or (charge.line and lines.setdefault(line_of(offer.entry, charge), place) != place):
                 continue
             claims[place] = (offer, charge, row)
-    new = write(connection, LINES, [{"account": account, "line": line} for account, line in lines])
+    new = _LINES.write(connection, [{"account": account, "line": line} for account, line in lines])
     billed = {lines[found] for found in new}
     rows = [row for place, (_, charge, row) in claims.items() if not charge.line or place in billed]
-    written = set(write(connection, CHARGES, rows))
+    written = set(_CHARGES.write(connection, rows))
     for place, (offer, charge, _) in claims.items():
         if place in written:
             offer.charges.append(charge)

@@ -23,6 +23,7 @@ _USAGE, _CHARGES, _PART = (_ENTRY.index(name) for name in ("usage", "charges", "
 _UNMETERED: Final = tuple(field.name for field in fields(Usage)).index("unmetered")
 
 _json: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_value: Final = json.JSONDecoder().decode
 
 
 class SpoiltLineError(PassthroughError):
@@ -40,7 +41,7 @@ def value_of(line: bytes) -> Any:
     digits, _, text = line.rstrip(b"\n").partition(b" ")
     try:
         if len(digits) == 8 and int(digits, 16) == crc32(text):
-            return json.loads(text)
+            return _value(text.decode("ascii"))
     except ValueError:
         pass
     raise SpoiltLineError("the line is not as it was written")

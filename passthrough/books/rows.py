@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 _INSERTS: Final = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_ASKED: Final = 400
+"""How many keys are asked about in one statement: an old SQLite takes 999 parameters."""
 
 
 def upsert(connection: sa.Connection, table: sa.Table) -> Any:
@@ -16,32 +19,61 @@ def upsert(connection: sa.Connection, table: sa.Table) -> Any:
     return _INSERTS[connection.dialect.name](table)
 
 
-def write(
-    connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], *, adding: Sequence[str] = ()
-) -> list[tuple[Any, ...]]:
-    """Insert rows, all with the same columns, and return the keys of those that were inserted.
+class Into:
+    """Writes rows into one table, each with all its columns, with statements that are built once: that takes a millisecond.
 
-    A row that is there already stays as it is; or, with `adding`, those columns are added to it, and its key is returned too.
-    They are written in the order of their keys: two transactions that write the same rows do not wait for each other.
+    A row that is there already stays as it is; or, with `adding`, those columns are added to it. Rows are written in the order of
+    their keys: two transactions that write the same rows do not wait for each other.
     """
-    key = list(table.primary_key)
-    ordered = sorted(rows, key=lambda row: tuple(row[column.name] for column in key))
-    if not ordered:
-        return []
-    insert = upsert(connection, table)
-    values: Any = ordered
-    if connection.dialect.name == "postgresql":
+
+    def __init__(self, table: sa.Table, *, adding: Sequence[str] = ()) -> None:
+        self._names = [column.name for column in table.columns]
+        self._key = [column.name for column in table.primary_key]
+        self._values = itemgetter(*self._names)
+        self._adding = bool(adding)
+        self._table = table.name
         # One array for each column: psycopg takes the time of ten inserts to find a thousand rows' parameters in a text.
-        arrays = [sa.func.unnest(sa.bindparam(name, type_=_array(table.c[name]))) for name in ordered[0]]
-        insert = insert.from_select(list(ordered[0]), sa.select(*arrays))
-        values = {name: [row[name] for row in ordered] for name in ordered[0]}
-    if adding:
-        sums = {name: table.c[name] + insert.excluded[name] for name in adding}
-        insert = insert.on_conflict_do_update(index_elements=key, set_=sums)
-    else:
-        insert = insert.on_conflict_do_nothing()
-    # On SQLite it is for RETURNING that SQLAlchemy writes many rows with one statement.
-    return [tuple(row) for row in connection.execute(insert.returning(*key), values)]
+        arrays = [sa.func.unnest(sa.bindparam(column.name, type_=_array(column))) for column in table.columns]
+        unnested = postgresql.insert(table).from_select(self._names, sa.select(*arrays))
+        self._postgres = _settled(unnested, table, adding).returning(*table.primary_key)
+        plain = sqlite.insert(table).values({name: sa.bindparam(name) for name in self._names})
+        compiled = _settled(plain, table, adding).compile(dialect=sqlite.dialect())
+        assert compiled.positiontup == self._names  # SQLite takes parameters by their places
+        self._sqlite = str(compiled)
+
+    def write(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+        """Write rows, none twice, in a transaction that writes; return the keys of those that are new, or were added to."""
+        if not rows:
+            return []
+        ordered = sorted(rows, key=itemgetter(*self._key))
+        if connection.dialect.name == "postgresql":
+            values = {name: [row[name] for row in ordered] for name in self._names}
+            return [tuple(row) for row in connection.execute(self._postgres, values)]
+        keys = [tuple(row[name] for name in self._key) for row in ordered]
+        # Nobody else writes meanwhile (BEGIN IMMEDIATE): what is not there now, will be new.
+        there = set() if self._adding else self._there(connection, keys)
+        connection.exec_driver_sql(self._sqlite, [self._values(row) for row in ordered])
+        return [found for found in keys if found not in there]
+
+    def _there(self, connection: sa.Connection, keys: Sequence[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+        """Return those keys of which there are rows, in SQLite."""
+        found: set[tuple[Any, ...]] = set()
+        names = ", ".join(f"asked_{name}" for name in self._key)
+        alike = " AND ".join(f"{name} = asked_{name}" for name in self._key)
+        for at in range(0, len(keys), _ASKED):
+            asked = keys[at : at + _ASKED]
+            places = ", ".join([f"({', '.join('?' * len(self._key))})"] * len(asked))
+            # Joined, for SQLite looks through the whole table for (…, …) IN (VALUES …).
+            text = f"WITH asked({names}) AS (VALUES {places}) SELECT {names} FROM asked CROSS JOIN {self._table} ON {alike}"  # noqa: S608 - names of ours
+            found.update(tuple(row) for row in connection.exec_driver_sql(text, tuple(value for one in asked for value in one)))
+        return found
+
+
+def _settled(insert: Any, table: sa.Table, adding: Sequence[str]) -> Any:
+    if not adding:
+        return insert.on_conflict_do_nothing()
+    sums = {name: table.c[name] + insert.excluded[name] for name in adding}
+    return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=sums)
 
 
 def _array(column: sa.Column[Any]) -> Any:

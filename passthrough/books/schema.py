@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -126,6 +127,8 @@ OPENED: Final = {"outcome": str(Outcome.CUT_OFF), "error": None, "unmetered": No
 _LONGEST_LINE: Final = 200
 _COPIED: Final = tuple(column.name for column in EXCHANGES.c if column.name in Entry.__slots__)
 _CHARGED: Final = tuple(name for name in Charge.__slots__ if name != "line")
+_of_entry: Final = attrgetter(*_COPIED)
+_of_charge: Final = attrgetter(*_CHARGED)
 _AT_THE_END: Final = (
     "outcome",
     "error",
@@ -158,7 +161,7 @@ def line_of(entry: Entry, charge: Charge) -> tuple[str, str]:
 
 def exchange_row(entry: Entry) -> dict[str, Any]:
     """Return the row of `exchanges` that an entry becomes."""
-    row: dict[str, Any] = {name: getattr(entry, name) for name in _COPIED}
+    row: dict[str, Any] = dict(zip(_COPIED, _of_entry(entry), strict=True))
     model = entry.usage.model or next((charge.model for charge in entry.charges if charge.model), None)
     row |= {"began_ms": int(entry.began_utc * 1000), "day": day_of(entry.began_utc), "model": model}
     return row | ({"open": True} | OPENED if entry.part is Part.OPEN else {"open": False})
@@ -171,4 +174,6 @@ def ending(entry: Entry) -> dict[str, Any]:
 
 def charge_row(entry: Entry, charge: Charge) -> dict[str, Any]:
     """Return the row of `charges` that one charge of an entry becomes."""
-    return {"exchange_id": entry.id, "line": line_key(charge.line)} | {name: getattr(charge, name) for name in _CHARGED}
+    row: dict[str, Any] = dict(zip(_CHARGED, _of_charge(charge), strict=True))
+    row["exchange_id"], row["line"] = entry.id, line_key(charge.line)
+    return row

@@ -83,13 +83,16 @@ def spend(connection: sa.Connection, accepted: Sequence[Entry]) -> None:
     if not accepted:
         return
     began = [int(entry.began_utc * 1000) for entry in accepted]
-    names = {scope.name for entry in accepted for scope in scopes_of(entry.client, entry.route)}
+    pairs = {(entry.client, entry.route) for entry in accepted}  # few, and scopes cost more than all else here
+    names = {scope.name for client, route in pairs for scope in scopes_of(client, route)}
     rows = connection.execute(
         sa.select(*(BUDGETS.c[name] for name in _SPAN))
         .where(BUDGETS.c.scope_name.in_(sorted(names)), BUDGETS.c.starts_ms <= max(began), BUDGETS.c.ends_ms > min(began))
         .order_by(*(BUDGETS.c[name] for name in _SPAN))
         .with_for_update()  # all rows in one order, so that two processes never wait for each other
     ).all()
+    if not rows:
+        return
     running: dict[tuple[Scope, bool], list[tuple[Span, Any]]] = {}
     for row in rows:
         span = _span(row)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from hashlib import blake2b
+from operator import itemgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from ..exchange import Outcome
 from ..meter.usage import Unmetered
 from .entry import Charge, Entry
 from .money import NANO
-from .rows import write
+from .rows import Into
 from .schema import CHARGES, EXCHANGES, FIGURES, KEYED, SUMS, TOTALS
 
 KEYS: Final = ("client", "route", "model", "day", "month", "label", "target", "status")
@@ -28,7 +29,13 @@ Key = tuple[Any, ...]
 _DAY_MS: Final = 86_400_000
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _FOREVER: Final = 10**8  # days
+_UNPRICED: Final = str(Unmetered.UNPRICED)
+_COMPLETED: Final = str(Outcome.COMPLETED)
 _LABEL: Final = KEYED.index("label")
+_MODEL: Final = KEYED.index("model")
+_key_of: Final = itemgetter(*KEYED)
+_SUMS: Final = Into(SUMS, adding=FIGURES)
+_TOTALS: Final = Into(TOTALS, adding=FIGURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,40 +63,47 @@ class Additions:
     """What entries add to the daily sums, gathered in memory."""
 
     def __init__(self) -> None:
-        self._rows: dict[Key, Counter[str]] = {}
+        self._rows: dict[Key, dict[str, int]] = {}
 
     def begin(self, row: Mapping[str, Any]) -> None:
         """Count an exchange, by its row of `exchanges`."""
-        self._add(row, row["model"], requests=1)
+        self._figures(row)["requests"] += 1
 
     def end(self, row: Mapping[str, Any], entry: Entry) -> None:
         """Count how an exchange ended."""
-        unmetered = entry.unmetered is not None and entry.unmetered != str(Unmetered.UNPRICED)
-        failed = entry.outcome != str(Outcome.COMPLETED) or entry.status is None or entry.status >= 400
-        self._add(row, row["model"], unmetered=int(unmetered), errors=int(failed))
+        figures = self._figures(row)
+        if entry.unmetered is not None and entry.unmetered != _UNPRICED:
+            figures["unmetered"] += 1
+        if entry.outcome != _COMPLETED or entry.status is None or entry.status >= 400:
+            figures["errors"] += 1
 
     def charge(self, row: Mapping[str, Any], charge: Charge) -> None:
         """Count a charge of an exchange."""
-        dollars, nano = divmod(charge.cost_nano or 0, NANO)
-        self._add(
-            row,
-            charge.model or row["model"],
-            pages=charge.pages or 0,
-            pages_annotated=charge.pages_annotated or 0,
-            tokens_in=charge.tokens_in or 0,
-            tokens_out=charge.tokens_out or 0,
-            dollars=dollars,
-            nano=nano,
-            unpriced=int(charge.cost_nano is None),
-        )
+        figures = self._figures(row, charge.model)
+        figures["pages"] += charge.pages or 0
+        figures["pages_annotated"] += charge.pages_annotated or 0
+        figures["tokens_in"] += charge.tokens_in or 0
+        figures["tokens_out"] += charge.tokens_out or 0
+        if charge.cost_nano is None:
+            figures["unpriced"] += 1
+        else:
+            dollars, nano = divmod(charge.cost_nano, NANO)
+            figures["dollars"] += dollars
+            figures["nano"] += nano
 
     def write(self, connection: sa.Connection) -> None:
         """Add to the daily sums."""
         add(connection, self._rows)
 
-    def _add(self, row: Mapping[str, Any], model: str | None, **figures: int) -> None:
-        key = tuple(model if name == "model" else row[name] for name in KEYED)
-        self._rows.setdefault(key, Counter()).update(figures)
+    def _figures(self, row: Mapping[str, Any], model: str | None = None) -> dict[str, int]:
+        """Return the figures of an exchange's own row of sums, or of the one of another model."""
+        key = _key_of(row)
+        if model and model != key[_MODEL]:
+            key = (*key[:_MODEL], model, *key[_MODEL + 1 :])
+        found = self._rows.get(key)
+        if found is None:
+            found = self._rows[key] = dict.fromkeys(FIGURES, 0)
+        return found
 
 
 def add(connection: sa.Connection, figures: Mapping[Key, Mapping[str, int]]) -> None:
@@ -97,8 +111,8 @@ def add(connection: sa.Connection, figures: Mapping[Key, Mapping[str, int]]) -> 
     total: dict[Key, Counter[str]] = {}
     for key, added in figures.items():
         total.setdefault((*key[:_LABEL], None, *key[_LABEL + 1 :]), Counter()).update(added)
-    for table, rows in ((SUMS, figures), (TOTALS, total)):
-        write(connection, table, [_row(key, added) for key, added in rows.items()], adding=FIGURES)
+    for into, rows in ((_SUMS, figures), (_TOTALS, total)):
+        into.write(connection, [_row(key, added) for key, added in rows.items()])
 
 
 def _row(key: Key, figures: Mapping[str, int]) -> dict[str, Any]:
