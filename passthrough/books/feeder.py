@@ -18,6 +18,8 @@ BATCH: Final = 500
 _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _BETWEEN_S: Final = 1.0
 _ADOPT_S: Final = 10.0
+_GULP_S: Final = 0.25
+"""How often the ledger is fed while entries come all the time: a commit costs as much as a hundred entries."""
 
 
 class Losses:
@@ -36,12 +38,12 @@ class Losses:
 class Handover:
     """Entries that the journal could not take, offered to the ledger's thread: taken there, or taken back, never both."""
 
-    def __init__(self, wake: Event) -> None:
-        """`wake` is set when there is an offer."""
+    def __init__(self, hurry: Callable[[], None]) -> None:
+        """`hurry` is called when there is an offer."""
         self._batch: list[Entry] | None = None
         self._lock = Lock()
         self._settled = Event()
-        self._wake = wake
+        self._hurry = hurry
 
     @property
     def offered(self) -> bool:
@@ -53,7 +55,7 @@ class Handover:
         self._settled.clear()
         with self._lock:
             self._batch = batch
-        self._wake.set()
+        self._hurry()
         self._settled.wait(wait_s)
         with self._lock:
             taken = self._batch is None
@@ -91,8 +93,8 @@ class Feeder:
         self.past_journal = 0
         self.refusal: str | None = None
         self.oldest: Entry | None = None  # that waits for a ledger that refuses
-        self.wake = Event()
-        self.handover = Handover(self.wake)
+        self.wake = Event()  # there is something in the journal
+        self.handover = Handover(self._hurry)
         self._journal = journal
         self._ledger = ledger
         self._losses = losses
@@ -102,23 +104,24 @@ class Feeder:
         self._between_failed = False
         self._nudged = False
         self._ending = Event()
+        self._hurried = Event()
         self._deadline = float("inf")
         self._past: list[Entry] = []  # what was handed over and is not in the ledger yet
         self._opened = False
         self._doubtful = False  # the last try to append may have been in vain, or not: only its answer is missing
         self._tries = 0
-        self._retry_at = self._adopt_at = self._between_at = 0.0
+        self._retry_at = self._adopt_at = self._between_at = self._gulp_at = 0.0
 
     def nudge(self) -> None:
         """Have `between` called at once; from any thread."""
         self._nudged = True
-        self.wake.set()
+        self._hurry()
 
     def end(self, deadline: float) -> None:
         """Feed what this process has in the journal, and return at the deadline (monotonic) at the latest; from any thread."""
         self._deadline = deadline
         self._ending.set()
-        self.wake.set()
+        self._hurry()
 
     def run(self, drained: Event) -> None:
         """Feed until the end; `drained` tells that nothing comes into the journal any more."""
@@ -134,7 +137,12 @@ class Feeder:
                 return
             self._pause()
 
+    def _hurry(self) -> None:
+        self.wake.set()
+        self._hurried.set()
+
     def _pause(self) -> None:
+        """Wait for something to do. What comes after a pause is fed at once, what comes all the time in gulps."""
         now = time.monotonic()
         if self._ending.is_set():
             self._retry_at = min(self._retry_at, now + _RETRY_S[0])
@@ -143,6 +151,8 @@ class Feeder:
         until = self._between_at if now >= self._retry_at else min(self._between_at, self._retry_at)
         self.wake.wait(max(0.0, until - now))
         self.wake.clear()
+        self._hurried.wait(max(0.0, self._gulp_at - time.monotonic()))
+        self._hurried.clear()
 
     def _look_between(self, *, appended: bool = False) -> None:
         now = time.monotonic()
@@ -209,6 +219,7 @@ class Feeder:
         if accepted:
             self._booked(accepted)
         if entries:
+            self._gulp_at = time.monotonic() + _GULP_S
             self._look_between(appended=True)
         return True
 
