@@ -95,7 +95,13 @@ class House:
             self._decoders,
             allowance=self._budgets,
         )
-        self.health = Health({"ledger": lambda: self._bookkeeper.trouble, "reload": lambda: self._reload_trouble})
+        self.health = Health(
+            {
+                "ledger": lambda: self._bookkeeper.trouble,
+                "budgets": lambda: self._budgets.trouble,
+                "reload": lambda: self._reload_trouble,
+            }
+        )
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._reloading = asyncio.Lock()

@@ -105,6 +105,14 @@ async def standing(running: Program) -> list[dict[str, Any]]:
     return list(json.loads(body)["budgets"])
 
 
+async def degraded(running: Program) -> dict[str, str]:
+    """Return what /readyz says is in trouble, and why."""
+    async with client(running.admin_port) as raw:
+        await raw.send(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        _, body = await raw.answer()
+    return dict(json.loads(body)["degraded"])
+
+
 async def test_what_is_used_up_is_refused_until_the_period_ends(tmp_path: Path) -> None:
     """429 in the provider's shape: who, how much, until when; nothing goes up. Others go on. A restart changes nothing."""
     async with counting(pages(4)) as raw:
@@ -349,6 +357,8 @@ async def test_without_its_ledger_a_budget_goes_by_what_it_was_lent(tmp_path: Pa
                         found.append(await ask(running.port))
                 last = {(await ask(running.port)).status for _ in range(5)}
                 assert statuses == last
+                said = (await eventually(lambda: degraded(running), lambda said: "budgets" in said))["budgets"]
+                assert said.endswith({"allow": "is let through.", "refuse": "is refused (503)."}[policy])
                 if policy == "refuse":
                     refused = await ask(running.port)
                     assert ("overloaded", "5") == (refused.error, refused.fields["retry-after"])
@@ -361,6 +371,7 @@ async def test_without_its_ledger_a_budget_goes_by_what_it_was_lent(tmp_path: Pa
             await eventually(lambda: ask(running.port), lambda answer: answer.status == 200)
             passed = len(raw.received)
             await eventually(lambda: standing(running), lambda shown: shown[0]["spent"] == passed)
+            await eventually(lambda: degraded(running), lambda said: said == {})
 
 
 async def test_without_any_ledger_budgets_last_as_long_as_the_process(tmp_path: Path) -> None:

@@ -241,6 +241,14 @@ class Budgets:
         if self._leasing is not None:
             self._leasing.close()
 
+    @property
+    def trouble(self) -> str | None:
+        """Why budgets do not hold now, or stop requests that they need not; None while the ledger can be asked."""
+        if not self._unanswered or not self._purses:
+            return None
+        unlent = "refused (503)" if self._policy.refuse_unlent else "let through"
+        return f"The ledger cannot be asked what is left of the budgets: a request beyond what was leased is {unlent}."
+
     def state(self) -> list[tuple[Budget, int, int, float]]:
         """Return for each budget: itself, what is spent, what is reserved, and when its period ends (UTC seconds)."""
         at_ms = int(time.time() * 1000)

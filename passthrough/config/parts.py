@@ -19,7 +19,6 @@ _ELSEWHERE: Final = {
 }  # fmt: skip
 """What LiteLLM calls the same thing where it keeps its keys."""
 _EXPECTED: Final = {
-    "missing": ("This key is missing.", "Add it."),
     "model_type": _MAPPING,
     "model_attributes_type": _MAPPING,
     "dict_type": _MAPPING,
@@ -70,6 +69,8 @@ def _note(model: type[BaseModel], error: ErrorDetails, at: At, findings: Finding
     kind = error["type"]
     if kind == OURS:
         findings.wrong(where, str(context["what"]), str(context["mend"]))
+    elif kind == "missing":
+        findings.wrong(where, "This key is missing.", f"Add it. {_described(model, error['loc'])}".rstrip())
     elif kind == "extra_forbidden":
         known = _keys(model, error["loc"][:-1])
         wanted = _ELSEWHERE.get(str(where[-1]), str(where[-1]))
@@ -84,11 +85,20 @@ def _listed(known: list[str]) -> str:
 
 def _keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
     """The keys that the model knows at a place below it."""
+    return sorted(_at(model, loc).model_fields)
+
+
+def _described(model: type[BaseModel], loc: tuple[Any, ...]) -> str:
+    """What the schema says of a key."""
+    return _at(model, loc[:-1]).model_fields[loc[-1]].description or ""
+
+
+def _at(model: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel]:
     # What a RootModel stands for is said by its only field.
     for step in ("root", *loc):
         inner = _model_in(model.model_fields[step].annotation) if step in model.model_fields else None
         model = inner or model
-    return sorted(model.model_fields)
+    return model
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
