@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
@@ -10,8 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 _INSERTS: Final = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-_ASKED: Final = 400
-"""How many keys are asked about in one statement: an old SQLite takes 999 parameters."""
+_PARAMETERS: Final = 999
+"""How many parameters one statement has at most: more an old SQLite does not take."""
 
 
 def upsert(connection: sa.Connection, table: sa.Table) -> Any:
@@ -39,7 +40,10 @@ class Into:
         plain = sqlite.insert(table).values({name: sa.bindparam(name) for name in self._names})
         compiled = _settled(plain, table, adding).compile(dialect=sqlite.dialect())
         assert compiled.positiontup == self._names  # SQLite takes parameters by their places
-        self._sqlite = str(compiled)
+        one = f"({', '.join('?' * len(self._names))})"
+        self._many = _PARAMETERS // len(self._names)
+        self._rest = str(compiled)
+        self._sqlite = self._rest.replace(one, ", ".join([one] * self._many), 1)
 
     def write(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
         """Write rows, none twice, in a transaction that writes; return the keys of those that are new, or were added to."""
@@ -47,21 +51,28 @@ class Into:
             return []
         ordered = sorted(rows, key=itemgetter(*self._key))
         if connection.dialect.name == "postgresql":
-            values = {name: [row[name] for row in ordered] for name in self._names}
-            return [tuple(row) for row in connection.execute(self._postgres, values)]
+            columns = {name: [row[name] for row in ordered] for name in self._names}
+            return [tuple(row) for row in connection.execute(self._postgres, columns)]
         keys = [tuple(row[name] for name in self._key) for row in ordered]
         # Nobody else writes meanwhile (BEGIN IMMEDIATE): what is not there now, will be new.
         there = set() if self._adding else self._there(connection, keys)
-        connection.exec_driver_sql(self._sqlite, [self._values(row) for row in ordered])
+        # The driver hands the interpreter over at each statement, and waits to get it back: so not one for each row.
+        whole = len(ordered) - len(ordered) % self._many
+        for at in range(0, whole, self._many):
+            values = chain.from_iterable(map(self._values, ordered[at : at + self._many]))
+            connection.exec_driver_sql(self._sqlite, tuple(values))
+        if whole < len(ordered):
+            connection.exec_driver_sql(self._rest, [self._values(row) for row in ordered[whole:]])
         return [found for found in keys if found not in there]
 
     def _there(self, connection: sa.Connection, keys: Sequence[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
         """Return those keys of which there are rows, in SQLite."""
         found: set[tuple[Any, ...]] = set()
         names = ", ".join(f"asked_{name}" for name in self._key)
+        most = _PARAMETERS // len(self._key)
         alike = " AND ".join(f"{name} = asked_{name}" for name in self._key)
-        for at in range(0, len(keys), _ASKED):
-            asked = keys[at : at + _ASKED]
+        for at in range(0, len(keys), most):
+            asked = keys[at : at + most]
             places = ", ".join([f"({', '.join('?' * len(self._key))})"] * len(asked))
             # Joined, for SQLite looks through the whole table for (…, …) IN (VALUES …).
             text = f"WITH asked({names}) AS (VALUES {places}) SELECT {names} FROM asked CROSS JOIN {self._table} ON {alike}"  # noqa: S608 - names of ours

@@ -58,6 +58,18 @@ LEASES: Final = sa.Table(
     sqlite_with_rowid=False,
 )
 
+_RUNNING: Final = (
+    sa.select(*(BUDGETS.c[name] for name in _SPAN))
+    .where(
+        BUDGETS.c.scope_name.in_(sa.bindparam("names", expanding=True)),
+        BUDGETS.c.starts_ms <= sa.bindparam("last"),
+        BUDGETS.c.ends_ms > sa.bindparam("first"),
+    )
+    .order_by(*(BUDGETS.c[name] for name in _SPAN))
+    .with_for_update()  # all rows in one order, so that two processes never wait for each other
+)
+"""The rows of periods in which something may have begun; built once, for it takes longer than to run it."""
+
 
 def amount_of(entry: Entry, unit: Unit) -> int:
     """Return what an entry adds to a budget in a unit. Requests are those that went on to the target, counted at their end."""
@@ -85,12 +97,7 @@ def spend(connection: sa.Connection, accepted: Sequence[Entry]) -> None:
     began = [int(entry.began_utc * 1000) for entry in accepted]
     pairs = {(entry.client, entry.route) for entry in accepted}  # few, and scopes cost more than all else here
     names = {scope.name for client, route in pairs for scope in scopes_of(client, route)}
-    rows = connection.execute(
-        sa.select(*(BUDGETS.c[name] for name in _SPAN))
-        .where(BUDGETS.c.scope_name.in_(sorted(names)), BUDGETS.c.starts_ms <= max(began), BUDGETS.c.ends_ms > min(began))
-        .order_by(*(BUDGETS.c[name] for name in _SPAN))
-        .with_for_update()  # all rows in one order, so that two processes never wait for each other
-    ).all()
+    rows = connection.execute(_RUNNING, {"names": sorted(names), "first": min(began), "last": max(began)}).all()
     if not rows:
         return
     running: dict[tuple[Scope, bool], list[tuple[Span, Any]]] = {}
