@@ -66,7 +66,7 @@ def main() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="[default: 4000]")
 @click.option("--admin-host", help="Where health is asked.  [default: 127.0.0.1]")
 @click.option("--admin-port", type=click.IntRange(0, 65535), help="[default: 4001]")
-@click.option("--workers", type=click.IntRange(1), help="Processes; only 1 is served by this version.  [default: 1]")
+@click.option("--workers", type=click.IntRange(1), help="Processes that serve.  [default: 1]")
 @click.option(
     "--sandbox", is_flag=True, envvar="PASSTHROUGH_SANDBOX", help="Send every route to a local imitation of Mistral's API."
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import select
 from threading import Thread
 from typing import Final, TextIO
 
@@ -24,9 +26,10 @@ class Messages(logging.Handler):
     would have stood.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, speaker: str = "") -> None:
+        """`speaker` is named before each message, where several processes share the stream."""
         super().__init__()
-        self.setFormatter(logging.Formatter(FORMAT))
+        self.setFormatter(logging.Formatter(FORMAT.replace("%(message)s", f"{speaker}: %(message)s") if speaker else FORMAT))
         self._backlog: Backlog[str] = Backlog(_WAITING, batch=_BATCH, gather_s=_GATHER_S)
         self._sink = Sink(stream)
         self._refused = 0
@@ -58,6 +61,28 @@ class Messages(logging.Handler):
             self._sink.write([text.encode("utf-8", "replace") + b"\n" for text in batch])
         if self._refused:
             self._sink.write([_dropped(self._refused).encode("ascii") + b"\n"])
+
+
+class Direct(logging.Handler):
+    """Writes what is logged at once, without a thread: for a process that forks, and so may have none.
+
+    What the stream does not take at once is dropped: whoever keeps workers alive cannot wait for a reader.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter(FORMAT))
+        self._descriptor = descriptor
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the message, if that does not block (logging calls this)."""
+        # A pipe that select() calls ready takes PIPE_BUF bytes without blocking.
+        text = self.format(record).encode("utf-8", "replace")[: select.PIPE_BUF - 1] + b"\n"
+        try:
+            if select.select((), (self._descriptor,), (), 0)[1]:
+                os.write(self._descriptor, text)
+        except (OSError, ValueError):  # Nobody reads it any more.
+            return
 
 
 def _dropped(count: int) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 import ssl
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from .errors import PassthroughError
 
+_BACKLOG: Final = 1024
 _ENOUGH_FILES: Final = 65536
 _OTHER_FILES: Final = 64
 _MENDS: Final = {
@@ -29,13 +32,70 @@ async def listening(
     """Return a server on `host` and `port` (0: any free one). Raises ListenError."""
     loop = asyncio.get_running_loop()
     try:
-        return await loop.create_server(protocol, host, port, ssl=tls, backlog=1024)
+        return await loop.create_server(protocol, host, port, ssl=tls, backlog=_BACKLOG)
     except OSError as error:
-        # Not `strerror`: the loop puts the address into it once more.
-        number = error.errno or 0
-        why = os.strerror(number) if number in errno.errorcode else error.strerror or str(error)
-        mend = _MENDS.get(number, "Check --host / --admin-host.")
-        raise ListenError(f"Cannot listen on {host} port {port}: {why}.\n  {mend}") from None
+        raise _refused(host, port, error) from None
+
+
+async def serving(
+    protocol: Callable[[], asyncio.BaseProtocol], sockets: Sequence[socket.socket], tls: ssl.SSLContext | None
+) -> list[asyncio.Server]:
+    """Return servers on sockets that are bound already."""
+    loop = asyncio.get_running_loop()
+    return [await loop.create_server(protocol, sock=each, ssl=tls, backlog=_BACKLOG) for each in sockets]
+
+
+def bound(host: str, port: int, count: int = 1) -> list[tuple[socket.socket, ...]]:
+    """Return `count` sets of sockets that listen on `host` and `port` (0: any free one), for as many processes.
+
+    Each set has a socket of its own for every address, among which Linux spreads the connections evenly; elsewhere all sets are
+    the same sockets. Raises ListenError.
+    """
+    # A socket that several processes accept from gives most connections to the one that wakes first.
+    parts = count if sys.platform == "linux" else 1
+    found: list[list[socket.socket]] = []
+    try:
+        for family, _, _, _, address in dict.fromkeys(
+            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        ):
+            # SO_REUSEPORT would also let a second instance in: the first socket, which does without, is refused then.
+            first = _bound(family, address, shares=False)
+            if parts == 1:
+                found.append([first])
+                continue
+            chosen = first.getsockname()
+            first.close()
+            found.append([_bound(family, chosen, shares=True) for _ in range(parts)])
+    except OSError as error:
+        for each in (each for group in found for each in group):
+            each.close()
+        raise _refused(host, port, error) from None
+    return [tuple(group[number % parts] for group in found) for number in range(count)]
+
+
+def _bound(family: int, address: tuple[object, ...], *, shares: bool) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shares:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+        made.listen(_BACKLOG)
+        made.setblocking(False)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _refused(host: str, port: int, error: OSError) -> ListenError:
+    # Not `strerror`: the loop puts the address into it once more.
+    number = error.errno or 0
+    why = os.strerror(number) if number in errno.errorcode else error.strerror or str(error)
+    mend = _MENDS.get(number, "Check --host / --admin-host.")
+    return ListenError(f"Cannot listen on {host} port {port}: {why}.\n  {mend}")
 
 
 def server_tls(cert: str | None, key: str | None) -> ssl.SSLContext | None:
@@ -68,8 +128,8 @@ def most_connections() -> int | None:
     return None if soft == resource.RLIM_INFINITY else max(1, (soft - _OTHER_FILES) // 2)
 
 
-def url(scheme: str, server: asyncio.Server) -> str:
-    """Return where a server listens, as a URL."""
-    name = server.sockets[0].getsockname()
+def url(scheme: str, sockets: Sequence[socket.socket]) -> str:
+    """Return where a server listens that has these sockets, as a URL."""
+    name = sockets[0].getsockname()
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
     return f"{scheme}://{host}:{name[1]}"

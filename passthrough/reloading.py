@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from .admin.access import is_loopback
 from .config import Config, Listen
 from .errors import ConfigError, Problem
+
+LOOK_EVERY_S: Final = 1.0
+"""How often the configuration's files are looked at for a change."""
+
+SETTLED_S: Final = 0.2
+"""How long a changed file must stand still before it is read: the first half of one, written in place, may be valid."""
 
 
 @dataclass(frozen=True, slots=True)

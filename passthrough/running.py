@@ -13,14 +13,16 @@ from typing import Any
 
 from aiohttp import http_parser
 
-from .books.lines import Format
+from .books.lines import Format, Lines
 from .config import environment, load, snapshot
 from .errors import PassthroughError
-from .messages import Messages
+from .messages import Direct, Messages
 from .reloading import Sources
-from .sandbox import start
+from .sandbox import start, start_on
+from .seat import HURRY, SANDBOX, STOP, Seat
 from .server import House
 from .signals import on_signal
+from .workers import Workers
 
 
 class UnfitError(PassthroughError):
@@ -40,11 +42,38 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
     asked = loaded.listen.log_format
     form: Format = "text" if asked == "text" or (asked == "auto" and sys.stdout.isatty()) else "json"
 
-    async def run() -> None:
-        await House(loaded, sources, seen, sys.stdout, form).run(with_sandbox=sandbox)
+    seat = None
+    if loaded.listen.workers > 1:
+        if not hasattr(os, "fork"):
+            raise UnfitError("Several workers are not served on this system.\n  Leave 'workers' at 1, or start more instances.")
+        _log_at(loaded.listen.log_level, Direct(sys.stderr.fileno()))
+        workers = Workers(loaded, sources, seen, sandbox=sandbox)
+        seat = workers.run()
+        if seat is None:
+            return
+        loaded = workers.config
+    if seat is not None and seat.number == SANDBOX:
+        with logging_to_stderr(loaded.listen.log_level, "sandbox"):
+            _run(_sandbox_of(seat))
+        return
 
-    with logging_to_stderr(loaded.listen.log_level):
+    async def run() -> None:
+        await House(loaded, sources, seen, Lines(sys.stdout, form), seat).run(with_sandbox=sandbox)
+
+    with logging_to_stderr(loaded.listen.log_level, f"worker {seat.number}" if seat else ""):
         _run(run())
+
+
+async def _sandbox_of(seat: Seat) -> None:
+    """Serve the sandbox of several workers until the parent says, or has come to, its end."""
+    stopped = asyncio.Event()
+    on_signal("SIGTERM", stopped.set)
+    seat.obey({STOP: stopped.set, HURRY: stopped.set}, stopped.set)
+    assert seat.sandbox is not None
+    running = await start_on(seat.sandbox)
+    seat.say_ready()
+    await stopped.wait()
+    await running.close()
 
 
 def _check_parser() -> None:
@@ -82,12 +111,10 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
 
 @contextmanager
-def logging_to_stderr(level: str) -> Iterator[None]:
+def logging_to_stderr(level: str, speaker: str = "") -> Iterator[None]:
     """Send the program's own messages to stderr, from `level` on; stdout is for exchanges alone."""
-    messages = Messages(sys.stderr)
-    logging.basicConfig(level=level.upper(), handlers=[messages], force=True)
-    logging.getLogger("asyncio").setLevel(max(logging.WARNING, logging.getLogger().level))
-    logging.getLogger("aiohttp.server").addFilter(_shows_no_request)
+    messages = Messages(sys.stderr, speaker)
+    _log_at(level, messages)
     try:
         yield
     finally:
@@ -98,3 +125,9 @@ def _shows_no_request(record: logging.LogRecord) -> bool:
     """Tell whether a message is to be shown: not aiohttp's of the bytes that its parser did not take, for keys may be in them."""
     what = record.exc_info[0] if record.exc_info else None
     return what is None or what.__module__ != "aiohttp.http_exceptions"
+
+
+def _log_at(level: str, handler: logging.Handler) -> None:
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("asyncio").setLevel(max(logging.WARNING, logging.getLogger().level))
+    logging.getLogger("aiohttp.server").addFilter(_shows_no_request)

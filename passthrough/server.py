@@ -7,16 +7,13 @@ import logging
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import chain
-from typing import Final, TextIO
+from typing import Final
 
-from aiohttp import web
-
-from . import sandbox
-from .admin.access import is_loopback
+from . import announcing, sandbox
 from .admin.app import Shown
-from .admin.app import app as admin_app
 from .admin.gauges import Gauges, Reloads
 from .admin.health import Health, Phase
 from .admin.metrics import Metrics
@@ -26,31 +23,25 @@ from .books.budget import Policy
 from .books.budgets import Budgets
 from .books.journal import journal_folder
 from .books.ledger import Ledger
-from .books.lines import Format, Lines
+from .books.lines import Lines
 from .books.prices import Prices, shipped
 from .books.retention import Retention
 from .config import Config
 from .errors import ConfigError
 from .memory import set_apart, undisturbed
-from .ports import listening, most_connections, server_tls, url
-from .reloading import Sources, check_guarded, needing_restart
+from .opening import open_admin, open_traffic
+from .ports import most_connections, url
+from .reloading import LOOK_EVERY_S, SETTLED_S, Sources, check_guarded
 from .road.access import Gate
 from .road.listener import Listener
 from .road.relay import Relay, Rules
 from .road.routes import Route, RouteTable
 from .road.upstream import Upstream
+from .seat import HURRY, RELOAD, STOP, Seat
 from .signals import Hangup, on_signal
-
-LOOK_EVERY_S: Final = 1.0
-"""How often the configuration's files are looked at for a change."""
-
-SETTLED_S: Final = 0.2
-"""How long a changed file must stand still before it is read: the first half of one, written in place, may be valid."""
 
 ARRIVING_S: Final = 0.05
 """How long connections that were accepted before the stop have for the request that is on its way."""
-
-ANONYMOUS: Final = "No client keys: everybody who reaches the port may call."
 
 CLOSE_BOOKS_S: Final = 10.0
 """How long the books may take to write what is left, after the last request."""
@@ -61,9 +52,15 @@ _log: Final = logging.getLogger("passthrough")
 class House:
     """One running instance. `config` is what it was built from; reloads replace the rules, never the house."""
 
-    def __init__(self, config: Config, sources: Sources, seen: bytes, stdout: TextIO, log_format: Format) -> None:
-        """`seen` is the snapshot of the files, taken before `config` was read of them: what changes in between is a change."""
+    def __init__(self, config: Config, sources: Sources, seen: bytes, lines: Lines, seat: Seat | None = None) -> None:
+        """`seen` is the snapshot of the files, taken before `config` was read of them: what changes in between is a change.
+
+        `seat` is this worker's among several, whose parent has the ports, watches the files and says what concerns all; None:
+        this process is alone.
+        """
         self._config = config
+        self._current = config
+        self._seat = seat
         self._sources = sources
         self._seen = seen
         self._reload_trouble: str | None = None
@@ -71,7 +68,8 @@ class House:
         self._metrics = Metrics()
         self._admin_digest = config.admin_digest
         self._sandbox: sandbox.Running | None = None
-        self._lines = Lines(stdout, log_format)
+        self._sandbox_port = None if seat is None else seat.sandbox_port
+        self._lines = lines
         self._ledger = None if config.ledger is None else Ledger.at(config.ledger)
         self._listed = shipped()
         self._budgets = Budgets(self._ledger, _log.warning, lambda: self._bookkeeper.nudge())  # noqa: PLW0108 - it is made below
@@ -88,7 +86,7 @@ class House:
         self._decoders = ThreadPoolExecutor(2, "decode")
         self._upstream = Upstream()
         self._relay = Relay(
-            _rules(config, None),
+            _rules(config, self._sandbox_port),
             self._upstream,
             self._bookkeeper.done,
             self._bookkeeper.passed,
@@ -109,37 +107,45 @@ class House:
 
     async def run(self, *, with_sandbox: bool) -> None:
         """Serve until told to stop. Raises ListenError where a port is taken, SandboxError where its extra is missing."""
-        # Before the ports are named: whoever reads them may send a signal at once.
-        on_signal("SIGTERM", self.stop)
-        on_signal("SIGINT", self.stop)
-        hangup = Hangup()
-        on_signal("SIGHUP", lambda: self.stop() if hangup.is_the_end() else self._reload_soon())
+        self._mind_signals()
         async with self._reloading:
-            if with_sandbox:
+            if with_sandbox and self._seat is None:
                 self._sandbox = await sandbox.start("127.0.0.1", 0)
+                self._sandbox_port = self._sandbox.port
             await self._adopt(self._config)
         await self._bookkeeper.start()
         listen = self._config.listen
         listener = Listener(self._relay, max_connections=listen.max_connections or most_connections())
-        admin = web.AppRunner(
-            admin_app(self._shown(listener), on_loopback=is_loopback(listen.admin_host)), access_log=None, shutdown_timeout=1
-        )
-        servers: list[asyncio.Server] = []
-        try:
-            servers.append(await listening(listener, listen.host, listen.port, server_tls(listen.tls_cert, listen.tls_key)))
-            await admin.setup()
-            assert admin.server is not None
-            servers.append(await listening(admin.server, listen.admin_host, listen.admin_port, None))
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._close)
+            traffic = await open_traffic(listener, listen, self._seat, stack)
+            admin = await open_admin(self._shown(listener), listen, self._seat, stack)
             set_apart()
-            self._announce(servers)
             self.health.phase = Phase.READY
+            if self._seat is None:
+                scheme = "https" if listen.tls_cert else "http"
+                urls = url(scheme, traffic[0].sockets), url("http", admin.sockets)
+                self._say(announcing.started(self._config, *urls, sandbox=with_sandbox))
+            else:
+                self._seat.say_ready()
             await self._until_stopped()
-            await self._drain(listener, servers[0])
-        finally:
-            for server in servers:
-                server.close()
-            await admin.cleanup()
-            await self._close()
+            await self._drain(listener, traffic)
+
+    def _mind_signals(self) -> None:
+        """Take signals or, as a worker, the parent's orders; before the ports are named, whose reader may send one at once."""
+        if self._seat is None:
+            on_signal("SIGTERM", self.stop)
+            on_signal("SIGINT", self.stop)
+            hangup = Hangup()
+            on_signal("SIGHUP", lambda: self.stop() if hangup.is_the_end() else self._reload_soon())
+            return
+        # A service manager may send it to parent and workers alike: it does not count as a second order.
+        on_signal("SIGTERM", self._stop.set)
+        self._seat.obey({RELOAD: self._reload_soon, STOP: self._stop.set, HURRY: self._hurry.set}, self._orphaned)
+
+    def _orphaned(self) -> None:
+        _log.error("The parent process has gone.")
+        self._stop.set()
 
     def _shown(self, listener: Listener) -> Shown:
         """Return what the admin port shows."""
@@ -170,29 +176,19 @@ class House:
     def _standings(self) -> list[Standing]:
         return [Standing(*state) for state in self._budgets.state()]
 
-    def _announce(self, servers: list[asyncio.Server]) -> None:
-        traffic, admin = servers
-        scheme = "https" if self._config.listen.tls_cert else "http"
-        _log.info("Listening on %s, admin on %s.", url(scheme, traffic), url("http", admin))
-        if self._sandbox is not None:
-            _log.info(
-                "Sandbox: every route goes to a local imitation of Mistral's API; nothing is billed, and its key is not needed."
-            )
-        if self._relay.rules.gate.anonymous:
-            _log.warning(ANONYMOUS)
-        if self._admin_digest is None and not is_loopback(self._config.listen.admin_host):
-            _log.info("The admin port is open to other machines, and there is no admin_key: it answers health only.")
+    def _say(self, said: announcing.Said) -> None:
+        """Say what concerns the whole, unless the parent does."""
+        for level, text in said:
+            _log.log(level if self._seat is None else logging.DEBUG, "%s", text)
 
     # ── reload ──
 
     async def _adopt(self, config: Config) -> None:
         """Put new rules in force: everything is made first, then swapped in one assignment."""
-        rules = await asyncio.to_thread(_rules, config, self._sandbox)
-        if rules.gate.anonymous and not self._relay.rules.gate.anonymous:
-            _log.warning(ANONYMOUS)
+        rules = await asyncio.to_thread(_rules, config, self._sandbox_port)
         await self._upstream.prepare(target for route in rules.routes.routes for target in route.targets)
         policy = Policy(
-            config.budgets, config.calendar, config.refuse_unlent, config.budget_webhook, sandbox=self._sandbox is not None
+            config.budgets, config.calendar, config.refuse_unlent, config.budget_webhook, sandbox=self._sandbox_port is not None
         )
         await asyncio.to_thread(self._budgets.apply, policy)
         self._relay.rules = rules
@@ -200,8 +196,8 @@ class House:
         self._admin_digest = config.admin_digest
         self._reload_count.good_utc = time.time()
         self._bookkeeper.swap(Prices(config.prices, self._listed))
-        for problem in config.warnings:
-            _log.warning("%s", problem)
+        self._say(announcing.adopted(config, self._current))
+        self._current = config
 
     async def reload(self) -> None:
         """Read the configuration anew; a bad one changes nothing, is said, and shows in /readyz."""
@@ -213,15 +209,13 @@ class House:
                 await self._adopt(config)
             except (ConfigError, OSError) as error:
                 self._reload_count.failed += 1
-                self._reload_trouble = f"The configuration was not reloaded; the last good one is in force.\n{error}"
-                _log.error("%s", self._reload_trouble)
+                self._reload_trouble = announcing.not_reloaded(error)
+                self._say(iter([(logging.ERROR, self._reload_trouble)]))
                 return
             self._reload_trouble = None
             self._reload_count.good += 1
             set_apart()
-            _log.info("Reloaded %s: %d routes, %d client keys.", config.file, len(config.routes), len(config.clients))
-            for name in needing_restart(self._config, config):
-                _log.warning("%s: '%s' has changed; that takes a restart.", config.file, name)
+            self._say(announcing.reloaded(config, self._config))
 
     def _reload_soon(self) -> None:
         task = asyncio.create_task(self.reload())
@@ -248,18 +242,19 @@ class House:
         self._stop.set()
 
     async def _until_stopped(self) -> None:
-        watch = asyncio.create_task(self._watch())
+        watch = [asyncio.create_task(self._watch())] if self._seat is None else []
         try:
             await self._stop.wait()
         finally:
-            for task in (watch, *self._reloads):
+            for task in (*watch, *self._reloads):
                 task.cancel()
 
-    async def _drain(self, listener: Listener, server: asyncio.Server) -> None:
+    async def _drain(self, listener: Listener, traffic: list[asyncio.Server]) -> None:
         """Take no more connections, let what is in flight end, and cut off what is left at the deadline."""
         self.health.phase = Phase.DRAINING
         self._relay.draining = True
-        server.close()
+        for server in traffic:
+            server.close()
         await asyncio.sleep(ARRIVING_S)
         listener.close_idle()
         drain_s = self._config.listen.drain_timeout_s
@@ -296,10 +291,10 @@ class House:
             await self._sandbox.close()
 
 
-def _rules(config: Config, running: sandbox.Running | None) -> Rules:
+def _rules(config: Config, sandbox_port: int | None) -> Rules:
     routes: Iterable[Route] = config.routes
-    if running is not None:
+    if sandbox_port is not None:
         routes = (
-            replace(route, targets=tuple(replace(target, port=running.port) for target in route.targets)) for route in routes
+            replace(route, targets=tuple(replace(target, port=sandbox_port) for target in route.targets)) for route in routes
         )
     return Rules(RouteTable(routes), Gate(config.clients, key_header=config.key_header), config.max_parallel)

@@ -67,7 +67,7 @@ async def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
     [
         (("serve", "--host", "0.0.0.0"), EVERYWHERE),
         (("serve", "--host", "::"), EVERYWHERE),
-        (("serve", "--workers", "2"), "More than one worker is not served yet"),
+        (("serve", "--workers", "257"), "More than 256 workers are not served."),
         (("serve", "--drain-timeout", "soon"), "This is not a duration."),
         (("serve", "--drain-timeout", "0"), "more than 0"),
         (("serve", "--drain-timeout", "nan"), "This is not a duration."),

@@ -109,7 +109,7 @@ KEYS_OF_THE_FILE: list[Row] = [
     (A + "port: 5000\nlisten_port: 5001\n", 5, "listen_port", "given twice"),
     (A + "port: 4001\n", 4, "port", "cannot both listen"),
     (A + "admin_port: 4000\n", 4, "admin_port", "cannot both listen"),
-    (A + "workers: 2\n", 4, "workers", "not served yet"),
+    (A + "workers: 257\n", 4, "workers", "More than 256 workers are not served."),
     (A + "drain_timeout: 0\n", 4, "drain_timeout", "more than 0"),
     (A + "log_format: xml\n", 4, "log_format", "auto, json, text"),
     (A + "log_level: warn\n", 4, "log_level", "Did you mean 'warning'?"),

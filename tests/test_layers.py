@@ -19,7 +19,7 @@ HOUSE = Path(passthrough.__file__).parent
 FLOORS = (
     "errors            terminal",
     "secret            meter.*              road.fields       road.sockets",
-    "exchange          books.money    books.pricelist          books.backlog     books.sink        books.budget      books.waiters     books.webhook",
+    "exchange          seat              books.money    books.pricelist          books.backlog     books.sink        books.budget      books.waiters     books.webhook",
     "road.routes       books.entry          books.periods        books.rows",
     "road.access       books.prices    books.codec         books.schema      books.allowance",
     "books.sums    books.segment     books.billing        books.purses         books.saying      books.summing",
@@ -34,7 +34,8 @@ FLOORS = (
     "road.relay",
     "road.listener",
     "reloading         ports             signals              messages            accounts     memory",
-    "server",
+    "announcing        forking           opening",
+    "server            workers",
     "running",
     "cli",
     "__main__",

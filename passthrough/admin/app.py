@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -19,10 +21,13 @@ from .answers import guarded, json_text, refused
 from .asking import Unclear, answer, latest_asked, sums_asked
 from .exchanges import exchanges_json
 from .exposition import CONTENT_TYPE, Source, exposition
-from .health import Health
+from .health import Condition, Health
 from .pages import add_pages
 from .reads import Reads
+from .siblings import Siblings
 from .standing import Standing, budgets_json
+
+_SHUTDOWN_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,8 @@ class Shown:
     """What of the house is shown. The functions are called on the event loop, at every request.
 
     `ledger` None: there is none. `sources` are what the processes count; their families may be made lazily, in a thread.
-    `digest` is the SHA-256 of the admin key that holds now, None without one.
+    `digest` is the SHA-256 of the admin key that holds now, None without one. `siblings` are the other workers, of which all is
+    told too; None: only this process is shown.
     """
 
     health: Health
@@ -38,13 +44,14 @@ class Shown:
     sources: Callable[[], Sequence[Source]]
     budgets: Callable[[], Sequence[Standing]]
     digest: Callable[[], bytes | None]
+    siblings: Siblings | None = None
 
 
 def app(shown: Shown, *, on_loopback: bool) -> web.Application:
     """Return the application. Bound to loopback, it answers to loopback's names only; elsewhere it asks for the admin key."""
     reads = Reads()
     application = web.Application(middlewares=[guarded, of_this_machine if on_loopback else with_key(shown.digest), _explained])
-    _add_health(application.router, shown.health)
+    _add_health(application.router, shown)
     _add_figures(application.router, shown)
     if shown.ledger is None:
         for path in ("/usage", "/usage.csv", "/exchanges"):
@@ -60,13 +67,25 @@ def app(shown: Shown, *, on_loopback: bool) -> web.Application:
     return application
 
 
-def _add_health(router: web.UrlDispatcher, health: Health) -> None:
+async def served(application: web.Application, stack: AsyncExitStack) -> web.Server:
+    """Return what connections to an application are given to, until the stack is left."""
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    assert runner.server is not None
+    return runner.server
+
+
+def _add_health(router: web.UrlDispatcher, shown: Shown) -> None:
     async def healthz(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "version": __version__})
 
     async def readyz(_: web.Request) -> web.Response:
-        said = {"status": health.status(), "degraded": health.degraded(), "version": __version__}
-        return web.json_response(said, status=200 if health.ready else 503)
+        condition = Condition.of(shown.health)
+        if shown.siblings is not None:
+            condition = await shown.siblings.condition(condition)
+        said = {"status": condition.status, "degraded": condition.degraded, "version": __version__}
+        return web.json_response(said, status=200 if condition.ready else 503)
 
     for path in ("/healthz", "/health/liveliness"):
         router.add_get(path, healthz)
@@ -80,10 +99,15 @@ def _add_figures(router: web.UrlDispatcher, shown: Shown) -> None:
     async def metrics(_: web.Request) -> web.Response:
         async with one_at_a_time:
             body = await asyncio.to_thread(exposition, shown.sources())
+            if shown.siblings is not None:
+                body = await shown.siblings.metrics(body)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def budgets(_: web.Request) -> web.Response:
-        return json_text(budgets_json(shown.budgets()))
+        standings = shown.budgets()
+        if shown.siblings is not None:
+            standings = await shown.siblings.budgets(standings)
+        return json_text(budgets_json(standings))
 
     router.add_get("/metrics", metrics)
     router.add_get("/budgets", budgets)

@@ -7,6 +7,7 @@ from typing import Final
 
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from .gauges import SHARED
@@ -30,6 +31,20 @@ class _Summed(Collector):
         return self._families
 
 
+def summed(texts: Iterable[bytes], dead: Iterable[bytes]) -> bytes:
+    """Return the text of all that processes tell together; of `dead` ones what they had counted, not how they were.
+
+    For the event loop as little as `exposition`.
+    """
+    told = [text_string_to_metric_families(text.decode()) for text in texts]
+    counted = [_counted(text_string_to_metric_families(text.decode())) for text in dead]
+    return exposition([*told, *counted])
+
+
+def _counted(families: Iterable[Metric]) -> Source:
+    return [family for family in families if family.type in {"counter", "histogram"}]
+
+
 def exposition(sources: Iterable[Source]) -> bytes:
     """Return the text of all sources together: what counts is summed, and of what all share the largest is taken.
 
@@ -45,7 +60,7 @@ def exposition(sources: Iterable[Source]) -> bytes:
                 # When a series began is told of no other program's series, and would be summed up to nonsense.
                 if sample.name.endswith("_created"):
                     continue
-                key = (sample.name, tuple(sample.labels.items()))
+                key = (sample.name, tuple(sorted(sample.labels.items())))
                 before = found.get(key)
                 value = sample.value
                 if before is not None:

@@ -47,11 +47,11 @@ _SCOPE: Final = ("scope", "name", "unit", "per")
 SHARED: Final = frozenset(
     {
         *(row.name for row in READINGS.values() if row.shared),
-        *("passthrough_build_info", "passthrough_degraded", "passthrough_config_timestamp_seconds"),
+        *("passthrough_build_info", "passthrough_degraded", "passthrough_config_timestamp_seconds", "passthrough_reloads"),
         *(f"passthrough_budget_{name}" for name in ("spent", "limit", "used_ratio", "resets_timestamp_seconds")),
     }
 )
-"""The gauges of which several processes' values are one: the largest, not their sum."""
+"""Of what several processes' values are one: the largest, not their sum."""
 
 
 @dataclass(slots=True)

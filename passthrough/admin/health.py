@@ -41,3 +41,17 @@ class Health:
         if not self.ready:
             return self.phase.value
         return "degraded" if self.degraded() else "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What is said of the health of one process, or of all: whether requests should come, one word, and what is degraded."""
+
+    ready: bool
+    status: str
+    degraded: Mapping[str, str]
+
+    @classmethod
+    def of(cls, health: Health) -> Condition:
+        """Return what a process says of itself now."""
+        return cls(health.ready, health.status(), health.degraded())

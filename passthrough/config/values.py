@@ -23,6 +23,7 @@ _SECONDS: Final[dict[str, Decimal | int]] = {"ms": Decimal("0.001"), "": 1, "s":
 LOG_FORMATS: Final = ("auto", "json", "text")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 MAX_ATTEMPTS: Final = 10
+MOST_WORKERS: Final = 256
 RETRIED_4XX: Final = (408, 425, 429)
 _NAME_SHOWN: Final = 200
 _TRUE: Final = frozenset({"true", "yes", "on"})
@@ -161,10 +162,10 @@ def port(text: str) -> int:
 
 
 def workers(text: str) -> int:
-    """Return the number of worker processes: one, as yet."""
-    if count(text) > 1:
-        raise Unfit("More than one worker is not served yet in this version.", "Leave it at 1, or start more instances.")
-    return 1
+    """Return the number of worker processes."""
+    if (found := count(text)) > MOST_WORKERS:
+        raise Unfit(f"More than {MOST_WORKERS} workers are not served.", "Write the number of processors, or less.")
+    return found
 
 
 def switch(text: str) -> bool:

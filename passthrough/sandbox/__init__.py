@@ -7,6 +7,7 @@ is what the PDF itself carries.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,11 +73,24 @@ def app(
 
 async def start(host: str, port: int, *, key: str | None = None) -> Running:
     """Serve a sandbox until `Running.close`; port 0 finds a free one. Raises SandboxError, also where the port is taken."""
-    runner = web.AppRunner(app(key=key), access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
-    await runner.setup()
+    runner = await _made(key)
     try:
         await web.TCPSite(runner, host, port).start()
     except OSError as wrong:
         await runner.cleanup()
         raise SandboxError(f"{host}:{port}: {wrong.strerror or wrong}.\n  Choose another host or port.") from wrong
     return Running(host, runner.addresses[0][1], runner)
+
+
+async def start_on(listening: socket.socket) -> Running:
+    """Serve a sandbox on a socket that listens already. Raises SandboxMissing."""
+    runner = await _made(None)
+    await web.SockSite(runner, listening).start()
+    host, port = listening.getsockname()
+    return Running(host, port, runner)
+
+
+async def _made(key: str | None) -> web.AppRunner:
+    runner = web.AppRunner(app(key=key), access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    return runner

@@ -1,0 +1,137 @@
+"""The other workers of the same program: whichever of them is asked, the answer is that of all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector, web
+
+from ..books.money import NANO
+from ..seat import Seat, Stage
+from .exposition import summed
+from .health import Condition, Phase
+from .standing import Standing
+
+ANSWER_S: Final = 5.0
+"""How long another worker has for its answer; one that is later counts as dead."""
+
+_SOCKET: Final = ".sock"
+_TOLD: Final = ".told"
+
+
+class Siblings:
+    """Asks the other workers, by the Unix sockets in their common folder. Belongs to the event loop.
+
+    What a worker told last of what it counted is kept in a file beside its socket: after its death that still counts, so that a
+    sum never falls. Whoever is asked by an operator writes and reads these files.
+    """
+
+    def __init__(self, seat: Seat) -> None:
+        self._seat = seat
+
+    @classmethod
+    async def join(cls, seat: Seat, answering: web.Server, stack: AsyncExitStack) -> Siblings:
+        """Let the others ask `answering`, until the stack is left."""
+        path = seat.folder / (seat.name + _SOCKET)
+        server = await asyncio.get_running_loop().create_unix_server(answering, path)
+        made = cls(seat)
+        stack.callback(made.leave)
+        stack.callback(server.close)
+        return made
+
+    def leave(self) -> None:
+        """Let nobody ask here any more; the last one clears the folder up, where the parent cannot."""
+        folder = self._seat.folder
+        (folder / (self._seat.name + _SOCKET)).unlink(missing_ok=True)
+        if self._seat.is_orphan and not any(folder.glob("*" + _SOCKET)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def condition(self, own: Condition) -> Condition:
+        """Return how all are: ready while some serve, degraded where one of them is or is missing."""
+        if self._seat.stands() is not Stage.SERVING:
+            phase = Phase.STARTING if self._seat.stands() is Stage.STARTING else Phase.DRAINING
+            return Condition(False, phase.value, {})
+        found = {self._seat.name: own}
+        for name, body in (await self._asked("/readyz")).items():
+            said = json.loads(body)
+            found[name] = Condition(said["status"] in {"ok", "degraded"}, said["status"], said["degraded"])
+        serving = {name: each for name, each in found.items() if each.ready}
+        degraded = {
+            part: _together(part, serving) for part in sorted({part for each in serving.values() for part in each.degraded})
+        }
+        if len(serving) < self._seat.count:
+            degraded["workers"] = f"Of {self._seat.count} workers {len(serving)} serve now."
+        return Condition(True, "degraded" if degraded else "ok", degraded)
+
+    async def metrics(self, own: bytes) -> bytes:
+        """Return what all count together, in Prometheus' text."""
+        texts = {self._seat.name: own, **await self._asked("/metrics")}
+        return await asyncio.to_thread(self._summed, texts)
+
+    async def budgets(self, own: Sequence[Standing]) -> Sequence[Standing]:
+        """Return how budgets stand: what is spent all read in the ledger, and who knows more knows it later; reserved adds up."""
+        found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for body in (await self._asked("/budgets")).values():
+            for one in json.loads(body, parse_float=Decimal)["budgets"]:
+                found.setdefault((one["scope"], one["name"], one["unit"], one["per"]), []).append(one)
+        return [_with(standing, found.get(_key(standing), ())) for standing in own]
+
+    # ── questions ──
+
+    async def _asked(self, path: str) -> dict[str, bytes]:
+        """Return what the others answer, by their names; without those that do not, in time."""
+        names = [found.stem for found in self._seat.folder.glob("*" + _SOCKET) if found.stem != self._seat.name]
+        answers = await asyncio.gather(*(_answer(self._seat.folder / (name + _SOCKET), path) for name in names))
+        return {name: body for name, body in zip(names, answers, strict=True) if body is not None}
+
+    def _summed(self, texts: Mapping[str, bytes]) -> bytes:
+        for name, text in texts.items():
+            _keep(self._seat.folder / (name + _TOLD), text)
+        dead = [path.read_bytes() for path in self._seat.folder.glob("*" + _TOLD) if path.stem not in texts]
+        return summed(texts.values(), dead)
+
+
+async def _answer(socket: Path, path: str) -> bytes | None:
+    try:
+        async with (
+            ClientSession(connector=UnixConnector(str(socket)), timeout=ClientTimeout(ANSWER_S)) as session,
+            session.get("http://localhost" + path) as answer,
+        ):
+            return await answer.read() if answer.status in {200, 503} else None
+    except (ClientError, OSError, TimeoutError):  # It has died, or is about to.
+        return None
+
+
+def _keep(path: Path, text: bytes) -> None:
+    """Write a file that is whole at every moment, whoever else writes it."""
+    made = path.with_name(f"{path.name}-{os.urandom(4).hex()}")
+    made.write_bytes(text)
+    made.replace(path)
+
+
+def _together(part: str, serving: Mapping[str, Condition]) -> str:
+    """Return why a part is degraded: once where it is the same in all, else of each worker."""
+    said = {name: each.degraded[part] for name, each in serving.items() if part in each.degraded}
+    if len(said) == len(serving) and len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return "\n".join(f"worker {name.partition('-')[0]}: {why}" for name, why in sorted(said.items()))
+
+
+def _key(standing: Standing) -> tuple[str, ...]:
+    budget = standing.budget
+    return budget.scope.kind, budget.scope.name, str(budget.unit), str(budget.per)
+
+
+def _with(own: Standing, others: Sequence[Mapping[str, Any]]) -> Standing:
+    scale = NANO if own.is_money else 1
+    spent = max([own.spent, *(int(other["spent"] * scale) for other in others)])
+    return replace(own, spent=spent, reserved=own.reserved + sum(int(other["reserved"] * scale) for other in others))

@@ -1,0 +1,139 @@
+"""What all workers of one program share, and the fork that gives each its part of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Collection
+from contextlib import suppress
+from mmap import mmap
+from pathlib import Path
+from socket import socket, socketpair
+from typing import Final
+
+from .config import Listen
+from .ports import ListenError, bound, url
+from .seat import SANDBOX, Seat, Stage
+
+_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD")
+_LONGEST: Final = 60  # bytes of the folder's place
+
+
+class Shared:
+    """The ports, a folder for the workers' own sockets, the stage, and the pipe by which signals wake the parent."""
+
+    def __init__(self, listen: Listen, *, sandbox: bool) -> None:
+        """Take the ports. Raises ListenError."""
+        self._listen = listen
+        self._traffic = bound(listen.host, listen.port, listen.workers)
+        self._admin = bound(listen.admin_host, listen.admin_port)[0]
+        self._sandbox = bound("127.0.0.1", 0)[0][0] if sandbox else None
+        self.sandbox_port = None if self._sandbox is None else int(self._sandbox.getsockname()[1])
+        self._stage = mmap(-1, 1)
+        self._folder = _folder()
+        self.wakes, self._writes = socketpair()
+
+    @property
+    def stage(self) -> Stage:
+        """Where all workers together stand; they see it at once."""
+        return Stage(self._stage[0])
+
+    @stage.setter
+    def stage(self, stage: Stage) -> None:
+        self._stage[0] = stage
+
+    @property
+    def urls(self) -> tuple[str, str]:
+        """Where traffic is served, and where operators ask."""
+        return url("https" if self._listen.tls_cert else "http", self._traffic[0]), url("http", self._admin)
+
+    def wake_on_signals(self) -> None:
+        """Have each signal that comes written into `wakes`, as a byte with its number."""
+        self.wakes.setblocking(False)
+        self._writes.setblocking(False)
+        signal.set_wakeup_fd(self._writes.fileno(), warn_on_full_buffer=False)
+        for name in _SIGNALS:
+            signal.signal(getattr(signal, name), lambda *_: None)
+
+    def fork(self, number: int, lines: Collection[socket]) -> tuple[int, socket] | Seat:
+        """Start a worker: return in the parent its process and our end of its line, and in the worker its seat.
+
+        `lines` are our ends of the others' lines. Raises OSError.
+        """
+        ours, theirs = socketpair()
+        # Nothing may come in between: the child has our handlers, and our pipe behind them, until it has its own.
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, name) for name in _SIGNALS])
+        try:
+            pid = os.fork()
+            if pid == 0:
+                return self._seat(number, theirs, (ours, *lines))
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        theirs.close()
+        ours.setblocking(False)
+        return pid, ours
+
+    def _seat(self, number: int, line: socket, lines: Collection[socket]) -> Seat:
+        """Return the seat of a worker, in its own process.
+
+        What is the parent's or another's alone is closed: else nobody would see its end, or would be refused at its port.
+        """
+        signal.set_wakeup_fd(-1)
+        # A terminal sends these to the whole group; what they mean the parent says.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        is_sandbox = number == SANDBOX
+        kept = () if is_sandbox else (*self._traffic[number - 1], *self._admin)
+        given = (*(each for group in self._traffic for each in group), *self._admin)
+        others = [self._sandbox] if self._sandbox is not None and not is_sandbox else []
+        for each in (self.wakes, self._writes, *lines, *(each for each in given if each not in kept), *others):
+            each.close()
+        return Seat(
+            number=number,
+            count=self._listen.workers,
+            traffic=() if is_sandbox else self._traffic[number - 1],
+            admin=() if is_sandbox else self._admin,
+            sandbox=self._sandbox if is_sandbox else None,
+            sandbox_port=self.sandbox_port,
+            folder=self._folder,
+            stage=self._stage,
+            line=line,
+            parent=os.getppid(),
+        )
+
+    def forget(self, pid: int) -> None:
+        """Remove the socket that a worker left behind; what it told of itself stays, to be counted on."""
+        for left in self._folder.glob(f"*-{pid}.sock"):
+            left.unlink(missing_ok=True)
+
+    def close_ports(self) -> None:
+        """Stop listening; the workers have sockets of their own. Idempotent."""
+        for sockets in (*self._traffic, self._admin):
+            for each in sockets:
+                each.close()
+
+    def close(self) -> None:
+        """Let go of everything, once no worker is left."""
+        self.close_ports()
+        with suppress(ValueError):  # Not of the main thread.
+            signal.set_wakeup_fd(-1)
+        for each in (self.wakes, self._writes, *([] if self._sandbox is None else [self._sandbox])):
+            each.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _folder() -> Path:
+    """Return a new folder of ours alone, whose name leaves room for a socket's (macOS: 104 bytes in all). Raises ListenError."""
+    try:
+        usual = tempfile.gettempdir()
+        return Path(tempfile.mkdtemp(prefix="passthrough-", dir=usual if len(os.fsencode(usual)) <= _LONGEST else "/tmp"))  # noqa: S108 - the folder in it is private
+    except OSError as error:
+        raise ListenError(f"Workers need a folder for their sockets: {error.strerror}.\n  Let TMPDIR name one.") from None

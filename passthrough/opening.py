@@ -1,0 +1,42 @@
+"""Opens the two ports, taken here or by the parent: to traffic, and to operators and the other workers."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from .admin.access import is_loopback
+from .admin.app import Shown, app, served
+from .admin.siblings import Siblings
+from .config import Listen
+from .ports import listening, server_tls, serving
+from .road.listener import Listener
+from .seat import Seat
+
+
+async def open_traffic(listener: Listener, listen: Listen, seat: Seat | None, stack: AsyncExitStack) -> list[asyncio.Server]:
+    """Let clients in, until the stack is left or the servers are closed. Raises ListenError."""
+    tls = server_tls(listen.tls_cert, listen.tls_key)
+    if seat is None:
+        servers = [await listening(listener, listen.host, listen.port, tls)]
+    else:
+        servers = await serving(listener, seat.traffic, tls)
+    for server in servers:
+        stack.callback(server.close)
+    return servers
+
+
+async def open_admin(shown: Shown, listen: Listen, seat: Seat | None, stack: AsyncExitStack) -> asyncio.Server:
+    """Answer operators and, as a worker, the others; until the stack is left. Raises ListenError."""
+    on_loopback = is_loopback(listen.admin_host)
+    if seat is None:
+        alone = await served(app(shown, on_loopback=on_loopback), stack)
+        servers = [await listening(alone, listen.admin_host, listen.admin_port, None)]
+    else:
+        inside = await served(app(shown, on_loopback=True), stack)
+        whole = replace(shown, siblings=await Siblings.join(seat, inside, stack))
+        servers = await serving(await served(app(whole, on_loopback=on_loopback), stack), seat.admin, None)
+    for server in servers:
+        stack.callback(server.close)
+    return servers[0]

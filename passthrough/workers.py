@@ -1,0 +1,265 @@
+"""The parent of several workers: starts them, passes on what concerns all, replaces who dies.
+
+The workers are forked from a process that has read and checked the configuration, has the ports, and has no threads: they share
+its memory, and whoever takes another's place later begins with the configuration that was good last. The parent serves nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from socket import socket
+from typing import Final
+
+from . import announcing
+from .config import Config
+from .errors import ConfigError, PassthroughError
+from .forking import Shared
+from .memory import set_apart, undisturbed
+from .reloading import LOOK_EVERY_S, SETTLED_S, Sources, check_guarded
+from .seat import HURRY, READY, RELOAD, SANDBOX, STOP, Seat, Stage
+from .signals import Hangup
+
+EARLY_S: Final = 10.0
+"""A worker that ends sooner than this after its start may do so again and again."""
+
+MOST_EARLY: Final = 5
+WITHIN_S: Final = 60.0
+"""So many early ends in such a time end them all."""
+
+_GRACE_S: Final = 30.0  # beyond the drain time-out: to cut off what is left, and to write the books
+_PAUSE_S: Final = 0.1  # before a worker is started that follows one which ended early; doubled with each
+_AGAIN_S: Final = 1.0  # until a worker is started for which there was no process, or no memory
+
+_log: Final = logging.getLogger("passthrough")
+
+
+class WorkersError(PassthroughError):
+    """The workers cannot be kept alive; the message says why and how to mend it."""
+
+
+@dataclass(slots=True)
+class _Child:
+    """A process that was started: its number among the workers, our end of its line, when it began (monotonic)."""
+
+    number: int
+    pid: int
+    line: socket
+    began: float
+    ready: bool = False
+
+    @property
+    def called(self) -> str:
+        """What it is called in messages."""
+        return f"{'The sandbox' if self.number == SANDBOX else f'Worker {self.number}'} (process {self.pid})"
+
+
+class Workers:
+    """All workers of one program, seen from their parent: a process without threads and without an event loop."""
+
+    def __init__(self, config: Config, sources: Sources, seen: bytes, *, sandbox: bool) -> None:
+        """Take the ports. `seen` is the snapshot of the files of which `config` was read. Raises ListenError."""
+        self.config = config
+        self._start = config
+        self._sources = sources
+        self._seen = seen
+        self._shared = Shared(config.listen, sandbox=sandbox)
+        self._hangup = Hangup()
+        self._children: dict[int, _Child] = {}
+        self._due = dict.fromkeys(range(SANDBOX if sandbox else 1, config.listen.workers + 1), 0.0)
+        self._early: deque[float] = deque()
+        self._looks_at = 0.0
+        self._kills_at: float | None = None
+        self._code = 0
+        self._why = ""
+
+    def run(self) -> Seat | None:
+        """Return as fork does: in each worker its seat; in the parent None, when all have ended as they were told to.
+
+        Raises WorkersError, or ends with a worker's exit code where that could not even start (it has said why).
+        """
+        self._shared.wake_on_signals()
+        set_apart()
+        while self._due or self._children:
+            for number in [number for number, at in self._due.items() if at <= time.monotonic()]:
+                if (seat := self._begin(number)) is not None:
+                    return seat
+            self._wait()
+        self._shared.close()
+        if self._why:
+            raise WorkersError(self._why)
+        if self._code:
+            sys.exit(self._code)
+        return None
+
+    def _begin(self, number: int) -> Seat | None:
+        try:
+            forked = self._shared.fork(number, [child.line for child in self._children.values()])
+        except OSError as error:
+            _log.error("Worker %d cannot be started now: %s.", number, error.strerror)
+            self._due[number] = time.monotonic() + _AGAIN_S
+            return None
+        if isinstance(forked, Seat):
+            return forked
+        pid, line = forked
+        del self._due[number]
+        self._children[pid] = _Child(number, pid, line, time.monotonic())
+        return None
+
+    # ── what happens ──
+
+    def _wait(self) -> None:
+        """Wait until something happens, and do what it asks for."""
+        moments = [*self._due.values(), self._looks_at, *([] if self._kills_at is None else [self._kills_at])]
+        starting = {child.line: child for child in self._children.values() if not child.ready}
+        wakes = self._shared.wakes
+        heard, _, _ = select.select([wakes, *starting], [], [], max(0.0, min(moments) - time.monotonic()))
+        if wakes in heard:
+            for number in wakes.recv(4096):
+                self._take(number)
+        self._hear(starting[line] for line in heard if line in starting)
+        self._reap()
+        now = time.monotonic()
+        if now >= self._looks_at:
+            self._looks_at = now + LOOK_EVERY_S
+            self._look()
+        if self._kills_at is not None and now >= self._kills_at:
+            self._kills_at = None
+            self._kill()
+
+    def _take(self, number: int) -> None:
+        """Do what a signal means."""
+        if number in {signal.SIGTERM, signal.SIGINT} or (number == signal.SIGHUP and self._hangup.is_the_end()):
+            self._stop()
+        elif number == signal.SIGHUP:
+            self._reload()
+
+    def _hear(self, spoken: Iterable[_Child]) -> None:
+        """Note who is ready; once all are, say where they listen."""
+        for child in spoken:
+            with suppress(OSError):
+                child.ready = child.line.recv(1) == READY
+            if child.ready and self._shared.stage is Stage.SERVING:
+                _log.info("%s serves.", child.called)
+        if self._shared.stage is Stage.STARTING and not self._due and all(child.ready for child in self._children.values()):
+            self._shared.stage = Stage.SERVING
+            sandbox = self._shared.sandbox_port is not None
+            self._say(announcing.adopted(self.config, self.config))
+            self._say(announcing.started(self.config, *self._shared.urls, sandbox=sandbox))
+            pids = [str(child.pid) for child in self._children.values() if child.number != SANDBOX]
+            _log.info("%d workers: processes %s.", len(pids), ", ".join(pids))
+
+    def _reap(self) -> None:
+        """Take note of every process that has ended; the first of a container has also those whose parents have gone."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            child = self._children.pop(pid, None)
+            if child is not None:
+                child.line.close()
+                self._shared.forget(pid)
+                self._bury(child, os.waitstatus_to_exitcode(status))
+
+    def _bury(self, child: _Child, code: int) -> None:
+        """Say that a worker has ended, and have another started: (1) all are to end; (2) it could not start; (3) it died."""
+        ended = (
+            f"{child.called} {f'was ended by {signal.Signals(-code).name}' if code < 0 else f'has ended with exit code {code}'}"
+        )
+        if self._shared.stage is Stage.STOPPING:
+            if code:
+                _log.error("%s.", ended)
+                self._code = self._code or 1
+            self._tell(STOP, sandbox=True)
+            return
+        if code > 0 and not child.ready and self._shared.stage is Stage.STARTING:
+            self._code = code  # It has said why.
+            self._stop()
+            return
+        pause_s = self._pause_s(child)
+        if pause_s is None:
+            _log.error("%s.", ended)
+            self._why = f"{MOST_EARLY} times within a minute a worker ended soon after its start.\n  Their messages may tell why."
+            self._stop()
+            return
+        _log.warning("%s; another takes its place.", ended)
+        self._due[child.number] = time.monotonic() + pause_s
+
+    def _pause_s(self, child: _Child) -> float | None:
+        """Return how long to wait before a worker is replaced; None where that has failed too often."""
+        now = time.monotonic()
+        while self._early and self._early[0] < now - WITHIN_S:
+            self._early.popleft()
+        if now - child.began >= EARLY_S:
+            return 0.0
+        self._early.append(now)
+        return None if len(self._early) >= MOST_EARLY else _PAUSE_S * 2.0 ** len(self._early)
+
+    # ── what concerns all ──
+
+    def _say(self, said: announcing.Said) -> None:
+        for level, text in said:
+            _log.log(level, "%s", text)
+
+    def _tell(self, order: bytes, *, sandbox: bool = False) -> None:
+        """Give an order to all workers, or to the sandbox: which is asked nothing any more once it is alone."""
+        if sandbox and any(child.number != SANDBOX for child in self._children.values()):
+            return
+        for child in self._children.values():
+            if (child.number == SANDBOX) == sandbox:
+                with suppress(OSError):  # It has ended, or does not listen any more: it is killed in the end.
+                    child.line.send(order)
+
+    def _stop(self) -> None:
+        """Have all drain; a second call hurries."""
+        if self._shared.stage is Stage.STOPPING:
+            self._tell(HURRY)
+            return
+        self._shared.stage = Stage.STOPPING
+        self._due.clear()
+        self._shared.close_ports()  # Clients that come now would wait for nobody.
+        self._tell(STOP)
+        self._tell(STOP, sandbox=True)
+        self._kills_at = time.monotonic() + self._start.listen.drain_timeout_s + _GRACE_S
+
+    def _kill(self) -> None:
+        for child in self._children.values():
+            _log.error("%s has not ended in time, and is killed.", child.called)
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+
+    def _look(self) -> None:
+        """Reload when the files have changed."""
+        found = self._sources.snapshot()
+        if found != self._seen:
+            time.sleep(SETTLED_S)
+            if found == self._sources.snapshot():
+                self._reload()
+
+    def _reload(self) -> None:
+        """Read the configuration, for whoever takes a dead worker's place, and have each worker read it too."""
+        if self._shared.stage is Stage.STOPPING:
+            return
+        self._seen = self._sources.snapshot()
+        try:
+            config = undisturbed(self._sources.load)
+            check_guarded(config, self._start.listen.host)
+        except (ConfigError, OSError) as error:
+            _log.error("%s", announcing.not_reloaded(error))
+        else:
+            self._say(announcing.adopted(config, self.config))
+            self._say(announcing.reloaded(config, self._start))
+            self.config = config
+            set_apart()
+        self._tell(RELOAD)
