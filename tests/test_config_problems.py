@@ -528,7 +528,7 @@ def test_the_keys_of_clients_matter_with_the_sandbox_too(tmp_path: Path) -> None
         ({"log_level": "critical"}, {}, "command line", "--log-level"),
         ({"port": "4001"}, {}, "command line", "--port"),
         ({}, {"PASSTHROUGH_LISTEN_PORT": "tcp://10.0.0.1:4000"}, "environment", "PASSTHROUGH_LISTEN_PORT"),
-        ({}, {"PASSTHROUGH_WORKERS": "4"}, "environment", "PASSTHROUGH_WORKERS"),
+        ({}, {"PASSTHROUGH_WORKERS": "0"}, "environment", "PASSTHROUGH_WORKERS"),
         ({}, {"PASSTHROUGH_LISTEN_HOST": "::"}, "environment", "PASSTHROUGH_LISTEN_HOST"),
         ({}, {"PASSTHROUGH_TLS_KEY": "k.pem"}, "environment", "PASSTHROUGH_TLS_KEY"),
         ({}, {"PASSTHROUGH_LOG_LEVEL": "critical"}, "environment", "PASSTHROUGH_LOG_LEVEL"),

@@ -199,7 +199,7 @@ def test_processes_are_summed() -> None:
     assert 8 == value(found, "passthrough_pages_total")
     assert 2 == value(found, "passthrough_overhead_seconds_bucket", le="0.005")
     assert (5, 5) == (value(found, "passthrough_requests_in_flight"), value(found, "passthrough_ledger_lag_seconds"))
-    assert (6, 25, 2) == tuple(
+    assert (3, 25, 2) == tuple(
         value(found, name, **labels)
         for name, labels in (
             ("passthrough_reloads_total", {"result": "good"}),
