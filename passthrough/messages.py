@@ -76,11 +76,11 @@ class Direct(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the message, if that does not block (logging calls this)."""
-        # A pipe that select() calls ready takes PIPE_BUF bytes without blocking.
-        text = self.format(record).encode("utf-8", "replace")[: select.PIPE_BUF - 1] + b"\n"
+        text = self.format(record).encode("utf-8", "replace") + b"\n"
         try:
-            if select.select((), (self._descriptor,), (), 0)[1]:
-                os.write(self._descriptor, text)
+            # A pipe that select() calls ready takes PIPE_BUF bytes without blocking.
+            while text and select.select((), (self._descriptor,), (), 0)[1]:
+                text = text[os.write(self._descriptor, text[: select.PIPE_BUF]) :]
         except (OSError, ValueError):  # Nobody reads it any more.
             return
 

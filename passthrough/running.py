@@ -58,7 +58,8 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
         return
 
     async def run() -> None:
-        await House(loaded, sources, seen, Lines(sys.stdout, form), seat).run(with_sandbox=sandbox)
+        lines = Lines(sys.stdout, form, None if seat is None else seat.folder / "log.lock")
+        await House(loaded, sources, seen, lines, seat).run(with_sandbox=sandbox)
 
     with logging_to_stderr(loaded.listen.log_level, f"worker {seat.number}" if seat else ""):
         _run(run())

@@ -190,6 +190,40 @@ async def test_all_workers_serve_and_are_told_of_as_one(tmp_path: Path) -> None:
     assert 1 == len(re.findall("Listening on", "".join(running.said)))
 
 
+async def test_long_lines_do_not_mix(tmp_path: Path) -> None:
+    """Lines of the log that are longer than what a pipe takes whole are written by one worker after the other."""
+    answer = ok(OCR, b"Content-Type: application/json", b"X-Request-Id: " + b"i" * 2000)
+    asking = LAST.replace(b"/ocr", b"/" + b"p" * 2000)
+    async with upstream(answering(answer)) as raw, workers(tmp_path, configured(raw)) as running:
+
+        async def several() -> None:
+            for _ in range(5):
+                assert (await once(running.port, asking)).startswith(b"HTTP/1.1 200")
+
+        await asyncio.gather(*(several() for _ in range(16)))
+        found = await running.logs(80)
+        assert 80 == len({line["id"] for line in found})
+        assert min(map(len, running.raw_log)) > 4096
+        assert 0 == await running.stop()
+
+
+async def test_a_worker_that_does_not_answer_is_told_of(tmp_path: Path) -> None:
+    """One that stands still takes nothing from the others' answers: /readyz says so, and what it told before still counts."""
+    async with upstream(answering(ANSWER)) as raw, workers(tmp_path, configured(raw)) as running:
+        assert {b"HTTP/1.1 200 OK"} == set(await many(running, 30))
+        await eventually(lambda: figures(running), lambda found: found.get("passthrough_pages_total") == 60)
+        still = (await processes(running))[1]
+        os.kill(still, signal.SIGSTOP)
+        try:
+            found = await readiness(running)
+            assert ("degraded", {"workers": "Of 2 workers 1 serve now."}) == (found["status"], found["degraded"])
+            assert 60 == (await figures(running))["passthrough_pages_total"]
+        finally:
+            os.kill(still, signal.SIGCONT)
+        assert "ok" == (await eventually(lambda: readiness(running), lambda found: found["status"] == "ok"))["status"]
+        assert 0 == await running.stop()
+
+
 async def test_a_budget_is_one(tmp_path: Path) -> None:
     """Both lease of the same: no more is served than it holds, but for what was under way, and /budgets shows it as one."""
     async with (

@@ -21,8 +21,8 @@ from .exposition import summed
 from .health import Condition, Phase
 from .standing import Standing
 
-ANSWER_S: Final = 5.0
-"""How long another worker has for its answer; one that is later counts as dead."""
+ANSWER_S: Final = 2.0
+"""How long another worker has for its answer, less than who asks waits; one that is later counts as dead."""
 
 _SOCKET: Final = ".sock"
 _TOLD: Final = ".told"

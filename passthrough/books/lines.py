@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Thread
 from typing import Final, Literal, TextIO
 
@@ -26,10 +27,11 @@ class Lines:
     counted. A line is written whole or, after a failure in its middle, ended before the next one begins.
     """
 
-    def __init__(self, stream: TextIO, format: Format = "json") -> None:
+    def __init__(self, stream: TextIO, format: Format = "json", turns: Path | None = None) -> None:
+        """`turns` is a file that processes share which write to one stream (see Sink)."""
         self._render = json_line if format == "json" else text_line
         self._backlog: Backlog[Entry] = Backlog(_WAITING, batch=_BATCH, gather_s=_GATHER_S)
-        self._sink = Sink(stream)
+        self._sink = Sink(stream, turns)
         self._refused = 0
         self._failed = 0
         self._thread = Thread(target=self._run, name="lines", daemon=True)

@@ -6,6 +6,7 @@ import os
 import select
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from threading import Event
 from typing import Final, TextIO
 
@@ -21,9 +22,14 @@ class Sink:
     The thread may be blocked in a write when the program ends: the buffer's lock, which it would hold, is asked for at that time.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        """`stream` is flushed and then passed by, where it has a descriptor."""
+    def __init__(self, stream: TextIO, turns: Path | None = None) -> None:
+        """`stream` is flushed and then passed by, where it has a descriptor.
+
+        `turns` is a file whose lock processes take in turn that share the stream: then lines do not mix that are longer than what
+        a pipe takes whole either.
+        """
         self._stream = stream
+        self._turns = None if turns is None else os.open(turns, os.O_RDWR | os.O_CREAT, 0o600)
         self._descriptor = _descriptor(stream)
         self._torn = False
         self._given_up = Event()
@@ -39,7 +45,19 @@ class Sink:
 
     def write(self, lines: Iterable[bytes]) -> int:
         """Write lines; return how many of them were not."""
-        return sum(count for piece, count in _pieces(lines) if not self._wrote(piece))
+        return sum(count for piece, count in _pieces(lines) if not self._wrote_in_turn(piece))
+
+    def _wrote_in_turn(self, piece: bytes) -> bool:
+        if self._turns is None:
+            return self._wrote(piece)
+        import fcntl  # noqa: PLC0415 - not on Windows, where no processes share a stream
+
+        # Whoever has it may wait for the reader: then all do.
+        fcntl.flock(self._turns, fcntl.LOCK_EX)
+        try:
+            return self._wrote(piece)
+        finally:
+            fcntl.flock(self._turns, fcntl.LOCK_UN)
 
     def _wrote(self, piece: bytes) -> bool:
         if self._descriptor is None:
