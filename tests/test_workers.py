@@ -192,9 +192,8 @@ async def test_all_workers_serve_and_are_told_of_as_one(tmp_path: Path) -> None:
 
 async def test_long_lines_do_not_mix(tmp_path: Path) -> None:
     """Lines of the log that are longer than what a pipe takes whole are written by one worker after the other."""
-    answer = ok(OCR, b"Content-Type: application/json", b"X-Request-Id: " + b"i" * 2000)
-    asking = LAST.replace(b"/ocr", b"/" + b"p" * 2000)
-    async with upstream(answering(answer)) as raw, workers(tmp_path, configured(raw)) as running:
+    asking = LAST.replace(b"/ocr", b"/" + b'"' * 2000)
+    async with upstream(answering(ANSWER)) as raw, workers(tmp_path, configured(raw)) as running:
 
         async def several() -> None:
             for _ in range(5):
