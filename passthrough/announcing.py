@@ -26,6 +26,8 @@ def started(config: Config, traffic: str, admin: str, *, sandbox: bool) -> Said:
         )
     if not config.clients:
         yield logging.WARNING, ANONYMOUS
+    if config.listen.workers > 1 and config.ledger is None and config.budgets:
+        yield logging.WARNING, "Without a ledger workers share no budgets: each allows as much as if it were alone."
     if config.admin_digest is None and not is_loopback(config.listen.admin_host):
         yield logging.INFO, "The admin port is open to other machines, and there is no admin_key: it answers health only."
 

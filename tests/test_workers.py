@@ -248,6 +248,14 @@ async def test_a_budget_is_one(tmp_path: Path) -> None:
     assert (served, 2 * served) == booked(tmp_path)
 
 
+async def test_budgets_without_a_ledger_are_warned_of(tmp_path: Path) -> None:
+    """There is nothing by which workers could share them."""
+    config = "ledger: none\nbudget: {pages: 5, per: day}\n"
+    async with upstream(answering(ANSWER)) as raw, workers(tmp_path, configured(raw, config)) as running:
+        await running.says("WARNING Without a ledger workers share no budgets")
+        assert 0 == await running.stop()
+
+
 async def test_what_is_reserved_adds_up(tmp_path: Path) -> None:
     """Requests under way in both workers are reserved, and shown, together."""
     held = Held()
@@ -304,7 +312,7 @@ async def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
         held.go.clear()
         await until(lambda: held.waiting == 20)
         # Nobody has an answer that is not booked: what a kill costs of the last moments is another test's.
-        before = await eventually(lambda: figures(running), lambda found: found["passthrough_pages_total"] == 2 * load.answers)
+        before = await eventually(lambda: figures(running), lambda found: found.get("passthrough_pages_total") == 2 * load.answers)
         killed = (await processes(running))[2]
         os.kill(killed, signal.SIGKILL)
         await running.says(rf"Worker 2 \(process {killed}\) was ended by SIGKILL; another takes its place")
