@@ -112,19 +112,18 @@ def machine(cores: Cores) -> dict[str, Any]:
 
 def _settings(args: argparse.Namespace, where: dict[str, Any]) -> str:
     placed = f"targets on core {where['target_on']}, upstream and load on {where['upstream_and_load_on']}"
-    return "\n".join(
-        (
-            f"{where['when']}, {where['system']}, {where['cores']} cores, {placed if where['target_on'] else 'unpinned'};",
-            f"load average before: {where['load_average_before']:.1f}.",
-            f"{args.rounds} rounds of {args.seconds:g} s for each figure, interleaved, of {', '.join(SLOW)} the first only; medians of the rounds, ratios within a round. CPU is user and",
-            "system time of all of a target's processes.",
-        )
+    lines = (
+        f"{where['when']}, {where['system']}, {where['cores']} cores, {placed if where['target_on'] else 'unpinned'};",
+        f"load average before: {where['load_average_before']:.1f}. {args.rounds} rounds of {args.seconds:g} s, interleaved,",
+        f"for {', '.join(SLOW)} the first only; medians of the rounds, ratios within a round. CPU is user and system time of",
+        "all of a target's processes.",
     )
+    return "\n".join(lines)
 
 
 async def run(args: argparse.Namespace) -> None:
     """Measure what is asked for, and write the report, the figures and the plots."""
-    cores = Cores.found()
+    workloads, cores = _workloads(args.only), Cores.found()
     where = machine(cores)
     targets, skipped = _chosen(args)
     for name, why in skipped.items():
@@ -138,7 +137,7 @@ async def run(args: argparse.Namespace) -> None:
                 result: dict[str, Any] = {"curves": found}
                 drawing = plot.curves(curves.drawn(found))
             else:
-                samples = await measured(rig_, targets, _workloads(args.only), args)
+                samples = await measured(rig_, targets, workloads, args)
                 figures = Figures(tuple(samples), await _meter_alone(rig_))
                 text = tables.report(figures, versions, skipped, _settings(args, where))
                 goals = [

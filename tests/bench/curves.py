@@ -144,6 +144,7 @@ async def entries(rig: Rig, peer: Peer, at: Iterable[int] = ENTRIES) -> list[Row
             {
                 "entries": count,
                 "start_s": seen["start_s"],
+                "start_cpu_s": seen["start_cpu_s"],
                 "idle_rss_mb": seen["idle_rss_mb"],
                 "match_us": match_us,
                 "admit_us": admit_us,

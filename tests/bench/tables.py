@@ -79,7 +79,7 @@ def _limits(figures: Figures) -> Iterator[str]:
             if found[0] is not None:
                 rows.append((name, target, *map(number, found)))
     yield "### Upstream and load generator\n"
-    yield "A target that did not use its core was held up by what it was measured with: CPU per request and GB hold, rates do not.\n"
+    yield "A target with an idle core was held up by what it was measured with: its CPU per request and GB hold, rates do not.\n"
     yield table(("", "target", "requests/s", "GB/s", "target's cores", "upstream's cores", "load's cores"), rows)
 
 
