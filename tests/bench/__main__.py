@@ -21,7 +21,8 @@ from . import curves, plot, tables
 from .figures import Figures, Sample
 from .goals import GOALS
 from .peers import Launch, Peer, peers
-from .rig import BenchError, Cores, Rig, Running, rig
+from .processes import Cores
+from .rig import BenchError, Rig, Running, rig
 from .workloads import WORKLOADS, Workload, measured_by
 
 SLOW = ("litellm",)

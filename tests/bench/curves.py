@@ -63,7 +63,7 @@ async def bodies(rig: Rig, peers: Iterable[Peer], seconds: float, at: Iterable[i
     for peer in peers:
         for size in at:
             ways = {
-                "answer": Workload("answer", "W3", f"/plain/length/{max(size, 1500)}/ocr", KB, 8),
+                "answer": Workload("answer", "W3", f"/plain/length/{size}/ocr", KB, 8),
                 "upload": Workload("upload", "W2", "/plain/length/2000/ocr", size, 8),
             }
             for way, workload in ways.items():
@@ -207,6 +207,6 @@ def drawn(found: dict[str, list[Row]]) -> list[Curve]:
         for row in found.get(name, ()):
             if y != "cpu_s_per_gb" or row[x] >= 256 * KB:
                 lines.setdefault(" ".join(row[key] for key in keys) or "passthrough", []).append((row[x], row[y]))
-        if lines:
+        if any(len({at for at, _ in line}) > 1 for line in lines.values()):
             made.append(Curve(title, x, lines))
     return made

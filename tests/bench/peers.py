@@ -71,7 +71,7 @@ def _first_line(*argv: str) -> str:
 # ── this proxy ──
 
 
-def _routes_yaml(place: Place, meter: str, more: str = "") -> str:
+def _routes_yaml(place: Place, meter: str) -> str:
     lines = [f"client_keys: [{{name: bench, key: {TOKEN}}}]", "ledger: sqlite:///bench.db", "pass_through_endpoints:"]
     for route in ROUTES:
         keys = f"path: /{route}, target: '{place.upstream(route)}', include_subpath: true, forward_headers: true"
@@ -80,12 +80,12 @@ def _routes_yaml(place: Place, meter: str, more: str = "") -> str:
         if route == "tls":
             keys += f", upstream_tls: {{ca_file: '{place.ca_file}'}}"
         lines.append(f"  - {{{keys}}}")
-    return "\n".join(lines) + "\n" + more
+    return "\n".join(lines) + "\n"
 
 
-def passthrough(place: Place, meter: str = "auto", workers: int = 1, more: str = "") -> Launch:
+def passthrough(place: Place, meter: str = "auto", workers: int = 1) -> Launch:
     """Keys, meter, log and ledger are on, as a user runs it."""
-    (place.folder / "routes.yaml").write_text(_routes_yaml(place, meter, more))
+    (place.folder / "routes.yaml").write_text(_routes_yaml(place, meter))
     flags = ("--port", str(place.port), "--admin-port", "0", "--log-format", "json", "--workers", str(workers))
     return Launch((sys.executable, "-m", "passthrough", "serve", *flags), {"PYTHONPATH": str(ROOT)})
 
@@ -205,10 +205,9 @@ def peers(litellm: str | None) -> tuple[Peer, ...]:
     def nginx(name: str, settings: str) -> Peer:
         return Peer(name, _nginx(settings), lambda: _absent("nginx"), lambda: _first_line(_program("nginx") or "nginx", "-v"))
 
-    def here(name: str, **how: object) -> Peer:
-        workers = how.get("workers", 1)
-        missing = _no_workers if workers != 1 else lambda: ""
-        return Peer(name, lambda place: passthrough(place, **how), missing, _passthrough_version, int(str(workers)))  # type: ignore[arg-type]
+    def here(name: str, meter: str = "auto", workers: int = 1) -> Peer:
+        missing = _no_workers if workers > 1 else lambda: ""
+        return Peer(name, lambda place: passthrough(place, meter, workers), missing, _passthrough_version, workers)
 
     return (
         Peer("direct", None, lambda: "", lambda: "the upstream itself"),

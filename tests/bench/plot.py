@@ -79,6 +79,10 @@ class Curve:
     lines: Mapping[str, Sequence[tuple[float, float]]]
 
 
+def _short(x: float) -> str:
+    return f"{x / 1e6:g}M" if x >= 1e6 else f"{x / 1e3:g}k" if x >= 1e3 else f"{x:g}"
+
+
 def _lines(left: float, top: float, curve: Curve) -> Iterator[str]:
     """Yield a panel with a logarithmic x; y begins at 0."""
     points = [point for line in curve.lines.values() for point in line]
@@ -93,7 +97,7 @@ def _lines(left: float, top: float, curve: Curve) -> Iterator[str]:
     yield f'<path d="M{left + 60:.1f} {top + 12:.1f}v{high}h{wide}" fill="none" stroke="#94a3b8"/>'
     yield _text(left + 54, top + 20, number(most), "s", "end") + _text(left + 54, top + high + 12, "0", "s", "end")
     for x in sorted({x for x, _ in points}):
-        yield _text(at(x, 0)[0], top + high + 26, number(x), "s", "middle")
+        yield _text(at(x, 0)[0], top + high + 26, _short(x), "s", "middle")
     yield _text(left + 60 + wide / 2, top + high + 40, curve.x, "s", "middle")
     for place, (name, line) in enumerate(curve.lines.items()):
         colour = _COLOURS[place % len(_COLOURS)]

@@ -170,9 +170,10 @@ class Rig:
         if workload.kind == "start":
             await asyncio.sleep(IDLE_S)
             return {"start_s": running.start_s, "start_cpu_s": running.start_cpu_s, "idle_rss_mb": rss_mb(running.processes())}
+        beside = None
         async with contextlib.AsyncExitStack() as loads:
             if workload.kind == "mixed":
-                beside = await loads.enter_async_context(self._load(self.job(running, BESIDE, seconds + 2)))
+                beside = await loads.enter_async_context(self._load(self.job(running, BESIDE, START_S)))
                 await _go(beside)
             load = await loads.enter_async_context(self._load(self.job(running, workload, seconds)))
             processes, upstreams = running.processes(), [one for each in self.upstreams for one in tree(each.pid)]
@@ -184,6 +185,8 @@ class Rig:
             said = await load.stdout.readline()
             spent, upstream_spent = cpu_s(processes) - before, cpu_s(upstreams) - upstream_before
             sampler.cancel()
+            if beside is not None and beside.returncode is not None:
+                raise BenchError(f"{running.peer.name}, {workload.name}: the transfers ended before the small requests")
             while said == b"ready\n":
                 said = await load.stdout.readline()
         if not said or "error" in (seen := json.loads(said)):
@@ -194,8 +197,9 @@ class Rig:
 
 async def _go(load: asyncio.subprocess.Process) -> None:
     assert load.stdin is not None
-    load.stdin.write(b"go\n")
-    await load.stdin.drain()
+    with contextlib.suppress(ConnectionError):  # It has failed, and says why.
+        load.stdin.write(b"go\n")
+        await load.stdin.drain()
 
 
 async def _sample(processes: list[psutil.Process], peak: list[float]) -> None:
