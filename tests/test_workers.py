@@ -312,7 +312,9 @@ async def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
         held.go.clear()
         await until(lambda: held.waiting == 20)
         # Nobody has an answer that is not booked: what a kill costs of the last moments is another test's.
-        before = await eventually(lambda: figures(running), lambda found: found.get("passthrough_pages_total") == 2 * load.answers)
+        before = await eventually(
+            lambda: figures(running), lambda found: found.get("passthrough_pages_total") == 2 * load.answers
+        )
         killed = (await processes(running))[2]
         os.kill(killed, signal.SIGKILL)
         await running.says(rf"Worker 2 \(process {killed}\) was ended by SIGKILL; another takes its place")
