@@ -25,15 +25,16 @@ class Shared:
     """The ports, a folder for the workers' own sockets, the stage, and the pipe by which signals wake the parent."""
 
     def __init__(self, listen: Listen, *, sandbox: bool) -> None:
-        """Take the ports. Raises ListenError."""
+        """Take the ports, and the signals: each that comes is a byte in `wakes`. Raises ListenError."""
         self._listen = listen
         self._traffic = bound(listen.host, listen.port, listen.workers)
         self._admin = bound(listen.admin_host, listen.admin_port)[0]
         self._sandbox = bound("127.0.0.1", 0)[0][0] if sandbox else None
         self.sandbox_port = None if self._sandbox is None else int(self._sandbox.getsockname()[1])
         self._stage = mmap(-1, 1)
-        self._folder = _folder()
         self.wakes, self._writes = socketpair()
+        self._wake_on_signals()
+        self._folder = _folder()  # the last: from here on nothing ends the process without its being removed
 
     @property
     def stage(self) -> Stage:
@@ -49,7 +50,7 @@ class Shared:
         """Where traffic is served, and where operators ask."""
         return url("https" if self._listen.tls_cert else "http", self._traffic[0]), url("http", self._admin)
 
-    def wake_on_signals(self) -> None:
+    def _wake_on_signals(self) -> None:
         """Have each signal that comes written into `wakes`, as a byte with its number."""
         self.wakes.setblocking(False)
         self._writes.setblocking(False)

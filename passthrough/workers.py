@@ -71,8 +71,8 @@ class Workers:
         self._start = config
         self._sources = sources
         self._seen = seen
-        self._shared = Shared(config.listen, sandbox=sandbox)
         self._hangup = Hangup()
+        self._shared = Shared(config.listen, sandbox=sandbox)
         self._children: dict[int, _Child] = {}
         self._due = dict.fromkeys(range(SANDBOX if sandbox else 1, config.listen.workers + 1), 0.0)
         self._early: deque[float] = deque()
@@ -86,7 +86,6 @@ class Workers:
 
         Raises WorkersError, or ends with a worker's exit code where that could not even start (it has said why).
         """
-        self._shared.wake_on_signals()
         set_apart()
         while self._due or self._children:
             for number in [number for number, at in self._due.items() if at <= time.monotonic()]:
@@ -178,7 +177,8 @@ class Workers:
             f"{child.called} {f'was ended by {signal.Signals(-code).name}' if code < 0 else f'has ended with exit code {code}'}"
         )
         if self._shared.stage is Stage.STOPPING:
-            if code:
+            # One that had only begun does not know the signal yet, which a service manager may send to all.
+            if code and (child.ready or code != -signal.SIGTERM):
                 _log.error("%s.", ended)
                 self._code = self._code or 1
             self._tell(STOP, sandbox=True)

@@ -417,7 +417,20 @@ async def test_a_wrong_configuration_and_a_taken_port_are_said_once(tmp_path: Pa
     async with upstream(answering(ANSWER)) as raw, workers(tmp_path, configured(raw)) as running:
         code, out, err = await command(tmp_path, "serve", "--workers", "2", "--port", str(running.port), "--admin-port", "0")
         assert (1, "", 1) == (code, out, err.count("Address already in use"))
+        elsewhere = ("--host", "192.0.2.1", "--port", "0", "--admin-port", "0")
+        (tmp_path / "routes.yaml").write_text(configured(raw, "allow_anonymous: true\n"))
+        code, out, err = await command(tmp_path, "serve", "--workers", "2", *elsewhere)
+        assert (1, "", 1) == (code, out, err.count("Cannot listen on 192.0.2.1 port 0: Cannot assign requested address."))
         assert 0 == await running.stop()
+
+
+async def test_what_cannot_start_ends_the_program(tmp_path: Path) -> None:
+    """A process that fails before all serve has said why: the others are ended, exit 1, and it is not tried again."""
+    (tmp_path / "pypdfium2.py").write_text("raise ModuleNotFoundError(name='pypdfium2')\n")
+    (tmp_path / "routes.yaml").write_text("pass_through_endpoints:\n  - {path: /mistral, target: https://api.mistral.ai}\n")
+    code, out, err = await command(tmp_path, "serve", "--workers", "2", "--sandbox", "--port", "0", "--admin-port", "0")
+    assert (1, "", 1) == (code, out, err.count("The sandbox needs pypdfium2, which is not installed."))
+    assert "Traceback" not in err
 
 
 async def test_workers_share_one_sandbox(tmp_path: Path) -> None:
