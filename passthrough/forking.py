@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import replace
 from mmap import mmap
 from pathlib import Path
 from socket import socket, socketpair
@@ -58,10 +59,10 @@ class Shared:
         for name in _SIGNALS:
             signal.signal(getattr(signal, name), lambda *_: None)
 
-    def fork(self, number: int, lines: Collection[socket]) -> tuple[int, socket] | Seat:
+    def fork(self, number: int, lines: Collection[socket], trouble: str | None) -> tuple[int, socket] | Seat:
         """Start a worker: return in the parent its process and our end of its line, and in the worker its seat.
 
-        `lines` are our ends of the others' lines. Raises OSError.
+        `lines` are our ends of the others' lines, `trouble` is what the seat shall tell. Raises OSError.
         """
         ours, theirs = socketpair()
         # Nothing may come in between: the child has our handlers, and our pipe behind them, until it has its own.
@@ -69,7 +70,7 @@ class Shared:
         try:
             pid = os.fork()
             if pid == 0:
-                return self._seat(number, theirs, (ours, *lines))
+                return replace(self._seat(number, theirs, (ours, *lines)), trouble=trouble)
         except OSError:
             ours.close()
             theirs.close()
@@ -108,6 +109,7 @@ class Shared:
             stage=self._stage,
             line=line,
             parent=os.getppid(),
+            trouble=None,
         )
 
     def forget(self, pid: int) -> None:

@@ -37,7 +37,7 @@ class Seat:
 
     `traffic` and `admin` are bound and listen. `folder` holds a Unix socket for each worker, named after it. `stage` is one byte
     of memory that the parent writes and all workers read. On `line` orders come; its end is the parent's end. `parent` is its
-    process.
+    process. `trouble` says why the configuration that this worker begins with is not what the file holds, None where it is.
     """
 
     number: int
@@ -50,6 +50,7 @@ class Seat:
     stage: mmap
     line: socket
     parent: int
+    trouble: str | None
 
     @property
     def is_orphan(self) -> bool:

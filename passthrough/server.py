@@ -63,7 +63,7 @@ class House:
         self._seat = seat
         self._sources = sources
         self._seen = seen
-        self._reload_trouble: str | None = None
+        self._reload_trouble = None if seat is None else seat.trouble
         self._reload_count = Reloads()
         self._metrics = Metrics()
         self._admin_digest = config.admin_digest

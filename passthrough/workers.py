@@ -80,6 +80,7 @@ class Workers:
         self._kills_at: float | None = None
         self._code = 0
         self._why = ""
+        self._trouble: str | None = None
 
     def run(self) -> Seat | None:
         """Return as fork does: in each worker its seat; in the parent None, when all have ended as they were told to.
@@ -101,7 +102,7 @@ class Workers:
 
     def _begin(self, number: int) -> Seat | None:
         try:
-            forked = self._shared.fork(number, [child.line for child in self._children.values()])
+            forked = self._shared.fork(number, [child.line for child in self._children.values()], self._trouble)
         except OSError as error:
             _log.error("Worker %d cannot be started now: %s.", number, error.strerror)
             self._due[number] = time.monotonic() + _AGAIN_S
@@ -256,10 +257,12 @@ class Workers:
             config = undisturbed(self._sources.load)
             check_guarded(config, self._start.listen.host)
         except (ConfigError, OSError) as error:
-            _log.error("%s", announcing.not_reloaded(error))
+            self._trouble = announcing.not_reloaded(error)
+            _log.error("%s", self._trouble)
         else:
             self._say(announcing.adopted(config, self.config))
             self._say(announcing.reloaded(config, self._start))
             self.config = config
+            self._trouble = None
             set_apart()
         self._tell(RELOAD)
