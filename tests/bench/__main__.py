@@ -47,7 +47,7 @@ async def _one(rig_: Rig, peer: Peer, running: Running | None, workload: Workloa
         finally:
             await fresh.stop()
     except BenchError as error:
-        say(f"failed: {error}")
+        say(f"failed: {peer.name}, {workload.name}: {error}")
         return {"error": str(error)}
 
 
@@ -113,11 +113,12 @@ def machine(cores: Cores) -> dict[str, Any]:
 
 def _settings(args: argparse.Namespace, where: dict[str, Any]) -> str:
     placed = f"targets on core {where['target_on']}, upstream and load on {where['upstream_and_load_on']}"
+    in_turn = f"{args.rounds} rounds, interleaved, of {', '.join(SLOW)} the first only; for each figure"
+    rounds = "For each figure" if args.curves else in_turn
     lines = (
         f"{where['when']}, {where['system']}, {where['cores']} cores, {placed if where['target_on'] else 'unpinned'};",
-        f"load average before: {where['load_average_before']:.1f}. {args.rounds} rounds of {args.seconds:g} s, interleaved,",
-        f"for {', '.join(SLOW)} the first only; medians of the rounds, ratios within a round. CPU is user and system time of",
-        "all of a target's processes.",
+        f"load average before: {where['load_average_before']:.1f}. {rounds} {args.seconds:g} s.",
+        "Medians of the rounds, ratios within a round. CPU is user and system time of all of a target's processes.",
     )
     return "\n".join(lines)
 

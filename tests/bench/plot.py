@@ -25,7 +25,7 @@ BARS = (
     ("W7", "p99_us"),
 )
 
-_WIDE, _ROW, _LEFT, _GAP = 460, 20, 150, 44
+_WIDE, _ROW, _LEFT, _GAP, _HIGH = 460, 20, 150, 44, 250
 _COLOURS = ("#c2410c", "#475569", "#0369a1", "#4d7c0f", "#7e22ce")
 _STYLE = "<style>text{font:12px sans-serif;fill:#1e293b}.h{font-weight:bold}.s{font-size:10px}</style>"
 
@@ -103,12 +103,12 @@ def _lines(left: float, top: float, curve: Curve) -> Iterator[str]:
         colour = _COLOURS[place % len(_COLOURS)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in line))
         yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
-        yield f'<text x="{left + 66:.1f}" y="{top + high - 16 * place:.1f}" style="fill:{colour}">{escape(name)}</text>'
+        yield f'<text x="{left + 20 + 108 * place:.1f}" y="{top + high + 56:.1f}" class="s" style="fill:{colour}">{escape(name)}</text>'
 
 
 def curves(found: Sequence[Curve]) -> str:
     """Return the curves in two columns."""
     parts: list[str] = []
     for place, curve in enumerate(found):
-        parts.extend(_lines(12 + place % 2 * _WIDE, 24 + place // 2 * 230, curve))
-    return _svg(2 * _WIDE, 24 + (len(found) + 1) // 2 * 230, parts)
+        parts.extend(_lines(12 + place % 2 * _WIDE, 24 + place // 2 * _HIGH, curve))
+    return _svg(2 * _WIDE, 24 + (len(found) + 1) // 2 * _HIGH, parts)

@@ -186,11 +186,11 @@ class Rig:
             spent, upstream_spent = cpu_s(processes) - before, cpu_s(upstreams) - upstream_before
             sampler.cancel()
             if beside is not None and beside.returncode is not None:
-                raise BenchError(f"{running.peer.name}, {workload.name}: the transfers ended before the small requests")
+                raise BenchError("the transfers ended before the small requests")
             while said == b"ready\n":
                 said = await load.stdout.readline()
         if not said or "error" in (seen := json.loads(said)):
-            raise BenchError(f"{running.peer.name}, {workload.name}: {json.loads(said)['error'] if said else 'no result'}")
+            raise BenchError(json.loads(said)["error"] if said else "the load generator ended without a result")
         own = {"cpu_s": spent, "rss_peak_mb": max(peak)} if running.process else {}
         return {**seen, **own, "upstream_cpu_s": upstream_spent}
 
