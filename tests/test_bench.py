@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench import curves, plot
 from bench.bodies import answer_body, framed_answer, request_body
 from bench.figures import Figures
 from bench.goals import GOALS
+from bench.peers import peers
+from bench.processes import Cores
+from bench.rig import rig
 
 HERE = Path(__file__).parent
 W1 = ("W1 c1", "W1 c64")
@@ -76,6 +80,26 @@ async def test_a_name_that_is_not_known_is_said(option: str, name: str, kind: st
     code, _, said = await bench(option, name, "--out", str(tmp_path))
     assert (1, f"There is no {kind} {name}.") == (code, said.splitlines()[0])
     assert said.splitlines()[1].startswith("There are: ")
+
+
+async def test_curves_are_measured_and_drawn(tmp_path: Path) -> None:
+    """Each point is there, as a row and in a plot."""
+    async with rig(tmp_path, Cores.found()) as built:
+        ours = next(peer for peer in peers(None) if peer.name == "passthrough")
+        found = {
+            "connections": await curves.connections(built, [ours], 0.1, (1, 3)),
+            "bodies": await curves.bodies(built, [ours], 0.1, (300_000, 600_000)),
+            "uploads": await curves.uploads(built, [ours], (1, 2)),
+            "entries": await curves.entries(built, ours, (1, 12)),
+        }
+    assert [1, 3] == [row["connections"] for row in found["connections"]]
+    assert [300_000, 300_000, 600_000, 600_000] == [row["bytes"] for row in found["bodies"]]
+    assert [1, 2] == [row["uploads"] for row in found["uploads"]]
+    assert [1, 12] == [row["entries"] for row in found["entries"]]
+    drawn = curves.drawn(found)
+    assert 8 == len(drawn)
+    assert 10 == len(ET.fromstring(plot.curves(drawn)).findall(".//{*}polyline"))
+    assert all(f"| {row['entries']} |" in curves.report(found) for row in found["entries"])
 
 
 @pytest.mark.parametrize("size", [1000, 2000, 1_000_000])

@@ -103,7 +103,8 @@ def _lines(left: float, top: float, curve: Curve) -> Iterator[str]:
         colour = _COLOURS[place % len(_COLOURS)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in line))
         yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
-        yield f'<text x="{left + 20 + 108 * place:.1f}" y="{top + high + 56:.1f}" class="s" style="fill:{colour}">{escape(name)}</text>'
+        legend = f'x="{left + 20 + 108 * place:.1f}" y="{top + high + 56:.1f}"'
+        yield f'<text {legend} class="s" style="fill:{colour}">{escape(name)}</text>'
 
 
 def curves(found: Sequence[Curve]) -> str:
