@@ -90,5 +90,5 @@ def measured_by(workload: Workload, target: str) -> bool:
     if target == UNMETERED:
         return workload.name in ("W3 c8", "W3 gzip c8")
     if target.endswith("-workers"):
-        return workload.group == "W1"
+        return workload.group in ("W1", "W6")
     return not (target == "direct" and workload.kind == "start")
