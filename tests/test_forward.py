@@ -15,14 +15,14 @@ from passthrough.exchange import Terms
 from passthrough.road.access import CREDENTIAL_HEADERS, Client, Gate
 from passthrough.road.fields import HOP_BY_HOP, fields_of
 from passthrough.road.forward import (
+    Forward,
     injected_secrets,
     label_of,
     proxy_authorization,
-    request_head,
     request_target,
     response_fields,
 )
-from passthrough.road.routes import LabelHeader, Match, Route, Target
+from passthrough.road.routes import LabelHeader, Route, Target
 from passthrough.road.wire import plain
 from passthrough.secret import Secret
 
@@ -42,7 +42,7 @@ def route(**settings: Any) -> Route:
 def sent_up(route: Route, *raw: Raw, target: Target = TARGET, method: str = "POST", path: bytes = b"/ocr") -> list[bytes]:
     """Return the lines of the head that goes to the target for a request with these fields."""
     head = plain(method, path, (1, 1), (HOST, *raw))
-    whole = request_head(head, Match(route, head.path), target, GATE)
+    whole = Forward(route, GATE).request_head(head, head.path, target)
     assert whole.endswith(b"\r\n\r\n")
     assert 1 == whole.count(b"\r\n\r\n")
     return whole[:-4].split(b"\r\n")

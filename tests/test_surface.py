@@ -16,11 +16,10 @@ from passthrough.config import Config
 from passthrough.exchange import began
 from passthrough.road.access import Gate
 from passthrough.road.connection import Connection
-from passthrough.road.forward import request_head
+from passthrough.road.forward import Forward
 from passthrough.road.relay import Rules, Way
 from passthrough.road.response import parse_head
 from passthrough.road.routes import Match, RouteTable
-from passthrough.road.upstream import origin_of
 from passthrough.road.wire import Head, plain
 
 SECRETS = tuple(
@@ -62,7 +61,7 @@ async def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
         "route": route,
         "match": Match(route, b""),
         "target": route.targets[0],
-        "origin": origin_of(route.targets[0]),
+        "origin": route.targets[0].origin,
         "client": config.clients[0],
         "gate": gate,
         "rules": Rules(RouteTable(config.routes), gate),
@@ -110,7 +109,7 @@ def heads(config: Config) -> list[bytes]:
     for route in config.routes:
         for method in route.methods or {"POST"}:
             head = plain(method, route.path or b"/", (1, 1), ((b"Host", b"x"),))
-            made.append(request_head(head, Match(route, b""), route.targets[0], gate))
+            made.append(Forward(route, gate).request_head(head, b"", route.targets[0]))
     return made
 
 

@@ -19,7 +19,7 @@ from street import WAIT_S, Peer, RawClient, Received, Script, answering, client,
 from passthrough.errors import UpstreamFailure
 from passthrough.road.connection import Connection
 from passthrough.road.routes import Target
-from passthrough.road.upstream import MAX_IDLE, Upstream, origin_of
+from passthrough.road.upstream import MAX_IDLE, Upstream
 from passthrough.secret import Secret
 
 GET = b"GET / HTTP/1.1\r\nHost: api.test\r\n\r\n"
@@ -93,8 +93,8 @@ async def test_a_connection_serves_one_exchange_after_the_other() -> None:
         first = await connections.open(target, WAIT_S)
         assert b"a" == await exchanged(first)
         connections.release(target, first)
-        assert first is connections.kept(origin_of(target))
-        assert None is connections.kept(origin_of(target))
+        assert first is connections.kept(target.origin)
+        assert None is connections.kept(target.origin)
         assert b"a" == await exchanged(first)
         assert 1 == raw.connections
 
@@ -106,7 +106,7 @@ async def test_a_new_connection_that_is_spoilt_at_once_is_a_failed_connect(speak
         listening.settimeout(WAIT_S)
         target = target_at(listening.getsockname()[1])
         async with pool() as connections:
-            begun = asyncio.create_task(connections.begun(target, WAIT_S, "GET"))
+            begun = asyncio.create_task(connections.opened(target, WAIT_S, "GET"))
             while not select.select([listening], [], [], 0)[0]:  # noqa: ASYNC110 - the kernel sets no event
                 await asyncio.sleep(0)
             peer, _ = listening.accept()  # At once: what the target does is there before the loop has gone on.
@@ -125,7 +125,7 @@ async def test_the_youngest_connection_is_given_out_first() -> None:
         for each in opened:
             await exchanged(each)
             connections.release(target, each)
-        assert [*reversed(opened), None] == [connections.kept(origin_of(target)) for _ in range(4)]
+        assert [*reversed(opened), None] == [connections.kept(target.origin) for _ in range(4)]
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ async def test_a_connection_serves_its_own_origin_only(other: dict[str, Any]) ->
         connection = await connections.open(target, WAIT_S)
         await exchanged(connection)
         connections.release(target, connection)
-        assert None is connections.kept(origin_of(replace(target, **other)))
-        assert connection is connections.kept(origin_of(replace(target, base_path=b"/v1", query=b"a", name="b")))
+        assert None is connections.kept(replace(target, **other).origin)
+        assert connection is connections.kept(replace(target, base_path=b"/v1", query=b"a", name="b").origin)
 
 
 SPOILT = {
@@ -167,7 +167,7 @@ async def test_a_spoilt_connection_is_not_kept(pieces: list[bytes]) -> None:
         connection = await connections.open(target, WAIT_S)
         await exchanged(connection)
         connections.release(target, connection)
-        assert None is connections.kept(origin_of(target))
+        assert None is connections.kept(target.origin)
 
 
 async def idle_and_then(last: bytes, *, close: bool) -> tuple[bool, bool]:
@@ -190,7 +190,7 @@ async def idle_and_then(last: bytes, *, close: bool) -> tuple[bool, bool]:
         connections.release(target, connection)
         told.set()
         await until_ended(connection)
-        return connections.kept(origin_of(target)) is not None, connection.fresh()
+        return connections.kept(target.origin) is not None, connection.fresh()
 
 
 @pytest.mark.parametrize(("last", "close"), [(b"", True), (ok(b"poison"), False), (ok(b"poison"), True), (b"\r\n", False)])
@@ -216,14 +216,14 @@ async def test_an_idle_connection_has_its_time() -> None:
         connections.release(target, connection)
         async with asyncio.timeout(WAIT_S):
             await gone.wait()
-        assert None is connections.kept(origin_of(target))
+        assert None is connections.kept(target.origin)
 
     async with upstream(answering(ok(b"a"))) as raw, pool(idle_s=0.0) as connections:
         target = target_at(raw.port)
         connection = await connections.open(target, WAIT_S)
         await exchanged(connection)
         connections.release(target, connection)
-        assert None is connections.kept(origin_of(target))
+        assert None is connections.kept(target.origin)
 
 
 async def test_only_so_many_idle_connections_are_kept() -> None:
@@ -235,7 +235,7 @@ async def test_only_so_many_idle_connections_are_kept() -> None:
             await exchanged(each)
             connections.release(target, each)
         assert not opened[0].fresh()
-        assert [*reversed(opened[1:]), None] == [connections.kept(origin_of(target)) for _ in opened]
+        assert [*reversed(opened[1:]), None] == [connections.kept(target.origin) for _ in opened]
 
 
 async def test_closing_the_pool_closes_what_is_idle() -> None:
@@ -246,7 +246,7 @@ async def test_closing_the_pool_closes_what_is_idle() -> None:
         await exchanged(connection)
         connections.release(target, connection)
         connections.close()
-        assert (None, False) == (connections.kept(origin_of(target)), connection.fresh())
+        assert (None, False) == (connections.kept(target.origin), connection.fresh())
 
 
 # ── the pool behind the road: no client ever meets another's bytes ──
@@ -432,7 +432,7 @@ async def test_an_authority_of_ones_own(authority: trustme.CA, ca_file: str, hos
         connection = await connections.open(target, WAIT_S)
         assert b"a" == await exchanged(connection)
         connections.release(target, connection)
-        assert connection is connections.kept(origin_of(target))
+        assert connection is connections.kept(target.origin)
         assert b"a" == await exchanged(connection)
         assert (["http/1.1"], 1) == (chosen, raw.connections)
 

@@ -14,7 +14,11 @@ from .wanted import Mark, Value, paths
 MOST_BYTES: Final = 256 * 1024**2
 """Decoded, a body beyond this is not read to its end: no provider takes documents of that size, and bombs cost time."""
 
+SMALL_BYTES: Final = 8192
+"""A plain body that is no larger, and came whole, is held instead of being looked at."""
+
 _FORMATS: Final = frozenset({"document_annotation_format", "bbox_annotation_format"})
+_FORMATS_END: Final = b"_annotation_format"
 _WANTED: Final = paths(("model", *_FORMATS))
 
 
@@ -77,6 +81,44 @@ class Asked:
     async def rest(self) -> None:
         """Wait until what has passed is read."""
         await self._tap.rest()
+
+
+class AskedAtOnce:
+    """As `Asked`, of a small plain body that came whole: it is read only when somebody wants to know, which is seldom."""
+
+    __slots__ = ("_body", "_wishes")
+
+    busy = False
+    """Whether what passed is not all read yet."""
+
+    def __init__(self, body: bytes) -> None:
+        """`body` is held as long as the exchange is not booked: at most `SMALL_BYTES`."""
+        self._body = body
+        self._wishes: _Wishes | None = None
+
+    @property
+    def model(self) -> str | None:
+        """The model that is asked for, None where none is named."""
+        return self._read().model
+
+    @property
+    def annotated(self) -> bool:
+        """Whether annotations are asked for, of the document or of its images."""
+        if _FORMATS_END not in self._body and b"\\" not in self._body:  # A key can be spelt otherwise only with escapes.
+            return False
+        return bool(self._read().formats)
+
+    def _read(self) -> _Wishes:
+        if self._wishes is None:
+            self._wishes = _Wishes()
+            scanner = Scanner(_WANTED, self._wishes.take)
+            at = 0
+            while at < len(self._body) and not scanner.lost:
+                at = scanner.feed(self._body, at)
+        return self._wishes
+
+    async def rest(self) -> None:
+        """Wait for nothing."""
 
 
 def open_asked(content_encoding: bytes | None, decoders: Executor, *, most_bytes: int = MOST_BYTES) -> Asked | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol
 
-from .asked import Asked
+from .asked import Asked, AskedAtOnce
 from .batch import Job, Lines
 from .counted import CountedShape
 from .decode import Chain, Undecodable, chain
@@ -69,7 +69,9 @@ class Meter:
 
     __slots__ = ("_asked", "_body", "_cut", "_ended", "_expected", "_kind", "_moved", "_tap")
 
-    def __init__(self, body: Body, tap: Tap, kind: Kind, *, expected: bool, asked: Asked | None, moved: Moved) -> None:
+    def __init__(
+        self, body: Body, tap: Tap, kind: Kind, *, expected: bool, asked: Asked | AskedAtOnce | None, moved: Moved
+    ) -> None:
         """`expected`: without a count the usage says why; else only where the body shows that there should be one.
 
         `asked` is what looked at the request. `moved` is the tap's, called once more at the end.
@@ -134,7 +136,7 @@ class Meter:
         missing = self._body.end()
         return self._cut or (missing if self._tap.decoded else Unmetered.UNKNOWN_CODING)
 
-    def _as_asked(self, usage: Usage, asked: Asked) -> Usage:
+    def _as_asked(self, usage: Usage, asked: Asked | AskedAtOnce) -> Usage:
         """Return the usage with what only the request told: the model's name, and that all pages are annotated."""
         if usage == NOTHING:
             return usage
@@ -163,7 +165,7 @@ def open_meter(
     answered: Answered,
     decoders: Executor,
     *,
-    asked: Asked | None = None,
+    asked: Asked | AskedAtOnce | None = None,
     passed: Lot,
     most_bytes: int | None = None,
 ) -> Meter | None:

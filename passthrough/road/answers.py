@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 from ..errors import Failure
 
 MARK = b"X-Passthrough-Error"
+
+
+@lru_cache(maxsize=4)
+def date_line(now_utc_s: int) -> bytes:
+    """Return the Date field of a second since the epoch (RFC 9110 §6.6.1)."""
+    return b"Date: " + formatdate(now_utc_s, usegmt=True).encode("ascii")
 
 
 def own_answer(failure: Failure, now_utc: float, *, keeps_alive: bool, with_body: bool) -> bytes:
@@ -28,7 +35,7 @@ def own_answer(failure: Failure, now_utc: float, *, keeps_alive: bool, with_body
     ).encode()
     lines = [
         f"HTTP/1.1 {kind.status} {HTTPStatus(kind.status).phrase}",
-        f"Date: {formatdate(now_utc, usegmt=True)}",
+        date_line(int(now_utc)).decode("ascii"),
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
         f"{MARK.decode()}: {kind.code}",

@@ -14,10 +14,10 @@ from typing import Final
 
 from ..errors import UpstreamFailure
 from ..exchange import Exchange, Passed
-from ..meter.asked import Asked, open_asked
+from ..meter.asked import SMALL_BYTES, Asked, AskedAtOnce, open_asked
 from ..meter.reading import Answered, Meter, open_meter
 from ..meter.told import told_nano
-from ..meter.usage import Plan, Unmetered, Usage
+from ..meter.usage import Unmetered, Usage
 from .connection import Connection
 from .response import Answer
 from .routes import Route, Target
@@ -49,12 +49,22 @@ class Counting:
     decoders: Executor
     passed: Passed
 
-    def asked(self, plan: Plan, head: Head, path: bytes) -> Asked | None:
-        """Return what looks at the request's body, None where no count is expected; `path` is Match.telling's."""
-        if not plan.expects(head.method, path):
-            return None
-        codings = [value for name, _, value in head.fields if name == b"content-encoding"]
-        return open_asked(b",".join(codings), self.decoders)
+    def asked(self, head: Head) -> Asked | None:
+        """Return what looks at a request's body as it passes, None where nothing can."""
+        return open_asked(_codings(head), self.decoders)
+
+    def asked_at_once(self, head: Head, body: bytes) -> Asked | AskedAtOnce | None:
+        """Return what looks at a request's body that is here whole, None where nothing can."""
+        if len(body) <= SMALL_BYTES and not _codings(head):
+            return AskedAtOnce(body)
+        asked = self.asked(head)
+        if asked is not None:
+            asked.feed(body)
+        return asked
+
+
+def _codings(head: Head) -> bytes:
+    return b",".join([value for name, _, value in head.fields if name == b"content-encoding"])
 
 
 class Call:
@@ -70,6 +80,7 @@ class Call:
         "_path",
         "exchange",
         "expects",
+        "room",
         "route",
         "target",
         "upload",
@@ -85,12 +96,16 @@ class Call:
         counting: Counting,
         path: bytes,
     ) -> None:
-        """`path` is the raw path that tells what is counted; `expects` tells whether its answer carries a count."""
+        """`path` is the raw path that tells what is counted; `expects` tells whether its answer carries a count.
+
+        `room` tells whether the meter has room for more: else `metered` is to be awaited.
+        """
         self._loop = asyncio.get_running_loop()
         self.exchange = exchange
         self.route = route
         self.target = target
         self.upload = upload
+        self.room = True
         self.expects = route.terms.plan.expects(exchange.method, path)
         self._connection = connection
         self._counting = counting
@@ -126,13 +141,10 @@ class Call:
         """Return the final head, awaited for the route's header time-out from now on; opens the meter."""
         answer = self._connection.take_answer()
         if answer is None:
-            header_s = self.route.timeouts.header_s
-            try:
-                async with asyncio.timeout_at(self._until(header_s)):
-                    while (answer := self._connection.take_answer()) is None:
-                        await self._connection.arrived()
-            except TimeoutError:
-                raise UpstreamFailure("upstream_timeout", f"No answer from {self.target.name} in time.") from None
+            until = self._until(self.route.timeouts.header_s)
+            while (answer := self._connection.take_answer()) is None:
+                if not await self._connection.arrived(until):
+                    raise UpstreamFailure("upstream_timeout", f"No answer from {self.target.name} in time.")
         if not self._noted:
             self._note(answer)
         return answer
@@ -155,7 +167,7 @@ class Call:
             if told is not None:
                 exchange.cost_told_nano, exchange.cost_header = told, name.decode("ascii", "replace")
                 break
-        codings = b",".join([value for name, _, value in answer.fields if name == b"content-encoding"])
+        codings = b",".join(answer.values.get(b"content-encoding", ()))
         answered = Answered(exchange.method, self._path, answer.status, codings, answer.first(b"content-type"))
         counting = self._counting
         passed = partial(counting.passed, exchange)
@@ -167,15 +179,13 @@ class Call:
         """Return the next piece of the body, already shown to the meter; b"" at its end, when the meter is ended too."""
         piece = self._connection.take()
         if piece is None:
-            try:
-                async with asyncio.timeout_at(self._until(self.route.timeouts.idle_s)):
-                    while (piece := self._connection.take()) is None:
-                        await self._connection.arrived()
-            except TimeoutError:
-                raise UpstreamFailure("upstream_timeout", f"The answer of {self.target.name} stopped coming.") from None
+            until = self._until(self.route.timeouts.idle_s)
+            while (piece := self._connection.take()) is None:
+                if not await self._connection.arrived(until):
+                    raise UpstreamFailure("upstream_timeout", f"The answer of {self.target.name} stopped coming.")
         if self._meter is not None:
             if piece:
-                self._meter.feed(piece)
+                self.room = self._meter.feed(piece)
             else:
                 self._meter.end()
         return piece

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum, auto
 from typing import Final, cast
 
 from ..errors import UpstreamFailure
 from .response import Answer, BadAnswer, Chunks, Framing, parse_head
-from .sockets import has_input, unsent_bytes
+from .sockets import input_of, unsent_bytes
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 _HIGH_WATER: Final = 256 * 1024
@@ -52,7 +53,10 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._state = State.IDLE
         self._failure: tuple[str, str] | None = None
-        self._arrival: asyncio.Future[None] | None = None
+        self._arrival: asyncio.Future[bool] | None = None
+        self._until: float | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._has_input: Callable[[], bool] | None = None
         self._room: asyncio.Future[None] | None = None
         self._writing_paused = False
         self._reading_paused = False
@@ -110,7 +114,9 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if self._state is not State.IDLE or transport is None or transport.is_closing():
             return False
-        return not has_input(transport)
+        if self._has_input is None:
+            self._has_input = input_of(transport)
+        return not self._has_input()
 
     def abort(self) -> None:
         """Close the connection at once; whoever still waits for an answer is told so. Idempotent."""
@@ -120,6 +126,7 @@ class Connection(asyncio.Protocol):
         self._pieces.clear()
         if self._transport is not None:
             self._transport.abort()
+        self._end_alarm()
         self._wake()
 
     def eof_received(self) -> None:
@@ -137,6 +144,7 @@ class Connection(asyncio.Protocol):
         elif self._state is State.IDLE:
             self._state = State.CLOSED
         self._transport = None
+        self._end_alarm()
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         self._wake()
@@ -226,20 +234,47 @@ class Connection(asyncio.Protocol):
         """Whether `take` has something to say at once."""
         return bool(self._pieces) or self._failure is not None or self._state in {State.ENDED, State.CLOSED}
 
-    async def arrived(self) -> None:
-        """Wait until `take_answer` or `take` has something new to say; one waiter at a time."""
+    async def arrived(self, until: float | None = None) -> bool:
+        """Wait until `take_answer` or `take` has something new to say; one waiter at a time.
+
+        False: it has not until this time of the loop's clock.
+        """
         if self.ready:
-            return
-        arrival = self._arrival = self._loop.create_future()
+            return True
+        if until is not None and until <= self._loop.time():
+            return False
+        arrival: asyncio.Future[bool] = self._loop.create_future()
+        self._arrival = arrival
+        self._set_alarm(until)
         try:
-            await arrival
+            return await arrival
         finally:
             if self._arrival is arrival:  # A cancelled waiter ends late: its successor may already wait.
                 self._arrival = None
 
-    def _wake(self) -> None:
+    def _wake(self, *, early: bool = True) -> None:
         if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
+            self._arrival.set_result(early)
+
+    def _set_alarm(self, until: float | None) -> None:
+        """Have the wait end in time, by one timer for all waits: what arrives, or a later end, does not touch it."""
+        self._until = until
+        if until is not None and (self._alarm is None or self._alarm.when() > until):
+            self._end_alarm()
+            self._alarm = self._loop.call_at(until, self._alarmed)
+
+    def _alarmed(self) -> None:
+        self._alarm = None
+        if self._arrival is not None and self._until is not None:
+            if self._until <= self._loop.time():
+                self._wake(early=False)
+            else:
+                self._alarm = self._loop.call_at(self._until, self._alarmed)
+
+    def _end_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def data_received(self, data: bytes) -> None:
         """Read what came (asyncio calls this)."""

@@ -53,28 +53,27 @@ class Downstream:
         """Give up on a client that takes nothing for so long."""
         self._idle_s = idle_s
 
-    async def write(self, piece: bytes) -> None:
-        """Send bytes of the answer and wait while the client is slower than we. Raises ClientGone."""
+    def write(self, piece: bytes) -> bool:
+        """Send bytes of the answer; True: the client is slower than we, and `drained` is to be awaited. Raises ClientGone."""
         self.started = True
-        await self._write(piece)
+        return self._write(piece)
 
-    async def invite(self) -> None:
+    def invite(self) -> None:
         """Send 100 Continue: local checks have passed, the body is wanted (RFC 9110 §10.1.1). Raises ClientGone."""
-        await self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    async def _write(self, piece: bytes) -> None:
-        writer = self._request.writer
-        try:
-            await writer.write(piece, drain=False)  # type: ignore[call-arg]  # StreamWriter has it, the abstract base does not
-            if self._request.protocol.writing_paused:
-                await self._drain(writer)
-        except ConnectionError:
-            raise ClientGone from None
+    def _write(self, piece: bytes) -> bool:
+        protocol = self._request.protocol
+        transport = protocol.transport
+        if transport is None or transport.is_closing():
+            raise ClientGone
+        transport.write(piece)
+        return protocol.writing_paused
 
-    async def _drain(self, writer: AbstractStreamWriter) -> None:
+    async def drained(self) -> None:
         """Wait while the client is slower than we, as long as it takes anything within the idle time-out. Raises ClientGone."""
         # In a task: aiohttp 3.14 keeps the future of a cancelled `drain` and would hand it to the next one.
-        draining = asyncio.ensure_future(writer.drain())
+        draining = asyncio.ensure_future(self._request.writer.drain())
         try:
             while True:
                 unsent = unsent_bytes(self._request.transport)
@@ -84,6 +83,8 @@ class Downstream:
                 if unsent_bytes(self._request.transport) >= unsent:
                     self.abort()
                     raise ClientGone
+        except ConnectionError:
+            raise ClientGone from None
         finally:
             draining.cancel()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import Final
 
 Field = tuple[bytes, bytes, bytes]
@@ -25,6 +27,7 @@ HOP_BY_HOP: Final = frozenset(
 """What belongs to one connection and never crosses (RFC 9110 §7.6.1; the list of Go's ReverseProxy and of Caddy)."""
 
 
+_NOBODY: Final[frozenset[bytes]] = frozenset()
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _FRAMING_LETTERS: Final = frozenset({b"contentlength", b"transferencoding"})
 _NOT_LETTERS: Final = bytes(byte for byte in range(256) if not chr(byte).isascii() or not chr(byte).isalnum())
@@ -38,15 +41,34 @@ def imitates_framing(lower: bytes) -> bool:
     return len(lower) > 12 and lower.translate(None, _NOT_LETTERS) in _FRAMING_LETTERS and lower not in _FRAMING
 
 
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SHORT: Final = 40
+
+
+def is_token(name: bytes) -> bool:
+    """Tell whether a name is one that a field can have (RFC 9110 §5.1)."""
+    return _TOKEN.fullmatch(name) is not None
+
+
+def _judged(name: bytes) -> tuple[bytes, bool]:
+    lower = name.lower()
+    return lower, is_token(name) and not imitates_framing(lower)
+
+
+_remembered = lru_cache(maxsize=2048)(_judged)  # the same few names come with every message
+
+
+def judged(name: bytes) -> tuple[bytes, bool]:
+    """Return a name in lower case, and whether it is a token that does not imitate framing."""
+    return _remembered(name) if len(name) <= _SHORT else _judged(name)
+
+
 def fields_of(raw: tuple[tuple[bytes, bytes], ...]) -> Fields:
     """Return raw (name, value) pairs as fields."""
-    return tuple((name.lower(), name, value) for name, value in raw)
+    return tuple([(name.lower(), name, value) for name, value in raw])
 
 
 def nominated(fields: Fields) -> frozenset[bytes]:
     """Return the names (lower case) that any Connection field nominates as hop-by-hop."""
-    names: frozenset[bytes] = frozenset()
-    for lower, _, value in fields:
-        if lower == b"connection":
-            names |= {token.strip().lower() for token in value.split(b",")}
-    return names
+    values = [value for lower, _, value in fields if lower == b"connection"]
+    return frozenset([token.strip().lower() for value in values for token in value.split(b",")]) if values else _NOBODY

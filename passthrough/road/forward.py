@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterable
+from enum import Enum, auto
 from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from ..secret import Secret
 from .access import CREDENTIAL_HEADERS, Gate
 from .fields import HOP_BY_HOP, Fields, imitates_framing, nominated
-from .routes import Match, Route, Target
+from .routes import Route, Target
 from .wire import Head
 
 _DESCRIBES_BODY: Final = re.compile(rb"content-.+|accept.*|range|if-.+|user-agent")
@@ -27,46 +28,94 @@ _NAMES_NO_SECRET: Final = re.compile(rb"version|region|type|accept|agent|languag
 """Configured fields whose values are no credentials although they come from the environment: targets may well repeat them."""
 
 _CREDENTIALS: Final = frozenset(CREDENTIAL_HEADERS)
-_NEVER_DOWN: Final = HOP_BY_HOP | {b"alt-svc"}
+_NEVER_DOWN: Final = HOP_BY_HOP | _CREDENTIALS | {b"alt-svc"}
 """Alt-Svc would tell the client how to go around the proxy (as Caddy does)."""
 
 
-def request_head(head: Head, match: Match, target: Target, gate: Gate) -> bytes:
-    """Return the head of the request to `target`, ready to be sent, up to and with the empty line.
+_MOST_NAMES: Final = 256
 
-    Strip first, inject after: no field of the client, not even one that Connection nominates, can take an injected one away
-    (RFC 9110 §7.6.1). Order, case and duplicates of what crosses stay. A declared length stays where it stood; chunked
-    stays chunked; no body stays none.
-    """
-    route = match.route
-    where = request_target(route, target, match.suffix, head.query)
-    lines = [b"%b %b HTTP/1.1" % (head.method.encode("ascii"), where), b"Host: " + target.authority]
-    if target.proxy is not None and not target.tls:
-        # A plain request through a proxy names its target in full (RFC 9112 §3.2.2); a TLS one goes through a tunnel.
-        lines[0] = b"%b http://%b%b HTTP/1.1" % (head.method.encode("ascii"), target.authority, where)
-        lines.extend(proxy_authorization(target.proxy))
-    dropped = nominated(head.fields)
-    credentials = gate.credential_headers(route)
-    own = _injected(route, head.fields)
-    replaced = {name.lower() for name, _ in own}
-    for lower, name, value in head.fields:
-        if lower == b"content-length":
-            lines.append(name + b": " + value)
-        elif lower in dropped or lower in replaced:
-            continue
-        elif lower.startswith(b"x-pass-"):
-            if lower[7:] not in replaced and _may_be_set(lower, credentials, route):
-                lines.append(name[7:] + b": " + value)
-        elif lower in credentials:
-            # Bring your own key: what the client's provider gave it crosses, a key of ours never does.
-            if route.forward_credentials and gate.holder(value) is None:
+
+class _Fate(Enum):
+    """What becomes of a client's field, by its name."""
+
+    STAYS = auto()
+    CROSSES = auto()
+    UNPEELED = auto()  # it crosses without its `x-pass-`
+    CREDENTIAL = auto()  # it crosses if it is none of ours
+
+
+class Forward:
+    """What crosses on one route: its own fields, made once, and the fate of each name that clients send, found out once."""
+
+    __slots__ = ("_credentials", "_fates", "_gate", "_lines", "_replaced", "_route", "_spared", "secrets")
+
+    def __init__(self, route: Route, gate: Gate, *, multipart: bool = False) -> None:
+        """`multipart`: for bodies whose own Content-Type is needed, as it names their boundary; a configured one stays away."""
+        own = [(name, value) for name, value in route.headers if not (multipart and name.lower() == b"content-type")]
+        self._route = route
+        self._gate = gate
+        self._credentials = gate.credential_headers(route)
+        self._lines = tuple([name + b": " + value.reveal().encode("utf-8", "surrogateescape") for name, value in own])
+        self._replaced = frozenset([name.lower() for name, _ in own])
+        self._fates: dict[bytes, _Fate] = {}
+        self._spared = Forward(route, gate, multipart=True) if not multipart and b"content-type" in self._replaced else None
+        self.secrets = injected_secrets(route)
+
+    def request_head(self, head: Head, suffix: bytes, target: Target) -> bytes:
+        """Return the head of the request to `target`, ready to be sent, up to and with the empty line.
+
+        Strip first, inject after: no field of the client, not even one that Connection nominates, can take an injected one away
+        (RFC 9110 §7.6.1). Order, case and duplicates of what crosses stay. A declared length stays where it stood; chunked
+        stays chunked; no body stays none.
+        """
+        if self._spared is not None and _is_multipart(head.fields):
+            return self._spared.request_head(head, suffix, target)
+        where = request_target(self._route, target, suffix, head.query)
+        lines = [b"%b %b HTTP/1.1" % (head.method.encode("ascii"), where), b"Host: " + target.authority]
+        if target.proxy is not None and not target.tls:
+            # A plain request through a proxy names its target in full (RFC 9112 §3.2.2); a TLS one goes through a tunnel.
+            lines[0] = b"%b http://%b%b HTTP/1.1" % (head.method.encode("ascii"), target.authority, where)
+            lines.extend(proxy_authorization(target.proxy))
+        fates = self._fates
+        for lower, name, value in head.fields:
+            fate = fates.get(lower) or self._fate(lower)
+            if fate is _Fate.STAYS or (lower in head.nominated and lower != b"content-length"):
+                continue
+            if fate is _Fate.CROSSES:
                 lines.append(name + b": " + value)
-        elif _crosses(lower, route):
-            lines.append(name + b": " + value)
-    if head.chunked:
-        lines.append(b"Transfer-Encoding: chunked")
-    lines.extend(name + b": " + value.reveal().encode("utf-8", "surrogateescape") for name, value in own)
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+            elif fate is _Fate.UNPEELED:
+                lines.append(name[7:] + b": " + value)
+            # Bring your own key: what the client's provider gave it crosses, a key of ours never does.
+            elif self._gate.holder(value) is None:
+                lines.append(name + b": " + value)
+        if head.chunked:
+            lines.append(b"Transfer-Encoding: chunked")
+        lines.extend(self._lines)
+        lines.append(b"\r\n")
+        return b"\r\n".join(lines)
+
+    def _fate(self, lower: bytes) -> _Fate:
+        fate = self._found_fate(lower)
+        if len(self._fates) < _MOST_NAMES and len(lower) <= 40:
+            self._fates[lower] = fate
+        return fate
+
+    def _found_fate(self, lower: bytes) -> _Fate:
+        route = self._route
+        if lower == b"content-length":
+            return _Fate.CROSSES
+        if lower in self._replaced:
+            return _Fate.STAYS
+        if lower.startswith(b"x-pass-"):
+            peels = lower[7:] not in self._replaced and _may_be_set(lower, self._credentials, route)
+            return _Fate.UNPEELED if peels else _Fate.STAYS
+        if lower in self._credentials:
+            return _Fate.CREDENTIAL if route.forward_credentials else _Fate.STAYS
+        return _Fate.CROSSES if _crosses(lower, route) else _Fate.STAYS
+
+
+def _is_multipart(fields: Fields) -> bool:
+    return any(lower == b"content-type" and value[:10].lower() == b"multipart/" for lower, _, value in fields)
 
 
 def _crosses(lower: bytes, route: Route) -> bool:
@@ -89,13 +138,6 @@ def _may_be_set(lower: bytes, credentials: tuple[bytes, ...], route: Route) -> b
 def _stays(lower: bytes, route: Route) -> bool:
     """Tell whether this is a label that the route keeps to itself."""
     return any(label.name == lower and not label.forward for label in route.label_headers)
-
-
-def _injected(route: Route, fields: Fields) -> tuple[tuple[bytes, Secret], ...]:
-    """Return the configured fields; a configured Content-Type does not replace a multipart one, whose boundary is needed."""
-    if any(lower == b"content-type" and value[:10].lower() == b"multipart/" for lower, _, value in fields):
-        return tuple(own for own in route.headers if own[0].lower() != b"content-type")
-    return route.headers
 
 
 def request_target(route: Route, target: Target, suffix: bytes, query: bytes | None) -> bytes:
@@ -142,11 +184,13 @@ def response_fields(fields: Fields, secrets: tuple[bytes, ...]) -> list[bytes]:
     out the operator's key.
     """
     dropped = nominated(fields)
+    values = b"\n".join([value for _, _, value in fields]) if secrets else b""
+    echoed = [secret for secret in secrets if secret in values]
     lines = []
     for lower, name, value in fields:
-        if lower in _NEVER_DOWN or (lower in dropped and lower != b"content-length") or lower in _CREDENTIALS:
+        if lower in _NEVER_DOWN or (lower in dropped and lower != b"content-length"):
             continue
-        if any(secret in value for secret in secrets):
+        if echoed and any(secret in value for secret in echoed):
             continue
         lines.append(name + b": " + value)
     return lines

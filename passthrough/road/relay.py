@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from email.utils import formatdate
+from dataclasses import dataclass, field
+from typing import Final
 
 from aiohttp import web
 
@@ -18,17 +18,20 @@ from ..errors import ClientGone, Failure, Refusal
 from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, began
 from ..meter.usage import Unmetered
 from .access import Gate
-from .answers import own_answer
+from .answers import date_line, own_answer
 from .call import Call, Counting
 from .downstream import Downstream, Sent
-from .forward import injected_secrets, label_of, request_head, response_fields
+from .forward import Forward, label_of, response_fields
 from .limits import Slots
 from .response import Answer, Framing
-from .routes import RouteTable
+from .routes import Route, RouteTable
 from .sending import Sender, Way
 from .settle import Settling
 from .upstream import Upstream
 from .wire import Head, plain
+
+_GOES_ON: Final = Sent(keeps_alive=True)
+_ENDS: Final = Sent(keeps_alive=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,14 @@ class Rules:
     routes: RouteTable
     gate: Gate
     max_parallel: int | None = None
+    _forwards: dict[int, Forward] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def forward(self, route: Route) -> Forward:
+        """Return what crosses on one of the routes; it is made when the route is first used."""
+        forward = self._forwards.get(id(route))  # The table keeps its routes: an id is one route's.
+        if forward is None:
+            forward = self._forwards[id(route)] = Forward(route, self.gate)
+        return forward
 
 
 class Relay:
@@ -88,7 +99,7 @@ class Relay:
                 if way.call is not None:
                     way.call.connection.abort()
                 self._end(way.exchange)
-        return Sent(keeps_alive=way.keeps_alive)
+        return _GOES_ON if way.keeps_alive else _ENDS
 
     def refused(self, failure: Refusal) -> bytes:
         """Return the answer to a head that could not even be parsed, and book the exchange; nothing of it is echoed."""
@@ -121,10 +132,12 @@ class Relay:
         way.downstream.expect_within(route.timeouts.idle_s)
         if head.length is not None and head.length > route.max_body_bytes:
             raise Refusal("body_too_large", f"The body is larger than {route.max_body_bytes} bytes.", closes=True)
-        call, answer = await self._sender.answered(way, head, match, request_head(head, match, route.targets[0], rules.gate))
-        await self._copy(way, head, call, answer)
+        forward = rules.forward(route)
+        request_head = forward.request_head(head, match.suffix, route.targets[0])
+        call, answer = await self._sender.answered(way, head, match, request_head)
+        await self._copy(way, head, call, answer, forward.secrets)
 
-    async def _copy(self, way: Way, head: Head, call: Call, answer: Answer) -> None:
+    async def _copy(self, way: Way, head: Head, call: Call, answer: Answer, secrets: tuple[bytes, ...]) -> None:
         """Send the answer's head at once and its body as it comes; release the connection when both bodies are whole."""
         downstream, exchange = way.downstream, way.exchange
         chunked = answer.framing in {Framing.CHUNKED, Framing.CLOSE} and not head.http10
@@ -133,11 +146,12 @@ class Relay:
             head.keep_alive and delimited and downstream.body.is_eof() and call.upload.complete and not self.draining
         )
         exchange.status = answer.status
-        unsent = _answer_head(answer, injected_secrets(call.route), head, chunked=chunked, keeps_alive=way.keeps_alive)
+        unsent = _answer_head(answer, secrets, head, chunked=chunked, keeps_alive=way.keeps_alive)
         while True:
             if unsent and not call.connection.ready:
                 exchange.answering()
-                await downstream.write(unsent)  # The body is still on its way: a stream of events begins with its head.
+                if downstream.write(unsent):  # The body is still on its way: a stream of events begins with its head.
+                    await downstream.drained()
                 unsent = b""
             piece = await call.piece()
             if not piece:
@@ -146,14 +160,16 @@ class Relay:
             framed = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
             if unsent:
                 exchange.answering()
-            await downstream.write(unsent + framed if unsent else framed)
+            if downstream.write(unsent + framed if unsent else framed):
+                await downstream.drained()
             unsent = b""
-            await call.metered()
+            if not call.room:
+                await call.metered()
         exchange.outcome = Outcome.COMPLETED
         if unsent:
             exchange.answering()
-        if unsent or chunked:
-            await downstream.write(unsent + b"0\r\n\r\n" if chunked else unsent)
+        if (unsent or chunked) and downstream.write(unsent + b"0\r\n\r\n" if chunked else unsent):
+            await downstream.drained()
         if not delimited:
             downstream.finish()
         if call.upload.complete:
@@ -179,7 +195,8 @@ class Relay:
         with_body = exchange.method != "HEAD"
         exchange.status = failure.kind.status
         try:
-            await downstream.write(own_answer(failure, time.time(), keeps_alive=way.keeps_alive, with_body=with_body))
+            if downstream.write(own_answer(failure, time.time(), keeps_alive=way.keeps_alive, with_body=with_body)):
+                await downstream.drained()
         except ClientGone:
             exchange.status = None
 
@@ -215,11 +232,12 @@ def _answer_head(answer: Answer, secrets: tuple[bytes, ...], head: Head, *, chun
     """Return the head of the answer to the client: the target's status and fields, our framing and connection."""
     lines = [b"HTTP/1.1 %d %b" % (answer.status, answer.reason), *response_fields(answer.fields, secrets)]
     if answer.first(b"date") is None:
-        lines.append(b"Date: " + formatdate(usegmt=True).encode("ascii"))  # RFC 9110 §6.6.1
+        lines.append(date_line(int(time.time())))
     if chunked:
         lines.append(b"Transfer-Encoding: chunked")
     if not keeps_alive:
         lines.append(b"Connection: close")
     elif head.http10:
         lines.append(b"Connection: keep-alive")
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)

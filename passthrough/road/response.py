@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
-from .fields import Fields
+from .fields import Field, Fields, nominated
 
 _MAX_LINE_BYTES: Final = 4096
 _MAX_TRAILER_BYTES: Final = 16 * 1024
@@ -29,18 +29,23 @@ class Framing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A final response's head. `reason` and field values are bytes as they came; `length` where a Content-Length was sent."""
+    """A final response's head. `reason` and field values are bytes as they came; `length` where a Content-Length was sent.
+
+    `values` are those of each field by its lower-case name.
+    """
 
     status: int
     reason: bytes
     fields: Fields = field(repr=False)  # a target may echo what it was sent
+    values: Mapping[bytes, Sequence[bytes]] = field(repr=False)
     framing: Framing
     length: int | None
     persists: bool
 
     def first(self, name: bytes) -> bytes | None:
         """Return the first value of the field called `name` (lower case)."""
-        return next((value for lower, _, value in self.fields if lower == name), None)
+        values = self.values.get(name)
+        return None if values is None else values[0]
 
 
 class BadAnswer(Exception):
@@ -60,25 +65,29 @@ def parse_head(head: bytes, method: str) -> Answer | None:
     status = int(start[2])
     if status == 101:
         raise BadAnswer("101 Switching Protocols, which nobody asked for")
-    fields = []
+    fields: list[Field] = []
+    values: dict[bytes, list[bytes]] = {}
     for line in lines:
-        field = _FIELD.fullmatch(line)
-        if field is None:
+        matched = _FIELD.fullmatch(line)
+        if matched is None:
             raise BadAnswer("a header line that is not 'name: value'")
-        fields.append((field[1].lower(), field[1], field[2].strip(b" \t")))
+        name, value = matched.groups()
+        lower, value = name.lower(), value.strip(b" \t")
+        fields.append((lower, name, value))
+        values.setdefault(lower, []).append(value)
     if status < 200:
         return None
     http10 = start[1] == b"0"
-    framing, length = _framing(tuple(fields), status, method, http10=http10)
-    connection = {token.strip().lower() for lower, _, value in fields if lower == b"connection" for token in value.split(b",")}
+    framing, length = _framing(values, status, method, http10=http10)
+    connection = nominated(tuple(fields)) if b"connection" in values else frozenset()
     persists = framing is not Framing.CLOSE and b"close" not in connection and (not http10 or b"keep-alive" in connection)
-    return Answer(status, start[3] or b"", tuple(fields), framing, length, persists)
+    return Answer(status, start[3] or b"", tuple(fields), values, framing, length, persists)
 
 
-def _framing(fields: Fields, status: int, method: str, *, http10: bool) -> tuple[Framing, int | None]:
+def _framing(values: Mapping[bytes, Sequence[bytes]], status: int, method: str, *, http10: bool) -> tuple[Framing, int | None]:
     """Return how the body ends and the declared length, by the numbered cases of RFC 9112 §6.3."""
-    codings = [value for lower, _, value in fields if lower == b"transfer-encoding"]
-    lengths = [value for lower, _, value in fields if lower == b"content-length"]
+    codings = values.get(b"transfer-encoding", ())
+    lengths = values.get(b"content-length", ())
     if codings and (lengths or http10 or len(codings) > 1 or codings[0].lower() != b"chunked"):
         raise BadAnswer("a Transfer-Encoding that is not plain 'chunked', or conflicts with Content-Length")
     if lengths and (len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 19):

@@ -24,6 +24,11 @@ class Timeouts:
     idle_s: float = 60.0
     total_s: float | None = None
 
+    @property
+    def opening_s(self) -> float | None:
+        """How long a connection may take to open: for no longer than all of it."""
+        return min([limit for limit in (self.connect_s, self.total_s) if limit is not None], default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class Retries:
@@ -42,12 +47,24 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What connections have in common that may serve each other's requests."""
+
+    tls: bool
+    host: str
+    port: int
+    ca_file: str | None
+    proxy: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where a route's requests go. Bytes are as they stand on the wire.
 
     `host` is without brackets; `base_path` is empty instead of a single slash; `query` is without `?`. `ca_file` is a PEM file to
     trust instead of the system's; `proxy` is the URL of an HTTP proxy, credentials included. `name` is what the log and the
-    ledger call it: its authority, or `sandbox`.
+    ledger call it: its authority, or `sandbox`. `authority` is the value of Host: the port only where it is not the scheme's own
+    (RFC 9110 §4.2.3).
     """
 
     tls: bool
@@ -58,12 +75,15 @@ class Target:
     ca_file: str | None = None
     proxy: Secret | None = None
     name: str = ""
+    authority: bytes = field(init=False, compare=False)
+    origin: Origin = field(init=False, compare=False, repr=False)
 
-    @property
-    def authority(self) -> bytes:
-        """The value of Host: the port only where it is not the scheme's own (RFC 9110 §4.2.3)."""
+    def __post_init__(self) -> None:
+        """Make what follows from the rest, once: it is asked for with every request."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return (host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}").encode("ascii")
+        authority = (host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}").encode("ascii")
+        object.__setattr__(self, "authority", authority)
+        object.__setattr__(self, "origin", Origin(self.tls, self.host, self.port, self.ca_file, self.proxy))
 
 
 @dataclass(frozen=True, slots=True)

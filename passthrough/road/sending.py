@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from ..errors import UpstreamFailure
 from ..exchange import Exchange
-from ..meter.asked import Asked
+from ..meter.asked import Asked, AskedAtOnce
 from .call import Call, Counting
 from .downstream import Downstream
 from .held import Held
 from .response import Answer
 from .retry import pause_s
-from .routes import Match
+from .routes import Match, Route
 from .upload import Upload
 from .upstream import Upstream
 from .wire import Head
@@ -30,7 +30,7 @@ class Way:
     head: Head | None = None
     call: Call | None = None
     held: Held | None = None
-    asked: Asked | None = None
+    asked: Asked | AskedAtOnce | None = None
     uploading: asyncio.Task[None] | None = None
     delimited: bool = False
     keeps_alive: bool = False
@@ -51,9 +51,9 @@ class Sender:
         """
         retries = match.route.retries
         held = way.held = Held(retries.held_bytes, spools=retries.spool) if retries.attempts else None
-        way.asked = self._counting.asked(match.route.terms.plan, head, match.telling(head.method, head.path))
+        path = match.telling(head.method, head.path)
         for tries in range(1, retries.attempts + 2):
-            call = way.call = await self._open(way, head, match, held)
+            call = way.call = await self._open(way, head, match.route, path)
             pause: float | None = 0.0
             try:
                 answer = await self._send(way, head, call, request_head, again=tries > 1)
@@ -68,20 +68,19 @@ class Sender:
             await asyncio.sleep(pause)
         return call, answer
 
-    async def _open(self, way: Way, head: Head, match: Match, held: Held | None) -> Call:
+    async def _open(self, way: Way, head: Head, route: Route, path: bytes) -> Call:
         """Return a call on an open connection, a kept one or a new one; two tries, as nothing was sent (RFC 9110 §9.2.2)."""
-        route, exchange = match.route, way.exchange
-        target = route.targets[0]
-        limits = [limit for limit in (route.timeouts.connect_s, route.timeouts.total_s) if limit is not None]
+        exchange, target = way.exchange, route.targets[0]
         exchange.attempts += 1
         exchange.leaving()
-        try:
-            connection = await self._upstream.begun(target, min(limits, default=None), head.method)
-        except UpstreamFailure:
-            exchange.attempts += 1
-            connection = await self._upstream.begun(target, min(limits, default=None), head.method)
-        upload = Upload(exchange, head, route, connection, held, asked=way.asked)
-        path = match.telling(head.method, head.path)
+        connection = self._upstream.begun(target, head.method)
+        if connection is None:
+            try:
+                connection = await self._upstream.opened(target, route.timeouts.opening_s, head.method)
+            except UpstreamFailure:
+                exchange.attempts += 1
+                connection = await self._upstream.opened(target, route.timeouts.opening_s, head.method)
+        upload = Upload(exchange, head, route, connection, way.held, asked=way.asked)
         return Call(exchange, route, target, connection, upload, self._counting, path)
 
     async def _send(self, way: Way, head: Head, call: Call, request_head: bytes, *, again: bool) -> Answer:
@@ -91,12 +90,18 @@ class Sender:
             await call.upload.again(request_head)
             return await call.answer()
         if body.is_eof():
-            await call.upload.whole(request_head, body.read_nowait())
+            whole = body.read_nowait()
+            await call.upload.whole(request_head, whole)
+            if call.expects:
+                # Behind the write: what is read off the body is not in its way.
+                way.asked = call.upload.asked = self._counting.asked_at_once(head, whole)
             return await call.answer()
+        asked = self._counting.asked(head) if call.expects else None
+        way.asked = call.upload.asked = asked
         if head.expects_continue:
-            await way.downstream.invite()
+            way.downstream.invite()
         call.connection.write(request_head)
-        uploading = way.uploading = asyncio.create_task(call.upload.stream(body))
+        uploading = way.uploading = asyncio.create_task(call.upload.stream(body, asked))
         uploading.add_done_callback(lambda task: _gave_up(task, call))
         while True:
             arrival = asyncio.ensure_future(call.connection.arrived())

@@ -7,20 +7,24 @@ import select
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from typing import Final
 
 _KEEP_ALIVE: Final = (("TCP_KEEPIDLE", 45), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 _RESET: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
-def has_input(transport: asyncio.Transport) -> bool:
-    """Tell whether a transport's socket has unread input or has been closed by its peer, without waiting."""
+def input_of(transport: asyncio.Transport) -> Callable[[], bool]:
+    """Return what tells whether a transport's socket has unread input or has been closed by its peer, without waiting.
+
+    It may be asked as long as the transport is open: then its descriptor is another's.
+    """
     descriptor = transport.get_extra_info("socket").fileno()
     if sys.platform == "win32":
-        return bool(select.select([descriptor], [], [], 0)[0])  # It has no poll, and no limit of 1024 descriptors.
+        return lambda: bool(select.select([descriptor], [], [], 0)[0])  # It has no poll, and no limit of 1024 descriptors.
     poll = select.poll()
     poll.register(descriptor, select.POLLIN | select.POLLHUP | select.POLLERR)
-    return bool(poll.poll(0))
+    return lambda: bool(poll.poll(0))
 
 
 def unsent_bytes(transport: asyncio.Transport | None) -> int:

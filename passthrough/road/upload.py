@@ -9,7 +9,7 @@ from aiohttp.web import RequestPayloadError
 
 from ..errors import ClientGone, Refusal
 from ..exchange import Exchange
-from ..meter.asked import Asked
+from ..meter.asked import Asked, AskedAtOnce
 from .connection import Connection
 from .held import Held
 from .routes import Route
@@ -29,7 +29,7 @@ class Upload:
         connection: Connection,
         held: Held | None = None,
         *,
-        asked: Asked | None = None,
+        asked: Asked | AskedAtOnce | None = None,
     ) -> None:
         """`held` keeps the body on its way, where the route may send it again; `asked` looks at it, once."""
         self.asked = asked
@@ -41,17 +41,15 @@ class Upload:
         self.complete = False
 
     async def whole(self, request_head: bytes, body: bytes) -> None:
-        """Send head and body in one piece: the body is here already. Raises Refusal (body_too_large)."""
+        """Send head and body in one piece: the body is here already, and looked at. Raises Refusal (body_too_large)."""
         self._count(body)
         if self._held is not None:
             await self._held.keep(body)
         self._connection.write(request_head + self._framed(body) + (b"0\r\n\r\n" if self._head.chunked else b""))
-        if self.asked is not None:
-            self.asked.feed(body)
         self.complete = True
 
-    async def stream(self, body: StreamReader) -> None:
-        """Send the body as it comes.
+    async def stream(self, body: StreamReader, asked: Asked | None) -> None:
+        """Send the body as it comes, past what looks at it.
 
         Raises Refusal (body_too_large, slow_request, bad_request), ClientGone where the client's connection ended too early, and
         UpstreamFailure where the target takes nothing more: in none of these cases is the body ended on the connection.
@@ -67,8 +65,8 @@ class Upload:
                         await self._held.keep(piece)
                     self._connection.write(self._framed(piece))
                     # Behind the write: what is read off the body is not in its way.
-                    if self.asked is not None and not self.asked.feed(piece):
-                        await self.asked.drained()
+                    if asked is not None and not asked.feed(piece):
+                        await asked.drained()
                     await self._connection.drain(idle_s)
                     idle.reschedule(None if idle_s is None else loop.time() + idle_s)
         except TimeoutError:

@@ -9,7 +9,6 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -19,7 +18,7 @@ from ..errors import UpstreamFailure
 from ..secret import Secret
 from .connection import Connection
 from .forward import proxy_authorization
-from .routes import Target
+from .routes import Origin, Target
 from .sockets import keep_alive
 
 IDLE_S: Final = 15.0
@@ -33,22 +32,6 @@ _RESOLVED_S: Final = 10.0
 _MAX_PROXY_HEAD_BYTES: Final = 16 * 1024
 
 AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What connections have in common that may serve each other's requests."""
-
-    tls: bool
-    host: str
-    port: int
-    ca_file: str | None
-    proxy: Secret | None
-
-
-def origin_of(target: Target) -> Origin:
-    """Return the origin of a target."""
-    return Origin(target.tls, target.host, target.port, target.ca_file, target.proxy)
 
 
 class Upstream:
@@ -78,13 +61,18 @@ class Upstream:
             connection.abort()
         return None
 
-    async def begun(self, target: Target, connect_s: float | None, method: str) -> Connection:
-        """Return a connection, a kept one or else a new one, on which an exchange of this method has begun.
+    def begun(self, target: Target, method: str) -> Connection | None:
+        """Return a kept connection on which an exchange of this method has begun, None where there is none."""
+        connection = self.kept(target.origin)
+        return connection if connection is not None and connection.begin(method) else None
+
+    async def opened(self, target: Target, connect_s: float | None, method: str) -> Connection:
+        """Return a connection on which an exchange of this method has begun: a new one, or one that was kept meanwhile.
 
         Raises UpstreamFailure, also where the target ended a new one at once, or spoke on it. Nothing was sent then.
         """
-        connection = self.kept(origin_of(target))
-        if connection is None or not connection.begin(method):
+        connection = self.begun(target, method)
+        if connection is None:
             connection = await self.open(target, connect_s)
             if not connection.begin(method):
                 connection.take_answer()  # It raises why.
@@ -117,7 +105,9 @@ class Upstream:
         """Take back a connection whose exchange is complete in both directions, to keep it if it may serve another."""
         if not connection.finish():
             return
-        idle = self._idle.setdefault(origin_of(target), deque())
+        idle = self._idle.get(target.origin)
+        if idle is None:
+            idle = self._idle[target.origin] = deque()
         idle.append((self._loop.time(), connection))
         if len(idle) > MAX_IDLE:
             idle.popleft()[1].abort()

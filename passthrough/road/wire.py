@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import Refusal
-from .fields import Fields, fields_of, imitates_framing
+from .fields import Fields, is_token, judged, nominated
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ class Head:
     """One plain request head.
 
     `path` and `query` are raw bytes; `query` is None without a `?` and empty for a bare one. `length` is the declared
-    Content-Length; a request with neither it nor `chunked` has no body (RFC 9112 §6.3). `http10` clients get no chunked
+    Content-Length; a request with neither it nor `chunked` has no body (RFC 9112 §6.3). `nominated` are the names that Connection
+    makes hop-by-hop. `http10` clients get no chunked
     answer and no 100. `keep_alive` tells whether the client lets the connection persist.
     """
 
@@ -35,6 +36,7 @@ class Head:
     path: bytes
     query: bytes | None = field(repr=False)  # like the fields it may carry a client's key
     fields: Fields = field(repr=False)
+    nominated: frozenset[bytes] = field(repr=False)
     http10: bool
     keep_alive: bool
     length: int | None
@@ -48,9 +50,9 @@ _SEPARATOR: Final = rb"(?:/|\\|%2f|%5c)"
 _DOT_SEGMENT: Final = re.compile(_SEPARATOR + rb"(?:\.|%2e){1,2}(?:;|\?|%3b|%3f|%00|$|" + _SEPARATOR + rb")", re.IGNORECASE)
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
-_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
+_READ_HERE: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"})
 _UPGRADES_READ_ON: Final = frozenset({b"websocket", b"tcp"})
 """Behind any other upgrade aiohttp 3.14 loses what came in one piece with the request: the rest would be read as the next one."""
 
@@ -68,16 +70,20 @@ def plain(method: str, target: bytes, version: tuple[int, int], raw: tuple[tuple
     if method == "OPTIONS" and target == b"*":
         raise Refusal("not_implemented", "OPTIONS * asks nothing that is relayed.", closes=True)
     path, query = _target(target)
-    fields = fields_of(raw)
-    by_name = _checked(fields)
+    fields = _checked(raw)
+    by_name: dict[bytes, tuple[bytes, ...]] = {}
+    for lower, _, value in fields:
+        if lower in _READ_HERE:
+            by_name[lower] = (*by_name.get(lower, ()), value)
     _check_host(by_name.get(b"host", ()), required=version == (1, 1))
     length, chunked = _framing(by_name, http10=version == (1, 0))
-    connection = {token.strip().lower() for value in by_name.get(b"connection", ()) for token in value.split(b",")}
+    connection = nominated(fields) if b"connection" in by_name else frozenset()
     return Head(
         method=method,
         path=path,
         query=query,
         fields=fields,
+        nominated=connection,
         http10=version == (1, 0),
         keep_alive=(
             b"close" not in connection
@@ -102,21 +108,21 @@ def _target(target: bytes) -> tuple[bytes, bytes | None]:
             raise Refusal("bad_request", "The request target is neither a path nor an http URL.", closes=True)
         target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
     path, mark, query = target.partition(b"?")
-    if _DOT_SEGMENT.search(path):
+    if (b"." in path or b"%" in path) and _DOT_SEGMENT.search(path):
         raise Refusal("bad_request", "The path has dot segments; they are not resolved here.", closes=True)
     return path, query if mark else None
 
 
-def _checked(fields: Fields) -> dict[bytes, tuple[bytes, ...]]:
-    """Return values by lower-case name, after the check of every name and value."""
-    by_name: dict[bytes, tuple[bytes, ...]] = {}
-    for lower, _, value in fields:
-        if not _TOKEN.fullmatch(lower):
-            raise Refusal("bad_request", "A header's name is not a token.", closes=True)
-        by_name[lower] = (*by_name.get(lower, ()), value)
-        if imitates_framing(lower):
-            raise Refusal("bad_request", "A header's name imitates one that frames the body.", closes=True)
-    values = b" ".join(value for _, _, value in fields)
+def _checked(raw: tuple[tuple[bytes, bytes], ...]) -> Fields:
+    """Return the fields, after the check of every name and value."""
+    fields = []
+    for name, value in raw:
+        lower, usable = judged(name)
+        if not usable:
+            wrong = "imitates one that frames the body" if is_token(name) else "is not a token"
+            raise Refusal("bad_request", f"A header's name {wrong}.", closes=True)
+        fields.append((lower, name, value))
+    values = b" ".join([value for _, value in raw])
     if _CONTROL.search(values):
         raise Refusal("bad_header", "A header's value has control bytes.", closes=True)
     if not values.isascii():
@@ -124,7 +130,7 @@ def _checked(fields: Fields) -> dict[bytes, tuple[bytes, ...]]:
             values.decode("utf-8")
         except UnicodeDecodeError:
             raise Refusal("bad_header", "A header's value is not UTF-8.", closes=True) from None
-    return by_name
+    return tuple(fields)
 
 
 def _check_host(hosts: tuple[bytes, ...], *, required: bool) -> None:

@@ -79,7 +79,7 @@ class Turn:
 
 def has_input(peer: Peer) -> bool:
     """Tell whether another request, or its beginning, has come already."""
-    return bool(peer.reader._buffer) or sockets.has_input(peer.writer.transport)
+    return bool(peer.reader._buffer) or sockets.input_of(peer.writer.transport)()
 
 
 Act = Callable[[Turn], Awaitable[bool]]
