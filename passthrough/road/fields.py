@@ -42,7 +42,8 @@ def imitates_framing(lower: bytes) -> bool:
 
 
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_SHORT: Final = 40
+SHORT: Final = 40
+"""Names up to this length are remembered: all that are in use."""
 
 
 def is_token(name: bytes) -> bool:
@@ -50,17 +51,14 @@ def is_token(name: bytes) -> bool:
     return _TOKEN.fullmatch(name) is not None
 
 
-def _judged(name: bytes) -> tuple[bytes, bool]:
+def judged(name: bytes) -> tuple[bytes, bool]:
+    """Return a name in lower case, and whether it is a token that does not imitate framing."""
     lower = name.lower()
     return lower, is_token(name) and not imitates_framing(lower)
 
 
-_remembered = lru_cache(maxsize=2048)(_judged)  # the same few names come with every message
-
-
-def judged(name: bytes) -> tuple[bytes, bool]:
-    """Return a name in lower case, and whether it is a token that does not imitate framing."""
-    return _remembered(name) if len(name) <= _SHORT else _judged(name)
+remembered: Final = lru_cache(maxsize=2048)(judged)
+"""`judged`, for short names: the same few come with every message."""
 
 
 def fields_of(raw: tuple[tuple[bytes, bytes], ...]) -> Fields:

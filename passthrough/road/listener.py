@@ -137,11 +137,20 @@ class _Protocol(web.RequestHandler):
             self._break_off(Refusal("version_not_supported", _VERSIONS, closes=True))
             return
         super().data_received(data)
-        self._expect_head(self.waits and bool(data))
+        if self._late is not None or self.waits:
+            self._expect_head(self.waits and bool(data))
         if self._messages and self._current_request is not None and not hasattr(self._messages[-1][0], "raw_headers"):
             body = self._current_request.content
             if not body.is_eof() and body.exception() is None:
                 body.set_exception(web.RequestPayloadError("malformed body"))
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on reading, where it was paused, or more has come than one request.
+
+        aiohttp 3.14 calls this with every piece that is taken of a body, and has the parser look for more each time.
+        """
+        if self._reading_paused or self._buffer_paused or self._messages:
+            super().resume_reading(resume_parser)
 
     def _may_be_http(self, data: bytes) -> bool:
         """Tell whether the request line that begins, or goes on, in `data` is not another protocol's.

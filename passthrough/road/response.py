@@ -15,6 +15,8 @@ _MAX_TRAILER_BYTES: Final = 16 * 1024
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
+# Whole lines only: where not every line end begins one, something else stands in between.
+_FIELDS: Final = re.compile(rb"\r\n" + _FIELD.pattern + rb"(?=\r\n|\Z)").findall
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 
 
@@ -58,8 +60,8 @@ def parse_head(head: bytes, method: str) -> Answer | None:
     Raises BadAnswer for whatever two readers could read in two ways: bare LF, folded lines, control bytes, several or odd
     lengths, a transfer coding other than chunked, or one in HTTP/1.0 (RFC 9112 §5, §6.3).
     """
-    status_line, *lines = head.split(b"\r\n")
-    start = _STATUS_LINE.fullmatch(status_line)
+    end = head.find(b"\r\n")
+    start = _STATUS_LINE.fullmatch(head, 0, end if end >= 0 else len(head))
     if start is None:
         raise BadAnswer("no HTTP/1.1 status line")
     status = int(start[2])
@@ -67,12 +69,11 @@ def parse_head(head: bytes, method: str) -> Answer | None:
         raise BadAnswer("101 Switching Protocols, which nobody asked for")
     fields: list[Field] = []
     values: dict[bytes, list[bytes]] = {}
-    for line in lines:
-        matched = _FIELD.fullmatch(line)
-        if matched is None:
-            raise BadAnswer("a header line that is not 'name: value'")
-        name, value = matched.groups()
-        lower, value = name.lower(), value.strip(b" \t")
+    found = _FIELDS(head, end) if end >= 0 else []
+    if len(found) != head.count(b"\r\n"):
+        raise BadAnswer("a header line that is not 'name: value'")
+    for name, spaced in found:
+        lower, value = name.lower(), spaced.strip(b" \t")
         fields.append((lower, name, value))
         values.setdefault(lower, []).append(value)
     if status < 200:

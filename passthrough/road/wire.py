@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import Refusal
-from .fields import Fields, is_token, judged, nominated
+from .fields import SHORT, Fields, is_token, judged, nominated, remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def _checked(raw: tuple[tuple[bytes, bytes], ...]) -> Fields:
     """Return the fields, after the check of every name and value."""
     fields = []
     for name, value in raw:
-        lower, usable = judged(name)
+        lower, usable = remembered(name) if len(name) <= SHORT else judged(name)
         if not usable:
             wrong = "imitates one that frames the body" if is_token(name) else "is not a token"
             raise Refusal("bad_request", f"A header's name {wrong}.", closes=True)
