@@ -11,9 +11,10 @@ from typing import Any, Final
 from aiohttp import http_exceptions, web
 
 from ..errors import Refusal
-from .downstream import Sent
+from .downstream import Client, Sent
 from .relay import Relay
 from .sockets import keep_alive, reset_on_close
+from .turn import Turn
 
 KEEP_ALIVE_S: Final = 75.0
 """How long a connection may wait for a request's first byte."""
@@ -57,6 +58,7 @@ class Listener(web.Server):
             "max_headers": MAX_FIELDS,
         }
         super().__init__(relay, handler_cancellation=True, **self._options)
+        self.turn = Turn(asyncio.get_running_loop())
 
     def __call__(self) -> web.RequestHandler:
         """Return the protocol of a new connection."""
@@ -70,13 +72,13 @@ class Listener(web.Server):
                 protocol.force_close()
 
 
-class _Protocol(web.RequestHandler):
+class _Protocol(Client):
     """One client connection."""
 
     __slots__ = ("_head_s", "_late", "_line", "_listener", "_relay")
 
     def __init__(self, listener: Listener, **options: Any) -> None:
-        super().__init__(listener, **options)
+        super().__init__(listener, listener.turn, **options)
         self._listener = listener
         self._relay = listener.relay
         self._head_s = listener.head_s
@@ -99,6 +101,7 @@ class _Protocol(web.RequestHandler):
 
     def eof_received(self) -> None:
         """Close when the client has closed its side (asyncio calls this and closes), without a clean end to half an answer."""
+        self.send_unsent()
         if self in self._relay.active and self.transport is not None:
             reset_on_close(self.transport)
 
@@ -117,7 +120,7 @@ class _Protocol(web.RequestHandler):
     def _break_off(self, failure: Refusal) -> None:
         """Answer without a request, and close."""
         if self.transport is not None:
-            self.transport.write(self._relay.refused(failure))
+            self.send(self._relay.refused(failure))
         self.force_close()
 
     @property
@@ -188,7 +191,7 @@ class _Protocol(web.RequestHandler):
         """Answer what the parser rejected by the table of own answers, without an echo of its bytes; else break off."""
         if isinstance(exc, http_exceptions.HttpProcessingError):
             if self.transport is not None:
-                self.transport.write(self._relay.refused(refusal_of(exc)))
+                self.send(self._relay.refused(refusal_of(exc)))
                 return _LastWord(self)
         else:
             _log.error("A request failed inside the proxy; its connection is closed.", exc_info=exc)
