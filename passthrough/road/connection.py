@@ -59,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._arrival: asyncio.Future[bool] | None = None
         self._until: float | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
         self._has_input: Callable[[], bool] | None = None
         self._room: asyncio.Future[None] | None = None
         self._writing_paused = False
@@ -278,8 +279,9 @@ class Connection(asyncio.Protocol):
     def _set_alarm(self, until: float | None) -> None:
         """Have the wait end in time, by one timer for all waits: what arrives, or a later end, does not touch it."""
         self._until = until
-        if until is not None and (self._alarm is None or self._alarm.when() > until):
+        if until is not None and (self._alarm is None or self._alarm_at > until):
             self._end_alarm()
+            self._alarm_at = until
             self._alarm = self._loop.call_at(until, self._alarmed)
 
     def _alarmed(self) -> None:
@@ -288,6 +290,7 @@ class Connection(asyncio.Protocol):
             if self._until <= self._loop.time():
                 self._wake(early=False)
             else:
+                self._alarm_at = self._until
                 self._alarm = self._loop.call_at(self._until, self._alarmed)
 
     def _end_alarm(self) -> None:
