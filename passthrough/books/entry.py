@@ -84,6 +84,8 @@ class Entry:
     @property
     def cost_nano(self) -> int | None:
         """The sum of the charges, None where there is none or one of them has no price."""
+        if len(self.charges) == 1:
+            return self.charges[0].cost_nano
         costs = [charge.cost_nano for charge in self.charges]
         known = [cost for cost in costs if cost is not None]
         return sum(known) if known and len(known) == len(costs) else None
@@ -91,6 +93,8 @@ class Entry:
     @property
     def cost_source(self) -> str | None:
         """Where the charges' prices came from, None where there is no price."""
+        if len(self.charges) == 1:
+            return self.charges[0].cost_source or None
         return next((charge.cost_source for charge in self.charges if charge.cost_source), None)
 
 
