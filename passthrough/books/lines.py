@@ -68,6 +68,7 @@ def json_line(entry: Entry) -> str:
     """Return the entry as one JSON object, all its keys always there, in the order that is promised."""
     usage, cost, source = entry.usage, usd(entry.cost_nano), entry.cost_source
     first_byte_s = None if entry.first_byte_s is None else round(entry.first_byte_s, 6)
+    request_id = entry.upstream_request_id
     return (
         f'{{"time": "{_time(entry.began_utc)}", "id": {json_text(entry.id)}, '
         f"{_asked(entry.route, entry.client, entry.label, entry.target, entry.sandbox, entry.method, entry.path)}, "
@@ -75,8 +76,8 @@ def json_line(entry: Entry) -> str:
         f'"pages": {_or_null(usage.pages)}, "pages_annotated": {_or_null(usage.pages_annotated)}, '
         f'"doc_bytes": {_or_null(usage.doc_bytes)}, '
         f'"tokens_in": {_or_null(usage.tokens_in)}, "tokens_out": {_or_null(usage.tokens_out)}, '
-        f'"cost_usd": {_or_null(cost)}, "cost_source": {json_text(source)}, "unmetered": {json_text(entry.unmetered)}, '
-        f'"upstream_request_id": {json_text(entry.upstream_request_id)}, '
+        f'"cost_usd": {_or_null(cost)}, {_billed(source, entry.unmetered)}, '
+        f'"upstream_request_id": {"null" if request_id is None else json_text(request_id)}, '
         f'"bytes_up": {entry.bytes_up}, "bytes_down": {entry.bytes_down}, '
         f'"first_byte_s": {_or_null(first_byte_s)}, "total_s": {round(entry.total_s, 6)}}}'
     )
@@ -90,6 +91,11 @@ def _asked(*values: object) -> str:
 @lru_cache(_ALIKE)
 def _answered(*values: object) -> str:
     return members(zip(("status", "outcome", "error", "attempts", "model"), values, strict=True))
+
+
+@lru_cache(_ALIKE)
+def _billed(*values: object) -> str:
+    return members(zip(("cost_source", "unmetered"), values, strict=True))
 
 
 def _or_null(number: object) -> object:
