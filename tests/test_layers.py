@@ -57,6 +57,7 @@ DOORS = {
     "pydantic_core": "config.*",
     "idna": "config.*",
     "sqlalchemy": "books.*",
+    "orjson": "books.codec",
     "prometheus_client": "admin.exposition admin.gauges admin.metrics",
     "click": "cli",
     "rich": "terminal",
