@@ -130,7 +130,7 @@ def test_an_entry_that_no_database_takes_is_told_apart(ledger: Ledger, spoilt: d
 
 
 @pytest.mark.parametrize("most", [999, 32_766])
-@pytest.mark.parametrize("count", [1, 2, 3, 40, 41, 255, 256, 257, 700])
+@pytest.mark.parametrize("count", [1, 2, 3, 40, 41, 127, 128, 129, 700])
 def test_any_number_of_entries_is_written(tmp_path: Path, count: int, most: int) -> None:
     """However many come at once, and however few values an SQLite takes with one statement, each is there once."""
     entries = [replace(booked(pages=2), charges=(booked(pages=2).charges[0], LINE)) for _ in range(count)]

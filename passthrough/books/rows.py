@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 _INSERTS: Final = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-_ROWS: Final = 256
-"""How many rows one statement has at most."""
+_ROWS: Final = 128
+"""How many rows one statement has at most: SQLite keeps each that it has prepared, and that takes memory for each value."""
 _PLACES: Final = "(:places)"
 
 Row = tuple[Any, ...]
