@@ -7,9 +7,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from .meter.usage import NOTHING, Plan, Usage
+
+_STOCK: Final = 100
 
 
 class Outcome(StrEnum):
@@ -146,9 +148,23 @@ class _Boundless:
 BOUNDLESS: Allowance = _Boundless()
 
 
+_stock: Final[list[str]] = []  # the one thing that a module keeps: random bits that nobody has had
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_stock.clear)
+
+
 def new_id(now_utc: float) -> str:
-    """Return 32 hexadecimal digits that sort by time: 48 bits of milliseconds, then 80 random bits."""
-    return f"{int(now_utc * 1000):012x}{os.urandom(10).hex()}"
+    """Return 32 hexadecimal digits that sort by time: 48 bits of milliseconds, then 80 random bits. From any thread.
+
+    The system is asked for many exchanges' bits at once: asking it hands the interpreter over to other threads, on the road. A
+    process that is forked off throws away what its parent has in stock.
+    """
+    while True:
+        try:
+            return f"{int(now_utc * 1000):012x}{_stock.pop()}"
+        except IndexError:
+            digits = os.urandom(10 * _STOCK).hex()
+            _stock.extend([digits[at : at + 20] for at in range(0, 20 * _STOCK, 20)])
 
 
 def began(method: str, path: str) -> Exchange:

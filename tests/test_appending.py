@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ledgers import booked, one
 
+from passthrough.books.appending import append
 from passthrough.books.entry import Charge, Entry, Part
 from passthrough.books.ledger import Ledger
 from passthrough.errors import EntryRefusedError
+
+LINE = Charge("mistral-ocr-2512", 3, 0, cost_nano=3, line="the same in all of them")
 
 
 @pytest.fixture
@@ -122,3 +127,17 @@ def test_an_entry_that_no_database_takes_is_told_apart(ledger: Ledger, spoilt: d
         ledger.append([entry, replace(booked(), **spoilt)])
     assert (0, 0, 0) == one(ledger)
     assert [entry] == ledger.append([entry])
+
+
+@pytest.mark.parametrize("most", [999, 32_766])
+@pytest.mark.parametrize("count", [1, 2, 3, 40, 41, 127, 128, 129, 700])
+def test_any_number_of_entries_is_written(tmp_path: Path, count: int, most: int) -> None:
+    """However many come at once, and however few values an SQLite takes with one statement, each is there once."""
+    entries = [replace(booked(pages=2), charges=(booked(pages=2).charges[0], LINE)) for _ in range(count)]
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/many.db")) as ledger:
+        for batch, new in ((entries[::3], entries[::3]), (entries, [each for at, each in enumerate(entries) if at % 3])):
+            with ledger.transaction(writes=True) as connection:
+                connection.connection.driver_connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, most)
+                accepted = append(connection, batch)
+            assert [each.id for each in new] == [each.id for each in accepted]
+        assert (count, 2 * count + 3, 2_000_000 * count + 3) == one(ledger)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +30,26 @@ def test_ids_sort_by_time(one: float, other: float) -> None:
 def test_ids_of_one_moment_differ() -> None:
     """Nothing but chance tells exchanges of one millisecond apart, and it does."""
     assert 10_000 == len({new_id(0.0) for _ in range(10_000)})
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_ids_of_processes_that_were_forked_differ() -> None:
+    """What a process had in stock for its ids goes to none of its children: worker after worker begins with bits of its own."""
+    program = (
+        "import os\n"
+        "from passthrough.exchange import new_id\n"
+        "told = [new_id(0.0)]\n"
+        "children = 0\n"
+        "while children < 3 and os.fork():\n"
+        "    children += 1\n"
+        "told += [new_id(0.0) for _ in range(250)]\n"
+        "os.write(1, '\\n'.join([*(told if children == 3 else told[1:]), '']).encode())\n"
+        "while children == 3:\n"
+        "    try: os.wait()\n"
+        "    except ChildProcessError: break\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True).stdout
+    assert 1001 == len(said.split()) == len(set(said.split()))
 
 
 def test_an_exchange_begins_as_nothing_yet() -> None:

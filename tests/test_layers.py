@@ -24,9 +24,9 @@ FLOORS = (
     "road.routes       books.entry       books.periods     books.rows",
     "road.access       books.prices      books.codec       books.schema      books.allowance",
     "books.sums        books.segment     books.billing     books.purses      books.saying      books.summing",
-    "books.appending   books.journal     books.spending    books.reading     books.migrations  books.pruning "
+    "books.appending   books.recent      books.spending    books.reading     books.migrations  books.pruning "
     "books.sqlite      books.postgres",
-    "books.ledger      books.lines",
+    "books.ledger      books.lines       books.journal",
     "config.*          road.wire         road.response     books.report      books.leasing     books.feeder books.listing",
     "road.forward      books.writer      books.budgets     books.export      books.repricing   books.retention "
     "road.answers      admin.*           sandbox.*",
@@ -57,6 +57,7 @@ DOORS = {
     "pydantic_core": "config.*",
     "idna": "config.*",
     "sqlalchemy": "books.*",
+    "orjson": "books.codec",
     "prometheus_client": "admin.exposition admin.gauges admin.metrics",
     "click": "cli",
     "rich": "terminal",

@@ -250,6 +250,29 @@ def test_a_line_torn_by_a_full_disk_is_ended_before_the_next(tmp_path: Path) -> 
     assert log.read_text() == "first\nseco\nfourth\n"
 
 
+def test_lines_before_the_end_of_a_full_disk_are_not_counted(tmp_path: Path) -> None:
+    """Of lines that are written together only those are counted as dropped that are not in the file whole."""
+    program = (
+        "import resource, signal, sys; sys.path[:0] = sys.argv[2:]\n"
+        "from passthrough.books.sink import Sink\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "file = open(sys.argv[1], 'w'); sink = Sink(file)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))\n"
+        "lost = sink.write([b'%06d\\n' % number for number in range(20_000)])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
+        "print(lost, sink.write([b'behind\\n']))\n"
+    )
+    here = Path(__file__).parent
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", program, str(log), str(here), str(here.parent)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    whole, rest = divmod(100_000, 7)
+    assert [str(20_000 - whole), "0"] == said.split()
+    lines = [b"%06d\n" % number for number in range(whole + 1)]
+    assert b"".join(lines)[:100_000] + b"\nbehind\n" == log.read_bytes()
+    assert rest > 0
+
+
 def test_the_program_ends_while_its_stdout_is_blocked() -> None:
     """A process whose reader does not read ends by itself: nothing waits for the stream at exit."""
     program = (

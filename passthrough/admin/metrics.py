@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from threading import Lock
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.utils import floatToGoString
 
 from ..books.entry import Charge, Entry
 from ..books.money import NANO
@@ -20,20 +23,49 @@ OTHER: Final = "other"
 
 _WAITS_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)  # OCR takes seconds to minutes
 _OVERHEADS_S: Final = (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.5)
+_ROUTE: Final = ("route",)
 _USES: Final = ("client", "route", "model", "sandbox")
 _Use = tuple[str, str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """The series that an exchange of one kind adds to, looked up once: the library's own look-up costs more than all else."""
+class _Times:
+    """How long exchanges took: how many by the bound that they were within, and the sum, as a histogram has them."""
 
-    requests: Counter
-    up: Counter
-    down: Counter
-    first_byte: Histogram
-    total: Histogram
-    overhead: Histogram
+    __slots__ = ("_bounds", "_counts", "_sum_s")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)  # the last is beyond all bounds
+        self._sum_s = 0.0
+
+    def add(self, span_s: float) -> None:
+        """Count one: a bound holds what took up to it."""
+        self._counts[bisect_left(self._bounds, span_s)] += 1
+        self._sum_s += span_s
+
+    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
+        """Add what was counted to a family."""
+        bounds = (*map(floatToGoString, self._bounds), "+Inf")
+        family.add_metric(labels, tuple(zip(bounds, accumulate(list(self._counts)), strict=True)), self._sum_s)
+
+
+class _Route:
+    """What is counted by the route alone."""
+
+    __slots__ = ("down", "first_byte", "overhead", "total", "up")
+
+    def __init__(self) -> None:
+        self.up = self.down = 0
+        self.first_byte, self.total, self.overhead = _Times(_WAITS_S), _Times(_WAITS_S), _Times(_OVERHEADS_S)
+
+
+@dataclass(slots=True)
+class _Ended:
+    """What an exchange of one kind adds to, looked up once."""
+
+    route: _Route
+    labels: tuple[str, str, str, str, str]
+    count: int = 0
 
 
 @dataclass(slots=True)
@@ -64,63 +96,33 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        registry = CollectorRegistry()
-        route = ("route",)
-        self._registry = registry
-        self._requests = Counter(
-            "passthrough_requests",
-            "Requests that have ended.",
-            ("route", "client", "status", "outcome", "sandbox"),
-            registry=registry,
-        )
-        self._refusals = Counter(
-            "passthrough_refusals", "Requests that were refused.", ("code", "route", "client"), registry=registry
-        )
-        self._failures = Counter(
-            "passthrough_failures", "Requests that failed after they were let in.", ("code", "route"), registry=registry
-        )
-        self._unmetered = Counter(
-            "passthrough_unmetered",
-            "Requests whose pages or price were expected and are not known.",
-            ("reason", "route", "client", "sandbox"),
-            registry=registry,
-        )
-        self._bytes = Counter("passthrough_body_bytes", "Bytes of bodies on the wire.", ("route", "direction"), registry=registry)
-        self._first_byte = Histogram(
-            "passthrough_first_byte_seconds", "Time until the answer began.", route, buckets=_WAITS_S, registry=registry
-        )
-        self._total = Histogram("passthrough_request_seconds", "Time in all.", route, buckets=_WAITS_S, registry=registry)
-        self._overhead = Histogram(
-            "passthrough_overhead_seconds",
-            "Time spent in here, not in waiting for the target or the client.",
-            route,
-            buckets=_OVERHEADS_S,
-            registry=registry,
-        )
         self._ended: dict[tuple[str | None, str | None, int, str, bool], _Ended] = {}
+        self._routes: dict[str, _Route] = {}
+        self._refusals: Counter[tuple[str, str, str]] = Counter()
+        self._failures: Counter[tuple[str, str]] = Counter()
+        self._unmetered: Counter[tuple[str, str, str, str]] = Counter()
         self._lock = Lock()
         self._tallies: dict[_Use, _Tally] = {}
         self._models: set[str] = set()
 
     def ended(self, entry: Entry) -> None:
-        """Count an exchange that has ended, refused ones too; never blocks for long, never raises."""
+        """Count an exchange that has ended, refused ones too; never blocks, never raises."""
         # The hundreds: one look-up for all statuses of a class; 0 where nothing was sent.
         kind = (entry.route, entry.client, (entry.status or 0) // 100, entry.outcome, entry.sandbox)
         series = self._ended.get(kind)
         if series is None:
             series = self._ended[kind] = self._series(*kind)
-        series.requests.inc()
-        if entry.bytes_up:
-            series.up.inc(entry.bytes_up)
-        if entry.bytes_down:
-            series.down.inc(entry.bytes_down)
+        series.count += 1
+        route = series.route
+        route.up += entry.bytes_up
+        route.down += entry.bytes_down
         # A refusal takes no time: it would make the targets look fast.
         if entry.outcome != Outcome.REFUSED:
             if entry.first_byte_s is not None:
-                series.first_byte.observe(entry.first_byte_s)
-            series.total.observe(entry.total_s)
+                route.first_byte.add(entry.first_byte_s)
+            route.total.add(entry.total_s)
             if entry.overhead_s is not None:
-                series.overhead.observe(entry.overhead_s)
+                route.overhead.add(entry.overhead_s)
         if entry.error is not None or entry.unmetered is not None:
             self._count_faults(entry)
 
@@ -137,28 +139,59 @@ class Metrics:
 
     def families(self) -> Iterable[Metric]:
         """Yield all that is counted, as one moment's values of each."""
-        yield from self._registry.collect()
+        yield from self._outcomes()
+        yield from self._spans()
         yield from self._uses()
 
     def _series(self, route: str | None, client: str | None, hundreds: int, outcome: str, sandbox: bool) -> _Ended:
         named = route or ""
         status = f"{hundreds}xx" if hundreds else "none"
-        return _Ended(
-            self._requests.labels(named, client or "", status, outcome, _claim(sandbox)),
-            self._bytes.labels(named, "up"),
-            self._bytes.labels(named, "down"),
-            self._first_byte.labels(named),
-            self._total.labels(named),
-            self._overhead.labels(named),
-        )
+        return _Ended(self._routes.setdefault(named, _Route()), (named, client or "", status, outcome, _claim(sandbox)))
 
     def _count_faults(self, entry: Entry) -> None:
         if entry.error is not None and entry.outcome == Outcome.REFUSED:
-            self._refusals.labels(entry.error, entry.route or "", entry.client or "").inc()
+            self._refusals[entry.error, entry.route or "", entry.client or ""] += 1
         elif entry.error is not None:
-            self._failures.labels(entry.error, entry.route or "").inc()
+            self._failures[entry.error, entry.route or ""] += 1
         if entry.unmetered is not None:
-            self._unmetered.labels(entry.unmetered, entry.route or "", entry.client or "", _claim(entry.sandbox)).inc()
+            self._unmetered[entry.unmetered, entry.route or "", entry.client or "", _claim(entry.sandbox)] += 1
+
+    def _outcomes(self) -> Iterable[Metric]:
+        # The event loop goes on counting meanwhile: a list is made of a dict in one go.
+        ended = Counter[tuple[str, ...]]()
+        for series in list(self._ended.values()):
+            ended[series.labels] += series.count
+        yield _family(
+            "passthrough_requests",
+            "Requests that have ended.",
+            ("route", "client", "status", "outcome", "sandbox"),
+            ended.items(),
+        )
+        for name, help_, labels, counted in (
+            ("passthrough_refusals", "Requests that were refused.", ("code", "route", "client"), self._refusals),
+            ("passthrough_failures", "Requests that failed after they were let in.", ("code", "route"), self._failures),
+            (
+                "passthrough_unmetered",
+                "Requests whose pages or price were expected and are not known.",
+                ("reason", "route", "client", "sandbox"),
+                self._unmetered,
+            ),
+        ):
+            yield _family(name, help_, labels, list(counted.items()))
+
+    def _spans(self) -> Iterable[Metric]:
+        routes = list(self._routes.items())
+        each_way = [((name, way), getattr(route, way)) for name, route in routes for way in ("up", "down")]
+        yield _family("passthrough_body_bytes", "Bytes of bodies on the wire.", ("route", "direction"), each_way)
+        first_byte = HistogramMetricFamily("passthrough_first_byte_seconds", "Time until the answer began.", labels=_ROUTE)
+        total = HistogramMetricFamily("passthrough_request_seconds", "Time in all.", labels=_ROUTE)
+        what = "Time spent in here, not in waiting for the target or the client."
+        overhead = HistogramMetricFamily("passthrough_overhead_seconds", what, labels=_ROUTE)
+        for name, route in routes:
+            route.first_byte.add_to(first_byte, (name,))
+            route.total.add_to(total, (name,))
+            route.overhead.add_to(overhead, (name,))
+        yield from (first_byte, total, overhead)
 
     def _model(self, model: str | None) -> str:
         name = model or ""
@@ -184,6 +217,13 @@ class Metrics:
                     tokens.add_metric((*use, "in"), tally.tokens_in)
                     tokens.add_metric((*use, "out"), tally.tokens_out)
         return charges, pages, annotated, cost, tokens
+
+
+def _family(name: str, help_: str, labels: Sequence[str], counted: Iterable[tuple[Sequence[str], int]]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, help_, labels=labels)
+    for values, count in counted:
+        family.add_metric(values, count)
+    return family
 
 
 def _claim(value: bool) -> str:

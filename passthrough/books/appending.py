@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
 from .entry import Charge, Entry, Part
-from .rows import Into
-from .schema import CHARGES, EXCHANGES, KEYED, LINES, charge_row, ending, exchange_row, line_of
-from .sums import Additions
+from .rows import Into, Row
+from .schema import CHARGES, EXCHANGES, KEYED, LINES, charge_row, ending, exchange_row, key_of, line_of
+from .sums import Additions, Key
 
 _EXCHANGES: Final = Into(EXCHANGES)
 _CHARGES: Final = Into(CHARGES)
@@ -20,10 +20,10 @@ _LINES: Final = Into(LINES)
 
 @dataclass(slots=True)
 class _Offer:
-    """One part of an exchange that may bring something new: `row` is its exchange's; `charges` what proved to be new."""
+    """One part of an exchange that may bring something new, summed under `key`; `charges` are what proved to be new."""
 
     entry: Entry
-    row: Mapping[str, Any]
+    key: Key
     begins: bool
     ends: bool
     charges: list[Charge] = field(default_factory=list)
@@ -47,12 +47,7 @@ def append(connection: sa.Connection, entries: Sequence[Entry]) -> list[Entry]:
         connection.execute(sa.update(EXCHANGES).where(EXCHANGES.c.id == sa.bindparam("exchange")), ended)
     additions = Additions()
     for offer in offers:
-        if offer.begins:
-            additions.begin(offer.row)
-        if offer.ends:
-            additions.end(offer.row, offer.entry)
-        for charge in offer.charges:
-            additions.charge(offer.row, charge)
+        additions.count(offer.key, offer.entry, offer.charges, begins=offer.begins, ends=offer.ends)
     additions.write(connection)
     return [_accepted(offer) for offer in offers if offer.begins or offer.ends or offer.charges]
 
@@ -64,48 +59,47 @@ def _accepted(offer: _Offer) -> Entry:
 
 def _offers(connection: sa.Connection, entries: Sequence[Entry]) -> list[_Offer]:
     rows = {entry.id: exchange_row(entry) for entry in reversed(entries)}  # of several parts, the first one's
-    new = set(_EXCHANGES.write(connection, list(rows.values())))
-    parts = {entry.id for entry in entries if entry.part is not Part.WHOLE and (entry.id,) not in new}
+    new = {key for (key,) in _EXCHANGES.write(connection, rows.values())}
+    parts = {entry.id for entry in entries if entry.part is not Part.WHOLE and entry.id not in new}
     known = _known(connection, sorted(parts))
     begun: set[str] = set()
     ended: set[str] = set()
     offers = []
     for entry in entries:
-        begins = (entry.id,) in new and entry.id not in begun
-        row = known.get(entry.id) or rows[entry.id]
-        was_open = (entry.id in known and known[entry.id]["open"]) or entry.id in begun
+        begins = entry.id in new and entry.id not in begun
+        was_open, key = known.get(entry.id) or (entry.id in begun, key_of(rows[entry.id]))
         ends = entry.part is not Part.OPEN and (begins or (entry.part is Part.CLOSE and was_open)) and entry.id not in ended
         if begins or ends or entry.part is Part.OPEN:
-            offers.append(_Offer(entry, row, begins, ends))
-        begun.update((entry.id,) if begins else ())
-        ended.update((entry.id,) if ends else ())
+            offers.append(_Offer(entry, key, begins, ends))
+        if begins:
+            begun.add(entry.id)
+        if ends:
+            ended.add(entry.id)
     return offers
 
 
-def _known(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """Return the rows of exchanges that are there, and keep others from changing them."""
+def _known(connection: sa.Connection, ids: Sequence[str]) -> dict[str, tuple[bool, Key]]:
+    """Return of exchanges that are there whether they are open, and what they are summed under; nobody changes them now."""
     if not ids:
         return {}
     columns = EXCHANGES.c["id", "open", *KEYED]
     asked = sa.select(*columns).where(EXCHANGES.c.id.in_(ids)).order_by(EXCHANGES.c.id).with_for_update()
-    return {row["id"]: dict(row) for row in connection.execute(asked).mappings()}
+    return {key: (is_open, tuple(summed)) for key, is_open, *summed in connection.execute(asked)}
 
 
 def _charge(connection: sa.Connection, offers: Iterable[_Offer]) -> None:
     """Write the charges that are new, and note them in their offers."""
-    claims: dict[tuple[str, str], tuple[_Offer, Charge, dict[str, Any]]] = {}
-    lines: dict[tuple[str, str], tuple[str, str]] = {}
+    claims: dict[Row, tuple[_Offer, Charge, Row]] = {}
+    lines: dict[tuple[str, str], Row] = {}
     for offer in offers:
         for charge in offer.entry.charges:
             row = charge_row(offer.entry, charge)
-            place = (row["exchange_id"], row["line"])
+            place = row[:2]
             if place in claims or (charge.line and lines.setdefault(line_of(offer.entry, charge), place) != place):
                 continue
             claims[place] = (offer, charge, row)
-    new = _LINES.write(connection, [{"account": account, "line": line} for account, line in lines])
-    billed = {lines[found] for found in new}
-    rows = [row for place, (_, charge, row) in claims.items() if not charge.line or place in billed]
-    written = set(_CHARGES.write(connection, rows))
+    billed = {lines[account, line] for account, line in _LINES.write(connection, lines)}
+    written = set(_CHARGES.write(connection, [row for _, charge, row in claims.values() if not charge.line or row[:2] in billed]))
     for place, (offer, charge, _) in claims.items():
         if place in written:
             offer.charges.append(charge)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..exchange import Exchange
 from ..meter.usage import Unmetered, Usage
-from .entry import Charge, Entry, charged
+from .entry import Charge, Entry, charged, counted
 from .prices import PER_REQUEST, Prices
 
 
@@ -20,7 +20,7 @@ def charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | None:
     """
     if not exchange.admitted:
         return None
-    used = _counted(usage) or _succeeded(exchange)
+    used = counted(usage) or _succeeded(exchange)
     told = exchange.cost_told_nano
     if told is not None and (used or told):
         return charged(usage, told, (exchange.cost_header or "").lower() or None)
@@ -35,7 +35,7 @@ def line_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | No
     The download's own price, by the request or told by the provider, is not the lines': on a route with a price per request they
     cost nothing beyond it.
     """
-    if not exchange.admitted or not _counted(usage):
+    if not exchange.admitted or not counted(usage):
         return None
     if exchange.terms is not None and exchange.terms.cost_per_request_nano is not None:
         return charged(usage, 0, PER_REQUEST)
@@ -45,7 +45,7 @@ def line_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | No
 def rest_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | None:
     """Return what an exchange costs beside its lines: its price per request, or what was counted apart from them."""
     priced = exchange.terms is not None and exchange.terms.cost_per_request_nano is not None and _succeeded(exchange)
-    if not exchange.admitted or not (priced or _counted(usage)):
+    if not exchange.admitted or not (priced or counted(usage)):
         return None
     return prices.charge(usage, terms=exchange.terms, target=exchange.target, began_utc=exchange.began_utc)
 
@@ -95,11 +95,6 @@ class Passing:
 
 def _sum(one: int | None, other: int | None) -> int | None:
     return other if one is None else one + (other or 0)
-
-
-def _counted(usage: Usage) -> bool:
-    counters = (usage.pages, usage.pages_annotated, usage.tokens_in, usage.tokens_out, usage.credits_micro)
-    return counters != (None,) * 5
 
 
 def _succeeded(exchange: Exchange) -> bool:

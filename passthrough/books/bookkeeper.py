@@ -70,10 +70,10 @@ class Bookkeeper:
         self._observers = tuple(observers)
         self._writer = None if ledger is None else Writer(ledger, journal, warn, booked=self._tell_booked, between=between)
         self._ended: deque[Exchange] = deque()
-        self._wake = asyncio.Event()
         self._reading: dict[asyncio.Task[None], Exchange] = {}
         self._passing: dict[str, Passing] = {}
-        self._loop: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._begins = False
         self._closed = False
         self._missed = 0
         self._unpriced: set[str] = set()
@@ -115,7 +115,9 @@ class Bookkeeper:
             self._missed += 1
             return
         self._ended.append(exchange)
-        self._wake.set()
+        if not self._begins and self._loop is not None:  # not here: the road comes first
+            self._begins = True
+            self._loop.call_soon(self._begin)
 
     def passed(self, exchange: Exchange, usages: Sequence[Usage]) -> None:
         """Take lines of a batch file that have passed (exchange.Passed): synchronous, never blocks, never raises.
@@ -148,7 +150,8 @@ class Bookkeeper:
         """Begin to book, also what was done before."""
         if self._writer is not None:
             self._writer.start()
-        self._loop = asyncio.create_task(self._run(), name="books")
+        self._loop = asyncio.get_running_loop()
+        self._begin()
 
     async def close(self, timeout_s: float) -> None:
         """Book everything that was done: usage read, lines written, ledger written, for at most about `timeout_s` seconds.
@@ -159,9 +162,6 @@ class Bookkeeper:
             return
         self._closed = True
         deadline = asyncio.get_running_loop().time() + timeout_s
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.wait((self._loop,))
         self._begin()
         if self._reading:
             # A third is kept back for the ledger.
@@ -176,14 +176,9 @@ class Bookkeeper:
             *((asyncio.to_thread(self._writer.close, left_s),) if self._writer else ()),
         )
 
-    async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            self._begin()
-
     def _begin(self) -> None:
         """Book what has nothing to be read, and let the rest be read, each in a task: one slow answer holds up no other."""
+        self._begins = False
         while self._ended:
             exchange = self._ended.popleft()
             try:
@@ -230,7 +225,8 @@ class Bookkeeper:
     def _entry(self, exchange: Exchange, usage: Usage, passing: Passing | None) -> Entry:
         found = (charge if passing is None else rest_charge)(exchange, usage, self._prices)
         charges = () if found is None else (found,)
-        self._say_unpriced(charges, exchange.target)
+        if found is not None and found.cost_nano is None:
+            self._say_unpriced(charges, exchange.target)
         if passing is None:
             return entry(exchange, usage, charges)
         return entry(exchange, passing.reason(usage), charges, part=Part.CLOSE)

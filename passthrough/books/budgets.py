@@ -196,6 +196,8 @@ class Budgets:
 
     def booked(self, entries: Sequence[Entry]) -> None:
         """Count what is in the ledger as spent (bookkeeper.Observer)."""
+        if not self._reserved and not self._unbooked:  # nothing of these: they were told of before, by `enter` and `ended`
+            return
         warned: list[Tally] = []
         for entry in entries:
             with self._lock:

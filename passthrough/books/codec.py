@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from math import isfinite
 from operator import attrgetter
 from typing import Any, Final
 from zlib import crc32
+
+import orjson
 
 from ..errors import PassthroughError
 from ..meter.usage import Unmetered, Usage
@@ -19,6 +22,7 @@ _ENTRY: Final = tuple(field.name for field in fields(Entry))
 _of_entry: Final = attrgetter(*_ENTRY)
 _of_usage: Final = attrgetter(*(field.name for field in fields(Usage)))
 _of_charge: Final = attrgetter(*(field.name for field in fields(Charge)))
+_spans_of: Final = attrgetter("began_utc", "first_byte_s", "total_s", "overhead_s")
 _USAGE, _CHARGES, _PART = (_ENTRY.index(name) for name in ("usage", "charges", "part"))
 _UNMETERED: Final = tuple(field.name for field in fields(Usage)).index("unmetered")
 
@@ -32,7 +36,10 @@ class SpoiltLineError(PassthroughError):
 
 def line(value: object) -> bytes:
     """Return a JSON value as a line: the CRC-32 of the text in eight hexadecimal digits, a space, the text, a line feed."""
-    text = _json(value).encode("ascii")
+    return _summed(_json(value).encode("ascii"))
+
+
+def _summed(text: bytes) -> bytes:
     return b"%08x %b\n" % (crc32(text), text)
 
 
@@ -48,10 +55,21 @@ def value_of(line: bytes) -> Any:
 
 
 def encode(entry: Entry) -> bytes:
-    """Return an entry's line. `decode` of it equals the entry."""
+    """Return an entry's line. `decode` of it equals the entry.
+
+    orjson takes a tenth of the library's time. It writes null for what is not finite, refuses a number beyond 64 bits, and leaves
+    what is not ASCII as it is: then the library writes the line, as it always did.
+    """
     values = list(_of_entry(entry))
     values[_USAGE] = _of_usage(entry.usage)
     values[_CHARGES] = [_of_charge(charge) for charge in entry.charges]
+    if all(map(isfinite, filter(None, _spans_of(entry)))):
+        try:
+            text = orjson.dumps(values)
+        except orjson.JSONEncodeError:
+            return line(values)
+        if text.isascii():
+            return _summed(text)
     return line(values)
 
 

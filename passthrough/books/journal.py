@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -13,6 +13,8 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
+from .entry import Entry
+from .recent import Recent
 from .segment import ForeignSegmentError, Portion, Segment
 
 NAME: Final = "passthrough.journal"
@@ -55,6 +57,7 @@ class Journal:
         self._owner = os.urandom(4).hex()
         self._own: list[Segment] = []  # the oldest first
         self._adopted: list[Segment] = []
+        self._recent = Recent()
         self._left_alone: set[str] = set()  # names of files that are not ours to read
         self._born = 0.0
         self._last_ms = 0
@@ -70,11 +73,18 @@ class Journal:
         """How many segments of dead processes are not wholly in the ledger."""
         return len(self._adopted)
 
-    def append(self, lines: Iterable[bytes]) -> None:
-        """Write lines into the newest segment; all of them, or none where it raises OSError."""
+    def append(self, lines: Sequence[bytes], entries: Sequence[Entry] = ()) -> None:
+        """Write lines into the newest segment; all of them, or none where it raises OSError.
+
+        `entries`, if they are given, are what the lines say: so they are not read back, if they are fed soon.
+        """
         block = b"".join(lines)
         with self._lock:
-            self._writable().append(block)
+            segment = self._writable()
+            begin = segment.size
+            segment.append(block)
+        if entries:
+            self._recent.keep(segment, begin, lines, entries)
 
     def sync(self) -> None:
         """Have the disk keep what was appended, also through a power loss. Raises OSError."""
@@ -95,7 +105,7 @@ class Journal:
                 return portion
             self._delete(segment, self._adopted)
         for segment in list(self._own):
-            portion = segment.portion(most)
+            portion = self._recent.portion(segment, most) or segment.portion(most)
             if portion is not None:
                 return portion
             self._retire(segment)

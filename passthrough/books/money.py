@@ -25,7 +25,13 @@ def usd(nano: int | None) -> Number | None:
     return Number(f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else f"{sign}{whole}")
 
 
-_encode: Final = json.JSONEncoder(ensure_ascii=False).encode
+json_text: Final = json.JSONEncoder(ensure_ascii=False).encode
+"""Returns a plain value as JSON, on one line."""
+
+
+def members(fields: Iterable[tuple[str, object]]) -> str:
+    """Return members of a JSON object, plain values, in the order of `fields` (at least one), without the braces."""
+    return json_text(dict(fields))[1:-1]
 
 
 def json_object(fields: Iterable[tuple[str, object]]) -> str:
@@ -35,9 +41,9 @@ def json_object(fields: Iterable[tuple[str, object]]) -> str:
     for key, value in fields:
         if isinstance(value, Number):
             # What stands before it is encoded in one go: that is four times as fast as one value after the other.
-            parts.extend((_encode(plain)[1:-1], f"{_encode(key)}: {value}"))
+            parts.extend((json_text(plain)[1:-1], f"{json_text(key)}: {value}"))
             plain = {}
         else:
             plain[key] = value
-    parts.append(_encode(plain)[1:-1])
+    parts.append(json_text(plain)[1:-1])
     return "{" + ", ".join(filter(None, parts)) + "}"

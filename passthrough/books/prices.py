@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from ..exchange import Terms
 from ..meter.usage import Usage
-from .entry import Charge, charged
+from .entry import Charge, charged, counted
 from .pricelist import OVERRIDE, SHIPPED, Alias, Host, Price, PriceList, shipped
 
 __all__ = ["OVERRIDE", "PER_REQUEST", "SHIPPED", "Alias", "Host", "Price", "PriceList", "Prices", "Row", "shipped"]
@@ -65,14 +65,17 @@ class _Rate:
         if usage.credits_micro is not None and self.credit_micro is not None:
             return _bounded(usage.credits_micro * self.credit_micro)
         total: Fraction | int = 0
-        for count, price in ((usage.pages, self.page), (usage.pages_annotated, self.annotated)):
-            if count:
-                if price is None:
-                    return None
-                total += count * price
+        if usage.pages:
+            if self.page is None:
+                return None
+            total = usage.pages * self.page
+        if usage.pages_annotated:
+            if self.annotated is None:
+                return None
+            total += usage.pages_annotated * self.annotated
         by_page = usage.pages is not None or usage.pages_annotated is not None
-        if not by_page and usage.tokens_in is None and usage.tokens_out is None:
-            return None
+        if usage.tokens_in is None and usage.tokens_out is None:
+            return _bounded(total) if by_page else None
         for count, price in ((usage.tokens_in, self.token_in), (usage.tokens_out, self.token_out)):
             if count and price is None and not by_page:
                 return None
@@ -108,10 +111,9 @@ class Prices:
 
         `target` is the authority that answered. A charge without a cost is one whose price is not known: never 0 for that.
         """
-        counters = (usage.pages, usage.pages_annotated, usage.tokens_in, usage.tokens_out, usage.credits_micro)
         if terms is not None and terms.cost_per_request_nano is not None:
             return charged(usage, terms.cost_per_request_nano, PER_REQUEST)
-        if all(counter is None for counter in counters):
+        if not counted(usage):
             return None
         if usage.model is None:
             return charged(usage)

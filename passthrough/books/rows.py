@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
@@ -11,8 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 _INSERTS: Final = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-_PARAMETERS: Final = 999
-"""How many parameters one statement has at most: more an old SQLite does not take."""
+_ROWS: Final = 128
+"""How many rows one statement has at most: SQLite keeps each that it has prepared, and that takes memory for each value."""
+_PLACES: Final = "(:places)"
+
+Row = tuple[Any, ...]
 
 
 def upsert(connection: sa.Connection, table: sa.Table) -> Any:
@@ -21,16 +26,17 @@ def upsert(connection: sa.Connection, table: sa.Table) -> Any:
 
 
 class Into:
-    """Writes rows into one table, each with all its columns, with statements that are built once: that takes a millisecond.
+    """Writes rows into one table, with statements that are built once: that takes a millisecond.
 
-    A row that is there already stays as it is; or, with `adding`, those columns are added to it. Rows are written in the order of
-    their keys: two transactions that write the same rows do not wait for each other.
+    A row is the values of all columns, in their order, the key's first. One that is there already stays as it is; or, with
+    `adding`, those columns are added to it. Rows are written in the order of their keys: two transactions that write the same
+    rows do not wait for each other.
     """
 
     def __init__(self, table: sa.Table, *, adding: Sequence[str] = ()) -> None:
         self._names = [column.name for column in table.columns]
         self._key = [column.name for column in table.primary_key]
-        self._values = itemgetter(*self._names)
+        assert self._names[: len(self._key)] == self._key
         self._adding = bool(adding)
         self._table = table.name
         # One array for each column: psycopg takes the time of ten inserts to find a thousand rows' parameters in a text.
@@ -40,44 +46,60 @@ class Into:
         plain = sqlite.insert(table).values({name: sa.bindparam(name) for name in self._names})
         compiled = _settled(plain, table, adding).compile(dialect=sqlite.dialect())
         assert compiled.positiontup == self._names  # SQLite takes parameters by their places
-        one = f"({', '.join('?' * len(self._names))})"
-        self._many = _PARAMETERS // len(self._names)
-        self._rest = str(compiled)
-        self._sqlite = self._rest.replace(one, ", ".join([one] * self._many), 1)
+        self._sqlite = str(compiled).replace(_row_of(len(self._names)), _PLACES, 1)
 
-    def write(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    def write(self, connection: sa.Connection, rows: Iterable[Row]) -> list[Row]:
         """Write rows, none twice, in a transaction that writes; return the keys of those that are new, or were added to."""
-        if not rows:
+        ordered = sorted(rows, key=itemgetter(slice(len(self._key))))
+        if not ordered:
             return []
-        ordered = sorted(rows, key=itemgetter(*self._key))
         if connection.dialect.name == "postgresql":
-            columns = {name: [row[name] for row in ordered] for name in self._names}
+            columns = dict(zip(self._names, map(list, zip(*ordered, strict=True)), strict=True))
             return [tuple(row) for row in connection.execute(self._postgres, columns)]
-        keys = [tuple(row[name] for name in self._key) for row in ordered]
+        keys = list(map(itemgetter(slice(len(self._key))), ordered))
         # Nobody else writes meanwhile (BEGIN IMMEDIATE): what is not there now, will be new.
         there = set() if self._adding else self._there(connection, keys)
-        # The driver hands the interpreter over at each statement, and waits to get it back: so not one for each row.
-        whole = len(ordered) - len(ordered) % self._many
-        for at in range(0, whole, self._many):
-            values = chain.from_iterable(map(self._values, ordered[at : at + self._many]))
-            connection.exec_driver_sql(self._sqlite, tuple(values))
-        if whole < len(ordered):
-            connection.exec_driver_sql(self._rest, [self._values(row) for row in ordered[whole:]])
-        return [found for found in keys if found not in there]
+        # The driver hands the interpreter over at each statement, and waits to get it back: so as few of them as can be.
+        at, most = 0, _many(connection, len(self._names))
+        while at < len(ordered):
+            many = min(most, 1 << (len(ordered) - at).bit_length() - 1)
+            text = _statement(self._sqlite, len(self._names), many)
+            connection.exec_driver_sql(text, tuple(chain.from_iterable(ordered[at : at + many])))
+            at += many
+        return [found for found in keys if found not in there] if there else keys
 
-    def _there(self, connection: sa.Connection, keys: Sequence[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+    def _there(self, connection: sa.Connection, keys: Sequence[Row]) -> set[Row]:
         """Return those keys of which there are rows, in SQLite."""
-        found: set[tuple[Any, ...]] = set()
+        found: set[Row] = set()
         names = ", ".join(f"asked_{name}" for name in self._key)
-        most = _PARAMETERS // len(self._key)
         alike = " AND ".join(f"{name} = asked_{name}" for name in self._key)
+        # Joined, for SQLite looks through the whole table for (…, …) IN (VALUES …).
+        asking = f"WITH asked({names}) AS (VALUES {_PLACES}) SELECT {names} FROM asked CROSS JOIN {self._table} ON {alike}"  # noqa: S608 - names of ours
+        most = _many(connection, len(self._key))
         for at in range(0, len(keys), most):
             asked = keys[at : at + most]
-            places = ", ".join([f"({', '.join('?' * len(self._key))})"] * len(asked))
-            # Joined, for SQLite looks through the whole table for (…, …) IN (VALUES …).
-            text = f"WITH asked({names}) AS (VALUES {places}) SELECT {names} FROM asked CROSS JOIN {self._table} ON {alike}"  # noqa: S608 - names of ours
-            found.update(tuple(row) for row in connection.exec_driver_sql(text, tuple(value for one in asked for value in one)))
+            many = min(most, 1 << (len(asked) - 1).bit_length())
+            # Filled up with one of them: so there are few statements, which SQLite has prepared already.
+            values = chain(chain.from_iterable(asked), asked[-1] * (many - len(asked)))
+            text = _statement(asking, len(self._key), many)
+            found.update(tuple(row) for row in connection.exec_driver_sql(text, tuple(values)))
         return found
+
+
+def _many(connection: sa.Connection, columns: int) -> int:
+    """Return how many rows one statement has at most, a power of two: an old SQLite takes no more than 999 parameters."""
+    driver: Any = connection.connection.driver_connection
+    taken = driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // columns
+    return int(min(_ROWS, 1 << taken.bit_length() - 1))
+
+
+def _row_of(columns: int) -> str:
+    return f"({', '.join('?' * columns)})"
+
+
+@lru_cache(128)
+def _statement(text: str, columns: int, rows: int) -> str:
+    return text.replace(_PLACES, ", ".join([_row_of(columns)] * rows), 1)
 
 
 def _settled(insert: Any, table: sa.Table, adding: Sequence[str]) -> Any:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from functools import lru_cache
 from hashlib import sha256
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from ..exchange import Outcome
 from .entry import Charge, Entry, Part
+from .rows import Row
 
 SCHEMA_VERSION: Final = 2
 """Raised with every change of the tables, together with a step in `migrations`; kept in `meta` under `schema`."""
@@ -121,14 +125,15 @@ SUMS: Final = _daily("sums")
 TOTALS: Final = _daily("totals")
 """The same over all labels, each of which is empty here: labels are many, often as many as there are users."""
 
-OPENED: Final = {"outcome": str(Outcome.CUT_OFF), "error": None, "unmetered": None}
+OPENED: Final[dict[str, Any]] = {"outcome": str(Outcome.CUT_OFF), "error": None, "unmetered": None}
 """What is said of the end of an exchange whose end is not written: if its process died, this is how it ended."""
 
 _LONGEST_LINE: Final = 200
-_COPIED: Final = tuple(column.name for column in EXCHANGES.c if column.name in Entry.__slots__)
-_CHARGED: Final = tuple(name for name in Charge.__slots__ if name != "line")
-_of_entry: Final = attrgetter(*_COPIED)
-_of_charge: Final = attrgetter(*_CHARGED)
+_DAY_MS: Final = 86_400_000
+_EPOCH: Final = date(1970, 1, 1).toordinal()
+_of_charge: Final = attrgetter(*[column.name for column in CHARGES.c][2:])
+key_of: Final[Callable[[Row], Row]] = itemgetter(*[[column.name for column in EXCHANGES.c].index(name) for name in KEYED])
+"""Returns what an exchange is summed under (KEYED), of its row."""
 _AT_THE_END: Final = (
     "outcome",
     "error",
@@ -143,13 +148,16 @@ _AT_THE_END: Final = (
 )
 
 
-def day_of(began_utc: float) -> str:
-    """Return the day, in UTC, that a time is in."""
-    return datetime.fromtimestamp(int(began_utc * 1000) // 1000, UTC).date().isoformat()
+@lru_cache(64)
+def _day(number: int) -> str:
+    """Return the day (UTC) that is so many days after 1970 began."""
+    return date.fromordinal(_EPOCH + number).isoformat()
 
 
 def line_key(text: str) -> str:
     """Return the text by which a line (or an account) is known: itself, or a digest where it is too long for an index."""
+    if len(text) <= _LONGEST_LINE // 4:
+        return text
     coded = text.encode()
     return text if len(coded) <= _LONGEST_LINE else f"sha256:{sha256(coded).hexdigest()}"
 
@@ -159,12 +167,37 @@ def line_of(entry: Entry, charge: Charge) -> tuple[str, str]:
     return line_key(entry.account or ""), line_key(charge.line)
 
 
-def exchange_row(entry: Entry) -> dict[str, Any]:
-    """Return the row of `exchanges` that an entry becomes."""
-    row: dict[str, Any] = dict(zip(_COPIED, _of_entry(entry), strict=True))
-    model = entry.usage.model or next((charge.model for charge in entry.charges if charge.model), None)
-    row |= {"began_ms": int(entry.began_utc * 1000), "day": day_of(entry.began_utc), "model": model}
-    return row | ({"open": True} | OPENED if entry.part is Part.OPEN else {"open": False})
+def exchange_row(entry: Entry) -> Row:
+    """Return the row of `exchanges` that an entry becomes, its values in the order of the columns."""
+    if entry.part is Part.OPEN:
+        entry = replace(entry, **OPENED)
+    began_ms = int(entry.began_utc * 1000)
+    return (
+        entry.id,
+        began_ms,
+        _day(began_ms // _DAY_MS),
+        entry.route,
+        entry.client,
+        entry.label,
+        entry.target,
+        entry.sandbox,
+        entry.method,
+        entry.path,
+        entry.status,
+        entry.outcome,
+        entry.error,
+        entry.attempts,
+        entry.usage.model or next((charge.model for charge in entry.charges if charge.model), None),
+        entry.unmetered,
+        entry.upstream_request_id,
+        entry.bytes_up,
+        entry.bytes_down,
+        entry.first_byte_s,
+        entry.total_s,
+        entry.overhead_s,
+        entry.account,
+        entry.part is Part.OPEN,
+    )
 
 
 def ending(entry: Entry) -> dict[str, Any]:
@@ -172,8 +205,6 @@ def ending(entry: Entry) -> dict[str, Any]:
     return {"open": False} | {name: getattr(entry, name) for name in _AT_THE_END}
 
 
-def charge_row(entry: Entry, charge: Charge) -> dict[str, Any]:
-    """Return the row of `charges` that one charge of an entry becomes."""
-    row: dict[str, Any] = dict(zip(_CHARGED, _of_charge(charge), strict=True))
-    row["exchange_id"], row["line"] = entry.id, line_key(charge.line)
-    return row
+def charge_row(entry: Entry, charge: Charge) -> Row:
+    """Return the row of `charges` that one charge of an entry becomes, its values in the order of the columns."""
+    return (entry.id, line_key(charge.line), *_of_charge(charge))

@@ -68,6 +68,7 @@ class Segment:
                 raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             segment = cls(path, descriptor, adopted=False)
             segment.append(_HEAD)
+            segment.fed = segment.size  # for the ledger there is nothing in it
             _sync_folder(path.parent)
         except OSError:
             path.unlink(missing_ok=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from threading import Event
 from typing import Final, TextIO
@@ -14,6 +16,7 @@ POLL_S: Final = 0.2
 """How soon one who writes sees that the sink was given up."""
 
 _PIECE: Final = 4096 if sys.platform == "win32" else select.PIPE_BUF
+_PIECE_OF_FILE: Final = 65536
 
 
 class Sink:
@@ -31,6 +34,8 @@ class Sink:
         self._stream = stream
         self._turns = None if turns is None else os.open(turns, os.O_RDWR | os.O_CREAT, 0o600)
         self._descriptor = _descriptor(stream)
+        # A file's reader can block nobody, and each write goes to its end whole.
+        self._is_file = self._descriptor is not None and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         self._torn = False
         self._given_up = Event()
 
@@ -45,9 +50,10 @@ class Sink:
 
     def write(self, lines: Iterable[bytes]) -> int:
         """Write lines; return how many of them were not."""
-        return sum(count for piece, count in _pieces(lines) if not self._wrote_in_turn(piece))
+        most = _PIECE_OF_FILE if self._is_file else _PIECE
+        return sum(_beyond(piece, self._wrote_in_turn(b"".join(piece))) for piece in _pieces(lines, most))
 
-    def _wrote_in_turn(self, piece: bytes) -> bool:
+    def _wrote_in_turn(self, piece: bytes) -> int:
         if self._turns is None:
             return self._wrote(piece)
         import fcntl  # noqa: PLC0415 - not on Windows, where no processes share a stream
@@ -59,27 +65,30 @@ class Sink:
         finally:
             fcntl.flock(self._turns, fcntl.LOCK_UN)
 
-    def _wrote(self, piece: bytes) -> bool:
+    def _wrote(self, piece: bytes) -> int:
+        """Return how many bytes of a piece were written."""
         if self._descriptor is None:
             try:
                 self._stream.write(piece.decode("utf-8"))
                 self._stream.flush()
             except (OSError, ValueError):  # ValueError: it is closed
-                return False
-            return True
+                return 0
+            return len(piece)
         block = b"\n" + piece if self._torn else piece
         done = self._sent(self._descriptor, block)
         if done:
             self._torn = block[done - 1 : done] != b"\n"
-        return done == len(block)
+        return done - (len(block) - len(piece))
 
     def _sent(self, descriptor: int, block: bytes) -> int:
         """Return how many bytes of `block` were written before it, or the descriptor, came to its end."""
         done = 0
         while done < len(block) and not self.given_up:
             try:
+                if self._is_file:
+                    done += os.write(descriptor, block[done:])
                 # A pipe that select() calls ready takes PIPE_BUF bytes without blocking, whatever its reader does.
-                if select.select((), (descriptor,), (), POLL_S)[1] and not self.given_up:
+                elif select.select((), (descriptor,), (), POLL_S)[1] and not self.given_up:
                     done += os.write(descriptor, block[done : done + _PIECE])
             except BlockingIOError:  # another process has filled a shared pipe in between
                 continue
@@ -98,15 +107,20 @@ def _descriptor(stream: TextIO) -> int | None:
         return None
 
 
-def _pieces(lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
-    """Yield lines joined, with their number, into pieces that a pipe takes whole: so those of several processes do not mix."""
+def _pieces(lines: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
+    """Yield lines in pieces of at most so many bytes: what a pipe takes whole, so those of several processes do not mix."""
     piece: list[bytes] = []
     size = 0
     for line in lines:
-        if piece and size + len(line) > _PIECE:
-            yield b"".join(piece), len(piece)
+        if piece and size + len(line) > most:
+            yield piece
             piece, size = [], 0
         piece.append(line)
         size += len(line)
     if piece:
-        yield b"".join(piece), len(piece)
+        yield piece
+
+
+def _beyond(lines: Sequence[bytes], written: int) -> int:
+    """Return how many lines end behind so many bytes."""
+    return sum(end > written for end in accumulate(map(len, lines)))

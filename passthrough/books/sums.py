@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from hashlib import blake2b
-from operator import itemgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -17,7 +16,7 @@ from ..exchange import Outcome
 from ..meter.usage import Unmetered
 from .entry import Charge, Entry
 from .money import NANO
-from .rows import Into
+from .rows import Into, Row
 from .schema import CHARGES, EXCHANGES, FIGURES, KEYED, SUMS, TOTALS
 
 KEYS: Final = ("client", "route", "model", "day", "month", "label", "target", "status")
@@ -33,7 +32,6 @@ _UNPRICED: Final = str(Unmetered.UNPRICED)
 _COMPLETED: Final = str(Outcome.COMPLETED)
 _LABEL: Final = KEYED.index("label")
 _MODEL: Final = KEYED.index("model")
-_key_of: Final = itemgetter(*KEYED)
 _SUMS: Final = Into(SUMS, adding=FIGURES)
 _TOTALS: Final = Into(TOTALS, adding=FIGURES)
 
@@ -65,45 +63,42 @@ class Additions:
     def __init__(self) -> None:
         self._rows: dict[Key, dict[str, int]] = {}
 
-    def begin(self, row: Mapping[str, Any]) -> None:
-        """Count an exchange, by its row of `exchanges`."""
-        self._figures(row)["requests"] += 1
-
-    def end(self, row: Mapping[str, Any], entry: Entry) -> None:
-        """Count how an exchange ended."""
-        figures = self._figures(row)
-        if entry.unmetered is not None and entry.unmetered != _UNPRICED:
-            figures["unmetered"] += 1
-        if entry.outcome != _COMPLETED or entry.status is None or entry.status >= 400:
-            figures["errors"] += 1
-
-    def charge(self, row: Mapping[str, Any], charge: Charge) -> None:
-        """Count a charge of an exchange."""
-        figures = self._figures(row, charge.model)
-        figures["pages"] += charge.pages or 0
-        figures["pages_annotated"] += charge.pages_annotated or 0
-        figures["tokens_in"] += charge.tokens_in or 0
-        figures["tokens_out"] += charge.tokens_out or 0
-        if charge.cost_nano is None:
-            figures["unpriced"] += 1
-        else:
-            dollars, nano = divmod(charge.cost_nano, NANO)
-            figures["dollars"] += dollars
-            figures["nano"] += nano
+    def count(self, key: Key, entry: Entry, charges: Iterable[Charge], *, begins: bool, ends: bool) -> None:
+        """Count one part of an exchange that is summed under a key: that it begins, how it ends, and charges."""
+        figures = self._figures(key)
+        if begins:
+            figures["requests"] += 1
+        if ends:
+            if entry.unmetered is not None and entry.unmetered != _UNPRICED:
+                figures["unmetered"] += 1
+            if entry.outcome != _COMPLETED or entry.status is None or entry.status >= 400:
+                figures["errors"] += 1
+        for charge in charges:
+            model = charge.model
+            _add(charge, self._figures((*key[:_MODEL], model, *key[_MODEL + 1 :])) if model and model != key[_MODEL] else figures)
 
     def write(self, connection: sa.Connection) -> None:
         """Add to the daily sums."""
         add(connection, self._rows)
 
-    def _figures(self, row: Mapping[str, Any], model: str | None = None) -> dict[str, int]:
-        """Return the figures of an exchange's own row of sums, or of the one of another model."""
-        key = _key_of(row)
-        if model and model != key[_MODEL]:
-            key = (*key[:_MODEL], model, *key[_MODEL + 1 :])
+    def _figures(self, key: Key) -> dict[str, int]:
         found = self._rows.get(key)
         if found is None:
             found = self._rows[key] = dict.fromkeys(FIGURES, 0)
         return found
+
+
+def _add(charge: Charge, figures: dict[str, int]) -> None:
+    figures["pages"] += charge.pages or 0
+    figures["pages_annotated"] += charge.pages_annotated or 0
+    figures["tokens_in"] += charge.tokens_in or 0
+    figures["tokens_out"] += charge.tokens_out or 0
+    if charge.cost_nano is None:
+        figures["unpriced"] += 1
+    else:
+        dollars, nano = divmod(charge.cost_nano, NANO)
+        figures["dollars"] += dollars
+        figures["nano"] += nano
 
 
 def add(connection: sa.Connection, figures: Mapping[Key, Mapping[str, int]]) -> None:
@@ -115,16 +110,12 @@ def add(connection: sa.Connection, figures: Mapping[Key, Mapping[str, int]]) -> 
         into.write(connection, [_row(key, added) for key, added in rows.items()])
 
 
-def _row(key: Key, figures: Mapping[str, int]) -> dict[str, Any]:
+def _row(key: Key, figures: Mapping[str, int]) -> Row:
     """Return a row of daily sums; what is null in the key is empty there, for a null equals nothing, and 0 as status."""
-    named = dict(zip(KEYED, key, strict=True))
-    plain = {name: value or "" for name, value in named.items()} | {
-        "status": int(named["status"] or 0),
-        "sandbox": bool(named["sandbox"]),
-    }
-    text = json.dumps([plain[name] for name in KEYED[1:]])
-    digest = blake2b(text.encode(), digest_size=16).hexdigest()
-    return plain | {"key": digest} | {name: figures.get(name, 0) for name in FIGURES}
+    day, *texts, status, sandbox = key
+    plain = (*(text or "" for text in texts), int(status or 0), bool(sandbox))
+    digest = blake2b(json.dumps(plain).encode(), digest_size=16).hexdigest()
+    return (day, digest, *plain, *(figures.get(name, 0) for name in FIGURES))
 
 
 # ── what is asked ──

@@ -23,8 +23,8 @@ _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 class Writer:
     """Takes entries from the event loop, and sees that they get into the ledger, even after a kill.
 
-    Thread `journal` gathers entries and appends them to the journal, `sync` has the disk keep them, and `ledger` reads them back
-    from there, whatever is the matter with the ledger and however long: memory does not grow with what waits. Where the journal
+    Thread `journal` gathers entries and appends them to the journal, `sync` has the disk keep them, and `ledger` takes them from
+    there, whatever is the matter with the ledger and however long: memory does not grow with what waits. Where the journal
     cannot be written, entries wait in memory, and go to the ledger from there; beyond a hundred thousand (each charge counts)
     new ones are not taken: what is missing then is one stretch of time, whose beginning is said.
     """
@@ -154,7 +154,7 @@ class Writer:
         tries = 0
         while True:
             try:
-                self._journal.append(lines)
+                self._journal.append(lines, batch)
             except OSError as error:
                 self._say_unwritable(error)
             else:
