@@ -31,6 +31,7 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 _HIGH_WATER: Final = 256 * 1024
 _LOW_WATER: Final = 64 * 1024
 _JOINED_BYTES: Final = 64 * 1024
+_UNSENT_BYTES: Final = 64 * 1024
 
 
 class State(Enum):
@@ -79,6 +80,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport (asyncio calls this)."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods, not by its class
+        self._transport.set_write_buffer_limits(_UNSENT_BYTES)  # Under TLS it would be 512 KB.
 
     def begin(self, method: str) -> bool:
         """Start an exchange with a request of this method; the head comes next, by `write`.
@@ -167,6 +169,19 @@ class Connection(asyncio.Protocol):
         """Send bytes of the request; they are dropped where the connection has ended (the answer's side tells why)."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(piece)
+
+    def pour(self, piece: memoryview) -> bool:
+        """Send bytes out of a buffer, as `write` does; False: it must stay as it is, for not all of it has left."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return True
+        transport.write(piece)
+        return not transport.get_write_buffer_size()
+
+    @property
+    def flows(self) -> bool:
+        """Whether `drain` would neither wait nor raise."""
+        return not self._writing_paused and self._transport is not None and not self._transport.is_closing()
 
     async def drain(self, idle_s: float | None = None) -> None:
         """Wait until the target takes more, as long as it takes anything within `idle_s`.

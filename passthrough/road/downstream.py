@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 
 from ..errors import ClientGone
 from .sockets import reset_on_close, unsent_bytes
+from .straight import Straight
 
 
 class Sent(web.StreamResponse):
@@ -48,6 +49,12 @@ class Downstream:
     def body(self) -> StreamReader:
         """The request's body, as it comes."""
         return self._request.content
+
+    def straight(self, left: int) -> Straight | None:
+        """Return the way past the parser for what is `left` of a body whose stream was emptied; None: there is none."""
+        client: Any = self._request.protocol  # The listener's, which this room does not know.
+        straight: Straight | None = client.straight(self._request.content, left)
+        return straight
 
     def expect_within(self, idle_s: float | None) -> None:
         """Give up on a client that takes nothing for so long."""

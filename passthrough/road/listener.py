@@ -8,12 +8,14 @@ import re
 from contextlib import suppress
 from typing import Any, Final
 
-from aiohttp import http_exceptions, web
+from aiohttp import StreamReader, http_exceptions, web
+from aiohttp.http import HttpRequestParser
 
 from ..errors import Refusal
 from .downstream import Sent
 from .relay import Relay
 from .sockets import keep_alive, reset_on_close
+from .straight import WORTH_BYTES, Basin, Straight
 
 KEEP_ALIVE_S: Final = 75.0
 """How long a connection may wait for a request's first byte."""
@@ -27,6 +29,9 @@ LINGER_S: Final = 1.0
 MAX_LINE_BYTES: Final = 16 * 1024
 MAX_FIELD_BYTES: Final = 32 * 1024
 MAX_FIELDS: Final = 256
+
+_BODY_BYTES: Final = 32 * 1024
+"""Where twice as much of a body waits to be taken, reading pauses: what one read brings is enough, until the target is open."""
 
 _OTHER_VERSION: Final = ("Bad status line:\n  Invalid HTTP version:", "Pause on PRI/Upgrade:")
 """How the parser's message begins (llhttp 9) for a version of another number, and for HTTP/2's preface."""
@@ -47,11 +52,13 @@ class Listener(web.Server):
         self.relay = relay
         self.max_connections = max_connections
         self.head_s = head_s
+        self.basin = Basin()
         self._options: dict[str, Any] = {
             "auto_decompress": False,  # The default inflates a gzip request under its old Content-Length.
             "access_log": None,
             "keepalive_timeout": KEEP_ALIVE_S,
             "tcp_keepalive": False,  # It would be the system's, which is two hours; see `connection_made`.
+            "read_bufsize": _BODY_BYTES,
             "max_line_size": MAX_LINE_BYTES,
             "max_field_size": MAX_FIELD_BYTES,
             "max_headers": MAX_FIELDS,
@@ -151,6 +158,31 @@ class _Protocol(web.RequestHandler):
         """
         if self._reading_paused or self._buffer_paused or self._messages:
             super().resume_reading(resume_parser)
+
+    def straight(self, body: StreamReader, left: int) -> Straight | None:
+        """Take the connection for what is `left` of a body whose stream has been emptied; None: the parser keeps it."""
+        transport = self.transport
+        if left < WORTH_BYTES or transport is None or transport.is_closing():
+            return None
+        if self._reading_paused or self._buffer_paused or self._close or self._force_close:
+            return None  # What the parser still holds back would be overtaken.
+        if body.is_eof() or body.exception() is not None:
+            return None
+        return Straight(self, body, self._listener.basin, left)
+
+    def begin_anew(self) -> None:
+        """Expect a request: the rest of the body, for which the old parser waits, went past it."""
+        self._parser = HttpRequestParser(  # As the one that aiohttp 3.14 makes for a connection.
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
 
     def _may_be_http(self, data: bytes) -> bool:
         """Tell whether the request line that begins, or goes on, in `data` is not another protocol's.
