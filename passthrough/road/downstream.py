@@ -50,10 +50,10 @@ class Downstream:
         """The request's body, as it comes."""
         return self._request.content
 
-    def straight(self, left: int) -> Straight | None:
-        """Return the way past the parser for what is `left` of a body whose stream was emptied; None: there is none."""
+    def straight(self, taken: int, left: int) -> Straight | None:
+        """Return the way past the parser for what is `left` of the body behind what was `taken` of it; None: there is none."""
         client: Any = self._request.protocol  # The listener's, which this room does not know.
-        straight: Straight | None = client.straight(self._request.content, left)
+        straight: Straight | None = client.straight(self._request.content, taken, left)
         return straight
 
     def expect_within(self, idle_s: float | None) -> None:

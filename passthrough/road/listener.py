@@ -159,15 +159,13 @@ class _Protocol(web.RequestHandler):
         if self._reading_paused or self._buffer_paused or self._messages:
             super().resume_reading(resume_parser)
 
-    def straight(self, body: StreamReader, left: int) -> Straight | None:
-        """Take the connection for what is `left` of a body whose stream has been emptied; None: the parser keeps it."""
+    def straight(self, body: StreamReader, taken: int, left: int) -> Straight | None:
+        """Take the connection for what is `left` of a body behind what was `taken` from its stream; None: the parser keeps it."""
         transport = self.transport
         if left < WORTH_BYTES or transport is None or transport.is_closing():
             return None
-        if self._reading_paused or self._buffer_paused or self._close or self._force_close:
-            return None  # What the parser still holds back would be overtaken.
-        if body.is_eof() or body.exception() is not None:
-            return None
+        if taken != body.total_bytes or self._reading_paused or self._buffer_paused:
+            return None  # There is more in the stream, or in the parser: it would be overtaken.
         return Straight(self, body, self._listener.basin, left)
 
     def begin_anew(self) -> None:

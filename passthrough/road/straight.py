@@ -166,8 +166,7 @@ class Straight(asyncio.BufferedProtocol):
 
     def _next_turn(self) -> None:
         self._full = 0
-        if not self._resting:
-            self._transport.resume_reading()
+        self._transport.resume_reading()
 
     def _end(self) -> None:
         """Give the connection back, for the next request."""
@@ -179,8 +178,8 @@ class Straight(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass it on (asyncio calls this)."""
         self._lost = True
-        self._client.connection_lost(exc)
         self._rest()
+        self._client.connection_lost(exc)
 
     def eof_received(self) -> None:
         """Pass it on (asyncio calls this)."""

@@ -50,7 +50,7 @@ class Upload:
         self._connection.write(request_head + self._framed(body) + (b"0\r\n\r\n" if self._head.chunked else b""))
         self.complete = True
 
-    async def stream(self, body: StreamReader, asked: Asked | None, straight: Callable[[int], Straight | None]) -> None:
+    async def stream(self, body: StreamReader, asked: Asked | None, straight: Callable[[int, int], Straight | None]) -> None:
         """Send the body as it comes, past what looks at it; `straight` opens the way past the parser for the rest of a long one.
 
         Raises Refusal (body_too_large, slow_request, bad_request), ClientGone where the client's connection ended too early, and
@@ -67,7 +67,7 @@ class Upload:
                     if self._held is not None:
                         await self._held.keep(piece)
                     elif self._head.length is not None:
-                        rest = straight(self._head.length - self._exchange.bytes_up)
+                        rest = straight(self._exchange.bytes_up, self._head.length - self._exchange.bytes_up)
                     self._connection.write(self._framed(piece))
                     # Behind the write: what is read off the body is not in its way.
                     if asked is not None and not asked.feed(piece):
