@@ -18,7 +18,7 @@ HOUSE = Path(passthrough.__file__).parent
 
 FLOORS = (
     "errors            terminal",
-    "secret            meter.*           road.fields       road.sockets      road.straight",
+    "secret            meter.*           road.fields       road.sockets      road.straight     road.turn",
     "exchange          seat              books.money       books.pricelist   books.backlog     books.sink "
     "books.budget      books.waiters     books.webhook",
     "road.routes       books.entry       books.periods     books.rows",

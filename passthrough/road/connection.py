@@ -26,6 +26,7 @@ from typing import Final, cast
 from ..errors import UpstreamFailure
 from .response import Answer, BadAnswer, Chunks, Framing, parse_head
 from .sockets import input_of, unsent_bytes
+from .turn import Turn
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 _HIGH_WATER: Final = 256 * 1024
@@ -47,9 +48,11 @@ class State(Enum):
 class Connection(asyncio.Protocol):
     """The protocol of one connection. It raises nothing but UpstreamFailure, and that only from `take_*` and `drain`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
-        """`name` is what messages call the target."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, turn: Turn | None = None) -> None:
+        """`name` is what messages call the target; `turn` sends what is written `soon`, which without one is sent at once."""
         self._loop = loop
+        self._turn = turn
+        self._unsent = b""
         self._name = name
         self._transport: asyncio.Transport | None = None
         self._state = State.IDLE
@@ -57,6 +60,7 @@ class Connection(asyncio.Protocol):
         self._arrival: asyncio.Future[bool] | None = None
         self._until: float | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
         self._has_input: Callable[[], bool] | None = None
         self._room: asyncio.Future[None] | None = None
         self._writing_paused = False
@@ -97,7 +101,9 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> bool:
         """End an exchange whose request and answer are both complete; tell whether the connection may serve another."""
-        whole = self._state is State.ENDED and self._transport is not None and not self._transport.is_closing()
+        whole = (
+            self._state is State.ENDED and not self._unsent and self._transport is not None and not self._transport.is_closing()
+        )
         reusable = whole and self._answer is not None and self._answer.persists
         if not reusable:
             self.abort()
@@ -125,6 +131,7 @@ class Connection(asyncio.Protocol):
         if self._failure is None:
             self._failure = ("upstream_broke", f"The connection to {self._name} was given up.")
         self._state = State.CLOSED
+        self._unsent = b""
         self._pieces.clear()
         if self._transport is not None:
             self._transport.abort()
@@ -165,10 +172,23 @@ class Connection(asyncio.Protocol):
 
     # ── the request ──
 
-    def write(self, piece: bytes) -> None:
-        """Send bytes of the request; they are dropped where the connection has ended (the answer's side tells why)."""
+    def write(self, piece: bytes, *, soon: bool = False) -> None:
+        """Send bytes of the request; they are dropped where the connection has ended (the answer's side tells why).
+
+        `soon`: with what others send at the end of the loop's turn; nothing is to follow before that.
+        """
+        if soon and self._turn is not None and not self._unsent:
+            self._unsent = piece
+            self._turn.due(self._send_unsent)
+            return
+        self._send_unsent()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(piece)
+
+    def _send_unsent(self) -> None:
+        if self._unsent:
+            piece, self._unsent = self._unsent, b""
+            self.write(piece)
 
     def pour(self, piece: memoryview) -> bool:
         """Send bytes out of a buffer, as `write` does; False: it must stay as it is, for not all of it has left."""
@@ -274,8 +294,9 @@ class Connection(asyncio.Protocol):
     def _set_alarm(self, until: float | None) -> None:
         """Have the wait end in time, by one timer for all waits: what arrives, or a later end, does not touch it."""
         self._until = until
-        if until is not None and (self._alarm is None or self._alarm.when() > until):
+        if until is not None and (self._alarm is None or self._alarm_at > until):
             self._end_alarm()
+            self._alarm_at = until
             self._alarm = self._loop.call_at(until, self._alarmed)
 
     def _alarmed(self) -> None:
@@ -284,6 +305,7 @@ class Connection(asyncio.Protocol):
             if self._until <= self._loop.time():
                 self._wake(early=False)
             else:
+                self._alarm_at = self._until
                 self._alarm = self._loop.call_at(self._until, self._alarmed)
 
     def _end_alarm(self) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpRequestParser
 
 from ..errors import ClientGone
 from .sockets import reset_on_close, unsent_bytes
-from .straight import Straight
+from .straight import WORTH_BYTES, Basin, Straight
+from .turn import Turn
 
 
 class Sent(web.StreamResponse):
@@ -29,6 +31,79 @@ class Sent(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Send nothing: the body has been sent."""
+
+
+class Client(web.RequestHandler):
+    """A client's connection, as aiohttp serves it, and what is sent on it; all else comes behind what was to be sent soon."""
+
+    __slots__ = ("_basin", "_turn", "_unsent")
+
+    def __init__(self, manager: web.Server, turn: Turn, basin: Basin, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._turn = turn
+        self._basin = basin
+        self._unsent = b""
+
+    def send(self, piece: bytes, *, soon: bool = False) -> None:
+        """Send bytes; `soon`: with what others send at the end of the loop's turn, where that holds up nothing."""
+        if soon and not (self._unsent or self._close or self._force_close or self._messages or self.writing_paused):
+            self._unsent = piece
+            self._turn.due(self.send_unsent)
+            return
+        self.send_unsent()
+        if self.transport is not None:
+            self.transport.write(piece)
+
+    def send_unsent(self) -> None:
+        """Send at once what was to be sent soon."""
+        if self._unsent:
+            piece, self._unsent = self._unsent, b""
+            if self.transport is not None and not self.transport.is_closing():
+                self.transport.write(piece)
+
+    def straight(self, body: StreamReader, taken: int, left: int) -> Straight | None:
+        """Take the connection for what is `left` of a body behind what was `taken` from its stream; None: the parser keeps it."""
+        transport = self.transport
+        if left < WORTH_BYTES or transport is None or transport.is_closing():
+            return None
+        if taken != body.total_bytes or self._reading_paused or self._buffer_paused:
+            return None  # There is more in the stream, or in the parser: it would be overtaken.
+        return Straight(self, body, self._basin, left)
+
+    def begin_anew(self) -> None:
+        """Expect a request: the rest of the body, for which the old parser waits, went past it."""
+        self._parser = HttpRequestParser(  # As the one that aiohttp 3.14 makes for a connection.
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came (asyncio calls this)."""
+        if self._unsent:
+            self.send_unsent()
+        super().data_received(data)
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """Close when what is being served has ended, or at the time-out, in seconds."""
+        self.send_unsent()
+        await super().shutdown(timeout)
+
+    def close(self) -> None:
+        """Close behind what is being served."""
+        self.send_unsent()
+        super().close()
+
+    def force_close(self) -> None:
+        """Close at once."""
+        self.send_unsent()
+        super().force_close()
 
 
 _FLUSH_S: Final = 60.0
@@ -52,29 +127,30 @@ class Downstream:
 
     def straight(self, taken: int, left: int) -> Straight | None:
         """Return the way past the parser for what is `left` of the body behind what was `taken` of it; None: there is none."""
-        client: Any = self._request.protocol  # The listener's, which this room does not know.
-        straight: Straight | None = client.straight(self._request.content, taken, left)
-        return straight
+        return cast(Client, self._request.protocol).straight(self._request.content, taken, left)
 
     def expect_within(self, idle_s: float | None) -> None:
         """Give up on a client that takes nothing for so long."""
         self._idle_s = idle_s
 
-    def write(self, piece: bytes) -> bool:
-        """Send bytes of the answer; True: the client is slower than we, and `drained` is to be awaited. Raises ClientGone."""
+    def write(self, piece: bytes, *, soon: bool = False) -> bool:
+        """Send bytes of the answer; True: the client is slower than we, and `drained` is to be awaited. Raises ClientGone.
+
+        `soon`: with what others send at the end of the loop's turn, where that holds up nothing.
+        """
         self.started = True
-        return self._write(piece)
+        return self._write(piece, soon=soon)
 
     def invite(self) -> None:
         """Send 100 Continue: local checks have passed, the body is wanted (RFC 9110 §10.1.1). Raises ClientGone."""
         self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _write(self, piece: bytes) -> bool:
-        protocol = self._request.protocol
+    def _write(self, piece: bytes, *, soon: bool = False) -> bool:
+        protocol = cast(Client, self._request.protocol)
         transport = protocol.transport
         if transport is None or transport.is_closing():
             raise ClientGone
-        transport.write(piece)
+        protocol.send(piece, soon=soon)
         return protocol.writing_paused
 
     async def drained(self) -> None:

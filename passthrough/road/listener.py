@@ -8,14 +8,14 @@ import re
 from contextlib import suppress
 from typing import Any, Final
 
-from aiohttp import StreamReader, http_exceptions, web
-from aiohttp.http import HttpRequestParser
+from aiohttp import http_exceptions, web
 
 from ..errors import Refusal
-from .downstream import Sent
+from .downstream import Client, Sent
 from .relay import Relay
 from .sockets import keep_alive, reset_on_close
-from .straight import WORTH_BYTES, Basin, Straight
+from .straight import Basin
+from .turn import Turn
 
 KEEP_ALIVE_S: Final = 75.0
 """How long a connection may wait for a request's first byte."""
@@ -64,6 +64,7 @@ class Listener(web.Server):
             "max_headers": MAX_FIELDS,
         }
         super().__init__(relay, handler_cancellation=True, **self._options)
+        self.turn = Turn(asyncio.get_running_loop())
 
     def __call__(self) -> web.RequestHandler:
         """Return the protocol of a new connection."""
@@ -77,13 +78,13 @@ class Listener(web.Server):
                 protocol.force_close()
 
 
-class _Protocol(web.RequestHandler):
+class _Protocol(Client):
     """One client connection."""
 
     __slots__ = ("_head_s", "_late", "_line", "_listener", "_relay")
 
     def __init__(self, listener: Listener, **options: Any) -> None:
-        super().__init__(listener, **options)
+        super().__init__(listener, listener.turn, listener.basin, **options)
         self._listener = listener
         self._relay = listener.relay
         self._head_s = listener.head_s
@@ -106,6 +107,7 @@ class _Protocol(web.RequestHandler):
 
     def eof_received(self) -> None:
         """Close when the client has closed its side (asyncio calls this and closes), without a clean end to half an answer."""
+        self.send_unsent()
         if self in self._relay.active and self.transport is not None:
             reset_on_close(self.transport)
 
@@ -124,7 +126,7 @@ class _Protocol(web.RequestHandler):
     def _break_off(self, failure: Refusal) -> None:
         """Answer without a request, and close."""
         if self.transport is not None:
-            self.transport.write(self._relay.refused(failure))
+            self.send(self._relay.refused(failure))
         self.force_close()
 
     @property
@@ -158,29 +160,6 @@ class _Protocol(web.RequestHandler):
         """
         if self._reading_paused or self._buffer_paused or self._messages:
             super().resume_reading(resume_parser)
-
-    def straight(self, body: StreamReader, taken: int, left: int) -> Straight | None:
-        """Take the connection for what is `left` of a body behind what was `taken` from its stream; None: the parser keeps it."""
-        transport = self.transport
-        if left < WORTH_BYTES or transport is None or transport.is_closing():
-            return None
-        if taken != body.total_bytes or self._reading_paused or self._buffer_paused:
-            return None  # There is more in the stream, or in the parser: it would be overtaken.
-        return Straight(self, body, self._listener.basin, left)
-
-    def begin_anew(self) -> None:
-        """Expect a request: the rest of the body, for which the old parser waits, went past it."""
-        self._parser = HttpRequestParser(  # As the one that aiohttp 3.14 makes for a connection.
-            self,
-            self._loop,
-            self._read_bufsize,
-            max_line_size=self.max_line_size,
-            max_field_size=self.max_field_size,
-            max_headers=self.max_headers,
-            payload_exception=web.RequestPayloadError,
-            auto_decompress=False,
-            max_msg_queue_size=self._max_msg_queue_size,
-        )
 
     def _may_be_http(self, data: bytes) -> bool:
         """Tell whether the request line that begins, or goes on, in `data` is not another protocol's.
@@ -218,7 +197,7 @@ class _Protocol(web.RequestHandler):
         """Answer what the parser rejected by the table of own answers, without an echo of its bytes; else break off."""
         if isinstance(exc, http_exceptions.HttpProcessingError):
             if self.transport is not None:
-                self.transport.write(self._relay.refused(refusal_of(exc)))
+                self.send(self._relay.refused(refusal_of(exc)))
                 return _LastWord(self)
         else:
             _log.error("A request failed inside the proxy; its connection is closed.", exc_info=exc)

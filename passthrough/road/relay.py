@@ -80,6 +80,7 @@ class Relay:
         target = request.raw_path.encode("utf-8", "surrogateescape")
         way = Way(began(request.method, _shown(target)), Downstream(request))
         self.active[request.protocol] = request.task
+        way.among_others = len(self.active) > 1
         handed_over = False
         try:
             await self._serve(way, request, target)
@@ -160,7 +161,9 @@ class Relay:
             framed = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
             if unsent:
                 exchange.answering()
-            if downstream.write(unsent + framed if unsent else framed):
+            # A whole answer in one piece, and behind it a connection that goes on.
+            soon = way.among_others and way.keeps_alive and bool(unsent) and not chunked and len(piece) == answer.length
+            if downstream.write(unsent + framed if unsent else framed, soon=soon):
                 await downstream.drained()
             unsent = b""
             if not call.room:

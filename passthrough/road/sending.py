@@ -32,6 +32,7 @@ class Way:
     held: Held | None = None
     asked: Asked | AskedAtOnce | None = None
     uploading: asyncio.Task[None] | None = None
+    among_others: bool = False  # many are under way: small pieces are sent together with others' ones
     delimited: bool = False
     keeps_alive: bool = False
 
@@ -91,7 +92,7 @@ class Sender:
             return await call.answer()
         if body.is_eof():
             whole = body.read_nowait()
-            await call.upload.whole(request_head, whole)
+            await call.upload.whole(request_head, whole, soon=way.among_others)
             if call.expects:
                 # Behind the write: what is read off the body is not in its way.
                 way.asked = call.upload.asked = self._counting.asked_at_once(head, whole)

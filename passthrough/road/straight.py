@@ -41,7 +41,7 @@ Take = Callable[[Basin, int], bool]
 """Takes so many bytes from the basin's begin, on the spot; never raises. False: no more for now."""
 
 
-class Client(Protocol):
+class Owner(Protocol):
     """The protocol of the connection before and after the rest of the body."""
 
     @property
@@ -72,17 +72,17 @@ class Straight(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_basin", "_body", "_client", "_full", "_loop", "_lost", "_piece_s", "_resting", "_take", "_transport", "_waiter", "left",
+        "_basin", "_body", "_full", "_loop", "_lost", "_owner", "_piece_s", "_resting", "_take", "_transport", "_waiter", "left",
     )  # fmt: skip
 
-    def __init__(self, client: Client, body: StreamReader, basin: Basin, left: int) -> None:
+    def __init__(self, owner: Owner, body: StreamReader, basin: Basin, left: int) -> None:
         """`left` is the length of what the parser has not passed to the body's stream."""
-        assert client.transport is not None
+        assert owner.transport is not None
         self.left = left
-        self._client = client
+        self._owner = owner
         self._body = body
         self._basin = basin
-        self._transport = client.transport
+        self._transport = owner.transport
         self._loop = asyncio.get_running_loop()
         self._take: Take | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -170,8 +170,8 @@ class Straight(asyncio.BufferedProtocol):
 
     def _end(self) -> None:
         """Give the connection back, for the next request."""
-        self._client.begin_anew()
-        self._hand_to(cast(asyncio.BaseProtocol, self._client))
+        self._owner.begin_anew()
+        self._hand_to(cast(asyncio.BaseProtocol, self._owner))
         self._body.feed_eof()
         self._rest()
 
@@ -179,16 +179,16 @@ class Straight(asyncio.BufferedProtocol):
         """Pass it on (asyncio calls this)."""
         self._lost = True
         self._rest()
-        self._client.connection_lost(exc)
+        self._owner.connection_lost(exc)
 
     def eof_received(self) -> None:
         """Pass it on (asyncio calls this)."""
-        self._client.eof_received()
+        self._owner.eof_received()
 
     def pause_writing(self) -> None:
         """Pass it on (asyncio calls this)."""
-        self._client.pause_writing()
+        self._owner.pause_writing()
 
     def resume_writing(self) -> None:
         """Pass it on (asyncio calls this)."""
-        self._client.resume_writing()
+        self._owner.resume_writing()

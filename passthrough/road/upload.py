@@ -42,12 +42,16 @@ class Upload:
         self._connection = connection
         self.complete = False
 
-    async def whole(self, request_head: bytes, body: bytes) -> None:
-        """Send head and body in one piece: the body is here already, and looked at. Raises Refusal (body_too_large)."""
+    async def whole(self, request_head: bytes, body: bytes, *, soon: bool) -> None:
+        """Send head and body in one piece: the body is here already, and looked at. Raises Refusal (body_too_large).
+
+        `soon`: see Connection.write.
+        """
         self._count(body)
         if self._held is not None:
             await self._held.keep(body)
-        self._connection.write(request_head + self._framed(body) + (b"0\r\n\r\n" if self._head.chunked else b""))
+        end = b"0\r\n\r\n" if self._head.chunked else b""
+        self._connection.write(request_head + self._framed(body) + end, soon=soon)
         self.complete = True
 
     async def stream(self, body: StreamReader, asked: Asked | None, straight: Callable[[int, int], Straight | None]) -> None:

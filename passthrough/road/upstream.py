@@ -20,6 +20,7 @@ from .connection import Connection
 from .forward import proxy_authorization
 from .routes import Origin, Target
 from .sockets import keep_alive
+from .turn import Turn
 
 IDLE_S: Final = 15.0
 """How long a connection is kept unused. Below what providers keep theirs (nginx 75 s, Kong 60 s, Envoy 3600 s): the side that
@@ -41,6 +42,7 @@ class Upstream:
         """`idle_s`: how long a connection is kept unused, in seconds."""
         self._idle_s = idle_s
         self._loop = asyncio.get_running_loop()
+        self._turn = Turn(self._loop)
         self._idle: dict[Origin, deque[tuple[float, Connection]]] = {}
         self._contexts: dict[str | None, ssl.SSLContext] = {}
         self._resolved: dict[tuple[str, int], tuple[float, list[AddressInfo]]] = {}
@@ -146,7 +148,7 @@ class Upstream:
             if target.tls and context is None:
                 context = self._contexts[target.ca_file] = await asyncio.to_thread(_context, target.ca_file)
             _, connection = await self._loop.create_connection(
-                lambda: Connection(self._loop, target.name),
+                lambda: Connection(self._loop, target.name, self._turn),
                 sock=sock,
                 ssl=context,
                 server_hostname=target.host if target.tls else None,
