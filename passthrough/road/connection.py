@@ -33,6 +33,7 @@ _HIGH_WATER: Final = 256 * 1024
 _LOW_WATER: Final = 64 * 1024
 _JOINED_BYTES: Final = 64 * 1024
 _UNSENT_BYTES: Final = 64 * 1024
+_COPIED_BYTES: Final = 64 * 1024
 
 
 class State(Enum):
@@ -191,9 +192,15 @@ class Connection(asyncio.Protocol):
             self.write(piece)
 
     def pour(self, piece: memoryview) -> bool:
-        """Send bytes out of a buffer, as `write` does; False: it must stay as it is, for not all of it has left."""
+        """Send bytes out of a buffer, as `write` does; False: it must stay as it is, for not all of it has left.
+
+        A few bytes never hold a large buffer: they are copied.
+        """
         transport = self._transport
         if transport is None or transport.is_closing():
+            return True
+        if len(piece) < _COPIED_BYTES:
+            transport.write(bytes(piece))
             return True
         transport.write(piece)
         return not transport.get_write_buffer_size()
