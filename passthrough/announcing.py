@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Final
 
 from .admin.access import is_loopback
@@ -42,7 +42,7 @@ def adopted(config: Config, before: Config) -> Said:
 
 def reloaded(config: Config, start: Config) -> Said:
     """Yield what is said of a reload; `start` is what the program was started with."""
-    yield logging.INFO, f"Reloaded {config.file}: {len(config.routes)} routes, {len(config.clients)} client keys."
+    yield logging.INFO, f"Reloaded {config.file}: {_number(config.routes, 'route')}, {_number(config.clients, 'client key')}."
     for name in needing_restart(start, config):
         yield logging.WARNING, f"{config.file}: '{name}' has changed; that takes a restart."
 
@@ -50,3 +50,7 @@ def reloaded(config: Config, start: Config) -> Said:
 def not_reloaded(error: Exception) -> str:
     """Return what is said where the configuration cannot be read anew."""
     return f"The configuration was not reloaded; the last good one is in force.\n{error}"
+
+
+def _number(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"

@@ -52,11 +52,18 @@ def tables(draw: st.DrawFn) -> list[Route]:
     return routes
 
 
+def plain(path: bytes) -> bytes:
+    """Return the plainer spelling of the paths that are drawn here."""
+    return path.replace(b"%61", b"a")
+
+
 @given(tables(), PATHS, st.sampled_from(["GET", "POST", "DELETE"]))
 def test_a_match_is_what_looking_at_every_route_would_find(routes: list[Route], path: bytes, method: str) -> None:
     """The exact path wins, then the longest prefix on a segment boundary; 405 tells the other methods, 404 that none are."""
-    expected = reference(routes, method, path)
+    expected, meant = reference(routes, method, path), reference(routes, method, plain(path))
     table = RouteTable(routes)
+    if isinstance(expected, Match) and isinstance(meant, Match) and meant.route is not expected.route:
+        expected = frozenset()
     if isinstance(expected, Match):
         assert expected == table.match(method, path)
         assert path == expected.route.path + table.match(method, path).suffix
@@ -110,6 +117,19 @@ def test_paths_without_a_route(path: bytes) -> None:
     with pytest.raises(Refusal) as caught:
         TABLE.match("GET", path)
     assert "no_route" == caught.value.kind.code
+
+
+@pytest.mark.parametrize("path", [b"/a/v1/%6Fcr", b"/a/v1/oc%72", b"/a/%76%31/%6f%63%72", b"/a/v%31/ocr"])
+def test_no_spelling_of_a_path_walks_round_its_route(path: bytes) -> None:
+    """What a target would take for another route's path is not let in by a route above it: it may have other limits."""
+    with pytest.raises(Refusal) as caught:
+        TABLE.match("POST", path)
+    assert ("no_route", "Route /a/v1/ocr is to be called by its plain path.") == (caught.value.kind.code, caught.value.message)
+
+
+def test_other_spellings_cross_as_they_came() -> None:
+    """An escape that is nobody else's path is the target's to understand; one that means something else stays what it is."""
+    assert b"/%7Euser/b%2Fc" == TABLE.match("POST", b"/a/%7Euser/b%2Fc").suffix
 
 
 def test_a_method_that_is_not_allowed_is_told_the_others() -> None:

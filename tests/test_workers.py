@@ -282,7 +282,7 @@ async def test_a_reload_reaches_all_and_is_said_once(tmp_path: Path, by: str) ->
                 running.signal(signal.SIGHUP)
 
         await rewritten(configured(raw).replace("/mistral", "/other"))
-        await running.says("Reloaded routes.yaml: 1 routes")
+        await running.says("Reloaded routes.yaml: 1 route,")
         for number in range(2):
             await eventually(lambda: many(running, 12), lambda found: {b"HTTP/1.1 404 Not Found"} == set(found))
             if number == 0:

@@ -14,9 +14,6 @@ from .wanted import Mark, Value, paths
 MOST_BYTES: Final = 256 * 1024**2
 """Decoded, a body beyond this is not read to its end: no provider takes documents of that size, and bombs cost time."""
 
-SMALL_BYTES: Final = 8192
-"""A plain body that is no larger, and came whole, is held instead of being looked at."""
-
 _FORMATS: Final = frozenset({"document_annotation_format", "bbox_annotation_format"})
 _FORMATS_END: Final = b"_annotation_format"
 _WANTED: Final = paths(("model", *_FORMATS))
@@ -96,7 +93,7 @@ class AskedAtOnce:
     """Whether what passed is not all read yet."""
 
     def __init__(self, body: bytes) -> None:
-        """`body` is held as long as the exchange is not booked: at most `SMALL_BYTES`."""
+        """`body` is held as long as the exchange is not booked: at most at_once.SMALL_BYTES."""
         self._body = body
         self._wishes: _Wishes | None = None
 

@@ -253,7 +253,9 @@ def chain(content_encoding: bytes | None, most_bytes: int) -> Chain | None:
 
     Raises Undecodable for a coding that is not known, or more of them than anybody means.
     """
-    names = [name.strip().lower() for name in (content_encoding or b"").split(b",")]
+    if not content_encoding:
+        return None
+    names = [name.strip().lower() for name in content_encoding.split(b",")]
     names = [name for name in names if name not in (b"", b"identity")]
     if not names:
         return None

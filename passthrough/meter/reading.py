@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from .asked import Asked, AskedAtOnce
+from .at_once import SMALL_BYTES, AtOnce
 from .batch import Job, Lines
 from .counted import CountedShape
 from .decode import Chain, Undecodable, chain
@@ -37,7 +38,7 @@ Lot = Callable[[tuple[Usage, ...]], None]
 class Answered:
     """What is known of an answer before its body comes: to what, and its fields' values (several codings joined by commas).
 
-    `path` is raw, without the query.
+    `path` is raw, without the query. `length` is that of the body as it is on the wire, None where it is not known.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Answered:
     status: int
     content_encoding: bytes | None = None
     content_type: bytes | None = None
+    length: int | None = None
 
 
 class Body(Reader, Protocol):
@@ -70,7 +72,7 @@ class Meter:
     __slots__ = ("_asked", "_body", "_cut", "_ended", "_expected", "_kind", "_moved", "_tap")
 
     def __init__(
-        self, body: Body, tap: Tap, kind: Kind, *, expected: bool, asked: Asked | AskedAtOnce | None, moved: Moved
+        self, body: Body, tap: Tap | AtOnce, kind: Kind, *, expected: bool, asked: Asked | AskedAtOnce | None, moved: Moved
     ) -> None:
         """`expected`: without a count the usage says why; else only where the body shows that there should be one.
 
@@ -133,6 +135,8 @@ class Meter:
         failure = self._tap.failure
         if failure is not None:  # Its reader may stand anywhere.
             return self._cut or failure
+        if isinstance(self._tap, AtOnce):
+            self._tap.settle()
         missing = self._body.end()
         return self._cut or (missing if self._tap.decoded else Unmetered.UNKNOWN_CODING)
 
@@ -193,7 +197,11 @@ def open_meter(
         moved = partial(_hand_on, results, passed)  # It knows its exchange, which is a cycle; so only a batch's meter does.
     else:
         body = _one(kind, plan, answered)
-    tap = Tap(body, coding, decoders, most_bytes or (_ENDLESS if is_batch else MOST_BYTES), moved)
+    tap: Tap | AtOnce
+    if coding is None and answered.length is not None and answered.length <= SMALL_BYTES and isinstance(body, Document):
+        tap = AtOnce(body)
+    else:
+        tap = Tap(body, coding, decoders, most_bytes or (_ENDLESS if is_batch else MOST_BYTES), moved)
     if refusal is not None:
         tap.refuse(refusal)
     return Meter(body, tap, kind, expected=expected, asked=asked, moved=moved)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -91,6 +92,7 @@ _ODD: Final = re.compile(rb"[%;\\]|//|[/. \0\t]\Z").search
 _PARAMETERS: Final = re.compile(rb";[^/]*")
 _SLASHES: Final = re.compile(rb"//+")
 _MOST_DECODED: Final = 3
+_REMEMBERED_BYTES: Final = 256
 
 
 def as_meant(path: bytes) -> bytes:
@@ -126,28 +128,37 @@ class Plan:
     def expects(self, method: str, path: bytes) -> bool:
         """Tell whether an exchange with this method and raw path (no query) is one whose answer carries a count."""
         if self.shape == "auto":
-            return method == "POST" and as_meant(path).lower().endswith((_OCR, _PREDICTION))
+            return method == "POST" and self.reads(method, path) in {Kind.OCR, Kind.EITHER}
         return self.reads(method, path) is not None
 
     def reads(self, method: str, path: bytes) -> Kind | None:
         """Return what an answer to this method and raw path (no query) is read as, None if it is not read."""
-        match self.shape, method:
-            case "auto", "POST":
-                meant = as_meant(path).lower()
-                if meant.endswith(_OCR):
-                    return Kind.OCR
-                if meant.endswith(_PREDICTION):
-                    return Kind.EITHER
-                return Kind.CHAT if _TOKENS(meant) else None
-            case (("auto" | "batch"), "GET"):
-                meant = as_meant(path)
-                if _JOB(meant):
-                    return Kind.JOB
-                return Kind.RESULTS if self.shape == "batch" or _FILE(meant) else None
-            case "ocr", "POST":
+        look_up = _remembered_kind if len(path) <= _REMEMBERED_BYTES else _kind
+        return look_up(self.shape, self.counted is not None, method, path)
+
+
+def _kind(shape: str, is_counted: bool, method: str, path: bytes) -> Kind | None:
+    """Return Plan.reads; `is_counted` tells that there is a `counted`."""
+    match shape, method:
+        case "auto", "POST":
+            meant = as_meant(path).lower()
+            if meant.endswith(_OCR):
                 return Kind.OCR
-            case "chat", "POST":
-                return Kind.CHAT
-            case "json", _ if self.counted is not None and method not in {"HEAD", "OPTIONS"}:
-                return Kind.COUNTED
-        return None
+            if meant.endswith(_PREDICTION):
+                return Kind.EITHER
+            return Kind.CHAT if _TOKENS(meant) else None
+        case (("auto" | "batch"), "GET"):
+            meant = as_meant(path)
+            if _JOB(meant):
+                return Kind.JOB
+            return Kind.RESULTS if shape == "batch" or _FILE(meant) else None
+        case "ocr", "POST":
+            return Kind.OCR
+        case "chat", "POST":
+            return Kind.CHAT
+        case "json", _ if is_counted and method not in {"HEAD", "OPTIONS"}:
+            return Kind.COUNTED
+    return None
+
+
+_remembered_kind = lru_cache(maxsize=1024)(_kind)

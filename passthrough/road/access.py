@@ -74,8 +74,9 @@ class Gate:
         if self.anonymous or not route.auth:
             return None
         names = self.credential_headers(route)
-        presented = [(names.index(lower), value) for lower, _, value in fields if value and lower in names]
-        presented.sort(key=_by_rank)  # by rank alone: values of one rank keep the order in which they came
+        presented = [(names.index(lower), value) for lower, _, value in fields if lower in names and value]
+        if len(presented) > 1:
+            presented.sort(key=_by_rank)  # by rank alone: values of one rank keep the order in which they came
         for _, value in presented:
             client = self.holder(value)
             if client is None:

@@ -14,7 +14,8 @@ from typing import Final
 
 from ..errors import UpstreamFailure
 from ..exchange import Exchange, Passed
-from ..meter.asked import SMALL_BYTES, Asked, AskedAtOnce, open_asked
+from ..meter.asked import Asked, AskedAtOnce, open_asked
+from ..meter.at_once import SMALL_BYTES
 from ..meter.reading import Answered, Meter, open_meter
 from ..meter.told import told_nano
 from ..meter.usage import Unmetered, Usage
@@ -168,7 +169,7 @@ class Call:
                 exchange.cost_told_nano, exchange.cost_header = told, name.decode("ascii", "replace")
                 break
         codings = b",".join(answer.values.get(b"content-encoding", ()))
-        answered = Answered(exchange.method, self._path, answer.status, codings, answer.first(b"content-type"))
+        answered = Answered(exchange.method, self._path, answer.status, codings, answer.first(b"content-type"), answer.length)
         counting = self._counting
         passed = partial(counting.passed, exchange)
         self._meter = open_meter(plan, answered, counting.decoders, asked=self.upload.asked, passed=passed)

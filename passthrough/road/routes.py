@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -143,6 +144,11 @@ class Match:
 
 
 _NONE: Final[tuple[Route, ...]] = ()
+_OCTET: Final = re.compile(rb"%(?:4[1-9A-Fa-f]|[57][0-9Aa]|6[1-9A-Fa-f]|3[0-9]|2[dDeE]|5[fF]|7[eE])")
+
+
+def _plainly(octet: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(octet[0][1:].decode("ascii"))
 
 
 class RouteTable:
@@ -169,9 +175,24 @@ class RouteTable:
     def match(self, method: str, path: bytes) -> Match:
         """Return the route of `method` and the raw `path` (without query).
 
-        Raises Refusal: `no_route`, or `method_not_allowed` (with Allow) where the path has routes for other methods only.
+        Raises Refusal: `no_route`, or `method_not_allowed` (with Allow) where the path has routes for other methods only. A path
+        whose plainer, equivalent spelling (`/ocr` for `/%6Fcr`, RFC 3986 §6.2.2.2) is another route's has none: its limits
+        and budgets would be walked round.
         """
         allowed: set[str] = set()
+        match = self._found(method, path, allowed)
+        if match is None:
+            if allowed:
+                raise Refusal("method_not_allowed", "The route does not allow this method.", allow=sorted(allowed))
+            raise Refusal("no_route", "No route has this path.")
+        if b"%" in path and (plain := _OCTET.sub(_plainly, path)) != path:
+            meant = self._found(method, plain, set())
+            if meant is not None and meant.route is not match.route:
+                raise Refusal("no_route", f"Route {meant.route.terms.route} is to be called by its plain path.")
+        return match
+
+    def _found(self, method: str, path: bytes, allowed: set[str]) -> Match | None:
+        """Return the match, None where there is none; `allowed` takes the methods that the path's routes have instead."""
         for route in self._exact.get(path, _NONE):
             if route.allows(method):
                 return Match(route, b"")
@@ -182,6 +203,4 @@ class RouteTable:
                 if route.allows(method):
                     return Match(route, path[end:])
                 allowed |= route.methods or set()
-        if allowed:
-            raise Refusal("method_not_allowed", "The route does not allow this method.", allow=sorted(allowed))
-        raise Refusal("no_route", "No route has this path.")
+        return None
