@@ -66,12 +66,14 @@ def _decoders() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
-async def looked(chunks: Iterable[bytes], decoders: ThreadPoolExecutor, coding: bytes | None = None, **more: Any) -> Asked:
-    """Feed as the road does."""
+async def looked(
+    chunks: Iterable[bytes], decoders: ThreadPoolExecutor, coding: bytes | None = None, *, skims: bool = False, **more: Any
+) -> Asked:
+    """Feed as the road does; `skims`: out of a buffer."""
     asked = open_asked(coding, decoders, **more)
     assert asked is not None
     for each in chunks:
-        if not asked.feed(each):
+        if not (skims and each and asked.skim(bytearray(each + b'"'), len(each))) and not asked.feed(each):
             await asked.drained()
     await asked.rest()
     return asked
@@ -89,6 +91,7 @@ async def test_each_request_is_understood_however_it_is_cut(name: str, decoders:
     body, expected = REQUESTS[name]
     for chunks in cuts(body):
         assert expected == wish(await looked(chunks, decoders))
+        assert expected == wish(await looked(chunks, decoders, skims=True))
 
 
 @pytest.mark.parametrize(("coding", "code"), CODINGS)
@@ -100,7 +103,8 @@ async def test_each_request_is_understood_however_it_is_coded(
         body, expected = REQUESTS[name]
         coded = code(body)
         for size in (len(coded), 5, 900):
-            assert expected == wish(await looked(pieces(coded, size), decoders, coding))
+            for skims in (False, True):
+                assert expected == wish(await looked(pieces(coded, size), decoders, coding, skims=skims))
 
 
 async def test_what_cannot_be_decoded_asks_for_nothing(decoders: ThreadPoolExecutor) -> None:
@@ -117,7 +121,9 @@ async def test_a_large_document_between_the_keys_is_crossed(decoders: ThreadPool
     """67 MB of base64 stand between the model and the format."""
     document = b'{"model":"m","document":{"document_url":"data:application/pdf;base64,' + b"QUJD" * (67 << 18)
     chunks = [*pieces(document, 65536), b'"},"document_annotation_format":{"type":"json_schema"}}']
-    assert ("m", True) == wish(await looked(chunks, decoders))
+    for skims in (False, True):
+        assert ("m", True) == wish(await looked(chunks, decoders, skims=skims))
+        assert ("m", False) == wish(await looked(chunks, decoders, skims=skims, most_bytes=60_000_000))
 
 
 async def test_a_full_backlog_asks_for_a_pause(decoders: ThreadPoolExecutor) -> None:

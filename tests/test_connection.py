@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -55,6 +56,36 @@ async def body_of(connection: Connection) -> bytes:
                 await connection.arrived()
             else:
                 body += piece
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_what_is_poured_out_of_one_buffer_arrives(seed: int) -> None:
+    """A buffer may be filled again where that is said, however slow the target is; few bytes never hold it."""
+    sizes = random.Random(seed)
+    sent, came = bytearray(), bytearray()
+    async with connected() as (connection, theirs):
+        assert connection.begin("POST")
+        buffer = bytearray(300_000)
+        while len(sent) < 30_000_000:
+            size = sizes.choice((1, 1000, 65_535, 65_536, 300_000))
+            buffer[:size] = sizes.randbytes(size)
+            sent += buffer[:size]
+            if not connection.pour(memoryview(buffer)[:size]):
+                assert size >= 65_536
+                buffer = bytearray(300_000)
+            assert connection.flows or len(sent) > 65_536
+            while not connection.flows and len(came) < len(sent):
+                came += await asyncio.get_running_loop().sock_recv(theirs, 1 << 20)
+        while len(came) < len(sent):
+            came += await asyncio.get_running_loop().sock_recv(theirs, 1 << 20)
+        assert sent == came
+
+
+async def test_pouring_into_a_connection_that_has_ended() -> None:
+    """What is poured is dropped, as what is written is; the buffer is free."""
+    async with connected() as (connection, _):
+        connection.abort()
+        assert (True, False) == (connection.pour(memoryview(bytes(100_000))), connection.flows)
 
 
 async def closed(theirs: socket.socket) -> None:

@@ -18,7 +18,7 @@ HOUSE = Path(passthrough.__file__).parent
 
 FLOORS = (
     "errors            terminal",
-    "secret            meter.*           road.fields       road.sockets      road.turn",
+    "secret            meter.*           road.fields       road.sockets      road.straight     road.turn",
     "exchange          seat              books.money       books.pricelist   books.backlog     books.sink "
     "books.budget      books.waiters     books.webhook",
     "road.routes       books.entry       books.periods     books.rows",
@@ -49,7 +49,7 @@ WALL = ({"road.*"}, {"books.*", "admin.*"})
 """Bytes go through on one side, money is counted on the other; neither side imports the other. They meet in `server`."""
 
 DOORS = {
-    "aiohttp": "road.downstream road.listener road.relay road.upload admin.* sandbox.* server running",
+    "aiohttp": "road.downstream road.listener road.relay road.straight road.upload admin.* sandbox.* server running",
     "aiohappyeyeballs": "road.upstream",
     "yaml": "config.* books.pricelist",
     "dotenv": "config.*",

@@ -44,12 +44,12 @@ class Asked:
     first bytes, and what its coding does not decode, too: then nothing was asked for.
     """
 
-    __slots__ = ("_tap", "_wishes")
+    __slots__ = ("_scanner", "_tap", "_wishes")
 
     def __init__(self, coding: Chain | None, decoders: Executor, most_bytes: int = MOST_BYTES) -> None:
         """`most_bytes`: what stands behind so many decoded bytes is not seen."""
         self._wishes = _Wishes()
-        scanner = Scanner(_WANTED, self._wishes.take)
+        scanner = self._scanner = Scanner(_WANTED, self._wishes.take)
         self._tap = Tap(scanner, coding, decoders, most_bytes, lambda: not scanner.lost)
 
     @property
@@ -70,6 +70,10 @@ class Asked:
     def feed(self, piece: bytes) -> bool:
         """Take the next bytes of the body, as they are on the wire; False: await `drained` before the next (tap.Tap.feed)."""
         return self._tap.feed(piece)
+
+    def skim(self, buffer: bytearray, size: int) -> bool:
+        """Take the first bytes of a buffer, where that needs no copy of them; False: they are to be fed."""
+        return self._tap.skim(self._scanner.skim, buffer, size)
 
     async def drained(self) -> None:
         """Wait until there is room for more."""

@@ -89,6 +89,14 @@ class Scanner:
             at = self._state(self, chunk, at)
         return at
 
+    def skim(self, buffer: bytearray, size: int) -> bool:
+        """Scan the first bytes of `buffer` if they lie wholly inside a string that nobody wants; else return False."""
+        if self._state is _skip:
+            inside = self._skip.inside
+        else:
+            inside = self._state is _string and self._kept is None and not self._escaped
+        return inside and buffer[size - 1] != _BACKSLASH and buffer.find(b'"', 0, size) < 0
+
     def _small(self, chunk: bytes) -> int:
         """Read a document that is here whole, at a fraction of what scanning it costs; return 0 where it must be scanned."""
         found = None if self._child is None else small.found(chunk, self._child)

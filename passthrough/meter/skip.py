@@ -39,6 +39,11 @@ class Skip:
         self._in_string = False
         self._escaped = False  # the chunk's border stands between a backslash and what it escapes
 
+    @property
+    def inside(self) -> bool:
+        """Whether a string goes on here, with a byte that nothing before it escapes."""
+        return self._in_string and not self._escaped
+
     def step(self, chunk: bytes, at: int) -> tuple[int, int]:
         """Do one step from `at`, before the chunk's end; return the next position, and the cost beyond that of a usual step."""
         if self._in_string:

@@ -33,6 +33,9 @@ class Reader(Protocol):
         ...
 
 
+Skim = Callable[[bytearray, int], bool]
+"""Reads the first bytes of a buffer, where they change nothing; False: they are to be fed."""
+
 Moved = Callable[[], bool]
 """Called on the event loop when a body's reader has read on and rests; never raises; False: nothing more is wanted."""
 
@@ -61,6 +64,13 @@ class _Pipe:
             return True
         self._piece, self._at = chunk, at
         return False
+
+    def skim(self, skim: Skim, buffer: bytearray, size: int) -> bool:
+        """Have the reader take the first bytes of a plain body's buffer, if it can without a copy; tell whether it has."""
+        if self.chain is not None or self._left_bytes < size or not skim(buffer, size):
+            return False
+        self._left_bytes -= size
+        return True
 
     def give(self, chunks: tuple[bytes, ...]) -> None:
         """Take the next chunks, for `advance`; the ones before are through."""
@@ -154,6 +164,12 @@ class Tap:
         if self._job is None:
             self._next_slice()
         return self._queued_bytes < BACKLOG_BYTES
+
+    def skim(self, skim: Skim, buffer: bytearray, size: int) -> bool:
+        """Take the first bytes of a buffer, where `skim`, the reader's own, needs no copy of them; False: they are to be fed."""
+        if self._pipe.failure is not None:
+            return True
+        return self._job is None and self._pipe.skim(skim, buffer, size)
 
     def _small(self, chunk: bytes) -> bool:
         """Read the chunk where it passes, and what is left of it elsewhere; False: it is nothing to begin with here."""

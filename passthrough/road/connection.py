@@ -32,6 +32,8 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 _HIGH_WATER: Final = 256 * 1024
 _LOW_WATER: Final = 64 * 1024
 _JOINED_BYTES: Final = 64 * 1024
+_UNSENT_BYTES: Final = 64 * 1024
+_COPIED_BYTES: Final = 64 * 1024
 
 
 class State(Enum):
@@ -83,6 +85,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport (asyncio calls this)."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods, not by its class
+        self._transport.set_write_buffer_limits(_UNSENT_BYTES)  # Under TLS it would be 512 KB.
 
     def begin(self, method: str) -> bool:
         """Start an exchange with a request of this method; the head comes next, by `write`.
@@ -187,6 +190,25 @@ class Connection(asyncio.Protocol):
         if self._unsent:
             piece, self._unsent = self._unsent, b""
             self.write(piece)
+
+    def pour(self, piece: memoryview) -> bool:
+        """Send bytes out of a buffer, as `write` does; False: it must stay as it is, for not all of it has left.
+
+        A few bytes never hold a large buffer: they are copied.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return True
+        if len(piece) < _COPIED_BYTES:
+            transport.write(bytes(piece))
+            return True
+        transport.write(piece)
+        return not transport.get_write_buffer_size()
+
+    @property
+    def flows(self) -> bool:
+        """Whether `drain` would neither wait nor raise."""
+        return not self._writing_paused and self._transport is not None and not self._transport.is_closing()
 
     async def drain(self, idle_s: float | None = None) -> None:
         """Wait until the target takes more, as long as it takes anything within `idle_s`.

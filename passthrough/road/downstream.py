@@ -7,9 +7,11 @@ from typing import Any, Final, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpRequestParser
 
 from ..errors import ClientGone
 from .sockets import reset_on_close, unsent_bytes
+from .straight import WORTH_BYTES, Basin, Straight
 from .turn import Turn
 
 
@@ -34,11 +36,12 @@ class Sent(web.StreamResponse):
 class Client(web.RequestHandler):
     """A client's connection, as aiohttp serves it, and what is sent on it; all else comes behind what was to be sent soon."""
 
-    __slots__ = ("_turn", "_unsent")
+    __slots__ = ("_basin", "_turn", "_unsent")
 
-    def __init__(self, manager: web.Server, turn: Turn, **options: Any) -> None:
+    def __init__(self, manager: web.Server, turn: Turn, basin: Basin, **options: Any) -> None:
         super().__init__(manager, **options)
         self._turn = turn
+        self._basin = basin
         self._unsent = b""
 
     def send(self, piece: bytes, *, soon: bool = False) -> None:
@@ -57,6 +60,29 @@ class Client(web.RequestHandler):
             piece, self._unsent = self._unsent, b""
             if self.transport is not None and not self.transport.is_closing():
                 self.transport.write(piece)
+
+    def straight(self, body: StreamReader, taken: int, left: int) -> Straight | None:
+        """Take the connection for what is `left` of a body behind what was `taken` from its stream; None: the parser keeps it."""
+        transport = self.transport
+        if left < WORTH_BYTES or transport is None or transport.is_closing():
+            return None
+        if taken != body.total_bytes or self._reading_paused or self._buffer_paused:
+            return None  # There is more in the stream, or in the parser: it would be overtaken.
+        return Straight(self, body, self._basin, left)
+
+    def begin_anew(self) -> None:
+        """Expect a request: the rest of the body, for which the old parser waits, went past it."""
+        self._parser = HttpRequestParser(  # As the one that aiohttp 3.14 makes for a connection.
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
 
     def data_received(self, data: bytes) -> None:
         """Take what came (asyncio calls this)."""
@@ -98,6 +124,10 @@ class Downstream:
     def body(self) -> StreamReader:
         """The request's body, as it comes."""
         return self._request.content
+
+    def straight(self, taken: int, left: int) -> Straight | None:
+        """Return the way past the parser for what is `left` of the body behind what was `taken` of it; None: there is none."""
+        return cast(Client, self._request.protocol).straight(self._request.content, taken, left)
 
     def expect_within(self, idle_s: float | None) -> None:
         """Give up on a client that takes nothing for so long."""

@@ -14,6 +14,7 @@ from ..errors import Refusal
 from .downstream import Client, Sent
 from .relay import Relay
 from .sockets import keep_alive, reset_on_close
+from .straight import Basin
 from .turn import Turn
 
 KEEP_ALIVE_S: Final = 75.0
@@ -28,6 +29,9 @@ LINGER_S: Final = 1.0
 MAX_LINE_BYTES: Final = 16 * 1024
 MAX_FIELD_BYTES: Final = 32 * 1024
 MAX_FIELDS: Final = 256
+
+_BODY_BYTES: Final = 32 * 1024
+"""Where twice as much of a body waits to be taken, reading pauses: what one read brings is enough, until the target is open."""
 
 _OTHER_VERSION: Final = ("Bad status line:\n  Invalid HTTP version:", "Pause on PRI/Upgrade:")
 """How the parser's message begins (llhttp 9) for a version of another number, and for HTTP/2's preface."""
@@ -48,11 +52,13 @@ class Listener(web.Server):
         self.relay = relay
         self.max_connections = max_connections
         self.head_s = head_s
+        self.basin = Basin()
         self._options: dict[str, Any] = {
             "auto_decompress": False,  # The default inflates a gzip request under its old Content-Length.
             "access_log": None,
             "keepalive_timeout": KEEP_ALIVE_S,
             "tcp_keepalive": False,  # It would be the system's, which is two hours; see `connection_made`.
+            "read_bufsize": _BODY_BYTES,
             "max_line_size": MAX_LINE_BYTES,
             "max_field_size": MAX_FIELD_BYTES,
             "max_headers": MAX_FIELDS,
@@ -78,7 +84,7 @@ class _Protocol(Client):
     __slots__ = ("_head_s", "_late", "_line", "_listener", "_relay")
 
     def __init__(self, listener: Listener, **options: Any) -> None:
-        super().__init__(listener, listener.turn, **options)
+        super().__init__(listener, listener.turn, listener.basin, **options)
         self._listener = listener
         self._relay = listener.relay
         self._head_s = listener.head_s

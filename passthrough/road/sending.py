@@ -102,7 +102,7 @@ class Sender:
         if head.expects_continue:
             way.downstream.invite()
         call.connection.write(request_head)
-        uploading = way.uploading = asyncio.create_task(call.upload.stream(body, asked))
+        uploading = way.uploading = asyncio.create_task(call.upload.stream(body, asked, way.downstream.straight))
         uploading.add_done_callback(lambda task: _gave_up(task, call))
         while True:
             arrival = asyncio.ensure_future(call.connection.arrived())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from aiohttp import StreamReader
 from aiohttp.web import RequestPayloadError
@@ -13,6 +14,7 @@ from ..meter.asked import Asked, AskedAtOnce
 from .connection import Connection
 from .held import Held
 from .routes import Route
+from .straight import Basin, Straight
 from .wire import Head
 
 
@@ -52,13 +54,14 @@ class Upload:
         self._connection.write(request_head + self._framed(body) + end, soon=soon)
         self.complete = True
 
-    async def stream(self, body: StreamReader, asked: Asked | None) -> None:
-        """Send the body as it comes, past what looks at it.
+    async def stream(self, body: StreamReader, asked: Asked | None, straight: Callable[[int, int], Straight | None]) -> None:
+        """Send the body as it comes, past what looks at it; `straight` opens the way past the parser for the rest of a long one.
 
         Raises Refusal (body_too_large, slow_request, bad_request), ClientGone where the client's connection ended too early, and
         UpstreamFailure where the target takes nothing more: in none of these cases is the body ended on the connection.
         """
         idle_s = self._route.timeouts.idle_s
+        rest: Straight | None = None
         try:
             async with asyncio.timeout(idle_s) as idle:
                 loop = asyncio.get_running_loop()
@@ -67,11 +70,16 @@ class Upload:
                     self._count(piece)
                     if self._held is not None:
                         await self._held.keep(piece)
+                    elif self._head.length is not None:
+                        rest = straight(self._exchange.bytes_up, self._head.length - self._exchange.bytes_up)
                     self._connection.write(self._framed(piece))
                     # Behind the write: what is read off the body is not in its way.
                     if asked is not None and not asked.feed(piece):
                         await asked.drained()
                     await self._connection.drain(idle_s)
+                    if rest is not None:
+                        await self._pour(rest, asked, idle_s)
+                        break
                     idle.reschedule(None if idle_s is None else loop.time() + idle_s)
         except TimeoutError:
             raise Refusal("slow_request", f"Nothing of the body came for {idle_s:g} s.", closes=True) from None
@@ -79,11 +87,32 @@ class Upload:
             raise Refusal("bad_request", "The body's chunks are malformed.", closes=True) from None
         except ConnectionError:
             raise ClientGone from None
+        finally:
+            if rest is not None:
+                rest.leave()
         if self._head.length is not None and self._exchange.bytes_up != self._head.length:
             raise ClientGone
         if self._head.chunked:
             self._connection.write(b"0\r\n\r\n")
         self.complete = True
+
+    async def _pour(self, rest: Straight, asked: Asked | None, idle_s: float | None) -> None:
+        """Send the rest of a body whose length is known to be allowed. Raises as `stream` does, and what Straight.flow does."""
+
+        def take(basin: Basin, size: int) -> bool:
+            self._exchange.bytes_up += size
+            piece = basin.view[:size]
+            left = self._connection.pour(piece)
+            wanted = asked is None or asked.skim(basin.bytes, size) or asked.feed(bytes(piece))
+            if not left:
+                basin.renew()
+            return wanted and self._connection.flows
+
+        while rest.left:
+            await rest.flow(take, idle_s)
+            if asked is not None:
+                await asked.drained()
+            await self._connection.drain(idle_s)
 
     async def again(self, request_head: bytes) -> None:
         """Send head and body once more, from what was held. Raises UpstreamFailure where the target takes nothing more."""

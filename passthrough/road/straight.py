@@ -1,0 +1,194 @@
+"""The rest of one request's body, of known length, read past aiohttp's parser.
+
+Of a large body the copies are the cost: the loop makes one, the parser another, the joining of pieces a third. Here the bytes go
+from the kernel into a buffer that all connections share, and from it, on the spot, to whoever takes them. Never is a byte read
+that stands behind the body: what follows it is the parser's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol, cast
+
+from aiohttp import StreamReader
+
+PIECE_BYTES: Final = 256 * 1024
+"""How much is read at once: half of it costs a sixth more of CPU time, for more wake-ups, and twice of it gains nothing."""
+
+WORTH_BYTES: Final = 128 * 1024
+"""Below this the change of ways costs what it saves."""
+
+_TURN: Final = 4
+"""How many full buffers in a row are read for one connection, before others have their turn; uvloop would read 32."""
+
+
+class Basin:
+    """The buffer that all bodies pass through, one piece at a time: between two pieces it holds nothing."""
+
+    __slots__ = ("bytes", "view")
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Leave the buffer to a write that still needs it, and take another one."""
+        self.bytes = bytearray(PIECE_BYTES)
+        self.view = memoryview(self.bytes)
+
+
+Take = Callable[[Basin, int], bool]
+"""Takes so many bytes from the basin's begin, on the spot; never raises. False: no more for now."""
+
+
+class Owner(Protocol):
+    """The protocol of the connection before and after the rest of the body."""
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The connection."""
+
+    def begin_anew(self) -> None:
+        """Expect a request, and no more of the body."""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Note the end of the connection."""
+
+    def eof_received(self) -> None:
+        """Note that the client has closed its side."""
+
+    def pause_writing(self) -> None:
+        """Note that the client is slower than we."""
+
+    def resume_writing(self) -> None:
+        """Note that the client has caught up."""
+
+
+class Straight(asyncio.BufferedProtocol):
+    """The rest of one body: `left` bytes of it are not read yet. The connection is its own until they are.
+
+    It begins with the client held back, reads while somebody has it `flow`, and after `leave` feeds the body's stream as the
+    parser would have done: there whoever reads a body away will find it.
+    """
+
+    __slots__ = (
+        "_basin", "_body", "_full", "_loop", "_lost", "_owner", "_piece_s", "_resting", "_take", "_transport", "_waiter", "left",
+    )  # fmt: skip
+
+    def __init__(self, owner: Owner, body: StreamReader, basin: Basin, left: int) -> None:
+        """`left` is the length of what the parser has not passed to the body's stream."""
+        assert owner.transport is not None
+        self.left = left
+        self._owner = owner
+        self._body = body
+        self._basin = basin
+        self._transport = owner.transport
+        self._loop = asyncio.get_running_loop()
+        self._take: Take | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._resting = True
+        self._lost = False
+        self._full = 0
+        self._piece_s = 0.0
+        self._hand_to(self)
+        self._transport.pause_reading()
+
+    def _hand_to(self, protocol: asyncio.BaseProtocol) -> None:
+        # In between, reading stops: uvloop 0.23 goes on as it began, whatever the new protocol wants.
+        self._transport.pause_reading()
+        self._transport.set_protocol(protocol)
+        self._transport.resume_reading()
+
+    # ── for whoever takes the body ──
+
+    async def flow(self, take: Take, idle_s: float | None) -> None:
+        """Have `take` called with what comes, until it wants no more for now, or the body's end.
+
+        Raises TimeoutError where nothing comes for `idle_s`, and ConnectionError where the connection has ended.
+        """
+        self._take = take
+        self._piece_s = self._loop.time()
+        self._go_on()
+        while not self._resting:
+            self._waiter = self._loop.create_future()
+            try:
+                async with asyncio.timeout_at(None if idle_s is None else self._piece_s + idle_s):
+                    await self._waiter
+            except TimeoutError:
+                if idle_s is None or self._loop.time() - self._piece_s >= idle_s:
+                    raise
+            finally:
+                self._waiter = None
+        if self._lost:
+            raise ConnectionResetError
+
+    def leave(self) -> None:
+        """Leave what has not come to the body's stream. Idempotent."""
+        self._take = None
+        if self._resting:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._resting = self._lost or not self.left
+        if not self._resting:
+            self._transport.resume_reading()
+
+    def _rest(self) -> None:
+        self._resting = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # ── for the transport ──
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return what may be filled (asyncio calls this): never more than is left of the body."""
+        view = self._basin.view
+        return view if self.left >= PIECE_BYTES else view[: self.left]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Have what came taken (asyncio calls this)."""
+        self.left -= nbytes
+        self._piece_s = self._loop.time()
+        wanted = True
+        if self._take is None:
+            self._body.feed_data(bytes(self._basin.view[:nbytes]))
+        else:
+            wanted = self._take(self._basin, nbytes)
+        self._full = self._full + 1 if nbytes == PIECE_BYTES else 0
+        if not self.left:
+            self._end()
+        elif not wanted:
+            self._transport.pause_reading()
+            self._rest()
+        elif self._full == _TURN and self._take is not None:
+            self._transport.pause_reading()
+            self._loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._full = 0
+        self._transport.resume_reading()
+
+    def _end(self) -> None:
+        """Give the connection back, for the next request."""
+        self._owner.begin_anew()
+        self._hand_to(cast(asyncio.BaseProtocol, self._owner))
+        self._body.feed_eof()
+        self._rest()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass it on (asyncio calls this)."""
+        self._lost = True
+        self._rest()
+        self._owner.connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """Pass it on (asyncio calls this)."""
+        self._owner.eof_received()
+
+    def pause_writing(self) -> None:
+        """Pass it on (asyncio calls this)."""
+        self._owner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on (asyncio calls this)."""
+        self._owner.resume_writing()
