@@ -61,6 +61,7 @@ DOORS = {
     "click": "cli",
     "rich": "terminal",
     "brotli": "meter.decode",
+    "isal": "meter.inflating",
     "zstandard": "meter.decode",
     "uvloop": "running",
     "pypdfium2": "sandbox.*",
