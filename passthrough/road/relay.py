@@ -33,6 +33,9 @@ from .wire import Head, plain
 _GOES_ON: Final = Sent(keeps_alive=True)
 _ENDS: Final = Sent(keeps_alive=False)
 
+_LARGE_BYTES: Final = 16 * 1024
+"""A piece of the body that is not joined with what frames it: a copy costs more than to send parts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -158,12 +161,16 @@ class Relay:
             if not piece:
                 break
             exchange.bytes_down += len(piece)
-            framed = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
             if unsent:
                 exchange.answering()
             # A whole answer in one piece, and behind it a connection that goes on.
             soon = way.among_others and way.keeps_alive and bool(unsent) and not chunked and len(piece) == answer.length
-            if downstream.write(unsent + framed if unsent else framed, soon=soon):
+            if len(piece) >= _LARGE_BYTES and (chunked or unsent):
+                slow = downstream.write_parts((unsent + b"%x\r\n" % len(piece), piece, b"\r\n") if chunked else (unsent, piece))
+            else:
+                framed = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
+                slow = downstream.write(unsent + framed if unsent else framed, soon=soon)
+            if slow:
                 await downstream.drained()
             unsent = b""
             if not call.room:
