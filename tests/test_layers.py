@@ -33,7 +33,7 @@ FLOORS = (
     "road.connection   books.bookkeeper  road.limits       road.retry        road.held",
     "road.upstream     road.upload       road.downstream",
     "road.call",
-    "road.settle       road.sending",
+    "road.settle       road.sending      road.flow",
     "road.relay",
     "road.listener",
     "reloading         ports             signals           messages          accounts          memory",
