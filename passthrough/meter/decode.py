@@ -7,7 +7,6 @@ decoded when it is asked for. Window sizes are those that RFC 9659 allows.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Final, Protocol
 
@@ -15,13 +14,12 @@ import brotli  # type: ignore[import-untyped]  # 1.2 ships no types
 import zstandard
 
 from ..errors import PassthroughError
+from .inflating import BROKEN, GZIP_BITS, GZIP_MAGIC, RAW_BITS, ZLIB_BITS, Member, member
 
 PIECE_BYTES: Final = 65536
 """The most that one step yields, for gzip, deflate and br."""
 
 _MOST_CODINGS: Final = 4
-_GZIP_MAGIC: Final = b"\x1f\x8b"
-_GZIP_BITS, _ZLIB_BITS, _RAW_BITS = 31, 15, -15
 _READ_BYTES: Final = 4  # the longest header field that a slice is read for
 _ZSTD_WINDOW_BYTES: Final = 8 * 1024 * 1024  # RFC 9659 §3
 
@@ -52,7 +50,7 @@ class _Inflate:
 
     def __init__(self, bits: int) -> None:
         self._bits = bits
-        self._member = zlib.decompressobj(bits)
+        self._member: Member | None = None
         self._members = 0
         self._head = b""  # this member's first two bytes
         self._over = False
@@ -64,20 +62,21 @@ class _Inflate:
     def pieces(self, coded: bytes) -> Iterator[bytes]:
         full = False
         while (coded or full) and not self._over:
-            self._head += coded[: len(_GZIP_MAGIC) - len(self._head)]
-            if self._members and not _GZIP_MAGIC.startswith(self._head):
+            self._head += coded[: len(GZIP_MAGIC) - len(self._head)]
+            if self._members and not GZIP_MAGIC.startswith(self._head):
                 # As curl and browsers do: padding behind a member is no harm.
                 self._over = True
                 return
+            inflating = self._member = self._member or member(self._bits, coded)
             try:
-                piece = self._member.decompress(coded, PIECE_BYTES)
-            except zlib.error as error:
-                raise Undecodable(f"zlib: {error}") from error
-            # With the output full, zlib may hold more although it took all of the input.
+                piece = inflating.decompress(coded, PIECE_BYTES)
+            except BROKEN as error:
+                raise Undecodable(f"inflate: {error}") from error
+            # With the output full, it may hold more although it took all of the input.
             full = len(piece) == PIECE_BYTES
-            coded = self._member.unconsumed_tail
-            if self._member.eof:
-                full, coded = False, self._member.unused_data
+            coded = inflating.unconsumed_tail
+            if inflating.eof:
+                full, coded = False, inflating.unused_data
                 self._next()
             if piece:
                 yield piece
@@ -85,8 +84,8 @@ class _Inflate:
     def _next(self) -> None:
         self._members += 1
         self._head = b""
-        self._over = self._bits != _GZIP_BITS
-        self._member = zlib.decompressobj(self._bits)
+        self._over = self._bits != GZIP_BITS
+        self._member = None
 
 
 class _Deflate:
@@ -107,7 +106,7 @@ class _Deflate:
                 self._head = coded
                 return
             is_zlib = coded[0] & 0x0F == 8 and int.from_bytes(coded[:2], "big") % 31 == 0
-            self._inflate = _Inflate(_ZLIB_BITS if is_zlib else _RAW_BITS)
+            self._inflate = _Inflate(ZLIB_BITS if is_zlib else RAW_BITS)
         yield from self._inflate.pieces(coded)
 
 
@@ -240,8 +239,8 @@ class Chain:
 
 
 _DECODERS: Final[Mapping[bytes, Callable[[], Decoder]]] = {
-    b"gzip": lambda: _Inflate(_GZIP_BITS),
-    b"x-gzip": lambda: _Inflate(_GZIP_BITS),  # RFC 9110 §8.4.1.3
+    b"gzip": lambda: _Inflate(GZIP_BITS),
+    b"x-gzip": lambda: _Inflate(GZIP_BITS),  # RFC 9110 §8.4.1.3
     b"deflate": _Deflate,
     b"br": _Brotli,
     b"zstd": _Zstd,

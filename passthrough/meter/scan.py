@@ -31,21 +31,18 @@ KEPT_BYTES: Final = 1024
 STEPS: Final = 1000
 """The work that one `feed` does before it returns early: a step takes about a microsecond."""
 
+_STEP_BITS: Final = 7  # of members that lie open, 128 bytes are about a step
 _NUMBER_BYTES: Final = 64
-_QUOTE, _BACKSLASH, _COMMA, _COLON, _OPENING_BRACE, _CLOSING_BRACE = b'"\\,:{}'
+_QUOTE, _BACKSLASH, _COMMA, _COLON = b'"\\,:'
+_OPENING_BRACE, _CLOSING_BRACE = b"{}"
+_OPENING, _CLOSING = frozenset(b"{["), frozenset(b"}]")
 _BOM: Final = b"\xef\xbb\xbf"
-_BLANKS: Final = b" \t\n\r"
+_BLANKS: Final = frozenset(b" \t\n\r")
 
 _BLANK: Final = re.compile(rb"[ \t\n\r]*+").match
 _TOKEN: Final = re.compile(rb"[-+.0-9A-Za-z]*+").match
 _NUMBER: Final = re.compile(rb"-?+(?:0|[1-9][0-9]*+)(\.[0-9]++)?+([eE][-+]?+[0-9]++)?+").fullmatch
 _WORDS: Final[dict[bytes, Value]] = {b"null": None, b"true": True, b"false": False}
-
-# The whole head of a member in one match: `, "key" : ` up to the value's first byte. What it does not match (a border, an escape,
-# an error) goes the long way, byte by byte, with the same result.
-_HEAD: Final = rb'[ \t\n\r]*+"([^"\\]{0,128}+)"[ \t\n\r]*+:[ \t\n\r]*+(?=.)'
-_FIRST_HEAD: Final = re.compile(_HEAD, re.DOTALL).match
-_NEXT_HEAD: Final = re.compile(rb"[ \t\n\r]*+," + _HEAD, re.DOTALL).match
 
 
 class Scanner:
@@ -165,10 +162,10 @@ def _start(scanner: Scanner, chunk: bytes, at: int) -> int:
 def _value(scanner: Scanner, chunk: bytes, at: int) -> int:
     """Before a value; `_child` is what is wanted of it."""
     first = chunk[at]
+    if first in _OPENING:
+        return _container(scanner, chunk, at)
     if first in _BLANKS:
         return _blanks(chunk, at)
-    if first in b"{[":
-        return _container(scanner, chunk, at)
     told = scanner._child is not None and scanner._child.told
     if first != _QUOTE:
         scanner._kept, scanner._state = bytearray(), _scalar
@@ -191,7 +188,7 @@ def _container(scanner: Scanner, chunk: bytes, at: int) -> int:
         if child.members if is_object else child.items:
             scanner._stack.append((scanner._node, scanner._in_object))
             scanner._node, scanner._in_object, scanner._state = child, is_object, _open
-            return at + 1
+            return _open(scanner, chunk, at + 1) if at + 1 < len(chunk) else at + 1
     rest = flat(chunk, at + 1)
     if rest is not None:
         _container_end(scanner)
@@ -222,14 +219,14 @@ def _open(scanner: Scanner, chunk: bytes, at: int) -> int:
     byte, node = chunk[at], scanner._node
     if byte in _BLANKS:
         return _blanks(chunk, at)
-    if byte in b"}]":
+    if byte in _CLOSING:
         return _leave(scanner, chunk, at)
     if not scanner._in_object:
         scanner._child, scanner._state = node and node.items, _value
-        return at
-    head = _FIRST_HEAD(chunk, at)
-    if head is not None:
-        return _members(scanner, chunk, head)
+        return _value(scanner, chunk, at)
+    head = node and node.first(chunk, at)
+    if node and head:
+        return _members(scanner, chunk, node, head)
     scanner._state = _key
     return at
 
@@ -241,51 +238,44 @@ def _after(scanner: Scanner, chunk: bytes, at: int) -> int:
         return _blanks(chunk, at)
     if node is None:
         return _fail(scanner)
-    if byte in b"}]":
+    if byte in _CLOSING:
         return _leave(scanner, chunk, at)
     if byte != _COMMA:
         return _fail(scanner)
     if not scanner._in_object:
         scanner._child, scanner._state = node.items, _value
-        return at + 1
-    head = _NEXT_HEAD(chunk, at)
-    if head is not None:
-        return _members(scanner, chunk, head)
+        return _blanks(chunk, at + 1)
+    head = node.next(chunk, at)
+    if head:
+        return _members(scanner, chunk, node, head)
     scanner._state = _key
     return at + 1
 
 
-def _members(scanner: Scanner, chunk: bytes, head: re.Match[bytes] | None) -> int:
-    """Cross the members that nobody wants, as long as they lie open; stop before a wanted value."""
-    members = scanner._node.members if scanner._node else {}
-    scanner._child = None
+def _members(scanner: Scanner, chunk: bytes, node: Node, head: re.Match[bytes] | None) -> int:
+    """Cross the members that nobody wants, as long as they lie open; begin with a wanted value."""
+    members, next_head = node.members, node.next
     at = size = len(chunk)
-    while head is not None:
-        at = head.end()
-        child = members.get(head[1])
+    while head:
+        begin, at = head.span()
+        scanner._steps -= 1 + ((at - begin) >> _STEP_BITS)
+        child = scanner._child = members.get(head[1])
         if child is not None:
-            scanner._child, scanner._state = child, _value
-            return at
-        first = chunk[at]
-        if first == _QUOTE:
-            end = chunk.find(b'"', at + 1) + 1
-            closed = end > 0 and chunk[end - 2] != _BACKSLASH
-        elif first in b"{[":
-            end = _container(scanner, chunk, at)
-            if scanner._state is not _after:
-                return end
-            closed = True
+            return _value(scanner, chunk, at)
+        if chunk[at] == _QUOTE:
+            end = chunk.find(b'"', at + 1)
+            if end < 0:
+                scanner._state, scanner._kept, scanner._escaped = _string, None, escapes(chunk, at + 1, size)
+                return size
+            if chunk[end - 1] == _BACKSLASH:
+                return _value(scanner, chunk, at)
+            scanner._state = _after
+            at = end + 1
         else:
-            token = _TOKEN(chunk, at)
-            end = token.end() if token else at
-            closed = at < end < size
-        if not closed:
-            scanner._state = _value
-            return at
-        scanner._steps -= 1
-        at = end
-        head = _NEXT_HEAD(chunk, at) if scanner._steps > 0 else None
-    scanner._state = _after
+            at = _value(scanner, chunk, at)
+            if scanner._state is not _after:
+                return at
+        head = next_head(chunk, at) if scanner._steps > 0 else None
     return at
 
 

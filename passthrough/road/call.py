@@ -19,7 +19,7 @@ from ..meter.at_once import SMALL_BYTES
 from ..meter.reading import Answered, Meter, open_meter
 from ..meter.told import told_nano
 from ..meter.usage import Unmetered, Usage
-from .connection import Connection
+from .connection import Connection, Flow
 from .response import Answer
 from .routes import Route, Target
 from .upload import Upload
@@ -176,20 +176,32 @@ class Call:
         if self._meter is not None:
             exchange.reading = self._meter
 
-    async def piece(self) -> bytes:
-        """Return the next piece of the body, already shown to the meter; b"" at its end, when the meter is ended too."""
+    def idle_until(self) -> float | None:
+        """Return the loop's time until which something of the body must come, from now on."""
+        return self._until(self.route.timeouts.idle_s)
+
+    async def piece(self, flow: Flow | None = None) -> bytes | None:
+        """Return the next piece of the body, already shown to the meter; b"" at its end, when the meter is ended too.
+
+        What comes while this waits is given to `flow`, until that stops; then it returns None.
+        """
         piece = self._connection.take()
-        if piece is None:
-            until = self._until(self.route.timeouts.idle_s)
-            while (piece := self._connection.take()) is None:
-                if not await self._connection.arrived(until):
-                    raise UpstreamFailure("upstream_timeout", f"The answer of {self.target.name} stopped coming.")
-        if self._meter is not None:
-            if piece:
-                self.room = self._meter.feed(piece)
-            else:
-                self._meter.end()
+        while piece is None:
+            if not await self._connection.arrived(self.idle_until(), flow):
+                raise UpstreamFailure("upstream_timeout", f"The answer of {self.target.name} stopped coming.")
+            if flow is not None and flow.stopped:
+                return None
+            piece = self._connection.take()
+        if piece:
+            self.feed(piece)
+        elif self._meter is not None:
+            self._meter.end()
         return piece
+
+    def feed(self, piece: bytes) -> None:
+        """Show a piece of the body to the meter."""
+        if self._meter is not None:
+            self.room = self._meter.feed(piece)
 
     async def metered(self) -> None:
         """Wait until the meter has room for more."""

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum, auto
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from ..errors import UpstreamFailure
 from .response import Answer, BadAnswer, Chunks, Framing, parse_head
@@ -34,6 +34,27 @@ _LOW_WATER: Final = 64 * 1024
 _JOINED_BYTES: Final = 64 * 1024
 _UNSENT_BYTES: Final = 64 * 1024
 _COPIED_BYTES: Final = 64 * 1024
+
+
+_FLOW_BYTES: Final = 512 * 1024
+"""How much may pass through a flow at a stretch: the other connections want their turn."""
+
+
+class Flow(Protocol):
+    """What takes a body where it arrives, while its task waits."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it takes nothing until its task has gone on."""
+        ...
+
+    def take(self, piece: bytes) -> bool:
+        """Take a piece; False: it has stopped. Never raises."""
+        ...
+
+    def until(self) -> float | None:
+        """Return the loop's time until which the next piece must have come."""
+        ...
 
 
 class State(Enum):
@@ -63,6 +84,8 @@ class Connection(asyncio.Protocol):
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
         self._has_input: Callable[[], bool] | None = None
+        self._flow: Flow | None = None
+        self._flow_bytes = 0
         self._room: asyncio.Future[None] | None = None
         self._writing_paused = False
         self._reading_paused = False
@@ -276,23 +299,27 @@ class Connection(asyncio.Protocol):
         """Whether `take` has something to say at once."""
         return bool(self._pieces) or self._failure is not None or self._state in {State.ENDED, State.CLOSED}
 
-    async def arrived(self, until: float | None = None) -> bool:
+    async def arrived(self, until: float | None = None, flow: Flow | None = None) -> bool:
         """Wait until `take_answer` or `take` has something new to say; one waiter at a time.
 
-        False: it has not until this time of the loop's clock.
+        False: it has not until this time of the loop's clock. What comes of the body meanwhile is given to `flow`: then it also
+        ends where that has stopped, or has taken so much that others want their turn.
         """
         if self.ready:
             return True
+        if self._reading_paused:
+            self._resume_reading()
         if until is not None and until <= self._loop.time():
             return False
         arrival: asyncio.Future[bool] = self._loop.create_future()
         self._arrival = arrival
+        self._flow, self._flow_bytes = flow, 0
         self._set_alarm(until)
         try:
             return await arrival
         finally:
             if self._arrival is arrival:  # A cancelled waiter ends late: its successor may already wait.
-                self._arrival = None
+                self._arrival = self._flow = None
 
     def _wake(self, *, early: bool = True) -> None:
         if self._arrival is not None and not self._arrival.done():
@@ -325,6 +352,8 @@ class Connection(asyncio.Protocol):
         self.answered_anything = True
         if self._state is State.BODY:
             self._read_body(data)
+            if self._flow is not None and self._flows(self._flow):
+                return
         elif self._state is State.HEAD:
             self._read_head(data)
         elif self._state is not State.CLOSED:
@@ -396,6 +425,23 @@ class Connection(asyncio.Protocol):
             self._left = 0
         if self._held > _HIGH_WATER and self._state is State.BODY:
             self._pause_reading()
+
+    def _flows(self, flow: Flow) -> bool:
+        """Give what came to `flow`; True: it takes more, and its task need not know."""
+        while self._pieces and self._failure is None:
+            piece = self._pieces.popleft()
+            self._held -= len(piece)
+            self._flow_bytes += len(piece)
+            if not flow.take(piece):
+                self._flow = None
+                return False
+        if self._flow_bytes >= _FLOW_BYTES and self._state is State.BODY:
+            self._flow = None
+            self._pause_reading()
+        if self._flow is None or self._reading_paused or self._state is not State.BODY:
+            return False
+        self._until = flow.until()
+        return True
 
     def _keep(self, piece: bytes) -> None:
         self._pieces.append(piece)

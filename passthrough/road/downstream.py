@@ -54,6 +54,12 @@ class Client(web.RequestHandler):
         if self.transport is not None:
             self.transport.write(piece)
 
+    def send_parts(self, parts: tuple[bytes, ...]) -> None:
+        """Send several pieces in a row, without joining them first."""
+        self.send_unsent()
+        if self.transport is not None:
+            self.transport.writelines(parts)
+
     def send_unsent(self) -> None:
         """Send at once what was to be sent soon."""
         if self._unsent:
@@ -141,17 +147,28 @@ class Downstream:
         self.started = True
         return self._write(piece, soon=soon)
 
+    def write_parts(self, parts: tuple[bytes, ...]) -> bool:
+        """Send several pieces in a row, as `write` does, without joining them first."""
+        self.started = True
+        protocol = self._open()
+        protocol.send_parts(parts)
+        return protocol.writing_paused
+
     def invite(self) -> None:
         """Send 100 Continue: local checks have passed, the body is wanted (RFC 9110 §10.1.1). Raises ClientGone."""
         self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _write(self, piece: bytes, *, soon: bool = False) -> bool:
+        protocol = self._open()
+        protocol.send(piece, soon=soon)
+        return protocol.writing_paused
+
+    def _open(self) -> Client:
         protocol = cast(Client, self._request.protocol)
         transport = protocol.transport
         if transport is None or transport.is_closing():
             raise ClientGone
-        protocol.send(piece, soon=soon)
-        return protocol.writing_paused
+        return protocol
 
     async def drained(self) -> None:
         """Wait while the client is slower than we, as long as it takes anything within the idle time-out. Raises ClientGone."""

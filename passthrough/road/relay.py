@@ -21,6 +21,7 @@ from .access import Gate
 from .answers import date_line, own_answer
 from .call import Call, Counting
 from .downstream import Downstream, Sent
+from .flow import Flow
 from .forward import Forward, label_of, response_fields
 from .limits import Slots
 from .response import Answer, Framing
@@ -148,26 +149,28 @@ class Relay:
         )
         exchange.status = answer.status
         unsent = _answer_head(answer, secrets, head, chunked=chunked, keeps_alive=way.keeps_alive)
+        flow = Flow(call, downstream, chunked=chunked)
         while True:
             if unsent and not call.connection.ready:
                 exchange.answering()
                 if downstream.write(unsent):  # The body is still on its way: a stream of events begins with its head.
                     await downstream.drained()
                 unsent = b""
-            piece = await call.piece()
-            if not piece:
+            piece = await call.piece(None if unsent else flow)
+            if piece == b"":
                 break
-            exchange.bytes_down += len(piece)
-            framed = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
-            if unsent:
-                exchange.answering()
-            # A whole answer in one piece, and behind it a connection that goes on.
-            soon = way.among_others and way.keeps_alive and bool(unsent) and not chunked and len(piece) == answer.length
-            if downstream.write(unsent + framed if unsent else framed, soon=soon):
-                await downstream.drained()
-            unsent = b""
-            if not call.room:
-                await call.metered()
+            if piece:
+                if unsent:
+                    exchange.answering()
+                # A whole answer in one piece, and behind it a connection that goes on.
+                soon = way.among_others and way.keeps_alive and bool(unsent) and not chunked and len(piece) == answer.length
+                if flow.send(piece, unsent, soon=soon):
+                    await downstream.drained()
+                unsent = b""
+                if not call.room:
+                    await call.metered()
+            else:
+                await flow.go_on()
         exchange.outcome = Outcome.COMPLETED
         if unsent:
             exchange.answering()

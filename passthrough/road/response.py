@@ -17,6 +17,7 @@ _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\x00-\x
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
 # Whole lines only: where not every line end begins one, something else stands in between.
 _FIELDS: Final = re.compile(rb"\r\n" + _FIELD.pattern + rb"(?=\r\n|\Z)").findall
+_BETWEEN: Final = re.compile(rb"\r\n([1-9A-Fa-f][0-9A-Fa-f]{0,7})\r\n").match
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 
 
@@ -116,16 +117,34 @@ class Chunks:
         self.ended = False
 
     def feed(self, data: bytes, keep: Callable[[bytes], None]) -> bytes:
-        """Pass every piece of the body to `keep`; return what lies behind the last chunk, once it has ended."""
-        position = 0
-        while position < len(data) and not self.ended:
+        """Pass what `data` has of the body to `keep`, in one piece; return what lies behind the last chunk, once it has ended.
+
+        Raises BadAnswer; what came before was kept then.
+        """
+        pieces: list[memoryview] = []
+        try:
+            return self._collect(data, memoryview(data), pieces)
+        finally:
+            if len(pieces) == 1 and len(pieces[0]) == len(data):
+                keep(data)
+            elif pieces:
+                keep(b"".join(pieces))
+
+    def _collect(self, data: bytes, view: memoryview, pieces: list[memoryview]) -> bytes:
+        position, size = 0, len(data)
+        while position < size and not self.ended:
             if self._next == "data":
-                piece = data[position : position + self._left] if position or self._left < len(data) else data
-                keep(piece)
+                piece = view[position : position + self._left]
+                pieces.append(piece)
                 position += len(piece)
                 self._left -= len(piece)
-                if not self._left:
-                    self._next = "crlf"
+                if self._left:
+                    continue
+                self._next = "crlf"
+                between = _BETWEEN(data, position)  # All that stands between two chunks, nearly always.
+                if between is not None:
+                    position = between.end()
+                    self._left, self._next = int(between[1], 16), "data"
                 continue
             end = data.find(b"\n", position)
             self._line += data[position:] if end < 0 else data[position : end + 1]
