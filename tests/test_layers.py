@@ -17,8 +17,8 @@ import passthrough
 HOUSE = Path(passthrough.__file__).parent
 
 FLOORS = (
-    "errors            terminal",
-    "secret            meter.*           road.fields       road.sockets      road.turn",
+    "errors            tables",
+    "secret            terminal          meter.*           road.fields       road.sockets      road.turn",
     "exchange          seat              books.money       books.pricelist   books.backlog     books.sink "
     "books.budget      books.waiters     books.webhook",
     "road.routes       books.entry       books.periods     books.rows",
