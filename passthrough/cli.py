@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import __version__
+from .authorities import unread
 from .errors import ConfigError, LedgerError, PassthroughError, Problem
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def serve(config: str, sandbox: bool, **flags: Any) -> None:
     """Serve the routes of the configuration."""
     # Process 1 of a container ignores a signal without a handler, and what comes next takes half a second.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    from . import running
+    with unread(os.environ):
+        from . import running
 
     with _said():
         running.serve(config, {name: value for name, value in flags.items() if value is not None}, sandbox=sandbox)
@@ -247,7 +249,8 @@ def _check_name(name: str) -> None:
 @click.option("--key", envvar="PASSTHROUGH_SANDBOX_KEY", help="Ask for this key as Mistral would.")
 def sandbox(host: str, port: int, key: str | None) -> None:
     """Run a local upstream in Mistral's shape that really reads PDFs."""
-    from . import running
+    with unread(os.environ):
+        from . import running
 
     with _said():
         running.run_sandbox(host, port, key)
