@@ -17,7 +17,7 @@ from .books.ledger import Ledger
 from .books.reading import Booked
 from .books.repricing import Today
 from .errors import LedgerError
-from .terminal import Table
+from .tables import Table
 
 _Rows = Generator[Booked, None, None]
 

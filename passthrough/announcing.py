@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sized
 from typing import Final
 
 from .admin.access import is_loopback
-from .config import Config
+from .config.model import Config
 from .reloading import needing_restart
 
 Said = Iterator[tuple[int, str]]

@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import __version__
+from .authorities import unread
 from .errors import ConfigError, LedgerError, PassthroughError, Problem
 
 if TYPE_CHECKING:
     from .books.repricing import Today
-    from .config import Config
+    from .config.model import Config
 
 EXIT_CONFIGURATION = 2
 EXIT_OTHER = 1
@@ -81,14 +80,16 @@ def serve(config: str, sandbox: bool, **flags: Any) -> None:
     """Serve the routes of the configuration."""
     # Process 1 of a container ignores a signal without a handler, and what comes next takes half a second.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    from . import running
+    with unread(os.environ):
+        from . import running
 
     with _said():
         running.serve(config, {name: value for name, value in flags.items() if value is not None}, sandbox=sandbox)
 
 
 def _loaded(config: str, *, sandbox: bool = False) -> Config:
-    from .config import environment, load
+    from .config.environment import environment
+    from .config.loading import load
 
     return load(config, environment(config, os.environ, Path.cwd()), cwd=Path.cwd(), sandbox=sandbox)
 
@@ -99,7 +100,8 @@ def _loaded(config: str, *, sandbox: bool = False) -> Config:
 def check(config: str, sandbox: bool) -> None:
     """Print what is wrong with the configuration, or its routes and who may call. Never a secret."""
     from .config.table import COLUMNS, callers, rows
-    from .terminal import Column, Table, show
+    from .tables import Column, Table
+    from .terminal import show
 
     with _said():
         loaded = _loaded(config, sandbox=sandbox)
@@ -114,7 +116,7 @@ def check(config: str, sandbox: bool) -> None:
 @main.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration, for editors."""
-    from .config import schema as made
+    from .config.schema import schema as made
 
     click.echo(json.dumps(made(), indent=2, ensure_ascii=False))
 
@@ -164,7 +166,7 @@ def usage(config: str, ledger: str | None, watch: float | None, export: str | No
 def _today(config: str) -> Today:
     from .books.prices import Prices
     from .books.repricing import Today
-    from .config import load_costs_per_request, load_prices
+    from .config.loading import load_costs_per_request, load_prices
 
     prices = Prices(load_prices(config, os.environ))
     return Today(prices, load_costs_per_request(config, os.environ), datetime.now(UTC).timestamp())
@@ -186,7 +188,7 @@ def _ledger_url(config: str, option: str | None) -> str:
     What can never be a ledger is a fault of the one or the other; whether there is one, opening it tells.
     """
     from .books.ledger import Ledger
-    from .config import load_ledger_url
+    from .config.loading import load_ledger_url
 
     url = load_ledger_url(config, os.environ) if option is None else option
     what, _, mend = "There is no ledger to sum up: it is 'none'.\nName one with --ledger.".partition("\n")
@@ -207,7 +209,7 @@ def prices(config: str) -> None:
     """Print the prices that apply today, and where they come from."""
     from .books.listing import to_tables
     from .books.prices import Prices
-    from .config import load_prices
+    from .config.loading import load_prices
     from .terminal import show
 
     with _said():
@@ -218,6 +220,9 @@ def prices(config: str) -> None:
 @click.argument("name")
 def keygen(name: str) -> None:
     """Make a client key: printed once, with the stanza for the configuration, which holds its hash only."""
+    import secrets
+    from hashlib import sha256
+
     _check_name(name)
     key = f"pt-{secrets.token_urlsafe(32)}"
     click.echo(f"The key of {name}; it is shown this once:\n\n  {key}\n")
@@ -244,7 +249,8 @@ def _check_name(name: str) -> None:
 @click.option("--key", envvar="PASSTHROUGH_SANDBOX_KEY", help="Ask for this key as Mistral would.")
 def sandbox(host: str, port: int, key: str | None) -> None:
     """Run a local upstream in Mistral's shape that really reads PDFs."""
-    from . import running
+    with unread(os.environ):
+        from . import running
 
     with _said():
         running.run_sandbox(host, port, key)

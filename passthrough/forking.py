@@ -14,7 +14,7 @@ from pathlib import Path
 from socket import socket, socketpair
 from typing import Final
 
-from .config import Listen
+from .config.model import Listen
 from .ports import ListenError, bound, url
 from .seat import SANDBOX, Seat, Stage
 

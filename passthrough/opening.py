@@ -9,7 +9,7 @@ from dataclasses import replace
 from .admin.access import is_loopback
 from .admin.app import Shown, app, served
 from .admin.siblings import Siblings
-from .config import Listen
+from .config.model import Listen
 from .ports import listening, server_tls, serving
 from .road.listener import Listener
 from .seat import Seat

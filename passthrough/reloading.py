@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .admin.access import is_loopback
-from .config import Config, Listen
+from .config.model import Config, Listen
 from .errors import ConfigError, Problem
 
 LOOK_EVERY_S: Final = 1.0

@@ -14,8 +14,10 @@ from typing import Any
 from aiohttp import http_parser
 
 from .books.lines import Format, Lines
-from .config import environment, load, snapshot
+from .config.environment import environment, snapshot
+from .config.loading import load
 from .errors import PassthroughError
+from .memory import undisturbed
 from .messages import Direct, Messages
 from .reloading import Sources
 from .sandbox import start, start_on
@@ -37,7 +39,7 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
         snapshot=lambda: snapshot(config, cwd),
     )
     seen = sources.snapshot()
-    loaded = sources.load()
+    loaded = undisturbed(sources.load)
     _check_parser()
     asked = loaded.listen.log_format
     form: Format = "text" if asked == "text" or (asked == "auto" and sys.stdout.isatty()) else "json"

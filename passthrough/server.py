@@ -26,9 +26,9 @@ from .books.ledger import Ledger
 from .books.lines import Lines
 from .books.prices import Prices, shipped
 from .books.retention import Retention
-from .config import Config
+from .config.model import Config
 from .errors import ConfigError
-from .memory import set_apart, undisturbed
+from .memory import YOUNG, set_apart, undisturbed
 from .opening import open_admin, open_traffic
 from .ports import most_connections, url
 from .reloading import LOOK_EVERY_S, SETTLED_S, Sources, check_guarded
@@ -120,7 +120,7 @@ class House:
             stack.push_async_callback(self._close)
             traffic = await open_traffic(listener, listen, self._seat, stack)
             admin = await open_admin(self._shown(listener), listen, self._seat, stack)
-            set_apart()
+            set_apart(YOUNG)
             self.health.phase = Phase.READY
             if self._seat is None:
                 scheme = "https" if listen.tls_cert else "http"

@@ -17,47 +17,14 @@ from rich.live import Live
 from rich.table import Table as Drawing
 from rich.text import Text
 
+from .tables import Column, Table
+
 _GAP: Final = 2  # cells between two columns
 _HIGHEST: Final = 4  # lines of a row that can still be read across
 _NARROWEST: Final = 16  # cells of a value beside its head
 _UNBOUNDED: Final = 100_000  # cells of a line in a pipe or a file
-_BAR: Final = 12  # cells of a whole bar
-_EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 # Behind a space, and inside of paths, addresses and names of models; not inside of numbers, versions, dates, IPv4 addresses.
 _SEAMS: Final = re.compile(r"(?<= )(?! )|(?<=\w[/@])(?![* ]|$)|(?<=\w[-.:])(?![\d ]|$)")
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """The texts of one column, from its head to its foot (empty: there is none).
-
-    `whole` tells that its cells are never folded; `right` that they end together, as figures do; `ornament` that it says nothing
-    that other columns do not say: it is shown on a terminal only, and left out where there is no room.
-    """
-
-    head: str
-    cells: tuple[str, ...]
-    foot: str = ""
-    whole: bool = False
-    right: bool = False
-    ornament: bool = False
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """All that stands in the column."""
-        return (self.head, *self.cells, self.foot)
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Columns of equal length under a title; `note` is what must be said of them.
-
-    A column without any text in its cells is left out.
-    """
-
-    title: str
-    columns: tuple[Column, ...]
-    note: str = ""
 
 
 def show(*blocks: Table | str, file: TextIO | None = None, width: int | None = None) -> None:
@@ -104,12 +71,6 @@ def _one_by_one(block: Callable[[], Table | str], every_s: float) -> None:
         show(block(), "")
         sys.stdout.flush()
         time.sleep(every_s)
-
-
-def bar(share: float) -> str:
-    """Return a bar that is as long as a share (0 to 1) of the longest one."""
-    eighths = round(min(max(share, 0.0), 1.0) * _BAR * 8)
-    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,10 @@ from socket import socket
 from typing import Final
 
 from . import announcing
-from .config import Config
+from .config.model import Config
 from .errors import ConfigError, PassthroughError
 from .forking import Shared
-from .memory import set_apart, undisturbed
+from .memory import YOUNG, set_apart, undisturbed
 from .reloading import LOOK_EVERY_S, SETTLED_S, Sources, check_guarded
 from .seat import HURRY, READY, RELOAD, SANDBOX, STOP, Seat, Stage
 from .signals import Hangup
@@ -87,7 +87,7 @@ class Workers:
 
         Raises WorkersError, or ends with a worker's exit code where that could not even start (it has said why).
         """
-        set_apart()
+        set_apart(YOUNG)
         while self._due or self._children:
             for number in [number for number, at in self._due.items() if at <= time.monotonic()]:
                 if (seat := self._begin(number)) is not None:

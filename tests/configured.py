@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from passthrough.config import Config, load
+from passthrough.config.loading import load
+from passthrough.config.model import Config
 from passthrough.errors import ConfigError, Problem
 
 KEYS: Mapping[str, str] = {"MISTRAL_API_KEY": "mistral-canary-0123456789"}

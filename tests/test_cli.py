@@ -464,6 +464,35 @@ async def test_the_health_of_another_program_is_not_ours(tmp_path: Path, body: b
         assert err == f"passthrough: what answers on 127.0.0.1 port {raw.port} is not this program's admin port.\n"
 
 
+LIBRARIES = {"aiohttp", "sqlalchemy", "pydantic", "rich", "yaml", "prometheus_client", "brotli", "uvloop"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("--version",), set()),
+        (("--help",), set()),
+        (("keygen", "invoices"), set()),
+        (("health", "--admin-port", "1"), set()),
+        (("schema",), {"pydantic"}),
+        (("prices",), {"pydantic", "yaml", "rich"}),
+        (("check",), {"pydantic", "yaml", "rich", "sqlalchemy"}),
+        (("usage", "--ledger", "sqlite:///none.db"), {"pydantic", "yaml", "rich", "sqlalchemy"}),
+        (("serve", "--config", "nowhere.yaml"), LIBRARIES - {"rich", "uvloop"}),
+    ],
+)
+async def test_a_command_loads_only_the_libraries_that_it_needs(
+    tmp_path: Path, arguments: tuple[str, ...], wanted: set[str]
+) -> None:
+    """None waits for another's libraries, nor for a dialect of a database that it does not speak."""
+    (tmp_path / "routes.yaml").write_text(ROUTE)
+    _, _, err = await command(tmp_path, *arguments, PYTHONPROFILEIMPORTTIME="1")
+    loaded = set(re.findall(r"^import time:.*\| +(\S+)$", err, re.MULTILINE))
+    assert wanted == loaded & LIBRARIES
+    assert "passthrough.cli" in loaded
+    assert "sqlalchemy.dialects.postgresql" not in loaded
+
+
 async def test_the_environment_says_where_to_listen(tmp_path: Path) -> None:
     """Variables and .env do what flags do, flags before them; what Kubernetes injects for a Service of this name does no harm."""
     authority = trustme.CA()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from configured import ROUTE, written
 
-from passthrough import config
+from passthrough.config import environment, loading
 from passthrough.errors import ConfigError, Problem
 
 
@@ -20,7 +20,7 @@ def test_the_real_environment_wins_over_the_files(tmp_path: Path) -> None:
     written(tmp_path, "A=here\nB=here\nC=here\nD=here\n", ".env")
     before = dict(os.environ)
 
-    found = config.environment("etc/routes.yaml", {"A": "real", "D": ""}, tmp_path)
+    found = environment.environment("etc/routes.yaml", {"A": "real", "D": ""}, tmp_path)
 
     assert {"A": "real", "B": "beside", "C": "here", "D": ""} == found
     assert before == dict(os.environ)
@@ -45,13 +45,13 @@ def test_the_real_environment_wins_over_the_files(tmp_path: Path) -> None:
 def test_lines_of_env_files(tmp_path: Path, line: str, expected: dict[str, str]) -> None:
     """What dotenv files usually hold is read; `${…}` is taken as it stands, for a key may hold it."""
     written(tmp_path, line, ".env")
-    assert expected == config.environment("routes.yaml", {}, tmp_path)
+    assert expected == environment.environment("routes.yaml", {}, tmp_path)
 
 
 def test_a_line_that_is_not_read_is_a_warning(tmp_path: Path) -> None:
     """A line of `.env` that is no assignment is told by its number, without its text."""
     written(tmp_path, "A=b\nsome canary words\nC=d\n", ".env")
-    found = config.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).warnings
+    found = loading.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).warnings
     assert [(str(tmp_path / ".env"), 2)] == [(warning.file, warning.line) for warning in found]
     assert "canary" not in str(found)
 
@@ -60,23 +60,23 @@ def test_an_env_file_that_cannot_be_read(tmp_path: Path) -> None:
     """A `.env` that is no text is a problem, told beside all others; a directory of this name is somebody's own."""
     written(tmp_path, b"A=\xff\n", ".env")
     with pytest.raises(ConfigError, match="not UTF-8"):
-        config.environment("routes.yaml", {}, tmp_path)
+        environment.environment("routes.yaml", {}, tmp_path)
     with pytest.raises(ConfigError) as caught:
-        config.load(written(tmp_path, ROUTE + "zzz: 1\n"), {}, cwd=tmp_path)
+        loading.load(written(tmp_path, ROUTE + "zzz: 1\n"), {}, cwd=tmp_path)
     assert 2 == len(caught.value.problems)
 
     with pytest.raises(ConfigError, match="too long"):
-        config.environment("x" * 300 + "/routes.yaml", {}, tmp_path)
+        environment.environment("x" * 300 + "/routes.yaml", {}, tmp_path)
 
     (tmp_path / ".env").unlink()
     (tmp_path / ".env").mkdir()
-    assert {} == config.environment("routes.yaml", {}, tmp_path)
+    assert {} == environment.environment("routes.yaml", {}, tmp_path)
 
 
 def test_a_listen_setting_from_env_file(tmp_path: Path) -> None:
     """PASSTHROUGH_… variables count in `.env`, too."""
     written(tmp_path, "PASSTHROUGH_LISTEN_PORT=5999\n", ".env")
-    assert 5999 == config.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).listen.port
+    assert 5999 == loading.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).listen.port
 
 
 @pytest.mark.parametrize(
@@ -96,14 +96,14 @@ def test_a_listen_setting_from_env_file(tmp_path: Path) -> None:
 )
 def test_a_variable_that_means_nothing_is_a_warning(tmp_path: Path, name: str, value: str, mend: str) -> None:
     """A misspelt PASSTHROUGH_… variable, in the environment or in `.env`, is told with the one that was meant."""
-    (found,) = config.load(written(tmp_path, ROUTE), {name: value}, cwd=tmp_path).warnings
+    (found,) = loading.load(written(tmp_path, ROUTE), {name: value}, cwd=tmp_path).warnings
     shown = name.replace("\x1b", "\\x1b")
     expected = Problem("environment", 0, shown, "There is no such variable; it has no effect.", mend)
     assert expected == found
 
     if name.isprintable() and not name.endswith("_"):
         written(tmp_path, f"{name}={value}\n", ".env")
-        assert (expected,) == config.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).warnings
+        assert (expected,) == loading.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).warnings
 
 
 @pytest.mark.parametrize(
@@ -134,14 +134,14 @@ def test_variables_that_are_nobodys_slip(tmp_path: Path, name: str, value: str) 
     """The program's own variables, those that the file refers to and those that Kubernetes injects are no warning."""
     text = ROUTE + "client_keys: [{name: a, key: os.environ/PASSTHROUGH_MY_KEY}]\n"
     environ = {"PASSTHROUGH_MY_KEY": "0123456789abcdef", name: value}
-    assert () == config.load(written(tmp_path, text), environ, cwd=tmp_path).warnings
+    assert () == loading.load(written(tmp_path, text), environ, cwd=tmp_path).warnings
 
 
 def test_a_limit_of_connections_from_a_variable(tmp_path: Path) -> None:
     """The variable wins over the file; without either the server chooses."""
     file = written(tmp_path, ROUTE + "max_connections: 500\n")
-    assert 100 == config.load(file, {"PASSTHROUGH_MAX_CONNECTIONS": "100"}, cwd=tmp_path).listen.max_connections
-    assert None is config.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).listen.max_connections
+    assert 100 == loading.load(file, {"PASSTHROUGH_MAX_CONNECTIONS": "100"}, cwd=tmp_path).listen.max_connections
+    assert None is loading.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).listen.max_connections
 
 
 def _mounted(folder: Path) -> Path:
@@ -174,23 +174,23 @@ def test_a_change_is_found(tmp_path: Path, what: str, change: Callable[[Path], o
     """Whatever a reload would read anew changes the snapshot."""
     folder = _mounted(tmp_path)
     cwd = folder / "v2"
-    before = config.snapshot(str(folder / "routes.yaml"), cwd)
-    assert before == config.snapshot(str(folder / "routes.yaml"), cwd)
+    before = environment.snapshot(str(folder / "routes.yaml"), cwd)
+    assert before == environment.snapshot(str(folder / "routes.yaml"), cwd)
     change(folder)
-    assert before != config.snapshot(str(folder / "routes.yaml"), cwd), what
+    assert before != environment.snapshot(str(folder / "routes.yaml"), cwd), what
 
 
 def test_a_touched_file_is_no_change(tmp_path: Path) -> None:
     """Times and inodes do not count, contents do."""
     file = written(tmp_path, ROUTE)
-    before = config.snapshot(file, tmp_path)
+    before = environment.snapshot(file, tmp_path)
     os.utime(file, (1, 1))
     Path(file).rename(tmp_path / "other")
     written(tmp_path, ROUTE)
-    assert before == config.snapshot(file, tmp_path)
+    assert before == environment.snapshot(file, tmp_path)
 
 
 def test_a_snapshot_never_blocks_and_never_fails(tmp_path: Path) -> None:
     """A pipe is not read, an impossible name is a missing file."""
     os.mkfifo(tmp_path / "pipe")
-    assert config.snapshot("pipe", tmp_path) == config.snapshot("a\0b", tmp_path)
+    assert environment.snapshot("pipe", tmp_path) == environment.snapshot("a\0b", tmp_path)

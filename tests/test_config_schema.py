@@ -13,7 +13,8 @@ from configured import KEYS, ROUTE, problems, written
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from passthrough import config
+from passthrough.config import environment, loading, table
+from passthrough.config.schema import schema as made
 from passthrough.errors import ConfigError, Problem
 
 TOP = Path(__file__).parent.parent
@@ -21,14 +22,14 @@ TOP = Path(__file__).parent.parent
 
 def test_the_shipped_schema_is_current() -> None:
     """routes.schema.json is what `passthrough schema` prints, and routes.yaml names it in its first line."""
-    assert config.schema() == json.loads((TOP / "routes.schema.json").read_text("utf-8"))
+    assert made() == json.loads((TOP / "routes.schema.json").read_text("utf-8"))
     first = (TOP / "routes.yaml").read_text("utf-8").partition("\n")[0]
     assert "# yaml-language-server: $schema=routes.schema.json" == first
 
 
 def test_every_key_is_described() -> None:
     """An editor can say of every key what it means, and knows of no others."""
-    schema = config.schema()
+    schema = made()
     for part in (schema, *schema["$defs"].values()):
         assert [] == [key for key, value in part["properties"].items() if not value.get("description")]
     assert False is schema["$defs"]["Endpoint"]["additionalProperties"]
@@ -36,7 +37,7 @@ def test_every_key_is_described() -> None:
 
 def test_what_the_schema_says_of_words_and_retries() -> None:
     """Editors accept the levels of the log that there are, and retries as a number or as a mapping."""
-    schema = config.schema()
+    schema = made()
     assert ["debug", "info", "warning", "error"] == schema["properties"]["log_level"]["anyOf"][0]["enum"]
     short, whole = schema["$defs"]["Endpoint"]["properties"]["retries"]["anyOf"]
     assert ({"type": "integer", "minimum": 0, "maximum": 10}, {"$ref": "#/$defs/RetriesPart"}) == (short["anyOf"][0], whole)
@@ -56,11 +57,11 @@ def _load(raw: bytes, name: str = "routes.yaml") -> None:
         cwd = Path(folder)
         file = written(cwd, ROUTE)
         written(cwd, raw, name)
-        found = _tried(lambda: config.load_ledger_url(file, KEYS, cwd=cwd))
-        found += _tried(lambda: config.load_prices(file, KEYS, cwd=cwd))
+        found = _tried(lambda: loading.load_ledger_url(file, KEYS, cwd=cwd))
+        found += _tried(lambda: loading.load_prices(file, KEYS, cwd=cwd))
         for sandbox in (False, True):
-            found += _tried(partial(lambda sandbox: config.rows(config.load(file, KEYS, cwd=cwd, sandbox=sandbox)), sandbox))
-        config.snapshot(file, cwd)
+            found += _tried(partial(lambda sandbox: table.rows(loading.load(file, KEYS, cwd=cwd, sandbox=sandbox)), sandbox))
+        environment.snapshot(file, cwd)
     assert [] == [problem for problem in found if not (problem.what + problem.mend + problem.key).isprintable()]
     assert [] == [problem for problem in found if not problem.mend]
 
@@ -99,24 +100,23 @@ SCALARS = st.sampled_from(
 VALUES = st.recursive(
     SCALARS,
     lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(_names(config.schema())) | st.text(max_size=5), inner, max_size=5)
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_names(made())) | st.text(max_size=5), inner, max_size=5)
     ),
     max_leaves=20,
 )
 ENDPOINT = st.fixed_dictionaries(
     {"path": st.just("/a") | VALUES, "target": st.just("http://h") | VALUES},
-    optional={key: VALUES for key in config.schema()["$defs"]["Endpoint"]["properties"] if key not in {"path", "target"}},
+    optional={key: VALUES for key in made()["$defs"]["Endpoint"]["properties"] if key not in {"path", "target"}},
 )
 CLIENT = st.fixed_dictionaries(
     {"name": st.just("n") | VALUES, "key": st.just("k" * 16) | VALUES},
-    optional={key: VALUES for key in config.schema()["$defs"]["ClientKey"]["properties"] if key not in {"name", "key"}},
+    optional={key: VALUES for key in made()["$defs"]["ClientKey"]["properties"] if key not in {"name", "key"}},
 )
 FILE = st.fixed_dictionaries(
     {"pass_through_endpoints": st.lists(ENDPOINT, max_size=3) | VALUES},
     optional={
         "client_keys": st.lists(CLIENT, max_size=3) | VALUES,
-        **{key: VALUES for key in config.schema()["properties"] if key not in {"pass_through_endpoints", "client_keys"}},
+        **{key: VALUES for key in made()["properties"] if key not in {"pass_through_endpoints", "client_keys"}},
     },
 )
 

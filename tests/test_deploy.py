@@ -15,7 +15,8 @@ import yaml
 from figures import exported
 from program import program
 
-from passthrough.config import environment, load
+from passthrough.config.environment import environment
+from passthrough.config.loading import load
 from passthrough.server import CLOSE_BOOKS_S
 
 DEPLOY = Path(__file__).parent.parent / "deploy"

@@ -16,7 +16,9 @@ from figures import exported
 from passthrough.books.entry import entry
 from passthrough.books.lines import Lines
 from passthrough.cli import main
-from passthrough.config import environment, load, schema
+from passthrough.config.environment import environment
+from passthrough.config.loading import load
+from passthrough.config.schema import schema
 from passthrough.errors import KINDS
 from passthrough.exchange import Outcome, began
 from passthrough.meter.usage import NOTHING, Unmetered

@@ -17,8 +17,8 @@ import passthrough
 HOUSE = Path(passthrough.__file__).parent
 
 FLOORS = (
-    "errors            terminal",
-    "secret            meter.*           road.fields       road.sockets      road.straight     road.turn",
+    "errors            tables            authorities",
+    "secret            terminal          meter.*           road.fields       road.sockets      road.straight     road.turn",
     "exchange          seat              books.money       books.pricelist   books.backlog     books.sink "
     "books.budget      books.waiters     books.webhook",
     "road.routes       books.entry       books.periods     books.rows",
@@ -169,6 +169,13 @@ def test_a_foreign_library_enters_by_its_door(room: str) -> None:
     """Libraries are imported where their errors become ours; each that is used has a door."""
     foreign = {module.partition(".")[0] for module, _ in modules_in(room)} - sys.stdlib_module_names - {"passthrough"}
     assert [] == sorted(name for name in foreign if not listed(room, DOORS.get(name, "")))
+
+
+def test_the_client_of_aiohttp_is_not_used_where_authorities_matter() -> None:
+    """It was imported without them (`authorities`): it asks the other workers, on their Unix sockets, and nobody else."""
+    named = {room for room in ROOMS if ("aiohttp", "ClientSession") in modules_in(room)}
+    assert {"admin.siblings"} == named
+    assert [] == [room for room in ROOMS for name in ("request", "TCPConnector") if ("aiohttp", name) in modules_in(room)]
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,20 @@ def test_what_stays_is_set_apart_and_garbage_is_not() -> None:
     assert (0, "") == (done.returncode, done.stderr)
 
 
+def test_after_a_start_only_the_young_are_looked_at() -> None:
+    """What has just become garbage is gone, and everything is set apart, what is old without another look at it."""
+    script = (
+        "import gc, weakref\nfrom passthrough.memory import YOUNG, set_apart\n"
+        "class Thing: pass\n"
+        "loop = Thing(); loop.itself = loop; gone = weakref.ref(loop); del loop\n"
+        "before = gc.get_stats()[2]['collections']; set_apart(YOUNG)\n"
+        "assert before == gc.get_stats()[2]['collections']\n"
+        "assert gone() is None; assert gc.get_freeze_count() > 1000; assert gc.isenabled()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (0, "") == (done.returncode, done.stderr)
+
+
 def test_the_collector_is_on_again_after_an_error() -> None:
     """What goes wrong is raised."""
     script = (

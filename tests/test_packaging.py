@@ -20,7 +20,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import passthrough
-from passthrough.config import Config, Listen, load
+from passthrough.config.loading import load
+from passthrough.config.model import Config, Listen
 from passthrough.errors import ConfigError
 from passthrough.server import CLOSE_BOOKS_S
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from importlib.resources import files
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +32,12 @@ def cost(
     """Return a charge's cost and where it came from."""
     charge = prices.charge(usage, terms=Terms("/mistral"), target=target, began_utc=noon(on))
     return None if charge is None else (charge.cost_nano, charge.cost_source)
+
+
+def test_the_list_reads_the_same_with_and_without_libyaml() -> None:
+    """Which of the two parsers an installation has makes no difference to a price."""
+    text = files("passthrough.books").joinpath("prices.yaml").read_text("utf-8")
+    assert yaml.load(text, yaml.BaseLoader) == yaml.load(text, yaml.CBaseLoader)
 
 
 MILLI = 10**6  # nano-dollars in a thousandth of a dollar: what one page costs at $1 per 1000

@@ -12,7 +12,7 @@ from configured import loaded, problems
 from program import command
 from street import Peer, RawClient, Script, asking, client, ok, road, route_to, upstream
 
-from passthrough.config import Config
+from passthrough.config.model import Config
 from passthrough.exchange import began
 from passthrough.road.access import Gate
 from passthrough.road.connection import Connection

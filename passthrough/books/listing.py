@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
-from ..terminal import Column, Table
+from ..tables import Column, Table
 from .prices import Price, Row
 
 _PAGES: Final[Mapping[str, str]] = {"pages": "usd_per_1000_pages", "annotated": "usd_per_1000_annotated_pages"}

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Final, Literal, TypeVar
 
 from ..errors import LedgerError
-from ..terminal import Column, Table, bar
+from ..tables import Column, Table, bar
 from .ledger import Ledger
 from .money import Number, json_object, usd
 from .sums import KEYS, Sums

@@ -11,7 +11,7 @@ from typing import Final
 
 from ..exchange import Terms
 from ..meter.usage import Usage
-from ..terminal import Column, Table
+from ..tables import Column, Table
 from .entry import Charge
 from .money import Number, json_object, usd
 from .prices import OVERRIDE, PER_REQUEST, SHIPPED, Prices

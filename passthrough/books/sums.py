@@ -165,7 +165,8 @@ def sums_query(by: Sequence[str], period: Period) -> sa.Select[Any]:
     if edges:
         within = sa.or_(*(EXCHANGES.c.began_ms.between(begin, end - 1) for begin, end in edges))
         parts += [question.where(within) for question in booked()]
-    summed = sa.union_all(*parts).subquery()
+    # Each is summed by itself first: SQLite sorts what it sums up, and takes half as long for rows as they stand in a table.
+    summed = sa.union_all(*(_condensed(part, by) for part in parts)).subquery()
     keys = [_by(summed, name).label(f"by_{name}") for name in by]
     return (
         sa.select(*keys, *(sa.func.sum(summed.c[name]) for name in FIGURES))
@@ -173,6 +174,14 @@ def sums_query(by: Sequence[str], period: Period) -> sa.Select[Any]:
         .having(sa.func.count() > 0)
         .order_by(*(key.nulls_first() for key in keys))
     )
+
+
+def _condensed(part: sa.Select[Any], by: Sequence[str]) -> sa.Select[Any]:
+    """Return the question for the sums of one part, by the columns that KEYS among `by` are made of."""
+    columns = part.selected_columns
+    kept = [columns[name] for name in dict.fromkeys("day" if name == "month" else name for name in by)]
+    summed = (sa.func.sum(columns[name]).label(name) for name in FIGURES)
+    return part.with_only_columns(*kept, *summed).group_by(*kept).having(sa.func.count() > 0)
 
 
 def sums(row: Sequence[Any], keys: int) -> Sums:

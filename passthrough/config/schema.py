@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, SkipValidation
 
@@ -26,6 +26,10 @@ class Part(BaseModel):
     """A mapping of the file: no keys but those named."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Return itself: nothing changes it. pydantic 2 copies defaults for every route, a sixth of the time to read many."""
+        return self
 
 
 class TimeoutsPart(Part):

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from passthrough.config import environment, load
+from passthrough.config.environment import environment
+from passthrough.config.loading import load
 from passthrough.road.access import Gate
 from passthrough.road.routes import RouteTable
 

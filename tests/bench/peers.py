@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from compileall import compile_dir
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -84,7 +85,8 @@ def _routes_yaml(place: Place, meter: str) -> str:
 
 
 def passthrough(place: Place, meter: str = "auto", workers: int = 1) -> Launch:
-    """Keys, meter, log and ledger are on, as a user runs it."""
+    """Keys, meter, log and ledger are on, as a user runs it; its bytecode is there, as it is wherever it was installed."""
+    compile_dir(ROOT / "passthrough", quiet=2)
     (place.folder / "routes.yaml").write_text(_routes_yaml(place, meter))
     flags = ("--port", str(place.port), "--admin-port", "0", "--log-format", "json", "--workers", str(workers))
     return Launch((sys.executable, "-m", "passthrough", "serve", *flags), {"PYTHONPATH": str(ROOT)})
