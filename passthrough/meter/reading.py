@@ -34,7 +34,7 @@ Lot = Callable[[tuple[Usage, ...]], None]
 """Takes lines of a batch as they pass, on the event loop; never raises."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each answer
 class Answered:
     """What is known of an answer before its body comes: to what, and its fields' values (several codings joined by commas).
 

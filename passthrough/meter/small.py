@@ -52,11 +52,10 @@ def _take(value: object, node: Node, emitted: list[tuple[str, Value]]) -> None:
     if node.told:
         emitted.append((node.path, Mark.OBJECT if kind is tuple else Mark.ARRAY))
     if kind is tuple:
-        members = node.members
-        for key, member in value if members else ():  # type: ignore[attr-defined] # that is what a tuple is of here
-            child = members.get(key.encode())
-            if child is not None:
-                _take(member, child, emitted)
+        named = node.named
+        for key, member in value if named else ():  # type: ignore[attr-defined] # that is what a tuple is of here
+            if key in named:
+                _take(member, named[key], emitted)
     elif node.items is not None:
         for item in value:  # type: ignore[attr-defined] # a list
             _take(item, node.items, emitted)

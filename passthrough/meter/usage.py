@@ -22,7 +22,7 @@ class Unmetered(StrEnum):
     UNPRICED = "unpriced"  # counted, but no price is known for its model
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: one is made for each answer, and nobody changes it
 class Usage:
     """What one answer, or one line of a batch file, says that it used.
 
@@ -128,7 +128,8 @@ class Plan:
     def expects(self, method: str, path: bytes) -> bool:
         """Tell whether an exchange with this method and raw path (no query) is one whose answer carries a count."""
         if self.shape == "auto":
-            return method == "POST" and self.reads(method, path) in {Kind.OCR, Kind.EITHER}
+            kind = self.reads(method, path) if method == "POST" else None
+            return kind is Kind.OCR or kind is Kind.EITHER  # no set of them: each look-up would call the interpreter
         return self.reads(method, path) is not None
 
     def reads(self, method: str, path: bytes) -> Kind | None:

@@ -43,16 +43,18 @@ class Node:
     told: bool = False
     members: dict[bytes, Node] = field(default_factory=dict)
     items: Node | None = None
+    named: dict[str, Node] = field(default_factory=dict)
     first: Match = _NEVER
     next: Match = _NEVER
 
     def close(self) -> None:
-        """Make `first` and `next` of this and of all below, once everything that is wanted is known.
+        """Make `named`, `first` and `next` of this and of all below, once everything that is wanted is known.
 
         They match, behind an object's opening brace or behind a member's value, up to a member's first byte of its value, with
         its name as the group: members that nobody wants and that lie open are crossed on the way, at most 24 of them. What they
         do not match (a border, an escape, an error, an object's end) goes the long way, byte by byte, with the same result.
         """
+        self.named = {name.decode(): below for name, below in self.members.items()}
         names = b"|".join(re.escape(name) for name in self.members)
         member = _MEMBER % (b'(?!"(?:%b)")' % names if names else b"")
         way = rb"(?:" + member + rb"){0,24}" + _HEAD

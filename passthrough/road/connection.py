@@ -297,7 +297,8 @@ class Connection(asyncio.Protocol):
     @property
     def ready(self) -> bool:
         """Whether `take` has something to say at once."""
-        return bool(self._pieces) or self._failure is not None or self._state in {State.ENDED, State.CLOSED}
+        state = self._state
+        return bool(self._pieces) or self._failure is not None or state is State.ENDED or state is State.CLOSED
 
     async def arrived(self, until: float | None = None, flow: Flow | None = None) -> bool:
         """Wait until `take_answer` or `take` has something new to say; one waiter at a time.

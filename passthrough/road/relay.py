@@ -142,8 +142,10 @@ class Relay:
     async def _copy(self, way: Way, head: Head, call: Call, answer: Answer, secrets: tuple[bytes, ...]) -> None:
         """Send the answer's head at once and its body as it comes; release the connection when both bodies are whole."""
         downstream, exchange = way.downstream, way.exchange
-        chunked = answer.framing in {Framing.CHUNKED, Framing.CLOSE} and not head.http10
-        delimited = way.delimited = chunked or answer.framing in {Framing.NONE, Framing.LENGTH}
+        framing = answer.framing
+        counted = framing is Framing.LENGTH or framing is Framing.NONE
+        chunked = not (counted or head.http10)
+        delimited = way.delimited = chunked or counted
         way.keeps_alive = (
             head.keep_alive and delimited and downstream.body.is_eof() and call.upload.complete and not self.draining
         )

@@ -30,7 +30,7 @@ class Framing(Enum):
     CLOSE = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as wire.Head
 class Answer:
     """A final response's head. `reason` and field values are bytes as they came; `length` where a Content-Length was sent.
 

@@ -130,7 +130,7 @@ class Route:
         return self.methods is None or method in self.methods
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as wire.Head
 class Match:
     """A route, and the raw bytes of the path behind the route's own (empty, or beginning with `/`)."""
 

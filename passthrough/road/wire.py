@@ -22,9 +22,9 @@ from ..errors import Refusal
 from .fields import SHORT, Fields, is_token, judged, nominated, remembered
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Head:
-    """One plain request head.
+    """One plain request head. Nobody changes it; to freeze it would take five times as long to make one.
 
     `path` and `query` are raw bytes; `query` is None without a `?` and empty for a bare one. `length` is the declared
     Content-Length; a request with neither it nor `chunked` has no body (RFC 9112 §6.3). `nominated` are the names that Connection
