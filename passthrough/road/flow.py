@@ -1,4 +1,4 @@
-"""Sends an answer's body on, metered and framed: piece by piece, where it arrives, while neither client nor meter is slower."""
+"""Sends an answer's body on, framed and metered: piece by piece, where it arrives, while neither client nor meter is slower."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Flow:
         return self._call.idle_until()
 
     def take(self, piece: bytes) -> bool:
-        """Meter a piece and send it; False: the next one must wait for `go_on`. Never raises."""
-        self._call.feed(piece)
+        """Send a piece, and meter it behind that; False: the next one must wait for `go_on`. Never raises."""
         try:
             self._slow = self.send(piece)
         except ClientGone:
             self._gone = True
+        self._call.feed(piece)
         self.stopped = self._slow or self._gone or not self._call.room
         return not self.stopped
 
     def send(self, piece: bytes, head: bytes = b"", *, soon: bool = False) -> bool:
-        """Send a piece that was metered, behind `head`; True: the client is slower. Raises ClientGone."""
+        """Send a piece behind `head`; True: the client is slower. Raises ClientGone."""
         downstream, chunked = self._downstream, self._chunked
         self._call.exchange.bytes_down += len(piece)
         if len(piece) < _LARGE_BYTES:
