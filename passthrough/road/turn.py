@@ -28,4 +28,7 @@ class Turn:
     def _send(self) -> None:
         due, self._due = self._due, []
         for send in due:
-            send()
+            try:
+                send()
+            except Exception as defect:  # noqa: BLE001 - one connection's defect must not keep back what others have to send
+                self._loop.call_exception_handler({"message": "A piece could not be sent.", "exception": defect})
