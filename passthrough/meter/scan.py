@@ -20,7 +20,7 @@ from typing import Final
 from . import small
 from .skip import Skip, flat
 from .strings import closing, escapes, text
-from .wanted import Mark, Node, Value
+from .wanted import Landing, Mark, Node, Value
 
 Emit = Callable[[str, Value], None]
 """Takes a wanted path and what was found there, in the document's order; duplicates come again."""
@@ -238,6 +238,9 @@ def _after(scanner: Scanner, chunk: bytes, at: int) -> int:
         return _blanks(chunk, at)
     if node is None:
         return _fail(scanner)
+    head = node.next(chunk, at) if scanner._in_object else None
+    if head:
+        return _members(scanner, chunk, node, head)
     if byte in _CLOSING:
         return _leave(scanner, chunk, at)
     if byte != _COMMA:
@@ -245,21 +248,21 @@ def _after(scanner: Scanner, chunk: bytes, at: int) -> int:
     if not scanner._in_object:
         scanner._child, scanner._state = node.items, _value
         return _blanks(chunk, at + 1)
-    head = node.next(chunk, at)
-    if head:
-        return _members(scanner, chunk, node, head)
     scanner._state = _key
     return at + 1
 
 
 def _members(scanner: Scanner, chunk: bytes, node: Node, head: re.Match[bytes] | None) -> int:
     """Cross the members that nobody wants, as long as they lie open; begin with a wanted value."""
-    members, next_head = node.members, node.next
     at = size = len(chunk)
     while head:
         begin, at = head.span()
         scanner._steps -= 1 + ((at - begin) >> _STEP_BITS)
-        child = scanner._child = members.get(head[1])
+        group = head.lastindex or 0
+        landing = node.landings[group]
+        if landing is not None:
+            node = _land(scanner, landing)
+        child = scanner._child = node.members.get(head[group])
         if child is not None:
             return _value(scanner, chunk, at)
         if chunk[at] == _QUOTE:
@@ -275,8 +278,18 @@ def _members(scanner: Scanner, chunk: bytes, node: Node, head: re.Match[bytes] |
             at = _value(scanner, chunk, at)
             if scanner._state is not _after:
                 return at
-        head = next_head(chunk, at) if scanner._steps > 0 else None
+        head = node.next(chunk, at) if scanner._steps > 0 else None
     return at
+
+
+def _land(scanner: Scanner, landing: Landing) -> Node:
+    """Enter and leave the containers that a match has crossed the borders of; return the object that we are in now."""
+    stack = scanner._stack
+    if landing.left:
+        del stack[-landing.left :]
+    stack += landing.entered
+    scanner._node, scanner._in_object = landing.node, True
+    return landing.node
 
 
 def _key(scanner: Scanner, chunk: bytes, at: int) -> int:
@@ -312,7 +325,14 @@ def _colon(scanner: Scanner, chunk: bytes, at: int) -> int:
 
 def _string(scanner: Scanner, chunk: bytes, at: int) -> int:
     """Inside a string that is a value."""
-    at = _cross(scanner, chunk, at)
+    end = -1
+    if scanner._kept is None and not scanner._escaped:  # Most bytes of an answer pass here, or in `_members`.
+        end = chunk.find(b'"', at)
+        if end < 0:
+            scanner._escaped = chunk[-1] == _BACKSLASH and escapes(chunk, at, len(chunk))
+            return len(chunk)
+        end = -1 if chunk[end - 1] == _BACKSLASH else end + 1
+    at = end if end > at else _cross(scanner, chunk, at)
     if at <= 0:
         return -at
     scanner._state = _after

@@ -36,8 +36,8 @@ class Reader(Protocol):
 Skim = Callable[[bytearray, int], bool]
 """Reads the first bytes of a buffer, where they change nothing; False: they are to be fed."""
 
-Moved = Callable[[], bool]
-"""Called on the event loop when a body's reader has read on and rests; never raises; False: nothing more is wanted."""
+Moved = Callable[[], bool] | None
+"""Called on the event loop when a body's reader has read on and rests; never raises; False: nothing more is wanted. None: all is."""
 
 
 class _Pipe:
@@ -188,7 +188,7 @@ class Tap:
 
     def _rests(self) -> bool:
         """Tell that the reader rests; whether it is to go on."""
-        if self._moved():
+        if self._moved is None or self._moved():
             return True
         self.refuse(self._pipe.failure or Unmetered.NO_USAGE)
         return False
@@ -233,7 +233,7 @@ class Tap:
             self.refuse(Unmetered.UNKNOWN_CODING)
             job.get_loop().call_exception_handler({"message": "The meter failed.", "exception": error})
         elif self._pipe.failure is not None:
-            self._moved()
+            self._rests()
             self.refuse(self._pipe.failure)
         elif not self._rests():
             pass
