@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 
 from .decode import Chain, Oversized, Undecodable
@@ -37,7 +39,7 @@ Skim = Callable[[bytearray, int], bool]
 """Reads the first bytes of a buffer, where they change nothing; False: they are to be fed."""
 
 Moved = Callable[[], bool] | None
-"""Called on the event loop when a body's reader has read on and rests; never raises; False: nothing more is wanted. None: all is."""
+"""Called on the event loop when a body's reader has read on and rests; never raises; False: nothing more is wanted. None: all."""
 
 
 class _Pipe:
@@ -110,7 +112,7 @@ class _Pipe:
 class Tap:
     """The way of one body to its reader: fed by the road. All of it is called on the event loop."""
 
-    __slots__ = ("_decoders", "_job", "_moved", "_pipe", "_queue", "_queued_bytes", "_slice_bytes")
+    __slots__ = ("_decoders", "_job", "_moved", "_pipe", "_queue", "_queued_bytes", "_slice_bytes", "_waiting")
 
     def __init__(
         self,
@@ -127,7 +129,8 @@ class Tap:
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0  # what is in the queue, and what is in flight
         self._slice_bytes = 0  # what is in flight
-        self._job: asyncio.Future[bool] | None = None
+        self._job: Future[bool] | None = None
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []  # for what is queued to be so little, or the reader to rest
 
     @property
     def failure(self) -> Unmetered | None:
@@ -195,13 +198,26 @@ class Tap:
 
     async def drained(self) -> None:
         """Wait until the backlog has room again: half of it, so that not every chunk waits."""
-        while self._job is not None and self._queued_bytes > BACKLOG_BYTES // 2:
-            await asyncio.wait((self._job,))
+        await self._little(BACKLOG_BYTES // 2)
 
     async def rest(self) -> None:
         """Wait until everything that was fed is read."""
-        while self._job is not None:
-            await asyncio.wait((self._job,))
+        await self._little(-1)
+
+    async def _little(self, most_bytes: int) -> None:
+        while self._job is not None and self._queued_bytes > most_bytes:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((most_bytes, waiter))
+            await waiter
+
+    def _wake(self) -> None:
+        """Let those go on who wait for what is so now."""
+        waiting, self._waiting = self._waiting, []
+        for most_bytes, waiter in waiting:
+            if self._job is not None and self._queued_bytes > most_bytes:
+                self._waiting.append((most_bytes, waiter))
+            elif not waiter.done():
+                waiter.set_result(None)
 
     def _next_slice(self) -> None:
         """Give the executor the next chunks that wait, if any."""
@@ -216,22 +232,22 @@ class Tap:
             self._submit()
 
     def _submit(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            self._job = loop.run_in_executor(self._decoders, self._pipe.advance)
+            job = self._decoders.submit(self._pipe.advance)
         except RuntimeError:  # the executor is shut down, and so is the house
             self.refuse(Unmetered.CANCELLED)
         else:
-            self._job.add_done_callback(self._advanced)
+            self._job = job
+            job.add_done_callback(partial(_hand_back, asyncio.get_running_loop(), self._advanced))
 
-    def _advanced(self, job: asyncio.Future[bool]) -> None:
+    def _advanced(self, job: Future[bool]) -> None:
         """A slice of work is done: go on with what is left of it, or with what waits."""
         self._job = None
         if job.cancelled():
             self.refuse(Unmetered.CANCELLED)
         elif error := job.exception():
             self.refuse(Unmetered.UNKNOWN_CODING)
-            job.get_loop().call_exception_handler({"message": "The meter failed.", "exception": error})
+            asyncio.get_running_loop().call_exception_handler({"message": "The meter failed.", "exception": error})
         elif self._pipe.failure is not None:
             self._rests()
             self.refuse(self._pipe.failure)
@@ -242,3 +258,11 @@ class Tap:
         else:
             self._queued_bytes -= self._slice_bytes
             self._next_slice()
+        if self._waiting:
+            self._wake()
+
+
+def _hand_back(loop: asyncio.AbstractEventLoop, advanced: Callable[[Future[bool]], None], job: Future[bool]) -> None:
+    """Have the loop go on with a job that is done, from the thread that did it. By a future of its own it costs twice as much."""
+    with suppress(RuntimeError):  # the loop is closed, and so is the house
+        loop.call_soon_threadsafe(advanced, job)

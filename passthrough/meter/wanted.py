@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 
 from . import ways
 
@@ -46,8 +47,9 @@ class Node:
 
     `first` and `next` match, behind an object's opening brace or behind a member's value, up to a member's first byte of its
     value. The one group that took part is its name; `landings` tells, by the group's number, which object it is a member of:
-    None is the same one. `around` is the way to here, the root first. On the way they cross, at most 24 at once, the members that nobody wants and that lie open; and where
-    nothing is to be told of them, the border between two objects of an array, and its begin and its end.
+    None is the same one. On the way they cross, at most 24 at once, the members that nobody wants and that lie open; and where
+    nothing is to be told of them, the border between two objects of an array, and its begin and its end. `around` is the way to
+    here, the root first.
     """
 
     path: str = ""
@@ -127,10 +129,12 @@ def _is_plain(name: bytes) -> bool:
     return b'"' not in name and b"\\" not in name
 
 
-def paths(wanted: Iterable[str]) -> Node:
+@lru_cache(maxsize=64)
+def paths(wanted: tuple[str, ...]) -> Node:
     """Return the tree of the wanted paths: names joined by `.`, with `[]` for every item of an array.
 
-    `usage_info.pages_processed`, `pages[].images[].image_annotation`. The tree is built once and shared by all scanners.
+    `usage_info.pages_processed`, `pages[].images[].image_annotation`. A tree is shared by all
+    scanners.
     """
     root = Node()
     for path in wanted:

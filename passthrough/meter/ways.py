@@ -49,4 +49,4 @@ def members(wanted: Iterable[bytes], untold: Iterable[bytes], separator: bytes) 
     empty = b"|".join(map(re.escape, untold))
     if empty:
         other = rb"(?:" + other + rb'|"(?:' + empty + rb')"' + _COLON + _NOTHING + rb")"
-    return rb"(?:" + BLANKS + other + BLANKS + separator + rb"){0,%d}+" % _MOST_MEMBERS + BLANKS
+    return rb"(?:" + BLANKS + other + BLANKS + separator + rb"){0,%d}" % _MOST_MEMBERS + BLANKS
