@@ -325,14 +325,17 @@ def _colon(scanner: Scanner, chunk: bytes, at: int) -> int:
 
 def _string(scanner: Scanner, chunk: bytes, at: int) -> int:
     """Inside a string that is a value."""
-    end = -1
     if scanner._kept is None and not scanner._escaped:  # Most bytes of an answer pass here, or in `_members`.
         end = chunk.find(b'"', at)
         if end < 0:
             scanner._escaped = chunk[-1] == _BACKSLASH and escapes(chunk, at, len(chunk))
             return len(chunk)
-        end = -1 if chunk[end - 1] == _BACKSLASH else end + 1
-    at = end if end > at else _cross(scanner, chunk, at)
+        child, node = scanner._child, scanner._node
+        if chunk[end - 1] != _BACKSLASH and child is None and node is not None and scanner._in_object:
+            scanner._state = _after
+            head = node.next(chunk, end + 1)
+            return _members(scanner, chunk, node, head) if head else end + 1
+    at = _cross(scanner, chunk, at)
     if at <= 0:
         return -at
     scanner._state = _after

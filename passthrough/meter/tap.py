@@ -67,6 +67,11 @@ class _Pipe:
         self._piece, self._at = chunk, at
         return False
 
+    def pass_coded(self, chunk: bytes) -> bool:
+        """Decode and scan `chunk`, a small one, as far as that costs little; return False if it takes longer (`advance`)."""
+        self.give((chunk,))
+        return self.advance(_SMALL_DECODED_BYTES)
+
     def skim(self, skim: Skim, buffer: bytearray, size: int) -> bool:
         """Have the reader take the first bytes of a plain body's buffer, if it can without a copy; tell whether it has."""
         if self.chain is not None or self._left_bytes < size or not skim(buffer, size):
@@ -158,9 +163,14 @@ class Tap:
 
         False tells that the backlog is full: await `drained` before the next chunk.
         """
-        if self._pipe.failure is not None or not chunk:
+        pipe, chain = self._pipe, self._pipe.chain
+        if pipe.failure is not None or not chunk:
             return True
-        if self._job is None and self._small(chunk):
+        if self._job is None and (chain is None or (len(chunk) <= _SMALL_BYTES and not chain.leaps)):
+            through = pipe.pass_plain(chunk) if chain is None else pipe.pass_coded(chunk)
+            if (self._moved is None or self._rests(self._moved)) and not through:
+                self._queued_bytes = self._slice_bytes = len(chunk)
+                self._submit()
             return self._queued_bytes < BACKLOG_BYTES
         self._queue.append(chunk)
         self._queued_bytes += len(chunk)
@@ -174,24 +184,9 @@ class Tap:
             return True
         return self._job is None and self._pipe.skim(skim, buffer, size)
 
-    def _small(self, chunk: bytes) -> bool:
-        """Read the chunk where it passes, and what is left of it elsewhere; False: it is nothing to begin with here."""
-        pipe = self._pipe
-        if pipe.chain is None:
-            through = pipe.pass_plain(chunk)
-        elif len(chunk) <= _SMALL_BYTES and not pipe.chain.leaps:
-            pipe.give((chunk,))
-            through = pipe.advance(_SMALL_DECODED_BYTES)
-        else:
-            return False
-        if self._rests() and not through:
-            self._queued_bytes = self._slice_bytes = len(chunk)
-            self._submit()
-        return True
-
-    def _rests(self) -> bool:
+    def _rests(self, moved: Callable[[], bool]) -> bool:
         """Tell that the reader rests; whether it is to go on."""
-        if self._moved is None or self._moved():
+        if moved():
             return True
         self.refuse(self._pipe.failure or Unmetered.NO_USAGE)
         return False
@@ -249,9 +244,10 @@ class Tap:
             self.refuse(Unmetered.UNKNOWN_CODING)
             asyncio.get_running_loop().call_exception_handler({"message": "The meter failed.", "exception": error})
         elif self._pipe.failure is not None:
-            self._rests()
+            if self._moved is not None:
+                self._moved()
             self.refuse(self._pipe.failure)
-        elif not self._rests():
+        elif self._moved is not None and not self._rests(self._moved):
             pass
         elif not job.result():
             self._submit()
