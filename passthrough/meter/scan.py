@@ -253,7 +253,7 @@ def _after(scanner: Scanner, chunk: bytes, at: int) -> int:
 
 
 def _members(scanner: Scanner, chunk: bytes, node: Node, head: re.Match[bytes] | None) -> int:
-    """Cross the members that nobody wants, as long as they lie open; begin with a wanted value."""
+    """Cross the members that nobody wants, and wanted scalars, as long as they lie open; begin with another wanted value."""
     at = size = len(chunk)
     while head:
         begin, at = head.span()
@@ -264,8 +264,17 @@ def _members(scanner: Scanner, chunk: bytes, node: Node, head: re.Match[bytes] |
             node = _land(scanner, landing)
         child = scanner._child = node.members.get(head[group])
         if child is not None:
-            return _value(scanner, chunk, at)
-        if chunk[at] == _QUOTE:
+            token = _TOKEN(chunk, at)
+            end = token.end() if token else at
+            if not at < end < size:
+                return _value(scanner, chunk, at)
+            scanner._kept = bytearray(chunk[at : min(end, at + KEPT_BYTES + 1)])
+            _scalar_end(scanner)  # a wanted scalar, which is here whole
+            scanner._steps -= 1
+            at = end
+            if scanner._state is not _after:
+                return at
+        elif chunk[at] == _QUOTE:
             end = chunk.find(b'"', at + 1)
             if end < 0:
                 scanner._state, scanner._kept, scanner._escaped = _string, None, escapes(chunk, at + 1, size)
