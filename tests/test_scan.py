@@ -91,7 +91,7 @@ VALUES = st.recursive(
 
 
 @st.composite
-def documents(draw: st.DrawFn) -> bytes:
+def spelt(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> bytes:
     """A JSON document spelt in some way: blanks anywhere, escapes or none, duplicated keys."""
     blanks = st.sampled_from(["", "", "", " ", "\n", "\t \r\n"])
     rare = draw(st.booleans())
@@ -114,7 +114,12 @@ def documents(draw: st.DrawFn) -> bytes:
             return f"[{','.join(f'{blank()}{spell(item)}{blank()}' for item in value) or blank()}]"
         return json.dumps(value, ensure_ascii=ascii_only)
 
-    return f"{blank()}{spell(draw(VALUES))}{blank()}".encode()
+    return f"{blank()}{spell(draw(values))}{blank()}".encode()
+
+
+def documents() -> st.SearchStrategy[bytes]:
+    """Any document."""
+    return spelt(VALUES)
 
 
 @st.composite
@@ -174,6 +179,80 @@ def test_a_document_that_is_cut_is_not_whole(body: bytes, data: st.DataObject) -
     else:
         assert whole
     assert oracle(body)[: len(found)] == found
+
+
+TREES = (
+    WANTED,
+    paths(("pages[].images[].note", "model")),
+    paths(("", "pages[]", "pages[].images[].n", "usage[].n")),
+    paths(("pages[].images", "pages[].images[].note", "usage.pages[].n", "usage.images[].pages[].n")),
+    paths(("[].n", "[].images[].n")),
+    paths(("[][].n", "pages[][].n", 'a"b[].n', "us\\age[].n", "ü[].images[].ü")),
+)
+SHORT = st.sampled_from([None, True, 1, -2.5, "", "x", "x" * 64, "x" * 65, "\n", 'a"b', [], Members(), [1, "a", "]"], [[]]])
+
+
+@st.composite
+def shaped(draw: st.DrawFn, node: Node) -> Any:
+    """A value in which much stands where it is wanted: arrays of objects that are alike, and short members beside."""
+    if node.items is not None and draw(st.integers(0, 5)):
+        return [draw(shaped(node.items)) for _ in range(draw(st.integers(0, 4)))]
+    if node.members and draw(st.integers(0, 7)):
+        names = st.sampled_from([*(name.decode() for name in node.members), *NAMES])
+        several = draw(st.sampled_from([0, 1, 2, 3, 5, 26]))
+        return Members((name, draw(member(node, name))) for name in (draw(names) for _ in range(several)))
+    return draw(SHORT)
+
+
+def member(node: Node, name: str) -> st.SearchStrategy[Any]:
+    """What stands under a name: mostly what is wanted there, else something short."""
+    below = node.members.get(name.encode())
+    return SHORT if below is None else st.one_of(shaped(below), shaped(below), SHORT)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(TREES), st.data())
+def test_objects_of_an_array_are_read_alike_whole_and_byte_by_byte(wanted: Node, data: st.DataObject) -> None:
+    """Where one match crosses ends and begins of arrays and of their objects, nothing is found otherwise than step by step."""
+    body = b" " + data.draw(spelt(shaped(wanted)))
+    expected = oracle(body, wanted), True, False
+    assert expected == scanned([body], wanted)
+    assert expected == scanned([body[at : at + 1] for at in range(len(body))], wanted)
+    assert expected == scanned(data.draw(cut(body)), wanted, data.draw(st.integers(1, 30)))
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(TREES), st.data())
+def test_a_flaw_among_such_objects_is_found_whole_and_byte_by_byte(wanted: Node, data: st.DataObject) -> None:
+    """A byte that is wrong, missing or too much anywhere has one result, wherever the borders are."""
+    body = b" " + data.draw(spelt(shaped(wanted)))
+    at = data.draw(st.integers(0, len(body)))
+    flawed = body[:at] + data.draw(st.sampled_from([b"", *(bytes([byte]) for byte in b'"\\{}[],: 1')])) + body[at + 1 :]
+    step_by_step = scanned([flawed[at : at + 1] for at in range(len(flawed))], wanted)
+    assert step_by_step == scanned([flawed], wanted)
+    assert step_by_step == scanned(data.draw(cut(flawed)), wanted)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"pages":[{"a":1},{"images":[{"b":2},{"note":3}],"n":4}]}', ["note", 3, "n", 4]),
+        (b'{"pages":[{"a":1},{"images":[{"b":2}]},{"images":[{"note":3}]}],"n":4}', ["note", 3]),
+        (b'{"pages":[{"images":[],"a":1},{"images":null,"n":4},{"images":{},"n":5}]}', ["n", 4, "n", 5]),
+        (b'{"pages":[{"images":[{"a":"]}],{"},{"b":1}],"x":{"n":9}},{"n":4}]}', ["n", 4]),
+        (b'{"pages":[{"images":[{"a":{"note":9}},{"a":[{"note":9}]}]}],"pages":[{"n":4}]}', ["n", 4]),
+        (b'{"pages" : [ {"images" : [ {"a" : 1} , {"note" : 3} ] , "a" : 1} , {"n" : 4} ] }', ["note", 3, "n", 4]),
+        (b'{"pages":[{"images":[{"' + b'a":1,"' * 60 + b'note":3}]}]}', ["note", 3]),
+        (b'{"pages":[' + b'{"images":[{"a":1}]},' * 60 + b'{"images":[{"note":3}]}]}', ["note", 3]),
+        (b'{"pages":[{"images":[{"a":1}],"i\\u006dages":[{"note":3}]}]}', ["note", 3]),
+    ],
+)
+def test_what_stands_behind_an_arrays_border_belongs_where_it_is(body: bytes, expected: list[Value]) -> None:
+    """The same name means another thing in the object, in the array's next one, and behind the array."""
+    wanted = paths(("pages[].images[].note", "pages[].n"))
+    for chunks in ([b" " + body], [body[at : at + 1] for at in range(len(body))]):
+        found, whole, _ = scanned(chunks, wanted)
+        assert (expected, True) == ([part for path, value in found for part in (path.rpartition(".")[2], value)], whole)
 
 
 FRAGMENTS = st.sampled_from(

@@ -271,7 +271,7 @@ async def test_a_plain_body_in_the_backlog_has_the_same_bound(decoders: ThreadPo
 class Faulty:
     """A shape with a defect."""
 
-    wanted = paths(["a"])
+    wanted = paths(("a",))
 
     def take(self, path: str, value: Value) -> None:
         """Fail at the first value."""
@@ -313,6 +313,29 @@ async def test_a_full_backlog_asks_for_a_pause_and_drops_nothing() -> None:
         await waiting
         assert meter.feed(chunks[20])
         assert Usage(pages=5) == await read(meter, chunks[21:])
+
+
+async def test_one_who_gives_up_waiting_leaves_the_others_waiting() -> None:
+    """Whoever waits for room or for the end waits alone: one that is cancelled takes nobody along."""
+    body = gzip.compress(b'{"x":"' + bytes(range(35, 91)) * 100_000 + b'","usage_info":{"pages_processed":5}}', compresslevel=0)
+    gate = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as decoders:
+        decoders.submit(lambda: asyncio.run_coroutine_threadsafe(gate.wait(), loop).result())
+        meter = opened(decoders, b"gzip")
+        for chunk in pieces(body, 65536):
+            meter.feed(chunk)
+        meter.end()
+        waits = [asyncio.ensure_future(meter.drained()) for _ in range(2)]
+        counts = [asyncio.ensure_future(meter.usage()) for _ in range(2)]
+        done, _ = await asyncio.wait([*waits, *counts], timeout=0)
+        assert set() == done
+        waits[0].cancel()
+        counts[0].cancel()
+        gate.set()
+        await waits[1]
+        assert Usage(pages=5) == await counts[1]
+        assert [True, True] == [waits[0].cancelled(), counts[0].cancelled()]
 
 
 async def test_an_executor_that_is_shut_down_cancels_the_meter() -> None:

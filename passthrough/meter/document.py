@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from .scan import STEPS, Scanner
+from .scan import Scanner
 from .usage import Unmetered, Usage
 from .wanted import Node, Value
 
@@ -29,7 +29,7 @@ class Shape(Protocol):
 class Document:
     """The body of an answer that is one document, with one usage."""
 
-    __slots__ = ("_scanner", "_shape")
+    __slots__ = ("_scanner", "_shape", "feed")
 
     recognised = False
     """Whether the body shows that a count was to be expected."""
@@ -37,10 +37,7 @@ class Document:
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
         self._scanner = Scanner(shape.wanted, shape.take)
-
-    def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
-        """Read `chunk` from `at` on (tap.Reader)."""
-        return self._scanner.feed(chunk, at, steps)
+        self.feed = self._scanner.feed  # nothing stands between (tap.Reader)
 
     def end(self) -> Unmetered:
         """Say that no more bytes come; return why there is no usage, if there is none."""

@@ -122,7 +122,8 @@ class Meter:
 
     def _found(self) -> Usage:
         why = self._why()
-        self._moved()
+        if self._moved is not None:
+            self._moved()
         usage = self._body.usage(why)
         if usage.unmetered is not None and not (self._expected or self._body.recognised):
             return NOTHING
@@ -149,11 +150,6 @@ class Meter:
         if asked.annotated and usage.pages is not None and usage.pages_annotated is None and self._kind is not Kind.COUNTED:
             usage = replace(usage, pages=0, pages_annotated=usage.pages)
         return usage
-
-
-def _go_on() -> bool:
-    """Want more."""
-    return True
 
 
 def _hand_on(body: Lines | Job, passed: Lot) -> bool:
@@ -191,7 +187,7 @@ def open_meter(
         refusal = Unmetered.UNKNOWN_CODING
     expected = refusal is Unmetered.NO_USAGE or plan.expects(answered.method, answered.path)
     body: Body
-    moved: Moved = _go_on
+    moved: Moved = None
     if is_batch:
         body = results = _results(kind, plan, answered, expected=expected)
         moved = partial(_hand_on, results, passed)  # It knows its exchange, which is a cycle; so only a batch's meter does.

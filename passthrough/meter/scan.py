@@ -20,7 +20,7 @@ from typing import Final
 from . import small
 from .skip import Skip, flat
 from .strings import closing, escapes, text
-from .wanted import Mark, Node, Value
+from .wanted import Landing, Mark, Node, Value
 
 Emit = Callable[[str, Value], None]
 """Takes a wanted path and what was found there, in the document's order; duplicates come again."""
@@ -238,6 +238,9 @@ def _after(scanner: Scanner, chunk: bytes, at: int) -> int:
         return _blanks(chunk, at)
     if node is None:
         return _fail(scanner)
+    head = node.next(chunk, at) if scanner._in_object else None
+    if head:
+        return _members(scanner, chunk, node, head)
     if byte in _CLOSING:
         return _leave(scanner, chunk, at)
     if byte != _COMMA:
@@ -245,24 +248,33 @@ def _after(scanner: Scanner, chunk: bytes, at: int) -> int:
     if not scanner._in_object:
         scanner._child, scanner._state = node.items, _value
         return _blanks(chunk, at + 1)
-    head = node.next(chunk, at)
-    if head:
-        return _members(scanner, chunk, node, head)
     scanner._state = _key
     return at + 1
 
 
 def _members(scanner: Scanner, chunk: bytes, node: Node, head: re.Match[bytes] | None) -> int:
-    """Cross the members that nobody wants, as long as they lie open; begin with a wanted value."""
-    members, next_head = node.members, node.next
+    """Cross the members that nobody wants, and wanted scalars, as long as they lie open; begin with another wanted value."""
     at = size = len(chunk)
     while head:
         begin, at = head.span()
         scanner._steps -= 1 + ((at - begin) >> _STEP_BITS)
-        child = scanner._child = members.get(head[1])
+        group = head.lastindex or 0
+        landing = node.landings[group]
+        if landing is not None:
+            node = _land(scanner, landing)
+        child = scanner._child = node.members.get(head[group])
         if child is not None:
-            return _value(scanner, chunk, at)
-        if chunk[at] == _QUOTE:
+            token = _TOKEN(chunk, at)
+            end = token.end() if token else at
+            if not at < end < size:
+                return _value(scanner, chunk, at)
+            scanner._kept = bytearray(chunk[at : min(end, at + KEPT_BYTES + 1)])
+            _scalar_end(scanner)  # a wanted scalar, which is here whole
+            scanner._steps -= 1
+            at = end
+            if scanner._state is not _after:
+                return at
+        elif chunk[at] == _QUOTE:
             end = chunk.find(b'"', at + 1)
             if end < 0:
                 scanner._state, scanner._kept, scanner._escaped = _string, None, escapes(chunk, at + 1, size)
@@ -275,8 +287,18 @@ def _members(scanner: Scanner, chunk: bytes, node: Node, head: re.Match[bytes] |
             at = _value(scanner, chunk, at)
             if scanner._state is not _after:
                 return at
-        head = next_head(chunk, at) if scanner._steps > 0 else None
+        head = node.next(chunk, at) if scanner._steps > 0 else None
     return at
+
+
+def _land(scanner: Scanner, landing: Landing) -> Node:
+    """Enter and leave the containers that a match has crossed the borders of; return the object that we are in now."""
+    stack = scanner._stack
+    if landing.left:
+        del stack[-landing.left :]
+    stack += landing.entered
+    scanner._node, scanner._in_object = landing.node, True
+    return landing.node
 
 
 def _key(scanner: Scanner, chunk: bytes, at: int) -> int:
@@ -312,6 +334,16 @@ def _colon(scanner: Scanner, chunk: bytes, at: int) -> int:
 
 def _string(scanner: Scanner, chunk: bytes, at: int) -> int:
     """Inside a string that is a value."""
+    if scanner._kept is None and not scanner._escaped:  # Most bytes of an answer pass here, or in `_members`.
+        end = chunk.find(b'"', at)
+        if end < 0:
+            scanner._escaped = chunk[-1] == _BACKSLASH and escapes(chunk, at, len(chunk))
+            return len(chunk)
+        child, node = scanner._child, scanner._node
+        if chunk[end - 1] != _BACKSLASH and child is None and node is not None and scanner._in_object:
+            scanner._state = _after
+            head = node.next(chunk, end + 1)
+            return _members(scanner, chunk, node, head) if head else end + 1
     at = _cross(scanner, chunk, at)
     if at <= 0:
         return -at

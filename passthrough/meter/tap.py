@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 
 from .decode import Chain, Oversized, Undecodable
@@ -36,8 +38,8 @@ class Reader(Protocol):
 Skim = Callable[[bytearray, int], bool]
 """Reads the first bytes of a buffer, where they change nothing; False: they are to be fed."""
 
-Moved = Callable[[], bool]
-"""Called on the event loop when a body's reader has read on and rests; never raises; False: nothing more is wanted."""
+Moved = Callable[[], bool] | None
+"""Called on the event loop when a body's reader has read on and rests; never raises; False: nothing more is wanted. None: all."""
 
 
 class _Pipe:
@@ -64,6 +66,11 @@ class _Pipe:
             return True
         self._piece, self._at = chunk, at
         return False
+
+    def pass_coded(self, chunk: bytes) -> bool:
+        """Decode and scan `chunk`, a small one, as far as that costs little; return False if it takes longer (`advance`)."""
+        self.give((chunk,))
+        return self.advance(_SMALL_DECODED_BYTES)
 
     def skim(self, skim: Skim, buffer: bytearray, size: int) -> bool:
         """Have the reader take the first bytes of a plain body's buffer, if it can without a copy; tell whether it has."""
@@ -110,7 +117,7 @@ class _Pipe:
 class Tap:
     """The way of one body to its reader: fed by the road. All of it is called on the event loop."""
 
-    __slots__ = ("_decoders", "_job", "_moved", "_pipe", "_queue", "_queued_bytes", "_slice_bytes")
+    __slots__ = ("_decoders", "_job", "_moved", "_pipe", "_queue", "_queued_bytes", "_slice_bytes", "_waiting")
 
     def __init__(
         self,
@@ -127,7 +134,8 @@ class Tap:
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0  # what is in the queue, and what is in flight
         self._slice_bytes = 0  # what is in flight
-        self._job: asyncio.Future[bool] | None = None
+        self._job: Future[bool] | None = None
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []  # for what is queued to be so little, or the reader to rest
 
     @property
     def failure(self) -> Unmetered | None:
@@ -155,9 +163,14 @@ class Tap:
 
         False tells that the backlog is full: await `drained` before the next chunk.
         """
-        if self._pipe.failure is not None or not chunk:
+        pipe, chain = self._pipe, self._pipe.chain
+        if pipe.failure is not None or not chunk:
             return True
-        if self._job is None and self._small(chunk):
+        if self._job is None and (chain is None or (len(chunk) <= _SMALL_BYTES and not chain.leaps)):
+            through = pipe.pass_plain(chunk) if chain is None else pipe.pass_coded(chunk)
+            if (self._moved is None or self._rests(self._moved)) and not through:
+                self._queued_bytes = self._slice_bytes = len(chunk)
+                self._submit()
             return self._queued_bytes < BACKLOG_BYTES
         self._queue.append(chunk)
         self._queued_bytes += len(chunk)
@@ -171,37 +184,35 @@ class Tap:
             return True
         return self._job is None and self._pipe.skim(skim, buffer, size)
 
-    def _small(self, chunk: bytes) -> bool:
-        """Read the chunk where it passes, and what is left of it elsewhere; False: it is nothing to begin with here."""
-        pipe = self._pipe
-        if pipe.chain is None:
-            through = pipe.pass_plain(chunk)
-        elif len(chunk) <= _SMALL_BYTES and not pipe.chain.leaps:
-            pipe.give((chunk,))
-            through = pipe.advance(_SMALL_DECODED_BYTES)
-        else:
-            return False
-        if self._rests() and not through:
-            self._queued_bytes = self._slice_bytes = len(chunk)
-            self._submit()
-        return True
-
-    def _rests(self) -> bool:
+    def _rests(self, moved: Callable[[], bool]) -> bool:
         """Tell that the reader rests; whether it is to go on."""
-        if self._moved():
+        if moved():
             return True
         self.refuse(self._pipe.failure or Unmetered.NO_USAGE)
         return False
 
     async def drained(self) -> None:
         """Wait until the backlog has room again: half of it, so that not every chunk waits."""
-        while self._job is not None and self._queued_bytes > BACKLOG_BYTES // 2:
-            await asyncio.wait((self._job,))
+        await self._little(BACKLOG_BYTES // 2)
 
     async def rest(self) -> None:
         """Wait until everything that was fed is read."""
-        while self._job is not None:
-            await asyncio.wait((self._job,))
+        await self._little(-1)
+
+    async def _little(self, most_bytes: int) -> None:
+        while self._job is not None and self._queued_bytes > most_bytes:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((most_bytes, waiter))
+            await waiter
+
+    def _wake(self) -> None:
+        """Let those go on who wait for what is so now."""
+        waiting, self._waiting = self._waiting, []
+        for most_bytes, waiter in waiting:
+            if self._job is not None and self._queued_bytes > most_bytes:
+                self._waiting.append((most_bytes, waiter))
+            elif not waiter.done():
+                waiter.set_result(None)
 
     def _next_slice(self) -> None:
         """Give the executor the next chunks that wait, if any."""
@@ -216,29 +227,38 @@ class Tap:
             self._submit()
 
     def _submit(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            self._job = loop.run_in_executor(self._decoders, self._pipe.advance)
+            job = self._decoders.submit(self._pipe.advance)
         except RuntimeError:  # the executor is shut down, and so is the house
             self.refuse(Unmetered.CANCELLED)
         else:
-            self._job.add_done_callback(self._advanced)
+            self._job = job
+            job.add_done_callback(partial(_hand_back, asyncio.get_running_loop(), self._advanced))
 
-    def _advanced(self, job: asyncio.Future[bool]) -> None:
+    def _advanced(self, job: Future[bool]) -> None:
         """A slice of work is done: go on with what is left of it, or with what waits."""
         self._job = None
         if job.cancelled():
             self.refuse(Unmetered.CANCELLED)
         elif error := job.exception():
             self.refuse(Unmetered.UNKNOWN_CODING)
-            job.get_loop().call_exception_handler({"message": "The meter failed.", "exception": error})
+            asyncio.get_running_loop().call_exception_handler({"message": "The meter failed.", "exception": error})
         elif self._pipe.failure is not None:
-            self._moved()
+            if self._moved is not None:
+                self._moved()
             self.refuse(self._pipe.failure)
-        elif not self._rests():
+        elif self._moved is not None and not self._rests(self._moved):
             pass
         elif not job.result():
             self._submit()
         else:
             self._queued_bytes -= self._slice_bytes
             self._next_slice()
+        if self._waiting:
+            self._wake()
+
+
+def _hand_back(loop: asyncio.AbstractEventLoop, advanced: Callable[[Future[bool]], None], job: Future[bool]) -> None:
+    """Have the loop go on with a job that is done, from the thread that did it. By a future of its own it costs twice as much."""
+    with suppress(RuntimeError):  # the loop is closed, and so is the house
+        loop.call_soon_threadsafe(advanced, job)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
-from typing import Final
+from functools import lru_cache
+
+from . import ways
 
 
 class Mark(Enum):
@@ -22,62 +24,127 @@ class Mark(Enum):
 Value = None | bool | int | Decimal | str | Mark
 """A scalar, as `json.loads` gives it but with exact decimals, and lone surrogates replaced; or a mark."""
 
-
-# A member that is plain and short, up to and with the comma behind it: a text, a scalar, or a container without others inside.
-_TEXT: Final = rb'"[^"\\]{0,64}+"'
-_FLAT: Final = rb'[\[{][^"\\\[\]{}\1]*+(?:' + _TEXT + rb'[^"\\\[\]{}\1]*+){0,8}+[\]}]'
-_VALUE: Final = rb"(?:[-+.0-9A-Za-z]++|" + _TEXT + rb"|" + _FLAT + rb")"
-_MEMBER: Final = rb'[ \t\n\r]*+%b"[^"\\]{0,64}+"[ \t\n\r]*+:[ \t\n\r]*+' + _VALUE + rb"[ \t\n\r]*+,"
-_HEAD: Final = rb'[ \t\n\r]*+"([^"\\]{0,128}+)"[ \t\n\r]*+:[ \t\n\r]*+(?=.)'
-
 Match = Callable[[bytes, int], "re.Match[bytes] | None"]
 
-_NEVER: Final[Match] = re.compile(rb"(?!)").match
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """Where a match ended that left the object in which it began: behind a member's name in another one."""
+
+    node: Node
+    """The object that it ended in."""
+
+    left: int
+    """How many containers it left, the innermost first."""
+
+    entered: tuple[tuple[Node, bool], ...]
+    """The containers around `node` that it entered then, the outermost first, and whether each is an object."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Node:
-    """One step of the wanted paths: what is wanted below it. `told` tells that the path itself is wanted."""
+    """One step of the wanted paths: what is wanted below it. `told` tells that the path itself is wanted.
+
+    `first` and `next` match, behind an object's opening brace or behind a member's value, up to a member's first byte of its
+    value. The one group that took part is its name; `landings` tells, by the group's number, which object it is a member of:
+    None is the same one. On the way they cross, at most 24 at once, the members that nobody wants and that lie open; and where
+    nothing is to be told of them, the border between two objects of an array, and its begin and its end. `around` is the way to
+    here, the root first.
+    """
 
     path: str = ""
     told: bool = False
+    around: tuple[Node, ...] = field(default=(), repr=False)
     members: dict[bytes, Node] = field(default_factory=dict)
     items: Node | None = None
-    named: dict[str, Node] = field(default_factory=dict)
-    first: Match = _NEVER
-    next: Match = _NEVER
+    named: dict[str, Node] = field(default_factory=dict, repr=False)
+    first: Match = field(init=False, repr=False)
+    next: Match = field(init=False, repr=False)
+    landings: list[Landing | None] = field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        # A pattern takes milliseconds to make: it is made when it is used first. Two threads may do so, with the same result.
+        self.first, self.next = self._first, self._next
 
     def close(self) -> None:
-        """Make `named`, `first` and `next` of this and of all below, once everything that is wanted is known.
-
-        They match, behind an object's opening brace or behind a member's value, up to a member's first byte of its value, with
-        its name as the group: members that nobody wants and that lie open are crossed on the way, at most 24 of them. What they
-        do not match (a border, an escape, an error, an object's end) goes the long way, byte by byte, with the same result.
-        """
+        """Make `named` of this and of all below, once the tree is whole."""
         self.named = {name.decode(): below for name, below in self.members.items()}
-        names = b"|".join(re.escape(name) for name in self.members)
-        member = _MEMBER % (b'(?!"(?:%b)")' % names if names else b"")
-        way = rb"(?:" + member + rb"){0,24}" + _HEAD
-        self.first = re.compile(way, re.DOTALL).match
-        self.next = re.compile(rb"[ \t\n\r]*+," + way, re.DOTALL).match
         for below in (*self.members.values(), *([self.items] if self.items else ())):
             below.close()
 
+    def _first(self, chunk: bytes, at: int) -> re.Match[bytes] | None:
+        self._make()
+        return self.first(chunk, at)
 
-def paths(wanted: Iterable[str]) -> Node:
+    def _next(self, chunk: bytes, at: int) -> re.Match[bytes] | None:
+        self._make()
+        return self.next(chunk, at)
+
+    def _make(self) -> None:
+        landings: list[Landing | None] = [None]  # there is no group 0
+        onward = re.compile(ways.BLANKS + _onward(self, 0, landings), re.DOTALL)
+        inward = re.compile(_inward(self, 0, (), []), re.DOTALL)
+        self.landings = landings
+        self.first, self.next = inward.match, onward.match
+
+
+def _onward(node: Node, left: int, landings: list[Landing | None]) -> bytes:
+    """Return what matches behind a member's value in `node` and the blanks there."""
+    onward = _separator(node) + _inward(node, left, (), landings)
+    if not _is_quiet_item(node):
+        return onward
+    *_, outer, array = (None, *node.around)
+    if outer is None or array is None or array.told or outer.items is array:
+        return onward
+    outward = ways.ARRAY_END + ways.BLANKS + _onward(outer, left + 2, landings)
+    return rb"(?:" + onward + rb"|" + outward + rb")"
+
+
+def _inward(node: Node, left: int, entered: tuple[tuple[Node, bool], ...], landings: list[Landing | None]) -> bytes:
+    """Return what matches from before a member of `node` to a head, in it or in an array's first object below."""
+    untold = [name for name, child in node.members.items() if not child.told and _is_plain(name)]
+    heads = []
+    for name in untold:
+        array = node.members[name]
+        item = array.items
+        if item is not None and item.members and not item.told:
+            inside = (*entered, (node, True), (array, False))
+            heads.append(ways.head_of_items(name) + _inward(item, left, inside, landings))
+    landings.append(Landing(node, left, entered) if left or entered else None)
+    heads.append(ways.HEAD)
+    return ways.members(node.members, untold, _separator(node)) + rb"(?:" + rb"|".join(heads) + rb")"
+
+
+def _separator(node: Node) -> bytes:
+    return ways.COMMA_OR_NEXT_ITEM if _is_quiet_item(node) else ways.COMMA
+
+
+def _is_quiet_item(node: Node) -> bool:
+    """Tell whether it is every item of an array, and nothing is to be told of where it begins and ends."""
+    return not node.told and bool(node.around) and node.around[-1].items is node
+
+
+def _is_plain(name: bytes) -> bool:
+    """Tell whether the name can be spelt as it is."""
+    return b'"' not in name and b"\\" not in name
+
+
+@lru_cache(maxsize=64)
+def paths(wanted: tuple[str, ...]) -> Node:
     """Return the tree of the wanted paths: names joined by `.`, with `[]` for every item of an array.
 
-    `usage_info.pages_processed`, `pages[].images[].image_annotation`. The tree is built once and shared by all scanners.
+    `usage_info.pages_processed`, `pages[].images[].image_annotation`. A tree is shared by all
+    scanners.
     """
     root = Node()
     for path in wanted:
         node = root
         for step in re.findall(r"\[\]|[^.\[\]]+", path):
             if step == "[]":
-                node.items = node = node.items or Node(f"{node.path}[]")
+                node.items = node = node.items or Node(f"{node.path}[]", around=(*node.around, node))
             else:
                 name = f"{node.path}.{step}" if node.path else step
-                node = node.members.setdefault(step.encode(), Node(name))
+                node = node.members.setdefault(step.encode(), Node(name, around=(*node.around, node)))
         node.told = True
     root.close()
     return root

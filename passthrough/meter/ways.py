@@ -1,0 +1,52 @@
+"""Spells what crosses, in one match, the members that lie open between two places worth stopping at.
+
+All of it are parts of patterns of bytes. What they do not match (a border, an escape, an error, an object's end) goes the
+scanner's long way, byte by byte, with the same result. How far a part may reach is bounded, and so is what a vain try costs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+BLANKS: Final = rb"[ \t\n\r]*+"
+_COLON: Final = BLANKS + rb":" + BLANKS
+
+# A member that is plain and short: a text, a scalar, or a container without others inside.
+_TEXT: Final = rb'"[^"\\]{0,64}+"'
+_PLAIN: Final = rb'[^"\\\[\]{}\1]{0,512}+'
+_FLAT: Final = rb"[\[{]" + _PLAIN + rb"(?:" + _TEXT + _PLAIN + rb"){0,8}+[\]}]"
+_VALUE: Final = rb"(?:[-+.0-9A-Za-z]++|" + _TEXT + rb"|" + _FLAT + rb")"
+_NOTHING: Final = rb"(?:\[" + BLANKS + rb"\]|\{" + BLANKS + rb"\}|null)"
+_MOST_MEMBERS: Final = 24
+
+COMMA: Final = rb","
+"""What stands between two members."""
+
+COMMA_OR_NEXT_ITEM: Final = rb"(?:,|\}" + BLANKS + rb"," + BLANKS + rb"\{)"
+"""What stands between two members where the objects of an array are alike: the next may be the next object's."""
+
+ARRAY_END: Final = rb"\}" + BLANKS + rb"\]"
+"""The end of an array's last object, and its own."""
+
+HEAD: Final = rb'"([^"\\]{0,128}+)"' + _COLON + rb"(?=.)"
+"""A member up to the first byte of its value, with its name as the group."""
+
+
+def head_of_items(name: bytes) -> bytes:
+    """Return a member of this name up to behind the opening brace of its array's first object."""
+    return b'"' + re.escape(name) + b'"' + _COLON + rb"\[" + BLANKS + rb"\{"
+
+
+def members(wanted: Iterable[bytes], untold: Iterable[bytes], separator: bytes) -> bytes:
+    """Return some members that nobody wants, each up to behind the separator: `wanted` are the names of the others.
+
+    Of a wanted one that is not told itself (`untold`) nothing is wanted where nothing is in it.
+    """
+    names = b"|".join(map(re.escape, wanted))
+    other = (rb'(?!"(?:' + names + rb')")' if names else b"") + rb'"[^"\\]{0,64}+"' + _COLON + _VALUE
+    empty = b"|".join(map(re.escape, untold))
+    if empty:
+        other = rb"(?:" + other + rb'|"(?:' + empty + rb')"' + _COLON + _NOTHING + rb")"
+    return rb"(?:" + BLANKS + other + BLANKS + separator + rb"){0,%d}" % _MOST_MEMBERS + BLANKS
