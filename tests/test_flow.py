@@ -33,20 +33,20 @@ class Basket:
         self.stopped = len(self.taken) >= self.most
         return not self.stopped
 
-    def until(self) -> float | None:
+    def until(self, since: float) -> float | None:
         """Wait without end."""
         return None
 
 
-async def waiting(size: int, basket: Basket) -> tuple[Connection, asyncio.Task[bool]]:
-    """A connection in the middle of an answer of so many bytes, and who waits with the basket."""
+async def waiting(size: int, basket: Basket) -> tuple[Connection, asyncio.Transport, asyncio.Task[bool]]:
+    """A connection in the middle of an answer of so many bytes, its transport, and who waits with the basket."""
     connection = Connection(asyncio.get_running_loop(), "api.test")
-    await asyncio.get_running_loop().create_connection(lambda: connection, *await silent())
+    transport, _ = await asyncio.get_running_loop().create_connection(lambda: connection, *await silent())
     connection.begin("GET")
     connection.data_received(HEAD % size)
     task = asyncio.create_task(connection.arrived(flow=basket))
     await asyncio.sleep(0)
-    return connection, task
+    return connection, transport, task
 
 
 async def silent() -> tuple[str, int]:
@@ -65,7 +65,7 @@ async def silent() -> tuple[str, int]:
 async def test_a_flow_takes_pieces_where_they_arrive_until_it_stops() -> None:
     """Its task sleeps on until then; what comes afterwards waits to be taken, in order."""
     basket = Basket(2)
-    connection, task = await waiting(10, basket)
+    connection, _, task = await waiting(10, basket)
     connection.data_received(b"abc")
     assert (basket.taken, connection.ready) == ([b"abc"], False)
     connection.data_received(b"def")
@@ -80,7 +80,7 @@ async def test_a_flow_takes_pieces_where_they_arrive_until_it_stops() -> None:
 async def test_the_end_of_a_body_wakes_its_task() -> None:
     """The last piece goes where the others went, and the task learns that it was the last."""
     basket = Basket(9)
-    connection, task = await waiting(6, basket)
+    connection, _, task = await waiting(6, basket)
     connection.data_received(b"abc")
     connection.data_received(b"def")
     assert await task
@@ -89,17 +89,33 @@ async def test_the_end_of_a_body_wakes_its_task() -> None:
 
 
 async def test_a_long_stretch_lets_others_have_their_turn() -> None:
-    """Behind half a megabyte reading pauses until the task has gone on."""
+    """Behind half a megabyte reading pauses until the loop's next turn, while its task sleeps on."""
     basket = Basket(99)
-    connection, task = await waiting(2**30, basket)
-    for _ in range(9):
+    connection, transport, task = await waiting(2**30, basket)
+    reading = []
+    for _ in range(16):
         connection.data_received(bytes(2**16))
+        reading.append(transport.is_reading())
+        if not reading[-1]:
+            await asyncio.sleep(0)
+    assert ([*[True] * 7, False] * 2, True) == (reading, transport.is_reading())
+    assert (16, False) == (len(basket.taken), task.done())
+    connection.abort()
     assert await task
-    assert (len(basket.taken), connection.take()) == (8, bytes(2**16))
+
+
+async def test_who_stops_in_a_pause_is_not_read_on_for() -> None:
+    """A flow that has gone before the next turn leaves it to its successor when reading goes on."""
+    basket = Basket(99)
+    connection, transport, task = await waiting(2**30, basket)
+    task.cancel()
+    connection.data_received(bytes(2**19))
+    await asyncio.wait({task})
+    await asyncio.sleep(0)
+    assert not transport.is_reading()
     again = asyncio.create_task(connection.arrived(flow=basket))
     await asyncio.sleep(0)
-    connection.data_received(b"more")
-    assert (basket.taken[-1], again.done()) == (b"more", False)
+    assert transport.is_reading()
     connection.abort()
     assert await again
 

@@ -131,11 +131,11 @@ class Call:
         """Whether a connection that was kept from an earlier exchange ended before it answered anything to this one."""
         return self._connection.was_kept and not self._connection.answered_anything
 
-    def _until(self, limit_s: float | None) -> float | None:
-        """Return the loop's time at which a wait of `limit_s` seconds ends, or the route's total time does."""
+    def _until(self, limit_s: float | None, since: float | None = None) -> float | None:
+        """Return the loop's time at which a wait of `limit_s` seconds from `since` on ends, or the route's total time does."""
         if limit_s is None:
             return self._deadline
-        until = self._loop.time() + limit_s
+        until = (self._loop.time() if since is None else since) + limit_s
         return until if self._deadline is None or until < self._deadline else self._deadline
 
     async def answer(self) -> Answer:
@@ -176,9 +176,9 @@ class Call:
         if self._meter is not None:
             exchange.reading = self._meter
 
-    def idle_until(self) -> float | None:
-        """Return the loop's time until which something of the body must come, from now on."""
-        return self._until(self.route.timeouts.idle_s)
+    def idle_until(self, since: float | None = None) -> float | None:
+        """Return the loop's time until which something of the body must come, from `since` on, else from now."""
+        return self._until(self.route.timeouts.idle_s, since)
 
     async def piece(self, flow: Flow | None = None) -> bytes | None:
         """Return the next piece of the body, already shown to the meter; b"" at its end, when the meter is ended too.

@@ -50,7 +50,8 @@ class Client(web.RequestHandler):
             self._unsent = piece
             self._turn.due(self.send_unsent)
             return
-        self.send_unsent()
+        if self._unsent:
+            self.send_unsent()
         if self.transport is not None:
             self.transport.write(piece)
 
@@ -118,10 +119,11 @@ _FLUSH_S: Final = 60.0
 class Downstream:
     """One request's client. `started` tells whether a byte of an answer was sent to it."""
 
-    __slots__ = ("_follows", "_idle_s", "_request", "started")
+    __slots__ = ("_client", "_follows", "_idle_s", "_request", "started")
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
+        self._client = cast(Client, request.protocol)
         self._idle_s: float | None = None
         self._follows = request.protocol._request_count > 1
         self.started = False
@@ -133,7 +135,7 @@ class Downstream:
 
     def straight(self, taken: int, left: int) -> Straight | None:
         """Return the way past the parser for what is `left` of the body behind what was `taken` of it; None: there is none."""
-        return cast(Client, self._request.protocol).straight(self._request.content, taken, left)
+        return self._client.straight(self._request.content, taken, left)
 
     def expect_within(self, idle_s: float | None) -> None:
         """Give up on a client that takes nothing for so long."""
@@ -145,30 +147,26 @@ class Downstream:
         `soon`: with what others send at the end of the loop's turn, where that holds up nothing.
         """
         self.started = True
-        return self._write(piece, soon=soon)
+        client = self._open()
+        client.send(piece, soon=soon)
+        return client.writing_paused
 
     def write_parts(self, parts: tuple[bytes, ...]) -> bool:
         """Send several pieces in a row, as `write` does, without joining them first."""
         self.started = True
-        protocol = self._open()
-        protocol.send_parts(parts)
-        return protocol.writing_paused
+        client = self._open()
+        client.send_parts(parts)
+        return client.writing_paused
 
     def invite(self) -> None:
         """Send 100 Continue: local checks have passed, the body is wanted (RFC 9110 §10.1.1). Raises ClientGone."""
-        self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def _write(self, piece: bytes, *, soon: bool = False) -> bool:
-        protocol = self._open()
-        protocol.send(piece, soon=soon)
-        return protocol.writing_paused
+        self._open().send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _open(self) -> Client:
-        protocol = cast(Client, self._request.protocol)
-        transport = protocol.transport
+        transport = self._client.transport
         if transport is None or transport.is_closing():
             raise ClientGone
-        return protocol
+        return self._client
 
     async def drained(self) -> None:
         """Wait while the client is slower than we, as long as it takes anything within the idle time-out. Raises ClientGone."""

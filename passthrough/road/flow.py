@@ -27,9 +27,9 @@ class Flow:
         self._gone = False
         self.stopped = False
 
-    def until(self) -> float | None:
-        """Return the loop's time until which the next piece must have come."""
-        return self._call.idle_until()
+    def until(self, since: float) -> float | None:
+        """Return the loop's time until which the next piece must have come, when the last one came at `since`."""
+        return self._call.idle_until(since)
 
     def take(self, piece: bytes) -> bool:
         """Send a piece, and meter it behind that; False: the next one must wait for `go_on`. Never raises."""
