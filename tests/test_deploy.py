@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,23 @@ def test_alerts_say_what_is_wrong() -> None:
         grouped = re.search(r"by \(([^)]*)\)", rule["expr"])
         has = set(re.split(r",\s*", grouped[1])) if grouped else TARGETS
         assert set() == set(re.findall(r"\$labels\.(\w+)", said)) - has, rule["alert"]
+
+
+def test_each_alert_was_seen_to_fire_and_to_be_quiet() -> None:
+    """The rules' own tests, which Prometheus' promtool runs, have for each rule a moment with it and one without."""
+    (group,) = yaml.safe_load((DEPLOY / "alerts.yaml").read_text("utf-8"))["groups"]
+    seen: dict[str, set[bool]] = {}
+    for test in yaml.safe_load((DEPLOY / "alerts.test.yaml").read_text("utf-8"))["tests"]:
+        for moment in test["alert_rule_test"]:
+            seen.setdefault(moment["alertname"], set()).add(bool(moment["exp_alerts"]))
+    assert {rule["alert"]: {False, True} for rule in group["rules"]} == seen
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="there is no promtool")
+def test_alerts_fire_as_their_tests_say() -> None:
+    """Prometheus' own tool evaluates the rules."""
+    told = subprocess.run(["promtool", "test", "rules", DEPLOY / "alerts.test.yaml"], capture_output=True, text=True, check=False)
+    assert 0 == told.returncode, told.stdout + told.stderr
 
 
 def test_dashboard_panels_fit() -> None:
