@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from passthrough.exchange import Exchange, Terms
+from passthrough.exchange import BOUNDLESS, Allowance, Exchange, Terms
 from passthrough.meter.usage import Plan, Usage
 from passthrough.road.access import Client, Gate
 from passthrough.road.listener import Listener
@@ -172,10 +172,14 @@ class RawUpstream:
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
-    async def close(self) -> None:
-        """Stop, and raise what a script found wrong."""
+    def stop(self) -> None:
+        """Accept no more connections."""
         assert self._server is not None
         self._server.close()
+
+    async def close(self) -> None:
+        """Stop, and raise what a script found wrong."""
+        self.stop()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -260,7 +264,9 @@ class Road:
 
 
 @asynccontextmanager
-async def road(*routes: Route, clients: Iterable[Client] = (), tls: Any = None, **listening: Any) -> AsyncIterator[Road]:
+async def road(
+    *routes: Route, clients: Iterable[Client] = (), tls: Any = None, allowance: Allowance = BOUNDLESS, **listening: Any
+) -> AsyncIterator[Road]:
     """Run the road on a free port of loopback."""
     pool = Upstream()
     await pool.prepare(target for route in routes for target in route.targets)
@@ -277,7 +283,7 @@ async def road(*routes: Route, clients: Iterable[Client] = (), tls: Any = None, 
         lines.extend((exchange.id, usage) for usage in usages)
 
     decoders = ThreadPoolExecutor(1)
-    relay = Relay(Rules(RouteTable(routes), Gate(clients)), pool, done, passed, decoders)
+    relay = Relay(Rules(RouteTable(routes), Gate(clients)), pool, done, passed, decoders, allowance=allowance)
     listener = Listener(relay, **listening)
     server = await asyncio.get_running_loop().create_server(listener, "127.0.0.1", 0, ssl=tls)
     try:

@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 import trustme
 import uvloop
+from aiohttp import StreamReader
+from aiohttp.base_protocol import BaseProtocol
 from street import WAIT_S, Peer, RawClient, answering, asking, client, ok, road, route_to, street, until, upstream
 
 from passthrough.exchange import Outcome
 from passthrough.meter.usage import Usage
 from passthrough.road.routes import Retries, Timeouts
-from passthrough.road.straight import PIECE_BYTES, WORTH_BYTES
+from passthrough.road.straight import PIECE_BYTES, WORTH_BYTES, Basin, Straight
 
 MB = 1_000_000
 BODY = random.Random(7).randbytes(3 * MB)
@@ -304,3 +306,53 @@ async def test_a_body_that_is_kept_for_another_try_is_kept_whole() -> None:
         assert b"done" == (await raw.answer())[1]
         await sending
         assert [BODY, BODY] == [received.body for received in above.received]
+
+
+class Owner(BaseProtocol):
+    """A connection whose body goes straight."""
+
+    transport: asyncio.Transport
+
+    def begin_anew(self) -> None:
+        """Expect nothing."""
+
+    def eof_received(self) -> None:
+        """Note nothing."""
+
+
+@pytest.mark.parametrize("stops", [3, 4, 5])
+async def test_others_have_their_turn_wherever_the_target_was_slower(stops: int) -> None:
+    """Behind each four full buffers in a row reading pauses, also where the body had to wait at one of them."""
+    loop = asyncio.get_running_loop()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    owner = Owner(loop)
+    await loop.create_connection(lambda: owner, *server.sockets[0].getsockname()[:2])
+    straight = Straight(owner, StreamReader(owner, 2**16, loop=loop), Basin(), 100 * PIECE_BYTES)
+    pieces, reads = 0, []
+
+    def take(_: Basin, size: int) -> bool:
+        nonlocal pieces
+        pieces += 1
+        return pieces != stops
+
+    async def pour() -> None:
+        await straight.flow(take, None)
+        await straight.flow(take, None)
+
+    pouring = asyncio.ensure_future(pour())
+    await asyncio.sleep(0)
+    for _ in range(stops + 8):
+        straight.buffer_updated(PIECE_BYTES)
+        reads.append(owner.transport.is_reading())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    expected = [number % 4 != 0 and number != stops for number in range(1, stops + 1)]
+    assert [*expected, *([True, True, True, False] * 2)] == reads
+    pouring.cancel()
+    owner.transport.abort()
+    server.close()

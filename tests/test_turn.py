@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+from street import Peer, asking, client, ok, road, route_to, until, upstream
+
+from passthrough.errors import UpstreamFailure
+from passthrough.exchange import Exchange, Outcome
+from passthrough.meter.usage import Usage
+from passthrough.road.connection import Connection
 from passthrough.road.turn import Turn
+
+UNASKED = ok(b"late", b"Connection: close", status=b"408 Request Timeout")
 
 
 async def test_what_is_due_is_sent_at_the_end_of_the_turn_in_its_order() -> None:
@@ -42,3 +55,106 @@ async def test_a_send_that_fails_keeps_no_other_back() -> None:
     turn.due(lambda: gone.set_result("gone"))
     assert "gone" == await asyncio.wait_for(gone, 20)
     assert ["odd"] == [str(context["exception"]) for context in told]
+
+
+def end(peer: Peer, words: bytes = b"") -> None:
+    """Send bytes and end the connection at once, past the loop's transport."""
+    with socket.socket(fileno=os.dup(peer.writer.get_extra_info("socket").fileno())) as past:
+        past.sendall(words)
+        past.shutdown(socket.SHUT_WR)
+
+
+@dataclass(slots=True)
+class Moment:
+    """An allowance that has something happen when a request to `/second` is about to be sent, and before it is."""
+
+    happens: list[Callable[[], None]] = field(default_factory=list)
+
+    def enter(self, exchange: Exchange) -> None:
+        """Let all go on."""
+        if exchange.path == "/second":
+            asyncio.get_running_loop().call_soon(self.happens.pop())
+
+
+@pytest.mark.parametrize("spoken", [b"", UNASKED, b"x"])
+async def test_a_request_that_waits_for_the_turns_end_is_not_lost_with_its_connection(spoken: bytes) -> None:
+    """A target that closes the kept connection, or speaks, before the request is sent: it goes to another one, unbilled, once."""
+    moment = Moment()
+
+    async def script(peer: Peer) -> None:
+        def speak() -> None:
+            end(peer, spoken)
+
+        while (await peer.request()).line != b"GET /others HTTP/1.1":
+            await peer.send(ok(b"%d" % peer.number))
+            moment.happens.append(speak)
+        await peer.ended()
+
+    async with (
+        upstream(script) as above,
+        road(route_to(above.port), allowance=moment) as house,
+        client(house.port) as other,
+        client(house.port) as raw,
+    ):
+        await other.send(asking(b"GET /others HTTP/1.1"))
+        await until(lambda: len(above.received) == 1)
+        await raw.send(asking(b"POST /first HTTP/1.1", body=b"1"))
+        assert b"2" == (await raw.answer())[1]
+        await raw.send(asking(b"POST /second HTTP/1.1", body=b"2"))
+        head, body = await raw.answer()
+        assert (b"200", b"3") == (head[9:12], body)
+        assert [b"", b"1", b"2"] == [received.body for received in above.received]
+        first, second = await house.booked(2)
+        assert [(Outcome.COMPLETED, 1), (Outcome.COMPLETED, 2)] == [(each.outcome, each.attempts) for each in (first, second)]
+
+
+async def test_a_request_that_waits_and_finds_no_other_connection() -> None:
+    """The client is told that the target cannot be reached, and nothing is counted: nothing was sent."""
+    moment = Moment()
+
+    async def script(peer: Peer) -> None:
+        def leave() -> None:
+            end(peer)
+            gone.stop()
+
+        while (await peer.request()).line != b"GET /others HTTP/1.1":
+            await peer.send(ok())
+            moment.happens.append(leave)
+        await peer.ended()
+
+    async with (
+        upstream(script) as above,
+        upstream(script) as gone,
+        road(route_to(above.port, b"/others", base=b"/others"), route_to(gone.port), allowance=moment) as house,
+        client(house.port) as other,
+        client(house.port) as raw,
+    ):
+        await other.send(asking(b"GET /others HTTP/1.1"))
+        await until(lambda: len(above.received) == 1)
+        await raw.send(asking(b"POST /first HTTP/1.1", body=b"1"))
+        await raw.answer()
+        await raw.send(asking(b"POST /second HTTP/1.1", body=b"2"))
+        head, _ = await raw.answer()
+        assert (b"502", True) == (head[9:12], b"X-Passthrough-Error: upstream_unreachable\r\n" in head)
+        second = (await house.booked(2))[1]
+        assert (Outcome.UPSTREAM_FAILED, Usage()) == (second.outcome, await second.reading.usage())
+
+
+async def test_an_answer_to_what_has_not_been_sent_is_nobodys() -> None:
+    """What a target says on its own is not taken for the answer to the request that waits for the end of the turn."""
+    loop = asyncio.get_running_loop()
+    turn = Turn(loop)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    _, connection = await loop.create_connection(
+        lambda: Connection(loop, "api.test", turn), "127.0.0.1", server.sockets[0].getsockname()[1]
+    )
+    connection.begin("POST")
+    connection.write(b"request", soon=True)
+    before = connection.unsent
+    connection.data_received(UNASKED)
+    assert (b"", b"request") == (before, connection.unsent)
+    with pytest.raises(UpstreamFailure, match="before a request was sent"):
+        connection.take_answer()
+    connection.abort()
+    server.close()
+    assert b"" == connection.unsent

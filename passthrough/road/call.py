@@ -121,6 +121,10 @@ class Call:
         """The connection, which belongs to this call until it ends."""
         return self._connection
 
+    def move(self, connection: Connection) -> None:
+        """Go on with a connection on which the whole request has been sent: it never left the one before."""
+        self._connection = connection
+
     @property
     def left_s(self) -> float | None:
         """The seconds that are left of the route's total time, None where it has none."""

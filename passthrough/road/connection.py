@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
         if self._state is State.IDLE and self._transport is not None and not self._transport.is_closing():
             self._state = State.HEAD
             return True
-        self._fail("upstream_unreachable", f"{self._name} ended the connection, or spoke, before a request was sent.")
+        self._fail_unsent()
         return False
 
     def finish(self) -> bool:
@@ -210,10 +210,23 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(piece)
 
+    @property
+    def unsent(self) -> bytes:
+        """What was to be sent soon and never will be: the target has ended the connection, or spoken, before that."""
+        return self._unsent if self._failure is not None else b""
+
     def _send_unsent(self) -> None:
-        if self._unsent:
-            piece, self._unsent = self._unsent, b""
-            self.write(piece)
+        transport = self._transport
+        if not self._unsent or transport is None or transport.is_closing():
+            return
+        if self._has_input is not None and self._has_input():
+            self._fail_unsent()
+            return
+        piece, self._unsent = self._unsent, b""
+        transport.write(piece)
+
+    def _fail_unsent(self) -> None:
+        self._fail("upstream_unreachable", f"{self._name} ended the connection, or spoke, before a request was sent.")
 
     def pour(self, piece: memoryview) -> bool:
         """Send bytes out of a buffer, as `write` does; False: it must stay as it is, for not all of it has left.
@@ -370,7 +383,10 @@ class Connection(asyncio.Protocol):
                 if flow is not None and self._flows(flow):
                     return
         elif self._state is State.HEAD:
-            self._read_head(data)
+            if self._unsent:
+                self._fail_unsent()
+            else:
+                self._read_head(data)
         elif self._state is not State.CLOSED:
             self._surplus()
         self._wake()

@@ -96,7 +96,7 @@ class Sender:
             if call.expects:
                 # Behind the write: what is read off the body is not in its way.
                 way.asked = call.upload.asked = self._counting.asked_at_once(head, whole)
-            return await call.answer()
+            return await self._answer(way, call)
         asked = self._counting.asked(head) if call.expects else None
         way.asked = call.upload.asked = asked
         if head.expects_continue:
@@ -120,6 +120,21 @@ class Sender:
                 if early.status >= 300:
                     uploading.cancel()  # It will read no more: a 413, a 401. What it said is relayed at once.
                 return await call.answer()
+
+    async def _answer(self, way: Way, call: Call) -> Answer:
+        """Return the answer's head; where the request never left its connection, which was kept, it is sent on another one."""
+        try:
+            return await call.answer()
+        except UpstreamFailure:
+            unsent = call.connection.unsent
+            if not unsent:
+                raise
+        way.call = None  # Whoever ends this meanwhile: nothing was sent.
+        way.exchange.attempts += 1
+        call.move(await self._upstream.opened(call.target, call.route.timeouts.opening_s, way.exchange.method))
+        call.connection.write(unsent)
+        way.call = call
+        return await call.answer()
 
 
 def _gave_up(uploading: asyncio.Task[None], call: Call) -> None:

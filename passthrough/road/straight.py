@@ -129,6 +129,7 @@ class Straight(asyncio.BufferedProtocol):
             self._go_on()
 
     def _go_on(self) -> None:
+        self._full = 0
         self._resting = self._lost or not self.left
         if not self._resting:
             self._transport.resume_reading()

@@ -114,8 +114,8 @@ class Crowd:
         return Request(ident, method, "\r\n".join([*lines, "", ""]).encode(), cut)
 
     def _size(self, kind: str) -> int:
-        if kind in {"uploads slowly", "in the body"}:
-            return self.chance.randrange(20_000, 100_000)
+        if kind in {"uploads slowly", "in the body"}:  # Some of them so long that their rest goes past the parser.
+            return self.chance.randrange(20_000, 1_000_000 if self.chance.random() < 0.4 else 100_000)
         large = self.chance.random()
         return 2_000_000 if large > 0.998 else self.chance.randrange(200_000 if large > 0.97 else 3_000)
 

@@ -31,6 +31,8 @@ from passthrough.exchange import Outcome
 WORKERS = 64
 QUIET_S = 0.05
 PATIENT_S = 2.0
+LONG = 0.02
+SINGLE_BYTES = 8_000
 SEEDS = [case for case in TABLE if len(case.sent) < 2000]
 PLAIN = [case for case in SEEDS if case.refused is None]
 
@@ -146,13 +148,22 @@ def mutated(chance: random.Random) -> bytes:
     sent = b"".join(chance.choice(SEEDS if chance.random() < 0.4 else PLAIN).sent for _ in range(count))
     for _ in range(chance.choice((0, 1, 1, 2, 3, 4))):
         sent = chance.choice(MUTATIONS)(sent, chance)
-    return sent
+    return _long(chance) + sent if chance.random() < LONG else sent
+
+
+def _long(chance: random.Random) -> bytes:
+    """Return a request whose body goes past the parser; its length may be a few bytes wrong."""
+    filler = chance.choice((b"a", b"\r\n", PLAIN[0].sent))
+    body = (filler * (600_000 // len(filler) + 1))[: chance.randrange(150_000, 600_000)]
+    length = len(body) + chance.choice((0, 0, 0, 0, -3, -1, 1, 2, 3))
+    return b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (length, body)
 
 
 def pieces_of(sent: bytes, chance: random.Random) -> list[bytes]:
-    """Return the bytes in pieces: at a few places, or byte by byte."""
+    """Return the bytes in pieces: at a few places, or byte by byte, of many the last ones."""
     if chance.random() < 0.2:
-        return [sent[at : at + 1] for at in range(len(sent))]
+        begun = max(0, len(sent) - SINGLE_BYTES)
+        return [*filter(None, [sent[:begun]]), *(sent[at : at + 1] for at in range(begun, len(sent)))]
     cuts = sorted(chance.randrange(len(sent) + 1) for _ in range(chance.randrange(1, 5)))
     return [sent[start:end] for start, end in zip([0, *cuts], [*cuts, len(sent)], strict=True) if start < end]
 
@@ -169,7 +180,7 @@ class Findings:
         """Keep one finding, and show the first ones at once."""
         self.found.append(why)
         if len(self.found) <= 20:
-            sys.stdout.write(f"FOUND (--seed {self.seed}, trial {trial}): {why}\n  {pieces!r}\n")
+            sys.stdout.write(f"FOUND (--seed {self.seed}, trial {trial}): {why}\n  {[piece[-4_000:] for piece in pieces]!r}\n")
             sys.stdout.flush()
 
 
