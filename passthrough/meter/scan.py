@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from . import small
+from .scalars import scalar
 from .skip import Skip, flat
 from .strings import closing, escapes, text
 from .wanted import Landing, Mark, Node, Value
@@ -32,7 +32,6 @@ STEPS: Final = 1000
 """The work that one `feed` does before it returns early: a step takes about a microsecond."""
 
 _STEP_BITS: Final = 7  # of members that lie open, 128 bytes are about a step
-_NUMBER_BYTES: Final = 64
 _QUOTE, _BACKSLASH, _COMMA, _COLON = b'"\\,:'
 _OPENING_BRACE, _CLOSING_BRACE = b"{}"
 _OPENING, _CLOSING = frozenset(b"{["), frozenset(b"}]")
@@ -41,8 +40,6 @@ _BLANKS: Final = frozenset(b" \t\n\r")
 
 _BLANK: Final = re.compile(rb"[ \t\n\r]*+").match
 _TOKEN: Final = re.compile(rb"[-+.0-9A-Za-z]*+").match
-_NUMBER: Final = re.compile(rb"-?+(?:0|[1-9][0-9]*+)(\.[0-9]++)?+([eE][-+]?+[0-9]++)?+").fullmatch
-_WORDS: Final[dict[bytes, Value]] = {b"null": None, b"true": True, b"false": False}
 
 
 class Scanner:
@@ -391,30 +388,11 @@ def _scalar_end(scanner: Scanner) -> None:
     scanner._state = _after
     if spelt and child is None and scanner._node is not None:
         return
-    value = _scalar_value(spelt)
+    value = Mark.LONG if len(spelt) > KEPT_BYTES else scalar(spelt)
     if value is Mark.END:
         _fail(scanner)
     elif child is not None:
         scanner._emit(child.path, value)
-
-
-def _scalar_value(spelt: bytes) -> Value:
-    """Return what a scalar's bytes say, `Mark.END` if nothing."""
-    if spelt in _WORDS:
-        return _WORDS[spelt]
-    if len(spelt) > KEPT_BYTES:
-        return Mark.LONG
-    number = _NUMBER(spelt)
-    if number is None:
-        return Mark.END
-    if len(spelt) > _NUMBER_BYTES:
-        return Mark.LONG
-    if not (number[1] or number[2]):
-        return int(spelt)
-    try:
-        return Decimal(spelt.decode())
-    except InvalidOperation:  # an exponent of twenty digits
-        return Mark.LONG
 
 
 def _skip(scanner: Scanner, chunk: bytes, at: int) -> int:

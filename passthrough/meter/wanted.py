@@ -133,8 +133,7 @@ def _is_plain(name: bytes) -> bool:
 def paths(wanted: tuple[str, ...]) -> Node:
     """Return the tree of the wanted paths: names joined by `.`, with `[]` for every item of an array.
 
-    `usage_info.pages_processed`, `pages[].images[].image_annotation`. A tree is shared by all
-    scanners.
+    `usage_info.pages_processed`, `pages[].images[].image_annotation`. A tree is shared by all scanners.
     """
     root = Node()
     for path in wanted:
