@@ -57,7 +57,7 @@ DOORS = {
     "pydantic_core": "config.*",
     "idna": "config.*",
     "sqlalchemy": "books.*",
-    "orjson": "books.codec",
+    "orjson": "books.codec meter.small",
     "prometheus_client": "admin.exposition admin.gauges admin.metrics",
     "click": "cli",
     "rich": "terminal",
