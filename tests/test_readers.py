@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from passthrough.meter.batch import Job, Lines
 from passthrough.meter.counted import CountedShape
-from passthrough.meter.document import Document
+from passthrough.meter.document import Document, Shape, read
 from passthrough.meter.events import Events
 from passthrough.meter.shapes import ChatShape, EitherShape, OcrShape
 from passthrough.meter.usage import Counted, Unmetered, Usage
@@ -79,3 +79,22 @@ def test_what_is_found_depends_on_the_bytes_alone(name: str, body: bytes, cuts: 
     borders = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
     assert expected == found(name, [body[begin:end] for begin, end in pairwise(borders)], steps)
     assert expected == found(name, [body[at : at + 1] for at in range(len(body))], steps)
+
+
+SHAPES: Final[dict[str, Callable[[], Shape]]] = {
+    "chat": ChatShape,
+    "either": EitherShape,
+    "ocr": lambda: OcrShape("alias"),
+    "counted": lambda: CountedShape(COUNTED),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@given(body=st.tuples(BODIES | OBJECTS, st.sampled_from([b"", b"\n", b" \t\r\n", b"\x0b", b"\xef\xbb\xbf", b"}"])))
+def test_what_is_here_whole_is_read_as_what_comes_byte_by_byte(name: str, body: tuple[bytes, bytes]) -> None:
+    """For any bytes, with or without blanks and other signs behind them and before them."""
+    for whole in (b"".join(body), b"".join(reversed(body))):
+        shape = SHAPES[name]()
+        why = read(shape, whole)
+        _, expected_why, expected, _ = found(name, [whole[at : at + 1] for at in range(len(whole))], 1000)
+        assert (expected_why, expected) == (why, shape.usage(why))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Final
 
 from .decode import Chain, Undecodable, chain
 from .scan import Scanner
 from .shapes import model_name
 from .tap import Tap
+from .usage import NOTHING, Kind, Usage
 from .wanted import Mark, Value, paths
 
 MOST_BYTES: Final = 256 * 1024**2
@@ -128,3 +130,15 @@ def open_asked(content_encoding: bytes | None, decoders: Executor, *, most_bytes
         return Asked(chain(content_encoding, most_bytes), decoders, most_bytes)
     except Undecodable:
         return None
+
+
+def as_asked(usage: Usage, asked: Asked | AskedAtOnce, kind: Kind) -> Usage:
+    """Return the usage with what only the request told: the model's name, and that all pages are annotated.
+
+    Nothing at all stays that. `kind` is what the answer was read as.
+    """
+    if usage.model is None and usage != NOTHING and asked.model is not None:
+        usage = replace(usage, model=asked.model)
+    if usage.pages is not None and usage.pages_annotated is None and kind is not Kind.COUNTED and asked.annotated:
+        usage = replace(usage, pages=0, pages_annotated=usage.pages)
+    return usage

@@ -1,58 +1,75 @@
-"""Brings a small plain body to its reader when somebody wants to know what is in it, and not piece by piece where it passes."""
+"""The meter of a small plain answer that is one document: it is held, and read when somebody wants to know what is in it."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from .tap import Reader
-from .usage import Unmetered
+from . import document
+from .asked import Asked, AskedAtOnce, as_asked
+from .usage import NOTHING, Kind, Unmetered, Usage
 
 SMALL_BYTES: Final = 8192
 """What is no larger is held until it is read."""
 
 
 class AtOnce:
-    """The way of one body of a known length to its reader (tap.Tap)."""
+    """The meter of one answer of a known length (reading.Meter)."""
 
-    __slots__ = ("_left_bytes", "_pieces", "_reader", "failure")
+    __slots__ = ("_asked", "_cut", "_ended", "_expected", "_kind", "_left_bytes", "_missing", "_pieces", "_shape")
 
-    busy = False
-    """Whether the reader is being used by another thread."""
-
-    decoded = True
-    """Whether the coded bytes so far end where they may end."""
-
-    def __init__(self, reader: Reader) -> None:
-        self.failure: Unmetered | None = None
-        self._reader = reader
+    def __init__(self, shape: document.Shape, kind: Kind, *, expected: bool, asked: Asked | AskedAtOnce | None) -> None:
+        """`expected`: without a count the usage says why. `asked` is what looked at the request."""
+        self._shape = shape
+        self._kind = kind
+        self._expected = expected
+        self._asked = asked
         self._pieces: list[bytes] = []
         self._left_bytes = SMALL_BYTES
-
-    def refuse(self, why: Unmetered) -> None:
-        """Ignore all bytes from now on, because of `why`."""
-        self.failure = why
-        self._pieces.clear()
+        self._ended = False
+        self._cut: Unmetered | None = None
+        self._missing: Unmetered | None = None  # once it is read
 
     def feed(self, chunk: bytes) -> bool:
         """Take the next bytes of the body; there is always room."""
-        if self.failure is None:
+        if not self._ended:
             self._left_bytes -= len(chunk)
-            if self._left_bytes < 0:
-                self.refuse(Unmetered.TOO_LARGE)
-            else:
+            if self._left_bytes >= 0:
                 self._pieces.append(chunk)
+            else:
+                self._pieces.clear()
         return True
-
-    def settle(self) -> None:
-        """Read what was fed, to its end."""
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        at = 0
-        while at < len(body):
-            at = self._reader.feed(body, at)
 
     async def drained(self) -> None:
         """Wait for nothing: there is room."""
 
-    async def rest(self) -> None:
-        """Wait for nothing: no other thread reads."""
+    def end(self, cut: Unmetered | None = None) -> None:
+        """Say that no more bytes come; `cut` is why the answer did not arrive whole, None if it did. The first call counts."""
+        if not self._ended:
+            self._ended, self._cut = True, cut
+
+    async def usage(self) -> Usage:
+        """Return what was found, after what is still being decoded of the request. Never raises for the answer's bytes."""
+        if self._asked is not None:
+            await self._asked.rest()
+        return self._found()
+
+    def at_once(self) -> Usage | None:
+        """Return what `usage` would, where nothing is being decoded any more; None where that must be awaited."""
+        return None if self._asked is not None and self._asked.busy else self._found()
+
+    def _found(self) -> Usage:
+        usage = self._shape.usage(self._why())
+        if usage.unmetered is not None and not self._expected:
+            return NOTHING
+        return usage if self._asked is None else as_asked(usage, self._asked, self._kind)
+
+    def _why(self) -> Unmetered:
+        """Read the body; return why a usage is missing, if it is."""
+        if not self._ended:
+            return Unmetered.BROKEN
+        if self._missing is None:
+            pieces = self._pieces
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._pieces = []
+            self._missing = Unmetered.TOO_LARGE if self._left_bytes < 0 else document.read(self._shape, body)
+        return self._cut or self._missing

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
+from . import small
 from .scan import Scanner
 from .usage import Unmetered, Usage
 from .wanted import Node, Value
+
+_BLANKS: Final = b" \t\r\n"
 
 
 class Shape(Protocol):
@@ -47,3 +50,17 @@ class Document:
     def usage(self, otherwise: Unmetered | None) -> Usage:
         """Return the usage; where no count was complete, `otherwise` is why."""
         return self._shape.usage(otherwise or Unmetered.NO_USAGE)
+
+
+def read(shape: Shape, body: bytes) -> Unmetered:
+    """Read a body that is here whole, for its shape, as a Document does; return what it says at its end."""
+    found = small.found(body.strip(_BLANKS), shape.wanted)
+    if found is None:
+        document, at = Document(shape), 0
+        while at < len(body):
+            at = document.feed(body, at)
+        return document.end()
+    take = shape.take
+    for path, value in found:
+        take(path, value)
+    return Unmetered.NO_USAGE

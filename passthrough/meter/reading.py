@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from .asked import Asked, AskedAtOnce
+from .asked import Asked, AskedAtOnce, as_asked
 from .at_once import SMALL_BYTES, AtOnce
 from .batch import Job, Lines
 from .counted import CountedShape
 from .decode import Chain, Undecodable, chain
-from .document import Document
+from .document import Document, Shape
 from .events import Events
 from .shapes import ChatShape, EitherShape, OcrShape
 from .tap import Moved, Reader, Tap
@@ -72,7 +72,7 @@ class Meter:
     __slots__ = ("_asked", "_body", "_cut", "_ended", "_expected", "_kind", "_moved", "_tap")
 
     def __init__(
-        self, body: Body, tap: Tap | AtOnce, kind: Kind, *, expected: bool, asked: Asked | AskedAtOnce | None, moved: Moved
+        self, body: Body, tap: Tap, kind: Kind, *, expected: bool, asked: Asked | AskedAtOnce | None, moved: Moved
     ) -> None:
         """`expected`: without a count the usage says why; else only where the body shows that there should be one.
 
@@ -127,7 +127,7 @@ class Meter:
         usage = self._body.usage(why)
         if usage.unmetered is not None and not (self._expected or self._body.recognised):
             return NOTHING
-        return usage if self._asked is None else self._as_asked(usage, self._asked)
+        return usage if self._asked is None else as_asked(usage, self._asked, self._kind)
 
     def _why(self) -> Unmetered | None:
         """End the body; return why usages are missing, if they are. Where reading failed, what was complete before counts."""
@@ -136,20 +136,8 @@ class Meter:
         failure = self._tap.failure
         if failure is not None:  # Its reader may stand anywhere.
             return self._cut or failure
-        if isinstance(self._tap, AtOnce):
-            self._tap.settle()
         missing = self._body.end()
         return self._cut or (missing if self._tap.decoded else Unmetered.UNKNOWN_CODING)
-
-    def _as_asked(self, usage: Usage, asked: Asked | AskedAtOnce) -> Usage:
-        """Return the usage with what only the request told: the model's name, and that all pages are annotated."""
-        if usage == NOTHING:
-            return usage
-        if usage.model is None and asked.model is not None:
-            usage = replace(usage, model=asked.model)
-        if asked.annotated and usage.pages is not None and usage.pages_annotated is None and self._kind is not Kind.COUNTED:
-            usage = replace(usage, pages=0, pages_annotated=usage.pages)
-        return usage
 
 
 def _hand_on(body: Lines | Job, passed: Lot) -> bool:
@@ -168,7 +156,7 @@ def open_meter(
     asked: Asked | AskedAtOnce | None = None,
     passed: Lot,
     most_bytes: int | None = None,
-) -> Meter | None:
+) -> Meter | AtOnce | None:
     """Return the meter for an answer, None where it is not read: not in the plan, or the status is not 2xx.
 
     `decoders` decodes off the loop. `asked` looked at the request; `passed` takes the lines of a batch. Never raises: a coding
@@ -179,25 +167,25 @@ def open_meter(
     if kind is None:
         return None
     is_batch = kind is Kind.RESULTS or kind is Kind.JOB
+    is_one = not is_batch and not (kind is Kind.CHAT and _is_stream(answered))
+    if is_one and answered.length is not None and answered.length <= SMALL_BYTES and not answered.content_encoding:
+        return AtOnce(_shape(kind, plan), kind, expected=plan.counts_on(kind), asked=asked)
     coding: Chain | None = None
     refusal = Unmetered.NO_USAGE if is_batch and answered.status == 206 else None
     try:
         coding = chain(answered.content_encoding, most_bytes or (MOST_RESULTS_BYTES if is_batch else MOST_BYTES))
     except Undecodable:
         refusal = Unmetered.UNKNOWN_CODING
-    expected = refusal is Unmetered.NO_USAGE or plan.expects(answered.method, answered.path)
+    expected = refusal is Unmetered.NO_USAGE or plan.counts_on(kind)
     body: Body
     moved: Moved = None
     if is_batch:
         body = results = _results(kind, plan, answered, expected=expected)
         moved = partial(_hand_on, results, passed)  # It knows its exchange, which is a cycle; so only a batch's meter does.
     else:
-        body = _one(kind, plan, answered)
-    tap: Tap | AtOnce
-    if coding is None and answered.length is not None and answered.length <= SMALL_BYTES and isinstance(body, Document):
-        tap = AtOnce(body)
-    else:
-        tap = Tap(body, coding, decoders, most_bytes or (_ENDLESS if is_batch else MOST_BYTES), moved)
+        shape = _shape(kind, plan)
+        body = Document(shape) if is_one else Events(shape)
+    tap = Tap(body, coding, decoders, most_bytes or (_ENDLESS if is_batch else MOST_BYTES), moved)
     if refusal is not None:
         tap.refuse(refusal)
     return Meter(body, tap, kind, expected=expected, asked=asked, moved=moved)
@@ -210,14 +198,16 @@ def _results(kind: Kind, plan: Plan, answered: Answered, *, expected: bool) -> L
     return Job(holder, plan.model) if kind is Kind.JOB else Lines(holder, plan.model, expected=expected)
 
 
-def _one(kind: Kind, plan: Plan, answered: Answered) -> Document | Events:
-    """Return what reads an answer with one usage."""
+def _is_stream(answered: Answered) -> bool:
+    return (answered.content_type or b"").strip().lower().startswith(b"text/event-stream")
+
+
+def _shape(kind: Kind, plan: Plan) -> Shape:
+    """Return what looks for the usage of an answer that has one."""
     if kind is Kind.OCR:
-        return Document(OcrShape(plan.model))
+        return OcrShape(plan.model)
     if kind is Kind.EITHER:
-        return Document(EitherShape(plan.model))
+        return EitherShape(plan.model)
     if kind is Kind.COUNTED:
-        return Document(CountedShape(plan.counted or Counted(), plan.model))
-    if (answered.content_type or b"").strip().lower().startswith(b"text/event-stream"):
-        return Events(ChatShape(plan.model))
-    return Document(ChatShape(plan.model))
+        return CountedShape(plan.counted or Counted(), plan.model)
+    return ChatShape(plan.model)

@@ -70,13 +70,7 @@ class Scanner:
         """Scan `chunk` from `at` on; return the position reached, which is before the end where `steps` did not suffice."""
         size = len(chunk)
         self._steps = steps
-        if (
-            self._state is _start
-            and not (at or self._bom)
-            and size <= small.MOST_BYTES
-            and chunk[:1] == b"{"
-            and chunk[-1:] == b"}"
-        ):
+        if self._state is _start and not (at or self._bom):
             at = self._small(chunk)
         while at < size and self._steps > 0:
             self._steps -= 1

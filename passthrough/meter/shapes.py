@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Final
 
@@ -79,14 +80,16 @@ class OcrShape:
 
     def usage(self, otherwise: Unmetered) -> Usage:
         """Return the count if `usage_info` came to its end, else `otherwise` as the reason; model and size as far as known."""
-        model, doc_bytes = self._alias or model_name(self._found.get("model")), count(self._found.get(_DOC_BYTES))
-        pages, annotated = count(self._found.get(_PAGES)), count(self._found.get(_ANNOTATED))
-        spoilt = annotated is None and self._found.get(_ANNOTATED) is not None
+        found = self._found.get
+        model, doc_bytes = self._alias or model_name(found("model")), count(found(_DOC_BYTES))
+        pages, told = count(found(_PAGES)), found(_ANNOTATED)
+        annotated = None if told is None else count(told)
+        spoilt = annotated is None and told is not None
         if not self._closed or pages is None or spoilt:
-            return Usage(model=model, doc_bytes=doc_bytes, unmetered=otherwise)
-        if annotated is None and (self._image_annotated or self._found.get(_ANNOTATION) is not None):
-            pages, annotated = 0, pages
-        return Usage(pages=pages, pages_annotated=annotated, model=model, doc_bytes=doc_bytes)
+            return Usage(None, None, model, doc_bytes, unmetered=otherwise)
+        if annotated is None and (self._image_annotated or found(_ANNOTATION) is not None):
+            return Usage(0, pages, model, doc_bytes)
+        return Usage(pages, annotated, model, doc_bytes)
 
 
 class ChatShape:
@@ -123,19 +126,20 @@ class ChatShape:
             self._counters = {}
 
     def _counted(self) -> tuple[int | None, int | None] | None:
-        told = {name: value for name, value in self._counters.items() if value is not None}
-        counts = {name: count(value) for name, value in told.items()}
-        if not counts or None in counts.values():
-            return None
-        tokens_in, tokens_out = (next((counts[name] for name in names if name in counts), None) for names in (_IN, _OUT))
-        return tokens_in, tokens_out
+        counts = {}
+        for name, value in self._counters.items():
+            if value is not None:
+                counted = counts[name] = count(value)
+                if counted is None:
+                    return None
+        return (_first(_IN, counts), _first(_OUT, counts)) if counts else None
 
     def usage(self, otherwise: Unmetered) -> Usage:
         """Return the tokens if there was a whole usage, else `otherwise` as the reason."""
         model = self._alias or self._model
         if self._tokens is None:
             return Usage(model=model, unmetered=otherwise)
-        return Usage(model=model, tokens_in=self._tokens[0], tokens_out=self._tokens[1])
+        return Usage(None, None, model, None, *self._tokens)
 
 
 class EitherShape:
@@ -169,9 +173,18 @@ class EitherShape:
         return pages if tokens.unmetered is not None else tokens
 
 
+def _first(names: Iterable[str], counts: Mapping[str, int | None]) -> int | None:
+    for name in names:
+        if name in counts:
+            return counts[name]
+    return None
+
+
 def count(value: Value) -> int | None:
     """Return the value if it is a count, else None."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value <= _MOST_COUNT or value != int(value):
+    if type(value) is int:  # no bool, which is one by its class
+        return value if 0 <= value <= _MOST_COUNT else None
+    if not isinstance(value, Decimal) or not 0 <= value <= _MOST_COUNT or value != int(value):
         return None
     return int(value)
 

@@ -16,17 +16,22 @@ _SHORT: Final = 170  # characters of ASCII, however they are spelt, are not long
 _MOST_COUNT: Final = 10**15
 
 
+_CONTAINERS: Final = frozenset({dict, list})
+
+
 class _UnsureError(ValueError):
     """Something stands there whose spelling matters."""
 
 
 def found(document: bytes, wanted: Node) -> list[tuple[str, Value]] | None:
-    """Return what the scanner would emit of a whole document that is an object; None: let it be scanned.
+    """Return what the scanner would emit of a document that is whole, with no blanks around it; None: let it be scanned.
 
-    Here all that is not plain goes the scanner's way: what orjson takes for an error (the scanner is more lenient inside what
-    nobody wants), a name that comes twice in one object, and wanted values whose spelling decides: long texts, such with letters
-    beyond ASCII, fractions.
+    Only small objects are read here, and what is not plain goes the scanner's way: what orjson takes for an error (the scanner is
+    more lenient inside what nobody wants), a name that comes twice in one object, and wanted values whose spelling decides: long
+    texts, such with letters beyond ASCII, fractions.
     """
+    if len(document) > MOST_BYTES or document[:1] != b"{" or document[-1:] != b"}":
+        return None
     emitted: list[tuple[str, Value]] = []
     try:
         members = orjson.loads(document)
@@ -53,30 +58,27 @@ def _quotes(text: bytes) -> int:
     return len(text) - len(text.replace(b'"', b""))  # before Python 3.13 this is twice as fast as to count
 
 
-_CONTAINERS: Final = frozenset({dict, list})
-
-
 def _take(value: Any, node: Node, emitted: list[tuple[str, Value]]) -> None:
     """Tell of a container of which something is wanted, in the document's order."""
-    is_array, told = type(value) is list, node.told
+    is_array, told, named = type(value) is list, node.told, node.named
     if told:
         emitted.append((node.path, Mark.ARRAY if is_array else Mark.OBJECT))
-    if not is_array:
-        named = node.named
-        for name, member in value.items() if named else ():
-            if name in named:
-                below = named[name]
+    if is_array:
+        items = node.items
+        if items is not None:
+            for item in value:
+                if type(item) in _CONTAINERS:
+                    _take(item, items, emitted)
+                elif items.told:
+                    emitted.append((items.path, _scalar(item)))
+    elif named:
+        for name in named if len(named) == 1 else value:  # of one there is no order
+            if name in named and name in value:
+                below, member = named[name], value[name]
                 if type(member) in _CONTAINERS:
                     _take(member, below, emitted)
                 elif below.told:
                     emitted.append((below.path, _scalar(member)))
-    elif node.items is not None:
-        below = node.items
-        for item in value:
-            if type(item) in _CONTAINERS:
-                _take(item, below, emitted)
-            elif below.told:
-                emitted.append((below.path, _scalar(item)))
     if told:
         emitted.append((node.path, Mark.END))
 

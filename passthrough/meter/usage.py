@@ -127,10 +127,12 @@ class Plan:
 
     def expects(self, method: str, path: bytes) -> bool:
         """Tell whether an exchange with this method and raw path (no query) is one whose answer carries a count."""
-        if self.shape == "auto":
-            kind = self.reads(method, path) if method == "POST" else None
-            return kind is Kind.OCR or kind is Kind.EITHER  # no set of them: each look-up would call the interpreter
-        return self.reads(method, path) is not None
+        kind = self.reads(method, path)
+        return kind is not None and self.counts_on(kind)
+
+    def counts_on(self, kind: Kind) -> bool:
+        """Tell whether an answer that is read as this is one that carries a count."""
+        return self.shape != "auto" or kind is Kind.OCR or kind is Kind.EITHER  # no set of them: each look-up would call Python
 
     def reads(self, method: str, path: bytes) -> Kind | None:
         """Return what an answer to this method and raw path (no query) is read as, None if it is not read."""

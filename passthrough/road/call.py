@@ -15,7 +15,7 @@ from typing import Final
 from ..errors import UpstreamFailure
 from ..exchange import Exchange, Passed
 from ..meter.asked import Asked, AskedAtOnce, open_asked
-from ..meter.at_once import SMALL_BYTES
+from ..meter.at_once import SMALL_BYTES, AtOnce
 from ..meter.reading import Answered, Meter, open_meter
 from ..meter.told import told_nano
 from ..meter.usage import Unmetered, Usage
@@ -111,7 +111,7 @@ class Call:
         self._connection = connection
         self._counting = counting
         self._path = path
-        self._meter: Meter | None = None
+        self._meter: Meter | AtOnce | None = None
         self._noted = False
         total_s = route.timeouts.total_s
         self._deadline = None if total_s is None else self._loop.time() + total_s - (time.monotonic() - exchange.began)
