@@ -12,6 +12,7 @@ import brotli
 import zstandard
 
 from passthrough.meter.asked import Asked
+from passthrough.meter.at_once import AtOnce
 from passthrough.meter.reading import Answered, Meter, open_meter
 from passthrough.meter.usage import Plan, Unmetered, Usage
 
@@ -63,7 +64,7 @@ class Read:
         self.groups.append(len(lines))
 
 
-async def read(meter: Meter, chunks: Iterable[bytes], cut: Unmetered | None = None) -> Usage:
+async def read(meter: Meter | AtOnce, chunks: Iterable[bytes], cut: Unmetered | None = None) -> Usage:
     """Feed as the road does, and read."""
     for chunk in chunks:
         if not meter.feed(chunk):

@@ -31,6 +31,7 @@ from passthrough.books.prices import Prices, shipped
 from passthrough.config.loading import load_prices
 from passthrough.exchange import Exchange, Terms, new_id
 from passthrough.meter.asked import open_asked
+from passthrough.meter.at_once import AtOnce
 from passthrough.meter.reading import Answered, Meter, open_meter
 from passthrough.meter.told import told_nano
 from passthrough.meter.usage import Unmetered, Usage
@@ -71,7 +72,7 @@ class Replay:
         """End the decoders."""
         self._decoders.shutdown()
 
-    async def _read(self, deed: Deed, exchange: Exchange) -> Meter | Read:
+    async def _read(self, deed: Deed, exchange: Exchange) -> Meter | AtOnce | Read:
         """Let the real meter read the real bytes, and see that it finds what is in them."""
         lines: list[Usage] = []
 

@@ -1,0 +1,139 @@
+"""Small plain answers, held and read at once: what is found is what the meter of an answer of unknown length finds."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from passthrough.meter.asked import AskedAtOnce, open_asked
+from passthrough.meter.at_once import SMALL_BYTES, AtOnce
+from passthrough.meter.reading import Answered, Meter, open_meter
+from passthrough.meter.usage import NOTHING, Counted, Plan, Unmetered, Usage
+
+OCR = Answered("POST", b"/v1/ocr", 200)
+CHAT = Answered("POST", b"/v1/chat/completions", 200)
+JSON = Plan("json", counted=Counted(pages=("n",)))
+
+PAGES = b'{"pages":[{"images":[{"image_annotation":null}]}],"model":"m","usage_info":{"pages_processed":3,"doc_size_bytes":9}}'
+TOKENS = b'{"model":"m","usage":{"prompt_tokens":7,"completion_tokens":null}}'
+BODIES = (
+    PAGES,
+    b"\n" + PAGES + b"\r\n",
+    PAGES.replace(b":", b" : "),
+    PAGES.replace(b'"m"', b"null"),
+    PAGES[:-1],
+    PAGES + PAGES,
+    TOKENS,
+    b'{"n":12.0,"model":"m"}',
+    b'{"n":1,"n":2}',
+    b"{}",
+    b"[]",
+    b"",
+    b" \n",
+    b"\xef\xbb\xbf" + PAGES,
+    b"data: x\n\n",
+)
+
+
+@pytest.fixture(scope="module")
+def decoders() -> Iterator[ThreadPoolExecutor]:
+    """Yield a thread to decode on."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def opened(plan: Plan, answered: Answered, decoders: ThreadPoolExecutor, *, request: bytes | None = None) -> Meter | AtOnce:
+    """Return the meter of an answer to this request."""
+    asked = None if request is None else AskedAtOnce(request)
+    meter = open_meter(plan, answered, decoders, asked=asked, passed=print)
+    assert meter is not None
+    return meter
+
+
+@pytest.mark.parametrize("request_", [None, b'{"model":"asked"}', b'{"model":"asked","document_annotation_format":{}}'])
+@pytest.mark.parametrize("cut", [None, Unmetered.BROKEN, Unmetered.CANCELLED])
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize(
+    ("plan", "answered"),
+    [
+        (Plan(), OCR),
+        (Plan(), replace(OCR, path=b"/m:rawPredict")),
+        (Plan(), CHAT),
+        (Plan(model="alias"), OCR),
+        (Plan("chat"), CHAT),
+        (JSON, OCR),
+    ],
+)
+async def test_what_is_found_does_not_depend_on_a_known_length(
+    plan: Plan, answered: Answered, body: bytes, cut: Unmetered | None, request_: bytes | None, decoders: ThreadPoolExecutor
+) -> None:
+    """In one piece, in two and in many, whole or cut off, with what the request told; as often as it is asked."""
+    other = opened(plan, answered, decoders, request=request_)
+    other.feed(body)
+    other.end(cut)
+    expected = await other.usage()
+    for size in (1, max(1, len(body) // 2), SMALL_BYTES):
+        meter = opened(plan, replace(answered, length=len(body)), decoders, request=request_)
+        assert isinstance(meter, AtOnce)
+        for at in range(0, len(body), size):
+            assert meter.feed(body[at : at + size])
+            await meter.drained()
+        meter.end(cut)
+        meter.end(Unmetered.TOO_LARGE)
+        assert meter.feed(b"}")
+        assert [expected] * 3 == [meter.at_once(), await meter.usage(), meter.at_once()]
+
+
+async def test_an_answer_that_does_not_end_is_broken(decoders: ThreadPoolExecutor) -> None:
+    """Nothing is read of it; where no count was to be expected, there is nothing to say."""
+    for answered, expected in ((OCR, Usage(unmetered=Unmetered.BROKEN)), (CHAT, NOTHING)):
+        meter = opened(Plan(), replace(answered, length=len(PAGES)), decoders)
+        meter.feed(PAGES)
+        assert expected == meter.at_once()
+
+
+async def test_more_than_is_held_is_not_read(decoders: ThreadPoolExecutor) -> None:
+    """Whatever the head told: an answer of more bytes is not held."""
+    meter = opened(Plan(), replace(OCR, length=len(PAGES)), decoders)
+    for piece in (PAGES, b" " * SMALL_BYTES, PAGES):
+        assert meter.feed(piece)
+    meter.end()
+    assert Usage(unmetered=Unmetered.TOO_LARGE) == meter.at_once()
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        replace(OCR, length=SMALL_BYTES + 1),
+        replace(OCR, length=9, content_encoding=b"gzip"),
+        replace(OCR, length=9, content_encoding=b"who-knows"),
+        replace(CHAT, length=9, content_type=b"text/event-stream"),
+        replace(OCR, method="GET", path=b"/v1/files/f/content", length=9),
+    ],
+)
+async def test_what_is_large_coded_or_of_many_is_read_as_it_passes(answered: Answered, decoders: ThreadPoolExecutor) -> None:
+    """Only a plain document with one usage is held."""
+    assert isinstance(opened(Plan(), answered, decoders), Meter)
+
+
+async def test_a_request_that_is_still_decoded_is_awaited() -> None:
+    """What it asked for may be missing in the answer."""
+    with ThreadPoolExecutor(1) as busy:
+        gate, loop = asyncio.Event(), asyncio.get_running_loop()
+        asked = open_asked(b"gzip", busy)
+        assert asked is not None
+        busy.submit(lambda: asyncio.run_coroutine_threadsafe(gate.wait(), loop).result())
+        asked.feed(gzip.compress(b'{"model":"m","x":"' + bytes(range(35, 91)) * 1000 + b'"}', compresslevel=0))
+        meter = open_meter(Plan(), replace(OCR, length=44), busy, asked=asked, passed=print)
+        assert isinstance(meter, AtOnce)
+        meter.feed(b'{"usage_info":{"pages_processed":1},"p":"  "}')
+        meter.end()
+        assert asked.busy
+        assert meter.at_once() is None
+        gate.set()
+        assert Usage(pages=1, model="m") == await meter.usage() == meter.at_once()
