@@ -23,6 +23,7 @@ OTHER: Final = "other"
 
 _WAITS_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)  # OCR takes seconds to minutes
 _OVERHEADS_S: Final = (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.5)
+_REFUSED: Final = str(Outcome.REFUSED)
 _ROUTE: Final = ("route",)
 _USES: Final = ("client", "route", "model", "sandbox")
 _Use = tuple[str, str, str, str]
@@ -117,7 +118,7 @@ class Metrics:
         route.up += entry.bytes_up
         route.down += entry.bytes_down
         # A refusal takes no time: it would make the targets look fast.
-        if entry.outcome != Outcome.REFUSED:
+        if entry.outcome != _REFUSED:
             if entry.first_byte_s is not None:
                 route.first_byte.add(entry.first_byte_s)
             route.total.add(entry.total_s)
@@ -149,7 +150,7 @@ class Metrics:
         return _Ended(self._routes.setdefault(named, _Route()), (named, client or "", status, outcome, _claim(sandbox)))
 
     def _count_faults(self, entry: Entry) -> None:
-        if entry.error is not None and entry.outcome == Outcome.REFUSED:
+        if entry.error is not None and entry.outcome == _REFUSED:
             self._refusals[entry.error, entry.route or "", entry.client or ""] += 1
         elif entry.error is not None:
             self._failures[entry.error, entry.route or ""] += 1

@@ -204,7 +204,7 @@ class Bookkeeper:
         return Usage(unmetered=Unmetered.BROKEN)
 
     def _book(self, exchange: Exchange, usage: Usage) -> None:
-        passing = self._passing.pop(exchange.id, None)
+        passing = self._passing.pop(exchange.id, None) if self._passing else None
         try:
             booked = self._entry(exchange, believable(usage), passing)
         except Exception as defect:  # noqa: BLE001 - the loop of the books: the next exchange must be booked

@@ -180,6 +180,8 @@ class Budgets:
 
     def ended(self, entry: Entry) -> None:
         """Replace a reservation by what the exchange came to (bookkeeper.Observer)."""
+        if not self._reserved:  # the event loop's own: nobody adds to it meanwhile
+            return
         with self._lock:
             reserved = self._reserved.pop(entry.id, None)
             if reserved is None:

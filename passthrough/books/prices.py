@@ -117,9 +117,11 @@ class Prices:
             return None
         if usage.model is None:
             return charged(usage)
-        rate = self._rate(
-            usage.model, target, int(began_utc // _DAY_S), None if terms is None else terms.route, in_batch=usage.in_batch
-        )
+        asked = (usage.model, target, int(began_utc // _DAY_S), None if terms is None else terms.route, usage.in_batch)
+        try:
+            rate = self._rates[asked]
+        except KeyError:
+            rate = self._rate(*asked)
         cost = None if rate is None else rate.cost(usage)
         return charged(usage) if rate is None or cost is None else charged(usage, cost, rate.source)
 
@@ -143,18 +145,17 @@ class Prices:
         listed.extend(Row("host", host.host, stands_for=host.provider, factor=host.factor) for host in self._hosts)
         return listed
 
-    def _rate(self, model: str, target: str | None, day: int, route: str | None, *, in_batch: bool) -> _Rate | None:
-        asked = (model, target, day, route, in_batch)
-        if asked not in self._rates:
-            if len(self._rates) >= _REMEMBERED:
-                self._rates.clear()
-            host = self._host(target)
-            found = self._find(model, host.provider if host else None, datetime.fromtimestamp(day * _DAY_S, UTC).date(), route)
-            factor = Fraction(host.factor if host and found and found[0] == SHIPPED else 1)
-            if found and in_batch:
-                factor *= Fraction(found[1].batch_factor)
-            self._rates[asked] = found and _rate(found[0], found[1], factor)
-        return self._rates[asked]
+    def _rate(self, model: str, target: str | None, day: int, route: str | None, in_batch: bool) -> _Rate | None:
+        """Return the rate for what `charge` asks with, and remember it."""
+        if len(self._rates) >= _REMEMBERED:
+            self._rates.clear()
+        host = self._host(target)
+        found = self._find(model, host.provider if host else None, datetime.fromtimestamp(day * _DAY_S, UTC).date(), route)
+        factor = Fraction(host.factor if host and found and found[0] == SHIPPED else 1)
+        if found and in_batch:
+            factor *= Fraction(found[1].batch_factor)
+        rate = self._rates[model, target, day, route, in_batch] = found and _rate(found[0], found[1], factor)
+        return rate
 
     def _find(self, model: str, provider: str | None, day: date, route: str | None) -> tuple[str, Price] | None:
         """Return the price of a model at a provider and the list that it stands in: (1) that provider's row, (2) anyone's."""
