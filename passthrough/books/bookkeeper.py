@@ -17,6 +17,7 @@ from .lines import Lines
 from .prices import Prices
 from .writer import Writer
 
+_COMPLETED: Final = Outcome.COMPLETED  # before Python 3.12 an enum's look-up is dear
 _REMEMBERED: Final = 1000
 _LINES_S: Final = 1.0  # for the log at the end: what nobody reads by then nobody reads, and the ledger has it
 
@@ -246,7 +247,7 @@ class Bookkeeper:
 
     def _watch_credentials(self, exchange: Exchange) -> None:
         """Say once that a route's target does not accept its credentials, and again after it did accept them."""
-        if exchange.terms is None or exchange.status is None or not exchange.admitted or exchange.outcome != Outcome.COMPLETED:
+        if exchange.terms is None or exchange.status is None or not exchange.admitted or exchange.outcome != _COMPLETED:
             return
         route = exchange.terms.route
         if 200 <= exchange.status < 300:

@@ -47,6 +47,9 @@ class Part(StrEnum):
     CLOSE = "close"  # the end of an exchange of which there were open parts, with the charges since the last
 
 
+_OPEN: Final = Part.OPEN  # before Python 3.12 an enum's look-up is dear
+
+
 @dataclass(slots=True)
 class Entry:
     """One exchange as it is booked: every text is printable and bounded, every counter fits 64 bits.
@@ -182,7 +185,7 @@ def entry(exchange: Exchange, usage: Usage, charges: tuple[Charge, ...] = (), *,
         exchange.bytes_up,
         exchange.bytes_down,
         exchange.first_byte_s,
-        time.monotonic() - exchange.began if part is Part.OPEN else exchange.total_s,
+        time.monotonic() - exchange.began if part is _OPEN else exchange.total_s,
         unmetered and str(unmetered),
         usage,
         charges,

@@ -26,6 +26,7 @@ MOST_RESULTS_BYTES: Final = 16 * 1024**3
 """As `MOST_BYTES`, for a batch's results that are coded. Plain ones have no bound: they are read line by line."""
 
 _ENDLESS: Final = 2**62
+_RESULTS, _JOB, _CHAT, _OCR = Kind.RESULTS, Kind.JOB, Kind.CHAT, Kind.OCR  # before Python 3.12 an enum's look-up is dear
 
 GROUP: Final = 500
 """The most lines of a batch that are passed on at once."""
@@ -166,8 +167,8 @@ def open_meter(
     kind = plan.reads(answered.method, answered.path) if 200 <= answered.status < 300 else None
     if kind is None:
         return None
-    is_batch = kind is Kind.RESULTS or kind is Kind.JOB
-    is_one = not is_batch and not (kind is Kind.CHAT and _is_stream(answered))
+    is_batch = kind is _RESULTS or kind is _JOB
+    is_one = not is_batch and not (kind is _CHAT and _is_stream(answered))
     if is_one and answered.length is not None and answered.length <= SMALL_BYTES and not answered.content_encoding:
         return AtOnce(_shape(kind, plan), kind, expected=plan.counts_on(kind), asked=asked)
     coding: Chain | None = None
@@ -195,7 +196,7 @@ def _results(kind: Kind, plan: Plan, answered: Answered, *, expected: bool) -> L
     """Return what reads an answer with a batch's results; the last step of its path names the file or the job."""
     *_, above, last = ("", *as_meant(answered.path).decode("ascii", "backslashreplace").split("/"))
     holder = above if last.lower() == "content" else last
-    return Job(holder, plan.model) if kind is Kind.JOB else Lines(holder, plan.model, expected=expected)
+    return Job(holder, plan.model) if kind is _JOB else Lines(holder, plan.model, expected=expected)
 
 
 def _is_stream(answered: Answered) -> bool:
@@ -204,7 +205,7 @@ def _is_stream(answered: Answered) -> bool:
 
 def _shape(kind: Kind, plan: Plan) -> Shape:
     """Return what looks for the usage of an answer that has one."""
-    if kind is Kind.OCR:
+    if kind is _OCR:
         return OcrShape(plan.model)
     if kind is Kind.EITHER:
         return EitherShape(plan.model)

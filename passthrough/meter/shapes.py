@@ -14,6 +14,9 @@ __all__ = ["EITHER_PATHS", "ChatShape", "EitherShape", "OcrShape", "count", "mod
 _MOST_COUNT: Final = 2**53  # beyond it JSON numbers are not exact (RFC 8259 §6), and no document has so many pages
 _MOST_MODEL: Final = 200
 
+_END: Final = Mark.END  # before Python 3.12 an enum's look-up is dear
+
+_MODEL: Final = "model"
 _USAGE: Final = "usage_info"
 _PAGES: Final = "usage_info.pages_processed"
 _ANNOTATED: Final = "usage_info.pages_processed_annotation"
@@ -22,12 +25,12 @@ _ANNOTATION: Final = "document_annotation"
 _IMAGES: Final = "pages"
 _IMAGE_ANNOTATION: Final = "pages[].images[].image_annotation"
 
-_OCR_PATHS: Final = ("model", _USAGE, _PAGES, _ANNOTATED, _DOC_BYTES, _ANNOTATION, _IMAGES, _IMAGE_ANNOTATION)
+_OCR_PATHS: Final = (_MODEL, _USAGE, _PAGES, _ANNOTATED, _DOC_BYTES, _ANNOTATION, _IMAGES, _IMAGE_ANNOTATION)
 _OCR_WANTED: Final = paths(_OCR_PATHS)
 
 # The answer itself, or in the last event of a stream of OpenAI's responses; the model of a conversation is that of its outputs.
 _TOKENS: Final = ("usage", "response.usage")
-_MODELS: Final = ("model", "response.model", "outputs[].model")
+_MODELS: Final = (_MODEL, "response.model", "outputs[].model")
 _IN: Final = ("prompt_tokens", "input_tokens")
 _OUT: Final = ("completion_tokens", "output_tokens")
 
@@ -37,6 +40,7 @@ _CHAT_WANTED: Final = paths(_CHAT_PATHS)
 EITHER_PATHS: Final = tuple(dict.fromkeys((*_OCR_PATHS, *_CHAT_PATHS)))
 """The paths of both shapes."""
 
+_OCR_TOLD, _CHAT_TOLD = frozenset(_OCR_PATHS), frozenset(_CHAT_PATHS)
 _EITHER_WANTED: Final = paths(EITHER_PATHS)
 
 
@@ -51,12 +55,14 @@ class OcrShape:
     4. Of duplicated keys the last counts; but an image's annotation that was seen stays seen, until `pages` comes again.
     """
 
-    __slots__ = ("_alias", "_closed", "_found", "_image_annotated")
+    __slots__ = ("_alias", "_annotation", "_closed", "_counters", "_image_annotated", "_model")
 
     def __init__(self, alias: str | None = None) -> None:
         """`alias`: the model's name for the prices, whatever the answer says (Plan.model)."""
         self._alias = alias
-        self._found: dict[str, Value] = {}
+        self._model: Value = None
+        self._annotation: Value = None
+        self._counters: dict[str, Value] = {}
         self._closed = False
         self._image_annotated = False
 
@@ -70,24 +76,27 @@ class OcrShape:
         if path == _IMAGE_ANNOTATION:
             self._image_annotated = self._image_annotated or value is not None
         elif path == _USAGE:
-            self._closed = value is Mark.END
+            self._closed = value is _END
             if not self._closed:
-                self._found = {key: self._found[key] for key in ("model", _ANNOTATION) if key in self._found}
+                self._counters = {}
+        elif path == _MODEL:
+            self._model = value
         elif path == _IMAGES:
-            self._image_annotated = self._image_annotated and value is Mark.END
+            self._image_annotated = self._image_annotated and value is _END
+        elif path == _ANNOTATION:
+            self._annotation = value
         else:
-            self._found[path] = value
+            self._counters[path] = value
 
     def usage(self, otherwise: Unmetered) -> Usage:
         """Return the count if `usage_info` came to its end, else `otherwise` as the reason; model and size as far as known."""
-        found = self._found.get
-        model, doc_bytes = self._alias or model_name(found("model")), count(found(_DOC_BYTES))
-        pages, told = count(found(_PAGES)), found(_ANNOTATED)
-        annotated = None if told is None else count(told)
-        spoilt = annotated is None and told is not None
+        told = self._counters.get
+        model, doc_bytes, counter = self._alias or model_name(self._model), count(told(_DOC_BYTES)), told(_ANNOTATED)
+        pages, annotated = count(told(_PAGES)), None if counter is None else count(counter)
+        spoilt = annotated is None and counter is not None
         if not self._closed or pages is None or spoilt:
-            return Usage(None, None, model, doc_bytes, unmetered=otherwise)
-        if annotated is None and (self._image_annotated or found(_ANNOTATION) is not None):
+            return Usage(None, None, model, doc_bytes, None, None, otherwise)
+        if annotated is None and (self._image_annotated or self._annotation is not None):
             return Usage(0, pages, model, doc_bytes)
         return Usage(pages, annotated, model, doc_bytes)
 
@@ -120,7 +129,7 @@ class ChatShape:
             self._model = model_name(value) or self._model
         elif path not in _TOKENS:
             self._counters[path.rpartition(".")[2]] = value
-        elif value is Mark.END:
+        elif value is _END:
             self._tokens = self._counted() or self._tokens
         else:
             self._counters = {}
@@ -159,9 +168,9 @@ class EitherShape:
 
     def take(self, path: str, value: Value) -> None:
         """Take what stands at a wanted path."""
-        if path in _OCR_PATHS:
+        if path in _OCR_TOLD:
             self._ocr.take(path, value)
-        if path in _CHAT_PATHS:
+        if path in _CHAT_TOLD:
             self._chat.take(path, value)
 
     def usage(self, otherwise: Unmetered) -> Usage:

@@ -17,6 +17,7 @@ _MOST_COUNT: Final = 10**15
 
 
 _CONTAINERS: Final = frozenset({dict, list})
+_OBJECT, _ARRAY, _END, _LONGER = Mark.OBJECT, Mark.ARRAY, Mark.END, Mark.LONG  # before Python 3.12 an enum's look-up is dear
 
 
 class _UnsureError(ValueError):
@@ -62,7 +63,7 @@ def _take(value: Any, node: Node, emitted: list[tuple[str, Value]]) -> None:
     """Tell of a container of which something is wanted, in the document's order."""
     is_array, told, named = type(value) is list, node.told, node.named
     if told:
-        emitted.append((node.path, Mark.ARRAY if is_array else Mark.OBJECT))
+        emitted.append((node.path, _ARRAY if is_array else _OBJECT))
     if is_array:
         items = node.items
         if items is not None:
@@ -80,18 +81,19 @@ def _take(value: Any, node: Node, emitted: list[tuple[str, Value]]) -> None:
                 elif below.told:
                     emitted.append((below.path, _scalar(member)))
     if told:
-        emitted.append((node.path, Mark.END))
+        emitted.append((node.path, _END))
 
 
-def _scalar(value: object) -> Value:
-    if isinstance(value, str):
-        if len(value) <= _SHORT and value.isascii():
-            return value
-        if len(value) > _LONG:
-            return Mark.LONG
+def _scalar(value: Any) -> Value:
+    kind, plain = type(value), value
+    if kind is str:
+        if len(value) > _SHORT or not value.isascii():
+            if len(value) <= _LONG:
+                raise _UnsureError(value)
+            plain = _LONGER
+    elif kind is int:
+        if not -_MOST_COUNT < value < _MOST_COUNT:
+            raise _UnsureError(value)
+    elif value is not None and kind is not bool:
         raise _UnsureError(value)
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int) and -_MOST_COUNT < value < _MOST_COUNT:
-        return value
-    raise _UnsureError(value)
+    return plain  # type: ignore[no-any-return] # seen to be a value
