@@ -30,7 +30,7 @@ FLOORS = (
     "config.*          road.wire         road.response     books.report      books.leasing     books.feeder books.listing",
     "road.forward      books.writer      books.budgets     books.export      books.repricing   books.retention "
     "road.answers      admin.*           sandbox.*",
-    "road.connection   books.bookkeeper  road.limits       road.retry        road.held",
+    "road.connection   books.bookkeeper  road.limits       road.retry        road.held         road.passage",
     "road.upstream     road.upload       road.downstream",
     "road.call",
     "road.settle       road.sending      road.flow",

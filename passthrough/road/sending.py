@@ -13,9 +13,10 @@ from ..meter.asked import Asked, AskedAtOnce
 from .call import Call, Counting
 from .downstream import Downstream
 from .held import Held
+from .passage import Passage
 from .response import Answer
 from .retry import pause_s
-from .routes import Match, Route
+from .routes import Route
 from .upload import Upload
 from .upstream import Upstream
 from .wire import Head
@@ -44,20 +45,20 @@ class Sender:
         self._upstream = upstream
         self._counting = counting
 
-    async def answered(self, way: Way, head: Head, match: Match, request_head: bytes) -> tuple[Call, Answer]:
+    async def answered(self, way: Way, passage: Passage) -> tuple[Call, Answer]:
         """Return the answer that is to be relayed; send the request again only where the route says so.
 
         Never once a byte was answered to the client, and only with the whole body in hand: (1) a kept connection that ended
         before it answered anything; (2) an answer whose status the route names.
         """
-        retries = match.route.retries
+        head, route = passage.head, passage.match.route
+        retries = route.retries
         held = way.held = Held(retries.held_bytes, spools=retries.spool) if retries.attempts else None
-        path = match.telling(head.method, head.path)
         for tries in range(1, retries.attempts + 2):
-            call = way.call = await self._open(way, head, match.route, path)
+            call = way.call = await self._open(way, head, route, passage.telling)
             pause: float | None = 0.0
             try:
-                answer = await self._send(way, head, call, request_head, again=tries > 1)
+                answer = await self._send(way, head, call, passage.request_head, again=tries > 1)
                 pause = pause_s(retries, answer, tries, time.time(), random.random())  # noqa: S311 - jitter, no secret
             except UpstreamFailure:
                 if not (call.stale and tries <= retries.attempts and call.upload.complete and held and held.whole):
