@@ -139,17 +139,18 @@ class Connection(asyncio.Protocol):
         self._resume_reading()  # A paused idle connection would stall the next answer, and hide a close.
         return True
 
-    def fresh(self) -> bool:
+    def fresh(self, *, looks: bool = True) -> bool:
         """Tell whether an idle connection can be used: still open, and not one byte of input that nobody asked for.
 
-        Input that still lies in the kernel counts: it is either the target's close or somebody else's answer.
+        Input that still lies in the kernel counts: it is either the target's close or somebody else's answer. Without `looks` it
+        is looked for only before a request is sent, which must then be written `soon`.
         """
         transport = self._transport
         if self._state is not State.IDLE or transport is None or transport.is_closing():
             return False
         if self._has_input is None:
             self._has_input = input_of(transport)
-        return not self._has_input()
+        return not (looks and self._has_input())
 
     def abort(self) -> None:
         """Close the connection at once; whoever still waits for an answer is told so. Idempotent."""

@@ -55,7 +55,8 @@ class Sender:
         retries = route.retries
         held = way.held = Held(retries.held_bytes, spools=retries.spool) if retries.attempts else None
         for tries in range(1, retries.attempts + 2):
-            call = way.call = await self._open(way, head, route, passage.telling)
+            soon = tries == 1 and way.among_others and way.downstream.body.is_eof()
+            call = way.call = await self._open(way, head, route, passage.telling, soon=soon)
             pause: float | None = 0.0
             try:
                 answer = await self._send(way, head, call, passage.request_head, again=tries > 1)
@@ -70,12 +71,15 @@ class Sender:
             await asyncio.sleep(pause)
         return call, answer
 
-    async def _open(self, way: Way, head: Head, route: Route, path: bytes) -> Call:
-        """Return a call on an open connection, a kept one or a new one; two tries, as nothing was sent (RFC 9110 §9.2.2)."""
+    async def _open(self, way: Way, head: Head, route: Route, path: bytes, *, soon: bool) -> Call:
+        """Return a call on an open connection, a kept one or a new one; two tries, as nothing was sent (RFC 9110 §9.2.2).
+
+        `soon`: the request will be sent at the end of the loop's turn, and a kept connection looked at then.
+        """
         exchange, target = way.exchange, route.targets[0]
         exchange.attempts += 1
         exchange.leaving()
-        connection = self._upstream.begun(target, head.method)
+        connection = self._upstream.begun(target, head.method, looks=not soon)
         if connection is None:
             try:
                 connection = await self._upstream.opened(target, route.timeouts.opening_s, head.method)
