@@ -16,6 +16,7 @@ from passthrough.errors import UpstreamFailure
 from passthrough.exchange import Exchange, Outcome
 from passthrough.meter.usage import Usage
 from passthrough.road.connection import Connection
+from passthrough.road.routes import Retries
 from passthrough.road.turn import Turn
 
 UNASKED = ok(b"late", b"Connection: close", status=b"408 Request Timeout")
@@ -76,8 +77,9 @@ class Moment:
             asyncio.get_running_loop().call_soon(self.happens.pop())
 
 
+@pytest.mark.parametrize("retries", [Retries(), Retries(attempts=1, held_bytes=0, spool=True)], ids=["once", "spooled"])
 @pytest.mark.parametrize("spoken", [b"", UNASKED, b"x"])
-async def test_a_request_that_waits_for_the_turns_end_is_not_lost_with_its_connection(spoken: bytes) -> None:
+async def test_a_request_that_waits_for_the_turns_end_is_not_lost_with_its_connection(spoken: bytes, retries: Retries) -> None:
     """A target that closes the kept connection, or speaks, before the request is sent: it goes to another one, unbilled, once."""
     moment = Moment()
 
@@ -92,7 +94,7 @@ async def test_a_request_that_waits_for_the_turns_end_is_not_lost_with_its_conne
 
     async with (
         upstream(script) as above,
-        road(route_to(above.port), allowance=moment) as house,
+        road(route_to(above.port, retries=retries), allowance=moment) as house,
         client(house.port) as other,
         client(house.port) as raw,
     ):
