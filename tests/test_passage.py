@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from dataclasses import dataclass
 from hashlib import sha256
 
 import pytest
-from street import RawClient, Road, answering, client, ok, road, route_to, upstream
+from street import Peer, RawClient, Road, answering, client, ok, road, route_to, until, upstream
 
 from passthrough.road.access import Client
 from passthrough.road.passage import MOST_BYTES, Memory, Passage
@@ -184,6 +185,36 @@ async def test_a_target_that_is_changed() -> None:
                 await raw.send(FIRST)
                 bodies.append((await raw.answer())[1])
         assert [b"one"] * 2 + [b"two"] * 2 + [b"one"] * 2 == bodies
+
+
+async def test_what_is_remembered_ends_with_its_connection() -> None:
+    """Of a client that leaves in the middle of a long upload no key is left, even before garbage is collected."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(ok())
+        await peer.ended()
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with upstream(script) as above, road(*routes(above.port), clients=CLIENTS) as house:
+            async with client(house.port) as raw:
+                await raw.send(FIRST)
+                await raw.answer()
+                remembered = passages()
+                await raw.send(head(HOST, KEY, TYPE, b"Content-Length: 40000", TEAM, body=b"x" * 30_000))
+                await until(lambda: bool(house.relay.active))
+            await until(lambda: not house.listener.connections)
+            await house.quiet()
+            assert (1, 0) == (remembered, passages())
+    finally:
+        gc.enable()
+
+
+def passages() -> int:
+    """Return how many heads are remembered."""
+    return sum(isinstance(each, Passage) for each in gc.get_objects())
 
 
 @dataclass
