@@ -139,8 +139,8 @@ class Sender:
             unsent = call.connection.unsent
             if not unsent:
                 raise
-        way.call = None  # Whoever ends this meanwhile: nothing was sent.
-        way.exchange.attempts += 1
+        # Nothing was sent: whoever ends this meanwhile finds no call, and it is no further attempt, as when one looks at once.
+        way.call = None
         call.move(await self._opened(way.exchange, call.route))
         call.connection.write(unsent)
         way.call = call
