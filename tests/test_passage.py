@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from dataclasses import dataclass
 from hashlib import sha256
 
 import pytest
-from street import RawClient, Road, answering, client, ok, road, route_to, upstream
+from street import Peer, RawClient, Road, answering, client, ok, road, route_to, until, upstream
 
 from passthrough.road.access import Client
 from passthrough.road.passage import MOST_BYTES, Memory, Passage
@@ -30,6 +31,9 @@ def usual(*more: bytes, line: bytes = LINE, host: bytes = HOST, key: bytes = KEY
     """Return a request as a program sends one after the other."""
     return head(host, key, TYPE, *more, b"Content-Length: %d" % len(body), TEAM, line=line, body=body)
 
+
+PROVIDER_KEY = b"provider-key-0123456789"
+ANSWER = ok(b"{}", b"X-Said: yes", b"X-Echo: " + PROVIDER_KEY)
 
 FIRST = usual()
 REQUESTS = {
@@ -77,6 +81,24 @@ REQUESTS = {
 }
 
 
+CONTINUED = usual(b"Connection: keep-alive", line=b"POST /m/ocr?x=1 HTTP/1.0")
+SEQUENCES = {
+    "the length was last": (head(HOST, KEY, TYPE, TEAM, b"Content-Length: 5"), head(HOST, KEY, TYPE, TEAM, body=b"")),
+    "digits where the length stood": (
+        FIRST,
+        head(HOST, KEY, TYPE, b"X-Number: 5", TEAM, body=b""),
+        head(HOST, KEY, TYPE, b"X-Number: 6", TEAM, body=b""),
+    ),
+    "of 1.0": (CONTINUED, CONTINUED.replace(b": 5", b": 6") + b"6", CONTINUED),
+    "too much, behind what was refused": (
+        FIRST,
+        usual(key=b"Authorization: x"),
+        head(HOST, KEY, TYPE, b"Content-Length: 50001", TEAM),
+    ),
+    "chunks behind a length": (FIRST, REQUESTS["chunks"], REQUESTS["chunks"], FIRST, REQUESTS["longer"]),
+}
+
+
 @dataclass(frozen=True)
 class Told:
     """What can be seen of one request: what the target got, what the client got, what is booked."""
@@ -89,7 +111,7 @@ class Told:
 def routes(port: int) -> tuple[Route, ...]:
     """Return routes to a port that do something with most fields."""
     own = (
-        (b"Authorization", Secret("Bearer provider-key-0123456789")),
+        (b"Authorization", Secret("Bearer " + PROVIDER_KEY.decode())),
         (b"Content-Type", Secret("application/json; charset=utf-8")),
     )
     more = {"headers": own, "max_body_bytes": 50_000, "methods": frozenset({"POST", "PUT"})}
@@ -104,6 +126,7 @@ async def told(house: Road, above_received: list[object], raw: RawClient, reques
     down = await raw.answer()
     exchange = (await house.booked(booked + 1))[booked]
     got = above_received[seen:]
+    assert len(got) < 2
     up = (got[0].raw_head, got[0].body) if got else None  # type: ignore[attr-defined]  # street.Received
     terms = exchange.terms
     who = (terms and terms.route, exchange.client, exchange.label, exchange.target, exchange.admitted)
@@ -130,7 +153,7 @@ async def alone(house: Road, received: list[object], request: bytes) -> Told:
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_a_request_that_follows_a_usual_one(name: str) -> None:
     """It is judged, rewritten, answered and booked as on a connection of its own; and so is the usual one that follows it."""
-    async with upstream(answering(ok(b"{}", b"X-Said: yes"))) as above, road(*routes(above.port), clients=CLIENTS) as house:
+    async with upstream(answering(ANSWER)) as above, road(*routes(above.port), clients=CLIENTS) as house:
         received: list[object] = above.received  # type: ignore[assignment]  # read only
         usual_one, expected = await alone(house, received, FIRST), await alone(house, received, REQUESTS[name])
         async with client(house.port) as raw:
@@ -141,11 +164,21 @@ async def test_a_request_that_follows_a_usual_one(name: str) -> None:
                 assert usual_one == await told(house, received, raw, FIRST)
 
 
+@pytest.mark.parametrize("name", SEQUENCES)
+async def test_requests_in_a_row(name: str) -> None:
+    """Each is taken as it would be alone."""
+    async with upstream(answering(ANSWER)) as above, road(*routes(above.port), clients=CLIENTS) as house:
+        received: list[object] = above.received  # type: ignore[assignment]  # read only
+        expected = [await alone(house, received, request) for request in SEQUENCES[name]]
+        async with client(house.port) as raw:
+            assert expected == [await told(house, received, raw, request) for request in SEQUENCES[name]]
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_requests_in_any_order(seed: int) -> None:
     """Whatever went before, each is taken as it would be alone."""
     chance = random.Random(seed)
-    async with upstream(answering(ok(b"{}", b"X-Said: yes"))) as above, road(*routes(above.port), clients=CLIENTS) as house:
+    async with upstream(answering(ANSWER)) as above, road(*routes(above.port), clients=CLIENTS) as house:
         received: list[object] = above.received  # type: ignore[assignment]  # read only
         expected = {name: await alone(house, received, request) for name, request in REQUESTS.items()}
         lasting = [name for name, seen in expected.items() if goes_on(seen)]
@@ -186,6 +219,48 @@ async def test_a_target_that_is_changed() -> None:
         assert [b"one"] * 2 + [b"two"] * 2 + [b"one"] * 2 == bodies
 
 
+async def test_what_is_remembered_ends_with_its_connection() -> None:
+    """Of a client that leaves in the middle of a long upload no key is left, even before garbage is collected."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(ok())
+        await peer.ended()
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with upstream(script) as above, road(*routes(above.port), clients=CLIENTS) as house:
+            async with client(house.port) as raw:
+                await raw.send(FIRST)
+                await raw.answer()
+                remembered = passages()
+                await raw.send(head(HOST, KEY, TYPE, b"Content-Length: 40000", TEAM, body=b"x" * 30_000))
+                await until(lambda: bool(house.relay.active))
+            await until(lambda: not house.listener.connections)
+            await house.quiet()
+            assert (1, 0) == (remembered, passages())
+    finally:
+        gc.enable()
+
+
+async def test_what_is_remembered_ends_with_its_rules() -> None:
+    """Behind a reload nothing of the old configuration is held for a connection that goes on, whatever is asked on it."""
+    async with upstream(answering(ok())) as above, road(*routes(above.port), clients=CLIENTS) as house, client(house.port) as raw:
+        await raw.send(FIRST)
+        await raw.answer()
+        house.adopt(routes(above.port), CLIENTS[1:])
+        await raw.send(FIRST)
+        assert b"401" == (await raw.answer())[0][9:12]
+        gc.collect()
+        assert 0 == passages()
+
+
+def passages() -> int:
+    """Return how many heads are remembered."""
+    return sum(isinstance(each, Passage) for each in gc.get_objects())
+
+
 @dataclass
 class Came:
     """A head as the parser passes it on."""
@@ -200,7 +275,29 @@ def passage(came: Came, request_head: bytes) -> Passage:
     """Return what a head comes to, with another head for the target."""
     found = plain(came.method, came.raw_path.encode(), came.version, came.raw_headers)
     (route,) = (route_to(1, b""),)
-    return Passage("/ocr", found, Match(route, b"/ocr"), b"/ocr", None, None, request_head, ())
+    return Passage("/shown", found, Match(route, b"/ocr"), b"/told", CLIENTS[0], "red", request_head, (PROVIDER_KEY,))
+
+
+@pytest.mark.parametrize(
+    ("field", "version"),
+    [
+        ((b"X-More", b"1"), (1, 1)),
+        ((b"X-More", b"1"), (1, 0)),
+        ((b"Connection", b"close, x-team"), (1, 1)),
+        ((b"Connection", b"keep-alive"), (1, 0)),
+        ((b"Expect", b"100-continue"), (1, 1)),
+    ],
+)
+def test_a_length_that_is_set_anew(field: tuple[bytes, bytes], version: tuple[int, int]) -> None:
+    """What a head comes to that differs by it alone is known without a judgement, and is what the judgement would be."""
+    memory, rules = Memory(), object()
+    five, six = (
+        Came(((b"Host", b"a"), (b"content-Length", digits), field), raw_path="/ocr?x=1", version=version)
+        for digits in (b"5", b"066")
+    )
+    memory.keep(rules, five, passage(five, b"POST / HTTP/1.1\r\nHost: b\r\ncontent-Length: 5\r\nX-Length: 5\r\n\r\n"))
+    expected = passage(six, b"POST / HTTP/1.1\r\nHost: b\r\ncontent-Length: 066\r\nX-Length: 5\r\n\r\n")
+    assert (expected, 66) == (memory.recall(rules, six), expected.head.length)
 
 
 def test_a_large_head_is_not_held() -> None:

@@ -99,6 +99,11 @@ class Client(web.RequestHandler):
             self.send_unsent()
         super().data_received(data)
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Hold no client's key any longer, whoever still refers to this (asyncio calls this)."""
+        self.memory.forget()
+        super().connection_lost(exc)
+
     async def shutdown(self, timeout: float | None = 15.0) -> None:
         """Close when what is being served has ended, or at the time-out, in seconds."""
         self.send_unsent()

@@ -66,6 +66,10 @@ class Memory:
     __slots__ = ("_after", "_before", "_length_at", "_method", "_passage", "_raw", "_rules", "_target", "_version")
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Remember nothing, and hold nothing."""
         self._rules: object = None
         self._passage: Passage | None = None
         self._method = self._target = ""
@@ -78,7 +82,7 @@ class Memory:
         """Remember a head which was let through under these rules, in place of the one before."""
         raw = head.raw_headers
         if len(head.raw_path) + sum([len(name) + len(value) for name, value in raw]) > MOST_BYTES:
-            self._passage = None
+            self.forget()
             return
         self._rules, self._passage = rules, passage
         self._method, self._target, self._version, self._raw = head.method, head.raw_path, head.version, raw
@@ -93,9 +97,12 @@ class Memory:
     def recall(self, rules: object, head: RawHead) -> Passage | None:
         """Return what a head comes to under these rules, where that is remembered; None: it is to be judged."""
         passage = self._passage
-        if passage is None or self._rules is not rules or self._target != head.raw_path:
+        if passage is None:
             return None
-        if self._method != head.method or self._version != head.version:
+        if self._rules is not rules:  # Else what they replaced would be held as long as the connection is open.
+            self.forget()
+            return None
+        if self._target != head.raw_path or self._method != head.method or self._version != head.version:
             return None
         raw = head.raw_headers
         return passage if raw == self._raw else self._relengthened(passage, raw)

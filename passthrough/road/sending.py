@@ -11,6 +11,7 @@ from ..errors import UpstreamFailure
 from ..exchange import Exchange
 from ..meter.asked import Asked, AskedAtOnce
 from .call import Call, Counting
+from .connection import Connection
 from .downstream import Downstream
 from .held import Held
 from .passage import Passage
@@ -72,7 +73,7 @@ class Sender:
         return call, answer
 
     async def _open(self, way: Way, head: Head, route: Route, path: bytes, *, soon: bool) -> Call:
-        """Return a call on an open connection, a kept one or a new one; two tries, as nothing was sent (RFC 9110 §9.2.2).
+        """Return a call on an open connection, a kept one or a new one.
 
         `soon`: the request will be sent at the end of the loop's turn, and a kept connection looked at then.
         """
@@ -81,13 +82,17 @@ class Sender:
         exchange.leaving()
         connection = self._upstream.begun(target, head.method, looks=not soon)
         if connection is None:
-            try:
-                connection = await self._upstream.opened(target, route.timeouts.opening_s, head.method)
-            except UpstreamFailure:
-                exchange.attempts += 1
-                connection = await self._upstream.opened(target, route.timeouts.opening_s, head.method)
+            connection = await self._opened(exchange, route)
         upload = Upload(exchange, head, route, connection, way.held, asked=way.asked)
         return Call(exchange, route, target, connection, upload, self._counting, path)
+
+    async def _opened(self, exchange: Exchange, route: Route) -> Connection:
+        """Return an open connection; two tries, as nothing was sent (RFC 9110 §9.2.2)."""
+        try:
+            return await self._upstream.opened(route.targets[0], route.timeouts.opening_s, exchange.method)
+        except UpstreamFailure:
+            exchange.attempts += 1
+            return await self._upstream.opened(route.targets[0], route.timeouts.opening_s, exchange.method)
 
     async def _send(self, way: Way, head: Head, call: Call, request_head: bytes, *, again: bool) -> Answer:
         """Send the request and return the answer's head, which may come before the body has gone up (RFC 9112 §9.3)."""
@@ -134,9 +139,9 @@ class Sender:
             unsent = call.connection.unsent
             if not unsent:
                 raise
-        way.call = None  # Whoever ends this meanwhile: nothing was sent.
-        way.exchange.attempts += 1
-        call.move(await self._upstream.opened(call.target, call.route.timeouts.opening_s, way.exchange.method))
+        # Nothing was sent: whoever ends this meanwhile finds no call, and it is no further attempt, as when one looks at once.
+        way.call = None
+        call.move(await self._opened(way.exchange, call.route))
         call.connection.write(unsent)
         way.call = call
         return await call.answer()
