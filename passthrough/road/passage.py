@@ -63,7 +63,7 @@ class Passage:
 class Memory:
     """The last head of one connection that was let through. It holds the client's key, as long as that connection is open."""
 
-    __slots__ = ("_after", "_before", "_length_at", "_method", "_passage", "_raw", "_rules", "_target", "_version")
+    __slots__ = ("_digits", "_length_at", "_method", "_passage", "_raw", "_rules", "_target", "_version")
 
     def __init__(self) -> None:
         self.forget()
@@ -76,7 +76,7 @@ class Memory:
         self._version: tuple[int, int] = (0, 0)
         self._raw: RawFields = ()
         self._length_at = -1  # of the one Content-Length
-        self._before = self._after = b""  # what the request to the target has around its digits
+        self._digits = (0, 0)  # where they begin and end in the request to the target
 
     def keep(self, rules: object, head: RawHead, passage: Passage) -> None:
         """Remember a head which was let through under these rules, in place of the one before."""
@@ -89,10 +89,11 @@ class Memory:
         self._length_at = -1
         if passage.head.length is not None:
             at = next(at for at, (lower, _, _) in enumerate(passage.head.fields) if lower == _LENGTH)
-            before, line, after = passage.request_head.partition(b"\r\n%b: %b\r\n" % raw[at])
-            if line and passage.request_head.lower().count(b"\r\n%b:" % _LENGTH) == 1:
-                self._length_at = at
-                self._before, self._after = before + line[: -2 - len(raw[at][1])], b"\r\n" + after
+            name, digits = raw[at]
+            line = passage.request_head.find(b"\r\n%b: %b\r\n" % (name, digits))
+            if line >= 0 and passage.request_head.lower().count(b"\r\n%b:" % _LENGTH) == 1:
+                begin = line + 4 + len(name)
+                self._length_at, self._digits = at, (begin, begin + len(digits))
 
     def recall(self, rules: object, head: RawHead) -> Passage | None:
         """Return what a head comes to under these rules, where that is remembered; None: it is to be judged."""
@@ -116,7 +117,7 @@ class Memory:
         length = declared(digits) if name == known[at][0] else None
         if length is None:
             return None
-        old = passage.head
+        old, (begin, end) = passage.head, self._digits
         fields = (*old.fields[:at], (_LENGTH, name, digits), *old.fields[at + 1 :])
         return Passage(
             passage.shown,
@@ -136,6 +137,6 @@ class Memory:
             passage.telling,
             passage.client,
             passage.label,
-            self._before + digits + self._after,
+            passage.request_head[:begin] + digits + passage.request_head[end:],
             passage.secrets,
         )
