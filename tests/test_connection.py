@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from street import WAIT_S
 
 from passthrough.errors import UpstreamFailure
-from passthrough.road.connection import MAX_HEAD_BYTES, Connection
+from passthrough.road.connection import Connection
+from passthrough.road.incoming import MAX_HEAD_BYTES
 from passthrough.road.response import Answer, Framing, parse_head
 
 

@@ -18,10 +18,11 @@ HOUSE = Path(passthrough.__file__).parent
 
 FLOORS = (
     "errors            tables            authorities",
-    "secret            terminal          meter.*           road.fields       road.sockets      road.straight     road.turn",
+    "secret            terminal          meter.*           road.fields       road.sockets      road.straight     road.turn "
+    "road.alarm",
     "exchange          seat              books.money       books.pricelist   books.backlog     books.sink "
     "books.budget      books.waiters     books.webhook",
-    "road.routes       books.entry       books.periods     books.rows",
+    "road.routes       road.room         books.entry       books.periods     books.rows",
     "road.access       books.prices      books.codec       books.schema      books.allowance",
     "books.sums        books.segment     books.billing     books.purses      books.saying      books.summing",
     "books.appending   books.recent      books.spending    books.reading     books.migrations  books.pruning "
@@ -29,8 +30,8 @@ FLOORS = (
     "books.ledger      books.lines       books.journal",
     "config.*          road.wire         road.response     books.report      books.leasing     books.feeder books.listing",
     "road.forward      books.writer      books.budgets     books.export      books.repricing   books.retention "
-    "road.answers      admin.*           sandbox.*",
-    "road.connection   books.bookkeeper  road.limits       road.retry        road.held",
+    "road.answers      road.incoming     admin.*           sandbox.*",
+    "road.connection   books.bookkeeper  road.limits       road.retry        road.held         road.passage",
     "road.upstream     road.upload       road.downstream",
     "road.call",
     "road.settle       road.sending      road.flow",

@@ -16,6 +16,7 @@ from passthrough.errors import UpstreamFailure
 from passthrough.exchange import Exchange, Outcome
 from passthrough.meter.usage import Usage
 from passthrough.road.connection import Connection
+from passthrough.road.routes import Retries
 from passthrough.road.turn import Turn
 
 UNASKED = ok(b"late", b"Connection: close", status=b"408 Request Timeout")
@@ -66,18 +67,25 @@ def end(peer: Peer, words: bytes = b"") -> None:
 
 @dataclass(slots=True)
 class Moment:
-    """An allowance that has something happen when a request to `/second` is about to be sent, and before it is."""
+    """An allowance that has something happen when a request to `/second` is about to be sent, and before it is.
+
+    `at_once`: before its connection is chosen, and where the loop has not seen it yet; else behind that.
+    """
 
     happens: list[Callable[[], None]] = field(default_factory=list)
+    at_once: bool = False
 
     def enter(self, exchange: Exchange) -> None:
         """Let all go on."""
-        if exchange.path == "/second":
+        if exchange.path == "/second" and self.at_once:
+            self.happens.pop()()
+        elif exchange.path == "/second":
             asyncio.get_running_loop().call_soon(self.happens.pop())
 
 
+@pytest.mark.parametrize("retries", [Retries(), Retries(attempts=1, held_bytes=0, spool=True)], ids=["once", "spooled"])
 @pytest.mark.parametrize("spoken", [b"", UNASKED, b"x"])
-async def test_a_request_that_waits_for_the_turns_end_is_not_lost_with_its_connection(spoken: bytes) -> None:
+async def test_a_request_that_waits_for_the_turns_end_is_not_lost_with_its_connection(spoken: bytes, retries: Retries) -> None:
     """A target that closes the kept connection, or speaks, before the request is sent: it goes to another one, unbilled, once."""
     moment = Moment()
 
@@ -92,7 +100,7 @@ async def test_a_request_that_waits_for_the_turns_end_is_not_lost_with_its_conne
 
     async with (
         upstream(script) as above,
-        road(route_to(above.port), allowance=moment) as house,
+        road(route_to(above.port, retries=retries), allowance=moment) as house,
         client(house.port) as other,
         client(house.port) as raw,
     ):
@@ -104,8 +112,42 @@ async def test_a_request_that_waits_for_the_turns_end_is_not_lost_with_its_conne
         head, body = await raw.answer()
         assert (b"200", b"3") == (head[9:12], body)
         assert [b"", b"1", b"2"] == [received.body for received in above.received]
-        first, second = await house.booked(2)
-        assert [(Outcome.COMPLETED, 1), (Outcome.COMPLETED, 2)] == [(each.outcome, each.attempts) for each in (first, second)]
+        assert [(Outcome.COMPLETED, 1)] * 2 == [(each.outcome, each.attempts) for each in await house.booked(2)]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("others", [False, True])
+@pytest.mark.parametrize("spoken", [b"", UNASKED, b"x"])
+async def test_a_connection_that_has_ended_unseen_gets_no_request(spoken: bytes, others: bool, streamed: bool) -> None:
+    """The target's close, or its words, are noticed before a request leaves in whatever way: it is sent on another, once."""
+    moment = Moment(at_once=True)
+
+    async def script(peer: Peer) -> None:
+        while (await peer.request()).line != b"GET /others HTTP/1.1":
+            await peer.send(ok(b"%d" % peer.number))
+            moment.happens.append(lambda: end(peer, spoken))
+        await peer.ended()
+
+    async with (
+        upstream(script) as above,
+        road(route_to(above.port), allowance=moment) as house,
+        client(house.port) as other,
+        client(house.port) as raw,
+    ):
+        if others:
+            await other.send(asking(b"GET /others HTTP/1.1"))
+            await until(lambda: len(above.received) == 1)
+        await raw.send(asking(b"POST /first HTTP/1.1", body=b"1"))
+        number = int((await raw.answer())[1])
+        request = asking(b"POST /second HTTP/1.1", body=b"22")
+        if streamed:
+            await raw.send(request[:-1])
+            await until(lambda: not moment.happens)
+        await raw.send(request[-1:] if streamed else request)
+        head, body = await raw.answer()
+        assert (b"200", number + 1) == (head[9:12], int(body))
+        assert [b"", b"1", b"22"][not others :] == [received.body for received in above.received]
+        assert [(Outcome.COMPLETED, 1)] * 2 == [(each.outcome, each.attempts) for each in await house.booked(2)]
 
 
 async def test_a_request_that_waits_and_finds_no_other_connection() -> None:

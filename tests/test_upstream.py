@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-from street import WAIT_S, Peer, RawClient, Received, Script, answering, client, ok, road, route_to, upstream
+from street import WAIT_S, Peer, RawClient, Received, Script, answering, client, ok, road, route_to, until, upstream
 
 from passthrough.errors import UpstreamFailure
+from passthrough.exchange import Exchange
 from passthrough.road.connection import Connection
 from passthrough.road.routes import Target
 from passthrough.road.upstream import MAX_IDLE, Upstream
@@ -327,6 +329,51 @@ async def test_a_second_connect_that_works_is_all_the_client_sees() -> None:
                 assert b"a" == await asked(one, b"/a")
                 (exchange,) = await way.booked()
                 assert (2, None) == (exchange.attempts, exchange.error)
+
+
+@dataclass
+class Leaving:
+    """An allowance that has the target end its connection, unseen yet, when a request to `/second` is about to be sent."""
+
+    peers: list[Peer] = field(default_factory=list)
+
+    def enter(self, exchange: Exchange) -> None:
+        """Let all go on."""
+        if exchange.path == "/second":
+            with socket.socket(fileno=os.dup(self.peers[0].writer.get_extra_info("socket").fileno())) as past:
+                past.shutdown(socket.SHUT_WR)
+
+
+async def test_a_second_connect_that_works_where_a_kept_connection_had_ended() -> None:
+    """Among other requests too, whose connections are looked at late: nothing was sent, so that a connect may fail once."""
+    leaving = Leaving()
+
+    async def front(peer: Peer) -> None:
+        leaving.peers.append(peer)
+        await (broken_handshake(peer) if peer.number == 2 else spliced(peer, raw.port))
+
+    async def others(peer: Peer) -> None:
+        await peer.request()
+        await peer.ended()
+
+    authority = trustme.CA()
+    async with (
+        upstream(answering(ok(b"a")), ssl=serving(authority, "localhost")) as raw,
+        upstream(front) as before,
+        upstream(others) as slow,
+    ):
+        with authority.cert_pem.tempfile() as ca_file:
+            own = route_to(before.port, target={"tls": True, "host": "localhost", "ca_file": ca_file})
+            async with (
+                road(route_to(slow.port, b"/others"), own, allowance=leaving) as way,
+                client(way.port) as other,
+                client(way.port) as one,
+            ):
+                await other.send(b"GET /others HTTP/1.1\r\nHost: proxy.test\r\n\r\n")
+                await until(lambda: len(slow.received) == 1)
+                assert b"a" == await asked(one, b"/first")
+                assert b"a" == await asked(one, b"/second")
+                assert 2 == len(raw.received)
 
 
 # ── why no connection comes about ──

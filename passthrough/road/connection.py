@@ -4,11 +4,11 @@ Why not aiohttp's client: it sends idempotent requests again by itself, hands su
 on the connection (aio-libs/aiohttp #13656), accepts framing that can be read in two ways, drops Content-Length from a 304 and
 does not notice a short body. Each of these is a rule of the road that cannot be bent from outside.
 
-The life of a connection, as states and what ends them:
+The life of a connection, as states and what ends them; what is read of an answer meanwhile is incoming.Incoming's:
 
-    IDLE ── begin() ──▶ HEAD ── final head ──▶ BODY ── last byte ──▶ ENDED ── finish() ──▶ IDLE
-      │                   │                      │                     │
-      └─ any input ──▶ CLOSED ◀─ bad head, close ─┴─ bad framing, close ┴─ surplus input
+    IDLE ── begin() ──▶ BUSY ── finish(), behind a whole answer ──▶ IDLE
+      │                   │
+      └─ any input ──▶ CLOSED ◀─ bad answer, close before its end
 
 Waiting is separate from taking: `take_*` return what has come and never wait, `arrived()` waits and takes nothing. So a
 cancelled wait loses no byte, and another task can go on where the first one stopped.
@@ -17,21 +17,20 @@ cancelled wait loses no byte, and another task can go on where the first one sto
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from enum import Enum, auto
 from typing import Final, Protocol, cast
 
 from ..errors import UpstreamFailure
-from .response import Answer, BadAnswer, Chunks, Framing, parse_head
-from .sockets import input_of, unsent_bytes
+from .alarm import Alarm
+from .incoming import Incoming
+from .response import Answer, BadAnswer
+from .room import Room
+from .sockets import input_of
 from .turn import Turn
 
-MAX_HEAD_BYTES: Final = 64 * 1024
 _HIGH_WATER: Final = 256 * 1024
 _LOW_WATER: Final = 64 * 1024
-_JOINED_BYTES: Final = 64 * 1024
 _UNSENT_BYTES: Final = 64 * 1024
 _COPIED_BYTES: Final = 64 * 1024
 
@@ -61,9 +60,7 @@ class State(Enum):
     """Where a connection stands between two requests."""
 
     IDLE = auto()
-    HEAD = auto()
-    BODY = auto()
-    ENDED = auto()
+    BUSY = auto()
     CLOSED = auto()
 
 
@@ -81,28 +78,17 @@ class Connection(asyncio.Protocol):
         self._failure: tuple[str, str] | None = None
         self._arrival: asyncio.Future[bool] | None = None
         self._until: float | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = 0.0
+        self._alarm = Alarm(loop)
         self._has_input: Callable[[], bool] | None = None
         self._flow: Flow | None = None
         self._flow_bytes = 0
         self._flowed_at: float | None = None
-        self._room: asyncio.Future[None] | None = None
-        self._writing_paused = False
+        self._room = Room(loop)
         self._reading_paused = False
         self._ended_cleanly = False
         self.answered_anything = False
         self.was_kept = False
-        self._reset("GET")
-
-    def _reset(self, method: str) -> None:
-        self._method = method
-        self._answer: Answer | None = None
-        self._raw = b""
-        self._left = 0
-        self._chunks: Chunks | None = None
-        self._pieces: deque[bytes] = deque()
-        self._held = 0
+        self._incoming = Incoming("GET")
 
     # ── the life of it ──
 
@@ -116,40 +102,40 @@ class Connection(asyncio.Protocol):
 
         False: the target has ended the connection, or spoken first. Nothing of a request was sent then, nor will be.
         """
-        self._reset(method)
+        self._incoming = Incoming(method)
         self.answered_anything = False
         if self._state is State.IDLE and self._transport is not None and not self._transport.is_closing():
-            self._state = State.HEAD
+            self._state = State.BUSY
             return True
         self._fail_unsent()
         return False
 
     def finish(self) -> bool:
         """End an exchange whose request and answer are both complete; tell whether the connection may serve another."""
-        whole = (
-            self._state is State.ENDED and not self._unsent and self._transport is not None and not self._transport.is_closing()
-        )
-        reusable = whole and self._answer is not None and self._answer.persists
+        answer, transport = self._incoming.answer, self._transport
+        whole = self._state is State.BUSY and self._incoming.ended and not self._unsent
+        reusable = whole and transport is not None and not transport.is_closing() and answer is not None and answer.persists
         if not reusable:
             self.abort()
             return False
-        self._reset("GET")
+        self._incoming = Incoming("GET")
         self.was_kept = True
         self._state = State.IDLE
         self._resume_reading()  # A paused idle connection would stall the next answer, and hide a close.
         return True
 
-    def fresh(self) -> bool:
+    def fresh(self, *, looks: bool = True) -> bool:
         """Tell whether an idle connection can be used: still open, and not one byte of input that nobody asked for.
 
-        Input that still lies in the kernel counts: it is either the target's close or somebody else's answer.
+        Input that still lies in the kernel counts: it is either the target's close or somebody else's answer. Without `looks` it
+        is looked for only before a request is sent, which must then be written `soon`.
         """
         transport = self._transport
         if self._state is not State.IDLE or transport is None or transport.is_closing():
             return False
         if self._has_input is None:
             self._has_input = input_of(transport)
-        return not self._has_input()
+        return not (looks and self._has_input())
 
     def abort(self) -> None:
         """Close the connection at once; whoever still waits for an answer is told so. Idempotent."""
@@ -157,10 +143,10 @@ class Connection(asyncio.Protocol):
             self._failure = ("upstream_broke", f"The connection to {self._name} was given up.")
         self._state = State.CLOSED
         self._unsent = b""
-        self._pieces.clear()
+        self._incoming.drop()
         if self._transport is not None:
             self._transport.abort()
-        self._end_alarm()
+        self._alarm.end()
         self._wake()
 
     def eof_received(self) -> None:
@@ -169,18 +155,14 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note how the connection ended (asyncio calls this): right for a close-delimited body, wrong for all else."""
-        answer = self._answer
-        if self._state is State.BODY and answer is not None and answer.framing is Framing.CLOSE and self._ended_cleanly:
-            self._state = State.ENDED
-        elif self._state in {State.HEAD, State.BODY}:
-            when = "before it answered" if self._state is State.HEAD else "in the middle of its answer"
-            self._fail("upstream_broke", f"{self._name} closed the connection {when}.")
-        elif self._state is State.IDLE:
+        if self._state is State.IDLE:
             self._state = State.CLOSED
+        elif self._state is State.BUSY and not self._incoming.ended and not (self._ended_cleanly and self._incoming.close()):
+            when = "before it answered" if self._incoming.answer is None else "in the middle of its answer"
+            self._fail("upstream_broke", f"{self._name} closed the connection {when}.")
         self._transport = None
-        self._end_alarm()
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        self._alarm.end()
+        self._room.leave()
         self._wake()
 
     def _fail(self, code: str, message: str) -> None:
@@ -245,74 +227,59 @@ class Connection(asyncio.Protocol):
     @property
     def flows(self) -> bool:
         """Whether `drain` would neither wait nor raise."""
-        return not self._writing_paused and self._transport is not None and not self._transport.is_closing()
+        return not self._room.full and self._transport is not None and not self._transport.is_closing()
 
     async def drain(self, idle_s: float | None = None) -> None:
         """Wait until the target takes more, as long as it takes anything within `idle_s`.
 
         Raises UpstreamFailure: upstream_timeout, or what broke the connection when that ends without an answer.
         """
-        while self._transport is not None and not self._transport.is_closing():
-            if not self._writing_paused:
-                return
-            unsent = unsent_bytes(self._transport)
-            self._room = self._loop.create_future()
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
             try:
-                async with asyncio.timeout(idle_s):
-                    await self._room
+                await self._room.wait(transport, idle_s)
             except TimeoutError:
-                if self._transport is not None and unsent_bytes(self._transport) >= unsent:
-                    why = f"{self._name} took nothing of the body for {idle_s:g} s."
-                    raise UpstreamFailure("upstream_timeout", why) from None
-            finally:
-                self._room = None
-        if self._answer is None:
+                why = f"{self._name} took nothing of the body for {idle_s:g} s."
+                raise UpstreamFailure("upstream_timeout", why) from None
+            if not transport.is_closing():
+                return
+        if self._incoming.answer is None:
             self._raise_failure()
 
     def pause_writing(self) -> None:
         """Note that the target is slower than we (asyncio calls this)."""
-        self._writing_paused = True
+        self._room.full = True
 
     def resume_writing(self) -> None:
         """Note that the target has caught up (asyncio calls this)."""
-        self._writing_paused = False
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        self._room.clear()
 
     # ── the answer ──
 
     def take_answer(self) -> Answer | None:
         """Return the final head once it has come, else None. Raises UpstreamFailure where none will come."""
-        if self._answer is None:
+        if self._incoming.answer is None:
             self._raise_failure()
-        return self._answer
+        return self._incoming.answer
 
     def take(self) -> bytes | None:
         """Return the next bytes of the body, small ones joined; b"" at its end; None where more must be awaited.
 
         What had come before the connection broke is returned before UpstreamFailure is raised.
         """
-        pieces = self._pieces
-        if not pieces:
+        piece = self._incoming.take()
+        if piece is None:
             self._raise_failure()
-            return b"" if self._state is State.ENDED else None
-        piece = pieces.popleft()
-        if pieces and len(piece) + len(pieces[0]) <= _JOINED_BYTES:
-            joined, size = [piece], len(piece)
-            while pieces and size + len(pieces[0]) <= _JOINED_BYTES:
-                size += len(pieces[0])
-                joined.append(pieces.popleft())
-            piece = b"".join(joined)
-        self._held -= len(piece)
-        if self._reading_paused and self._held <= _LOW_WATER:
+            return b"" if self._incoming.ended else None
+        if self._reading_paused and self._incoming.held <= _LOW_WATER:
             self._resume_reading()
         return piece
 
     @property
     def ready(self) -> bool:
         """Whether `take` has something to say at once."""
-        state = self._state
-        return bool(self._pieces) or self._failure is not None or state is State.ENDED or state is State.CLOSED
+        incoming = self._incoming
+        return incoming.ended or incoming.held > 0 or self._failure is not None or self._state is State.CLOSED
 
     async def arrived(self, until: float | None = None, flow: Flow | None = None) -> bool:
         """Wait until `take_answer` or `take` has something new to say; one waiter at a time.
@@ -329,7 +296,9 @@ class Connection(asyncio.Protocol):
         arrival: asyncio.Future[bool] = self._loop.create_future()
         self._arrival = arrival
         self._flow, self._flow_bytes, self._flowed_at = flow, 0, None
-        self._set_alarm(until)
+        self._until = until
+        if until is not None:
+            self._alarm.set(until, self._rung)
         try:
             return await arrival
         finally:
@@ -340,133 +309,64 @@ class Connection(asyncio.Protocol):
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(early)
 
-    def _set_alarm(self, until: float | None) -> None:
-        """Have the wait end in time, by one timer for all waits: what arrives, or a later end, does not touch it."""
-        self._until = until
-        if until is not None and (self._alarm is None or self._alarm_at > until):
-            self._end_alarm()
-            self._alarm_at = until
-            self._alarm = self._loop.call_at(until, self._alarmed)
-
-    def _alarmed(self) -> None:
-        self._alarm = None
+    def _rung(self) -> float | None:
+        """End the wait that has lasted too long; return until when it goes on, None where it does not."""
         if self._flow is not None and self._flowed_at is not None:
             self._until = self._flow.until(self._flowed_at)
-        if self._arrival is not None and self._until is not None:
-            if self._until <= self._loop.time():
-                self._wake(early=False)
-            else:
-                self._alarm_at = self._until
-                self._alarm = self._loop.call_at(self._until, self._alarmed)
-
-    def _end_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        if self._arrival is None or self._until is None:
+            return None
+        if self._until <= self._loop.time():
+            self._wake(early=False)
+            return None
+        return self._until
 
     def data_received(self, data: bytes) -> None:
         """Read what came (asyncio calls this)."""
         self.answered_anything = True
         flow = self._flow
-        if self._state is State.BODY:
-            if flow is not None and len(data) < self._left and not self._pieces:
-                # The middle of a body of known length: there is nothing to read. Behind what moves so many bytes the caches are
-                # cold, and each call costs microseconds.
-                self._left -= len(data)
+        if self._state is State.BUSY:
+            if self._unsent:
+                self._fail_unsent()
+            elif flow is not None and self._incoming.passes(len(data)):
+                # There is nothing to read. Behind what moves so many bytes the caches are cold, and each call costs microseconds.
                 self._flow_bytes += len(data)
                 if flow.take(data):
                     self._go_on()
                     return
                 self._flow = None
             else:
-                self._read_body(data)
+                self._read(data)
                 if flow is not None and self._flows(flow):
                     return
-        elif self._state is State.HEAD:
-            if self._unsent:
-                self._fail_unsent()
-            else:
-                self._read_head(data)
-        elif self._state is not State.CLOSED:
-            self._surplus()
+        elif self._state is State.IDLE:
+            self._state = State.CLOSED
+            self._spoil()
         self._wake()
 
-    def _surplus(self) -> None:
+    def _read(self, data: bytes) -> None:
+        try:
+            spoilt = self._incoming.feed(data)
+        except BadAnswer as bad:
+            self._fail("bad_upstream_answer", f"{self._name} sent {bad}.")
+            return
+        if spoilt:
+            self._spoil()
+        elif self._incoming.held > _HIGH_WATER and self._incoming.begun:
+            self._pause_reading()
+
+    def _spoil(self) -> None:
         """Close a connection whose target sent more than one answer: what came belongs to nobody (RFC 9112 §6.3)."""
         if self._transport is not None:
             self._transport.abort()
-        if self._state is State.IDLE:
-            self._state = State.CLOSED
-        elif self._answer is not None:
-            # The answer itself is whole; only the connection is spoilt.
-            self._answer = replace(self._answer, persists=False)
-
-    def _read_head(self, data: bytes) -> None:
-        self._raw += data
-        while self._state is State.HEAD:
-            end = self._raw.find(b"\r\n\r\n")
-            if end > MAX_HEAD_BYTES or (end < 0 and len(self._raw) > MAX_HEAD_BYTES):
-                self._fail("bad_upstream_answer", f"{self._name} sent a header of more than {MAX_HEAD_BYTES} bytes.")
-                return
-            if end < 0:
-                return
-            head, self._raw = self._raw[:end], self._raw[end + 4 :]
-            try:
-                answer = parse_head(head, self._method)
-            except BadAnswer as bad:
-                self._fail("bad_upstream_answer", f"{self._name} sent {bad}.")
-                return
-            if answer is not None:  # None: an interim response, which is not relayed (RFC 9110 §15.2)
-                self._start_body(answer)
-
-    def _start_body(self, answer: Answer) -> None:
-        self._answer = answer
-        self._left = answer.length or 0
-        empty = answer.framing is Framing.NONE or (answer.framing is Framing.LENGTH and self._left == 0)
-        self._state = State.ENDED if empty else State.BODY
-        self._chunks = Chunks() if answer.framing is Framing.CHUNKED else None
-        rest, self._raw = self._raw, b""
-        if rest and empty:
-            self._surplus()
-        elif rest:
-            self._read_body(rest)
-
-    def _read_body(self, data: bytes) -> None:
-        assert self._answer is not None
-        if self._chunks is not None:
-            try:
-                surplus = self._chunks.feed(data, self._keep)
-            except BadAnswer as bad:
-                self._fail("bad_upstream_answer", f"{self._name} sent {bad}.")
-                return
-            if self._chunks.ended:
-                self._state = State.ENDED
-                if surplus:
-                    self._surplus()
-        elif self._answer.framing is Framing.CLOSE:
-            self._keep(data)
-        elif len(data) < self._left:
-            self._left -= len(data)
-            self._keep(data)
-        else:
-            self._keep(data[: self._left])
-            self._state = State.ENDED
-            if len(data) > self._left:
-                self._surplus()
-            self._left = 0
-        if self._held > _HIGH_WATER and self._state is State.BODY:
-            self._pause_reading()
 
     def _flows(self, flow: Flow) -> bool:
         """Give what came to `flow`; True: it takes more, and its task need not know."""
-        while self._pieces and self._failure is None:
-            piece = self._pieces.popleft()
-            self._held -= len(piece)
+        while self._failure is None and (piece := self._incoming.next()) is not None:
             self._flow_bytes += len(piece)
             if not flow.take(piece):
                 self._flow = None
                 return False
-        if self._state is not State.BODY:
+        if self._state is not State.BUSY or not self._incoming.begun:
             return False
         self._go_on()
         return True
@@ -482,10 +382,6 @@ class Connection(asyncio.Protocol):
     def _next_turn(self) -> None:
         if self._flow is not None:  # Else its task goes on reading, when it wants more.
             self._resume_reading()
-
-    def _keep(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self._held += len(piece)
 
     def _pause_reading(self) -> None:
         if not self._reading_paused and self._transport is not None and not self._transport.is_closing():

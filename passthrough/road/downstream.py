@@ -10,6 +10,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpRequestParser
 
 from ..errors import ClientGone
+from .passage import Memory
 from .sockets import reset_on_close, unsent_bytes
 from .straight import WORTH_BYTES, Basin, Straight
 from .turn import Turn
@@ -36,13 +37,14 @@ class Sent(web.StreamResponse):
 class Client(web.RequestHandler):
     """A client's connection, as aiohttp serves it, and what is sent on it; all else comes behind what was to be sent soon."""
 
-    __slots__ = ("_basin", "_turn", "_unsent")
+    __slots__ = ("_basin", "_turn", "_unsent", "memory")
 
     def __init__(self, manager: web.Server, turn: Turn, basin: Basin, **options: Any) -> None:
         super().__init__(manager, **options)
         self._turn = turn
         self._basin = basin
         self._unsent = b""
+        self.memory = Memory()
 
     def send(self, piece: bytes, *, soon: bool = False) -> None:
         """Send bytes; `soon`: with what others send at the end of the loop's turn, where that holds up nothing."""
@@ -97,6 +99,11 @@ class Client(web.RequestHandler):
             self.send_unsent()
         super().data_received(data)
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Hold no client's key any longer, whoever still refers to this (asyncio calls this)."""
+        self.memory.forget()
+        super().connection_lost(exc)
+
     async def shutdown(self, timeout: float | None = 15.0) -> None:
         """Close when what is being served has ended, or at the time-out, in seconds."""
         self.send_unsent()
@@ -127,6 +134,11 @@ class Downstream:
         self._idle_s: float | None = None
         self._follows = request.protocol._request_count > 1
         self.started = False
+
+    @property
+    def memory(self) -> Memory:
+        """The last head of this client's connection, and what it came to."""
+        return self._client.memory
 
     @property
     def body(self) -> StreamReader:

@@ -24,6 +24,7 @@ from .downstream import Downstream, Sent
 from .flow import Flow
 from .forward import Forward, label_of, response_fields
 from .limits import Slots
+from .passage import Passage
 from .response import Answer, Framing
 from .routes import Route, RouteTable
 from .sending import Sender, Way
@@ -78,13 +79,18 @@ class Relay:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one request; aiohttp cancels it when the client's connection ends."""
-        target = request.raw_path.encode("utf-8", "surrogateescape")
-        way = Way(began(request.method, _shown(target)), Downstream(request))
+        rules, downstream = self.rules, Downstream(request)
+        passage = downstream.memory.recall(rules, request)
+        path = _shown(request.raw_path) if passage is None else passage.shown
+        way = Way(began(request.method, path), downstream)
         self.active[request.protocol] = request.task
         way.among_others = len(self.active) > 1
         handed_over = False
         try:
-            await self._serve(way, request, target)
+            if passage is None:
+                passage = self._judged(way, request, rules)
+                downstream.memory.keep(rules, request, passage)
+            await self._serve(way, passage, rules)
         except Failure as failure:
             await self._fail(way, _blamed(way, failure))
         except (ClientGone, asyncio.CancelledError) as gone:
@@ -117,15 +123,32 @@ class Relay:
 
     # ── the steps ──
 
-    async def _serve(self, way: Way, request: web.BaseRequest, target: bytes) -> None:
-        exchange, rules = way.exchange, self.rules
+    def _judged(self, way: Way, request: web.BaseRequest, rules: Rules) -> Passage:
+        """Take steps 0 to 3: all that follows from the head's bytes and the rules alone. Raises Refusal."""
+        target = request.raw_path.encode("utf-8", "surrogateescape")
         head = way.head = plain(request.method, target, (request.version[0], request.version[1]), request.raw_headers)
         match = rules.routes.match(head.method, head.path)
         route = match.route
-        exchange.terms = route.terms
+        way.exchange.terms = route.terms
         client = rules.gate.admit(route, head.fields)
+        forward = rules.forward(route)
+        return Passage(
+            shown=way.exchange.path,
+            head=head,
+            match=match,
+            telling=match.telling(head.method, head.path),
+            client=client,
+            label=label_of(route, head.fields),
+            request_head=forward.request_head(head, match.suffix, route.targets[0]),
+            secrets=forward.secrets,
+        )
+
+    async def _serve(self, way: Way, passage: Passage, rules: Rules) -> None:
+        exchange, head, route, client = way.exchange, passage.head, passage.match.route, passage.client
+        way.head = head
+        exchange.terms = route.terms
         exchange.client = None if client is None else client.name
-        exchange.label = label_of(route, head.fields)
+        exchange.label = passage.label
         exchange.target, exchange.sandbox = route.targets[0].name, route.targets[0].name == "sandbox"
         exchange.admitted = True
         self._slots.enter(client, route, rules.max_parallel, exchange)
@@ -134,10 +157,8 @@ class Relay:
         way.downstream.expect_within(route.timeouts.idle_s)
         if head.length is not None and head.length > route.max_body_bytes:
             raise Refusal("body_too_large", f"The body is larger than {route.max_body_bytes} bytes.", closes=True)
-        forward = rules.forward(route)
-        request_head = forward.request_head(head, match.suffix, route.targets[0])
-        call, answer = await self._sender.answered(way, head, match, request_head)
-        await self._copy(way, head, call, answer, forward.secrets)
+        call, answer = await self._sender.answered(way, passage)
+        await self._copy(way, head, call, answer, passage.secrets)
 
     async def _copy(self, way: Way, head: Head, call: Call, answer: Answer, secrets: tuple[bytes, ...]) -> None:
         """Send the answer's head at once and its body as it comes; release the connection when both bodies are whole."""
@@ -231,9 +252,9 @@ def _blamed(way: Way, failure: Failure) -> Failure:
     return failure
 
 
-def _shown(target: bytes) -> str:
+def _shown(target: str) -> str:
     """Return a request target's path as ASCII text, for the log: without the query, other bytes escaped."""
-    return target.partition(b"?")[0].decode("ascii", "backslashreplace")
+    return target.partition("?")[0].encode("utf-8", "surrogateescape").decode("ascii", "backslashreplace")
 
 
 def _answer_head(answer: Answer, secrets: tuple[bytes, ...], head: Head, *, chunked: bool, keeps_alive: bool) -> bytes:

@@ -11,11 +11,13 @@ from ..errors import UpstreamFailure
 from ..exchange import Exchange
 from ..meter.asked import Asked, AskedAtOnce
 from .call import Call, Counting
+from .connection import Connection
 from .downstream import Downstream
 from .held import Held
+from .passage import Passage
 from .response import Answer
 from .retry import pause_s
-from .routes import Match, Route
+from .routes import Route
 from .upload import Upload
 from .upstream import Upstream
 from .wire import Head
@@ -44,20 +46,21 @@ class Sender:
         self._upstream = upstream
         self._counting = counting
 
-    async def answered(self, way: Way, head: Head, match: Match, request_head: bytes) -> tuple[Call, Answer]:
+    async def answered(self, way: Way, passage: Passage) -> tuple[Call, Answer]:
         """Return the answer that is to be relayed; send the request again only where the route says so.
 
         Never once a byte was answered to the client, and only with the whole body in hand: (1) a kept connection that ended
         before it answered anything; (2) an answer whose status the route names.
         """
-        retries = match.route.retries
+        head, route = passage.head, passage.match.route
+        retries = route.retries
         held = way.held = Held(retries.held_bytes, spools=retries.spool) if retries.attempts else None
-        path = match.telling(head.method, head.path)
         for tries in range(1, retries.attempts + 2):
-            call = way.call = await self._open(way, head, match.route, path)
+            soon = tries == 1 and way.among_others and way.downstream.body.is_eof()
+            call = way.call = await self._open(way, head, route, passage.telling, soon=soon)
             pause: float | None = 0.0
             try:
-                answer = await self._send(way, head, call, request_head, again=tries > 1)
+                answer = await self._send(way, head, call, passage.request_head, again=tries > 1)
                 pause = pause_s(retries, answer, tries, time.time(), random.random())  # noqa: S311 - jitter, no secret
             except UpstreamFailure:
                 if not (call.stale and tries <= retries.attempts and call.upload.complete and held and held.whole):
@@ -69,20 +72,27 @@ class Sender:
             await asyncio.sleep(pause)
         return call, answer
 
-    async def _open(self, way: Way, head: Head, route: Route, path: bytes) -> Call:
-        """Return a call on an open connection, a kept one or a new one; two tries, as nothing was sent (RFC 9110 §9.2.2)."""
+    async def _open(self, way: Way, head: Head, route: Route, path: bytes, *, soon: bool) -> Call:
+        """Return a call on an open connection, a kept one or a new one.
+
+        `soon`: the request will be sent at the end of the loop's turn, and a kept connection looked at then.
+        """
         exchange, target = way.exchange, route.targets[0]
         exchange.attempts += 1
         exchange.leaving()
-        connection = self._upstream.begun(target, head.method)
+        connection = self._upstream.begun(target, head.method, looks=not soon)
         if connection is None:
-            try:
-                connection = await self._upstream.opened(target, route.timeouts.opening_s, head.method)
-            except UpstreamFailure:
-                exchange.attempts += 1
-                connection = await self._upstream.opened(target, route.timeouts.opening_s, head.method)
+            connection = await self._opened(exchange, route)
         upload = Upload(exchange, head, route, connection, way.held, asked=way.asked)
         return Call(exchange, route, target, connection, upload, self._counting, path)
+
+    async def _opened(self, exchange: Exchange, route: Route) -> Connection:
+        """Return an open connection; two tries, as nothing was sent (RFC 9110 §9.2.2)."""
+        try:
+            return await self._upstream.opened(route.targets[0], route.timeouts.opening_s, exchange.method)
+        except UpstreamFailure:
+            exchange.attempts += 1
+            return await self._upstream.opened(route.targets[0], route.timeouts.opening_s, exchange.method)
 
     async def _send(self, way: Way, head: Head, call: Call, request_head: bytes, *, again: bool) -> Answer:
         """Send the request and return the answer's head, which may come before the body has gone up (RFC 9112 §9.3)."""
@@ -129,9 +139,9 @@ class Sender:
             unsent = call.connection.unsent
             if not unsent:
                 raise
-        way.call = None  # Whoever ends this meanwhile: nothing was sent.
-        way.exchange.attempts += 1
-        call.move(await self._upstream.opened(call.target, call.route.timeouts.opening_s, way.exchange.method))
+        # Nothing was sent: whoever ends this meanwhile finds no call, and it is no further attempt, as when one looks at once.
+        way.call = None
+        call.move(await self._opened(way.exchange, call.route))
         call.connection.write(unsent)
         way.call = call
         return await call.answer()

@@ -48,11 +48,11 @@ class Upload:
         `soon`: see Connection.write.
         """
         self._count(body)
-        if self._held is not None:
-            await self._held.keep(body)
         end = b"0\r\n\r\n" if self._head.chunked else b""
         self._connection.write(request_head + self._framed(body) + end, soon=soon)
         self.complete = True
+        if self._held is not None:  # Behind the write: what the target said during a wait before it would pass for the answer.
+            await self._held.keep(body)
 
     async def stream(self, body: StreamReader, asked: Asked | None, straight: Callable[[int, int], Straight | None]) -> None:
         """Send the body as it comes, past what looks at it; `straight` opens the way past the parser for the rest of a long one.

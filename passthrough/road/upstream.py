@@ -53,19 +53,22 @@ class Upstream:
         wanted = {target.ca_file for target in targets if target.tls}
         self._contexts = {ca_file: await asyncio.to_thread(_context, ca_file) for ca_file in wanted}
 
-    def kept(self, origin: Origin) -> Connection | None:
-        """Return a kept connection that is certainly clean, the youngest first; drop those that are not."""
+    def kept(self, origin: Origin, *, looks: bool = True) -> Connection | None:
+        """Return a kept connection that is certainly clean, the youngest first; drop those that are not.
+
+        `looks`: see Connection.fresh.
+        """
         idle = self._idle.get(origin)
         while idle:
             since, connection = idle.pop()
-            if self._loop.time() - since < self._idle_s and connection.fresh():
+            if self._loop.time() - since < self._idle_s and connection.fresh(looks=looks):
                 return connection
             connection.abort()
         return None
 
-    def begun(self, target: Target, method: str) -> Connection | None:
+    def begun(self, target: Target, method: str, *, looks: bool = True) -> Connection | None:
         """Return a kept connection on which an exchange of this method has begun, None where there is none."""
-        connection = self.kept(target.origin)
+        connection = self.kept(target.origin, looks=looks)
         return connection if connection is not None and connection.begin(method) else None
 
     async def opened(self, target: Target, connect_s: float | None, method: str) -> Connection:

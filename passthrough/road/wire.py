@@ -156,9 +156,15 @@ def _framing(by_name: dict[bytes, tuple[bytes, ...]], *, http10: bool) -> tuple[
         return None, True
     if not lengths:
         return None, False
-    if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 19:
+    length = declared(lengths[0]) if len(lengths) == 1 else None
+    if length is None:
         raise Refusal("bad_request", "There must be at most one Content-Length, in digits.", closes=True)
-    return int(lengths[0]), False
+    return length, False
+
+
+def declared(value: bytes) -> int | None:
+    """Return the length that a Content-Length declares, None where it is not one (RFC 9110 §8.6)."""
+    return int(value) if value.isdigit() and len(value) <= 19 else None
 
 
 def _expectation(expectations: tuple[bytes, ...], *, http10: bool) -> bool:

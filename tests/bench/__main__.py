@@ -105,6 +105,7 @@ def machine(cores: Cores) -> dict[str, Any]:
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "target_on": sorted(cores.target),
+        "two_workers_on": sorted(cores.of(2)),
         "upstream_and_load_on": sorted(cores.rest),
         "load_average_before": os.getloadavg()[0],
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -112,7 +113,10 @@ def machine(cores: Cores) -> dict[str, Any]:
 
 
 def _settings(args: argparse.Namespace, where: dict[str, Any]) -> str:
-    placed = f"targets on core {where['target_on']}, upstream and load on {where['upstream_and_load_on']}"
+    placed = (
+        f"targets on core {where['target_on']} (two workers: {where['two_workers_on']}), "
+        f"upstream and load on {where['upstream_and_load_on']}"
+    )
     in_turn = f"{args.rounds} rounds, interleaved, of {', '.join(SLOW)} the first only; for each figure"
     rounds = "For each figure" if args.curves else in_turn
     lines = (

@@ -12,18 +12,30 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Which cores the target has for itself, and which are for upstream and load; empty: the system decides."""
+    """Which cores the target has for itself, and which are for upstream and load; empty: the system decides.
+
+    `second` is one more for a target of two workers. Where it is empty, the two share the one core: beside upstream and load they
+    would be measured with those.
+    """
 
     target: frozenset[int]
     rest: frozenset[int]
+    second: frozenset[int] = frozenset()
 
     @classmethod
     def found(cls) -> Cores:
-        """Give the target the first core, where there are two and the system lets us say so."""
+        """Give the target the first core, where there are two and the system lets us say so, and the second of four."""
         if not hasattr(os, "sched_setaffinity"):
             return cls(frozenset(), frozenset())
         first, *others = sorted(os.sched_getaffinity(0))
-        return cls(frozenset({first}), frozenset(others)) if others else cls(frozenset(), frozenset())
+        if not others:
+            return cls(frozenset(), frozenset())
+        own = 1 if len(others) >= 3 else 0
+        return cls(frozenset({first}), frozenset(others[own:]), frozenset(others[:own]))
+
+    def of(self, workers: int) -> frozenset[int]:
+        """Return the cores for a target with so many workers."""
+        return self.target if workers == 1 else self.target | self.second
 
 
 @contextlib.contextmanager

@@ -113,9 +113,8 @@ class Rig:
             return Running(peer, self.plain, None)
         place = place or self.place(peer.name)
         launch = launch or peer.launch(place)
-        cores = self.cores.target if peer.workers == 1 else frozenset()
         began = time.perf_counter()
-        process = await self.spawn(launch, place.folder, cores)
+        process = await self.spawn(launch, place.folder, self.cores.of(peer.workers))
         running = Running(peer, place.port, process)
         try:
             async with asyncio.timeout(START_S):

@@ -1,0 +1,132 @@
+"""One answer as it comes in: its head, its body in pieces, its end. Strict about all of it; it knows no socket and no time.
+
+Framing that can be read in two ways is refused, and what stands behind the end belongs to nobody.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import Final
+
+from .response import Answer, BadAnswer, Chunks, Framing, parse_head
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+_JOINED_BYTES: Final = 64 * 1024
+
+
+class Incoming:
+    """The answer to one request. `answer` is its final head, None before it has come; `ended` tells that its body is whole.
+
+    `held` is how many bytes of the body have come and were not taken yet.
+    """
+
+    __slots__ = ("_chunks", "_left", "_method", "_pieces", "_raw", "answer", "ended", "held")
+
+    def __init__(self, method: str) -> None:
+        self.answer: Answer | None = None
+        self.ended = False
+        self.held = 0
+        self._method = method
+        self._raw = b""
+        self._left = 0  # of a body of known length
+        self._chunks: Chunks | None = None
+        self._pieces: deque[bytes] = deque()
+
+    @property
+    def begun(self) -> bool:
+        """Whether a body is being read: the head is here, the end is not."""
+        return self.answer is not None and not self.ended
+
+    def feed(self, data: bytes) -> bool:
+        """Read what came; True: something stands behind the answer's end. Raises BadAnswer, and is then not fed any more."""
+        if self.answer is None:
+            self._raw += data
+            while self.answer is None:
+                end = self._raw.find(b"\r\n\r\n")
+                if end > MAX_HEAD_BYTES or (end < 0 and len(self._raw) > MAX_HEAD_BYTES):
+                    raise BadAnswer(f"a header of more than {MAX_HEAD_BYTES} bytes")
+                if end < 0:
+                    return False
+                head, self._raw = self._raw[:end], self._raw[end + 4 :]
+                self.answer = parse_head(head, self._method)  # None: an interim response, which is not relayed (RFC 9110 §15.2)
+            data, self._raw = self._raw, b""
+            self._begin(self.answer)
+        if not data:
+            return False
+        if self.ended:
+            return self._surplus()
+        return self._read(data, self.answer)
+
+    def _begin(self, answer: Answer) -> None:
+        self._left = answer.length or 0
+        self.ended = answer.framing is Framing.NONE or (answer.framing is Framing.LENGTH and self._left == 0)
+        if answer.framing is Framing.CHUNKED:
+            self._chunks = Chunks()
+
+    def _read(self, data: bytes, answer: Answer) -> bool:
+        """Read bytes of the body, as `feed`."""
+        if self._chunks is not None:
+            surplus = self._chunks.feed(data, self._keep)
+            self.ended = self._chunks.ended
+            return self.ended and bool(surplus) and self._surplus()
+        if answer.framing is Framing.CLOSE:
+            self._keep(data)
+            return False
+        left = self._left
+        if len(data) < left:
+            self._left -= len(data)
+            self._keep(data)
+            return False
+        self._keep(data[:left])
+        self.ended = True
+        self._left = 0
+        return len(data) > left and self._surplus()
+
+    def _surplus(self) -> bool:
+        """Note that the connection is spoilt; the answer itself is whole."""
+        if self.answer is not None:
+            self.answer = replace(self.answer, persists=False)
+        return True
+
+    def close(self) -> bool:
+        """Take the target's close for the body's end; False: this answer does not end so (RFC 9112 §6.3)."""
+        if self.answer is not None and self.answer.framing is Framing.CLOSE:
+            self.ended = True
+        return self.ended
+
+    def passes(self, size: int) -> bool:
+        """Count so many bytes that go past this: the middle of a body of known length, all before it taken. False: feed them."""
+        if size < self._left and not self._pieces:
+            self._left -= size
+            return True
+        return False
+
+    def _keep(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self.held += len(piece)
+
+    def next(self) -> bytes | None:
+        """Take the next piece of the body as it came, None where there is none."""
+        if not self._pieces:
+            return None
+        piece = self._pieces.popleft()
+        self.held -= len(piece)
+        return piece
+
+    def take(self) -> bytes | None:
+        """Take the next piece of the body, small ones joined; None where there is none."""
+        piece, pieces = self.next(), self._pieces
+        if piece is not None and pieces and len(piece) + len(pieces[0]) <= _JOINED_BYTES:
+            joined, size = [piece], len(piece)
+            while pieces and size + len(pieces[0]) <= _JOINED_BYTES:
+                size += len(pieces[0])
+                joined.append(pieces.popleft())
+            self.held -= size - len(piece)
+            piece = b"".join(joined)
+        return piece
+
+    def drop(self) -> None:
+        """Drop what was not taken."""
+        self._pieces.clear()
+        self.held = 0
