@@ -61,30 +61,33 @@ def _quotes(text: bytes) -> int:
 
 def _take(value: Any, node: Node, emitted: list[tuple[str, Value]]) -> None:
     """Tell of a container of which something is wanted, in the document's order."""
-    is_array, told, named = type(value) is list, node.told, node.named
+    is_object, told = type(value) is dict, node.told
     if told:
-        emitted.append((node.path, _ARRAY if is_array else _OBJECT))
-    if is_array:
-        items = node.items
-        if items is not None:
-            for item in value:
-                if type(item) in _CONTAINERS:
-                    _take(item, items, emitted)
-                elif items.told:
-                    emitted.append((items.path, _scalar(item)))
-    elif named:
+        emitted.append((node.path, _OBJECT if is_object else _ARRAY))
+    if is_object:
+        named = node.named
         for name in named if len(named) == 1 else value:  # of one there is no order
             if name in named and name in value:
                 below, member = named[name], value[name]
                 if type(member) in _CONTAINERS:
-                    _take(member, below, emitted)
+                    if member or below.told:
+                        _take(member, below, emitted)
                 elif below.told:
                     emitted.append((below.path, _scalar(member)))
+    elif node.items is not None:
+        items = node.items
+        for item in value:
+            if type(item) in _CONTAINERS:
+                _take(item, items, emitted)
+            elif items.told:
+                emitted.append((items.path, _scalar(item)))
     if told:
         emitted.append((node.path, _END))
 
 
 def _scalar(value: Any) -> Value:
+    if value is None:
+        return None
     kind, plain = type(value), value
     if kind is str:
         if len(value) > _SHORT or not value.isascii():
@@ -94,6 +97,6 @@ def _scalar(value: Any) -> Value:
     elif kind is int:
         if not -_MOST_COUNT < value < _MOST_COUNT:
             raise _UnsureError(value)
-    elif value is not None and kind is not bool:
+    elif kind is not bool:
         raise _UnsureError(value)
     return plain  # type: ignore[no-any-return] # seen to be a value
