@@ -89,10 +89,14 @@ class Additions:
 
 
 def _add(charge: Charge, figures: dict[str, int]) -> None:
-    figures["pages"] += charge.pages or 0
-    figures["pages_annotated"] += charge.pages_annotated or 0
-    figures["tokens_in"] += charge.tokens_in or 0
-    figures["tokens_out"] += charge.tokens_out or 0
+    if charge.pages:
+        figures["pages"] += charge.pages
+    if charge.pages_annotated:
+        figures["pages_annotated"] += charge.pages_annotated
+    if charge.tokens_in:
+        figures["tokens_in"] += charge.tokens_in
+    if charge.tokens_out:
+        figures["tokens_out"] += charge.tokens_out
     if charge.cost_nano is None:
         figures["unpriced"] += 1
     else:
