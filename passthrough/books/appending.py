@@ -65,8 +65,7 @@ def _plain(connection: sa.Connection, entries: Sequence[Entry], rows: Mapping[st
     if len(written) < len(charges):  # somebody deleted an exchange, and not its charge
         new = {exchange for exchange, _ in written}
         accepted = [entry if entry.id in new else replace(entry, charges=()) for entry in entries]
-    for entry in accepted:
-        additions.count(key_of(rows[entry.id]), entry, entry.charges, begins=True, ends=True)
+    additions.count_whole((key_of(rows[entry.id]), entry) for entry in accepted)
     return accepted
 
 

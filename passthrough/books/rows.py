@@ -13,8 +13,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-_ROWS: Final = 128
-"""How many rows one statement has at most: SQLite keeps each that it has prepared, and that takes memory for each value."""
+_VALUES: Final = 3072
+"""How many values one statement takes at most: SQLite keeps each that it has prepared, and that takes memory for each value."""
 _FEWEST: Final = 8
 _KINDS: Final = (1, 4, 16)
 """How many kinds of rows a statement has room for."""
@@ -150,8 +150,8 @@ class Into:
 def _many(connection: sa.Connection, columns: int, of_kinds: int = 0) -> int:
     """Return how many rows one statement has at most, a power of two: an old SQLite takes no more than 999 parameters."""
     driver: Any = connection.connection.driver_connection
-    taken = (driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) - of_kinds * _KINDS[-1]) // columns
-    return int(min(_ROWS, 1 << taken.bit_length() - 1))
+    taken = min(_VALUES, driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)) - of_kinds * _KINDS[-1]
+    return int(1 << (taken // columns).bit_length() - 1)
 
 
 def _row_of(columns: int) -> str:
