@@ -36,8 +36,7 @@ def append(connection: sa.Connection, entries: Sequence[Entry]) -> list[Entry]:
     (2) Open parts bring charges; the closing part brings the last ones and, once, how the exchange ended.
     (3) A charge with a line is new only if its line was booked by nobody before, in its account.
     (4) Everything new is added to the daily sums.
-
-    (5) Where all are whole, all new, and none has a line, as nearly always, there is nothing to tell apart.
+    (5) Where all are whole and new, each with one charge at most and without lines, as nearly always, nothing need be told apart.
 
     Rows are written in the order of their keys, table by table: two processes that bring the same never wait for each other.
     """
