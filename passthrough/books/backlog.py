@@ -28,13 +28,14 @@ class Backlog(Generic[Item]):
         self._gather_s = gather_s
         self._filled = Event()
         self._closing = Event()
+        self._closed = False  # the same, for `put`: each item asks
 
     def __len__(self) -> int:
         return len(self._items)
 
     def put(self, item: Item) -> bool:
         """Append an item and return True; False where the backlog is full or closed, and the item is not in it."""
-        if self._weight_put - self._weight_taken >= self._bound or self._closing.is_set():
+        if self._weight_put - self._weight_taken >= self._bound or self._closed:
             return False
         self._weight_put += 1 if self._weigh is None else self._weigh(item)
         self._items.append(item)
@@ -71,6 +72,7 @@ class Backlog(Generic[Item]):
 
     def close(self) -> None:
         """Take no more items; those that are in it can still be taken."""
+        self._closed = True
         self._closing.set()
         self._filled.set()
 

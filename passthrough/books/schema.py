@@ -216,4 +216,5 @@ def ending(entry: Entry) -> dict[str, Any]:
 
 def charge_row(entry: Entry, charge: Charge) -> Row:
     """Return the row of `charges` that one charge of an entry becomes, its values in the order of the columns."""
-    return (entry.id, line_key(charge.line), *_of_charge(charge))
+    line = charge.line
+    return (entry.id, line and line_key(line), *_of_charge(charge))
