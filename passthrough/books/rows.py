@@ -13,10 +13,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-_VALUES: Final = 3072
+_VALUES: Final = 6144
 """How many values one statement takes at most: SQLite keeps each that it has prepared, and that takes memory for each value."""
 _FEWEST: Final = 8
-_KINDS: Final = (1, 4, 16)
+_KINDS: Final = (1, 16)
 """How many kinds of rows a statement has room for."""
 _PLACES: Final = "(:places)"
 
