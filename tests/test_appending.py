@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from ledgers import booked, one
 
 from passthrough.books.appending import append
 from passthrough.books.entry import Charge, Entry, Part
 from passthrough.books.ledger import Ledger
+from passthrough.books.schema import CHARGES, EXCHANGES, charge_row, exchange_row
 from passthrough.errors import EntryRefusedError
+from passthrough.meter.usage import Usage
 
 LINE = Charge("mistral-ocr-2512", 3, 0, cost_nano=3, line="the same in all of them")
 
@@ -141,3 +144,49 @@ def test_any_number_of_entries_is_written(tmp_path: Path, count: int, most: int)
                 accepted = append(connection, batch)
             assert [each.id for each in new] == [each.id for each in accepted]
         assert (count, 2 * count + 3, 2_000_000 * count + 3) == one(ledger)
+
+
+@pytest.mark.parametrize("most", [999, 32_766])
+@pytest.mark.parametrize(("count", "kinds"), [(3, 1), (20, 4), (300, 5), (300, 16), (300, 17), (600, 200)])
+def test_every_column_is_written_as_it_was(ledger: Ledger, count: int, kinds: int, most: int) -> None:
+    """However many kinds of entries come at once: what each has for itself, and what it has with others, is in its row."""
+    entries = [various(number, number % kinds) for number in range(count)]
+    with ledger.transaction(writes=True) as connection:
+        if ledger.dialect == "sqlite":
+            connection.connection.driver_connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, most)
+        assert entries == append(connection, entries)
+        exchanges = connection.execute(sa.select(EXCHANGES).order_by(EXCHANGES.c.id)).all()
+        charges = connection.execute(sa.select(CHARGES).order_by(CHARGES.c.exchange_id)).all()
+    entries.sort(key=lambda entry: entry.id)
+    assert [exchange_row(entry) for entry in entries] == exchanges
+    assert [charge_row(entry, charge) for entry in entries for charge in entry.charges] == charges
+
+
+def various(number: int, kind: int) -> Entry:
+    """Return an entry that has its numbers for itself, and all else with the others of its kind."""
+    alike: dict[str, Any] = {"label": f"user-{kind}" if kind % 3 else None, "sandbox": kind % 2 == 1}
+    own: dict[str, Any] = {"first_byte_s": None if kind % 4 == 3 else number / 7, "total_s": number / 3}
+    usage = Usage(number, 0, f"model-{kind}", tokens_in=kind if kind % 2 else None)
+    charge = Charge(usage.model, number, 0, number, usage.tokens_in, None, number * 10**6, "prices.yaml", in_batch=kind % 7 == 1)
+    own |= {"charges": () if number % 10 == 9 else (charge,), "upstream_request_id": f"request {number}" if number % 3 else None}
+    return replace(booked(), usage=usage, unmetered="broken" if kind % 5 == 2 else None, bytes_up=number, **alike, **own)
+
+
+def test_what_comes_late_is_written_too(ledger: Ledger) -> None:
+    """An exchange that began before all that are there is new, once, like any other."""
+    young, old = booked(at=1_700_000_000.0, pages=4), booked(at=1_600_000_000.0, pages=3)
+    for batch, new in (([young], [young]), ([old], [old]), ([old, young], [])):
+        assert new == ledger.append(batch)
+    assert (2, 7, 4_000_000) == one(ledger)
+
+
+def test_a_charge_whose_exchange_was_deleted_by_hand_is_not_charged_again(tmp_path: Path) -> None:
+    """The exchange is written, and what it cost stays as it is."""
+    entries = [booked(pages=3), booked(pages=4)]
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
+        ledger.append(entries)
+        with closing(sqlite3.connect(tmp_path / "books.db")) as connection, connection:
+            connection.execute("DELETE FROM exchanges WHERE id = ?", (entries[0].id,))
+        fresh = booked(pages=5)
+        assert [replace(entries[0], charges=()), fresh] == ledger.append([entries[0], fresh])
+        assert (4, 12, 6_000_000) == one(ledger)

@@ -108,6 +108,17 @@ def test_a_text_line_reads_well(made: Entry, text: str) -> None:
     assert text == text_line(made)
 
 
+@given(
+    st.floats(0)
+    | st.integers(0, 10**12).map(lambda number: number / 10**6)
+    | st.integers(0, 10**9).map(lambda number: number / 10**7)
+)
+def test_a_span_is_shown_in_microseconds(span_s: float) -> None:
+    """It is the nearest number with six decimals, as short as Python writes it."""
+    made = replace(booked(), first_byte_s=span_s, total_s=span_s)
+    assert f'"first_byte_s": {round(span_s, 6)}, "total_s": {round(span_s, 6)}}}' in json_line(made)
+
+
 @given(st.text(), st.text())
 def test_no_text_forges_a_line(label: str, path: str) -> None:
     """Whatever a label and a path hold, each format is one printable line in UTF-8, and the JSON one parses."""

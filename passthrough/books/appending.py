@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -10,11 +10,11 @@ import sqlalchemy as sa
 
 from .entry import Charge, Entry, Part
 from .rows import Into, Row
-from .schema import CHARGES, EXCHANGES, KEYED, LINES, charge_row, ending, exchange_row, key_of, line_of
+from .schema import ALIKE, CHARGED_ALIKE, CHARGES, EXCHANGES, KEYED, LINES, charge_row, ending, exchange_row, key_of, line_of
 from .sums import Additions, Key
 
-_EXCHANGES: Final = Into(EXCHANGES)
-_CHARGES: Final = Into(CHARGES)
+_EXCHANGES: Final = Into(EXCHANGES, alike=ALIKE)
+_CHARGES: Final = Into(CHARGES, alike=CHARGED_ALIKE)
 _LINES: Final = Into(LINES)
 
 
@@ -36,19 +36,47 @@ def append(connection: sa.Connection, entries: Sequence[Entry]) -> list[Entry]:
     (2) Open parts bring charges; the closing part brings the last ones and, once, how the exchange ended.
     (3) A charge with a line is new only if its line was booked by nobody before, in its account.
     (4) Everything new is added to the daily sums.
+    (5) Where all are whole and new, each with one charge at most and without lines, as nearly always, nothing need be told apart.
 
     Rows are written in the order of their keys, table by table: two processes that bring the same never wait for each other.
     """
-    offers = _offers(connection, entries)
+    rows = {entry.id: exchange_row(entry) for entry in reversed(entries)}  # of several parts, the first one's
+    new = _EXCHANGES.write(connection, rows.values())
+    additions = Additions()
+    if len(new) == len(entries) and all(map(_is_plain, entries)):
+        accepted = _plain(connection, entries, rows, additions)
+    else:
+        accepted = _parts(connection, _offers(connection, entries, rows, {key for (key,) in new}), additions)
+    additions.write(connection)
+    return accepted
+
+
+def _is_plain(entry: Entry) -> bool:
+    charges = entry.charges
+    return entry.part is Part.WHOLE and (not charges or (len(charges) == 1 and not charges[0].line))
+
+
+def _plain(connection: sa.Connection, entries: Sequence[Entry], rows: Mapping[str, Row], additions: Additions) -> list[Entry]:
+    """Write the charges of entries whose exchanges are all new: see (5) of `append`."""
+    charges = [charge_row(entry, charge) for entry in entries for charge in entry.charges]
+    written = _CHARGES.write(connection, charges)
+    accepted = list(entries)
+    if len(written) < len(charges):  # somebody deleted an exchange, and not its charge
+        new = {exchange for exchange, _ in written}
+        accepted = [entry if entry.id in new else replace(entry, charges=()) for entry in entries]
+    additions.count_whole((key_of(rows[entry.id]), entry) for entry in accepted)
+    return accepted
+
+
+def _parts(connection: sa.Connection, offers: Sequence[_Offer], additions: Additions) -> list[Entry]:
+    """Write what offers bring: see (1) to (3) of `append`."""
     _charge(connection, offers)
     ended = [{"exchange": offer.entry.id} | ending(offer.entry) for offer in offers if offer.ends and not offer.begins]
     if ended:
         ended.sort(key=lambda row: str(row["exchange"]))
         connection.execute(sa.update(EXCHANGES).where(EXCHANGES.c.id == sa.bindparam("exchange")), ended)
-    additions = Additions()
     for offer in offers:
         additions.count(offer.key, offer.entry, offer.charges, begins=offer.begins, ends=offer.ends)
-    additions.write(connection)
     return [_accepted(offer) for offer in offers if offer.begins or offer.ends or offer.charges]
 
 
@@ -57,9 +85,7 @@ def _accepted(offer: _Offer) -> Entry:
     return entry if len(charges) == len(entry.charges) else replace(entry, charges=tuple(charges))
 
 
-def _offers(connection: sa.Connection, entries: Sequence[Entry]) -> list[_Offer]:
-    rows = {entry.id: exchange_row(entry) for entry in reversed(entries)}  # of several parts, the first one's
-    new = {key for (key,) in _EXCHANGES.write(connection, rows.values())}
+def _offers(connection: sa.Connection, entries: Sequence[Entry], rows: Mapping[str, Row], new: Collection[str]) -> list[_Offer]:
     parts = {entry.id for entry in entries if entry.part is not Part.WHOLE and entry.id not in new}
     known = _known(connection, sorted(parts))
     begun: set[str] = set()

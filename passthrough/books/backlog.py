@@ -10,10 +10,6 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-def _one(item: object) -> int:
-    return 1
-
-
 class Backlog(Generic[Item]):
     """A queue between the event loop, which puts, and one thread, which takes.
 
@@ -24,7 +20,7 @@ class Backlog(Generic[Item]):
     def __init__(self, bound: int, *, batch: int, gather_s: float, weigh: Callable[[Item], int] | None = None) -> None:
         """`bound` and `batch` are numbers of items or, with `weigh`, of what it says that they weigh."""
         self._items: deque[Item] = deque()
-        self._weigh = weigh or _one
+        self._weigh = weigh
         self._weight_put = 0  # each is written by one side only, so that neither needs a lock
         self._weight_taken = 0
         self._bound = bound
@@ -32,15 +28,16 @@ class Backlog(Generic[Item]):
         self._gather_s = gather_s
         self._filled = Event()
         self._closing = Event()
+        self._closed = False  # the same, for `put`: each item asks
 
     def __len__(self) -> int:
         return len(self._items)
 
     def put(self, item: Item) -> bool:
         """Append an item and return True; False where the backlog is full or closed, and the item is not in it."""
-        if self._weight_put - self._weight_taken >= self._bound or self._closing.is_set():
+        if self._weight_put - self._weight_taken >= self._bound or self._closed:
             return False
-        self._weight_put += self._weigh(item)
+        self._weight_put += 1 if self._weigh is None else self._weigh(item)
         self._items.append(item)
         if not self._filled.is_set():
             self._filled.set()
@@ -53,19 +50,29 @@ class Backlog(Generic[Item]):
             if self._weight_put - self._weight_taken < self._batch:
                 self._closing.wait(self._gather_s)
             self._filled.clear()
-            taken, weight = [], 0
-            while self._items and weight < self._batch:
-                item = self._items.popleft()
-                weight += self._weigh(item)
-                taken.append(item)
-            self._weight_taken += weight
+            taken = self._oldest()
             if self._items or self._closing.is_set():
                 self._filled.set()
             if taken or self._closing.is_set():
                 return taken
 
+    def _oldest(self) -> list[Item]:
+        items, weigh, batch = self._items, self._weigh, self._batch
+        if weigh is None:
+            taken = [items.popleft() for _ in range(min(len(items), batch))]
+            self._weight_taken += len(taken)
+            return taken
+        taken, weight = [], 0
+        while items and weight < batch:
+            item = items.popleft()
+            weight += weigh(item)
+            taken.append(item)
+        self._weight_taken += weight
+        return taken
+
     def close(self) -> None:
         """Take no more items; those that are in it can still be taken."""
+        self._closed = True
         self._closing.set()
         self._filled.set()
 

@@ -12,7 +12,7 @@ from .entry import Entry, Part
 from .journal import Journal
 from .ledger import Ledger
 
-BATCH: Final = 500
+BATCH: Final = 1000
 """About how many entries and charges go into one transaction."""
 
 _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)

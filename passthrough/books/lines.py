@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
+from json.encoder import encode_basestring
+from operator import attrgetter
 from pathlib import Path
 from threading import Thread
 from typing import Final, Literal, TextIO
 
 from .backlog import Backlog
 from .entry import Entry
-from .money import json_text, members, usd
+from .money import members, usd
 from .sink import POLL_S, Sink
 
 Format = Literal["json", "text"]
@@ -20,6 +22,8 @@ _WAITING: Final = 10_000
 _BATCH: Final = 500
 _GATHER_S: Final = 0.05
 _ALIKE: Final = 256
+_FIXED_S: Final = 0.0001  # seconds below have an exponent
+_EXACT_S: Final = 1e9  # so many digits before the point and six behind it are those of the number that is nearest
 
 
 class Lines:
@@ -66,31 +70,44 @@ class Lines:
 
 def json_line(entry: Entry) -> str:
     """Return the entry as one JSON object, all its keys always there, in the order that is promised."""
-    usage, cost, source = entry.usage, usd(entry.cost_nano), entry.cost_source
-    first_byte_s = None if entry.first_byte_s is None else round(entry.first_byte_s, 6)
-    request_id = entry.upstream_request_id
+    usage, began_ms, request_id = entry.usage, int(entry.began_utc * 1000), entry.upstream_request_id
+    pages, annotated, doc_bytes, tokens_in, tokens_out = _counts_of(usage)
+    asked, answered, billed = _alike(*_alike_of(entry), usage.model, entry.cost_source)
     return (
-        f'{{"time": "{_time(entry.began_utc)}", "id": {json_text(entry.id)}, '
-        f"{_asked(entry.route, entry.client, entry.label, entry.target, entry.sandbox, entry.method, entry.path)}, "
-        f"{_answered(entry.status, entry.outcome, entry.error, entry.attempts, usage.model)}, "
-        f'"pages": {_or_null(usage.pages)}, "pages_annotated": {_or_null(usage.pages_annotated)}, '
-        f'"doc_bytes": {_or_null(usage.doc_bytes)}, '
-        f'"tokens_in": {_or_null(usage.tokens_in)}, "tokens_out": {_or_null(usage.tokens_out)}, '
-        f'"cost_usd": {_or_null(cost)}, {_billed(source, entry.unmetered)}, '
-        f'"upstream_request_id": {"null" if request_id is None else json_text(request_id)}, '
+        f'{{"time": "{_second(began_ms // 1000)}.{began_ms % 1000:03d}Z", "id": {encode_basestring(entry.id)}, '
+        f"{asked}, {answered}, "
+        f'"pages": {"null" if pages is None else pages}, "pages_annotated": {"null" if annotated is None else annotated}, '
+        f'"doc_bytes": {"null" if doc_bytes is None else doc_bytes}, '
+        f'"tokens_in": {"null" if tokens_in is None else tokens_in}, '
+        f'"tokens_out": {"null" if tokens_out is None else tokens_out}, '
+        f'"cost_usd": {_cost(entry.cost_nano)}, {billed}, '
+        f'"upstream_request_id": {"null" if request_id is None else encode_basestring(request_id)}, '
         f'"bytes_up": {entry.bytes_up}, "bytes_down": {entry.bytes_down}, '
-        f'"first_byte_s": {_or_null(first_byte_s)}, "total_s": {round(entry.total_s, 6)}}}'
+        f'"first_byte_s": {_span(entry.first_byte_s)}, "total_s": {_span(entry.total_s)}}}'
     )
 
 
+_ASKED: Final = ("route", "client", "label", "target", "sandbox", "method", "path")
+_ANSWERED: Final = ("status", "outcome", "error", "attempts")
+_alike_of: Final = attrgetter(*_ASKED, *_ANSWERED, "unmetered")
+_counts_of: Final = attrgetter("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_out")
+
+
 @lru_cache(_ALIKE)  # so many requests are alike, one by one they take the time of all the rest
+def _alike(*values: object) -> tuple[str, str, str]:
+    *plain, unmetered, model, source = values
+    behind = len(_ASKED)
+    return _asked(*plain[:behind]), _answered(*plain[behind:], model), _billed(source, unmetered)
+
+
+@lru_cache(_ALIKE)  # paths and labels may be many, where all the rest is the same, or the other way round
 def _asked(*values: object) -> str:
-    return members(zip(("route", "client", "label", "target", "sandbox", "method", "path"), values, strict=True))
+    return members(zip(_ASKED, values, strict=True))
 
 
 @lru_cache(_ALIKE)
 def _answered(*values: object) -> str:
-    return members(zip(("status", "outcome", "error", "attempts", "model"), values, strict=True))
+    return members(zip((*_ANSWERED, "model"), values, strict=True))
 
 
 @lru_cache(_ALIKE)
@@ -98,8 +115,19 @@ def _billed(*values: object) -> str:
     return members(zip(("cost_source", "unmetered"), values, strict=True))
 
 
-def _or_null(number: object) -> object:
-    return "null" if number is None else number
+@lru_cache(_ALIKE)
+def _cost(nano: int | None) -> str:
+    return usd(nano) or "null"
+
+
+def _span(span_s: float | None) -> str:
+    """Return seconds as JSON has them, of which microseconds are shown."""
+    if span_s is None:
+        return "null"
+    if not _FIXED_S <= span_s < _EXACT_S:
+        return str(round(span_s, 6))
+    text = f"{span_s:.6f}".rstrip("0")  # half the time of the way that is right for all
+    return f"{text}0" if text[-1] == "." else text
 
 
 def text_line(entry: Entry) -> str:

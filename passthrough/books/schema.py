@@ -79,6 +79,15 @@ CHARGES: Final = sa.Table(
     sqlite_with_rowid=False,
 )
 
+ALIKE: Final = (
+    *("day", "route", "client", "label", "target", "sandbox", "method", "path", "status", "outcome", "error", "attempts"),
+    *("model", "unmetered", "account", "open"),
+)
+"""Columns of `exchanges` that are the same in many rows, all together (rows.Into)."""
+
+CHARGED_ALIKE: Final = ("model", "pages_annotated", "tokens_in", "tokens_out", "cost_source", "credits_micro", "in_batch")
+"""The same of `charges`."""
+
 LINES: Final = sa.Table(
     "lines",  # of batch files, that were booked ever: a file is downloaded more than once, each time in another exchange
     SCHEMA,
@@ -207,4 +216,5 @@ def ending(entry: Entry) -> dict[str, Any]:
 
 def charge_row(entry: Entry, charge: Charge) -> Row:
     """Return the row of `charges` that one charge of an entry becomes, its values in the order of the columns."""
-    return (entry.id, line_key(charge.line), *_of_charge(charge))
+    line = charge.line
+    return (entry.id, line and line_key(line), *_of_charge(charge))

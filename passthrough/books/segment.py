@@ -51,10 +51,12 @@ class Segment:
         """Take a file that is open and locked: see `make` and `take`."""
         self.path = path
         self.adopted = adopted
-        self.size = os.fstat(descriptor).st_size  # what is whole: nothing behind it is ever read
+        own = os.fstat(descriptor)
+        self.size = own.st_size  # what is whole: nothing behind it is ever read
         self.fed = 0  # what is in the ledger
         self.spoilt = 0  # lines that could not be read, but for a torn one at the end: that is how a kill leaves a file
         self._descriptor = descriptor
+        self._file = own.st_dev, own.st_ino
         self._broken = False
         self._open = Lock()
         self._closed = False
@@ -110,10 +112,10 @@ class Segment:
         if self._broken or self._closed:
             return False
         try:
-            found, own = self.path.stat(), os.fstat(self._descriptor)
+            found = self.path.stat()
         except OSError:
             return False
-        return (found.st_dev, found.st_ino, own.st_size) == (own.st_dev, own.st_ino, self.size)
+        return ((found.st_dev, found.st_ino), found.st_size) == (self._file, self.size)
 
     def append(self, lines: bytes) -> None:
         """Write lines; all of them are in the file then, or, where it raises OSError, none."""

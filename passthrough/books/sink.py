@@ -6,6 +6,7 @@ import os
 import select
 import stat
 import sys
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -123,4 +124,5 @@ def _pieces(lines: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
 
 def _beyond(lines: Sequence[bytes], written: int) -> int:
     """Return how many lines end behind so many bytes."""
-    return sum(end > written for end in accumulate(map(len, lines)))
+    ends = list(accumulate(map(len, lines)))
+    return len(ends) - bisect_right(ends, written)

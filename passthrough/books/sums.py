@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ _EPOCH: Final = date(1970, 1, 1).toordinal()
 _FOREVER: Final = 10**8  # days
 _UNPRICED: Final = str(Unmetered.UNPRICED)
 _COMPLETED: Final = str(Outcome.COMPLETED)
+_OK: Final = 200
 _LABEL: Final = KEYED.index("label")
 _MODEL: Final = KEYED.index("model")
 _SUMS: Final = Into(SUMS, adding=FIGURES)
@@ -69,17 +71,29 @@ class Additions:
         if begins:
             figures["requests"] += 1
         if ends:
-            if entry.unmetered is not None and entry.unmetered != _UNPRICED:
-                figures["unmetered"] += 1
-            if entry.outcome != _COMPLETED or entry.status is None or entry.status >= 400:
-                figures["errors"] += 1
+            _end(entry, figures)
         for charge in charges:
-            model = charge.model
-            _add(charge, self._figures((*key[:_MODEL], model, *key[_MODEL + 1 :])) if model and model != key[_MODEL] else figures)
+            self._charge(key, charge, figures)
+
+    def count_whole(self, entries: Iterable[tuple[Key, Entry]]) -> None:
+        """Count exchanges from their beginning to their end, each summed under its key."""
+        summed: Key = ()
+        for key, entry in entries:
+            if key != summed:  # as a rule it is the one of the entry before
+                summed, figures = key, self._figures(key)
+            figures["requests"] += 1
+            if entry.outcome != _COMPLETED or entry.unmetered is not None or entry.status != _OK:
+                _end(entry, figures)
+            for charge in entry.charges:
+                self._charge(key, charge, figures)
 
     def write(self, connection: sa.Connection) -> None:
         """Add to the daily sums."""
         add(connection, self._rows)
+
+    def _charge(self, key: Key, charge: Charge, figures: dict[str, int]) -> None:
+        model = charge.model
+        _add(charge, self._figures((*key[:_MODEL], model, *key[_MODEL + 1 :])) if model and model != key[_MODEL] else figures)
 
     def _figures(self, key: Key) -> dict[str, int]:
         found = self._rows.get(key)
@@ -88,11 +102,22 @@ class Additions:
         return found
 
 
+def _end(entry: Entry, figures: dict[str, int]) -> None:
+    if entry.unmetered is not None and entry.unmetered != _UNPRICED:
+        figures["unmetered"] += 1
+    if entry.outcome != _COMPLETED or entry.status is None or entry.status >= 400:
+        figures["errors"] += 1
+
+
 def _add(charge: Charge, figures: dict[str, int]) -> None:
-    figures["pages"] += charge.pages or 0
-    figures["pages_annotated"] += charge.pages_annotated or 0
-    figures["tokens_in"] += charge.tokens_in or 0
-    figures["tokens_out"] += charge.tokens_out or 0
+    if charge.pages:
+        figures["pages"] += charge.pages
+    if charge.pages_annotated:
+        figures["pages_annotated"] += charge.pages_annotated
+    if charge.tokens_in:
+        figures["tokens_in"] += charge.tokens_in
+    if charge.tokens_out:
+        figures["tokens_out"] += charge.tokens_out
     if charge.cost_nano is None:
         figures["unpriced"] += 1
     else:
@@ -112,10 +137,15 @@ def add(connection: sa.Connection, figures: Mapping[Key, Mapping[str, int]]) -> 
 
 def _row(key: Key, figures: Mapping[str, int]) -> Row:
     """Return a row of daily sums; what is null in the key is empty there, for a null equals nothing, and 0 as status."""
+    return (*_kept(key), *(figures.get(name, 0) for name in FIGURES))
+
+
+@lru_cache(1024)
+def _kept(key: Key) -> Row:
     day, *texts, status, sandbox = key
     plain = (*(text or "" for text in texts), int(status or 0), bool(sandbox))
     digest = blake2b(json.dumps(plain).encode(), digest_size=16).hexdigest()
-    return (day, digest, *plain, *(figures.get(name, 0) for name in FIGURES))
+    return (day, digest, *plain)
 
 
 # ── what is asked ──
