@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
-import random
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +18,7 @@ from urllib.parse import quote
 import psutil
 import psycopg
 from polling import WAIT_S
+from ports import free_port
 
 PASSWORD = "hunter2@/:?"  # what must be escaped in a URL
 _SERVER = {
@@ -83,7 +82,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server, on the port that it had, and wait until it answers."""
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         settings = [text for name, value in self._settings.items() for text in ("-c", f"{name}={value}")]
         command = [f"{self._bin}/postgres", "-D", str(self._data), "-k", str(self._folder), "-p", str(self.port), *settings]
         with (self._folder / "log").open("ab") as log:
@@ -139,11 +138,3 @@ class Postgres:
 
     def _connected(self, database: str) -> psycopg.Connection[Any]:
         return psycopg.connect(host=str(self._folder), port=self.port, user="me", dbname=database, autocommit=True)
-
-
-def _free_port() -> int:
-    """Return a port that nobody has, below those that the system gives away: it must be free again after a kill."""
-    while True:
-        port = random.randrange(10_000, 32_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port

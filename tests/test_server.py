@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 import trustme
 from bench.uploads import peak_rss, said
-from program import Program, clean_environment, program
+from program import WAIT_S, Program, clean_environment, program
 from street import Peer, RawUpstream, answering, client, ok, once, upstream
 
 OCR = b'{"pages": [], "model": "mistral-ocr-2512", "usage_info": {"pages_processed": 1, "doc_size_bytes": 3}}'
@@ -339,23 +339,37 @@ async def test_memory_does_not_grow_with_the_body(tmp_path: Path) -> None:
     assert max(grown) < 40 * 4_000_000
 
 
+# Takes standard input as its terminal and becomes the program. Not pty.fork(): the tests' own process may have threads.
+# The tests themselves may have been started with nohup: so the signal is given back its meaning.
+ON_ITS_TERMINAL = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
 async def test_the_end_of_its_terminal_is_the_end_of_the_program(tmp_path: Path) -> None:
     """SIGHUP reloads while there is a terminal, or never was one; when the terminal itself goes, so does the program."""
     (tmp_path / "routes.yaml").write_text("pass_through_endpoints: [{path: /a, target: http://127.0.0.1:9}]\nledger: none\n")
-    child, terminal = pty.fork()
-    if child == 0:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # The tests themselves may have been started with nohup.
-        os.chdir(tmp_path)
-        arguments = ("-m", "passthrough", "serve", "--port", "0", "--admin-port", "0")
-        os.execve(sys.executable, (sys.executable, *arguments), clean_environment())
-    overdue = asyncio.get_running_loop().call_later(30, os.kill, child, signal.SIGKILL)
+    control, terminal = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", ON_ITS_TERMINAL, "-m", "passthrough", "serve", "--port", "0", "--admin-port", "0"),
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    overdue = asyncio.get_running_loop().call_later(WAIT_S, process.kill)
     said = b""
     while b"Listening on" not in said:
-        said += await asyncio.to_thread(os.read, terminal, 4096)
-    os.kill(child, signal.SIGHUP)
+        said += await asyncio.to_thread(os.read, control, 4096)
+    process.send_signal(signal.SIGHUP)
     while b"Reloaded" not in said:
-        said += await asyncio.to_thread(os.read, terminal, 4096)
-    os.close(terminal)
-    _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        said += await asyncio.to_thread(os.read, control, 4096)
+    os.close(control)
+    assert 0 == await process.wait()
     overdue.cancel()
-    assert 0 == os.waitstatus_to_exitcode(status)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 import psutil
 import trustme
+from ports import free_port
 
 from .bodies import request, request_body
 from .load import Job
@@ -37,13 +37,6 @@ _HERE = Path(__file__).parents[1]
 
 class BenchError(Exception):
     """A target did not do its work; the message says what it said."""
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import uvloop
 from oddities import TABLE, WHY, Odd
+from ports import free_port
 from street import Peer, Script, road, route_to, until, upstream
 from strict import Malformed, read_head, speaker
 
@@ -136,11 +137,6 @@ async def outcome_of(case: Odd, port: int, recorder: Recorder, *, ours: bool) ->
     return Outcome(tuple(statuses), lines, "; ".join(filter(None, (_odd(head, ours=ours) for head in recorder.heads))))
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
-
-
 def _listens(port: int) -> bool:
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
@@ -150,7 +146,7 @@ def _listens(port: int) -> bool:
 async def _process(name: str, config: str, *command: str, target: int) -> AsyncIterator[int]:
     """Run a proxy from PATH in a folder of its own and give its port."""
     with tempfile.TemporaryDirectory() as folder:
-        port = _free_port()
+        port = free_port()
         file = Path(folder, name)
         file.write_text(config.format(folder=folder, port=port, target=target))  # noqa: ASYNC240 - a few lines, at start
         process = subprocess.Popen([*command, str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: ASYNC220 - at start
