@@ -251,6 +251,25 @@ def test_lines_that_do_not_fit_the_disk_leave_nothing(tmp_path: Path) -> None:
         assert entries == read(journal)
 
 
+def test_whether_it_can_be_written_is_tried_out(tmp_path: Path) -> None:
+    """As long as there is no place, or no space, for a file, it cannot; what was tried leaves nothing behind."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    place = tmp_path / "no"
+    with closing(Journal(place / "j", print)) as journal:
+        with pytest.raises(FileNotFoundError):
+            journal.try_out()
+        place.mkdir()
+        journal.try_out()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                journal.try_out()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        journal.append([encode(numbered(1)[0])])
+        assert (numbered(1), 1) == (read(journal), len(list((place / "j").iterdir())))
+
+
 def test_where_no_new_file_can_be_opened_the_old_one_grows(tmp_path: Path) -> None:
     """Out of descriptors, entries go on into the file that is open."""
     entries = numbered(30)

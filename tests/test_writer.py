@@ -129,7 +129,10 @@ def test_two_processes_share_a_journal(tmp_path: Path) -> None:
 
 
 def test_without_a_journal_entries_go_to_the_ledger(tmp_path: Path) -> None:
-    """Where its folder cannot be made, that is said and shown as trouble; nothing is lost, and once it can, it is used again."""
+    """Where its folder cannot be made, that is said and shown as trouble; nothing is lost.
+
+    Once it can, that is found out without a further entry, for a server that is not ready gets no requests, and it is used again.
+    """
     with books(tmp_path) as opened:
         opened.journal.write_text("in the way")
         opened.writer.start()
@@ -138,9 +141,9 @@ def test_without_a_journal_entries_go_to_the_ledger(tmp_path: Path) -> None:
         until(lambda: len(opened.booked) == 1500)  # Not by asking the ledger: its tables are made meanwhile.
         assert f"The journal {opened.journal} cannot be written: File exists." in str(opened.writer.trouble)
         opened.journal.unlink()
+        until(lambda: opened.writer.trouble is None)
         opened.writer.put(booked())
         until(lambda: opened.writer.waiting == 0)
-        until(lambda: opened.writer.trouble is None)
         assert (1501, 0, 1501) == (one(opened.ledger)[0], opened.writer.lost, len(opened.booked))
         assert ["cannot be written" in text for text in opened.warned] == [True, False]
 

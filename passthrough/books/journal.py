@@ -25,6 +25,8 @@ _AGED_S: Final = 60.0
 _FOR_NOW: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK})  # later it may be read
 _SUFFIX: Final = ".jsonl"
 _SPOILT: Final = ".spoilt"
+_TRIAL: Final = ".trial"
+_TRIAL_BYTES: Final = 64 * 1024
 
 
 def journal_folder(ledger: str, configured: str | None = None) -> Path:
@@ -85,6 +87,16 @@ class Journal:
             segment.append(block)
         if entries:
             self._recent.keep(segment, begin, lines, entries)
+
+    def try_out(self) -> None:
+        """Raise OSError where lines could not be appended now: there is no folder, no permission, no space."""
+        with self._lock:
+            self._writable()
+        trial = self._folder / f"{self._owner}{_TRIAL}"
+        try:
+            trial.write_bytes(bytes(_TRIAL_BYTES))
+        finally:
+            trial.unlink(missing_ok=True)
 
     def sync(self) -> None:
         """Have the disk keep what was appended, also through a power loss. Raises OSError."""

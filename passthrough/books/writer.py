@@ -17,6 +17,7 @@ from .ledger import Ledger
 
 _WAITING: Final = 100_000
 _GATHER_S: Final = 0.02
+_TRY_OUT_S: Final = 0.5
 _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -144,6 +145,7 @@ class Writer:
             self._in_hand = []
             if not len(self._backlog):
                 self._overflowed = False
+            self._try_out()
         self._drained.set()
         for event in (self._written, self._feeder.wake):
             event.set()
@@ -159,9 +161,7 @@ class Writer:
                 self._say_unwritable(error)
             else:
                 self._journaled += len(batch)
-                if self._unwritable is not None:
-                    self._unwritable = None
-                    self._warn(f"The journal {self._folder} is written again.")
+                self._say_writable()
                 self._written.set()
                 self._feeder.wake.set()
                 return True
@@ -171,6 +171,16 @@ class Writer:
                 return True
             if time.monotonic() >= self._deadline:
                 return False
+
+    def _try_out(self) -> None:
+        """Find out when the journal can be written again, while nothing comes that would: who is not ready gets no requests."""
+        while self._unwritable is not None and not len(self._backlog) and not self._backlog.pause(_TRY_OUT_S):
+            try:
+                self._journal.try_out()
+            except OSError as error:
+                self._say_unwritable(error)
+            else:
+                self._say_writable()
 
     def _encoded(self, batch: list[Entry]) -> tuple[list[Entry], list[bytes]]:
         lines, entries = [], []
@@ -190,6 +200,11 @@ class Writer:
         if self._unwritable is None:
             self._warn(f"{why}\nEntries go to the ledger without it; a kill would cost those that wait.\nMend its folder.")
         self._unwritable = why
+
+    def _say_writable(self) -> None:
+        if self._unwritable is not None:
+            self._unwritable = None
+            self._warn(f"The journal {self._folder} is written again.")
 
     def _sync(self) -> None:
         while not self._drained.is_set():
