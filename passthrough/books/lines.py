@@ -70,11 +70,11 @@ class Lines:
 
 def json_line(entry: Entry) -> str:
     """Return the entry as one JSON object, all its keys always there, in the order that is promised."""
-    usage, began_ms, request_id = entry.usage, int(entry.began_utc * 1000), entry.upstream_request_id
+    usage, request_id = entry.usage, entry.upstream_request_id
     pages, annotated, doc_bytes, tokens_in, tokens_out = _counts_of(usage)
     asked, answered, billed = _alike(*_alike_of(entry), usage.model, entry.cost_source)
     return (
-        f'{{"time": "{_second(began_ms // 1000)}.{began_ms % 1000:03d}Z", "id": {encode_basestring(entry.id)}, '
+        f'{{"time": "{_time(entry.began_utc)}", "id": {encode_basestring(entry.id)}, '
         f"{asked}, {answered}, "
         f'"pages": {"null" if pages is None else pages}, "pages_annotated": {"null" if annotated is None else annotated}, '
         f'"doc_bytes": {"null" if doc_bytes is None else doc_bytes}, '
