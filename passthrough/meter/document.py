@@ -56,7 +56,8 @@ def read(shape: Shape, body: bytes) -> Unmetered:
     """Read a body that is here whole, for its shape, as a Document does; return what it says at its end."""
     found = small.found(body.strip(_BLANKS), shape.wanted)
     if found is None:
-        document, at = Document(shape), 0
+        document = Document(shape)
+        at = document.feed(body[:1])  # by itself: a document that comes whole would be offered to `small` once more
         while at < len(body):
             at = document.feed(body, at)
         return document.end()
