@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from .decode import Chain, Undecodable, chain
@@ -46,13 +48,17 @@ class Asked:
     first bytes, and what its coding does not decode, too: then nothing was asked for.
     """
 
-    __slots__ = ("_scanner", "_tap", "_wishes")
+    __slots__ = ("_tap", "_wishes", "skim")
+
+    skim: Callable[[bytearray, int], bool]
+    """Takes the first bytes of a buffer, where that needs no copy of them; False: they are to be fed."""
 
     def __init__(self, coding: Chain | None, decoders: Executor, most_bytes: int = MOST_BYTES) -> None:
         """`most_bytes`: what stands behind so many decoded bytes is not seen."""
         self._wishes = _Wishes()
-        scanner = self._scanner = Scanner(_WANTED, self._wishes.take)
+        scanner = Scanner(_WANTED, self._wishes.take)
         self._tap = Tap(scanner, coding, decoders, most_bytes, lambda: not scanner.lost)
+        self.skim = partial(self._tap.skim, scanner.skim)  # nothing stands between
 
     @property
     def busy(self) -> bool:
@@ -72,10 +78,6 @@ class Asked:
     def feed(self, piece: bytes) -> bool:
         """Take the next bytes of the body, as they are on the wire; False: await `drained` before the next (tap.Tap.feed)."""
         return self._tap.feed(piece)
-
-    def skim(self, buffer: bytearray, size: int) -> bool:
-        """Take the first bytes of a buffer, where that needs no copy of them; False: they are to be fed."""
-        return self._tap.skim(self._scanner.skim, buffer, size)
 
     async def drained(self) -> None:
         """Wait until there is room for more."""

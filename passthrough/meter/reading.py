@@ -70,7 +70,13 @@ class Body(Reader, Protocol):
 class Meter:
     """The meter of one answer: fed by the road, read by the books (exchange.Reading). All of it is called on the event loop."""
 
-    __slots__ = ("_asked", "_body", "_cut", "_ended", "_expected", "_kind", "_moved", "_tap")
+    __slots__ = ("_asked", "_body", "_cut", "_ended", "_expected", "_kind", "_moved", "_tap", "feed")
+
+    feed: Callable[[bytes], bool]
+    """Takes the next bytes of the body, as they are on the wire: synchronous, bounded, never raises.
+
+    False tells that the backlog is full: await `drained` before the next chunk.
+    """
 
     def __init__(
         self, body: Body, tap: Tap, kind: Kind, *, expected: bool, asked: Asked | AskedAtOnce | None, moved: Moved
@@ -87,13 +93,7 @@ class Meter:
         self._moved = moved
         self._ended = False
         self._cut: Unmetered | None = None
-
-    def feed(self, chunk: bytes) -> bool:
-        """Take the next bytes of the body, as they are on the wire. Synchronous, bounded, never raises.
-
-        False tells that the backlog is full: await `drained` before the next chunk.
-        """
-        return self._ended or self._tap.feed(chunk)
+        self.feed = tap.feed  # nothing stands between
 
     async def drained(self) -> None:
         """Wait until the backlog has room again."""
@@ -103,6 +103,7 @@ class Meter:
         """Say that no more bytes come; `cut` is why the answer did not arrive whole, None if it did. The first call counts."""
         if not self._ended:
             self._ended, self._cut = True, cut
+            self.feed = _ignore
 
     async def usage(self) -> Usage:
         """Return what was found, after what is still being decoded. Never raises for the answer's bytes.
@@ -139,6 +140,11 @@ class Meter:
             return self._cut or failure
         missing = self._body.end()
         return self._cut or (missing if self._tap.decoded else Unmetered.UNKNOWN_CODING)
+
+
+def _ignore(_chunk: bytes) -> bool:
+    """Take what comes behind the end for nothing."""
+    return True
 
 
 def _hand_on(body: Lines | Job, passed: Lot) -> bool:

@@ -45,39 +45,24 @@ Moved = Callable[[], bool] | None
 class _Pipe:
     """Decoder and reader in a row; used by one thread at a time."""
 
-    __slots__ = ("_at", "_left_bytes", "_piece", "_pieces", "chain", "failure", "reader")
+    __slots__ = ("_at", "_piece", "_pieces", "chain", "failure", "left_bytes", "reader")
 
     def __init__(self, reader: Reader, chain: Chain | None, most_bytes: int) -> None:
         self.reader = reader
         self.chain = chain
         self.failure: Unmetered | None = None
-        self._left_bytes = most_bytes  # of a plain body; a chain counts by itself
+        self.left_bytes = most_bytes  # of a plain body; a chain counts by itself
         self._pieces: Iterator[bytes] = iter(())
         self._piece, self._at = b"", 0
 
-    def pass_plain(self, chunk: bytes) -> bool:
-        """Scan `chunk`; return False if that takes longer: then `advance` does the rest."""
-        self._left_bytes -= len(chunk)
-        if self._left_bytes < 0:
-            self.failure = Unmetered.TOO_LARGE
-            return True
-        at = self.reader.feed(chunk)
-        if at == len(chunk):
-            return True
+    def leave(self, chunk: bytes, at: int) -> None:
+        """Leave the rest of `chunk`, from `at` on, to `advance`."""
         self._piece, self._at = chunk, at
-        return False
 
     def pass_coded(self, chunk: bytes) -> bool:
         """Decode and scan `chunk`, a small one, as far as that costs little; return False if it takes longer (`advance`)."""
         self.give((chunk,))
         return self.advance(_SMALL_DECODED_BYTES)
-
-    def skim(self, skim: Skim, buffer: bytearray, size: int) -> bool:
-        """Have the reader take the first bytes of a plain body's buffer, if it can without a copy; tell whether it has."""
-        if self.chain is not None or self._left_bytes < size or not skim(buffer, size):
-            return False
-        self._left_bytes -= size
-        return True
 
     def give(self, chunks: tuple[bytes, ...]) -> None:
         """Take the next chunks, for `advance`; the ones before are through."""
@@ -107,10 +92,10 @@ class _Pipe:
         for chunk in chunks:
             if self.chain is not None:
                 yield from self.chain.pieces(chunk)
-            elif self._left_bytes < len(chunk):
+            elif self.left_bytes < len(chunk):
                 raise Oversized("a plain body beyond the bound")
             else:
-                self._left_bytes -= len(chunk)
+                self.left_bytes -= len(chunk)
                 yield chunk
 
 
@@ -163,26 +148,40 @@ class Tap:
 
         False tells that the backlog is full: await `drained` before the next chunk.
         """
-        pipe, chain = self._pipe, self._pipe.chain
-        if pipe.failure is not None or not chunk:
+        pipe, size = self._pipe, len(chunk)
+        if pipe.failure is not None or not size:
             return True
-        if self._job is None and (chain is None or (len(chunk) <= _SMALL_BYTES and not chain.leaps)):
-            through = pipe.pass_plain(chunk) if chain is None else pipe.pass_coded(chunk)
+        chain = pipe.chain
+        if self._job is None and (chain is None or (size <= _SMALL_BYTES and not chain.leaps)):
+            if chain is not None:
+                through = pipe.pass_coded(chunk)
+            elif size > pipe.left_bytes:
+                pipe.failure, through = Unmetered.TOO_LARGE, True
+            else:  # Without a call of its own: see connection.Connection.data_received.
+                pipe.left_bytes -= size
+                at = pipe.reader.feed(chunk)
+                through = at == size
+                if not through:
+                    pipe.leave(chunk, at)
             if (self._moved is None or self._rests(self._moved)) and not through:
-                self._queued_bytes = self._slice_bytes = len(chunk)
+                self._queued_bytes = self._slice_bytes = size
                 self._submit()
             return self._queued_bytes < BACKLOG_BYTES
         self._queue.append(chunk)
-        self._queued_bytes += len(chunk)
+        self._queued_bytes += size
         if self._job is None:
             self._next_slice()
         return self._queued_bytes < BACKLOG_BYTES
 
     def skim(self, skim: Skim, buffer: bytearray, size: int) -> bool:
         """Take the first bytes of a buffer, where `skim`, the reader's own, needs no copy of them; False: they are to be fed."""
-        if self._pipe.failure is not None:
+        pipe = self._pipe
+        if pipe.failure is not None:
             return True
-        return self._job is None and self._pipe.skim(skim, buffer, size)
+        if self._job is not None or pipe.chain is not None or size > pipe.left_bytes or not skim(buffer, size):
+            return False
+        pipe.left_bytes -= size
+        return True
 
     def _rests(self, moved: Callable[[], bool]) -> bool:
         """Tell that the reader rests; whether it is to go on."""

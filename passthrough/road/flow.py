@@ -33,12 +33,17 @@ class Flow:
 
     def take(self, piece: bytes) -> bool:
         """Send a piece, and meter it behind that; False: the next one must wait for `go_on`. Never raises."""
+        call = self._call
         try:
-            self._slow = self.send(piece)
+            if self._chunked:
+                self._slow = self.send(piece)
+            else:
+                call.exchange.bytes_down += len(piece)
+                self._slow = self._downstream.pass_on(piece)
         except ClientGone:
             self._gone = True
-        self._call.feed(piece)
-        self.stopped = self._slow or self._gone or not self._call.room
+        call.feed(piece)
+        self.stopped = self._slow or self._gone or not call.room
         return not self.stopped
 
     def send(self, piece: bytes, head: bytes = b"", *, soon: bool = False) -> bool:
