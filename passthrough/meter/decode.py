@@ -16,8 +16,8 @@ import zstandard
 from ..errors import PassthroughError
 from .inflating import BROKEN, GZIP_BITS, GZIP_MAGIC, RAW_BITS, ZLIB_BITS, Member, member
 
-PIECE_BYTES: Final = 65536
-"""The most that one step yields, for gzip, deflate and br."""
+PIECE_BYTES: Final = 262144
+"""The most that one step yields, for gzip, deflate and br: with a quarter of it inflating costs a twentieth more."""
 
 _MOST_CODINGS: Final = 4
 _READ_BYTES: Final = 4  # the longest header field that a slice is read for
