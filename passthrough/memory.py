@@ -13,6 +13,12 @@ YOUNG: Final = 1
 
 OLD: Final = 2
 
+_NEW: Final = 20_000
+"""How many objects more there must be before the collector looks at the new ones; 700 is usual.
+
+A hundred requests under way are more than that by themselves: it would look at them ever again, and find no garbage.
+"""
+
 
 def undisturbed(make: Callable[[], Made]) -> Made:
     """Return what `make` makes, with the collector off meanwhile.
@@ -37,3 +43,4 @@ def set_apart(generation: int = OLD) -> None:
     """
     gc.collect(generation)
     gc.freeze()
+    gc.set_threshold(_NEW, *gc.get_threshold()[1:])
