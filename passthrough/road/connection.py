@@ -64,6 +64,9 @@ class State(Enum):
     CLOSED = auto()
 
 
+_IDLE, _BUSY, _CLOSED = State.IDLE, State.BUSY, State.CLOSED  # before Python 3.12 an enum's look-up is dear
+
+
 class Connection(asyncio.Protocol):
     """The protocol of one connection. It raises nothing but UpstreamFailure, and that only from `take_*` and `drain`."""
 
@@ -74,7 +77,7 @@ class Connection(asyncio.Protocol):
         self._unsent = b""
         self._name = name
         self._transport: asyncio.Transport | None = None
-        self._state = State.IDLE
+        self._state = _IDLE
         self._failure: tuple[str, str] | None = None
         self._arrival: asyncio.Future[bool] | None = None
         self._until: float | None = None
@@ -104,8 +107,8 @@ class Connection(asyncio.Protocol):
         """
         self._incoming = Incoming(method)
         self.answered_anything = False
-        if self._state is State.IDLE and self._transport is not None and not self._transport.is_closing():
-            self._state = State.BUSY
+        if self._state is _IDLE and self._transport is not None and not self._transport.is_closing():
+            self._state = _BUSY
             return True
         self._fail_unsent()
         return False
@@ -113,14 +116,14 @@ class Connection(asyncio.Protocol):
     def finish(self) -> bool:
         """End an exchange whose request and answer are both complete; tell whether the connection may serve another."""
         answer, transport = self._incoming.answer, self._transport
-        whole = self._state is State.BUSY and self._incoming.ended and not self._unsent
+        whole = self._state is _BUSY and self._incoming.ended and not self._unsent
         reusable = whole and transport is not None and not transport.is_closing() and answer is not None and answer.persists
         if not reusable:
             self.abort()
             return False
         self._incoming = Incoming("GET")
         self.was_kept = True
-        self._state = State.IDLE
+        self._state = _IDLE
         self._resume_reading()  # A paused idle connection would stall the next answer, and hide a close.
         return True
 
@@ -131,7 +134,7 @@ class Connection(asyncio.Protocol):
         is looked for only before a request is sent, which must then be written `soon`.
         """
         transport = self._transport
-        if self._state is not State.IDLE or transport is None or transport.is_closing():
+        if self._state is not _IDLE or transport is None or transport.is_closing():
             return False
         if self._has_input is None:
             self._has_input = input_of(transport)
@@ -141,7 +144,7 @@ class Connection(asyncio.Protocol):
         """Close the connection at once; whoever still waits for an answer is told so. Idempotent."""
         if self._failure is None:
             self._failure = ("upstream_broke", f"The connection to {self._name} was given up.")
-        self._state = State.CLOSED
+        self._state = _CLOSED
         self._unsent = b""
         self._incoming.drop()
         if self._transport is not None:
@@ -155,9 +158,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note how the connection ended (asyncio calls this): right for a close-delimited body, wrong for all else."""
-        if self._state is State.IDLE:
-            self._state = State.CLOSED
-        elif self._state is State.BUSY and not self._incoming.ended and not (self._ended_cleanly and self._incoming.close()):
+        if self._state is _IDLE:
+            self._state = _CLOSED
+        elif self._state is _BUSY and not self._incoming.ended and not (self._ended_cleanly and self._incoming.close()):
             when = "before it answered" if self._incoming.answer is None else "in the middle of its answer"
             self._fail("upstream_broke", f"{self._name} closed the connection {when}.")
         self._transport = None
@@ -168,7 +171,7 @@ class Connection(asyncio.Protocol):
     def _fail(self, code: str, message: str) -> None:
         if self._failure is None:
             self._failure = (code, message)
-        self._state = State.CLOSED
+        self._state = _CLOSED
         if self._transport is not None:
             self._transport.abort()
         self._wake()
@@ -279,7 +282,7 @@ class Connection(asyncio.Protocol):
     def ready(self) -> bool:
         """Whether `take` has something to say at once."""
         incoming = self._incoming
-        return incoming.ended or incoming.held > 0 or self._failure is not None or self._state is State.CLOSED
+        return incoming.ended or incoming.held > 0 or self._failure is not None or self._state is _CLOSED
 
     async def arrived(self, until: float | None = None, flow: Flow | None = None) -> bool:
         """Wait until `take_answer` or `take` has something new to say; one waiter at a time.
@@ -324,7 +327,7 @@ class Connection(asyncio.Protocol):
         """Read what came (asyncio calls this)."""
         self.answered_anything = True
         flow = self._flow
-        if self._state is State.BUSY:
+        if self._state is _BUSY:
             if self._unsent:
                 self._fail_unsent()
             elif flow is not None and self._incoming.passes(len(data)):
@@ -338,8 +341,8 @@ class Connection(asyncio.Protocol):
                 self._read(data)
                 if flow is not None and self._flows(flow):
                     return
-        elif self._state is State.IDLE:
-            self._state = State.CLOSED
+        elif self._state is _IDLE:
+            self._state = _CLOSED
             self._spoil()
         self._wake()
 
@@ -366,7 +369,7 @@ class Connection(asyncio.Protocol):
             if not flow.take(piece):
                 self._flow = None
                 return False
-        if self._state is not State.BUSY or not self._incoming.begun:
+        if self._state is not _BUSY or not self._incoming.begun:
             return False
         self._go_on()
         return True

@@ -30,6 +30,9 @@ class Framing(Enum):
     CLOSE = auto()
 
 
+_NONE, _LENGTH, _CHUNKED, _CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKED, Framing.CLOSE  # see connection.State
+
+
 @dataclass(slots=True)  # not frozen, as wire.Head
 class Answer:
     """A final response's head. `reason` and field values are bytes as they came; `length` where a Content-Length was sent.
@@ -82,7 +85,7 @@ def parse_head(head: bytes, method: str) -> Answer | None:
     http10 = start[1] == b"0"
     framing, length = _framing(values, status, method, http10=http10)
     connection = nominated(tuple(fields)) if b"connection" in values else frozenset()
-    persists = framing is not Framing.CLOSE and b"close" not in connection and (not http10 or b"keep-alive" in connection)
+    persists = framing is not _CLOSE and b"close" not in connection and (not http10 or b"keep-alive" in connection)
     return Answer(status, start[3] or b"", tuple(fields), values, framing, length, persists)
 
 
@@ -96,12 +99,12 @@ def _framing(values: Mapping[bytes, Sequence[bytes]], status: int, method: str, 
         raise BadAnswer("more than one Content-Length, or an odd one")
     length = int(lengths[0]) if lengths else None
     if method == "HEAD" or status in {204, 304}:
-        return Framing.NONE, length
+        return _NONE, length
     if codings:
-        return Framing.CHUNKED, None
+        return _CHUNKED, None
     if length is not None:
-        return Framing.LENGTH, length
-    return Framing.CLOSE, None
+        return _LENGTH, length
+    return _CLOSE, None
 
 
 class Chunks:
