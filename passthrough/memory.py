@@ -13,7 +13,7 @@ YOUNG: Final = 1
 
 OLD: Final = 2
 
-_NEW: Final = 20_000
+_NEW: Final = 5000
 """How many objects more there must be before the collector looks at the new ones; 700 is usual.
 
 A hundred requests under way are more than that by themselves: it would look at them ever again, and find no garbage.

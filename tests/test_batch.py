@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import tracemalloc
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -319,6 +321,30 @@ async def test_a_line_is_not_held(decoders: ThreadPoolExecutor) -> None:
         tracemalloc.stop()
     assert summed() == await read(meter, [behind])
     assert [line(1, pages=0, pages_annotated=1)] == found.lines
+
+
+class Holder:
+    """As an exchange: it has its meter, which passes lines on to it."""
+
+    reading: object = None
+
+    def passed(self, lines: tuple[Usage, ...]) -> None:
+        """Take lines."""
+
+
+async def test_what_read_a_batch_goes_with_its_exchange(decoders: ThreadPoolExecutor) -> None:
+    """No cycle keeps it once all is read: what undoes a coding has windows of megabytes."""
+    holder = Holder()
+    holder.reading = meter = open_meter(Plan(), FILE, decoders, passed=holder.passed)
+    assert meter is not None
+    assert summed() == await read(meter, [file(result(1))])
+    gone = weakref.ref(holder)
+    gc.disable()
+    try:
+        del holder, meter
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 TEXTS = st.text(max_size=20)

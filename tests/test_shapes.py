@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import random
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -358,6 +359,23 @@ async def test_a_slice_that_is_cancelled_cancels_the_meter() -> None:
     gate.set()
     meter.end()
     assert unmetered(Unmetered.CANCELLED) == await meter.usage()
+
+
+@pytest.mark.parametrize(("codings", "at_once"), [(1, True), (2, False), (3, False)])
+async def test_of_several_codings_none_is_undone_on_the_loop(codings: int, at_once: bool) -> None:
+    """A few bytes that are inflated twice may stand for megabytes, of which the next coding makes nothing."""
+    body = b'{"usage_info":{"pages_processed":5}}'
+    for _ in range(codings):
+        body = gzip.compress(body)
+    gate = threading.Event()
+    with ThreadPoolExecutor(1) as decoders:
+        decoders.submit(gate.wait)
+        meter = opened(decoders, b",".join([b"gzip"] * codings))
+        meter.feed(body)
+        meter.end()
+        read_by_then = meter.at_once()
+        gate.set()
+        assert (at_once, Usage(pages=5)) == (read_by_then is not None, await meter.usage())
 
 
 async def test_end_is_idempotent_and_a_meter_without_it_is_broken(decoders: ThreadPoolExecutor) -> None:

@@ -202,7 +202,7 @@ class Chain:
     """All codings of a body, the first to decode first. None of them may yield more than `most_bytes`.
 
     `leaps` tells that a step may take long however little it yields: brotli decodes as much as its window holds, 16 MB, before it
-    gives out the first byte.
+    gives out the first byte; and of several codings one may yield much that the next makes nothing of.
     """
 
     __slots__ = ("_decoders", "_most_bytes", "_yielded", "leaps")
@@ -211,7 +211,7 @@ class Chain:
         self._decoders = decoders
         self._most_bytes = most_bytes
         self._yielded = [0] * len(decoders)
-        self.leaps = any(isinstance(decoder, _Brotli) for decoder in decoders)
+        self.leaps = len(decoders) > 1 or isinstance(decoders[0], _Brotli)
 
     @property
     def whole(self) -> bool:

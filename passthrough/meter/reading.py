@@ -126,6 +126,9 @@ class Meter:
         why = self._why()
         if self._moved is not None:
             self._moved()
+            if self._ended:  # It knows its exchange, whose meter this is: such a cycle would keep what decodes, megabytes of it.
+                self._moved = None
+                self._tap.let_go()
         usage = self._body.usage(why)
         if usage.unmetered is not None and not (self._expected or self._body.recognised):
             return NOTHING

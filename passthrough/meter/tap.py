@@ -173,6 +173,10 @@ class Tap:
             self._next_slice()
         return self._queued_bytes < BACKLOG_BYTES
 
+    def let_go(self) -> None:
+        """Tell nobody any more that the reader has moved: everything is read."""
+        self._moved = None
+
     def skim(self, skim: Skim, buffer: bytearray, size: int) -> bool:
         """Take the first bytes of a buffer, where `skim`, the reader's own, needs no copy of them; False: they are to be fed."""
         pipe = self._pipe
