@@ -289,7 +289,7 @@ async def test_a_defect_in_a_slice_is_reported_and_ends_the_wait(decoders: Threa
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     body = Document(Faulty())
     tap = Tap(body, chain(b"gzip", 10**9), decoders, 10**9, lambda: True)
-    meter = Meter(body, tap, Kind.OCR, expected=True, asked=None, moved=lambda: True)
+    meter = Meter(body, tap, Kind.OCR, expected=True, asked=None)
     usage = await read(meter, [gzip.compress(b'{"a":1,"b":"' + random.Random(1).randbytes(9000).hex().encode() + b'"}')])
     assert unmetered(UNKNOWN_CODING) == usage
     assert ["The meter failed."] == [context["message"] for context in reported]

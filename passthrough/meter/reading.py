@@ -70,7 +70,7 @@ class Body(Reader, Protocol):
 class Meter:
     """The meter of one answer: fed by the road, read by the books (exchange.Reading). All of it is called on the event loop."""
 
-    __slots__ = ("_asked", "_body", "_cut", "_ended", "_expected", "_kind", "_moved", "_tap", "feed")
+    __slots__ = ("_asked", "_body", "_cut", "_ended", "_expected", "_kind", "_tap", "feed")
 
     feed: Callable[[bytes], bool]
     """Takes the next bytes of the body, as they are on the wire: synchronous, bounded, never raises.
@@ -78,19 +78,16 @@ class Meter:
     False tells that the backlog is full: await `drained` before the next chunk.
     """
 
-    def __init__(
-        self, body: Body, tap: Tap, kind: Kind, *, expected: bool, asked: Asked | AskedAtOnce | None, moved: Moved
-    ) -> None:
+    def __init__(self, body: Body, tap: Tap, kind: Kind, *, expected: bool, asked: Asked | AskedAtOnce | None) -> None:
         """`expected`: without a count the usage says why; else only where the body shows that there should be one.
 
-        `asked` is what looked at the request. `moved` is the tap's, called once more at the end.
+        `asked` is what looked at the request.
         """
         self._body = body
         self._tap = tap
         self._kind = kind
         self._expected = expected
         self._asked = asked
-        self._moved = moved
         self._ended = False
         self._cut: Unmetered | None = None
         self.feed = tap.feed  # nothing stands between
@@ -124,11 +121,8 @@ class Meter:
 
     def _found(self) -> Usage:
         why = self._why()
-        if self._moved is not None:
-            self._moved()
-            if self._ended:  # It knows its exchange, whose meter this is: such a cycle would keep what decodes, megabytes of it.
-                self._moved = None
-                self._tap.let_go()
+        # A batch's lines go to its exchange, whose meter this is: such a cycle would keep what decodes, megabytes of it.
+        self._tap.tell(last=self._ended)
         usage = self._body.usage(why)
         if usage.unmetered is not None and not (self._expected or self._body.recognised):
             return NOTHING
@@ -198,7 +192,7 @@ def open_meter(
     tap = Tap(body, coding, decoders, most_bytes or (_ENDLESS if is_batch else MOST_BYTES), moved)
     if refusal is not None:
         tap.refuse(refusal)
-    return Meter(body, tap, kind, expected=expected, asked=asked, moved=moved)
+    return Meter(body, tap, kind, expected=expected, asked=asked)
 
 
 def _results(kind: Kind, plan: Plan, answered: Answered, *, expected: bool) -> Lines | Job:

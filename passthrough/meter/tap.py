@@ -143,6 +143,13 @@ class Tap:
         self._queue.clear()
         self._queued_bytes = self._slice_bytes = 0
 
+    def tell(self, *, last: bool) -> None:
+        """Say that the reader has moved, whether it has or not; behind the `last` time nobody who is told is held any longer."""
+        if self._moved is not None:
+            self._moved()
+            if last:
+                self._moved = None
+
     def feed(self, chunk: bytes) -> bool:
         """Take the next bytes of the body, as they are on the wire. Synchronous, bounded, never raises.
 
@@ -172,10 +179,6 @@ class Tap:
         if self._job is None:
             self._next_slice()
         return self._queued_bytes < BACKLOG_BYTES
-
-    def let_go(self) -> None:
-        """Tell nobody any more that the reader has moved: everything is read."""
-        self._moved = None
 
     def skim(self, skim: Skim, buffer: bytearray, size: int) -> bool:
         """Take the first bytes of a buffer, where `skim`, the reader's own, needs no copy of them; False: they are to be fed."""
