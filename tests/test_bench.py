@@ -74,6 +74,25 @@ async def test_a_quick_run_reports_each_workload_on_each_target(tmp_path: Path) 
     assert "{http://www.w3.org/2000/svg}svg" == ET.fromstring((tmp_path / "bench.svg").read_text()).tag
 
 
+async def test_another_checkout_is_measured_within_each_round(tmp_path: Path) -> None:
+    """What has become dearer shows as a ratio; here it is the same checkout."""
+    targets = ("--targets", "direct,passthrough,before", "--before", str(HERE.parent))
+    code, report, said = await bench("--quick", "--only", "W1", *targets, "--out", str(tmp_path))
+    assert 0 == code, said
+    rows = table(report, "### To the other checkout")
+    assert ["", "figure", "before", "passthrough", "median of the ratios"] == rows[0]
+    assert [(name, figure) for name in W1 for figure in ("CPU ms per request", "p50 µs", "p99 µs")] == [
+        tuple(row[:2]) for row in rows[1:]
+    ]
+    assert all(float(row[4]) > 0 for row in rows[1:])
+
+
+async def test_what_is_no_checkout_is_said(tmp_path: Path) -> None:
+    """Nothing is measured then."""
+    code, _, said = await bench("--before", str(tmp_path), "--out", str(tmp_path))
+    assert (2, True) == (code, said.endswith(f"--before {tmp_path}: this is no checkout of the project.\n"))
+
+
 @pytest.mark.parametrize(("option", "name", "kind"), [("--targets", "apache", "target"), ("--only", "w9", "workload")])
 async def test_a_name_that_is_not_known_is_said(option: str, name: str, kind: str, tmp_path: Path) -> None:
     """The names that there are stand beside it."""

@@ -91,7 +91,7 @@ async def _meter_alone(rig_: Rig) -> dict[str, float]:
 
 def _chosen(args: argparse.Namespace) -> tuple[list[Peer], dict[str, str]]:
     """Return the targets, and why others are left out. Exits where a name is not known."""
-    known = peers(args.litellm)
+    known = peers(args.litellm, args.before)
     names = args.targets.split(",") if args.targets else [peer.name for peer in known]
     if unknown := set(names) - {peer.name for peer in known}:
         sys.exit(f"There is no target {', '.join(sorted(unknown))}.\nThere are: {', '.join(peer.name for peer in known)}.")
@@ -181,8 +181,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round of half a second: to see that it works")
     parser.add_argument("--curves", action="store_true", help="how cost grows with connections, bodies, uploads, routes and keys")
     parser.add_argument("--litellm", help="LiteLLM's program, where it is not on the PATH: it has an environment of its own")
+    parser.add_argument("--before", type=Path, help="another checkout of this project, to be compared with within each round")
     parser.add_argument("--out", default="bench-results", help="the folder for report, figures and plots (default bench-results)")
     args = parser.parse_args(argv)
+    if args.before is not None and not (args.before / "passthrough" / "__main__.py").is_file():
+        parser.error(f"--before {args.before}: this is no checkout of the project.")
     if args.quick:
         args.rounds, args.seconds = 1, 0.5
     return args

@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[2]
 ROUTES = ("plain", "tls", "side", "chat")
 """First segments of paths: the upstream, the upstream with TLS, another one beside it, and the first for chats."""
 
+BEFORE = "before"
+"""The target that is another checkout of this project."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -84,16 +87,16 @@ def _routes_yaml(place: Place, meter: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def passthrough(place: Place, meter: str = "auto", workers: int = 1) -> Launch:
+def passthrough(place: Place, meter: str = "auto", workers: int = 1, root: Path = ROOT) -> Launch:
     """Keys, meter, log and ledger are on, as a user runs it; its bytecode is there, as it is wherever it was installed."""
-    compile_dir(ROOT / "passthrough", quiet=2)
+    compile_dir(root / "passthrough", quiet=2)
     (place.folder / "routes.yaml").write_text(_routes_yaml(place, meter))
     flags = ("--port", str(place.port), "--admin-port", "0", "--log-format", "json", "--workers", str(workers))
-    return Launch((sys.executable, "-m", "passthrough", "serve", *flags), {"PYTHONPATH": str(ROOT)})
+    return Launch((sys.executable, "-m", "passthrough", "serve", *flags), {"PYTHONPATH": str(root)})
 
 
-def _passthrough_version() -> str:
-    commit = _first_line("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
+def _passthrough_version(root: Path = ROOT) -> str:
+    commit = _first_line("git", "-C", str(root), "rev-parse", "--short", "HEAD")
     libraries = ", ".join(f"{name} {version(name)}" for name in ("aiohttp", "uvloop"))
     return f"{commit}, CPython {sys.version.split()[0]}, {libraries}"
 
@@ -200,20 +203,26 @@ def _litellm_version(program: str) -> str:
     return _first_line(str(interpreter if interpreter.exists() else sys.executable), "-c", said)
 
 
-def peers(litellm: str | None) -> tuple[Peer, ...]:
-    """Return all targets in the order of the tables; `litellm` is its program, where it is not on the PATH."""
+def peers(litellm: str | None, before: Path | None = None) -> tuple[Peer, ...]:
+    """Return all targets in the order of the tables; `litellm` is its program, where it is not on the PATH.
+
+    `before` is another checkout of this project, which is measured under the name BEFORE.
+    """
     found = (litellm and shutil.which(litellm)) or (None if litellm else shutil.which("litellm")) or ""
 
     def nginx(name: str, settings: str) -> Peer:
         return Peer(name, _nginx(settings), lambda: _absent("nginx"), lambda: _first_line(_program("nginx") or "nginx", "-v"))
 
-    def here(name: str, meter: str = "auto", workers: int = 1) -> Peer:
+    def here(name: str, meter: str = "auto", workers: int = 1, root: Path = ROOT) -> Peer:
         missing = _no_workers if workers > 1 else lambda: ""
-        return Peer(name, lambda place: passthrough(place, meter, workers), missing, _passthrough_version, workers)
+        return Peer(
+            name, lambda place: passthrough(place, meter, workers, root), missing, lambda: _passthrough_version(root), workers
+        )
 
     return (
         Peer("direct", None, lambda: "", lambda: "the upstream itself"),
         here("passthrough"),
+        *(() if before is None else (here(BEFORE, root=before.resolve()),)),
         here("passthrough-unmetered", meter="none"),
         here("passthrough-2-workers", workers=2),
         nginx("nginx", _UNBUFFERED),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from .figures import HEADS, Figures
 from .goals import GOALS, OURS
+from .peers import BEFORE
 from .workloads import WHAT
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -20,6 +21,18 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 RATIO = {"W1": "per_core_s", "W2": "cpu_s_per_gb", "W3": "cpu_s_per_gb", "W4": "rss_peak_mb", "W7": "p99_us"}
 """Which figure of a group is compared with nginx's."""
+
+
+TO_BEFORE = {
+    "W1": ("cpu_ms", "p50_us", "p99_us"),
+    "W2": ("cpu_s_per_gb",),
+    "W3": ("cpu_s_per_gb",),
+    "W4": ("rss_peak_mb", "cpu_s_per_gb"),
+    "W5": ("event_p50_us",),
+    "W6": ("start_s", "idle_rss_mb"),
+    "W7": ("p50_us", "p99_us"),
+}
+"""Which figures of a group are compared with another checkout's: less is better in each."""
 
 
 def number(figure: float | None) -> str:
@@ -69,6 +82,19 @@ def _group(figures: Figures, group: str) -> Iterator[str]:
     yield table(("", "target", *(HEADS[column] for column in columns), versus), rows)
 
 
+def _to_before(figures: Figures) -> Iterator[str]:
+    """Yield what each workload costs, as a multiple of what it cost the other checkout in the same round."""
+    rows = []
+    for name in figures.workloads():
+        for metric in TO_BEFORE[name.split()[0]]:
+            if (ratio := figures.ratio(name, metric, OURS, BEFORE)) is not None:
+                measured = (figures.median(name, target, metric) for target in (BEFORE, OURS))
+                rows.append((name, HEADS[metric], *map(number, measured), f"{ratio:.3f}"))
+    if rows:
+        yield "### To the other checkout\n"
+        yield table(("", "figure", BEFORE, OURS, "median of the ratios"), rows)
+
+
 def _limits(figures: Figures) -> Iterator[str]:
     """Yield what upstream and load can do without a target between them, and what they needed with this proxy."""
     rows = []
@@ -91,6 +117,7 @@ def report(figures: Figures, versions: dict[str, str], skipped: dict[str, str], 
     parts += ["## Where to be\n", goals(figures), "## Figures\n"]
     for group in COLUMNS:
         parts.extend(_group(figures, group))
+    parts.extend(_to_before(figures))
     parts.extend(_limits(figures))
     failed = list(figures.errors())
     if failed:
