@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterator, Sized
 from typing import Final
 
-from .admin.access import is_loopback
 from .config.model import Config
+from .loopback import is_loopback
 from .reloading import needing_restart
 
 Said = Iterator[tuple[int, str]]

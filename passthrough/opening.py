@@ -6,10 +6,10 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from .admin.access import is_loopback
 from .admin.app import Shown, app, served
 from .admin.siblings import Siblings
 from .config.model import Listen
+from .loopback import is_loopback
 from .ports import listening, server_tls, serving
 from .road.listener import Listener
 from .seat import Seat

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from .admin.access import is_loopback
 from .config.model import Config, Listen
 from .errors import ConfigError, Problem
+from .loopback import is_loopback
 
 LOOK_EVERY_S: Final = 1.0
 """How often the configuration's files are looked at for a change."""

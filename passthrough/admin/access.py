@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import ipaddress
-import re
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Final
@@ -13,33 +11,22 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from ..loopback import names_loopback
 from .answers import refused
 
 HEALTH: Final = frozenset({"/healthz", "/readyz", "/health/liveliness", "/health/readiness"})
 """What everybody may ask: orchestrators have no key, and learn nothing but how the instance is."""
 
-_HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]*))(?::[0-9]+)?")
 _CHALLENGE: Final = 'Basic realm="passthrough", charset="UTF-8", Bearer realm="passthrough"'
 _NO_KEY: Final = "There is no admin_key, and this port is open to other machines: it answers health only."
 _SET_ONE: Final = "Set 'admin_key' in routes.yaml (or a master_key), or bind the port to loopback with --admin-host 127.0.0.1."
 _WRONG_KEY: Final = "Send the admin key as 'Authorization: Bearer <key>', or as the password of Basic."
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address (without port, without brackets) is this machine's own."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 @web.middleware
 async def of_this_machine(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer to loopback's names only: a page on the web whose name was rebound to 127.0.0.1 learns nothing."""
-    host = _HOST.fullmatch(request.headers.get(hdrs.HOST, ""))
-    if host is None or not is_loopback(host[1] or host[2]):
+    if not names_loopback(request.headers.get(hdrs.HOST, "")):
         return refused(421, "misdirected", "This port answers to localhost and 127.0.0.1 only.")
     return await handler(request)
 

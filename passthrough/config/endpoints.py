@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ..exchange import Terms
+from ..loopback import is_loopback
 from ..road.routes import LabelHeader, Retries, Route, Target, Timeouts
 from ..secret import Secret
 from . import syntax
@@ -163,7 +164,7 @@ def _check_conflicts(built: Sequence[tuple[At, Route]], findings: Findings) -> N
 def _check_loop(endpoint: Endpoint, at: At, listen: Listen, findings: Findings) -> None:
     where = endpoint.target
     for host, port in ((listen.host, listen.port), (listen.admin_host, listen.admin_port)):
-        ours = where.host == host or syntax.is_loopback(where.host) or where.host in _WILDCARDS
+        ours = where.host == host or is_loopback(where.host) or where.host in _WILDCARDS
         if ours and where.port == port:
             what = f"The target is this proxy itself (port {port})."
             findings.wrong((*at, "target"), what, "Name the provider's host, or listen on another port.")

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from ..books.budget import Budget, Scope
 from ..books.prices import Price
 from ..errors import ConfigError, LedgerError
-from . import syntax
+from ..loopback import is_loopback
 from .clients import check_named_routes, keys
 from .dialect import ENDPOINTS, ours
 from .document import Document, read
@@ -224,7 +224,7 @@ def _check_open(where: Listening, tree: Mapping[str, Any], allow_anonymous: bool
     """Without a single key, only this machine may call: a proxy that is open by accident spends its owner's money."""
     general = tree.get("general_settings")
     guarded = tree.get("client_keys") or tree.get("master_key") or (isinstance(general, dict) and general.get("master_key"))
-    if guarded or allow_anonymous or syntax.is_loopback(where.listen.host):
+    if guarded or allow_anonymous or is_loopback(where.listen.host):
         return
     what = "Without client_keys or master_key everybody who reaches this host may call, on your account."
     mend = "Add client_keys, listen on 127.0.0.1, or write 'allow_anonymous: true'."

@@ -134,18 +134,6 @@ def host(text: str) -> str:
     return bare.lower()
 
 
-def is_loopback(name: str) -> bool:
-    """Tell whether a host (as `host` returns it) is this machine's own: 127.0.0.0/8, ::1, localhost."""
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
-
-
 def token(text: str) -> str:
     """Return an RFC 9110 token: what a header's name or a method is made of."""
     if not _TOKEN.fullmatch(text):
