@@ -20,7 +20,7 @@ FLOORS = (
     "errors            tables            authorities       loopback",
     "secret            terminal          meter.*           road.fields       road.sockets      road.straight     road.turn "
     "road.alarm",
-    "exchange          seat              books.money       books.pricelist   books.backlog     books.sink "
+    "road.tls          exchange          seat              books.money       books.pricelist   books.backlog     books.sink "
     "books.budget      books.waiters     books.webhook",
     "road.routes       road.room         books.entry       books.periods     books.rows",
     "road.access       books.prices      books.codec       books.schema      books.allowance",

@@ -26,7 +26,7 @@ from .alarm import Alarm
 from .incoming import Incoming
 from .response import Answer, BadAnswer
 from .room import Room
-from .sockets import input_of
+from .sockets import input_of, unread
 from .turn import Turn
 
 _HIGH_WATER: Final = 256 * 1024
@@ -158,6 +158,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note how the connection ended (asyncio calls this): right for a close-delimited body, wrong for all else."""
+        if exc is not None and self._state is _BUSY and self._transport is not None:
+            self._read_unread(self._transport)
         if self._state is _IDLE:
             self._state = _CLOSED
         elif self._state is _BUSY and not self._incoming.ended and not (self._ended_cleanly and self._incoming.close()):
@@ -167,6 +169,12 @@ class Connection(asyncio.Protocol):
         self._alarm.end()
         self._room.leave()
         self._wake()
+
+    def _read_unread(self, transport: asyncio.Transport) -> None:
+        """Read what came before a write failed: a target that refuses an upload answers, and closes under it."""
+        if transport.get_extra_info("sslcontext") is None:  # Else the layer below has done so: see tls.
+            for piece in unread(transport):
+                self.data_received(piece)
 
     def _fail(self, code: str, message: str) -> None:
         if self._failure is None:

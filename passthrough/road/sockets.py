@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 _KEEP_ALIVE: Final = (("TCP_KEEPIDLE", 45), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+_UNREAD_BYTES: Final = 64 * 1024
 _RESET: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
@@ -25,6 +28,22 @@ def input_of(transport: asyncio.Transport) -> Callable[[], bool]:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN | select.POLLHUP | select.POLLERR)
     return lambda: bool(poll.poll(0))
+
+
+def unread(transport: asyncio.Transport) -> Iterator[bytes]:
+    """Yield what the kernel still holds of a connection on which a write has failed, without waiting.
+
+    A peer that answers and closes with input unread resets the connection (RFC 9112 §9.6): the next write fails, and the event
+    loop reads no more. On Linux the answer can still be read: a reset leaves the receive queue as it is (tcp_reset). To be asked
+    from the transport's own `connection_lost`: behind that its descriptor is another's. The end is not told: behind a reset
+    whose error the write has taken, the kernel calls it a clean one.
+    """
+    if sys.platform == "win32":
+        return  # Its descriptors are not for `os.read`, and it drops what was not read.
+    descriptor = transport.get_extra_info("socket").fileno()
+    with suppress(OSError):
+        while piece := os.read(descriptor, _UNREAD_BYTES):
+            yield piece
 
 
 def unsent_bytes(transport: asyncio.Transport | None) -> int:

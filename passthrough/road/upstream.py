@@ -20,6 +20,7 @@ from .connection import Connection
 from .forward import proxy_authorization
 from .routes import Origin, Target
 from .sockets import keep_alive
+from .tls import encrypt, trusting
 from .turn import Turn
 
 IDLE_S: Final = 15.0
@@ -51,7 +52,7 @@ class Upstream:
     async def prepare(self, targets: Iterable[Target]) -> None:
         """Load anew the certificates that these targets need, off the loop: at start and at each reload."""
         wanted = {target.ca_file for target in targets if target.tls}
-        self._contexts = {ca_file: await asyncio.to_thread(_context, ca_file) for ca_file in wanted}
+        self._contexts = {ca_file: await asyncio.to_thread(trusting, ca_file) for ca_file in wanted}
 
     def kept(self, origin: Origin, *, looks: bool = True) -> Connection | None:
         """Return a kept connection that is certainly clean, the youngest first; drop those that are not.
@@ -149,13 +150,13 @@ class Upstream:
                 await self._tunnel(sock, target, target.proxy)
             context = self._contexts.get(target.ca_file) if target.tls else None
             if target.tls and context is None:
-                context = self._contexts[target.ca_file] = await asyncio.to_thread(_context, target.ca_file)
-            _, connection = await self._loop.create_connection(
-                lambda: Connection(self._loop, target.name, self._turn),
-                sock=sock,
-                ssl=context,
-                server_hostname=target.host if target.tls else None,
-            )
+                context = self._contexts[target.ca_file] = await asyncio.to_thread(trusting, target.ca_file)
+            connection = Connection(self._loop, target.name, self._turn)
+            if context is None:
+                await self._loop.create_connection(lambda: connection, sock=sock)
+            else:
+                raw, _ = await self._loop.create_connection(asyncio.Protocol, sock=sock)
+                await encrypt(raw, connection, context, target.host)
         except BaseException:
             sock.close()
             raise
@@ -189,9 +190,3 @@ class Upstream:
         if status is None or not status[1].startswith(b"2"):
             said = "no HTTP" if status is None else status[1].decode("ascii")
             raise UpstreamFailure("upstream_unreachable", f"The proxy before {target.name} refused a tunnel ({said}).")
-
-
-def _context(ca_file: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca_file)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
