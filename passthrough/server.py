@@ -70,7 +70,7 @@ class House:
         self._sandbox: sandbox.Running | None = None
         self._sandbox_port = None if seat is None else seat.sandbox_port
         self._lines = lines
-        self._ledger = None if config.ledger is None else Ledger.at(config.ledger)
+        self._ledger = None if config.ledger is None else Ledger.at(config.ledger, _log.warning)
         self._listed = shipped()
         self._budgets = Budgets(self._ledger, _log.warning, lambda: self._bookkeeper.nudge())  # noqa: PLW0108 - it is made below
         self._retention = Retention(self._ledger, config.ledger_keep_days)

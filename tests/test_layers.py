@@ -21,7 +21,7 @@ FLOORS = (
     "secret            terminal          meter.*           road.fields       road.sockets      road.straight     road.turn "
     "road.alarm",
     "road.tls          exchange          seat              books.money       books.pricelist   books.backlog     books.sink "
-    "books.budget      books.waiters     books.webhook",
+    "books.backup      books.budget      books.waiters     books.webhook",
     "road.routes       road.room         books.entry       books.periods     books.rows",
     "road.access       books.prices      books.codec       books.schema      books.allowance",
     "books.sums        books.segment     books.billing     books.purses      books.saying      books.summing",

@@ -106,7 +106,7 @@ def test_an_old_ledger_that_is_only_read_is_left_as_it_is(tmp_path: Path) -> Non
     path = tmp_path / "books.db"
     old(path)
     before = path.read_bytes()
-    with pytest.raises(LedgerError, match=r"has schema 1; this program reads 2\.\nRun 'serve'"):
+    with pytest.raises(LedgerError, match=rf"has schema 1; this program reads {SCHEMA_VERSION}\.\nRun 'serve'"):
         Ledger.open(f"sqlite:///{path}", read_only=True)
     assert before == path.read_bytes()
 
@@ -155,7 +155,10 @@ def not_ours(connection: sa.Connection) -> None:
     connection.exec_driver_sql("DELETE FROM meta")
 
 
-@pytest.mark.parametrize(("change", "says"), [(newer, "has schema 3; this program knows up to 2"), (not_ours, "is not a ledger")])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [(newer, f"has schema {SCHEMA_VERSION + 1}; this program knows up to {SCHEMA_VERSION}"), (not_ours, "is not a ledger")],
+)
 @pytest.mark.parametrize("read_only", [False, True])
 def test_what_is_not_known_is_refused(
     ledger_url: str, change: Callable[[sa.Connection], None], says: str, read_only: bool

@@ -15,8 +15,14 @@ from ..errors import PassthroughError
 from ..meter.usage import Unmetered, Usage
 from .entry import Charge, Entry, Part
 
-FORMAT: Final = 1
-"""Raised with every change of what Entry, Usage or Charge consist of: a line has their fields by their order, without names."""
+FORMAT: Final = 2
+"""Raised with every change of what Entry, Usage or Charge consist of: a line has their fields by their order, without names.
+
+New fields come last and have a default, so that lines of older formats are read as they are.
+"""
+
+READABLE: Final = (1, FORMAT)
+"""The formats whose lines `decode` understands."""
 
 _ENTRY: Final = tuple(field.name for field in fields(Entry))
 _of_entry: Final = attrgetter(*_ENTRY)
@@ -74,7 +80,7 @@ def encode(entry: Entry) -> bytes:
 
 
 def decode(line: bytes) -> Entry:
-    """Return the entry of a line that `encode` made in this format. Raises SpoiltLineError."""
+    """Return the entry of a line that `encode` made, in one of the READABLE formats. Raises SpoiltLineError."""
     values = value_of(line)
     try:
         usage = values[_USAGE]

@@ -56,7 +56,9 @@ class Entry:
 
     Nobody changes one. It is not frozen, for that would make it three times as dear to make, for each exchange on the road.
     `usage` is what the meter found, `charges` what was made of it: none, one or many. `account` is the provider's account within
-    which a line's id is one. The other fields are exchange.Exchange's.
+    which a line's id is one. `estimated_pages` and `estimated_nano` (10⁻⁹ USD) are what a call is taken to have come to that was
+    paid and is not known; they are in no charge. `requests` is how many refused requests the entry stands for. The other fields
+    are exchange.Exchange's.
     """
 
     id: str
@@ -83,6 +85,9 @@ class Entry:
     account: str | None = None
     part: Part = Part.WHOLE
     overhead_s: float | None = None
+    estimated_pages: int | None = None
+    estimated_nano: int | None = None
+    requests: int = 1
 
     @property
     def cost_nano(self) -> int | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from pathlib import Path
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from ..errors import EntryRefusedError, LedgerError
 from . import appending, migrations, postgres, pruning, reading, spending, sqlite
 from .entry import Entry
 from .reading import Booked
+from .schema import SCHEMA_VERSION
 from .sums import Period, Sums, sums, sums_query
 
 
@@ -38,6 +40,12 @@ class Database(Protocol):
     def make(self) -> None:
         """Make what must be there before tables can be. Raises LedgerError."""
 
+    def back_up(self, version: int) -> Path | None:
+        """Make a copy before tables of an older version are changed, and return where; None where it is not ours to make.
+
+        Raises LedgerError.
+        """
+
     def identity(self) -> object:
         """Return what changes when another database, or none, takes the place of this one."""
 
@@ -51,20 +59,24 @@ class Database(Protocol):
 class Ledger:
     """One database of exchanges and charges. Its methods may be called from any thread; they raise LedgerError, nothing else."""
 
-    def __init__(self, database: Database, *, read_only: bool = False) -> None:
-        """Take a database that nobody has looked at yet: the first `append` does, and each one until it is a ledger."""
+    def __init__(self, database: Database, *, read_only: bool = False, say: Callable[[str], None] = lambda _: None) -> None:
+        """Take a database that nobody has looked at yet: the first `append` does, and each one until it is a ledger.
+
+        `say` takes messages for the operator, from any thread.
+        """
         self._database = database
+        self._say = say
         self._read_only = read_only
         self._known: object = None
         self._closed = False
 
     @classmethod
-    def at(cls, url: str) -> Ledger:
+    def at(cls, url: str, say: Callable[[str], None] = lambda _: None) -> Ledger:
         """Return the ledger at `url` as `open` does, but look at it only when it is written: the road need not wait for it.
 
         Raises LedgerError for a URL that can never be one, or whose driver is not installed.
         """
-        return cls(_database(url, read_only=False))
+        return cls(_database(url, read_only=False), say=say)
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> Ledger:
@@ -202,13 +214,30 @@ class Ledger:
             raise LedgerError(f"The ledger {database.where} may not be written: it was opened to be read.\nOpen it for writing.")
         if self._known is None:
             database.make()
-            with self._transaction(writes=True, alone=True) as connection:
-                migrations.bring_up(connection, database.where)
+            self._bring_up()
             self._known = database.identity()
         elif self._known != database.identity():
             database.engine.dispose()
             self._known = None
             raise LedgerError(f"The ledger {database.where} was moved or deleted while it was in use.\nA new one is begun there.")
+
+    def _bring_up(self) -> None:
+        """Make the tables, or bring them up to date: of older ones there is a copy before, where the database is a file."""
+        database, copies = self._database, list[Path]()
+
+        def back_up(version: int) -> None:
+            copies.extend(filter(None, [database.back_up(version)]))
+
+        try:
+            with self._transaction(writes=True, alone=True) as connection:
+                before = migrations.bring_up(connection, database.where, back_up)
+        except BaseException:
+            for copy in copies:  # of what is still as it was
+                copy.unlink(missing_ok=True)
+            raise
+        if before is not None:
+            kept = f"As it was before, it is kept in {copies[0]}." if copies else "The way back are your own backups of it."
+            self._say(f"The ledger {database.where} was brought up from schema {before} to {SCHEMA_VERSION}.\n{kept}")
 
 
 def _database(url: str, *, read_only: bool) -> Database:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -30,18 +30,32 @@ def check(connection: sa.Connection, where: str) -> None:
         )
 
 
-def bring_up(connection: sa.Connection, where: str) -> None:
-    """Make the tables, or bring them up to date, in a transaction that excludes other writers. Raises as `check` does."""
+def bring_up(connection: sa.Connection, where: str, before: Callable[[int], None] = lambda _: None) -> int | None:
+    """Make the tables, or bring them up to date, in a transaction that excludes other writers. Raises as `check` does.
+
+    `before` is called with the tables' version before older ones are changed; what it raises stops that. Returns the version that
+    they had where they were older.
+    """
     version = _version(connection, where)
     if version is None:
         SCHEMA.create_all(connection)
         connection.execute(sa.insert(META).values(key="schema", value=str(SCHEMA_VERSION)))
-        return
+        return None
+    if version < SCHEMA_VERSION:
+        before(version)
+    there = frozenset(sa.inspect(connection).get_table_names())
     for step in range(version, SCHEMA_VERSION):
-        _STEPS[step](connection)
+        for table, names in _ADDED[step + 1].items():
+            if table in there:  # else it is made now, with all its columns
+                _add(connection, SCHEMA.tables[table].c[names])
+        if step in _STEPS:
+            _STEPS[step](connection)
+    if version < 2:
+        _sum_up(connection)
     if version < SCHEMA_VERSION:
         connection.execute(sa.update(META).where(META.c.key == "schema").values(value=str(SCHEMA_VERSION)))
     SCHEMA.create_all(connection)
+    return version if version < SCHEMA_VERSION else None
 
 
 def _version(connection: sa.Connection, where: str) -> int | None:
@@ -67,11 +81,14 @@ def _foreign(where: str) -> LedgerError:
     return LedgerError(f"{where} is not a ledger of this program.\nName another one, or move that one away.")
 
 
-def _to_2(connection: sa.Connection) -> None:
-    """Add parts of an exchange, lines that are kept for ever, and daily sums."""
-    for column in (*EXCHANGES.c["overhead_s", "account", "open"], *CHARGES.c["credits_micro", "in_batch"]):
+def _add(connection: sa.Connection, columns: Iterable[sa.Column[Any]]) -> None:
+    for column in columns:
         added = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
         connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {added}")
+
+
+def _to_2(connection: sa.Connection) -> None:
+    """Make lines that are kept for ever, and daily sums, which are filled at the end."""
     connection.exec_driver_sql("DROP INDEX IF EXISTS charges_line_once")
     SCHEMA.create_all(connection)
     charged = sa.select(sa.func.min(CHARGES.c.model)).where(CHARGES.c.exchange_id == EXCHANGES.c.id).scalar_subquery()
@@ -83,7 +100,6 @@ def _to_2(connection: sa.Connection) -> None:
         .distinct()
     )
     connection.execute(upsert(connection, LINES).from_select(["account", "line"], lines).on_conflict_do_nothing())
-    _sum_up(connection)
 
 
 def _sum_up(connection: sa.Connection) -> None:
@@ -94,5 +110,15 @@ def _sum_up(connection: sa.Connection) -> None:
         add(connection, {tuple(row[: len(KEYED)]): dict(zip(FIGURES, row[len(KEYED) :], strict=True)) for row in rows})
 
 
+_ESTIMATED: Final = ("estimated_pages", "estimated_dollars", "estimated_nano")
+
+_ADDED: Final[Mapping[int, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
+    {
+        2: {"exchanges": ("overhead_s", "account", "open"), "charges": ("credits_micro", "in_batch")},
+        3: {"exchanges": ("estimated_pages", "estimated_nano", "requests"), "sums": _ESTIMATED, "totals": _ESTIMATED},
+    }
+)
+"""The columns that a version has more than the one before it, by table; each is null, or has a default, in the rows before."""
+
 _STEPS: Final[Mapping[int, Callable[[sa.Connection], Any]]] = MappingProxyType({1: _to_2})
-"""From which version a step leads to the next."""
+"""What else a step does, by the version that it leads away from: when the columns are there."""

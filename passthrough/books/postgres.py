@@ -65,6 +65,9 @@ class PostgresServer:
     def make(self) -> None:
         """Do nothing: a database is made by its operator, its tables with the first append."""
 
+    def back_up(self, _version: int) -> None:
+        """Do nothing: whoever has a server has its backups, and a copy in it would be none."""
+
     def identity(self) -> object:
         """Return the same always: a server has a name, whatever happens to its files."""
         return self.where

@@ -16,7 +16,7 @@ from ..exchange import Outcome
 from .entry import Charge, Entry, Part
 from .rows import Row
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Raised with every change of the tables, together with a step in `migrations`; kept in `meta` under `schema`."""
 SCHEMA: Final = sa.MetaData()
 
@@ -58,6 +58,9 @@ EXCHANGES: Final = sa.Table(
     sa.Column("overhead_s", sa.Float),
     sa.Column("account", TEXT),
     sa.Column("open", sa.Boolean, nullable=False, server_default=sa.false()),  # its end is not written yet
+    sa.Column("estimated_pages", sa.BigInteger),  # of a call that was paid and is not known; never among what was counted
+    sa.Column("estimated_nano", sa.BigInteger),  # 10⁻⁹ USD
+    sa.Column("requests", sa.BigInteger, nullable=False, server_default=sa.text("1")),  # how many refused ones it stands for
     sqlite_with_rowid=False,  # ids sort by time, so that the table grows at its end
 )
 
@@ -81,7 +84,7 @@ CHARGES: Final = sa.Table(
 
 ALIKE: Final = (
     *("day", "route", "client", "label", "target", "sandbox", "method", "path", "status", "outcome", "error", "attempts"),
-    *("model", "unmetered", "account", "open"),
+    *("model", "unmetered", "account", "open", "estimated_pages", "estimated_nano", "requests"),
 )
 """Columns of `exchanges` that are the same in many rows, all together (rows.Into)."""
 
@@ -110,8 +113,18 @@ FIGURES: Final = (
     "unmetered",
     "unpriced",
     "errors",
+    "estimated_pages",
+    "estimated_dollars",
+    "estimated_nano",
 )
 """What `sums` has the sums of."""
+
+_SINCE_3: Final = frozenset({"estimated_pages", "estimated_dollars", "estimated_nano"})
+
+
+def _figure(name: str) -> sa.Column[Any]:
+    # A program of the version before may still write, and knows nothing of these.
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0") if name in _SINCE_3 else None)
 
 
 def _daily(name: str) -> sa.Table:
@@ -123,7 +136,7 @@ def _daily(name: str) -> sa.Table:
         *(sa.Column(name, TEXT, nullable=False) for name in KEYED[1:-2]),  # empty: null
         sa.Column("status", sa.Integer, nullable=False),  # 0: null
         sa.Column("sandbox", sa.Boolean, nullable=False),
-        *(sa.Column(name, sa.BigInteger, nullable=False) for name in FIGURES),
+        *(_figure(name) for name in FIGURES),
         sqlite_with_rowid=False,
     )
 
@@ -206,6 +219,9 @@ def exchange_row(entry: Entry) -> Row:
         entry.overhead_s,
         entry.account,
         entry.part is Part.OPEN,
+        entry.estimated_pages,
+        entry.estimated_nano,
+        entry.requests,
     )
 
 

@@ -13,13 +13,14 @@ from threading import Lock
 from typing import Final
 
 from ..errors import PassthroughError
-from .codec import FORMAT, SpoiltLineError, decode, line, value_of
+from .codec import FORMAT, READABLE, SpoiltLineError, decode, line, value_of
 from .entry import Entry
 
 if sys.platform != "win32":
     import fcntl
 
-_HEAD: Final = line(["passthrough.journal", FORMAT])
+_HEADS: Final = {number: line(["passthrough.journal", number]) for number in READABLE}
+_HEAD: Final = _HEADS[FORMAT]
 _HEAD_BYTES: Final = 256  # what the head of any format must fit in
 _BLOCK_BYTES: Final = 256 * 1024
 _BEING_MADE_S: Final = 60.0
@@ -212,10 +213,10 @@ def _left_behind(status: os.stat_result) -> bool:
 
 def _check_head(beginning: bytes) -> None:
     head, ended, _ = beginning.partition(b"\n")
-    if not ended and len(beginning) < _HEAD_BYTES and _HEAD.startswith(beginning):
+    if not ended and len(beginning) < _HEAD_BYTES and any(known.startswith(beginning) for known in _HEADS.values()):
         return  # its process died before it had written anything
     try:
-        if value_of(head) == value_of(_HEAD):
+        if value_of(head) in map(value_of, _HEADS.values()):
             return
     except SpoiltLineError:
         pass

@@ -72,12 +72,15 @@ _RUNNING: Final = (
 
 
 def amount_of(entry: Entry, unit: Unit) -> int:
-    """Return what an entry adds to a budget in a unit. Requests are those that went on to the target, counted at their end."""
+    """Return what an entry adds to a budget in a unit, what is estimated of it too.
+
+    Requests are those that went on to the target, counted at their end.
+    """
     if unit == Unit.REQUESTS:
         return int(entry.attempts > 0 and entry.part is not Part.OPEN)
     if unit == Unit.PAGES:
-        return sum((charge.pages or 0) + (charge.pages_annotated or 0) for charge in entry.charges)
-    return sum(charge.cost_nano or 0 for charge in entry.charges)
+        return sum((charge.pages or 0) + (charge.pages_annotated or 0) for charge in entry.charges) + (entry.estimated_pages or 0)
+    return sum(charge.cost_nano or 0 for charge in entry.charges) + (entry.estimated_nano or 0)
 
 
 def scopes_of(client: str | None, route: str | None) -> tuple[Scope, ...]:

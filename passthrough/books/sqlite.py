@@ -12,6 +12,7 @@ from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, SQLAlchemyE
 from sqlalchemy.pool import QueuePool
 
 from ..errors import EntryRefusedError, LedgerError
+from .backup import back_up
 
 BUSY_S: Final = 2.0
 """Seconds that a statement waits for another process's lock before it fails."""
@@ -48,6 +49,10 @@ class SqliteFile:
             raise LedgerError(
                 f"The ledger {path} cannot be made: {error.strerror}.\nChange 'ledger', or mend its folder."
             ) from None
+
+    def back_up(self, version: int) -> Path:
+        """Make a copy of the file beside it, before tables of an older version are changed: see backup.back_up."""
+        return back_up(self._path, version)
 
     def identity(self) -> object:
         """Return what changes when another file, or none, is there: SQLite goes on writing into one that has no name any more."""

@@ -35,37 +35,53 @@ def sums_of(connection: sa.Connection, spans: Collection[Span]) -> dict[Span, in
     return summed
 
 
+_Figures = tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]
+"""A plain figure, and one of dollars."""
+
+
 def _parts(spans: Sequence[Span]) -> Iterator[sa.Select[Any]]:
     """Yield what is asked for the sums of spans that are alike: whole days (UTC) by their daily sums, the rest by exchange."""
     unit, starts_ms, ends_ms = spans[0].unit, spans[0].period.starts_ms, spans[0].period.ends_ms
     first, last = -(-starts_ms // _DAY_MS), ends_ms // _DAY_MS
     if unit == Unit.REQUESTS or first >= last:
-        yield _of_exchanges(spans, starts_ms, ends_ms)
+        yield from _of_exchanges(spans, starts_ms, ends_ms)
         return
     for edge in ((starts_ms, first * _DAY_MS), (last * _DAY_MS, ends_ms)):
         if edge[0] < edge[1]:
-            yield _of_exchanges(spans, *edge)
+            yield from _of_exchanges(spans, *edge)
     days = [datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m-%d") for day in (first, last)]
-    figures = (SUMS.c.pages + SUMS.c.pages_annotated, sa.literal(0)) if unit == Unit.PAGES else (SUMS.c.nano, SUMS.c.dollars)
+    figures: _Figures
+    if unit == Unit.PAGES:
+        figures = (SUMS.c.pages + SUMS.c.pages_annotated + SUMS.c.estimated_pages, sa.literal(0))
+    else:
+        figures = (SUMS.c.nano + SUMS.c.estimated_nano, SUMS.c.dollars + SUMS.c.estimated_dollars)
     yield _grouped(SUMS, spans, figures).where(SUMS.c.day >= days[0], SUMS.c.day < days[1])
 
 
-def _of_exchanges(spans: Sequence[Span], since_ms: int, until_ms: int) -> sa.Select[Any]:
+def _of_exchanges(spans: Sequence[Span], since_ms: int, until_ms: int) -> Iterator[sa.Select[Any]]:
+    """Yield what is asked for what exchanges, and what their charges, came to."""
     began = (EXCHANGES.c.began_ms >= since_ms, EXCHANGES.c.began_ms < until_ms)
     if spans[0].unit == Unit.REQUESTS:
         counted = _grouped(EXCHANGES, spans, (sa.literal(1), sa.literal(0)))
-        return counted.where(*began, EXCHANGES.c.attempts > 0, sa.not_(EXCHANGES.c.open))
+        yield counted.where(*began, EXCHANGES.c.attempts > 0, sa.not_(EXCHANGES.c.open))
+        return
     pages = sa.func.coalesce(CHARGES.c.pages, 0) + sa.func.coalesce(CHARGES.c.pages_annotated, 0)
-    # Dollars and the rest apart: no sum of costs passes 64 bits so.
-    money = (CHARGES.c.cost_nano % NANO, CHARGES.c.cost_nano // NANO)
-    charged = _grouped(EXCHANGES, spans, (pages, sa.literal(0)) if spans[0].unit == Unit.PAGES else money)
-    joined: sa.Select[Any] = charged.join_from(EXCHANGES, CHARGES, CHARGES.c.exchange_id == EXCHANGES.c.id)
-    return joined.where(*began)
+    of_charges: _Figures = (pages, sa.literal(0))
+    of_exchanges: _Figures = (EXCHANGES.c.estimated_pages, sa.literal(0))
+    if spans[0].unit != Unit.PAGES:  # Dollars and the rest apart: no sum of costs passes 64 bits so.
+        of_charges, of_exchanges = _money(CHARGES.c.cost_nano), _money(EXCHANGES.c.estimated_nano)
+    charged: sa.Select[Any] = _grouped(EXCHANGES, spans, of_charges).join_from(
+        EXCHANGES, CHARGES, CHARGES.c.exchange_id == EXCHANGES.c.id
+    )
+    yield charged.where(*began)
+    yield _grouped(EXCHANGES, spans, of_exchanges).where(*began, of_exchanges[0].is_not(None))
 
 
-def _grouped(
-    table: sa.Table, spans: Sequence[Span], figures: tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]
-) -> sa.Select[Any]:
+def _money(nano: sa.ColumnElement[Any]) -> _Figures:
+    return nano % NANO, nano // NANO
+
+
+def _grouped(table: sa.Table, spans: Sequence[Span], figures: _Figures) -> sa.Select[Any]:
     """Return the question for the sums of two figures, by the name of the scope."""
     kind, sandbox = spans[0].scope.kind, spans[0].sandbox
     name: sa.ColumnElement[Any] = sa.literal("") if kind == "all" else table.c[kind]

@@ -44,7 +44,8 @@ class Sums:
 
     `requests` are exchanges, each counted once, under its own model; `unmetered` those whose count was expected and not found,
     `errors` those that did not end with a whole answer below 400. The others are sums of charges, each under the charge's model;
-    `unpriced` is how many of them have no price.
+    `unpriced` is how many of them have no price. `estimated_pages` and `estimated_nano` are of exchanges that were paid and are
+    not known: they are in none of the other sums.
     """
 
     key: tuple[str | int | None, ...]
@@ -57,6 +58,8 @@ class Sums:
     tokens_in: int = 0
     tokens_out: int = 0
     errors: int = 0
+    estimated_pages: int = 0
+    estimated_nano: int = 0
 
 
 class Additions:
@@ -69,7 +72,7 @@ class Additions:
         """Count one part of an exchange that is summed under a key: that it begins, how it ends, and charges."""
         figures = self._figures(key)
         if begins:
-            figures["requests"] += 1
+            figures["requests"] += entry.requests
         if ends:
             _end(entry, figures)
         for charge in charges:
@@ -81,7 +84,7 @@ class Additions:
         for key, entry in entries:
             if key != summed:  # as a rule it is the one of the entry before
                 summed, figures = key, self._figures(key)
-            figures["requests"] += 1
+            figures["requests"] += entry.requests
             if entry.outcome != _COMPLETED or entry.unmetered is not None or entry.status != _OK:
                 _end(entry, figures)
             for charge in entry.charges:
@@ -104,9 +107,15 @@ class Additions:
 
 def _end(entry: Entry, figures: dict[str, int]) -> None:
     if entry.unmetered is not None and entry.unmetered != _UNPRICED:
-        figures["unmetered"] += 1
+        figures["unmetered"] += entry.requests
     if entry.outcome != _COMPLETED or entry.status is None or entry.status >= 400:
-        figures["errors"] += 1
+        figures["errors"] += entry.requests
+    if entry.estimated_pages:
+        figures["estimated_pages"] += entry.estimated_pages
+    if entry.estimated_nano:
+        dollars, nano = divmod(entry.estimated_nano, NANO)
+        figures["estimated_dollars"] += dollars
+        figures["estimated_nano"] += nano
 
 
 def _add(charge: Charge, figures: dict[str, int]) -> None:
@@ -218,18 +227,22 @@ def sums(row: Sequence[Any], keys: int) -> Sums:
     """Return one row of the answer to `sums_query`, whose first `keys` columns are the group's key."""
     figures = dict(zip(FIGURES, (int(value or 0) for value in row[keys:]), strict=True))
     cost_nano = figures.pop("dollars") * NANO + figures.pop("nano")
+    figures["estimated_nano"] += figures.pop("estimated_dollars") * NANO
     return Sums(tuple(row[:keys]), cost_nano=cost_nano, **figures)
 
 
 def booked() -> tuple[sa.Select[Any], sa.Select[Any]]:
     """Return the questions for what exchanges, and what charges, add to the sums: columns as KEYED and FIGURES."""
-    zero, one = sa.literal(0), sa.literal(1)
+    zero, count = sa.literal(0), EXCHANGES.c.requests
     unmetered = sa.and_(EXCHANGES.c.unmetered.is_not(None), EXCHANGES.c.unmetered != str(Unmetered.UNPRICED))
     whole = sa.and_(EXCHANGES.c.outcome == str(Outcome.COMPLETED), EXCHANGES.c.status < 400, EXCHANGES.c.status.is_not(None))
-    of_exchanges = {
-        "requests": one,
-        "unmetered": sa.case((unmetered, 1), else_=0),
-        "errors": sa.case((sa.or_(whole, EXCHANGES.c.open), 0), else_=1),
+    of_exchanges: dict[str, sa.ColumnElement[Any]] = {
+        "requests": count,
+        "unmetered": sa.case((unmetered, count), else_=0),
+        "errors": sa.case((sa.or_(whole, EXCHANGES.c.open), 0), else_=count),
+        "estimated_pages": sa.func.coalesce(EXCHANGES.c.estimated_pages, 0),
+        "estimated_dollars": sa.func.coalesce(EXCHANGES.c.estimated_nano // NANO, 0),
+        "estimated_nano": sa.func.coalesce(EXCHANGES.c.estimated_nano % NANO, 0),
     }
     of_charges: dict[str, sa.ColumnElement[Any]] = {
         name: sa.func.coalesce(CHARGES.c[name], 0) for name in ("pages", "pages_annotated", "tokens_in", "tokens_out")
