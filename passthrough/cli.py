@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,17 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import __version__
+from . import __version__, streams
 from .authorities import unread
 from .errors import ConfigError, LedgerError, PassthroughError, Problem
 
 if TYPE_CHECKING:
     from .books.repricing import Today
     from .config.model import Config
+    from .tables import Table
 
 EXIT_CONFIGURATION = 2
 EXIT_OTHER = 1
-_LONGEST_ANSWER = 1_000_000
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 @contextmanager
@@ -43,8 +45,8 @@ def _said() -> Iterator[None]:
         click.echo(f"passthrough: {error}", err=True)
         sys.exit(EXIT_OTHER)
     except BrokenPipeError:
-        # The reader has seen enough (`passthrough usage | head`); the interpreter must not try to flush again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has seen enough (`passthrough usage | head`).
+        streams.forget_output()
         sys.exit(EXIT_OTHER)
 
 
@@ -53,7 +55,23 @@ _config = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Program(click.Group):
+    """The command, on standard streams that are there and that take all characters."""
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Run it: what opens a file or a socket comes after this."""
+        streams.open_closed()
+        streams.replace_unencodable()
+        return super().main(*args, **settings)
+
+
+def _print(text: str) -> None:
+    """Print a text on stdout. Raises OutputError, and BrokenPipeError where the reader has gone."""
+    with streams.printing():
+        sys.stdout.write(f"{text}\n")  # click.echo writes UTF-8 where the stream says ASCII
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 def main() -> None:
     """A transparent reverse proxy for OCR APIs: bytes go straight through, pages are counted and priced."""
@@ -108,7 +126,8 @@ def check(config: str, sandbox: bool) -> None:
         found = rows(loaded)
         title = f"{loaded.file}: fine, {len(found)} route{'' if len(found) == 1 else 's'}"
         columns = (Column(head, cells) for head, cells in zip(COLUMNS, zip(*found, strict=True), strict=True))
-        show(Table(title, tuple(columns)), "\n".join(callers(loaded)))
+        with streams.printing():
+            show(Table(title, tuple(columns)), "\n".join(callers(loaded)))
         for problem in loaded.warnings:
             click.echo(f"warning: {problem}", err=True)
 
@@ -118,7 +137,8 @@ def schema() -> None:
     """Print the JSON Schema of the configuration, for editors."""
     from .config.schema import schema as made
 
-    click.echo(json.dumps(made(), indent=2, ensure_ascii=False))
+    with _said():
+        _print(json.dumps(made(), indent=2, ensure_ascii=False))
 
 
 @main.command()
@@ -139,7 +159,6 @@ def schema() -> None:
 def usage(config: str, ledger: str | None, watch: float | None, export: str | None, reprice: bool, **asked: Any) -> None:
     """Sum up pages and cost from the ledger."""
     from . import accounts
-    from .terminal import show
 
     with _said():
         keys = tuple(_keys(asked.pop("by")))
@@ -155,12 +174,22 @@ def usage(config: str, ledger: str | None, watch: float | None, export: str | No
             raise click.UsageError("--watch shows a table.\nLeave --format out.")
         question = accounts.Question(_ledger_url(config, ledger), keys, **asked)
         if watch is not None:
-            accounts.watched(question, watch)
+            with streams.printing():
+                accounts.watched(question, watch)
         elif export is not None:
             click.echo(accounts.exported(question, export), err=True)
         else:
             found = accounts.repriced(question, _today(config)) if reprice else accounts.summed(question)
-            click.echo(found) if question.form != "table" else show(found)
+            _print_sums(found, question.form)
+
+
+def _print_sums(found: Table | str, form: str) -> None:
+    from .terminal import show
+
+    if form == "json" and isinstance(found, str) and not streams.encodable(found):
+        found = _NOT_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], found)
+    with streams.printing():
+        show(found) if form == "table" else sys.stdout.write(f"{found}\n")
 
 
 def _today(config: str) -> Today:
@@ -213,7 +242,9 @@ def prices(config: str) -> None:
     from .terminal import show
 
     with _said():
-        show(*to_tables(Prices(load_prices(config, os.environ)).today(datetime.now(UTC).date())))
+        tables = to_tables(Prices(load_prices(config, os.environ)).today(datetime.now(UTC).date()))
+        with streams.printing():
+            show(*tables)
 
 
 @main.command()
@@ -225,9 +256,14 @@ def keygen(name: str) -> None:
 
     _check_name(name)
     key = f"pt-{secrets.token_urlsafe(32)}"
-    click.echo(f"The key of {name}; it is shown this once:\n\n  {key}\n")
-    click.echo("Add to routes.yaml (or add the last line to the client_keys that are there):\n\nclient_keys:")
-    click.echo(f'  - {{name: {json.dumps(name, ensure_ascii=False)}, key: "sha256:{sha256(key.encode()).hexdigest()}"}}')
+    # Escapes mean the same in the file, a `?` would be another name.
+    quoted = json.dumps(name, ensure_ascii=not streams.encodable(name))
+    with _said():
+        _print(
+            f"The key of {name}; it is shown this once:\n\n  {key}\n\n"
+            "Add to routes.yaml (or add the last line to the client_keys that are there):\n\nclient_keys:\n"
+            f'  - {{name: {quoted}, key: "sha256:{sha256(key.encode()).hexdigest()}"}}'
+        )
 
 
 def _check_name(name: str) -> None:
@@ -257,35 +293,22 @@ def sandbox(host: str, port: int, key: str | None) -> None:
 
 
 @main.command()
-@click.option("--admin-host", default="127.0.0.1", envvar="PASSTHROUGH_ADMIN_HOST", show_default=True)
-@click.option("--admin-port", type=click.IntRange(1, 65535), default=4001, envvar="PASSTHROUGH_ADMIN_PORT", show_default=True)
-def health(admin_host: str, admin_port: int) -> None:
+@_config
+@click.option("--admin-host", envvar="PASSTHROUGH_ADMIN_HOST", help="[default: the configuration's, or 127.0.0.1]")
+@click.option(
+    "--admin-port",
+    type=click.IntRange(1, 65535),
+    envvar="PASSTHROUGH_ADMIN_PORT",
+    help="[default: the configuration's, or 4001]",
+)
+def health(config: str, admin_host: str | None, admin_port: int | None) -> None:
     """Ask the admin port whether the instance is ready; exit 0 if so."""
-    import http.client
+    from . import probe
 
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(admin_host, admin_host)  # noqa: S104 - compared, not bound
-    connection = http.client.HTTPConnection(host, admin_port, timeout=5)
-    try:
-        connection.request("GET", "/readyz", headers={"Host": "localhost"})
-        answer = connection.getresponse()
-        said = answer.read(_LONGEST_ANSWER)
-    except (OSError, UnicodeError, http.client.HTTPException) as error:  # UnicodeError: no name that DNS could hold
-        click.echo(f"passthrough: no answer from {host} port {admin_port}: {error}", err=True)
-        sys.exit(EXIT_OTHER)
-    finally:
-        connection.close()
-    try:
-        click.echo("\n".join(_health_lines(json.loads(said))))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # RecursionError: a million brackets
-        click.echo(f"passthrough: what answers on {host} port {admin_port} is not this program's admin port.", err=True)
-        sys.exit(EXIT_OTHER)
-    sys.exit(0 if answer.status == http.client.OK else EXIT_OTHER)
-
-
-def _health_lines(answer: dict[str, Any]) -> Iterator[str]:
-    """Yield the status, then each part that is degraded and why, indented."""
-    yield str(answer["status"])
-    for part, why in answer.get("degraded", {}).items():
-        first, *more = why.splitlines() or [""]
-        yield f"  {part}: {first}"
-        yield from (f"    {line.strip()}" for line in more)
+    with _said():
+        if admin_host is None or admin_port is None:
+            host, port = probe.admin_address(config, os.environ, Path.cwd(), lambda text: click.echo(text, err=True))
+            admin_host, admin_port = admin_host or host, admin_port or port
+        found = probe.ask(admin_host, admin_port)
+        _print("\n".join(found.lines))
+    sys.exit(0 if found.ready else EXIT_OTHER)

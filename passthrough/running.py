@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,8 @@ def run_sandbox(host: str, port: int, key: str | None) -> None:
         on_signal("SIGTERM", stopped.set)
         on_signal("SIGINT", stopped.set)
         running = await start(host, port, key=key)
-        print(f"Sandbox of Mistral's API on http://{host}:{running.port}; nothing is billed.", file=sys.stderr)  # noqa: T201 - a command's word
+        with suppress(OSError):  # A stderr that takes nothing is no reason not to serve.
+            print(f"Sandbox of Mistral's API on http://{host}:{running.port}; nothing is billed.", file=sys.stderr)  # noqa: T201 - a command's word
         await stopped.wait()
         await running.close()
 

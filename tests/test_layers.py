@@ -19,7 +19,7 @@ HOUSE = Path(passthrough.__file__).parent
 FLOORS = (
     "errors            tables            authorities       loopback",
     "secret            terminal          meter.*           road.fields       road.sockets      road.straight     road.turn "
-    "road.alarm",
+    "road.alarm        streams",
     "road.tls          exchange          seat              books.money       books.pricelist   books.backlog     books.sink "
     "books.backup      books.budget      books.waiters     books.webhook",
     "road.routes       road.room         books.entry       books.periods     books.rows",
@@ -38,7 +38,7 @@ FLOORS = (
     "road.relay",
     "road.listener",
     "reloading         ports             signals           messages          accounts          memory",
-    "announcing        forking           opening",
+    "announcing        forking           opening           probe",
     "server            workers",
     "running",
     "cli",

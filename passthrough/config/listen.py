@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,9 @@ _TABLE: Final = (
 VARIABLES: Final = MappingProxyType({setting.key: setting.variable for setting in _TABLE})
 """key of the file → variable, for every setting of the table."""
 
+ADMIN_ADDRESS: Final = ("admin_host", "admin_port")
+"""The keys that say where the admin port is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listening:
@@ -76,10 +79,31 @@ def listening(
 
     An empty variable counts as not set: templates of environments are full of them.
     """
+    found = _chosen(_TABLE, file, environ, flags, folders, findings)
+    _check_ports(found, findings)
+    _check_tls(found, findings)
+    return found
+
+
+def admin_address(file: File, environ: Mapping[str, str], flags: Mapping[str, object], findings: Findings) -> tuple[str, int]:
+    """Return where the admin port is, host and port; no other setting is looked at."""
+    rows = [setting for setting in _TABLE if setting.key in ADMIN_ADDRESS]
+    listen = _chosen(rows, file, environ, flags, (Path(), Path()), findings).listen
+    return listen.admin_host, listen.admin_port
+
+
+def _chosen(
+    table: Iterable[_Setting],
+    file: File,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object],
+    folders: tuple[Path, Path],
+    findings: Findings,
+) -> Listening:
     chosen: dict[str, Any] = {}
     origins: dict[str, tuple[str, At]] = {}
     names: dict[str, str] = {}
-    for setting in _TABLE:
+    for setting in table:
         given = _given(setting, file, environ, flags, findings)
         if given is None:
             continue
@@ -94,10 +118,7 @@ def listening(
             value = str((folders[1] if source else folders[0]) / value.text)
         chosen[setting.field] = value
         origins[setting.field] = (source, at)
-    found = Listening(Listen(**chosen), origins, names)
-    _check_ports(found, findings)
-    _check_tls(found, findings)
-    return found
+    return Listening(Listen(**chosen), origins, names)
 
 
 def _given(

@@ -21,7 +21,7 @@ from .endpoints import Surroundings, check_labels, routes
 from .environment import read_environment
 from .findings import At, Findings
 from .limits import ALL, Limits, calendar
-from .listen import Listening, listening
+from .listen import ADMIN_ADDRESS, Listening, admin_address, listening
 from .model import Config
 from .parts import items, optional_part, part
 from .pricing import only_prices, prices
@@ -105,6 +105,20 @@ def load_ledger_url(path: str, environ: Mapping[str, str], *, cwd: Path | None =
     return file.ledger
 
 
+def load_admin_address(
+    path: str, environ: Mapping[str, str], flags: Mapping[str, object], *, cwd: Path | None = None
+) -> tuple[str, int]:
+    """Return where a program with this configuration has its admin port; nothing else of the file is looked at.
+
+    Raises ConfigError where the file cannot be read or one of the two is wrong.
+    """
+    opened = _opened(path, environ, cwd or Path.cwd(), False, _only_admin_address)
+    file = optional_part(File, opened.tree, (), opened.findings)
+    found = admin_address(file, opened.environ, flags, opened.findings)
+    opened.refuse()
+    return found
+
+
 def load_prices(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> tuple[Price, ...]:
     """Return the file's own prices; nothing else of the file is looked at. Raises ConfigError where they are wrong."""
     opened = _opened(path, environ, cwd or Path.cwd(), False, only_prices)
@@ -130,6 +144,10 @@ def _priced_routes(opened: _Opened) -> list[tuple[At, RoutePrices]]:
 
 def _only_ledger(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {"ledger": tree["ledger"]} if tree.get("ledger") is not None else {}
+
+
+def _only_admin_address(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tree[key] for key in ADMIN_ADDRESS if key in tree}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,92 @@
+"""Asks a running instance's admin port whether it is ready, for HEALTHCHECK and for people."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from .config.environment import env_files, environment
+from .errors import ConfigError, PassthroughError
+
+HOST: Final = "127.0.0.1"
+PORT: Final = 4001
+_ANSWERS_WITHIN_S: Final = 5.0
+_LONGEST_ANSWER: Final = 1_000_000
+_MENTION: Final = b"admin_"
+_LOOPBACKS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+
+
+class ProbeError(PassthroughError):
+    """There is no answer, or it is not this program's; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What an instance says of itself: whether requests should come, and the lines that say more."""
+
+    ready: bool
+    lines: tuple[str, ...]
+
+
+def admin_address(config: str, environ: Mapping[str, str], cwd: Path, warn: Callable[[str], None]) -> tuple[str, int]:
+    """Return where `serve` with this configuration has its admin port: as the file or a `.env` says, or by default.
+
+    A file that is wrong is said, and no failure: the instance may go by the last good one, and a failed check of its health would
+    end it. Most files do not mention the port, and are not parsed: that would be most of what the check costs.
+    """
+    if not any(_MENTION in _content(file).lower() for file in (cwd / config, *env_files(config, cwd))):
+        return HOST, PORT
+    from .config.loading import load_admin_address  # noqa: PLC0415 - pydantic and yaml
+
+    try:
+        return load_admin_address(config, environ, {}, cwd=cwd)
+    except ConfigError as error:
+        warn(str(error))
+    return _by_environment(config, environ, cwd)
+
+
+def _by_environment(config: str, environ: Mapping[str, str], cwd: Path) -> tuple[str, int]:
+    try:
+        seen = environment(config, environ, cwd)
+    except ConfigError:  # It has been said.
+        seen = environ
+    port = seen.get("PASSTHROUGH_ADMIN_PORT", "")
+    return seen.get("PASSTHROUGH_ADMIN_HOST") or HOST, int(port) if port.isascii() and port.isdecimal() else PORT
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes() if file.is_file() else b""
+    except (OSError, ValueError):
+        return b""
+
+
+def ask(host: str, port: int) -> Readiness:
+    """Ask an admin port. Raises ProbeError."""
+    where = _LOOPBACKS.get(host, host)
+    connection = http.client.HTTPConnection(where, port, timeout=_ANSWERS_WITHIN_S)
+    try:
+        connection.request("GET", "/readyz", headers={"Host": "localhost"})
+        response = connection.getresponse()
+        body = response.read(_LONGEST_ANSWER)
+    except (OSError, UnicodeError, http.client.HTTPException) as error:  # UnicodeError: no name that DNS could hold
+        raise ProbeError(f"no answer from {where} port {port}: {error}") from None
+    finally:
+        connection.close()
+    try:
+        return Readiness(response.status == http.client.OK, tuple(_lines(json.loads(body))))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # RecursionError: a million brackets
+        raise ProbeError(f"what answers on {where} port {port} is not this program's admin port.") from None
+
+
+def _lines(answer: dict[str, Any]) -> Iterator[str]:
+    """Yield the status, then each part that is degraded and why, indented."""
+    yield str(answer["status"])
+    for part, why in answer.get("degraded", {}).items():
+        first, *more = why.splitlines() or [""]
+        yield f"  {part}: {first}"
+        yield from (f"    {line.strip()}" for line in more)

@@ -1,0 +1,74 @@
+"""The three standard streams: there when the program was started without them, and able to take what it prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import Final
+
+from .errors import PassthroughError
+
+_STREAMS: Final = (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_WRONLY, "w"), ("stderr", os.O_WRONLY, "w"))
+
+
+class OutputError(PassthroughError):
+    """What was asked for cannot be written to stdout; the message says why."""
+
+
+def open_closed() -> None:
+    """Open /dev/null in place of each standard stream that was closed at the start (`<&-`, `>&-`, `2>&-`).
+
+    POSIX gives the lowest free descriptor to whatever is opened next: a client's connection would be descriptor 1, and get the
+    log, and libuv aborts when it closes a socket that is 2 or less (uv__close, src/unix/core.c). So this comes before all else.
+    """
+    for descriptor, (name, flags, mode) in enumerate(_STREAMS):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, flags), True)  # The lowest free one is this one: those below it are open.
+        if getattr(sys, name) is None:
+            stream = open(descriptor, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115 - to the end
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
+def replace_unencodable() -> None:
+    """Have stdout show `?` for what its encoding has no character for, as PYTHONIOENCODING and locales may have it."""
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors in {"strict", "surrogateescape"}:
+        sys.stdout.reconfigure(errors="replace")
+
+
+def encodable(text: str) -> bool:
+    """Tell whether stdout can show a text as it is."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Say where stdout cannot take what is printed meanwhile: a full disk, a descriptor that is not open for writing.
+
+    Raises OutputError, and BrokenPipeError where its reader has gone.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        forget_output()
+        raise
+    except OSError as error:
+        forget_output()
+        raise OutputError(f"stdout cannot be written: {error.strerror}.") from None
+
+
+def forget_output() -> None:
+    """Have what stdout still holds go nowhere: the interpreter would try to write it once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
