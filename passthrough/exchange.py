@@ -77,6 +77,8 @@ class Exchange:
     tells that routing and access let it through: only such exchanges reach the ledger. `cost_told_nano` (10⁻⁹ USD) is what the
     answer's own header said that it cost, and `cost_header` is that header's name. `overhead_s` is the time that went by in
     here: from the request's head to the wish for a connection to the target, and from the answer's head to its first write.
+    `went_up` tells that an answer with a count had begun, or that the request had gone up whole when the call was given up or
+    broke: it may be paid, although what for is not known.
     """
 
     id: str
@@ -102,6 +104,7 @@ class Exchange:
     overhead_s: float | None = None
     cost_told_nano: int | None = None
     cost_header: str | None = None
+    went_up: bool = False
     reading: Reading = field(default=NOTHING_READ)
 
     def leaving(self) -> None:

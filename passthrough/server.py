@@ -82,6 +82,7 @@ class House:
             warn=_log.warning,
             observers=(self._budgets, self._metrics),
             between=self._between,
+            reserved=self._budgets.reserved,
         )
         self._decoders = ThreadPoolExecutor(2, "decode")
         self._upstream = Upstream()

@@ -24,7 +24,7 @@ FLOORS = (
     "books.backup      books.budget      books.waiters     books.webhook",
     "road.routes       road.room         books.entry       books.periods     books.rows",
     "road.access       books.prices      books.codec       books.schema      books.allowance",
-    "books.sums        books.segment     books.billing     books.purses      books.saying      books.summing",
+    "books.sums        books.segment     books.billing     books.purses      books.saying      books.summing books.estimates",
     "books.appending   books.recent      books.spending    books.reading     books.migrations  books.pruning "
     "books.sqlite      books.postgres",
     "books.ledger      books.lines       books.journal",

@@ -23,7 +23,8 @@ from passthrough.meter.usage import Unmetered, Usage
 
 FIELDS = """
 time id route client label target sandbox method path status outcome error attempts model pages pages_annotated doc_bytes
-tokens_in tokens_out cost_usd cost_source unmetered upstream_request_id bytes_up bytes_down first_byte_s total_s
+tokens_in tokens_out cost_usd cost_source unmetered estimated_pages estimated_usd
+upstream_request_id bytes_up bytes_down first_byte_s total_s
 """
 
 
@@ -59,6 +60,8 @@ def test_a_json_line_has_every_field_in_order() -> None:
         "cost_usd": Decimal("0.048"),
         "cost_source": "prices.yaml",
         "unmetered": None,
+        "estimated_pages": None,
+        "estimated_usd": None,
         "upstream_request_id": None,
         "bytes_up": 10,
         "bytes_down": 20,
@@ -88,13 +91,16 @@ def test_a_json_line_has_every_field_in_order() -> None:
                 error="upstream_broke",
                 unmetered="broken",
                 usage=Usage(unmetered=Unmetered.BROKEN),
+                estimated_pages=12,
+                estimated_nano=48_000_000,
                 charges=(),
                 total_s=61.26,
                 bytes_up=1_234_567,
                 bytes_down=2_000_000_000,
                 label="a@b.c",
             ),
-            "00:00:00.000Z  POST /mistral/v1/ocr → -  client_gone upstream_broke  unmetered: broken  61.3s ↑1.2MB ↓2.0GB  "
+            "00:00:00.000Z  POST /mistral/v1/ocr → -  client_gone upstream_broke  unmetered: broken  "
+            "estimated: 12 pages, $0.048  61.3s ↑1.2MB ↓2.0GB  "
             "api.mistral.ai  label=a@b.c",
         ),
         (

@@ -8,12 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from street import WAIT_S, Peer, Road, asking, chunk, client, ok, street, until
+from street import WAIT_S, Peer, Road, asking, chunk, client, ok, road, route_to, street, until, upstream
 
 from passthrough.exchange import Exchange, Outcome
 from passthrough.meter.usage import Plan
 from passthrough.road.routes import Timeouts
-from passthrough.road.settle import AT_ONCE
 
 COUNTED = b'{"model":"mistral-ocr-2512","pages":[],"usage_info":{"pages_processed":3,"doc_size_bytes":9}}'
 OCR = asking(b"POST /v1/ocr HTTP/1.1", body=b"{}")
@@ -174,25 +173,50 @@ async def test_the_drain_deadline_cuts_settling_off(first: bytes, at_once: bool)
         await until(lambda: provider.ends == [b""])
 
 
-async def test_never_more_than_so_many_at_once() -> None:
-    """What leaves beyond the bound is given up; the others still get their pages."""
-    provider, beyond = Provider(), 5
+async def leaves(house: Road, provider: Provider) -> None:
+    """Ask as a client that leaves when its whole request has gone up."""
+    async with client(house.port) as raw:
+        known = provider.asked
+        await raw.send(OCR)
+        await until(lambda: provider.asked > known)
+        raw.reset()
+    await until(lambda: not house.relay.active)
+
+
+async def test_all_that_leave_are_settled() -> None:
+    """However many: the provider works on each of them, and bills it."""
+    provider, many = Provider(), 300
     async with street(provider.script) as (house, _):
-        for _ in range(AT_ONCE + beyond):
-            async with client(house.port) as raw:
-                known = provider.asked
-                await raw.send(OCR)
-                await until(lambda known=known: provider.asked > known)
-                raw.reset()
-            await until(lambda: not house.relay.active)
-        gone = await house.booked(beyond)
-        assert beyond == len(gone)
-        assert ["cancelled"] * beyond == [(await each.reading.usage()).unmetered for each in gone]
+        for _ in range(many):
+            await leaves(house, provider)
+        assert ([], many) == (house.exchanges, len(house.settling))
         provider.go.set()
-        settled = (await house.booked(AT_ONCE + beyond))[beyond:]
-        assert [3] * AT_ONCE == [(await each.reading.usage()).pages for each in settled]
-        assert {Outcome.CLIENT_GONE} == {each.outcome for each in house.exchanges}
-        assert AT_ONCE + beyond == len({each.id for each in house.exchanges})
+        settled = await house.booked(many)
+        assert [3] * many == [(await each.reading.usage()).pages for each in settled]
+        assert {Outcome.CLIENT_GONE} == {each.outcome for each in settled}
+        assert many == len({each.id for each in house.exchanges})
+
+
+async def test_calls_that_settle_count_as_connections() -> None:
+    """They keep their clients' places: new clients are refused, with when to come again, until one has settled."""
+    provider, most = Provider(), 3
+    async with upstream(provider.script) as above, road(route_to(above.port), max_connections=most) as house:
+        for number in range(most):
+            await leaves(house, provider)
+            await until(lambda number=number: number + 1 == len(house.settling))
+            await until(lambda: not house.listener.connections)
+        async with client(house.port) as raw:
+            head, body = await raw.answer()
+            assert head.startswith(b"HTTP/1.1 503 ")
+            assert b"Retry-After: 1" in head
+            assert b'"overloaded"' in body
+        assert (most, ["overloaded"]) == (len(house.settling), [each.error for each in house.exchanges])
+        provider.go.set()
+        settled = (await house.booked(most + 1))[1:]
+        assert [3] * most == [(await each.reading.usage()).pages for each in settled]
+        async with client(house.port) as raw:
+            await raw.send(OCR)
+            await raw.answer()
 
 
 async def test_a_client_that_leaves_a_large_answer_unread_is_settled() -> None:

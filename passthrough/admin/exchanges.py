@@ -34,5 +34,8 @@ def _one(booked: Booked) -> str:
             ("cost_source", charge.cost_source),
             ("charges", booked.charges),
             *((name, getattr(booked, name)) for name in _LAST),
+            ("estimated_pages", booked.estimated_pages),
+            ("estimated_usd", usd(booked.estimated_nano)),
+            ("requests", booked.requests),
         )
     )

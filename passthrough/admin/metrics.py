@@ -104,6 +104,7 @@ class Metrics:
         self._unmetered: Counter[tuple[str, str, str, str]] = Counter()
         self._lock = Lock()
         self._tallies: dict[_Use, _Tally] = {}
+        self._estimated: Counter[tuple[str, str, str, str]] = Counter()
         self._models: set[str] = set()
 
     def ended(self, entry: Entry) -> None:
@@ -131,6 +132,10 @@ class Metrics:
         """Count the charges of entries that are in the ledger now; called from any thread."""
         with self._lock:
             for entry in entries:
+                if entry.estimated_pages is not None or entry.estimated_nano is not None:
+                    whose = (entry.client or "", entry.route or "", _claim(entry.sandbox))
+                    self._estimated["pages", *whose] += entry.estimated_pages or 0
+                    self._estimated["nano", *whose] += entry.estimated_nano or 0
                 for charge in entry.charges:
                     use = (entry.client or "", entry.route or "", self._model(charge.model), _claim(entry.sandbox))
                     tally = self._tallies.get(use)
@@ -217,10 +222,23 @@ class Metrics:
                 if tally.tokens_in or tally.tokens_out:
                     tokens.add_metric((*use, "in"), tally.tokens_in)
                     tokens.add_metric((*use, "out"), tally.tokens_out)
-        return charges, pages, annotated, cost, tokens
+            estimated = list(self._estimated.items())
+        what = "of calls that were paid and are not known; in no other series."
+        labels = ("client", "route", "sandbox")
+        guessed = [(whose, count) for (unit, *whose), count in estimated if unit == "pages"]
+        guessed_usd = [(whose, nano / NANO) for (unit, *whose), nano in estimated if unit == "nano"]
+        return (
+            charges,
+            pages,
+            annotated,
+            cost,
+            tokens,
+            _family("passthrough_estimated_pages", f"Estimated pages {what}", labels, guessed),
+            _family("passthrough_estimated_cost_usd", f"Estimated US dollars {what}", labels, guessed_usd),
+        )
 
 
-def _family(name: str, help_: str, labels: Sequence[str], counted: Iterable[tuple[Sequence[str], int]]) -> CounterMetricFamily:
+def _family(name: str, help_: str, labels: Sequence[str], counted: Iterable[tuple[Sequence[str], float]]) -> CounterMetricFamily:
     family = CounterMetricFamily(name, help_, labels=labels)
     for values, count in counted:
         family.add_metric(values, count)

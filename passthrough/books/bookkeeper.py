@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -12,6 +13,7 @@ from ..exchange import Exchange, Outcome
 from ..meter.usage import Unmetered, Usage
 from .billing import Passing, charge, line_charge, rest_charge
 from .entry import Charge, Entry, Part, believable, entry
+from .estimates import Estimates, is_paid_and_unknown
 from .ledger import Ledger
 from .lines import Lines
 from .prices import Prices
@@ -58,11 +60,12 @@ class Bookkeeper:
         warn: Callable[[str], None],
         observers: Sequence[Observer] = (),
         between: Callable[[], None] = lambda: None,
+        reserved: Callable[[str], tuple[int | None, int | None]] = lambda _: (None, None),
     ) -> None:
         """`ledger` None: exchanges are in the log only. `warn` takes messages for the operator, from any thread.
 
         `journal` is the folder for what is not in the ledger yet. `between` is called on the thread that writes the ledger (see
-        Writer), never where there is none.
+        Writer), never where there is none. `reserved` returns the pages and the nano-USD that budgets hold for an exchange.
         """
         self.booked = 0
         self._prices = prices
@@ -73,6 +76,8 @@ class Bookkeeper:
         self._ended: deque[Exchange] = deque()
         self._reading: dict[asyncio.Task[None], Exchange] = {}
         self._passing: dict[str, Passing] = {}
+        self._estimates = Estimates()
+        self._reserved = reserved
         self._loop: asyncio.AbstractEventLoop | None = None
         self._begins = False
         self._closed = False
@@ -229,7 +234,13 @@ class Bookkeeper:
         if found is not None and found.cost_nano is None:
             self._say_unpriced(charges, exchange.target)
         if passing is None:
-            return entry(exchange, usage, charges)
+            booked = entry(exchange, usage, charges)
+            if found is not None and usage.unmetered is None:
+                self._estimates.learn(booked)
+            elif usage.unmetered is not None and is_paid_and_unknown(exchange, usage):
+                pages, nano = self._estimates.guess(exchange, usage, self._prices, self._reserved(exchange.id))
+                return replace(booked, estimated_pages=pages, estimated_nano=None if charges else nano)
+            return booked
         return entry(exchange, passing.reason(usage), charges, part=Part.CLOSE)
 
     def _write(self, booked: Entry) -> None:

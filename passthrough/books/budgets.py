@@ -17,7 +17,7 @@ from ..errors import LedgerError
 from ..exchange import Exchange
 from . import saying, spending
 from .allowance import LEASE_S, Plea, Purse, Tally, Verdict
-from .budget import Budget, Per, Policy, Span
+from .budget import Budget, Per, Policy, Span, Unit
 from .entry import Entry, Part
 from .leasing import Leasing
 from .ledger import Ledger
@@ -189,12 +189,20 @@ class Budgets:
             unbooked = []
             for purse, tally, guess in reserved:
                 amount = spending.amount_of(entry, purse.budget.unit)
-                purse.learn(amount)
+                if entry.estimated_pages is None and entry.estimated_nano is None:  # an estimate teaches nothing
+                    purse.learn(amount)
                 tally.settle(guess, amount)
                 if amount:
                     unbooked.append((tally, amount))
             if unbooked:
                 self._unbooked[entry.id] = unbooked
+
+    def reserved(self, exchange_id: str) -> tuple[int | None, int | None]:
+        """Return the most that an exchange under way has reserved of pages, and of nano-USD; None where nothing."""
+        most: dict[Unit, int] = {}
+        for purse, _, guess in self._reserved.get(exchange_id, ()):  # the event loop's own
+            most[purse.budget.unit] = max(most.get(purse.budget.unit, 0), guess)
+        return most.get(Unit.PAGES), most.get(Unit.USD)
 
     def booked(self, entries: Sequence[Entry]) -> None:
         """Count what is in the ledger as spent (bookkeeper.Observer)."""

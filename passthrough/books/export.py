@@ -29,7 +29,8 @@ _BEFORE: Final = (
     *("attempts", "upstream_request_id", "bytes_up", "bytes_down", "first_byte_s", "total_s", "overhead_s", "unmetered"),
 )
 _CHARGED: Final = ("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_out")
-COLUMNS: Final = ("id", "time", *_BEFORE, "line", "model", *_CHARGED, "credits", "in_batch", "cost_usd", "cost_source")
+_LAST: Final = ("estimated_pages", "estimated_usd", "requests")
+COLUMNS: Final = ("id", "time", *_BEFORE, "line", "model", *_CHARGED, "credits", "in_batch", "cost_usd", "cost_source", *_LAST)
 """The fields of a row, in their order."""
 
 
@@ -52,7 +53,7 @@ def write(rows: Iterable[Booked], stream: TextIO, form: Form) -> Written:
     for booked in rows:
         put(_values(booked))
         count += 1
-        exchanges += booked.id != last
+        exchanges += booked.requests if booked.id != last else 0
         last = booked.id
     return Written(count, exchanges)
 
@@ -92,6 +93,9 @@ def _values(booked: Booked) -> list[object]:
         charge.in_batch,
         usd(charge.cost_nano),
         charge.cost_source,
+        booked.estimated_pages,
+        usd(booked.estimated_nano),
+        booked.requests,
     ]
 
 

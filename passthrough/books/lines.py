@@ -70,7 +70,7 @@ class Lines:
 
 def json_line(entry: Entry) -> str:
     """Return the entry as one JSON object, all its keys always there, in the order that is promised."""
-    usage, request_id = entry.usage, entry.upstream_request_id
+    usage, request_id, estimated = entry.usage, entry.upstream_request_id, entry.estimated_pages
     pages, annotated, doc_bytes, tokens_in, tokens_out = _counts_of(usage)
     asked, answered, billed = _alike(*_alike_of(entry), usage.model, entry.cost_source)
     return (
@@ -81,6 +81,7 @@ def json_line(entry: Entry) -> str:
         f'"tokens_in": {"null" if tokens_in is None else tokens_in}, '
         f'"tokens_out": {"null" if tokens_out is None else tokens_out}, '
         f'"cost_usd": {_cost(entry.cost_nano)}, {billed}, '
+        f'"estimated_pages": {"null" if estimated is None else estimated}, "estimated_usd": {_cost(entry.estimated_nano)}, '
         f'"upstream_request_id": {"null" if request_id is None else encode_basestring(request_id)}, '
         f'"bytes_up": {entry.bytes_up}, "bytes_down": {entry.bytes_down}, '
         f'"first_byte_s": {_span(entry.first_byte_s)}, "total_s": {_span(entry.total_s)}}}'
@@ -161,6 +162,10 @@ def _bill(entry: Entry) -> Iterator[str]:
         yield f"${cost}"
     if entry.unmetered is not None:
         yield "unpriced" if entry.unmetered == "unpriced" else f"unmetered: {entry.unmetered}"
+    if entry.estimated_pages is not None or entry.estimated_nano is not None:
+        estimated, cost = entry.estimated_pages, usd(entry.estimated_nano)
+        some = None if estimated is None else f"{estimated} page{'' if estimated == 1 else 's'}"
+        yield f"estimated: {', '.join(filter(None, (some, cost and f'${cost}')))}"
 
 
 def _time(utc_s: float) -> str:

@@ -48,6 +48,9 @@ class Booked:
     overhead_s: float | None
     account: str | None
     open: bool
+    estimated_pages: int | None
+    estimated_nano: int | None
+    requests: int
     charge: Charge | None = None
     charges: int = 0
 

@@ -23,7 +23,9 @@ Cell = TypeVar("Cell", str, int, "str | int")
 
 _SUMMED: Final = ("requests", "pages", "pages_annotated", "cost_usd", "unmetered", "unpriced", "tokens_in", "tokens_out")
 _HEADS: Final = ("requests", "pages", "annotated", "USD", "unmetered", "unpriced", "tokens in", "tokens out")
-_RARE: Final = frozenset({"annotated", "unmetered", "unpriced", "tokens in", "tokens out"})
+_ESTIMATED: Final = ("estimated_pages", "estimated_usd")
+_ESTIMATED_HEADS: Final = ("est. pages", "est. USD")
+_RARE: Final = frozenset({"annotated", "unmetered", "unpriced", "tokens in", "tokens out", *_ESTIMATED_HEADS})
 _SHORT: Final = frozenset({"day", "month", "status"})
 _SPAN: Final = re.compile(r"(\d{1,5})([mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -45,6 +47,11 @@ class Report:
     sandbox: bool = False
     left_out: int = 0
     mixed_in: int = 0
+
+    @property
+    def estimates(self) -> bool:
+        """Tell whether there are any: only then they are shown."""
+        return bool(self.total.estimated_pages or self.total.estimated_nano)
 
     @property
     def note(self) -> str | None:
@@ -118,7 +125,7 @@ def summarize(
 
 def to_json(report: Report) -> str:
     """Return the report as one JSON object; costs are JSON numbers with their exact decimals."""
-    groups = ", ".join(json_object((*zip(report.by, group.key, strict=True), *_cells(group))) for group in report.groups)
+    groups = ", ".join(json_object((*zip(report.by, group.key, strict=True), *_cells(report, group))) for group in report.groups)
     return json_object(
         (
             ("since", iso(report.since)),
@@ -126,7 +133,7 @@ def to_json(report: Report) -> str:
             ("sandbox", report.sandbox),
             ("left_out", report.left_out),
             ("groups", Number(f"[{groups}]")),
-            ("total", Number(json_object(_cells(report.total)))),
+            ("total", Number(json_object(_cells(report, report.total)))),
         )
     )
 
@@ -135,9 +142,9 @@ def to_csv(report: Report) -> str:
     """Return the groups as CSV (RFC 4180) with a head; without keys, the total as the one row."""
     out = io.StringIO()
     rows = csv.writer(out)
-    rows.writerow((*report.by, *_SUMMED))
+    rows.writerow((*report.by, *_names(report)))
     for group in report.groups if report.by else (report.total,):
-        rows.writerow((*("" if value is None else harmless(value) for value in group.key), *_values(group)))
+        rows.writerow((*("" if value is None else harmless(value) for value in group.key), *_values(report, group)))
     return out.getvalue()
 
 
@@ -190,8 +197,9 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _figures(report: Report) -> Iterator[Column]:
-    rows = [_values(sums) for sums in (*(report.groups if report.by else ()), report.total)]
-    for head, column in zip(_HEADS, zip(*rows, strict=True), strict=True):
+    rows = [_values(report, sums) for sums in (*(report.groups if report.by else ()), report.total)]
+    heads = (*_HEADS, *(_ESTIMATED_HEADS if report.estimates else ()))
+    for head, column in zip(heads, zip(*rows, strict=True), strict=True):
         *cells, total = aligned(map(str, column))
         if total == "0" and head in _RARE:
             continue
@@ -211,13 +219,18 @@ def _together(key: Key, rows: Iterable[Sums]) -> Sums:
     return Sums(key, *map(sum, columns)) if columns else Sums(key, 0, 0, 0, 0, 0, 0)
 
 
-def _values(sums: Sums) -> tuple[object, ...]:
+def _values(report: Report, sums: Sums) -> tuple[object, ...]:
     counts = (sums.unmetered, sums.unpriced, sums.tokens_in, sums.tokens_out)
-    return (sums.requests, sums.pages, sums.pages_annotated, usd(sums.cost_nano), *counts)
+    plain = (sums.requests, sums.pages, sums.pages_annotated, usd(sums.cost_nano), *counts)
+    return (*plain, sums.estimated_pages, usd(sums.estimated_nano)) if report.estimates else plain
 
 
-def _cells(sums: Sums) -> Iterable[tuple[str, object]]:
-    return zip(_SUMMED, _values(sums), strict=True)
+def _names(report: Report) -> tuple[str, ...]:
+    return (*_SUMMED, *_ESTIMATED) if report.estimates else _SUMMED
+
+
+def _cells(report: Report, sums: Sums) -> Iterable[tuple[str, object]]:
+    return zip(_names(report), _values(report, sums), strict=True)
 
 
 def harmless(value: Cell) -> Cell:

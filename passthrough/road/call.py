@@ -179,6 +179,7 @@ class Call:
         self._meter = open_meter(plan, answered, counting.decoders, asked=self.upload.asked, passed=passed)
         if self._meter is not None:
             exchange.reading = self._meter
+            exchange.went_up = True
 
     def idle_until(self, since: float | None = None) -> float | None:
         """Return the loop's time until which something of the body must come, from `since` on, else from now."""
@@ -221,5 +222,7 @@ class Call:
 
     def abort(self, why: Unmetered) -> None:
         """Give the call up: the connection is closed at once."""
+        if self.upload.complete and not self._connection.unsent:
+            self.exchange.went_up = True
         self._connection.abort()
         self.unknown(why)

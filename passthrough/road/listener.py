@@ -97,7 +97,8 @@ class _Protocol(Client):
         with suppress(OSError):  # It has ended already.
             keep_alive(transport.get_extra_info("socket"))
         most = self._listener.max_connections
-        if most is not None and len(self._listener.connections) > most:
+        # A call that settles keeps the place of its client: its provider bills it, and what is billed is never given up for more.
+        if most is not None and len(self._listener.connections) + len(self._relay.settling) > most:
             self._break_off(Refusal("overloaded", "There are too many connections.", retry_after_s=1, closes=True))
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from ..errors import UpstreamFailure
 from ..exchange import Done, Outcome
@@ -11,27 +10,27 @@ from ..meter.usage import Unmetered
 from .call import Call
 from .upstream import Upstream
 
-AT_ONCE: Final = 100
-"""How many calls settle at the same time; what comes beyond is given up."""
-
 
 class Settling:
-    """The calls that outlive their clients, each in a task of its own that owns its exchange until `done`."""
+    """The calls that outlive their clients, each in a task of its own that owns its exchange until `done`.
 
-    def __init__(self, upstream: Upstream, end: Done, *, at_once: int = AT_ONCE) -> None:
+    There are no more of them than there may be connections: each keeps the place of its client's (see Listener), so that new
+    clients are refused, and no call is forgotten that the provider works on and bills.
+    """
+
+    def __init__(self, upstream: Upstream, end: Done) -> None:
         """`end` takes each exchange when it has settled, or was cut off."""
         self._upstream = upstream
         self._end_exchange = end
-        self._at_once = at_once
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, call: Call) -> bool:
-        """Settle `call` if its route wants that and there is room; False: the caller keeps it, and gives it up.
+        """Settle `call` if its route wants that; False: the caller keeps it, and gives it up.
 
         Only a call whose request is complete is worth it: the provider works on no other, and bills no other.
         """
         wanted = call.expects if call.route.settles is None else call.route.settles
-        if not (wanted and call.upload.complete) or len(self._tasks) >= self._at_once:
+        if not (wanted and call.upload.complete):
             return False
         task = asyncio.get_running_loop().create_task(self._settle(call))
         self._tasks.add(task)

@@ -37,7 +37,7 @@
 
   /** JSON whose costs become strings of their digits: a float could not hold every one of them. Inside a JSON string a quote
       has a backslash before it, so the pattern matches keys only. */
-  const exact = (text) => JSON.parse(text.replace(/"(cost_usd|spent|reserved|limit)": (-?[\d.]+)/g, '"$1": "$2"'));
+  const exact = (text) => JSON.parse(text.replace(/"(cost_usd|estimated_usd|spent|reserved|limit)": (-?[\d.]+)/g, '"$1": "$2"'));
 
   // ── elements ──
 
@@ -195,10 +195,17 @@
     const figures = [["Cost", dollars(total.cost_usd)], ["Pages", grouped(total.pages)], ["Annotated", grouped(total.pages_annotated)],
       ["Requests", grouped(total.requests)], ["Unmetered", grouped(total.unmetered)], ["Unpriced", grouped(total.unpriced)]];
     if (total.tokens_in || total.tokens_out) figures.push(["Tokens in", grouped(total.tokens_in)], ["Tokens out", grouped(total.tokens_out)]);
+    if (total.estimated_pages || total.estimated_usd) figures.push(["Estimated pages", grouped(total.estimated_pages)], ["Estimated cost", dollars(total.estimated_usd)]);
     at("total").replaceChildren(...figures.map(([head, value]) => {
       const wrong = (head === "Unmetered" || head === "Unpriced") && value !== "0";
       return made("div", { className: wrong ? "wrong" : "" }, made("dt", {}, head), made("dd", {}, value));
     }));
+  };
+
+  /** What was paid and is not known, beside what is; nothing where there is none. */
+  const estimated = ({ estimated_pages: pages = null, estimated_usd: cost = null }) => {
+    const parts = [pages ? count(pages, "page", "pages") : null, cost && Number(cost) > 0 ? dollars(cost) : null].filter(Boolean);
+    return parts.length ? made("small", {}, `estimated: ${parts.join(", ")}`) : null;
   };
 
   // What has no price is never shown as free of charge.
@@ -218,7 +225,7 @@
     const usd = column(shown);
     const rows = shown.map((group) => [
       [made("span", { className: "name" }, named(group[name])), bar(weight(group) / most)], grouped(group.requests),
-      [grouped(group.pages), group.pages_annotated ? made("small", {}, `+ ${grouped(group.pages_annotated)} annotated`) : null],
+      [grouped(group.pages), group.pages_annotated ? made("small", {}, `+ ${grouped(group.pages_annotated)} annotated`) : null, estimated(group)],
       priced(group, usd)]);
     const more = sorted.length - rows.length;
     at(`by-${name}`).replaceChildren(table(`Pages and cost by ${name}`, heads, rows), more > 0 ? made("p", { className: "quiet" }, `${more} more are in the CSV.`) : "");
@@ -279,12 +286,12 @@
       return [some ? grouped(exchange.pages ?? 0) : "–",
         exchange.pages_annotated ? made("small", {}, `+ ${grouped(exchange.pages_annotated)} annotated`) : null,
         tokens ? made("small", {}, `${grouped(exchange.tokens_in ?? 0)} + ${grouped(exchange.tokens_out ?? 0)} tokens`) : null,
-        exchange.unmetered ? made("small", { className: "bad" }, exchange.unmetered) : null];
+        exchange.unmetered ? made("small", { className: "bad" }, exchange.unmetered) : null, estimated(exchange)];
     };
-    const status = ({ status: code, outcome, error, open }) => {
+    const status = ({ status: code, outcome, error, open, requests }) => {
       const bad = code === null || code >= 400 || outcome !== "completed";
       const why = open ? "not ended" : error ?? (outcome === "completed" ? null : outcome);
-      return [made("span", { className: bad ? "bad" : "good" }, code === null ? "none" : String(code)), why ? made("small", {}, why) : null];
+      return [made("span", { className: bad ? "bad" : "good" }, code === null ? "none" : String(code)), why ? made("small", {}, why) : null, requests > 1 ? made("small", {}, `${grouped(requests)} requests`) : null];
     };
     const usd = column(exchanges);
     at("latest-table").replaceChildren(table("The latest exchanges, newest first",

@@ -1,0 +1,100 @@
+"""What a call is taken to have come to that was paid and is not known: by what came before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from ..exchange import Exchange
+from ..meter.usage import Plan, Unmetered, Usage
+from .entry import Entry, counted, printable
+from .prices import Prices
+
+_PAID: Final = (Unmetered.CANCELLED, Unmetered.BROKEN)
+_FETCHING: Final = ("GET", "HEAD")
+_SMOOTHED: Final = 8
+_REMEMBERED: Final = 10_000
+
+
+@dataclass(slots=True)
+class _Mean:
+    """What the last calls came to, roughly; None where none had pages, or a cost."""
+
+    pages: float | None = None
+    nano: float | None = None
+
+    def add(self, pages: int | None, nano: int | None) -> None:
+        """Take note of what one came to."""
+        self.pages, self.nano = _moved(self.pages, pages), _moved(self.nano, nano)
+
+
+class Estimates:
+    """What counted calls came to lately, by client and route; for the event loop.
+
+    Clients and routes are named in the configuration; beyond ten thousand pairs, which only many reloads bring, it begins anew.
+    """
+
+    def __init__(self) -> None:
+        self._means: dict[tuple[str | None, str | None], _Mean] = {}
+
+    def learn(self, entry: Entry) -> None:
+        """Take note of a call with one charge, which was counted."""
+        (charge,) = entry.charges
+        pages = (
+            None
+            if charge.pages is None and charge.pages_annotated is None
+            else (charge.pages or 0) + (charge.pages_annotated or 0)
+        )
+        for key in ((entry.client, entry.route), (None, entry.route)):
+            mean = self._means.get(key)
+            if mean is None:
+                if len(self._means) >= _REMEMBERED:
+                    self._means.clear()
+                mean = self._means[key] = _Mean()
+            mean.add(pages, charge.cost_nano)
+            if entry.client is None:
+                break
+
+    def guess(
+        self, exchange: Exchange, usage: Usage, prices: Prices, reserved: tuple[int | None, int | None]
+    ) -> tuple[int | None, int | None]:
+        """Return the pages, and the nano-USD, that a call is taken to have come to; None where that cannot be said.
+
+        1. What counted calls of this client on this route came to lately, else of anybody there; before the first, one page,
+        unless tokens are counted there. 2. The cost by the same, else by today's price of so many pages. 3. Not less than was
+        `reserved` for it in budgets.
+        """
+        terms = exchange.terms
+        route, plan = (None, Plan()) if terms is None else (printable(terms.route), terms.plan)
+        mean = self._means.get((printable(exchange.client), route)) or self._means.get((None, route)) or _Mean()
+        pages, nano = mean.pages, mean.nano
+        if pages is None and nano is None and plan.shape != "chat":
+            pages = 1
+        held_pages, held_nano = reserved
+        pages = None if pages is None else max(ceil(pages), held_pages or 0)
+        if nano is None and pages is not None:
+            like = Usage(pages=pages, model=plan.model or usage.model)
+            charge = prices.charge(like, terms=terms, target=exchange.target, began_utc=exchange.began_utc)
+            nano = None if charge is None else charge.cost_nano
+        return pages, None if nano is None else max(ceil(nano), held_nano or 0)
+
+
+def is_paid_and_unknown(exchange: Exchange, usage: Usage) -> bool:
+    """Tell whether a call may be billed although nothing was counted: it was given up, cut off, or broke, behind its request.
+
+    What is only fetched is not: it can be fetched again.
+    """
+    return (
+        usage.unmetered in _PAID
+        and exchange.went_up
+        and exchange.admitted
+        and exchange.method not in _FETCHING
+        and not counted(usage)
+    )
+
+
+def _moved(mean: float | None, value: int | None) -> float | None:
+    if value is None:
+        return mean
+    return float(value) if mean is None else mean + (value - mean) / _SMOOTHED
