@@ -91,8 +91,14 @@ _CHUNKS: Final = {
     "extension with NUL": b"3;a\x00\r\nabc\r\n0\r\n\r\n", "extension of 5 kB": b"3;" + b"a" * 5000 + b"\r\nabc\r\n0\r\n\r\n", "superscript": b"\xb3\r\nabc\r\n0\r\n\r\n", "colon": b"3:\r\nabc\r\n0\r\n\r\n",
     "no chunks at all": b"canary5e1f\r\n\r\n", "trailer without colon": b"3\r\nabc\r\n0\r\ncanary5e1f\r\n\r\n", "trailer with NUL": b"3\r\nabc\r\n0\r\nA: \x00\r\n\r\n",
     "folded trailer": b"3\r\nabc\r\n0\r\nA: b\r\n c\r\n\r\n", "trailer with a space in its name": b"3\r\nabc\r\n0\r\nA b: c\r\n\r\n", "trailer ends in LF": b"3\r\nabc\r\n0\r\nA: b\n\r\n",
-    "trailers of 20 kB": b"3\r\nabc\r\n0\r\n" + (b"A: " + b"b" * 1000 + b"\r\n") * 20 + b"\r\n", "another answer instead of a chunk": b"3\r\nabc\r\n" + _WHOLE,
+    "extensions of 4 kB on every byte": b"1;%b\r\na\r\n" % (b"e" * 4000) * 6 + b"0\r\n\r\n", "trailers of 20 kB": b"3\r\nabc\r\n0\r\n" + (b"A: " + b"b" * 1000 + b"\r\n") * 20 + b"\r\n", "another answer instead of a chunk": b"3\r\nabc\r\n" + _WHOLE,
 }  # fmt: skip
+
+_NEVER_HEADS: Final = (
+    b"SSH-2.0-OpenSSH_9.6\r\n", b"220 mail.test ESMTP\r\n", b"\x15\x03\x01\x00\x02\x02\x16", b"+OK\r\n", b"{", b"\n", b"\r\n", b"HTTP/2.0 200 OK\r\n",
+    b"HTTP/1.1 20x", b"HTTP/1.1 2000", b"HTTP/1.1 200 OK\nA", b"HTTP/1.1 200 OK\r\nA\r\nB", b"HTTP/1.1 200 OK\r\nA: b\x00", b"HTTP/1.1 100 Continue\r\n\r\nno",
+)  # fmt: skip
+"""Beginnings that no rest can make a head of; nothing comes behind them, and the connection stays open."""
 
 _PLAIN: Final = (
     OddAnswer("a length", _WHOLE, Fate.PLAIN, body=b"abc"),
@@ -112,6 +118,7 @@ _PLAIN: Final = (
     OddAnswer("HEAD with chunked", _head(_TE), Fate.PLAIN, method=b"HEAD"),
     OddAnswer("100 before it", b"HTTP/1.1 100 Continue\r\n\r\n" + _WHOLE, Fate.PLAIN, body=b"abc"),
     OddAnswer("103 twice before it", _head(status=b"HTTP/1.1 103 Early Hints") * 2 + _WHOLE, Fate.PLAIN, body=b"abc"),
+    OddAnswer("20 interim ones before it", _head(status=b"HTTP/1.1 102 Processing") * 20 + _WHOLE, Fate.PLAIN, body=b"abc"),
     OddAnswer("102 with a length", _head(_CL, status=b"HTTP/1.1 102 Processing") + _WHOLE, Fate.PLAIN, body=b"abc"),
     OddAnswer("HTTP/1.0 kept alive", _head(b"Connection: keep-alive", _CL, status=b"HTTP/1.0 200 OK") + b"abc", Fate.PLAIN, body=b"abc"),
     OddAnswer("an answer as its body", _head(b"Content-Length: %d" % len(_WHOLE)) + _WHOLE, Fate.PLAIN, body=_WHOLE),
@@ -157,6 +164,10 @@ ODD_ANSWERS: Final = (
     OddAnswer("coding in 204", _head(b"Transfer-Encoding: gzip", status=b"HTTP/1.1 204 No Content"), Fate.REFUSED),
     OddAnswer("two lengths to HEAD", _head(_CL, b"Content-Length: 4"), Fate.REFUSED, method=b"HEAD"),
     OddAnswer("all in LF", _WHOLE.replace(b"\r\n", b"\n") + b"\r\n\r\n", Fate.REFUSED),
+    OddAnswer("nothing but LF", _WHOLE.replace(b"\r\n", b"\n"), Fate.REFUSED),
+    OddAnswer("nothing but CR", _WHOLE.replace(b"\r\n", b"\r"), Fate.REFUSED),
+    *(OddAnswer(f"never a head: {shown(line)}", line, Fate.REFUSED) for line in _NEVER_HEADS),
+    OddAnswer("21 interim ones", _head(status=b"HTTP/1.1 102 Processing") * 21 + _WHOLE, Fate.REFUSED),
     OddAnswer("LF behind the line", b"HTTP/1.1 200 OK\n" + _head(_CL)[17:] + b"abc", Fate.REFUSED),
     OddAnswer("interim that is none", b"HTTP/1.1 100 Continue\r\nA b: c\r\n\r\n" + _WHOLE, Fate.REFUSED),
     OddAnswer("101 behind 100", b"HTTP/1.1 100 Continue\r\n\r\n" + _head(status=b"HTTP/1.1 101 Switching Protocols"), Fate.REFUSED),

@@ -74,6 +74,7 @@ async def echoing(peer: Peer) -> None:
         canary = ANSWER.encode()
         answers = {
             b"echo": ok(received.body + canary, b"X-Seen: " + seen, b"X-Plain: 1", b"Content-Type: text/plain"),
+            b"reason": ok(canary, b"X-Request-Id: " + seen, status=b"200 " + seen),
             b"wrong": ok(b'{"detail": "' + canary + received.body + b'"}', status=b"422 Unprocessable Entity"),
             b"garbage": canary + b" this is not HTTP " + seen + b"\r\n\r\n",
             b"header": b"HTTP/1.1 200 OK\r\n" + canary + b" " + seen + b"\r\n\r\n",
@@ -100,7 +101,7 @@ def requests() -> Iterator[bytes]:
         return b"\r\n".join([*lines, b"Content-Length: %d" % len(body)]) + more + b"\r\n\r\n" + body
 
     bearer = f"Authorization: Bearer {CLIENT_KEY}"
-    for path in ("echo", "wrong", "garbage", "header", "short", "ocr"):
+    for path in ("echo", "reason", "wrong", "garbage", "header", "short", "ocr"):
         yield post(f"/mistral/{path}", bearer)
     for field in ("Authorization: ", "Authorization: Basic ", "api-key: ", "x-api-key: ", "Ocp-Apim-Subscription-Key: "):
         yield post("/mistral/echo", field + CLIENT_KEY, f"x-goog-api-key: {CLIENT_KEY}", f"Proxy-Authorization: {OTHER_KEY}")

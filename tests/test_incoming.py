@@ -70,6 +70,22 @@ ANSWERS = {
     ),
     "a body to HEAD": (OK + b"Content-Length: 2\r\n\r\n12", "HEAD", Seen(200, b"", True, surplus=True, persists=False)),
     "no HTTP": (b"SSH-2.0\r\n\r\n", "POST", Seen(None, b"", False, bad="no HTTP/1.1 status line")),
+    "no HTTP, not whole": (b"SSH-2.0\r\n", "POST", Seen(None, b"", False, bad="no HTTP/1.1 status line")),
+    "LF alone": (
+        b"HTTP/1.1 200 OK\nContent-Length: 1\n\n1",
+        "POST",
+        Seen(None, b"", False, bad="a header with a bare LF, a bare CR or another control character"),
+    ),
+    "a line that is no field, not whole": (
+        OK + b"no colon\r\nA",
+        "POST",
+        Seen(None, b"", False, bad="a header line that is not 'name: value'"),
+    ),
+    "interim ones without end": (
+        b"HTTP/1.1 102 Processing\r\n\r\n" * 21 + OK,
+        "POST",
+        Seen(None, b"", False, bad="more than 20 interim responses"),
+    ),
     "two lengths": (
         OK + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n12",
         "POST",

@@ -20,6 +20,7 @@ from ..meter.reading import Answered, Meter, open_meter
 from ..meter.told import told_nano
 from ..meter.usage import Unmetered, Usage
 from .connection import Connection, Flow
+from .forward import without_secrets
 from .response import Answer
 from .routes import Route, Target
 from .upload import Upload
@@ -79,6 +80,7 @@ class Call:
         "_meter",
         "_noted",
         "_path",
+        "_secrets",
         "exchange",
         "expects",
         "room",
@@ -96,9 +98,11 @@ class Call:
         upload: Upload,
         counting: Counting,
         path: bytes,
+        secrets: tuple[bytes, ...] = (),
     ) -> None:
         """`path` is the raw path that tells what is counted; `expects` tells whether its answer carries a count.
 
+        `secrets` are what was injected into the request: nothing that the answer echoes of it is noted.
         `room` tells whether the meter has room for more: else `metered` is to be awaited.
         """
         self._loop = asyncio.get_running_loop()
@@ -111,6 +115,7 @@ class Call:
         self._connection = connection
         self._counting = counting
         self._path = path
+        self._secrets = secrets
         self._meter: Meter | AtOnce | None = None
         self._noted = False
         total_s = route.timeouts.total_s
@@ -161,7 +166,7 @@ class Call:
         if answer.first(b"x-passthrough-sandbox") is not None:
             exchange.sandbox = True  # Also where it runs apart: what it answers is never real money.
         for name in _REQUEST_IDS:
-            value = answer.first(name)
+            value = without_secrets(answer.first(name) or b"", self._secrets)
             if value:
                 exchange.upstream_request_id = value.decode("ascii", "replace")[:200]
                 break

@@ -196,6 +196,14 @@ def response_fields(fields: Fields, secrets: tuple[bytes, ...]) -> list[bytes]:
     return lines
 
 
+def without_secrets(text: bytes, secrets: tuple[bytes, ...]) -> bytes:
+    """Return a text of an upstream, such as its reason phrase, or nothing where it carries one of `secrets`."""
+    for secret in secrets:
+        if secret in text:
+            return b""
+    return text
+
+
 def injected_secrets(route: Route) -> tuple[bytes, ...]:
     """Return what of the injected fields must not come back: the values of credentials, without their scheme."""
     secrets = []

@@ -9,9 +9,13 @@ from collections import deque
 from dataclasses import replace
 from typing import Final
 
-from .response import Answer, BadAnswer, Chunks, Framing, parse_head
+from .response import Answer, BadAnswer, Chunks, Framing, check_beginning, parse_head
 
 MAX_HEAD_BYTES: Final = 64 * 1024
+
+MAX_INTERIM: Final = 20
+"""How many interim responses (1xx) may come before the final one: they take time and carry nothing."""
+
 _JOINED_BYTES: Final = 64 * 1024
 
 
@@ -21,7 +25,7 @@ class Incoming:
     `held` is how many bytes of the body have come and were not taken yet.
     """
 
-    __slots__ = ("_chunks", "_left", "_method", "_pieces", "_raw", "answer", "ended", "held")
+    __slots__ = ("_chunks", "_interim", "_left", "_method", "_pieces", "_raw", "_sound", "answer", "ended", "held")
 
     def __init__(self, method: str) -> None:
         self.answer: Answer | None = None
@@ -29,6 +33,8 @@ class Incoming:
         self.held = 0
         self._method = method
         self._raw = b""
+        self._sound = 0  # so many bytes of `_raw` are known to begin a head
+        self._interim = 0
         self._left = 0  # of a body of known length
         self._chunks: Chunks | None = None
         self._pieces: deque[bytes] = deque()
@@ -41,22 +47,36 @@ class Incoming:
     def feed(self, data: bytes) -> bool:
         """Read what came; True: something stands behind the answer's end. Raises BadAnswer, and is then not fed any more."""
         if self.answer is None:
-            self._raw += data
-            while self.answer is None:
-                end = self._raw.find(b"\r\n\r\n")
-                if end > MAX_HEAD_BYTES or (end < 0 and len(self._raw) > MAX_HEAD_BYTES):
-                    raise BadAnswer(f"a header of more than {MAX_HEAD_BYTES} bytes")
-                if end < 0:
-                    return False
-                head, self._raw = self._raw[:end], self._raw[end + 4 :]
-                self.answer = parse_head(head, self._method)  # None: an interim response, which is not relayed (RFC 9110 §15.2)
-            data, self._raw = self._raw, b""
+            data = self._raw + data if self._raw else data
+            position = self._read_heads(data)
+            if self.answer is None:
+                return False
+            data, self._raw = data[position:], b""
             self._begin(self.answer)
         if not data:
             return False
         if self.ended:
             return self._surplus()
         return self._read(data, self.answer)
+
+    def _read_heads(self, data: bytes) -> int:
+        """Read heads up to the final one, and return where it ends; what may become one is kept."""
+        position = 0
+        while self.answer is None:
+            end = data.find(b"\r\n\r\n", position + max(0, self._sound - 3))
+            if end - position > MAX_HEAD_BYTES or (end < 0 and len(data) - position > MAX_HEAD_BYTES):
+                raise BadAnswer(f"a header of more than {MAX_HEAD_BYTES} bytes")
+            if end < 0:
+                self._raw = data[position:] if position else data
+                self._sound = check_beginning(self._raw, self._sound)
+                break
+            self.answer = parse_head(data[position:end], self._method)
+            position, self._sound = end + 4, 0
+            if self.answer is None:  # An interim response, which is not relayed (RFC 9110 §15.2).
+                self._interim += 1
+                if self._interim > MAX_INTERIM:
+                    raise BadAnswer(f"more than {MAX_INTERIM} interim responses")
+        return position
 
     def _begin(self, answer: Answer) -> None:
         self._left = answer.length or 0

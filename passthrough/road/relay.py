@@ -22,7 +22,7 @@ from .answers import date_line, own_answer
 from .call import Call, Counting
 from .downstream import Downstream, Sent
 from .flow import Flow
-from .forward import Forward, label_of, response_fields
+from .forward import Forward, label_of, response_fields, without_secrets
 from .limits import Slots
 from .passage import Passage
 from .response import Answer, Framing
@@ -259,7 +259,8 @@ def _shown(target: str) -> str:
 
 def _answer_head(answer: Answer, secrets: tuple[bytes, ...], head: Head, *, chunked: bool, keeps_alive: bool) -> bytes:
     """Return the head of the answer to the client: the target's status and fields, our framing and connection."""
-    lines = [b"HTTP/1.1 %d %b" % (answer.status, answer.reason), *response_fields(answer.fields, secrets)]
+    reason = without_secrets(answer.reason, secrets)
+    lines = [b"HTTP/1.1 %d %b" % (answer.status, reason), *response_fields(answer.fields, secrets)]
     if answer.first(b"date") is None:
         lines.append(date_line(int(time.time())))
     if chunked:

@@ -12,11 +12,16 @@ from .fields import Field, Fields, nominated
 
 _MAX_LINE_BYTES: Final = 4096
 _MAX_TRAILER_BYTES: Final = 16 * 1024
+_MAX_EXCESS_BYTES: Final = 16 * 1024
+_FREE_BYTES: Final = 16
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
 # Whole lines only: where not every line end begins one, something else stands in between.
 _FIELDS: Final = re.compile(rb"\r\n" + _FIELD.pattern + rb"(?=\r\n|\Z)").findall
+_START: Final = b"HTTP/1.1 200 "
+_STARTS: Final = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}[ \r]").match
+_SPOILS: Final = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 _BETWEEN: Final = re.compile(rb"\r\n([1-9A-Fa-f][0-9A-Fa-f]{0,7})\r\n").match
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 
@@ -89,6 +94,25 @@ def parse_head(head: bytes, method: str) -> Answer | None:
     return Answer(status, start[3] or b"", tuple(fields), values, framing, length, persists)
 
 
+def check_beginning(head: bytes, sound: int) -> int:
+    """Tell how much of the beginning of a head, which is not whole yet, is known to be one; `sound` bytes of it were before.
+
+    Raises BadAnswer as soon as it can never become one: who waited for the rest would wait until the time-out. What is no status
+    line; a line that ends in LF or CR alone (RFC 9112 §2.2); a control byte; a line that is no field.
+    """
+    if sound < len(_START) and not _STARTS(head[: len(_START)] + _START[len(head) :]):
+        raise BadAnswer("no HTTP/1.1 status line")
+    if _SPOILS(head, max(0, sound - 1)):
+        raise BadAnswer("a header with a bare LF, a bare CR or another control character")
+    # The lines that have been finished since; the first one is the status line.
+    begin, end = head.rfind(b"\n", 0, sound) + 1, head.rfind(b"\r\n")
+    for line in head[begin:end].split(b"\r\n") if begin < end else ():
+        if line and not (_FIELD if begin else _STATUS_LINE).fullmatch(line):
+            raise BadAnswer("a header line that is not 'name: value'" if begin else "no HTTP/1.1 status line")
+        begin = end
+    return len(head)
+
+
 def _framing(values: Mapping[bytes, Sequence[bytes]], status: int, method: str, *, http10: bool) -> tuple[Framing, int | None]:
     """Return how the body ends and the declared length, by the numbered cases of RFC 9112 §6.3."""
     codings = values.get(b"transfer-encoding", ())
@@ -110,12 +134,13 @@ def _framing(values: Mapping[bytes, Sequence[bytes]], status: int, method: str, 
 class Chunks:
     """The chunked coding, undone piece by piece (RFC 9112 §7.1); extensions and trailers are dropped."""
 
-    __slots__ = ("_left", "_line", "_next", "_trailer_bytes", "ended")
+    __slots__ = ("_excess", "_left", "_line", "_next", "_trailer_bytes", "ended")
 
     def __init__(self) -> None:
         self._next = "size"  # size → data → crlf → size …, or size 0 → trailer
         self._left = 0
         self._line = b""
+        self._excess = 0
         self._trailer_bytes = 0
         self.ended = False
 
@@ -173,6 +198,10 @@ class Chunks:
                 raise BadAnswer("an odd chunk size")
             self._left = int(size[1], 16)
             self._next = "data" if self._left else "trailer"
+            # Extensions that outweigh what they belong to cost time and carry nothing (as Go's net/http, CVE-2023-39326).
+            self._excess = max(0, self._excess + len(line) - _FREE_BYTES - 2 * self._left)
+            if self._excess > _MAX_EXCESS_BYTES:
+                raise BadAnswer("chunk extensions without end")
         elif not line:
             self.ended = True
         else:

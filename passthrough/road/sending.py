@@ -57,7 +57,7 @@ class Sender:
         held = way.held = Held(retries.held_bytes, spools=retries.spool) if retries.attempts else None
         for tries in range(1, retries.attempts + 2):
             soon = tries == 1 and way.among_others and way.downstream.body.is_eof()
-            call = way.call = await self._open(way, head, route, passage.telling, soon=soon)
+            call = way.call = await self._open(way, passage, soon=soon)
             pause: float | None = 0.0
             try:
                 answer = await self._send(way, head, call, passage.request_head, again=tries > 1)
@@ -72,19 +72,20 @@ class Sender:
             await asyncio.sleep(pause)
         return call, answer
 
-    async def _open(self, way: Way, head: Head, route: Route, path: bytes, *, soon: bool) -> Call:
+    async def _open(self, way: Way, passage: Passage, *, soon: bool) -> Call:
         """Return a call on an open connection, a kept one or a new one.
 
         `soon`: the request will be sent at the end of the loop's turn, and a kept connection looked at then.
         """
-        exchange, target = way.exchange, route.targets[0]
+        exchange, head, route = way.exchange, passage.head, passage.match.route
+        target = route.targets[0]
         exchange.attempts += 1
         exchange.leaving()
         connection = self._upstream.begun(target, head.method, looks=not soon)
         if connection is None:
             connection = await self._opened(exchange, route)
         upload = Upload(exchange, head, route, connection, way.held, asked=way.asked)
-        return Call(exchange, route, target, connection, upload, self._counting, path)
+        return Call(exchange, route, target, connection, upload, self._counting, passage.telling, passage.secrets)
 
     async def _opened(self, exchange: Exchange, route: Route) -> Connection:
         """Return an open connection; two tries, as nothing was sent (RFC 9110 §9.2.2)."""
