@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -10,14 +11,15 @@ from .admin.app import Shown, app, served
 from .admin.siblings import Siblings
 from .config.model import Listen
 from .loopback import is_loopback
-from .ports import listening, server_tls, serving
+from .ports import listening, serving
 from .road.listener import Listener
 from .seat import Seat
 
 
-async def open_traffic(listener: Listener, listen: Listen, seat: Seat | None, stack: AsyncExitStack) -> list[asyncio.Server]:
+async def open_traffic(
+    listener: Listener, listen: Listen, tls: ssl.SSLContext | None, seat: Seat | None, stack: AsyncExitStack
+) -> list[asyncio.Server]:
     """Let clients in, until the stack is left or the servers are closed. Raises ListenError."""
-    tls = server_tls(listen.tls_cert, listen.tls_key)
     if seat is None:
         servers = [await listening(listener, listen.host, listen.port, tls)]
     else:

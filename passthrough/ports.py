@@ -105,7 +105,7 @@ def server_tls(cert: str | None, key: str | None) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(cert, key)
+        context.load_cert_chain(cert, key, password="")  # Without one given, OpenSSL would ask for it on the terminal.
     except (OSError, ssl.SSLError) as error:
         raise ListenError(f"The TLS certificate {cert} and its key {key} cannot be used: {error}.") from None
     return context

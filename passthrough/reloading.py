@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from .config.model import Config, Listen
@@ -19,10 +20,47 @@ SETTLED_S: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the configuration comes from: `load` reads it anew (raises ConfigError), `snapshot` is a digest of its files."""
+    """Where the configuration comes from: `load` reads it anew (raises ConfigError), `snapshot` is a digest of its files.
+
+    `contents` is a digest of what some files hold.
+    """
 
     load: Callable[[], Config]
     snapshot: Callable[[], bytes]
+    contents: Callable[[Iterable[Path]], bytes]
+
+
+class WatchedFiles:
+    """What the configuration's files held when they were read last: its own, and those that the one in force names.
+
+    Every method but the constructor reads files.
+    """
+
+    def __init__(self, sources: Sources, seen: bytes, config: Config) -> None:
+        """`seen` is the snapshot that was taken before `config` was read; what it names is noted here, to be used later."""
+        self._sources = sources
+        self._named = named_files(config)
+        self.noted = (seen, sources.contents(self._named))
+
+    def look(self) -> tuple[bytes, bytes]:
+        """Return digests of what the files hold now: the same as `noted` where nothing has changed."""
+        return self._sources.snapshot(), self._sources.contents(self._named)
+
+    def note(self) -> None:
+        """Note what they hold now, before they are read anew."""
+        self.noted = self.look()
+
+    def follow(self, config: Config) -> None:
+        """Watch what another configuration names, before it is used."""
+        self._named = named_files(config)
+        self.noted = (self.noted[0], self._sources.contents(self._named))
+
+
+def named_files(config: Config) -> tuple[Path, ...]:
+    """Return the certificates and keys that a configuration names; its flags and variables may name them too."""
+    listen = config.listen
+    trusted = {target.ca_file for route in config.routes for target in route.targets}
+    return tuple(Path(name) for name in (listen.tls_cert, listen.tls_key, *sorted(filter(None, trusted))) if name is not None)
 
 
 def check_guarded(config: Config, host: str) -> None:
@@ -40,5 +78,7 @@ def check_guarded(config: Config, host: str) -> None:
 def needing_restart(old: Config, new: Config) -> list[str]:
     """Return the names of what a reload cannot change but the file now says otherwise."""
     fields = [name for name in Listen.__dataclass_fields__ if getattr(old.listen, name) != getattr(new.listen, name)]
+    if (old.listen.tls_cert is None) == (new.listen.tls_cert is None):
+        fields = [name for name in fields if name not in {"tls_cert", "tls_key"}]  # Another certificate is shown at once.
     names = [name.removesuffix("_s") for name in fields]  # the file's key has its unit in the value
     return names + [name for name in ("ledger", "journal") if getattr(old, name) != getattr(new, name)]

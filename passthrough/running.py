@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import http_parser
 
 from .books.lines import Format, Lines
-from .config.environment import environment, snapshot
+from .config.environment import contents, environment, snapshot
 from .config.loading import load
 from .errors import PassthroughError
 from .memory import undisturbed
@@ -37,6 +37,7 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
     sources = Sources(
         load=lambda: load(config, environment(config, os.environ, cwd), cwd=cwd, sandbox=sandbox, listen=flags),
         snapshot=lambda: snapshot(config, cwd),
+        contents=contents,
     )
     seen = sources.snapshot()
     loaded = undisturbed(sources.load)

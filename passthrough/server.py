@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,12 +27,13 @@ from .books.ledger import Ledger
 from .books.lines import Lines
 from .books.prices import Prices, shipped
 from .books.retention import Retention
+from .certificate import ServerCertificate
 from .config.model import Config
 from .errors import ConfigError
 from .memory import YOUNG, set_apart, undisturbed
 from .opening import open_admin, open_traffic
-from .ports import most_connections, url
-from .reloading import LOOK_EVERY_S, SETTLED_S, Sources, check_guarded
+from .ports import ListenError, most_connections, server_tls, url
+from .reloading import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
 from .road.access import Gate
 from .road.listener import Listener
 from .road.relay import Relay, Rules
@@ -62,7 +64,8 @@ class House:
         self._current = config
         self._seat = seat
         self._sources = sources
-        self._seen = seen
+        self._files = WatchedFiles(sources, seen, config)
+        self._certificate: ServerCertificate | None = None
         self._reload_trouble = None if seat is None else seat.trouble
         self._reload_count = Reloads()
         self._metrics = Metrics()
@@ -119,7 +122,8 @@ class House:
         listener = Listener(self._relay, max_connections=listen.max_connections or most_connections())
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._close)
-            traffic = await open_traffic(listener, listen, self._seat, stack)
+            tls = None if self._certificate is None else self._certificate.context
+            traffic = await open_traffic(listener, listen, tls, self._seat, stack)
             admin = await open_admin(self._shown(listener), listen, self._seat, stack)
             set_apart(YOUNG)
             self.health.phase = Phase.READY
@@ -185,7 +189,8 @@ class House:
     # ── reload ──
 
     async def _adopt(self, config: Config) -> None:
-        """Put new rules in force: everything is made first, then swapped in one assignment."""
+        """Put new rules in force: everything is made first, then swapped in one assignment. Raises ListenError, OSError."""
+        tls = await asyncio.to_thread(server_tls, config.listen.tls_cert, config.listen.tls_key)
         rules = await asyncio.to_thread(_rules, config, self._sandbox_port)
         await self._upstream.prepare(target for route in rules.routes.routes for target in route.targets)
         policy = Policy(
@@ -193,6 +198,7 @@ class House:
         )
         await asyncio.to_thread(self._budgets.apply, policy)
         self._relay.rules = rules
+        self._show_certificate(tls)
         self._retention.keep_days = config.ledger_keep_days
         self._admin_digest = config.admin_digest
         self._reload_count.good_utc = time.time()
@@ -200,15 +206,23 @@ class House:
         self._say(announcing.adopted(config, self._current))
         self._current = config
 
+    def _show_certificate(self, tls: ssl.SSLContext | None) -> None:
+        """Show a certificate from now on; whether the port speaks TLS at all is not changed after the start."""
+        if tls is not None and self._certificate is not None:
+            self._certificate.renew(tls)
+        elif tls is not None and self.health.phase is Phase.STARTING:
+            self._certificate = ServerCertificate(tls)
+
     async def reload(self) -> None:
         """Read the configuration anew; a bad one changes nothing, is said, and shows in /readyz."""
         async with self._reloading:
-            self._seen = await asyncio.to_thread(self._sources.snapshot)
+            await asyncio.to_thread(self._files.note)
             try:
                 config = await asyncio.to_thread(undisturbed, self._sources.load)
                 check_guarded(config, self._config.listen.host)
+                await asyncio.to_thread(self._files.follow, config)
                 await self._adopt(config)
-            except (ConfigError, OSError) as error:
+            except (ConfigError, ListenError, OSError) as error:
                 self._reload_count.failed += 1
                 self._reload_trouble = announcing.not_reloaded(error)
                 self._say(iter([(logging.ERROR, self._reload_trouble)]))
@@ -227,11 +241,11 @@ class House:
         """Reload when the files change, by their content: an editor's rename and a ConfigMap's symlink look alike then."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            found = await asyncio.to_thread(self._sources.snapshot)
-            if found == self._seen:
+            found = await asyncio.to_thread(self._files.look)
+            if found == self._files.noted:
                 continue
             await asyncio.sleep(SETTLED_S)
-            if found == await asyncio.to_thread(self._sources.snapshot):
+            if found == await asyncio.to_thread(self._files.look):
                 self._reload_soon()
 
     # ── stop ──

@@ -24,7 +24,7 @@ from .config.model import Config
 from .errors import ConfigError, PassthroughError
 from .forking import Shared
 from .memory import YOUNG, set_apart, undisturbed
-from .reloading import LOOK_EVERY_S, SETTLED_S, Sources, check_guarded
+from .reloading import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
 from .seat import HURRY, READY, RELOAD, SANDBOX, STOP, Seat, Stage
 from .signals import Hangup
 
@@ -70,7 +70,7 @@ class Workers:
         self.config = config
         self._start = config
         self._sources = sources
-        self._seen = seen
+        self._files = WatchedFiles(sources, seen, config)
         self._hangup = Hangup()
         self._shared = Shared(config.listen, sandbox=sandbox)
         self._children: dict[int, _Child] = {}
@@ -242,20 +242,21 @@ class Workers:
 
     def _look(self) -> None:
         """Reload when the files have changed."""
-        found = self._sources.snapshot()
-        if found != self._seen:
+        found = self._files.look()
+        if found != self._files.noted:
             time.sleep(SETTLED_S)
-            if found == self._sources.snapshot():
+            if found == self._files.look():
                 self._reload()
 
     def _reload(self) -> None:
         """Read the configuration, for whoever takes a dead worker's place, and have each worker read it too."""
         if self._shared.stage is Stage.STOPPING:
             return
-        self._seen = self._sources.snapshot()
+        self._files.note()
         try:
             config = undisturbed(self._sources.load)
             check_guarded(config, self._start.listen.host)
+            self._files.follow(config)
         except (ConfigError, OSError) as error:
             self._trouble = announcing.not_reloaded(error)
             _log.error("%s", self._trouble)

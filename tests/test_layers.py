@@ -38,7 +38,7 @@ FLOORS = (
     "road.relay",
     "road.listener",
     "reloading         ports             signals           messages          accounts          memory",
-    "announcing        forking           opening           probe",
+    "announcing        forking           opening           probe             certificate",
     "server            workers",
     "running",
     "cli",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -179,7 +180,7 @@ def _check_trust(endpoint: Endpoint, at: At, folder: Path, trusted: dict[str, bo
     if file not in trusted:
         trusted[file] = _holds_certificates(file)
     if not trusted[file]:
-        what = "The file holds no certificate." if Path(file).is_file() else "There is no such file."
+        what = "The file holds no certificate." if os.path.isfile(file) else "There is no such file."
         mend = "Name a PEM file, relative to the configuration's folder."
         findings.wrong((*at, "upstream_tls", "ca_file"), what, mend, named=endpoint.upstream_tls.ca_file.shown)
 

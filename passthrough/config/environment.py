@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from dotenv.parser import parse_stream
 
 from ..errors import ConfigError, Problem
 
-_CA_FILE: Final = re.compile(rb"""ca_file["']?\s*:\s*(?:"([^"\n]+)"|'([^'\n]+)'|([^,}#\s][^,}#\n]*))""")
+_PEM_FILE: Final = re.compile(rb"""(?:ca_file|tls_cert|tls_key)["']?\s*:\s*(?:"([^"\n]+)"|'([^'\n]+)'|([^,}#\s][^,}#\n]*))""")
 _MAX_ENV_BYTES: Final = 1_000_000
 _PIECE: Final = 1 << 20
 
@@ -73,23 +73,31 @@ def _assignments(file: Path, problems: list[Problem], warnings: list[Problem]) -
 
 
 def snapshot(path: str, cwd: Path) -> bytes:
-    """Return a digest of everything that a reload would read: the file, its `.env` files, the `ca_file`s that it names.
+    """Return a digest of what a reload would read: the file, its `.env` files, the certificates and keys that its text names.
 
     Contents count, not times or inodes, so that a symlink that is turned to another file (as Kubernetes does) is a change, and
     a touched file is none. What is missing or unreadable counts as such. Never raises.
     """
-    digest = sha256()
     config = cwd / path
     text = _content(config)
-    for file in (config, *env_files(path, cwd), *_ca_files(text, config.parent)):
-        content = text if file is config else _content(file)
-        digest.update(b"-" if content is None else sha256(content).digest())
+    return _digest([text, *map(_content, (*env_files(path, cwd), *_pem_files(text, config.parent)))])
+
+
+def contents(files: Iterable[Path]) -> bytes:
+    """Return a digest of what some files hold, as `snapshot` does. Never raises."""
+    return _digest(map(_content, files))
+
+
+def _digest(texts: Iterable[bytes | None]) -> bytes:
+    digest = sha256()
+    for text in texts:
+        digest.update(b"-" if text is None else sha256(text).digest())
     return digest.digest()
 
 
-def _ca_files(text: bytes | None, folder: Path) -> Iterator[Path]:
+def _pem_files(text: bytes | None, folder: Path) -> Iterator[Path]:
     # Found by their looks: parsing YAML every two seconds would cost more than a needless reload.
-    for match in _CA_FILE.finditer(text or b""):
+    for match in _PEM_FILE.finditer(text or b""):
         name = (match[1] or match[2] or match[3]).strip().decode("utf-8", "surrogateescape")
         yield folder / name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -151,7 +152,8 @@ def _check_tls(found: Listening, findings: Findings) -> None:
         found.wrong(given, findings, f"{given} is of no use without {other}.", f"Give {other} too, or neither.")
     if listen.tls_cert is None or listen.tls_key is None:
         return
-    missing = [field for field in ("tls_cert", "tls_key") if not Path(getattr(listen, field)).is_file()]
+    # Path.is_file raises where a folder may not be searched (Python 3.13 and before).
+    missing = [field for field in ("tls_cert", "tls_key") if not os.path.isfile(getattr(listen, field))]
     for field in missing:
         base = "working directory" if found.origins[field][0] else "configuration's folder"
         mend = f"Check its name, which is relative to the {base}, and its permissions."
@@ -161,9 +163,22 @@ def _check_tls(found: Listening, findings: Findings) -> None:
     try:
         # Without a password given, OpenSSL would ask for one on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(listen.tls_cert, listen.tls_key, password="")
+    except PermissionError:
+        # OpenSSL does not say which of the two.
+        field = "tls_key" if _is_readable(listen.tls_cert) else "tls_cert"
+        mend = "Let the user that the program runs as read it."
+        found.wrong(field, findings, "The file may not be read: permission denied.", mend, named=found.names[field])
     except (OSError, ValueError) as error:
         both = f"The certificate {found.names['tls_cert']} and the key {found.names['tls_key']}"
         fits = getattr(error, "reason", None) != "KEY_VALUES_MISMATCH"
         what = f"{both} cannot be loaded." if fits else f"{both} do not belong together."
         mend = "Give PEM files that belong together, the key without a password."
         found.wrong("tls_cert", findings, what, mend)
+
+
+def _is_readable(file: str) -> bool:
+    try:
+        with open(file, "rb"):
+            return True
+    except OSError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,7 +234,7 @@ def _journal(named: FileName | None, cwd: Path, findings: Findings) -> str | Non
     if named is None:
         return None
     folder = cwd / named.text
-    if folder.is_file():
+    if os.path.isfile(folder):  # Path.is_file raises where a folder may not be searched (Python 3.13 and before)
         findings.wrong(("journal",), "This is a file.", "Name a folder; it is made where there is none.", named=named.shown)
     return str(folder)
 
