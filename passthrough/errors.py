@@ -146,3 +146,7 @@ class LedgerError(PassthroughError):
 
 class EntryRefusedError(LedgerError):
     """The ledger is well, but does not take what is to be written into it, and never will."""
+
+
+class UnservableLedgerError(LedgerError):
+    """What the ledger's URL names is there, and can never be one: a problem of the configuration."""

@@ -13,10 +13,11 @@ from typing import Any
 
 from aiohttp import http_parser
 
+from .books.ledger import Ledger
 from .books.lines import Format, Lines
 from .config.environment import contents, environment, snapshot
 from .config.loading import load
-from .errors import PassthroughError
+from .errors import ConfigError, PassthroughError, Problem, UnservableLedgerError
 from .memory import undisturbed
 from .messages import Direct, Messages
 from .reloading import Sources
@@ -42,6 +43,7 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
     seen = sources.snapshot()
     loaded = undisturbed(sources.load)
     _check_parser()
+    _greet_ledger(config, loaded.ledger)
     asked = loaded.listen.log_format
     form: Format = "text" if asked == "text" or (asked == "auto" and sys.stdout.isatty()) else "json"
 
@@ -86,6 +88,20 @@ def _check_parser() -> None:
             "aiohttp runs on its pure-Python parser, which has had request smuggling flaws that the other has not.\n"
             "  Install a wheel of aiohttp with C extensions, and unset AIOHTTP_NO_EXTENSIONS."
         )
+
+
+def _greet_ledger(config: str, url: str | None) -> None:
+    """Raise ConfigError where the ledger's server says that it can never serve; one that does not answer is waited for later."""
+    if url is None:
+        return
+    ledger = Ledger.at(url)
+    try:
+        ledger.greet()
+    except UnservableLedgerError as error:
+        what, _, mend = str(error).partition("\n")
+        raise ConfigError([Problem(config, 0, "ledger", what, mend)]) from None
+    finally:
+        ledger.close()
 
 
 def run_sandbox(host: str, port: int, key: str | None) -> None:

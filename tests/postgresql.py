@@ -107,6 +107,21 @@ class Postgres:
         self._process.wait()
         psutil.wait_procs(doomed, timeout=WAIT_S)
 
+    def hang(self) -> None:
+        """Stop the server and all that it started, as a machine that swaps does: connections hold, and nothing answers."""
+        for process in self._processes():
+            process.suspend()
+
+    def go_on(self) -> None:
+        """Let a server that hangs go on."""
+        for process in self._processes():
+            process.resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        assert self._process is not None
+        server = psutil.Process(self._process.pid)
+        return [server, *server.children(recursive=True)]
+
     def end(self) -> None:
         """Kill the server, if it runs, and remove its folder."""
         if self._process is not None and self._process.poll() is None:
@@ -121,9 +136,10 @@ class Postgres:
         """Return the URL of a database over the server's socket."""
         return f"postgresql://me@/{database}?host={quote(str(self._folder), safe='')}&port={self.port}"
 
-    def create(self, database: str) -> str:
+    def create(self, database: str, encoding: str = "UTF8") -> str:
         """Make a database, and return its URL."""
-        self.do(f'CREATE DATABASE "{database}"')
+        like = "" if encoding == "UTF8" else f" TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+        self.do(f'CREATE DATABASE "{database}"{like}')
         return self.url(database)
 
     def drop(self, database: str) -> None:

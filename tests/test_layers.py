@@ -21,12 +21,12 @@ FLOORS = (
     "secret            terminal          meter.*           road.fields       road.sockets      road.straight     road.turn "
     "road.alarm        streams",
     "road.tls          exchange          seat              books.money       books.pricelist   books.backlog     books.sink "
-    "books.backup      books.budget      books.waiters     books.webhook",
+    "books.backup      books.budget      books.waiters     books.webhook     books.postgres_url books.postgres_session",
     "road.routes       road.room         books.entry       books.periods     books.rows",
-    "road.access       books.prices      books.codec       books.schema      books.allowance",
-    "books.sums        books.segment     books.billing     books.purses      books.saying      books.summing books.estimates",
-    "books.appending   books.recent      books.spending    books.reading     books.migrations  books.pruning "
+    "road.access       books.prices      books.codec       books.schema      books.allowance   books.storable",
+    "books.sums        books.segment     books.billing     books.purses      books.saying      books.summing books.estimates "
     "books.sqlite      books.postgres",
+    "books.appending   books.recent      books.spending    books.reading     books.migrations  books.pruning books.database",
     "books.ledger      books.lines       books.journal",
     "config.*          road.wire         road.response     books.report      books.leasing     books.feeder books.listing",
     "road.forward      books.writer      books.budgets     books.export      books.repricing   books.retention "
@@ -58,6 +58,7 @@ DOORS = {
     "pydantic_core": "config.*",
     "idna": "config.*",
     "sqlalchemy": "books.*",
+    "psycopg": "books.postgres_session",
     "orjson": "books.codec meter.small",
     "prometheus_client": "admin.exposition admin.gauges admin.metrics",
     "click": "cli",

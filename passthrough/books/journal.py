@@ -35,7 +35,7 @@ def journal_folder(ledger: str, configured: str | None = None) -> Path:
         return Path(configured).absolute()
     try:
         url = sa.make_url(ledger)
-    except ArgumentError:  # Ledger.at says so
+    except (ArgumentError, ValueError):  # several hosts of PostgreSQL, or none that Ledger.at takes
         return Path(NAME).absolute()
     if url.get_backend_name() == "sqlite" and url.database:
         return Path(url.database).absolute().with_suffix(".journal")

@@ -2,58 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import EntryRefusedError, LedgerError
-from . import appending, migrations, postgres, pruning, reading, spending, sqlite
+from ..meter.usage import Usage
+from . import appending, migrations, pruning, reading, spending
+from .database import Database, database
 from .entry import Entry
 from .reading import Booked
 from .schema import SCHEMA_VERSION
+from .storable import ASCII, UNICODE, storable, storable_text
 from .sums import Period, Sums, sums, sums_query
 
+LOOK_S: Final = 10.0
+"""How often it is looked at again whether the tables are a ledger's, and of this version."""
 
-class Database(Protocol):
-    """One kind of database: how it is reached, and what its errors mean."""
+_DEFECTS: Final = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+"""What drivers, and SQLAlchemy, raise beside their own errors: for what they cannot convert, or did not expect."""
 
-    @property
-    def name(self) -> str:
-        """Return `sqlite` or `postgresql`."""
 
-    @property
-    def where(self) -> str:
-        """Return what it is called in messages, without a password."""
-
-    @property
-    def engine(self) -> sa.Engine:
-        """Return the way to its connections."""
-
-    def find(self) -> None:
-        """Raise LedgerError where there is nothing to read."""
-
-    def make(self) -> None:
-        """Make what must be there before tables can be. Raises LedgerError."""
-
-    def back_up(self, version: int) -> Path | None:
-        """Make a copy before tables of an older version are changed, and return where; None where it is not ours to make.
-
-        Raises LedgerError.
-        """
-
-    def identity(self) -> object:
-        """Return what changes when another database, or none, takes the place of this one."""
-
-    def lost(self, error: SQLAlchemyError) -> bool:
-        """Tell whether an error says that the tables are not there any more."""
-
-    def ours(self, error: SQLAlchemyError) -> LedgerError:
-        """Return what an error means, and how to mend it."""
+class _Undo(Exception):
+    """Leaves a transaction that is not to last."""
 
 
 class Ledger:
@@ -68,6 +45,7 @@ class Ledger:
         self._say = say
         self._read_only = read_only
         self._known: object = None
+        self._look_at = 0.0
         self._closed = False
 
     @classmethod
@@ -76,7 +54,7 @@ class Ledger:
 
         Raises LedgerError for a URL that can never be one, or whose driver is not installed.
         """
-        return cls(_database(url, read_only=False), say=say)
+        return cls(database(url, read_only=False), say=say)
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> Ledger:
@@ -86,7 +64,7 @@ class Ledger:
         is a database that is there. With `read_only` nothing is made or changed. Raises LedgerError for what cannot be a ledger
         here: no such folder, file or server, no permission, another program's tables, a newer schema.
         """
-        ledger = cls(_database(url, read_only=read_only), read_only=read_only)
+        ledger = cls(database(url, read_only=read_only), read_only=read_only)
         try:
             if read_only:
                 ledger._database.find()
@@ -114,14 +92,57 @@ class Ledger:
         EntryRefusedError where one of the entries can never be written: the others can, without it.
         """
         entries = tuple(entries)
+        self._prepare()  # the encoding is known then
+        codec = self._database.codec
+        entries = entries if codec is None else storable(entries, codec)
+        try:
+            return self._appended(entries)
+        except EntryRefusedError:
+            for codec in (UNICODE, ASCII) if len(entries) == 1 else (UNICODE,):
+                escaped = storable(entries, codec)
+                if escaped is not entries:
+                    with suppress(EntryRefusedError):
+                        return self._appended(escaped)
+            raise
+
+    def _appended(self, entries: Sequence[Entry]) -> list[Entry]:
         try:
             with self.transaction(writes=True) as connection:
                 accepted = appending.append(connection, entries)
                 spending.spend(connection, accepted)
-        except (OverflowError, UnicodeError) as defect:  # of the driver, before the database sees it
-            what = f"The ledger {self._database.where} does not take what was to be written: {defect}."
+        except _DEFECTS as defect:  # of the driver, before the database sees it
+            what = f"The ledger {self._database.where} does not take what was to be written: {defect!r}."
             raise EntryRefusedError(f"{what}\nPlease report this.") from None
         return accepted
+
+    def try_out(self) -> None:
+        """Raise LedgerError where not even an entry without anything odd could be written now. Nothing is."""
+        trial = Entry(
+            "trial", 0.0, None, None, None, None, False, "", "", None, "", None, 0, None, 0, 0, None, 0.0, None, Usage()
+        )
+        try:
+            with suppress(_Undo), self.transaction(writes=True) as connection:
+                spending.spend(connection, appending.append(connection, [trial]))
+                raise _Undo
+        except (EntryRefusedError, *_DEFECTS) as refused:
+            raise LedgerError(f"The ledger {self._database.where} takes no entry at all: {refused}") from None
+
+    def reconnect(self) -> None:
+        """Have whatever is asked next asked on a new connection."""
+        self._database.engine.dispose()
+
+    def greet(self) -> None:
+        """Raise UnservableLedgerError where the database is there, and can never be a ledger's; it is not waited for long."""
+        self._database.greet()
+
+    def hurry(self, call_s: float) -> None:
+        """Let no call take longer than this from now on: the process ends."""
+        self._database.hurry(call_s)
+
+    def stored(self, text: str) -> str:
+        """Return a text as it stands in the ledger, once that was written to."""
+        codec = self._database.codec
+        return text if codec is None else storable_text(text, codec)
 
     def sums(
         self, *groupings: Sequence[str], since: datetime | None = None, until: datetime | None = None
@@ -131,10 +152,10 @@ class Ledger:
         A grouping names some of sums.KEYS and `sandbox`; an empty one has one group, or none where there is no exchange. All
         are of the same moment. A day of which exchanges were pruned is summed whole, or not at all.
         """
-        with self.transaction() as connection:
+        with self.explained(), self.transaction() as connection:
             period = Period(since, until, pruning.pruned(connection))
             found = [connection.execute(sums_query(by, period)).all() for by in groupings]
-        return tuple([sums(row, len(by)) for row in rows] for by, rows in zip(groupings, found, strict=True))
+            return tuple([sums(row, len(by)) for row in rows] for by, rows in zip(groupings, found, strict=True))
 
     def latest(self, limit: int, *, before: str | None = None, **only: str | None) -> list[Booked]:
         """Return the latest exchanges, the youngest first, each with the sum of its charges.
@@ -142,8 +163,12 @@ class Ledger:
         `only` restricts them to those with a client, route, label, target or model (the exchange's own); None: those that have
         none. `before` is the id of the last one seen: those that began before it follow.
         """
-        query = reading.latest_query(limit, before, only)
-        with self.transaction() as connection:
+        with self.explained(), self.transaction() as connection:
+            stored = {
+                name: value if value is None else storable_text(value, self._database.codec or UNICODE)
+                for name, value in only.items()
+            }
+            query = reading.latest_query(limit, before, stored)
             return [reading.booked(row) for row in connection.execute(query).mappings()]
 
     def exported(self, since: datetime | None = None, until: datetime | None = None) -> Iterator[Booked]:
@@ -152,7 +177,7 @@ class Ledger:
         A stream: what is held in memory does not grow with the ledger. All is of the moment of the first one. Close the iterator
         where it is given up early: a connection is its own until then.
         """
-        with self.transaction() as connection:
+        with self.explained(), self.transaction() as connection:
             streaming = connection.execution_options(yield_per=1000)
             with streaming.execute(reading.exported_query(since, until)) as found:
                 for row in found.mappings():
@@ -163,8 +188,17 @@ class Ledger:
 
         0: none is left. Daily sums stay, and the lines that are known. Short steps, so that appends need not wait for long.
         """
-        with self.transaction(writes=True) as connection:
+        with self.explained(), self.transaction(writes=True) as connection:
             return pruning.prune(connection, before, most)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Raise LedgerError for what a driver cannot convert: a damaged ledger holds anything. Around a transaction."""
+        try:
+            yield
+        except _DEFECTS as defect:
+            what = f"The ledger {self._database.where} holds what no ledger holds, or is damaged: {defect!r}."
+            raise LedgerError(f"{what}\nMove it away to begin a new one, or bring back a copy.") from None
 
     @contextmanager
     def transaction(self, *, writes: bool = False, alone: bool = False) -> Iterator[sa.Connection]:
@@ -214,12 +248,17 @@ class Ledger:
             raise LedgerError(f"The ledger {database.where} may not be written: it was opened to be read.\nOpen it for writing.")
         if self._known is None:
             database.make()
-            self._bring_up()
+            with self._looked_at():
+                self._bring_up()
             self._known = database.identity()
         elif self._known != database.identity():
-            database.engine.dispose()
-            self._known = None
-            raise LedgerError(f"The ledger {database.where} was moved or deleted while it was in use.\nA new one is begun there.")
+            self._forget()
+            raise LedgerError(
+                f"The ledger {database.where} was moved or deleted while it was in use, or emptied.\nA new one is begun there."
+            )
+        elif time.monotonic() >= self._look_at:
+            with self._looked_at(), self._transaction(writes=False) as connection:
+                migrations.check(connection, database.where)
 
     def _bring_up(self) -> None:
         """Make the tables, or bring them up to date: of older ones there is a copy before, where the database is a file."""
@@ -239,17 +278,17 @@ class Ledger:
             kept = f"As it was before, it is kept in {copies[0]}." if copies else "The way back are your own backups of it."
             self._say(f"The ledger {database.where} was brought up from schema {before} to {SCHEMA_VERSION}.\n{kept}")
 
+    @contextmanager
+    def _looked_at(self) -> Iterator[None]:
+        """Look at what is there, and forget it where it is no ledger: what stands in its place later is opened anew."""
+        try:
+            with self.explained():
+                yield
+        except LedgerError:
+            self._forget()
+            raise
+        self._look_at = time.monotonic() + LOOK_S
 
-def _database(url: str, *, read_only: bool) -> Database:
-    try:
-        parsed = sa.make_url(url)
-    except (ArgumentError, ValueError):
-        raise LedgerError(f"The ledger is not a URL.\n{_WRITE}") from None
-    if parsed.drivername in postgres.SCHEMES:
-        return postgres.PostgresServer(parsed, read_only=read_only)
-    if parsed.get_backend_name() != "sqlite":
-        raise LedgerError(f"A {parsed.drivername} ledger is not served.\n{_WRITE}")
-    return sqlite.SqliteFile(parsed, read_only=read_only)
-
-
-_WRITE = "Write it as sqlite:///passthrough.db, as postgresql://user:password@host/name, or none."
+    def _forget(self) -> None:
+        self._known = None
+        self._database.engine.dispose()

@@ -2,62 +2,104 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from typing import Any, Final
-from urllib.parse import quote, quote_plus
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
 
-from ..errors import EntryRefusedError, LedgerError
+from ..errors import EntryRefusedError, LedgerError, UnservableLedgerError
+from .postgres_url import PostgresUrl, postgres_url
 
-SCHEMES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
-"""What a URL may begin with; whichever it is, psycopg 3 speaks."""
-
-_CONNECTING: Final[dict[str, str]] = {
-    "connect_timeout": "5",  # s
-    "application_name": "passthrough",
-    # A machine that is gone sends nothing: without these a statement would wait for a quarter of an hour.
-    "keepalives_idle": "30",  # s
-    "keepalives_interval": "10",  # s
-    "keepalives_count": "3",
-    "tcp_user_timeout": "30000",  # ms
-}
-"""What libpq is told, where the URL does not say it."""
+CALL_S: Final = 35.0
+"""How long one call may take: longer than the server lets a statement take, so that the server says why."""
 
 _STATEMENT_MS: Final = 30_000
+_PING_S: Final = 5.0
+"""How long a session that was idle may take to say that it is alive."""
+
+_GREETING_S: Final = "2"
 _APPENDS: Final = 0x7061_7373_6C65_6467
 """The key of the lock that appends share, and that excludes them ("passledg")."""
 
+_BROKEN: Final = frozenset({"connection", "08", "0A", "26", "42P05", "57P01", "57P02", "57P03", "57P04", "57P05"})
+"""SQLSTATEs, and classes of them, after which a session is given up, with all that are as old: it ends, or is not what it was.
+
+0A000: what a standby or a pooler answers instead of what was asked. 26000, 42P05: another client of a pooler prepares statements.
+"""
+
+_READ_ONLY: Final = "25006"
+"""The same where something was to be written: after a failover a new session finds the server that is written."""
+
 
 class PostgresServer:
-    """A database on a server, shared by any number of processes. A broken connection is replaced when it is next taken."""
+    """A database on a server, shared by any number of processes. A broken session is replaced when it is next taken."""
 
     name: Final = "postgresql"
 
-    def __init__(self, url: sa.URL, *, read_only: bool) -> None:
-        """Take a server that nobody has spoken to yet.
+    def __init__(self, text: str, *, read_only: bool, call_s: float = CALL_S) -> None:
+        """Take a server that nobody has spoken to yet, by its URL; no call takes longer than `call_s`.
 
-        Raises LedgerError where the driver is not installed, or where a part of the password would pass for the host.
+        Raises LedgerError where the driver is not installed, or where the URL cannot be understood.
         """
-        if "@" in f"{url.host}{url.database}":
-            raise LedgerError("The ledger's URL has an '@' too many.\nWrite an @ in its user or password as %40, a / as %2F.")
-        self._secrets = _secrets(url)
-        self.where = url._replace(drivername="postgresql", username=None, password=None).set(query={}).render_as_string()
-        told = {name: value for name, value in _CONNECTING.items() if name not in url.query}
         try:
-            self.engine = sa.create_engine(
-                url.set(drivername="postgresql+psycopg"),
-                connect_args=told,
-                pool_size=2,
-                max_overflow=2,
-                pool_timeout=10,
-                pool_pre_ping=True,
-                hide_parameters=True,
-            )
+            from .postgres_session import CallLimit, Session, parameter_names  # noqa: PLC0415 - the driver is an extra
         except ImportError:
             raise LedgerError("A ledger in PostgreSQL needs psycopg.\nInstall it: pip install 'passthrough[postgres]'.") from None
+        url = postgres_url(text, parameter_names)
+        self.where = url.where
+        self._secrets = url.secrets
+        self._limit, self._ping_limit = CallLimit(call_s), CallLimit(min(call_s, _PING_S))
+        self._session = Session
+        self._parameters = _parameters(url, read_only=read_only)
+        self._encoding = "UTF8"
+        self.engine = sa.create_engine(
+            "postgresql+psycopg://",
+            creator=self._connected,
+            pool_size=2,
+            max_overflow=2,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            hide_parameters=True,
+        )
+        sa.event.listen(self.engine, "handle_error", _give_up)
+        sa.event.listen(self.engine, "checkout", self._taken)  # after the ping
+        sa.event.listen(self.engine, "checkin", self._left)
         if not read_only:
-            sa.event.listen(self.engine, "begin", _begin)
+            # In one go: each would be a way to the server and back. What is prepared may be one statement only.
+            sa.event.listen(self.engine, "begin", partial(_begin, at_once=url.prepare_threshold is None))
+
+    @property
+    def codec(self) -> str | None:
+        """Return in which of Python's codecs a text must be to be stored; None where any may be stored, but for NUL."""
+        return None if self._encoding in {"UTF8", "SQL_ASCII"} else _CODECS.get(self._encoding, "ascii")
+
+    def greet(self) -> None:
+        """Ask the server what it is, if it answers soon. Raises UnservableLedgerError where it can never be a ledger's."""
+        try:
+            self._connected(connect_timeout=_GREETING_S).close()
+        except self.engine.dialect.loaded_dbapi.Error as error:
+            _check_encoding(self.where, str(error))
+
+    def hurry(self, call_s: float) -> None:
+        """Let no call take longer than this from now on, those under way neither."""
+        for limit in (self._limit, self._ping_limit):
+            limit.seconds = min(limit.seconds, call_s)
+
+    def _connected(self, **more: str) -> Any:
+        session = self._session.connect(**(self._parameters | more))
+        session.limit = self._limit
+        # With a pooler in between it is the server's all the same: PgBouncer passes on what the server reported.
+        self._encoding = session.info.parameter_status("server_encoding") or "UTF8"
+        return session
+
+    def _taken(self, session: Any, _record: object, _proxy: object) -> None:
+        session.limit = self._limit
+
+    def _left(self, session: Any, _record: object) -> None:
+        if session is not None:
+            session.limit = self._ping_limit
 
     def find(self) -> None:
         """Do nothing: whether it is there, the first question tells."""
@@ -74,11 +116,12 @@ class PostgresServer:
 
     def lost(self, error: SQLAlchemyError) -> bool:
         """Tell whether an error says that the tables are not there any more, as after another database was put in the place."""
-        return _state(error) in {"42P01", "3F000"}
+        return _state(error) in {"42P01", "3F000", "42703"}
 
     def ours(self, error: SQLAlchemyError) -> LedgerError:
         """Return what the server or the driver said as an error of ours, by the SQLSTATE, without the password."""
         state = _state(error)
+        _check_encoding(self.where, str(error))
         what, mend = _CAUSES.get(state) or _CAUSES.get(state[:2]) or ("failed: {words}", "Look into the server's log.")
         said = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()
         words = " ".join(" ".join(line for line in said if not line.startswith("\t")).split())  # without libpq's own hints
@@ -88,24 +131,42 @@ class PostgresServer:
         return kind(f"The ledger {self.where} {what.format(words=words[:500].rstrip('.'))}.\n{mend}")
 
 
-def _begin(connection: sa.Connection) -> None:
+def _begin(connection: sa.Connection, *, at_once: bool) -> None:
     options = connection.get_execution_options()
     statements = [f"SET LOCAL statement_timeout = {_STATEMENT_MS}"]
     if options.get("alone"):
         statements.append(f"SELECT pg_advisory_xact_lock({_APPENDS})")
     elif options.get("writes"):
         statements.append(f"SELECT pg_advisory_xact_lock_shared({_APPENDS})")
-    connection.exec_driver_sql("; ".join(statements))  # in one go: each would be a way to the server and back
+    for statement in ["; ".join(statements)] if at_once else statements:
+        connection.exec_driver_sql(statement)
 
 
-def _secrets(url: sa.URL) -> tuple[str, ...]:
-    told: list[Any] = [url.password, url.query.get("password"), url.query.get("sslpassword")]
-    plain = [str(secret) for secret in told if secret]
-    spelt = {spell(secret) for secret in plain for spell in (str, quote, quote_plus)}
-    return tuple(sorted(spelt, key=len, reverse=True))
+def _parameters(url: PostgresUrl, *, read_only: bool) -> dict[str, Any]:
+    parameters: dict[str, Any] = {**url.parameters, "prepare_threshold": url.prepare_threshold}
+    if url.is_multi_host and not read_only:
+        parameters.setdefault("target_session_attrs", "read-write")
+    return parameters
 
 
-def _state(error: SQLAlchemyError) -> str:
+def _give_up(context: Any) -> None:
+    """Have the pool give up sessions that are of no use any more, though the connection holds."""
+    state = _state(context.sqlalchemy_exception or context.original_exception)
+    writes = context.connection is not None and context.connection.get_execution_options().get("writes")
+    if state in _BROKEN or state[:2] in _BROKEN or (state == _READ_ONLY and writes):
+        context.is_disconnect = True
+
+
+def _check_encoding(where: str, said: str) -> None:
+    """Raise UnservableLedgerError where a server says that it cannot convert from its encoding; names stand in any language."""
+    if re.search(r"\bUTF8\b.*\bMULE_INTERNAL\b", said):
+        raise UnservableLedgerError(
+            f"The ledger {where} can never be one: its database is in MULE_INTERNAL, which cannot be read as Unicode.\n"
+            "Make another with 'createdb --encoding UTF8 --template template0'."
+        )
+
+
+def _state(error: BaseException) -> str:
     """Return the SQLSTATE; `connection` where there was none to say it, for the connection was not made or broke."""
     if not isinstance(error, DBAPIError):
         return ""
@@ -121,9 +182,11 @@ _CAUSES: Final = {
         "Check that it runs, and the host, port, user, password and database in its URL.",
     ),
     "08": ("cannot be reached: {words}", "Check that it runs, and that this machine may connect there."),
+    "0A": ("does not do what was asked of it: {words}", "Name the server that is written; it is tried again."),
     "22": ("does not take what was to be written: {words}", "Please report this."),
     "23": ("does not take what was to be written: {words}", "Please report this."),
     "25006": ("takes no writes: it is read-only, or a standby", "Name the server that is written."),
+    "26": ("mixes up sessions: {words}", "Leave 'prepare_threshold' out of its URL, or let the pooler pool sessions."),
     "28": ("does not accept the user or the password", "Check both in its URL."),
     "3D": ("is not there: the server has no such database", "Make it with 'createdb', or change the URL."),
     "40": ("refused for the moment: {words}", "It is tried again."),
@@ -133,6 +196,7 @@ _CAUSES: Final = {
     ),
     "42P01": ("has not the tables of a ledger", "Run 'serve' with it once: it makes them."),
     "3F": ("has not the tables of a ledger", "Run 'serve' with it once: it makes them."),
+    "42P05": ("mixes up sessions: {words}", "Leave 'prepare_threshold' out of its URL, or let the pooler pool sessions."),
     "53": ("has no room: {words}", "Free what it lacks: disk, memory, or connections (max_connections)."),
     "54": ("does not take what was to be written: {words}", "Please report this."),
     "55P03": ("is locked by another process", "Look what holds the lock (pg_stat_activity)."),
@@ -140,3 +204,16 @@ _CAUSES: Final = {
     "57": ("is stopping or starting: {words}", "It is tried again."),
 }
 """What is said for a SQLSTATE, or for a class of them, and how to mend it."""
+
+_CODECS: Final = {
+    **{f"LATIN{number}": f"latin{number}" for number in range(1, 11)},
+    **{f"WIN{number}": f"cp{number}" for number in (866, 874, *range(1250, 1259))},
+    **{f"ISO_8859_{number}": f"iso8859_{number}" for number in range(5, 9)},
+    "KOI8R": "koi8_r",
+    "KOI8U": "koi8_u",
+    "EUC_CN": "gb2312",
+    "EUC_JIS_2004": "euc_jis_2004",
+    "EUC_JP": "euc_jp",
+    "EUC_KR": "euc_kr",
+}
+"""Python's names of PostgreSQL's encodings. Where one is missing, all that is not ASCII is escaped."""

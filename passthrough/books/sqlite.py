@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from ..errors import EntryRefusedError, LedgerError
 from .backup import back_up
+from .storable import UNICODE
 
 BUSY_S: Final = 2.0
 """Seconds that a statement waits for another process's lock before it fails."""
@@ -26,8 +27,23 @@ class SqliteFile:
     def __init__(self, url: sa.URL, *, read_only: bool) -> None:
         """Take a file that nobody has looked at yet. Raises LedgerError for a URL that can never name one."""
         self._path = _path(url)
+        self._log = self._path.with_name(f"{self._path.name}-wal")
         self.where = str(self._path)
         self.engine = _engine(self._path, read_only=read_only)
+        sa.event.listen(self.engine, "connect", self._opened)
+        sa.event.listen(self.engine, "checkin", self._left)
+        sa.event.listen(self.engine, "checkout", self._taken)
+
+    @property
+    def codec(self) -> str:
+        """Return the codec of every file; a NUL in a text would end it for most programs."""
+        return UNICODE
+
+    def greet(self) -> None:
+        """Do nothing: what a file is, the first append tells."""
+
+    def hurry(self, call_s: float) -> None:
+        """Do nothing: a call ends within BUSY_S, or hangs in the disk, where nothing ends it."""
 
     def find(self) -> None:
         """Raise LedgerError where there is no file."""
@@ -44,7 +60,7 @@ class SqliteFile:
         if path.exists():
             return
         try:
-            path.touch(mode=0o644)
+            path.touch(mode=0o600)  # what SQLite makes beside it has its mode
         except OSError as error:
             raise LedgerError(
                 f"The ledger {path} cannot be made: {error.strerror}.\nChange 'ledger', or mend its folder."
@@ -55,16 +71,31 @@ class SqliteFile:
         return back_up(self._path, version)
 
     def identity(self) -> object:
-        """Return what changes when another file, or none, is there: SQLite goes on writing into one that has no name any more."""
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
+        """Return what changes when another file, or none, is there, or nothing is in it any more.
 
-    def lost(self, _error: SQLAlchemyError) -> bool:
-        """Tell whether an error says that the tables are not there any more: here `identity` does."""
-        return False
+        SQLite goes on writing into a file that has no name, or no content.
+        """
+        found = _file(self._path)
+        return found and (found, _size(self._path) > 0)
+
+    def lost(self, error: SQLAlchemyError) -> bool:
+        """Tell whether an error says that the tables are not there any more, or not as they were."""
+        return "no such table" in str(error) or "no such column" in str(error)
+
+    def _opened(self, _connection: object, record: Any) -> None:
+        record.info.update(file=_file(self._path), filled=False, log=None)
+
+    def _left(self, connection: object, record: Any) -> None:
+        """Note that something is in the file, and which write-ahead log belongs to it while a connection is open."""
+        if connection is not None:
+            record.info.update(filled=_size(self._path) > 0, log=_file(self._log))
+
+    def _taken(self, _connection: object, record: Any, _proxy: object) -> None:
+        """Have connections to what is not there any more replaced before they are used: SQLite itself would not notice."""
+        known = record.info
+        is_cut = known["filled"] and not _size(self._path)
+        if is_cut or known["file"] != _file(self._path) or (known["log"] and known["log"] != _file(self._log)):
+            raise InvalidatePoolError(f"{self.where} is another file")
 
     def ours(self, error: SQLAlchemyError) -> LedgerError:
         """Return what the driver said as an error of ours; the low byte of SQLite's extended code is the kind."""
@@ -88,6 +119,22 @@ def _path(url: sa.URL) -> Path:
     if path.is_dir():
         raise LedgerError(f"The ledger {path} cannot be opened: it is a folder.\nName a file in it.")
     return path
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """Return which file has a name now, None where there is none, or where it cannot be seen."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _engine(path: Path, *, read_only: bool) -> sa.Engine:
