@@ -177,11 +177,13 @@ def _targets() -> list[Odd]:
         b"http://[::1/canary5e1f", b"http://::1/canary5e1f", b"http://canary5e1f.test#a",
         b"http://canary5e1f.test\\@else.test/", b"http://canary5e1f.test:443:80/", b"http://canary5e1f.test,else.test:80 /", b"%2fcanary5e1f",
         b"\\canary5e1f", b"http://canary5e1f.test:999999/", b"://canary5e1f.test/", b"//", b"http://canary5e1f.te st/",
+        b"/canary5e1f%0d%0aX:%20y", b"/canary5e1f%00", b"/canary5e1f%0A", b"/%0b/canary5e1f", b"/canary5e1f%1F", b"/canary5e1f%7f?a",
+        b"http://canary5e1f.test/%09",
     )  # fmt: skip
     good = {
         b"/": b"/", b"//canary5e1f": b"//canary5e1f", b"///": b"///", b"/canary5e1f?": b"/canary5e1f?", b"/??": b"/??",
-        b"/?a=/../b": b"/?a=/../b", b"/%2F%2f": b"/%2F%2f", b"/%": b"/%", b"/%zz": b"/%zz", b"/%0d%0aX:%20y": b"/%0d%0aX:%20y",
-        b"/%00": b"/%00", b"/%ff": b"/%ff", b"/a;b=c": b"/a;b=c", b"/a\\b": b"/a\\b", b"/<canary5e1f>\"{}|^`": b"/<canary5e1f>\"{}|^`",
+        b"/?a=/../b": b"/?a=/../b", b"/?a=%0a%00": b"/?a=%0a%00", b"/%20": b"/%20", b"/%250a": b"/%250a", b"/%80%9f": b"/%80%9f", b"/%2F%2f": b"/%2F%2f", b"/%": b"/%", b"/%zz": b"/%zz",
+        b"/%ff": b"/%ff", b"/a;b=c": b"/a;b=c", b"/a\\b": b"/a\\b", b"/<canary5e1f>\"{}|^`": b"/<canary5e1f>\"{}|^`",
         b"/http://else.test/": b"/http://else.test/", b"/@else.test": b"/@else.test", b"/:80": b"/:80", b"/...": b"/...",
         b"/.a/..b/c..": b"/.a/..b/c..", b"/%23": b"/%23", b"/%3f": b"/%3f", b"/%c0%ae%c0%ae/": b"/%c0%ae%c0%ae/",
         b"http://canary5e1f.test/": b"/", b"http://canary5e1f.test": b"/", b"http://canary5e1f.test?a": b"/?a",

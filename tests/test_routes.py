@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from passthrough.errors import Refusal
 from passthrough.exchange import Terms
+from passthrough.meter.readings import folded, readings
 from passthrough.road.routes import Match, Route, RouteTable, Target
 
 TARGET = Target(tls=True, host="api.test", port=443, base_path=b"")
@@ -52,18 +53,27 @@ def tables(draw: st.DrawFn) -> list[Route]:
     return routes
 
 
-def plain(path: bytes) -> bytes:
-    """Return the plainer spelling of the paths that are drawn here."""
-    return path.replace(b"%61", b"a")
+def rivals(routes: list[Route], method: str, path: bytes) -> list[list[Route]]:
+    """Return, for each way in which a lenient server could read a path, the routes with the longest path that it is below."""
+    found = []
+    for reading in map(folded, readings(path)):
+        lengths: dict[int, list[Route]] = {}
+        for each in routes:
+            bare = folded(readings(each.path)[0])
+            if each.allows(method) and (reading == bare or (each.include_subpath and reading.startswith(bare + b"/"))):
+                lengths.setdefault(len(bare), []).append(each)
+        found.append(lengths[max(lengths)] if lengths else [])
+    return found
 
 
 @given(tables(), PATHS, st.sampled_from(["GET", "POST", "DELETE"]))
 def test_a_match_is_what_looking_at_every_route_would_find(routes: list[Route], path: bytes, method: str) -> None:
     """The exact path wins, then the longest prefix on a segment boundary; 405 tells the other methods, 404 that none are."""
-    expected, meant = reference(routes, method, path), reference(routes, method, plain(path))
+    expected = reference(routes, method, path)
     table = RouteTable(routes)
-    if isinstance(expected, Match) and isinstance(meant, Match) and meant.route is not expected.route:
-        expected = frozenset()
+    if isinstance(expected, Match):
+        rivalled = any(meant and expected.route not in meant for meant in rivals(routes, method, path))
+        expected = frozenset() if expected.suffix and rivalled else expected
     if isinstance(expected, Match):
         assert expected == table.match(method, path)
         assert path == expected.route.path + table.match(method, path).suffix
@@ -119,7 +129,15 @@ def test_paths_without_a_route(path: bytes) -> None:
     assert "no_route" == caught.value.kind.code
 
 
-@pytest.mark.parametrize("path", [b"/a/v1/%6Fcr", b"/a/v1/oc%72", b"/a/%76%31/%6f%63%72", b"/a/v%31/ocr"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/a/v1/%6Fcr", b"/a/v1/oc%72", b"/a/%76%31/%6f%63%72", b"/a/v%31/ocr", b"/a/v1/ocr/", b"/a/v1/OCR",
+        b"/a/v1//ocr", b"/a//v1/ocr",
+        b"/a/v1/ocr%20", b"/a/v1/ocr;a", b"/a/v1/ocr.", b"/a/v1/ocr%3Fa", b"/a/v1/ocr%23", b"/a/v1%2Focr", b"/a/v1\\ocr",
+        b"/a/x/%252e%252e/v1/ocr", b"/a/v1/oc%C1%B2", b"/a/v1/ocr%250A",
+    ],
+)  # fmt: skip
 def test_no_spelling_of_a_path_walks_round_its_route(path: bytes) -> None:
     """What a target would take for another route's path is not let in by a route above it: it may have other limits."""
     with pytest.raises(Refusal) as caught:

@@ -17,7 +17,7 @@ from .document import Document, Shape
 from .events import Events
 from .shapes import ChatShape, EitherShape, OcrShape
 from .tap import Moved, Reader, Tap
-from .usage import NOTHING, Counted, Kind, Plan, Unmetered, Usage, as_meant
+from .usage import NOTHING, Counted, Kind, Plan, Unmetered, Usage, results_path
 
 MOST_BYTES: Final = 1024**3
 """Decoded, an answer beyond this is not read to its end."""
@@ -197,7 +197,7 @@ def open_meter(
 
 def _results(kind: Kind, plan: Plan, answered: Answered, *, expected: bool) -> Lines | Job:
     """Return what reads an answer with a batch's results; the last step of its path names the file or the job."""
-    *_, above, last = ("", *as_meant(answered.path).decode("ascii", "backslashreplace").split("/"))
+    *_, above, last = ("", *results_path(answered.path).decode("ascii", "backslashreplace").split("/"))
     holder = above if last.lower() == "content" else last
     return Job(holder, plan.model) if kind is _JOB else Lines(holder, plan.model, expected=expected)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from functools import lru_cache
 from typing import Final
-from urllib.parse import unquote_to_bytes
+
+from .readings import folded, readings
 
 
 class Unmetered(StrEnum):
@@ -88,25 +89,13 @@ _TOKENS: Final = re.compile(
 _OCR: Final = b"/ocr"
 _PREDICTION: Final = b":rawpredict"
 
-_ODD: Final = re.compile(rb"[%;\\]|//|[/. \0\t]\Z").search
-_PARAMETERS: Final = re.compile(rb";[^/]*")
-_SLASHES: Final = re.compile(rb"//+")
-_MOST_DECODED: Final = 3
 _REMEMBERED_BYTES: Final = 256
 
 
-def as_meant(path: bytes) -> bytes:
-    r"""Return a raw path as the most lenient server reads it, so that no spelling of a path gets pages that are not counted.
-
-    Octets are decoded (RFC 3986 §2.3: `/%6Fcr` is `/ocr`), by some twice; parameters (`;v=1`) are left out, `\` is a slash, so
-    are several, and what servers ignore at the end is cut off. A stricter server answers 404, which nobody reads.
-    """
-    if _ODD(path) is None:
-        return path
-    for _ in range(_MOST_DECODED):
-        path = unquote_to_bytes(path)
-    path = _PARAMETERS.sub(b"", path).replace(b"\\", b"/")
-    return _SLASHES.sub(b"/", path).rstrip(b"/. \0\t")
+def results_path(path: bytes) -> bytes:
+    """Return the reading of a raw path that names a batch's job or file; the plainest one where none does."""
+    found = readings(path)
+    return next((reading for reading in found if _JOB(reading) or _FILE(reading)), found[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +133,17 @@ def _kind(shape: str, is_counted: bool, method: str, path: bytes) -> Kind | None
     """Return Plan.reads; `is_counted` tells that there is a `counted`."""
     match shape, method:
         case "auto", "POST":
-            meant = as_meant(path).lower()
-            if meant.endswith(_OCR):
+            meant = [folded(reading) for reading in readings(path)]
+            if any(reading.endswith(_OCR) for reading in meant):
                 return Kind.OCR
-            if meant.endswith(_PREDICTION):
+            if any(reading.endswith(_PREDICTION) for reading in meant):
                 return Kind.EITHER
-            return Kind.CHAT if _TOKENS(meant) else None
+            return Kind.CHAT if any(map(_TOKENS, meant)) else None
         case (("auto" | "batch"), "GET"):
-            meant = as_meant(path)
-            if _JOB(meant):
+            meant = [folded(reading) for reading in readings(path)]
+            if any(map(_JOB, meant)):
                 return Kind.JOB
-            return Kind.RESULTS if shape == "batch" or _FILE(meant) else None
+            return Kind.RESULTS if shape == "batch" or any(map(_FILE, meant)) else None
         case "ocr", "POST":
             return Kind.OCR
         case "chat", "POST":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -10,6 +9,7 @@ from typing import Final
 
 from ..errors import Refusal
 from ..exchange import Terms
+from ..meter.readings import folded, readings
 from ..secret import Secret
 
 
@@ -144,11 +144,6 @@ class Match:
 
 
 _NONE: Final[tuple[Route, ...]] = ()
-_OCTET: Final = re.compile(rb"%(?:4[1-9A-Fa-f]|[57][0-9Aa]|6[1-9A-Fa-f]|3[0-9]|2[dDeE]|5[fF]|7[eE])")
-
-
-def _plainly(octet: re.Match[bytes]) -> bytes:
-    return bytes.fromhex(octet[0][1:].decode("ascii"))
 
 
 class RouteTable:
@@ -158,26 +153,30 @@ class RouteTable:
     below a route `/a` with `include_subpath`. Routes with one path are told apart by their methods.
     """
 
-    __slots__ = ("_exact", "_prefixes", "routes")
+    __slots__ = ("_exact", "_lenient", "_prefixes", "routes")
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = tuple(routes)
         exact: dict[bytes, tuple[Route, ...]] = {}
         prefixes: dict[bytes, tuple[Route, ...]] = {}
+        lenient: dict[bytes, tuple[Route, ...]] = {}
         for route in self.routes:
             # A route for everything below the root has the path b""; a request to `/` itself is then below it.
             exact[route.path] = (*exact.get(route.path, _NONE), route)
             if route.include_subpath:
                 prefixes[route.path] = (*prefixes.get(route.path, _NONE), route)
+            plain = folded(readings(route.path)[0])
+            lenient[plain] = (*lenient.get(plain, _NONE), route)
         self._exact: Mapping[bytes, tuple[Route, ...]] = MappingProxyType(exact)
         self._prefixes: Mapping[bytes, tuple[Route, ...]] = MappingProxyType(prefixes)
+        self._lenient: Mapping[bytes, tuple[Route, ...]] = MappingProxyType(lenient)
 
     def match(self, method: str, path: bytes) -> Match:
         """Return the route of `method` and the raw `path` (without query).
 
         Raises Refusal: `no_route`, or `method_not_allowed` (with Allow) where the path has routes for other methods only. A path
-        whose plainer, equivalent spelling (`/ocr` for `/%6Fcr`, RFC 3986 §6.2.2.2) is another route's has none: its limits
-        and budgets would be walked round.
+        that a lenient server would read as another route's (`/%6Fcr`, `/ocr/`, `/OCR`) has none: its limits and budgets would be
+        walked round. A path that is spelt as a route's own is that route's.
         """
         allowed: set[str] = set()
         match = self._found(method, path, allowed)
@@ -185,11 +184,33 @@ class RouteTable:
             if allowed:
                 raise Refusal("method_not_allowed", "The route does not allow this method.", allow=sorted(allowed))
             raise Refusal("no_route", "No route has this path.")
-        if b"%" in path and (plain := _OCTET.sub(_plainly, path)) != path:
-            meant = self._found(method, plain, set())
-            if meant is not None and meant.route is not match.route:
-                raise Refusal("no_route", f"Route {meant.route.terms.route} is to be called by its plain path.")
+        if match.suffix and len(self.routes) > 1:
+            self._check_readings(method, path, match.route)
         return match
+
+    def _check_readings(self, method: str, path: bytes, route: Route) -> None:
+        """Refuse a path of which a reading belongs to another route than `route`."""
+        for reading in readings(path):
+            meant = self._read(method, folded(reading))
+            if meant and route not in meant:
+                raise Refusal("no_route", f"Route {meant[0].terms.route} is to be called by its plain path.")
+
+    def _read(self, method: str, reading: bytes) -> tuple[Route, ...]:
+        """Return the routes that a path without case belongs to: the longest ones that allow the method."""
+        end = len(reading)
+        at: bytes = reading
+        while True:
+            found = [
+                route
+                for route in self._lenient.get(at, _NONE)
+                if route.allows(method) and (route.include_subpath or end == len(reading))
+            ]
+            if found:
+                return tuple(found)
+            end = reading.rfind(b"/", 0, end)
+            if end < 0:
+                return _NONE
+            at = reading[:end]
 
     def _found(self, method: str, path: bytes, allowed: set[str]) -> Match | None:
         """Return the match, None where there is none; `allowed` takes the methods that the path's routes have instead."""

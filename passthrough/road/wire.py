@@ -5,7 +5,8 @@ ways is refused here, before anything is dispatched (RFC 9112 §3, §6, §11.2).
 
 1. the version: 1.0 or 1.1 (505);
 2. the method: one that a proxy can relay (501 for CONNECT and TRACE);
-3. the target: origin-form or absolute-form, visible ASCII, no fragment, no dot segments in any spelling (400);
+3. the target: origin-form or absolute-form, visible ASCII, no fragment; a path without dot segments and control bytes in any
+   spelling (400);
 4. the fields: names that imitate framing, control bytes, bytes that are not UTF-8 (400);
 5. Host: exactly one, well-formed (400);
 6. the framing: at most one Content-Length or one `Transfer-Encoding: chunked`, never both, none of the latter in 1.0 (400, 501);
@@ -48,6 +49,8 @@ _VISIBLE: Final = re.compile(rb"[\x21-\x7e]+")
 _SEPARATOR: Final = rb"(?:/|\\|%2f|%5c)"
 # Upstreams differ in what they decode before they resolve dots, and some drop `;parameters`: every spelling counts.
 _DOT_SEGMENT: Final = re.compile(_SEPARATOR + rb"(?:\.|%2e){1,2}(?:;|\?|%3b|%3f|%00|$|" + _SEPARATOR + rb")", re.IGNORECASE)
+_ENCODED_CONTROL: Final = re.compile(rb"%(?:[01][0-9A-Fa-f]|7[Ff])")
+# Starlette 1.10 serves `/ocr%0A` as `/ocr`, readers in C end at `%00`: no path has a use for them.
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -110,6 +113,9 @@ def _target(target: bytes) -> tuple[bytes, bytes | None]:
     path, mark, query = target.partition(b"?")
     if (b"." in path or b"%" in path) and _DOT_SEGMENT.search(path):
         raise Refusal("bad_request", "The path has dot segments; they are not resolved here.", closes=True)
+    if b"%" in path and (control := _ENCODED_CONTROL.search(path)):
+        where = f"%{control[0][1:].decode('ascii')} at byte {control.start() + 1}"
+        raise Refusal("bad_request", f"The path has an encoded control byte ({where}).", closes=True)
     return path, query if mark else None
 
 

@@ -1,12 +1,14 @@
 """The table of odd requests before three proxies: nginx, HAProxy and this one, each in front of the same recording target.
 
-By hand: `cd tests && python -m edge.differential`. Prints Markdown: where they differ, and why we are stricter. nginx and HAProxy
-are taken from PATH and left out, by name, where they are not there; all of it stays on loopback.
+By hand: `cd tests && python -m edge.differential [seed]`. Prints Markdown: where they differ, and why we are stricter. nginx and
+HAProxy are taken from PATH and left out, by name, where they are not there; all of it stays on loopback. A real Starlette
+application is asked for thousands of spellings of metered paths through this proxy: what it answers must have been counted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import shutil
 import socket
@@ -22,8 +24,11 @@ from pathlib import Path
 import uvloop
 from oddities import TABLE, WHY, Odd
 from ports import free_port
-from street import Peer, Script, road, route_to, until, upstream
+from spellings import serve_starlette, spellings, tells_pages
+from street import Peer, Script, asking, client, road, route_to, until, upstream
 from strict import Malformed, read_head, speaker
+
+from passthrough.exchange import NOTHING_READ
 
 SILENCE_S = 0.15
 """How long a proxy may say nothing before its answers are taken to be all; they come within milliseconds."""
@@ -41,6 +46,8 @@ http {{
   }}
 }}
 """
+
+_SPELLINGS = 3000
 
 HAPROXY = """\
 defaults
@@ -229,11 +236,32 @@ def _summary(results: Results) -> list[str]:
     return lines
 
 
+async def _spelt(seed: int) -> list[str]:
+    """Ask Starlette for spellings of metered paths, through this proxy; return what was answered, and what was not counted."""
+    statuses: Counter[int] = Counter()
+    free: list[str] = []
+    async with upstream(serve_starlette) as above, road(route_to(above.port)) as house:
+        asked = list(spellings(_SPELLINGS, seed))
+        for method, path in asked:
+            async with client(house.port) as raw:
+                await raw.send(asking(method.encode() + b" " + path + b" HTTP/1.1", body=b"{}"))
+                head, body = await raw.answer()
+            statuses[int(head[9:12])] += 1
+            exchange = (await house.booked(statuses.total()))[-1]
+            if tells_pages(body) and exchange.reading is NOTHING_READ:
+                free.append(f"* NOT COUNTED: {method} {path.decode()}")
+    told = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
+    return [f"{len(asked)} spellings of metered paths (seed {seed}); answered {told}; served and not counted: {len(free)}", *free]
+
+
 def main() -> None:
     """Run all three and print what differs."""
+    seed = int(sys.argv[1]) if len(sys.argv) > 1 else random.randrange(10**6)
+    spelt = uvloop.run(_spelt(seed))
     results = uvloop.run(_run())
     parts = [["# Odd requests before three proxies"], _summary(results), _class_table(results), ["## Differences"]]
     parts.append(_difference_table(results))
+    parts += [["## Spellings before Starlette"], spelt]
     sys.stdout.write("\n\n".join("\n".join(part) for part in parts) + "\n")
 
 
