@@ -89,6 +89,7 @@ def main() -> None:
 )
 @click.option("--log-format", type=click.Choice(["auto", "json", "text"]), help="[default: auto: text on a terminal]")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
+@click.option("--drain-delay", help="Time that it serves on when told to stop, while it is not ready any more.  [default: 0]")
 @click.option(
     "--drain-timeout", help="Time (25s; a plain number is seconds) that requests in flight get when stopping.  [default: 25]"
 )

@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from itertools import chain
 from typing import Final
@@ -267,6 +267,7 @@ class House:
     async def _drain(self, listener: Listener, traffic: list[asyncio.Server]) -> None:
         """Take no more connections, let what is in flight end, and cut off what is left at the deadline."""
         self.health.phase = Phase.DRAINING
+        await self._serve_on()
         self._relay.draining = True
         for server in traffic:
             server.close()
@@ -288,6 +289,14 @@ class House:
             await asyncio.wait(cut, timeout=5)
         await self._relay.settling.cut_off()
         await listener.shutdown(1)
+
+    async def _serve_on(self) -> None:
+        """Serve on for `drain_delay`: balancers send requests here until they have heard that this instance is not ready."""
+        delay_s = self._config.listen.drain_delay_s
+        if delay_s and not self._hurry.is_set():
+            _log.info("Not ready any more: serving on for %g s.", delay_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), delay_s)
 
     async def _quiet(self) -> None:
         """Return when no request is being served and no call settles."""

@@ -229,10 +229,11 @@ class Workers:
             return
         self._shared.stage = Stage.STOPPING
         self._due.clear()
-        self._shared.close_ports()  # Clients that come now would wait for nobody.
+        self._shared.close_ports()  # What is the parent's: clients that come there would wait for nobody. Workers have theirs.
         self._tell(STOP)
         self._tell(STOP, sandbox=True)
-        self._kills_at = time.monotonic() + self._start.listen.drain_timeout_s + _GRACE_S
+        listen = self._start.listen
+        self._kills_at = time.monotonic() + listen.drain_delay_s + listen.drain_timeout_s + _GRACE_S
 
     def _kill(self) -> None:
         for child in self._children.values():

@@ -92,6 +92,7 @@ _PORTS: Final = {"type": "integer", "minimum": 0, "maximum": 65535}
 Switch = Annotated[bool, _reads(values.switch), _written({"type": "boolean"})]
 Size = Annotated[int, _reads(values.size), _written(*_SIZES)]
 Duration = Annotated[float, _reads(values.duration), _written({"type": "number", "exclusiveMinimum": 0}, _DURATION)]
+Delay = Annotated[float, _reads(values.delay), _written({"type": "number", "minimum": 0}, _DURATION)]
 Limit = Annotated[
     float | None,
     _reads(values.duration_or_none),

@@ -42,6 +42,7 @@ _TABLE: Final = (
     _Setting("admin_host", "admin_host", "PASSTHROUGH_ADMIN_HOST", syntax.host),
     _Setting("admin_port", "admin_port", "PASSTHROUGH_ADMIN_PORT", values.port),
     _Setting("workers", "workers", "PASSTHROUGH_WORKERS", values.workers),
+    _Setting("drain_delay_s", "drain_delay", "PASSTHROUGH_DRAIN_DELAY", values.delay),
     _Setting("drain_timeout_s", "drain_timeout", "PASSTHROUGH_DRAIN_TIMEOUT", values.duration),
     _Setting("log_format", "log_format", "PASSTHROUGH_LOG_FORMAT", partial(values.one_of, values.LOG_FORMATS)),
     _Setting("log_level", "log_level", "PASSTHROUGH_LOG_LEVEL", partial(values.one_of, values.LOG_LEVELS)),

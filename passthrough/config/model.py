@@ -24,6 +24,7 @@ class Listen:
     admin_host: str = "127.0.0.1"
     admin_port: int = 4001
     workers: int = 1
+    drain_delay_s: float = 0.0
     drain_timeout_s: float = 25.0
     log_format: str = "auto"
     log_level: str = "info"

@@ -242,6 +242,9 @@ class File(LimitsPart):
     admin_host: kinds.HostName = Field(default="127.0.0.1", description="Where operators connect.")
     admin_port: kinds.Port = Field(default=4001, description="Where operators connect.")
     workers: kinds.Workers = Field(default=1, description="Processes.")
+    drain_delay: kinds.Delay = Field(
+        default=0.0, description="How long it serves on when it is told to stop, not ready any more."
+    )
     drain_timeout: kinds.Duration = Field(default=25.0, description="How long running exchanges may take when it stops.")
     log_format: kinds.LogFormat = Field(default="auto", description="auto, json or text.")
     log_level: kinds.LogLevel = Field(default="info", description="debug, info, warning or error: the program's own messages.")

@@ -66,6 +66,12 @@ def duration(text: str) -> float:
     return float(seconds)
 
 
+def delay(text: str) -> float:
+    """Return seconds as `duration` does; 0 is none."""
+    match = _NUMBER.fullmatch(text.strip())
+    return 0.0 if match is not None and match[2] in _SECONDS and not Decimal(match[1]) else duration(text)
+
+
 def duration_or_none(text: str) -> float | None:
     """Return seconds, or None for `none`: no limit."""
     return None if text.strip().lower() == "none" else duration(text)
