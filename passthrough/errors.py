@@ -35,6 +35,13 @@ _TABLE: Final = (
     Kind(401, "invalid_key", _C, "Send a client key of this proxy as 'Authorization: Bearer <key>'."),
     Kind(403, "route_forbidden", _C, "Ask the operator to add this route to the key's 'routes'."),
     Kind(
+        403,
+        "foreign_origin",
+        _C,
+        "Where no key is asked for, web pages may call from this machine only: name the page's origin in 'cors', give programs "
+        "keys ('client_keys'), or write 'allow_anonymous: true'.",
+    ),
+    Kind(
         404,
         "no_route",
         _C,
@@ -45,6 +52,13 @@ _TABLE: Final = (
     Kind(413, "body_too_large", _C, "Send a smaller body, or raise the route's 'max_body'."),
     Kind(414, "target_too_long", _C, "Shorten the path or the query."),
     Kind(417, "expectation_failed", _C, "The only expectation that is met is '100-continue'."),
+    Kind(
+        421,
+        "misdirected",
+        _C,
+        "Where no key is asked for, call it as localhost or 127.0.0.1, give programs keys ('client_keys'), or write "
+        "'allow_anonymous: true'.",
+    ),
     Kind(429, "rate_limited", _C, "Wait as long as Retry-After says."),
     Kind(429, "budget_spent", _C, "Wait until the budget's period ends, or ask the operator to raise it."),
     Kind(429, "too_many_parallel", _C, "Send fewer requests at the same time."),

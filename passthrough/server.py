@@ -30,12 +30,15 @@ from .books.retention import Retention
 from .certificate import ServerCertificate
 from .config.model import Config
 from .errors import ConfigError
+from .loopback import is_loopback
 from .memory import YOUNG, set_apart, undisturbed
 from .opening import open_admin, open_traffic
 from .ports import ListenError, most_connections, server_tls, url
 from .reloading import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
 from .road.access import Gate
+from .road.cors import Cors
 from .road.listener import Listener
+from .road.origins import PageGuard
 from .road.relay import Relay, Rules
 from .road.routes import Route, RouteTable
 from .road.upstream import Upstream
@@ -90,7 +93,7 @@ class House:
         self._decoders = ThreadPoolExecutor(2, "decode")
         self._upstream = Upstream()
         self._relay = Relay(
-            _rules(config, self._sandbox_port),
+            _rules(config, self._sandbox_port, config.listen.host),
             self._upstream,
             self._bookkeeper.done,
             self._bookkeeper.passed,
@@ -191,7 +194,7 @@ class House:
     async def _adopt(self, config: Config) -> None:
         """Put new rules in force: everything is made first, then swapped in one assignment. Raises ListenError, OSError."""
         tls = await asyncio.to_thread(server_tls, config.listen.tls_cert, config.listen.tls_key)
-        rules = await asyncio.to_thread(_rules, config, self._sandbox_port)
+        rules = await asyncio.to_thread(_rules, config, self._sandbox_port, self._config.listen.host)
         await self._upstream.prepare(target for route in rules.routes.routes for target in route.targets)
         policy = Policy(
             config.budgets, config.calendar, config.refuse_unlent, config.budget_webhook, sandbox=self._sandbox_port is not None
@@ -315,10 +318,13 @@ class House:
             await self._sandbox.close()
 
 
-def _rules(config: Config, sandbox_port: int | None) -> Rules:
+def _rules(config: Config, sandbox_port: int | None, host: str) -> Rules:
+    """Return what requests are judged by; `host` is where the program listens, which a reload does not change."""
     routes: Iterable[Route] = config.routes
     if sandbox_port is not None:
         routes = (
             replace(route, targets=tuple(replace(target, port=sandbox_port) for target in route.targets)) for route in routes
         )
-    return Rules(RouteTable(routes), Gate(config.clients, key_header=config.key_header), config.max_parallel)
+    gate = Gate(config.clients, key_header=config.key_header)
+    guard = PageGuard(config.cors) if is_loopback(host) and not config.allow_anonymous else None
+    return Rules(RouteTable(routes), gate, config.max_parallel, guard, Cors(config.cors) if config.cors else None)

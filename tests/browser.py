@@ -126,12 +126,12 @@ class Page:
 
 
 @asynccontextmanager
-async def browser() -> AsyncIterator[Page]:
-    """Run the browser with one empty page."""
+async def browser(*flags: str) -> AsyncIterator[Page]:
+    """Run the browser with one empty page, with more flags than its usual ones."""
     assert CHROMIUM is not None
     with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = await asyncio.create_subprocess_exec(
-            *(CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", "about:blank"),
+            *(CHROMIUM, *_FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"),
             env={**os.environ, "HOME": profile},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,

@@ -72,7 +72,7 @@ class Crowd:
             sock.close()
 
     async def _ask(self, sock: socket.socket, path: bytes, length: int) -> None:
-        head = b"POST /m/%b/%d/v1/ocr HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path, self.size, length)
+        head = b"POST /m/%b/%d/v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path, self.size, length)
         await asyncio.get_running_loop().sock_sendall(sock, head)
 
     async def _read_nothing(self, sock: socket.socket) -> None:
@@ -164,7 +164,7 @@ async def crowded(folder: Path, clients: int, size: int) -> AsyncIterator[tuple[
 async def answered(running: Program) -> bytes:
     """Make one request as anybody would; return the answer's body, which names it."""
     async with asyncio.timeout(WAIT_S), client(running.port) as raw:
-        await raw.send(b"POST /m/small?for=/m/small HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n", PIECE)
+        await raw.send(b"POST /m/small?for=/m/small HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65536\r\n\r\n", PIECE)
         head, body = await raw.answer()
     assert head.startswith(b"HTTP/1.1 200 ")
     return body

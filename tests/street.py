@@ -317,7 +317,7 @@ async def street(script: Script, *, clients: Iterable[Client] = (), **settings: 
 
 def asking(line: bytes = b"GET / HTTP/1.1", *fields: bytes, body: bytes | None = None) -> bytes:
     """Return a request; with Content-Length where it has a body."""
-    lines = [line, b"Host: proxy.test", *fields]
+    lines = [line, b"Host: localhost", *fields]
     if body is not None:
         lines.append(b"Content-Length: %d" % len(body))
     return b"\r\n".join(lines) + b"\r\n\r\n" + (body or b"")

@@ -96,7 +96,7 @@ def requests() -> Iterator[bytes]:
     body = DOCUMENT.encode() * 10
 
     def post(path: str, *fields: str, body: bytes = body, more: bytes = b"") -> bytes:
-        lines = [b"POST " + path.encode() + query + b" HTTP/1.1", b"Host: x", b"Connection: close"]
+        lines = [b"POST " + path.encode() + query + b" HTTP/1.1", b"Host: localhost", b"Connection: close"]
         lines += [field.encode() for field in fields]
         return b"\r\n".join([*lines, b"Content-Length: %d" % len(body)]) + more + b"\r\n\r\n" + body
 
@@ -125,7 +125,7 @@ def requests() -> Iterator[bytes]:
     yield post("/mistral/echo", bearer).replace(b"HTTP/1.1", b"HTTP/2.0")  # 505
     yield post("/mistral/echo", bearer).replace(b"POST ", CLIENT_KEY.upper().encode() + b" ")
     yield f"{CLIENT_KEY} {DOCUMENT}\r\n\r\n".encode()
-    chunked = f"POST /mistral/echo?{QUERY} HTTP/1.1\r\nHost: x\r\n{bearer}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked = f"POST /mistral/echo?{QUERY} HTTP/1.1\r\nHost: localhost\r\n{bearer}\r\nTransfer-Encoding: chunked\r\n\r\n"
     yield f"{chunked}5;{CLIENT_KEY}\r\nhello\r\n{DOCUMENT}\r\n".encode()  # broken chunks
     yield f"{chunked}10000\r\n{DOCUMENT}".encode()  # 408
 

@@ -468,11 +468,20 @@ def test_budgets_of_every_scope(tmp_path: Path) -> None:
         ("ledger_keep: 30d\n", "ledger_keep_days", 30),
         ("ledger: none\n", "ledger", None),
         ("", "journal", None),
+        ("", "cors", ()),
+        ("cors: []\n", "cors", ()),
+        ("cors: https://app.example\n", "cors", (b"https://app.example",)),
+        ("cors: [HTTPS://App.Example:443, 'http://localhost:3000', 'https://bücher.example:8443']\n", "cors",
+         (b"https://app.example", b"http://localhost:3000", b"https://xn--bcher-kva.example:8443")),
+        ("cors: ['http://[0:0::1]:80', 'http://a.example:443', chrome-extension://abcd]\n", "cors",
+         (b"http://[::1]", b"http://a.example:443", b"chrome-extension://abcd")),
+        ("cors: os.environ/ORIGIN\n", "cors", (b"https://from.env.example",)),
     ],
 )  # fmt: skip
 def test_each_key_of_the_books(tmp_path: Path, text: str, field: str, expected: object) -> None:
-    """What is written of periods, warnings, ledger and journal is what the configuration has."""
-    assert expected == getattr(loaded(tmp_path, ROUTE + text, {"HOOK": "https://hooks.example/T0/secret?x=y"}), field)
+    """What is written of periods, warnings, ledger, journal and web pages is what the configuration has."""
+    environ = {"HOOK": "https://hooks.example/T0/secret?x=y", "ORIGIN": "https://from.env.example"}
+    assert expected == getattr(loaded(tmp_path, ROUTE + text, environ), field)
 
 
 def test_the_journal_is_relative_to_the_working_directory(tmp_path: Path) -> None:

@@ -20,13 +20,14 @@ from passthrough.errors import (
 PROMISED = """
 400 bad_request bad_header
 401 invalid_key
-403 route_forbidden
+403 route_forbidden foreign_origin
 404 no_route
 405 method_not_allowed
 408 slow_request
 413 body_too_large
 414 target_too_long
 417 expectation_failed
+421 misdirected
 429 rate_limited budget_spent too_many_parallel
 431 headers_too_large
 501 not_implemented

@@ -28,9 +28,10 @@ FLOORS = (
     "books.sqlite      books.postgres",
     "books.appending   books.recent      books.spending    books.reading     books.migrations  books.pruning books.database",
     "books.ledger      books.lines       books.journal",
-    "config.*          road.wire         road.response     books.report      books.leasing     books.feeder books.listing",
+    "config.*          road.wire         road.response     road.answers      books.report      books.leasing     books.feeder "
+    "books.listing",
     "road.forward      books.writer      books.budgets     books.export      books.repricing   books.retention "
-    "road.answers      road.incoming     admin.*           sandbox.*",
+    "road.origins      road.cors         road.incoming     admin.*           sandbox.*",
     "road.connection   books.bookkeeper  road.limits       road.retry        road.held         road.passage",
     "road.upstream     road.upload       road.downstream",
     "road.call",

@@ -25,7 +25,7 @@ from passthrough.books.codec import decode
 OCR = b'{"pages": [], "model": "mistral-ocr-2512", "usage_info": {"pages_processed": 2, "doc_size_bytes": 3}}'
 LAST_MOMENT_S = 20.0
 """How old an answer may be that a kill loses: 0.05 s are promised; the rest is for a machine that stands still for other work."""
-POST = b"POST /mistral/v1/ocr HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+POST = b"POST /mistral/v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
 
 
 def configured(raw: RawUpstream, more: str = "", ledger: Path | None = None) -> str:

@@ -24,7 +24,7 @@ from street import Peer, RawUpstream, answering, client, ok, once, upstream
 
 OCR = b'{"pages": [], "model": "mistral-ocr-2512", "usage_info": {"pages_processed": 1, "doc_size_bytes": 3}}'
 OK = answering(ok(OCR, b"Content-Type: application/json"))
-POST = b"POST /mistral/v1/ocr HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+POST = b"POST /mistral/v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
 
 
 def configured(raw: RawUpstream, more: str = "") -> str:
@@ -311,9 +311,8 @@ async def test_a_taken_port_is_said(tmp_path: Path) -> None:
 async def test_a_log_is_one_object_a_line(tmp_path: Path) -> None:
     """Every exchange, refused ones too, is one JSON object on stdout; refusals before admission are not in the ledger."""
     async with upstream(OK) as raw, program(tmp_path, configured(raw)) as running:
-        assert (await once(running.port, POST.replace(b"/mistral", b"/nowhere").replace(b"x\r", b"x\r\nConnection: close\r")))[
-            9:12
-        ] == b"404"
+        lost = POST.replace(b"/mistral", b"/nowhere").replace(b"localhost\r", b"localhost\r\nConnection: close\r")
+        assert b"404" == (await once(running.port, lost))[9:12]
         assert (await once(running.port, b"GARBAGE\r\n\r\n"))[9:12] in {b"400", b"501"}
         async with client(running.port) as one:
             await one.send(POST)

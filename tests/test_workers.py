@@ -24,8 +24,8 @@ from street import Peer, RawUpstream, answering, client, ok, once, until, upstre
 
 OCR = b'{"pages": [], "model": "mistral-ocr-2512", "usage_info": {"pages_processed": 2, "doc_size_bytes": 3}}'
 ANSWER = ok(OCR, b"Content-Type: application/json")
-POST = b"POST /mistral/v1/ocr HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
-LAST = POST.replace(b"Host: x\r\n", b"Host: x\r\nConnection: close\r\n")
+POST = b"POST /mistral/v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
+LAST = POST.replace(b"Host: localhost\r\n", b"Host: localhost\r\nConnection: close\r\n")
 
 
 def configured(raw: RawUpstream, more: str = "") -> str:
@@ -444,7 +444,7 @@ async def test_workers_share_one_sandbox(tmp_path: Path) -> None:
             form.add_field("file", b"%PDF-1.4 something", filename="a.pdf")
             async with session.post(running.url + "/mistral/v1/files", data=form) as answer:
                 made = (await answer.json())["id"]
-        ask = f"GET /mistral/v1/files/{made} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+        ask = f"GET /mistral/v1/files/{made} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
         assert {b"HTTP/1.1 200"} == {(await once(running.port, ask))[:12] for _ in range(12)}
         assert 0 == await running.stop()
     assert {True} == {line["sandbox"] for line in running.log}

@@ -118,8 +118,8 @@ class Metrics:
         route = series.route
         route.up += entry.bytes_up
         route.down += entry.bytes_down
-        # A refusal takes no time: it would make the targets look fast.
-        if entry.outcome != _REFUSED:
+        # A refusal takes no time, and what is answered here neither: they would make the targets look fast.
+        if entry.outcome != _REFUSED and (entry.target is not None or entry.error is not None):
             if entry.first_byte_s is not None:
                 route.first_byte.add(entry.first_byte_s)
             route.total.add(entry.total_s)

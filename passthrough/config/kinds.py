@@ -145,6 +145,9 @@ HeaderValue = Annotated[Secret, _keeps(syntax.header_value), WithJsonSchema(_SCA
 LabelName = Annotated[bytes, _reads(syntax.label_name), WithJsonSchema(_STRING)]
 KeyHeader = Annotated[str, _reads(syntax.header_name), WithJsonSchema(_STRING)]
 Key = Annotated[Secret, _keeps(syntax.key), WithJsonSchema(_STRING)]
+Origin = Annotated[
+    bytes, _reads(syntax.origin), WithJsonSchema({"type": "string", "pattern": "^([A-Za-z][A-Za-z0-9+.-]*://|os\\.environ/)"})
+]
 Webhook = Annotated[Secret, _keeps(syntax.webhook), WithJsonSchema({"type": "string", "pattern": "^(https?://|os\\.environ/)"})]
 CostHeader = Annotated[bytes, _reads(syntax.field_name), WithJsonSchema(_STRING)]
 Text = Annotated[Secret, _keeps(lambda secret: secret), WithJsonSchema(_SCALAR)]

@@ -80,6 +80,7 @@ def load(
         clients=held.clients,
         key_header=_lower(general.litellm_key_header_name),
         allow_anonymous=allow_anonymous,
+        cors=tuple(file.cors),
         prices=own_prices,
         ledger=file.ledger,
         ledger_keep_days=file.ledger_keep,

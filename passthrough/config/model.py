@@ -38,12 +38,12 @@ class Config:
     """A configuration without a problem.
 
     `clients` holds the master key too, as `access.MASTER`. `key_header` (lower case) is a further header that carries client
-    keys. `prices` are the user's own. `ledger` is a URL, None for none; `ledger_keep_days` None means for ever. `admin_digest`
-    is the SHA-256 of the key that opens the admin port. `budgets` are those of clients, of routes and of the whole, requests and
-    pages per minute among them; `calendar` is where their periods begin, and `refuse_unlent` tells that a request is refused
-    where the ledger cannot be asked and what it lent before is used up. `budget_webhook` is where warnings are posted. `journal`
-    is the folder for what is not in the ledger yet, None: beside the ledger. `max_parallel` bounds the requests under way in
-    all. `warnings` are for the operator to read.
+    keys. `cors` are the origins whose web pages may call. `prices` are the user's own. `ledger` is a URL, None for none;
+    `ledger_keep_days` None means for ever. `admin_digest` is the SHA-256 of the key that opens the admin port. `budgets` are
+    those of clients, of routes and of the whole, requests and pages per minute among them; `calendar` is where their periods
+    begin, and `refuse_unlent` tells that a request is refused where the ledger cannot be asked and what it lent before is
+    used up. `budget_webhook` is where warnings are posted. `journal` is the folder for what is not in the ledger yet, None:
+    beside the ledger. `max_parallel` bounds the requests under way in all. `warnings` are for the operator to read.
     """
 
     file: str
@@ -51,6 +51,7 @@ class Config:
     clients: tuple[Client, ...] = ()
     key_header: bytes | None = None
     allow_anonymous: bool = False
+    cors: tuple[bytes, ...] = ()
     prices: tuple[Price, ...] = ()
     ledger: str | None = field(default="sqlite:///passthrough.db", repr=False)  # it may hold a password
     ledger_keep_days: int | None = 400

@@ -225,6 +225,9 @@ class File(LimitsPart):
     master_key: kinds.Key | None = Field(default=None, description="The one key that may do everything.")
     admin_key: kinds.Key | None = Field(default=None, description="Opens the admin port; the master key by default.")
     allow_anonymous: kinds.Switch = Field(default=False, description="Let everybody call, from other machines too.")
+    cors: Annotated[list[kinds.Origin], kinds.OneOrMany()] = Field(
+        default=[], description="Origins whose web pages may call, and read what comes back: https://app.example"
+    )
     ledger: kinds.Ledger = Field(default="sqlite:///passthrough.db", description="Where exchanges are booked, or none.")
     ledger_keep: kinds.Days = Field(default=400, description="How long exchanges are kept: 400d, or forever; daily sums stay.")
     journal: kinds.FileName | None = Field(

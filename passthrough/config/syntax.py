@@ -20,6 +20,7 @@ _PATH: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*"
 _QUERY: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*", re.ASCII)  # RFC 3986 §3.4
 _HOST_AND_PORT: Final = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]*))?", re.ASCII)
 _LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]{0,61}[A-Za-z0-9_])?", re.ASCII)  # `_`: names of containers
+_ORIGIN_MEND: Final = "Name each origin, such as https://app.example."
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 OWNED: Final = frozenset({
@@ -79,6 +80,29 @@ def location(text: str, what: str = "target") -> Location:
         raise Unfit("The target's query holds a character that must be percent-encoded.", "Write it as %XX.")
     base_path = b"" if path == "/" else path.encode("ascii")
     return Location(scheme == "https", host, port or (443 if scheme == "https" else 80), base_path, query.encode("ascii"))
+
+
+def origin(text: str) -> bytes:
+    """Return the origin of web pages as browsers write it (RFC 6454 §6.2): scheme, host, the port where it is not the scheme's.
+
+    1. `*` and `null` are none: the one is every page's, and any page can have the other. On routes without keys, both would let
+       all of the web in.
+    2. Other schemes than http and https, as browsers' extensions and desktop programs have, are taken as they are written.
+    """
+    if text in {"*", "null"}:
+        raise Unfit(f"'{text}' would let the pages of every site in, also where no key is asked for.", _ORIGIN_MEND)
+    scheme, authority, path, query = _uri(text, "origin")
+    if "*" in authority:
+        raise Unfit("A '*' stands for nothing here: each origin is named by itself.", _ORIGIN_MEND)
+    if path or query:
+        raise Unfit("An origin has no path and no query, not even a '/' at its end.", "Write its scheme, host and port only.")
+    if "@" in authority:
+        raise Unfit("An origin has no user or password.", "Write its scheme, host and port only.")
+    name, port = _host_and_port(authority)
+    if ":" in name:
+        name = f"[{name}]"
+    shown = name if port in {None, {"http": 80, "https": 443}.get(scheme)} else f"{name}:{port}"
+    return f"{scheme}://{shown}".encode("ascii")
 
 
 def proxy_url(secret: Secret) -> Secret:

@@ -37,6 +37,7 @@ def _who(config: Config) -> Iterator[str]:
     if not config.clients:
         where = config.listen
         yield f"No client keys: everybody who reaches port {where.port} of {where.host} may call."
+        yield from _pages(config)
         return
     said = f"{len(names) or 'No'} client key{'' if len(names) == 1 else 's'}{': ' if names else ''}{', '.join(names)}"
     if len(names) < len(config.clients):
@@ -45,6 +46,12 @@ def _who(config: Config) -> Iterator[str]:
     keyless = ", ".join(_path(route) for route in config.routes if not route.auth)
     if keyless:
         yield f"Without a key (auth: false) everybody may call {keyless}."
+    yield from _pages(config)
+
+
+def _pages(config: Config) -> Iterator[str]:
+    if config.cors:
+        yield f"Web pages of {', '.join(origin.decode('ascii') for origin in config.cors)} may call, and read what comes back."
 
 
 def _spending(config: Config) -> Iterator[str]:

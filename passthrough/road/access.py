@@ -65,13 +65,17 @@ class Gate:
             return self._key_headers
         return (route.key_header, *self._key_headers)
 
+    def asks_for_key(self, route: Route) -> bool:
+        """Tell whether a client needs a key on this route."""
+        return route.auth and not self.anonymous
+
     def admit(self, route: Route, fields: Fields) -> Client | None:
         """Return the client that calls, or None where the route asks for no key (or there are no keys at all).
 
         Of several credentials the first valid one counts, wherever the others stand. Raises Refusal: `invalid_key`,
         `route_forbidden`.
         """
-        if self.anonymous or not route.auth:
+        if not self.asks_for_key(route):
             return None
         names = self.credential_headers(route)
         presented = [(names.index(lower), value) for lower, _, value in fields if lower in names and value]

@@ -7,9 +7,23 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
-from ..errors import Failure
+from ..errors import Failure, PassthroughError
+from ..exchange import Terms
 
 MARK = b"X-Passthrough-Error"
+
+
+class Reply(PassthroughError):
+    """A request that is answered here although nothing failed: a status without a body, and lines of the head.
+
+    `terms` are those of the route that it is about, None where there is none.
+    """
+
+    def __init__(self, status: int, lines: tuple[bytes, ...], terms: Terms | None = None) -> None:
+        super().__init__(f"{status} of our own")
+        self.status = status
+        self.lines = lines
+        self.terms = terms
 
 
 @lru_cache(maxsize=4)
@@ -18,8 +32,22 @@ def date_line(now_utc_s: int) -> bytes:
     return b"Date: " + formatdate(now_utc_s, usegmt=True).encode("ascii")
 
 
-def own_answer(failure: Failure, now_utc: float, *, keeps_alive: bool, with_body: bool) -> bytes:
-    """Return the whole response for `failure`; a HEAD request gets its head alone (`with_body` false)."""
+def own_reply(reply: Reply, now_utc: float, *, keeps_alive: bool) -> bytes:
+    """Return the whole response for what is answered here without a body, which a 204 has not (RFC 9110 §15.3.5)."""
+    lines = [
+        b"HTTP/1.1 %d %b" % (reply.status, HTTPStatus(reply.status).phrase.encode("ascii")),
+        date_line(int(now_utc)),
+        *reply.lines,
+        b"Connection: keep-alive" if keeps_alive else b"Connection: close",
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def own_answer(failure: Failure, now_utc: float, *, keeps_alive: bool, with_body: bool, more: tuple[bytes, ...] = ()) -> bytes:
+    """Return the whole response for `failure`, with `more` lines in its head.
+
+    A HEAD request gets its head alone (`with_body` false).
+    """
     kind = failure.kind
     body = json.dumps(
         {
@@ -46,5 +74,6 @@ def own_answer(failure: Failure, now_utc: float, *, keeps_alive: bool, with_body
         lines.append(f"Allow: {', '.join(failure.allow)}")
     if failure.retry_after_s is not None:
         lines.append(f"Retry-After: {failure.retry_after_s}")
+    lines.extend(line.decode("ascii") for line in more)
     lines.append(f"Connection: {'keep-alive' if keeps_alive else 'close'}")
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + (body if with_body else b"")

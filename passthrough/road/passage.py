@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from .access import Client
+from .cors import Sharing
 from .routes import Match
 from .wire import Head, declared
 
@@ -48,6 +49,7 @@ class Passage:
 
     `shown` is the path for the log. `telling` is the raw path that tells what is counted. `client` and `label` are who asks,
     None where nobody is named. `request_head` is what goes to the target, and `secrets` are what must not come back from there.
+    `sharing` is what the response says of web pages that may read it, None where it says nothing.
     """
 
     shown: str
@@ -58,6 +60,7 @@ class Passage:
     label: str | None
     request_head: bytes = field(repr=False)
     secrets: tuple[bytes, ...] = field(repr=False)
+    sharing: Sharing | None = None
 
 
 class Memory:
@@ -139,4 +142,5 @@ class Memory:
             passage.label,
             passage.request_head[:begin] + digits + passage.request_head[end:],
             passage.secrets,
+            passage.sharing,
         )

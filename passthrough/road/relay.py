@@ -18,19 +18,21 @@ from ..errors import ClientGone, Failure, Refusal
 from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, began
 from ..meter.usage import Unmetered
 from .access import Gate
-from .answers import date_line, own_answer
+from .answers import Reply, date_line, own_answer, own_reply
 from .call import Call, Counting
+from .cors import Cors, Sharing
 from .downstream import Downstream, Sent
 from .flow import Flow
 from .forward import Forward, label_of, response_fields, without_secrets
 from .limits import Slots
+from .origins import PageGuard
 from .passage import Passage
 from .response import Answer, Framing
 from .routes import Route, RouteTable
 from .sending import Sender, Way
 from .settle import Settling
 from .upstream import Upstream
-from .wire import Head, plain
+from .wire import plain
 
 _GOES_ON: Final = Sent(keeps_alive=True)
 _ENDS: Final = Sent(keeps_alive=False)
@@ -38,11 +40,16 @@ _ENDS: Final = Sent(keeps_alive=False)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What one request is judged by, read once: a reload never splits it. `max_parallel` is for all requests together."""
+    """What one request is judged by, read once: a reload never splits it. `max_parallel` is for all requests together.
+
+    `guard` minds the routes that ask for no key, None where web pages may call them; `cors` None: no page is told anything.
+    """
 
     routes: RouteTable
     gate: Gate
     max_parallel: int | None = None
+    guard: PageGuard | None = None
+    cors: Cors | None = None
     _forwards: dict[int, Forward] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def forward(self, route: Route) -> Forward:
@@ -51,6 +58,10 @@ class Rules:
         if forward is None:
             forward = self._forwards[id(route)] = Forward(route, self.gate)
         return forward
+
+    def sharing(self, request: web.BaseRequest) -> Sharing | None:
+        """Return what the response to a request says of the web pages that may read it."""
+        return None if self.cors is None else self.cors.sharing(request.raw_headers)
 
 
 class Relay:
@@ -92,7 +103,9 @@ class Relay:
                 downstream.memory.keep(rules, request, passage)
             await self._serve(way, passage, rules)
         except Failure as failure:
-            await self._fail(way, _blamed(way, failure))
+            await self._fail(way, _blamed(way, failure), rules.sharing(request))
+        except Reply as reply:
+            await self._reply(way, reply)
         except (ClientGone, asyncio.CancelledError) as gone:
             handed_over = self._leave(way)
             if isinstance(gone, asyncio.CancelledError):
@@ -124,12 +137,16 @@ class Relay:
     # ── the steps ──
 
     def _judged(self, way: Way, request: web.BaseRequest, rules: Rules) -> Passage:
-        """Take steps 0 to 3: all that follows from the head's bytes and the rules alone. Raises Refusal."""
+        """Take steps 0 to 3: all that follows from the head's bytes and the rules alone. Raises Refusal, Reply."""
         target = request.raw_path.encode("utf-8", "surrogateescape")
         head = way.head = plain(request.method, target, (request.version[0], request.version[1]), request.raw_headers)
+        if rules.cors is not None:
+            rules.cors.answer_preflight(head, request.raw_headers, rules.routes)
         match = rules.routes.match(head.method, head.path)
         route = match.route
         way.exchange.terms = route.terms
+        if rules.guard is not None and not rules.gate.asks_for_key(route):
+            rules.guard.check(target, head.fields)
         client = rules.gate.admit(route, head.fields)
         forward = rules.forward(route)
         return Passage(
@@ -141,6 +158,7 @@ class Relay:
             label=label_of(route, head.fields),
             request_head=forward.request_head(head, match.suffix, route.targets[0]),
             secrets=forward.secrets,
+            sharing=rules.sharing(request),
         )
 
     async def _serve(self, way: Way, passage: Passage, rules: Rules) -> None:
@@ -158,11 +176,11 @@ class Relay:
         if head.length is not None and head.length > route.max_body_bytes:
             raise Refusal("body_too_large", f"The body is larger than {route.max_body_bytes} bytes.", closes=True)
         call, answer = await self._sender.answered(way, passage)
-        await self._copy(way, head, call, answer, passage.secrets)
+        await self._copy(way, passage, call, answer)
 
-    async def _copy(self, way: Way, head: Head, call: Call, answer: Answer, secrets: tuple[bytes, ...]) -> None:
+    async def _copy(self, way: Way, passage: Passage, call: Call, answer: Answer) -> None:
         """Send the answer's head at once and its body as it comes; release the connection when both bodies are whole."""
-        downstream, exchange = way.downstream, way.exchange
+        downstream, exchange, head = way.downstream, way.exchange, passage.head
         framing = answer.framing
         counted = framing is Framing.LENGTH or framing is Framing.NONE
         chunked = not (counted or head.http10)
@@ -171,7 +189,7 @@ class Relay:
             head.keep_alive and delimited and downstream.body.is_eof() and call.upload.complete and not self.draining
         )
         exchange.status = answer.status
-        unsent = _answer_head(answer, secrets, head, chunked=chunked, keeps_alive=way.keeps_alive)
+        unsent = _answer_head(answer, passage, chunked=chunked, keeps_alive=way.keeps_alive)
         flow = Flow(call, downstream, chunked=chunked)
         while True:
             if unsent and not call.connection.ready:
@@ -207,7 +225,7 @@ class Relay:
 
     # ── the ends ──
 
-    async def _fail(self, way: Way, failure: Failure) -> None:
+    async def _fail(self, way: Way, failure: Failure, sharing: Sharing | None) -> None:
         """Answer with the failure, or, after the first byte of another answer, break the connection: nothing else is honest."""
         exchange, downstream, head = way.exchange, way.downstream, way.head
         exchange.error = failure.kind.code
@@ -221,13 +239,25 @@ class Relay:
         way.keeps_alive = (
             head is not None and head.keep_alive and downstream.body.is_eof() and not failure.closes and not self.draining
         )
-        with_body = exchange.method != "HEAD"
         exchange.status = failure.kind.status
+        more = () if sharing is None else sharing.lines
+        with_body = exchange.method != "HEAD"
+        await self._say(way, own_answer(failure, time.time(), keeps_alive=way.keeps_alive, with_body=with_body, more=more))
+
+    async def _reply(self, way: Way, reply: Reply) -> None:
+        """Answer what concerns nobody but us."""
+        exchange, head = way.exchange, way.head
+        exchange.terms, exchange.status, exchange.outcome = reply.terms, reply.status, Outcome.COMPLETED
+        way.keeps_alive = head is not None and head.keep_alive and way.downstream.body.is_eof() and not self.draining
+        await self._say(way, own_reply(reply, time.time(), keeps_alive=way.keeps_alive))
+
+    async def _say(self, way: Way, answer: bytes) -> None:
+        """Send an answer of our own, whole."""
         try:
-            if downstream.write(own_answer(failure, time.time(), keeps_alive=way.keeps_alive, with_body=with_body)):
-                await downstream.drained()
+            if way.downstream.write(answer):
+                await way.downstream.drained()
         except ClientGone:
-            exchange.status = None
+            way.exchange.status = None
 
     def _leave(self, way: Way) -> bool:
         """Decide what becomes of a call that has no client any more; True: settling has it, and its exchange."""
@@ -257,17 +287,19 @@ def _shown(target: str) -> str:
     return target.partition("?")[0].encode("utf-8", "surrogateescape").decode("ascii", "backslashreplace")
 
 
-def _answer_head(answer: Answer, secrets: tuple[bytes, ...], head: Head, *, chunked: bool, keeps_alive: bool) -> bytes:
+def _answer_head(answer: Answer, passage: Passage, *, chunked: bool, keeps_alive: bool) -> bytes:
     """Return the head of the answer to the client: the target's status and fields, our framing and connection."""
-    reason = without_secrets(answer.reason, secrets)
-    lines = [b"HTTP/1.1 %d %b" % (answer.status, reason), *response_fields(answer.fields, secrets)]
+    reason = without_secrets(answer.reason, passage.secrets)
+    lines = [b"HTTP/1.1 %d %b" % (answer.status, reason), *response_fields(answer.fields, passage.secrets)]
+    if passage.sharing is not None:
+        lines = passage.sharing.marked(lines)
     if answer.first(b"date") is None:
         lines.append(date_line(int(time.time())))
     if chunked:
         lines.append(b"Transfer-Encoding: chunked")
     if not keeps_alive:
         lines.append(b"Connection: close")
-    elif head.http10:
+    elif passage.head.http10:
         lines.append(b"Connection: keep-alive")
     lines.append(b"\r\n")
     return b"\r\n".join(lines)

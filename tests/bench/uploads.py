@@ -41,7 +41,7 @@ async def peak_rss(folder: Path, *, uploads: int, size: int) -> tuple[int, int]:
 
             async def upload() -> bytes:
                 async with client(running.port) as one:
-                    await one.send(b"POST /m HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
+                    await one.send(b"POST /m HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size)
                     for _ in range(size // len(PIECE)):
                         await one.send(PIECE)
                     return (await one.answer())[0][:12]

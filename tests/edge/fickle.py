@@ -97,7 +97,7 @@ class Crowd:
         key = {"no key": "", "wrong key": "soak-key-three"}.get(kind, key)
         path = "/nowhere" if kind == "no route" else path
         lines = [f"{method} {path}/v1/{'ocr' if method == 'POST' else 'models'} HTTP/1.{0 if kind == 'speaks 1.0' else 1}"]
-        lines += ["Host: soak.test", f"x-soak-id: {ident}", f"x-soak-crc: {zlib.crc32(body)}"]
+        lines += ["Host: localhost", f"x-soak-id: {ident}", f"x-soak-crc: {zlib.crc32(body)}"]
         lines += [f"Authorization: Bearer {key}"] if key else []
         lines += ["Expect: 100-continue"] if kind == "expects" else []
         chunked = kind == "bad chunks" or (

@@ -117,7 +117,9 @@ class Crowd:
         """Make requests on one connection, and read their answers to the end."""
         with self.connect() as sock, sock.makefile("rb") as reading:
             for _ in range(times):
-                sock.sendall(b"POST /m/%b/v1/ocr HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (kind.encode(), body))
+                sock.sendall(
+                    b"POST /m/%b/v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (kind.encode(), body)
+                )
                 for at in range(0, body, len(PART)):
                     sock.sendall(PART[: min(len(PART), body - at)])
                 head = b""
@@ -137,7 +139,7 @@ class Crowd:
     def leave(self, kind: str) -> None:
         """Ask, wait for the answer's first bytes, and leave."""
         with self.connect() as sock:
-            sock.sendall(b"POST /m/%b/v1/ocr HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}" % kind.encode())
+            sock.sendall(b"POST /m/%b/v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}" % kind.encode())
             sock.recv(100)
 
     def at_once(self, count: int, act: Callable[[], None]) -> None:

@@ -1,0 +1,95 @@
+"""Lets pages of named origins read what comes back, as browsers ask for it (the Fetch standard, "CORS protocol").
+
+A browser sends a client key only after a preflight, which carries none: it is answered here. Keys are sent by the page's script
+and not by the browser, so that cookies and other credentials of the browser's own are never allowed to come along.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from ..errors import Refusal
+from .answers import Reply
+from .fields import is_token
+from .routes import RouteTable
+from .wire import Head
+
+_MAX_AGE_S: Final = 7200
+"""How long a browser may keep the answer to a preflight: no browser but Firefox would keep it longer."""
+
+_NAMES: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z, \t-]*")
+_OWN: Final = b"access-control-"
+
+
+class Sharing:
+    """What a response says of the pages that may read it; without an `origin`, only that it may differ from page to page."""
+
+    __slots__ = ("_origin", "lines")
+
+    def __init__(self, origin: bytes | None = None) -> None:
+        self._origin = origin
+        # All names may be read: `*` stands for each of them where no credentials of the browser's own came along.
+        shared = () if origin is None else (b"Access-Control-Allow-Origin: " + origin, b"Access-Control-Expose-Headers: *")
+        self.lines: tuple[bytes, ...] = (*shared, b"Vary: Origin")
+
+    def marked(self, lines: list[bytes]) -> list[bytes]:
+        """Return the lines of a target's head with ours. What the target itself says of pages goes: it knows nothing of ours.
+
+        Two Access-Control-Allow-Origin are none (Fetch, "CORS check").
+        """
+        kept = lines if self._origin is None else [line for line in lines if line[: len(_OWN)].lower() != _OWN]
+        return [*kept, *(self.lines[:-1] if any(map(_varies, kept)) else self.lines)]
+
+
+def _varies(line: bytes) -> bool:
+    name, _, value = line.partition(b":")
+    return name.lower() == b"vary" and not {b"origin", b"*"}.isdisjoint(each.strip().lower() for each in value.split(b","))
+
+
+class Cors:
+    """The origins whose pages may read what comes back."""
+
+    __slots__ = ("_sharings", "_unshared")
+
+    def __init__(self, origins: Iterable[bytes]) -> None:
+        """`origins`: as browsers write them."""
+        self._sharings = {origin: Sharing(origin) for origin in origins}
+        self._unshared = Sharing()
+
+    def sharing(self, raw: tuple[tuple[bytes, bytes], ...]) -> Sharing:
+        """Return what the response to a request with this header says of the pages that may read it."""
+        origins = [value for name, value in raw if name.lower() == b"origin"]
+        return self._sharings.get(origins[0], self._unshared) if len(origins) == 1 else self._unshared
+
+    def answer_preflight(self, head: Head, raw: tuple[tuple[bytes, bytes], ...], routes: RouteTable) -> None:
+        """Raise Reply where a browser asks, before a request of a page that may call, whether it may send it.
+
+        The methods are those of the path; where no route has it, the one that is asked for: then the request itself comes, and
+        its page is told that there is none. The header's names are all allowed: which cross, the route decides.
+        """
+        if head.method != "OPTIONS" or (sharing := self.sharing(raw)) is self._unshared:
+            return
+        asked = {lower: value for lower, _, value in head.fields if lower.startswith(b"access-control-request-")}
+        method = asked.get(b"access-control-request-method", b"")
+        if not is_token(method):
+            return
+        terms, methods = None, [method.decode("ascii")]
+        try:
+            route = routes.match(methods[0], head.path).route
+            terms, methods = route.terms, sorted(route.methods or methods)
+        except Refusal as refusal:
+            methods = list(refusal.allow) or methods
+        lines = [
+            sharing.lines[0],
+            b"Access-Control-Allow-Methods: " + ", ".join(methods).encode("ascii"),
+            b"Access-Control-Max-Age: %d" % _MAX_AGE_S,
+            b"Vary: Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
+        ]
+        names = asked.get(b"access-control-request-headers", b"")
+        if names and _NAMES.fullmatch(names):  # Each by its name: `*` would not allow Authorization.
+            lines.append(b"Access-Control-Allow-Headers: " + names)
+        if asked.get(b"access-control-request-private-network") == b"true":
+            lines.append(b"Access-Control-Allow-Private-Network: true")
+        raise Reply(204, tuple(lines), terms)

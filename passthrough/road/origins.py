@@ -1,0 +1,56 @@
+"""Keeps web pages of other sites off routes that ask for no key, on a port that only this machine reaches.
+
+A browser sends requests for every page that it shows, from inside. Without a key to be missing, two kinds of them would be served
+with the operator's: (1) of a page whose own name was made to point to 127.0.0.1 (DNS rebinding), which may read what comes back;
+(2) of any page at all, as long as the request needs no preflight, such as a POST of text/plain, which spends without being read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Final
+
+from ..errors import Refusal
+from ..loopback import names_loopback
+from .fields import Fields
+
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
+_WEB_ORIGIN: Final = re.compile(rb"https?://([^/?#]+)")
+
+
+class PageGuard:
+    """What a request without a key must be like to come from this machine's programs, or from a page that may call."""
+
+    __slots__ = ("_origins",)
+
+    def __init__(self, origins: Collection[bytes] = ()) -> None:
+        """`origins`: those of the pages that may call besides loopback's own, as browsers write them."""
+        self._origins = frozenset(origins)
+
+    def check(self, target: bytes, fields: Fields) -> None:
+        """Raise Refusal for what only a page of another site sends; `target` is the whole request target.
+
+        1. `misdirected`: every name by which it asks for this machine must be loopback's: Host, and the authority of a target in
+           absolute form, which goes before Host (RFC 9112 §3.2.2). HTTP/1.0 may name none; no browser speaks it.
+        2. `foreign_origin`: an Origin that is neither loopback's, on any port, nor one that may call. `null` is one of these: any
+           page can have it, from inside a sandboxed frame.
+        3. `foreign_origin`: no Origin, and Sec-Fetch-Site says `cross-site`: browsers leave Origin out where a GET is for an
+           image, a script or a link. A page of loopback sends Origin with everything that can spend, so that it is not lost.
+        """
+        names = [value for lower, _, value in fields if lower == b"host"]
+        if (absolute := _ABSOLUTE.match(target)) is not None:
+            names.append(absolute[1])
+        if not all(names_loopback(name.decode("latin-1")) for name in names):
+            raise Refusal("misdirected", "Without a key, this route answers to this machine's own names only.")
+        origins = [value for lower, _, value in fields if lower == b"origin"]
+        if not all(self._may_call(origin) for origin in origins):
+            raise Refusal("foreign_origin", "Without a key, this route answers no web page of another site.")
+        if not origins and any(lower == b"sec-fetch-site" and value.lower() == b"cross-site" for lower, _, value in fields):
+            raise Refusal("foreign_origin", "Without a key, this route answers no link or image of another site.")
+
+    def _may_call(self, origin: bytes) -> bool:
+        if origin in self._origins:
+            return True
+        web = _WEB_ORIGIN.fullmatch(origin)
+        return web is not None and names_loopback(web[1].decode("latin-1"))
