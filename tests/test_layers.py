@@ -24,7 +24,8 @@ FLOORS = (
     "books.backup      books.budget      books.waiters     books.webhook     books.postgres_url books.postgres_session",
     "road.routes       road.room         books.entry       books.periods     books.rows",
     "road.access       books.prices      books.codec       books.schema      books.allowance   books.storable",
-    "books.sums        books.segment     books.billing     books.purses      books.saying      books.summing books.estimates "
+    "books.sums        books.segment     books.billing     books.purses      books.saying      books.summing "
+    "books.estimates   books.refusals "
     "books.sqlite      books.postgres",
     "books.appending   books.recent      books.spending    books.reading     books.migrations  books.pruning books.database",
     "books.ledger      books.lines       books.journal",

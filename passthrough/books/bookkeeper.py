@@ -17,6 +17,7 @@ from .estimates import Estimates, is_paid_and_unknown
 from .ledger import Ledger
 from .lines import Lines
 from .prices import Prices
+from .refusals import Refusals
 from .writer import Writer
 
 _COMPLETED: Final = Outcome.COMPLETED  # before Python 3.12 an enum's look-up is dear
@@ -78,6 +79,7 @@ class Bookkeeper:
         self._passing: dict[str, Passing] = {}
         self._estimates = Estimates()
         self._reserved = reserved
+        self._refusals = Refusals(self._write)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._begins = False
         self._closed = False
@@ -176,6 +178,7 @@ class Bookkeeper:
             if not task.done():
                 task.cancel()
                 self._book(exchange, Usage(unmetered=Unmetered.CANCELLED))
+        self._refusals.flush()
         left_s = max(0.1, deadline - asyncio.get_running_loop().time())
         await asyncio.gather(
             asyncio.to_thread(self._lines.close, min(left_s, _LINES_S)),
@@ -223,7 +226,7 @@ class Bookkeeper:
                 observer.ended(booked)
             except Exception as defect:  # noqa: BLE001 - the loop of the books: nobody who looks on stops it
                 self._warn(f"Exchange {exchange.id} was not observed: {defect!r}. Please report this.")
-        if exchange.admitted:
+        if exchange.admitted and not self._refusals.take(booked):
             self._write(booked)
         self.booked += 1
         self._watch_credentials(exchange)

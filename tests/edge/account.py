@@ -16,7 +16,7 @@ def compared(
     seen: dict[int, Seen], told: dict[int, Told], rows: list[Row], log: list[Row]
 ) -> tuple[list[str], dict[str, object]]:
     """Return every disagreement in words, and the totals of each side."""
-    findings: list[str] = []
+    findings, rows = _each_refused(rows, log)
     booked: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
         if row["label"] is None:
@@ -41,6 +41,23 @@ def compared(
     if not admitted <= logged:
         findings.append(f"{len(admitted - logged)} rows have no line in the log")
     return findings, _totals(seen, told, rows, log)
+
+
+def _each_refused(rows: list[Row], log: list[Row]) -> tuple[list[str], list[Row]]:
+    """Return the rows with, for those that stand for many refused requests, what the log has of each; the counts must agree."""
+    gathered = [row for row in rows if row["outcome"] == "refused" and not row["attempts"]]
+    each = [line for line in log if line["outcome"] == "refused" and not line["attempts"] and line["target"] is not None]
+    counted: Counter[tuple[str | None, ...]] = Counter()
+    for row in gathered:
+        counted[_kind(row)] += row["requests"]
+    logged = Counter(map(_kind, each))
+    findings = [] if counted == logged else [f"refused: {dict(counted)} in the ledger, {dict(logged)} in the log"]
+    others = [row for row in rows if row["outcome"] != "refused" or row["attempts"]]
+    return findings, [*others, *({**line, "cost_nano": None} for line in each)]
+
+
+def _kind(row: Row) -> tuple[str | None, ...]:
+    return row["client"], row["route"], row["error"]
 
 
 def _client_and_ledger(seen: Seen, row: Row | None) -> list[str]:
