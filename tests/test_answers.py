@@ -41,6 +41,7 @@ def test_every_code_has_one_shape(code: str) -> None:
         "date": "Sun, 06 Nov 1994 08:49:37 GMT",
         "content-type": "application/json",
         "content-length": str(len(body)),
+        "cache-control": "no-store",
         "x-passthrough-error": code,
         "connection": "keep-alive",
         **({"www-authenticate": "Bearer"} if kind.status == 401 else {}),

@@ -57,6 +57,53 @@ def fields_up(route: Route, *raw: Raw, **more: Any) -> list[Raw]:
 
 # ── the head that goes up ──
 
+ADDRESSES = (
+    b"Forwarded", b"X-Forwarded-For", b"X-Real-IP", b"x-real-port", b"CF-Connecting-IP", b"CF-Connecting-IPv6", b"True-Client-IP",
+    b"X-Client-IP", b"X-Cluster-Client-IP", b"X-Remote-IP", b"X-Remote-Addr", b"X-Originating-IP", b"Fastly-Client-IP",
+    b"Client-IP", b"Fly-Client-IP", b"DO-Connecting-IP", b"Proxy-Client-IP", b"WL-Proxy-Client-IP",
+    b"X-Azure-ClientIP", b"X-Azure-SocketIP",
+    b"X-Original-Forwarded-For", b"X-Original-Host", b"X-Envoy-External-Address", b"X-AppEngine-User-IP",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*ADDRESSES, b"X-Original-URL", b"X-Original-URI", b"X-Rewrite-URL"])
+@pytest.mark.parametrize("spelt", [bytes, bytes.upper, lambda name: name.replace(b"-", b"_"), lambda name: b"x-pass-" + name])
+def test_what_tells_of_another_client_or_path_stays_here(name: bytes, spelt: Callable[[bytes], bytes]) -> None:
+    """A client's word about who asked is not passed on as ours, nor another path, which would not be metered."""
+    found = fields_up(route(), (spelt(name), b"203.0.113.7"), (b"X-Real-Name", b"ann"), (b"X-Client", b"sdk"))
+    assert [(b"X-Real-Name", b"ann"), (b"X-Client", b"sdk")] == found
+
+
+@pytest.mark.parametrize(
+    "twin", [b"X_Api_Key", b"x_api-key", b"X.Api.Key", b"x-pass-x_api_key", b"X-Pass-X_Api-Key", b"x_pass_x_api_key"]
+)
+@pytest.mark.parametrize("forward_credentials", [False, True])
+def test_no_twin_of_an_injected_field_crosses(twin: bytes, forward_credentials: bool) -> None:
+    """To a CGI-like reader `_` and `-` are one: the client's value would stand beside the operator's, or in its place."""
+    ours = route(
+        headers=((b"X-Api-Key", Secret("0123456789")),), auth=not forward_credentials, forward_credentials=forward_credentials
+    )
+    assert [(b"X-Api-Key", b"0123456789")] == fields_up(ours, (twin, b"theirs"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "twin"),
+    [
+        ({"headers": ((b"My_Header", Secret("ours")),)}, b"my-header"),
+        ({"label_headers": (LabelHeader(b"x-team", forward=False),)}, b"x_team"),
+        ({}, b"authoriza_tion"),
+        ({}, b"proxy_authorization"),
+        ({}, b"x_gate_key"),
+        ({}, b"api_key"),
+    ],
+)
+def test_twins_of_what_stays_stay(settings: dict[str, Any], twin: bytes) -> None:
+    """Labels, keys and fields of one connection stay here in every spelling; other names with underscores cross."""
+    names = [name.lower() for name, _ in fields_up(route(**settings), (twin, b"theirs"), (b"x_other", b"y"))]
+    assert b"x_other" in names
+    assert (twin in names) == (twin == b"authoriza_tion")
+
+
 # Sorted, or each process that takes part in a run would have another order of the tests and other examples.
 NEVER = (*sorted(HOP_BY_HOP), b"host", b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-x")
 BODY = (b"content-type", b"Content-Encoding", b"ACCEPT", b"accept-language", b"Range", b"If-None-Match", b"user-agent")

@@ -66,6 +66,7 @@ def own_answer(failure: Failure, now_utc: float, *, keeps_alive: bool, with_body
         date_line(int(now_utc)).decode("ascii"),
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",  # Some of these statuses may be cached without it (RFC 9110 §15.1).
         f"{MARK.decode()}: {kind.code}",
     ]
     if kind.status == HTTPStatus.UNAUTHORIZED:

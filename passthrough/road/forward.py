@@ -18,8 +18,21 @@ from .wire import Head
 _DESCRIBES_BODY: Final = re.compile(rb"content-.+|accept.*|range|if-.+|user-agent")
 """What crosses even without `forward_headers`: it describes and negotiates the body."""
 
-_NEVER_UP: Final = HOP_BY_HOP | {b"host", b"expect", b"forwarded", b"content-length"}
-"""Set anew for the target, met here, or not to be trusted. A client's X-Forwarded-* goes the same way."""
+_CLIENT_ADDRESS: Final = re.compile(
+    rb"forwarded|x-forwarded-.*|x-original-(?:forwarded-.*|host|proto|port)|x-real-(?:ip|port)"
+    rb"|x-(?:(?:cluster-)?client|remote|originating|source)-(?:ip|addr|port)|(?:(?:true|fastly|fly|(?:wl-)?proxy)-)?client-ip"
+    rb"|(?:cf|do)-connecting-ip(?:v6)?|cf-pseudo-ipv4|x-azure-(?:client|socket)ip|x-appengine-(?:user-ip|remote-addr)"
+    rb"|x-envoy-external-address|x-proxyuser-ip"
+)
+"""Where proxies tell who asked them (nginx, Cloudflare, Akamai, Fastly, Azure, Envoy): a client's word is not to be trusted."""
+
+_OTHER_PATH: Final = frozenset({b"x-original-url", b"x-original-uri", b"x-rewrite-url"})
+"""What IIS and Symfony take for the path: the meter would read another one."""
+
+_NEVER_UP: Final = HOP_BY_HOP | _OTHER_PATH | {b"host", b"expect", b"content-length"}
+"""Set anew for the target, met here, or not to be trusted. A client's word about addresses goes the same way."""
+
+_NOT_ALPHANUMERIC: Final = re.compile(rb"[^a-z0-9]")
 
 _NEVER_BY_PASS: Final = _NEVER_UP | frozenset(CREDENTIAL_HEADERS) | {b"content-encoding", b"cookie"}
 """What `x-pass-NAME` may not set: credentials, host, length, encoding, and what belongs to one connection."""
@@ -47,7 +60,7 @@ class _Fate(Enum):
 class Forward:
     """What crosses on one route: its own fields, made once, and the fate of each name that clients send, found out once."""
 
-    __slots__ = ("_credentials", "_fates", "_gate", "_lines", "_replaced", "_route", "_spared", "secrets")
+    __slots__ = ("_alike", "_credentials", "_fates", "_gate", "_lines", "_replaced", "_route", "_spared", "secrets")
 
     def __init__(self, route: Route, gate: Gate, *, multipart: bool = False) -> None:
         """`multipart`: for bodies whose own Content-Type is needed, as it names their boundary; a configured one stays away."""
@@ -57,6 +70,7 @@ class Forward:
         self._credentials = gate.credential_headers(route)
         self._lines = tuple([name + b": " + value.reveal().encode("utf-8", "surrogateescape") for name, value in own])
         self._replaced = frozenset([name.lower() for name, _ in own])
+        self._alike = frozenset([_NOT_ALPHANUMERIC.sub(b"-", name) for name in self._replaced])
         self._fates: dict[bytes, _Fate] = {}
         self._spared = Forward(route, gate, multipart=True) if not multipart and b"content-type" in self._replaced else None
         self.secrets = injected_secrets(route)
@@ -101,13 +115,21 @@ class Forward:
         return fate
 
     def _found_fate(self, lower: bytes) -> _Fate:
+        """Return what becomes of a name: what a CGI-like reader takes for one that stays (`X_Api_Key`) stays, too."""
+        fate = self._own_fate(lower)
+        if fate is _Fate.STAYS or (twin := _NOT_ALPHANUMERIC.sub(b"-", lower)) == lower:
+            return fate
+        return fate if self._own_fate(twin) in {_Fate.CROSSES, _Fate.UNPEELED} else _Fate.STAYS
+
+    def _own_fate(self, lower: bytes) -> _Fate:
         route = self._route
         if lower == b"content-length":
             return _Fate.CROSSES
-        if lower in self._replaced:
+        if lower in self._replaced or lower in self._alike:
             return _Fate.STAYS
         if lower.startswith(b"x-pass-"):
-            peels = lower[7:] not in self._replaced and _may_be_set(lower, self._credentials, route)
+            name = _NOT_ALPHANUMERIC.sub(b"-", lower[7:])
+            peels = name not in self._alike and _may_be_set(lower, self._credentials, route)
             return _Fate.UNPEELED if peels else _Fate.STAYS
         if lower in self._credentials:
             return _Fate.CREDENTIAL if route.forward_credentials else _Fate.STAYS
@@ -120,17 +142,17 @@ def _is_multipart(fields: Fields) -> bool:
 
 def _crosses(lower: bytes, route: Route) -> bool:
     """Tell whether a client's field that is no credential goes upstream, by its lower-case name."""
-    if lower in _NEVER_UP or lower.startswith(b"x-forwarded-") or _stays(lower, route):
+    if lower in _NEVER_UP or _CLIENT_ADDRESS.fullmatch(lower) or _stays(lower, route):
         return False
     return route.forward_headers or _DESCRIBES_BODY.fullmatch(lower) is not None
 
 
 def _may_be_set(lower: bytes, credentials: tuple[bytes, ...], route: Route) -> bool:
     """Tell whether an `x-pass-NAME` field (its whole name, lower case) may set NAME."""
-    name = lower
+    name = _NOT_ALPHANUMERIC.sub(b"-", lower)
     while name.startswith(b"x-pass-"):  # The next proxy may peel too: what is at the core must be allowed.
         name = name[7:]
-    if not name or name in _NEVER_BY_PASS or name in credentials or name.startswith(b"x-forwarded-") or imitates_framing(name):
+    if not name or name in _NEVER_BY_PASS or name in credentials or _CLIENT_ADDRESS.fullmatch(name) or imitates_framing(name):
         return False
     return not _stays(lower, route) and not _stays(lower[7:], route)
 
