@@ -79,7 +79,7 @@ class House:
         self._ledger = None if config.ledger is None else Ledger.at(config.ledger, _log.warning)
         self._listed = shipped()
         self._budgets = Budgets(self._ledger, _log.warning, lambda: self._bookkeeper.nudge())  # noqa: PLW0108 - it is made below
-        self._retention = Retention(self._ledger, config.ledger_keep_days)
+        self._retention = Retention(self._ledger, config.ledger_keep_days, warn=_log.warning)
         self._bookkeeper = Bookkeeper(
             prices=Prices(config.prices, self._listed),
             ledger=self._ledger,

@@ -25,7 +25,7 @@ FLOORS = (
     "road.routes       road.room         books.entry       books.periods     books.rows",
     "road.access       books.prices      books.codec       books.schema      books.allowance   books.storable",
     "books.sums        books.segment     books.billing     books.purses      books.saying      books.summing "
-    "books.estimates   books.refusals "
+    "books.estimates   books.refusals    books.clock "
     "books.sqlite      books.postgres",
     "books.appending   books.recent      books.spending    books.reading     books.migrations  books.pruning books.database",
     "books.ledger      books.lines       books.journal",

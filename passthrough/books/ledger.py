@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import EntryRefusedError, LedgerError
 from ..meter.usage import Usage
-from . import appending, migrations, pruning, reading, spending
+from . import appending, clock, migrations, pruning, reading, spending
 from .database import Database, database
 from .entry import Entry
 from .reading import Booked
@@ -199,6 +199,16 @@ class Ledger:
         except _DEFECTS as defect:
             what = f"The ledger {self._database.where} holds what no ledger holds, or is damaged: {defect!r}."
             raise LedgerError(f"{what}\nMove it away to begin a new one, or bring back a copy.") from None
+
+    def has_before(self, day: date) -> bool:
+        """Tell whether there are exchanges that began before a day (UTC)."""
+        with self.transaction() as connection:
+            return pruning.has_before(connection, day)
+
+    def look_at_clock(self, now_ms: int, ran_ms: int) -> clock.Known:
+        """Return what is known of the time: see clock.look."""
+        with self.transaction(writes=True) as connection:
+            return clock.look(connection, now_ms, ran_ms)
 
     @contextmanager
     def transaction(self, *, writes: bool = False, alone: bool = False) -> Iterator[sa.Connection]:

@@ -18,6 +18,11 @@ def pruned(connection: sa.Connection) -> str:
     return connection.execute(sa.select(META.c.value).where(META.c.key == _PRUNED)).scalar() or ""
 
 
+def has_before(connection: sa.Connection, day: date) -> bool:
+    """Tell whether there are exchanges that began before a day (UTC)."""
+    return connection.execute(sa.select(EXCHANGES.c.id).where(EXCHANGES.c.began_ms < _ms(day)).limit(1)).first() is not None
+
+
 def prune(connection: sa.Connection, before: date, most: int) -> int:
     """Delete at most so many of the oldest exchanges that began before a day (UTC), and return how many it were."""
     day = before.isoformat()
