@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from . import terminal
-from .books import export, report, repricing
+from .books import destination, export, report, repricing
 from .books.export import Form, Written
 from .books.ledger import Ledger
 from .books.reading import Booked
@@ -35,6 +34,10 @@ class Question:
     until: str | None = None
     sandbox: report.Sandbox = "auto"
     form: str = "table"
+
+    def check(self) -> None:
+        """Raise ValueError for a text that is no time, and for a period that ends before it begins."""
+        report.check_order(*self.period())
 
     def period(self) -> tuple[datetime | None, datetime | None]:
         """Return the period as it is now. Raises ValueError for a text that is no time."""
@@ -67,28 +70,26 @@ def watched(asked: Question, every_s: float) -> None:
 
 
 def exported(asked: Question, name: str) -> str:
-    """Write what is booked into a file, and return what was done, in a sentence. Raises LedgerError.
+    """Write what is booked into a file, and return what was done, in a sentence. Raises LedgerError, BrokenPipeError.
 
-    `name` ends in .csv or .jsonl, or is `-`: stdout, as JSON lines where JSON is asked for, else as CSV.
+    `name` ends in .csv or .jsonl, or is a stream, as JSON lines where JSON is asked for, else as CSV; `-` is stdout.
     """
+    place = Path("/dev/stdout" if name == STDOUT else name)
     with _opened(asked) as ledger:
         rows, left_out = _rows(ledger, asked)
-        with closing(rows):
-            if name == STDOUT:
-                # Whatever the terminal's own encoding and line ends are: this is the file's.
-                with open(sys.stdout.fileno(), "w", encoding="utf-8", newline="", closefd=False) as stream:
-                    written = export.write(rows, stream, "jsonl" if asked.form == "json" else "csv")
-            else:
-                with export.replacing(Path(name)) as stream:
-                    written = export.write(rows, stream, form_of(name))
+        # Whatever the terminal's own encoding and line ends are: these are the file's.
+        with closing(rows), destination.writing(place) as stream:
+            written = export.write(rows, stream, form_of(name, asked.form))
     return _said(written, name) + left_out
 
 
-def form_of(name: str) -> Form:
-    """Return the form that a file's name asks for. Raises ValueError for another end."""
+def form_of(name: str, asked: str) -> Form:
+    """Return the form that a file's name asks for; a stream without such an end has the one `asked` for. Raises ValueError."""
     try:
         return export.SUFFIXES[Path(name).suffix.lower()]
     except KeyError:
+        if name == STDOUT or destination.is_stream(Path(name)):
+            return "jsonl" if asked == "json" else "csv"
         raise ValueError(f"'{name}' tells no form: end it in {' or '.join(export.SUFFIXES)}, or write '-' for stdout.") from None
 
 

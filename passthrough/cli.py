@@ -164,9 +164,9 @@ def usage(config: str, ledger: str | None, watch: float | None, export: str | No
     with _said():
         keys = tuple(_keys(asked.pop("by")))
         try:
-            accounts.Question("", keys, **asked).period()
-            if export is not None and export != accounts.STDOUT:
-                accounts.form_of(export)
+            accounts.Question("", keys, **asked).check()
+            if export is not None:
+                accounts.form_of(export, asked["form"])
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         if (watch is not None) + (export is not None) + reprice > 1:

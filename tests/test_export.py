@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
 import os
+import stat
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,9 +18,9 @@ from pathlib import Path
 
 import pytest
 from ledgers import booked
-from program import command
+from program import clean_environment, command
 
-from passthrough.books import export
+from passthrough.books import destination, export
 from passthrough.books.entry import Charge, Entry
 from passthrough.books.export import COLUMNS, Written
 from passthrough.books.ledger import Ledger
@@ -128,7 +131,7 @@ def test_a_file_is_replaced_when_all_is_written(tmp_path: Path) -> None:
     """While it is written the old file stands; at the end the new one has its name, and nothing else is left."""
     file = tmp_path / "a.csv"
     file.write_text("old")
-    with export.replacing(file) as stream:
+    with destination.writing(file) as stream:
         stream.write("new")
         stream.flush()
         assert "old" == file.read_text()
@@ -142,7 +145,7 @@ def test_what_fails_leaves_the_old_file(tmp_path: Path, error: BaseException) ->
     file.write_text("old")
 
     def half() -> None:
-        with export.replacing(file) as stream:
+        with destination.writing(file) as stream:
             stream.write("half")
             raise error
 
@@ -155,9 +158,127 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     """A folder that is not there, or a folder of the file's name, is an error of ours with a cure; nothing is left behind."""
     (tmp_path / "b.csv").mkdir()
     for name in ("no/a.csv", "b.csv"):
-        with pytest.raises(LedgerError, match=r"cannot be written: .*\nName another file"), export.replacing(tmp_path / name):
+        with pytest.raises(LedgerError, match=r"cannot be written: .*\nName another file"), destination.writing(tmp_path / name):
             pass
     assert ["b.csv"] == os.listdir(tmp_path)
+
+
+def test_mode_and_owner_stay(tmp_path: Path) -> None:
+    """Who may read the file that was there may read the new one, and nobody else, also while it is written."""
+    file = tmp_path / "a.csv"
+    file.write_text("old")
+    file.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(file, 12345, 54321)
+    before = file.stat()
+    with destination.writing(file) as stream:
+        (part,) = [name for name in os.listdir(tmp_path) if name != "a.csv"]
+        assert 0o600 == stat.S_IMODE((tmp_path / part).stat().st_mode)
+        stream.write("new")
+    after = file.stat()
+    assert "new" == file.read_text()
+    assert (before.st_mode, before.st_uid, before.st_gid) == (after.st_mode, after.st_uid, after.st_gid)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of another's")
+def test_a_file_of_anothers_stays_so(tmp_path: Path) -> None:
+    """What we may write but not give away is written in place, once all is there: the same file, with its owner."""
+    file = tmp_path / "a.csv"
+    file.write_text("older, and longer")
+    file.chmod(0o666)
+    before = file.stat()
+    tmp_path.chmod(0o777)
+    for folder in tmp_path.parents[:2]:
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        with destination.writing(file) as stream:
+            stream.write("new")
+            stream.flush()
+            assert "older, and longer" == file.read_text()
+    finally:
+        os.seteuid(0)
+    after = file.stat()
+    assert ("new", ["a.csv"]) == (file.read_text(), os.listdir(tmp_path))
+    assert (before.st_ino, before.st_uid, before.st_mode) == (after.st_ino, after.st_uid, after.st_mode)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can do without its rights")
+def test_a_folder_that_may_not_be_written_is_said(tmp_path: Path) -> None:
+    """The message is ours, and names the file."""
+    (tmp_path / "shut").mkdir(mode=0o755)
+    (tmp_path / "dark").mkdir(mode=0)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        for name in ("shut", "dark"):
+            file = tmp_path / name / "a.csv"
+            words = r"a\.csv cannot be written: Permission denied\.\nName another"
+            with pytest.raises(LedgerError, match=words), destination.writing(file):
+                pass
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_one(tmp_path: Path, there: bool) -> None:
+    """It is the link's target that is replaced, or made, beside itself."""
+    (tmp_path / "real").mkdir()
+    if there:
+        (tmp_path / "real" / "b.csv").write_text("old")
+    (tmp_path / "a.csv").symlink_to("real/b.csv")
+    with destination.writing(tmp_path / "a.csv") as stream:
+        stream.write("new")
+    assert (True, "new") == ((tmp_path / "a.csv").is_symlink(), (tmp_path / "real" / "b.csv").read_text())
+    assert (["b.csv"], ["a.csv", "real"]) == (os.listdir(tmp_path / "real"), sorted(os.listdir(tmp_path)))
+
+
+def test_a_loop_of_links_is_said(tmp_path: Path) -> None:
+    """It is an error of ours."""
+    (tmp_path / "a.csv").symlink_to("a.csv")
+    with pytest.raises(LedgerError, match="cannot be written"), destination.writing(tmp_path / "a.csv"):
+        pass
+
+
+@pytest.mark.parametrize("name", ["pipe", "pipe.csv"])
+async def test_a_pipe_gets_the_rows(tmp_path: Path, ledger: Ledger, name: str) -> None:
+    """A FIFO stays one, and its reader gets what a file would have."""
+    filled(ledger)
+    os.mkfifo(tmp_path / name)
+    reading = asyncio.create_task(asyncio.to_thread((tmp_path / name).read_text))
+    code, out, err = await command(tmp_path, "usage", "--ledger", "sqlite:///passthrough.db", "--export", name)
+    assert (0, "") == (code, out), err
+    assert 6 == len((await reading).splitlines())
+    assert stat.S_ISFIFO((tmp_path / name).stat().st_mode)
+
+
+@pytest.mark.parametrize("where", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+async def test_stdout_by_its_names(tmp_path: Path, ledger: Ledger, where: str) -> None:
+    """It is written to where it stands: what a shell wrote before stays."""
+    filled(ledger)
+    with (tmp_path / "out").open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-c", 'echo before; "$@"; echo behind', "sh", sys.executable, "-m", "passthrough"),
+            *("usage", "--ledger", "sqlite:///passthrough.db", "--export", where, "--format", "json"),
+            cwd=tmp_path,
+            env=clean_environment(),
+            stdout=out,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, err = await process.communicate()
+    assert f"5 rows of 3 exchanges written to {'stdout' if where == '-' else where}" in err.decode()
+    first, *rows, last = (tmp_path / "out").read_text().splitlines()
+    assert ("before", 5, "behind") == (first, len([json.loads(row) for row in rows]), last)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux' device that is always full")
+async def test_a_full_disk_is_said(tmp_path: Path, ledger: Ledger) -> None:
+    """So is a stream that takes nothing."""
+    filled(ledger)
+    code, out, err = await command(tmp_path, "usage", "--ledger", "sqlite:///passthrough.db", "--export", "/dev/full")
+    assert (1, "") == (code, out)
+    assert err.startswith("passthrough: /dev/full cannot be written: No space left on device.\n")
 
 
 async def test_the_command(tmp_path: Path, ledger: Ledger) -> None:
@@ -186,6 +307,12 @@ async def test_the_command(tmp_path: Path, ledger: Ledger) -> None:
         (("--export", "entries"), "tells no form"),
         (("--export", "a.csv", "--reprice"), "Choose one of --watch, --export and --reprice."),
         (("--watch", "--reprice"), "Choose one"),
+        (
+            ("--since", "2026-10-02", "--until", "2026-10-01"),
+            "ends (2026-10-01T00:00:00Z) before it begins (2026-10-02T00:00:00Z)",
+        ),
+        (("--since", "1d", "--until", "2d", "--export", "-"), "before it begins"),
+        (("--since", "2026-10-02", "--until", "2026-10-01", "--reprice"), "before it begins"),
         (("--watch", "--format", "json"), "--watch shows a table."),
         (("--watch", "0"), "0.0 is not in the range"),
         (("--watch", "soon"), "'soon' is not a valid float"),

@@ -30,7 +30,7 @@ FLOORS = (
     "books.appending   books.recent      books.spending    books.reading     books.migrations  books.pruning books.database",
     "books.ledger      books.lines       books.journal",
     "config.*          road.wire         road.response     road.answers      books.report      books.leasing     books.feeder "
-    "books.listing",
+    "books.listing     books.destination",
     "road.forward      books.writer      books.budgets     books.export      books.repricing   books.retention "
     "road.origins      road.cors         road.incoming     admin.*           sandbox.*",
     "road.connection   books.bookkeeper  road.limits       road.retry        road.held         road.passage",

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final, cast, get_args
 
 from ..books.ledger import Ledger
-from ..books.report import Report, Sandbox, moment, summarize
+from ..books.report import Report, Sandbox, check_order, moment, summarize
 from ..books.sums import KEYS, Sums
 
 FILTERS: Final = ("client", "route", "model", "label")
@@ -50,7 +50,12 @@ def sums_asked(pairs: Pairs, now: datetime) -> Asked:
     sandbox = query.get("sandbox", "auto")
     if sandbox not in _SANDBOXES:
         raise Unclear(f"sandbox: '{sandbox}' is none of {', '.join(_SANDBOXES)}.")
-    return Asked(by, _moment(query, "since", now), _moment(query, "until", now), cast("Sandbox", sandbox), _only(query))
+    since, until = _moment(query, "since", now), _moment(query, "until", now)
+    try:
+        check_order(since, until)
+    except ValueError as error:
+        raise Unclear(f"since, until: {error}") from None
+    return Asked(by, since, until, cast("Sandbox", sandbox), _only(query))
 
 
 def latest_asked(pairs: Pairs) -> tuple[int, Mapping[str, str | None]]:

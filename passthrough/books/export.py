@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final, Literal, TextIO
 
-from ..errors import LedgerError
 from .entry import Charge
 from .money import Number, json_object, usd
 from .reading import Booked
@@ -56,27 +52,6 @@ def write(rows: Iterable[Booked], stream: TextIO, form: Form) -> Written:
         exchanges += booked.requests if booked.id != last else 0
         last = booked.id
     return Written(count, exchanges)
-
-
-@contextmanager
-def replacing(file: Path) -> Iterator[TextIO]:
-    """Yield a new file beside `file`, which takes its name, and its place, when all went well; else nothing is left of it.
-
-    Raises LedgerError where it cannot be written.
-    """
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with beside.open("x", encoding="utf-8", newline="") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(file)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise LedgerError(f"{file} cannot be written: {error.strerror}.\nName another file, or mend its folder.") from None
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def _values(booked: Booked) -> list[object]:

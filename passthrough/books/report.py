@@ -80,6 +80,12 @@ def moment(text: str, now: datetime) -> datetime:
         raise ValueError(f"'{text}' is no time: write 30d, 12h, 2026-08-01 or 2026-08-01T09:30Z.") from None
 
 
+def check_order(since: datetime | None, until: datetime | None) -> None:
+    """Raise ValueError where a period ends before it begins: nothing can be in it, and that would look like an empty ledger."""
+    if since is not None and until is not None and until < since:
+        raise ValueError(f"The period ends ({iso(until)}) before it begins ({iso(since)}).")
+
+
 def checked_keys(by: Iterable[str]) -> tuple[str, ...]:
     """Return the keys to group by, each once. Raises LedgerError for one that there is not."""
     by = tuple(dict.fromkeys(by))
