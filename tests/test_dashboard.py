@@ -25,6 +25,7 @@ from passthrough.admin.app import Shown, app
 from passthrough.admin.health import Health, Phase
 from passthrough.books.entry import Charge, Entry, entry
 from passthrough.books.ledger import Ledger
+from passthrough.exchange import Outcome
 from passthrough.meter.usage import NOTHING
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="There is no Chromium here: install Debian's package 'chromium'.")
@@ -196,6 +197,34 @@ async def test_what_has_no_price_is_not_free(tmp_path: Path) -> None:
                 [cells[0].textContent, [...cells].at(-1).textContent]))"""
         )
         assert "1 unpriced" == shown["unheard-of"]
+
+
+async def test_estimates_are_shown_apart(tmp_path: Path) -> None:
+    """What was paid and is not known has figures of its own, beside those that are; refused requests say how many they are."""
+    now = datetime.now(UTC).timestamp()
+    lost = exchange("invoices", at=now - 2)
+    lost.status = None
+    refused = exchange("invoices", at=now - 1)
+    refused.status, refused.outcome, refused.error, refused.attempts = 429, Outcome.REFUSED, "rate_limited", 0
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/passthrough.db")) as ledger:
+        ledger.append([booked(at=now - 3, pages=3, cost_nano=12_000_000)])
+    async with dashboard(tmp_path, filled=False) as (page, running, url):
+        await page.open(url)
+        assert "Estimated pages" not in await totals(page)
+        with closing(Ledger.open(f"sqlite:///{tmp_path}/passthrough.db")) as ledger:
+            guessed = replace(entry(lost, NOTHING), unmetered="cancelled", estimated_pages=1200, estimated_nano=4_800_000_001)
+            ledger.append([guessed, replace(entry(refused, NOTHING), requests=15_000)])
+        await page.until("document.querySelectorAll('#latest-table tbody tr').length === 3")
+        shown = await totals(page)
+        assert ("3", "0.012", "1200", "4.800000001", "15002") == tuple(
+            shown[head] for head in ("Pages", "Cost", "Estimated pages", "Estimated cost", "Requests")
+        )
+        small = "[...document.querySelectorAll('%s small')].map((each) => each.textContent)"
+        assert "estimated: 1,200 pages, $4.800000001" in await page.run(small % "#by-client")
+        latest = await page.run(small % "#latest-table")
+        assert {"estimated: 1,200 pages, $4.800000001", "15,000 requests"} <= set(latest)
+        (total,) = [(await usage(running))["total"]]
+        assert (1200, "4.800000001") == (total["estimated_pages"], total["estimated_usd"])
 
 
 async def test_text_of_outside_is_text(tmp_path: Path) -> None:

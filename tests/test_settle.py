@@ -149,7 +149,7 @@ async def test_settling_keeps_the_routes_time_outs(first: bytes, rest: bytes, li
             await until(lambda: not house.relay.active)
             provider.go.set()
         exchange = await the_only(house)
-        assert (Outcome.CLIENT_GONE, error) == (exchange.outcome, exchange.error)
+        assert (Outcome.CLIENT_GONE, error, True) == (exchange.outcome, exchange.error, exchange.went_up)
         assert "broken" == (await exchange.reading.usage()).unmetered
 
 
@@ -168,7 +168,7 @@ async def test_the_drain_deadline_cuts_settling_off(first: bytes, at_once: bool)
         async with asyncio.timeout(WAIT_S):
             await house.settling.cut_off()
         exchange = await the_only(house)
-        assert Outcome.CUT_OFF == exchange.outcome
+        assert (Outcome.CUT_OFF, True) == (exchange.outcome, exchange.went_up)
         assert "cancelled" == (await exchange.reading.usage()).unmetered
         await until(lambda: provider.ends == [b""])
 
