@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..secret import PREFIX, Secret, Unset, expand, names_in
-from .findings import At, Findings
+from .findings import At, Findings, printable
+from .placeholders import placeholder
 from .schema import IDLE_KEYS, SPECIAL_HEADER
 
 _ENDPOINTS: Final = "pass_through_endpoints"
 _REPLACED_BY_SANDBOX: Final = frozenset({"target", "headers", "proxy", "upstream_tls", "default_query_params"})
 _REFERENCE: Final = re.compile(r"os\.environ/[A-Za-z0-9_]*")
 _STAND_IN: Final = "unset"
+_WHEN: Final = "when"
+"""Whose texts are what a provider's responses say, and no values of ours."""
 _LEFT_OUT: Final = object()
 
 
@@ -49,7 +52,11 @@ class References:
             self._findings.wrong(at, "There is no value here.", "Give it one, or remove the key.")
             self._findings.excuse(at)
             return _STAND_IN
-        return self._replaced(value, at) if isinstance(value, str) and PREFIX in value else value
+        if not isinstance(value, str):
+            return value
+        if PREFIX in value:
+            return self._replaced(value, at)
+        return self._misspelt(value, at)
 
     def _inside(self, value: object, at: At) -> object:
         return value if _field(at) in IDLE_KEYS else self.resolved(value, at)
@@ -57,6 +64,8 @@ class References:
     def _replaced(self, text: str, at: At) -> object:
         field = _field(at)
         self.names.update(names_in(text))
+        if not (self._sandbox and field in _REPLACED_BY_SANDBOX):
+            self._check_values(text, at)
         try:
             return expand(text, self._joined(text) if field == "target" else self._environ)
         except Unset as unset:
@@ -67,6 +76,28 @@ class References:
             elif field != "target":
                 return _LEFT_OUT
             return Secret(self._stand_in(text), ", ".join(names_in(text)))
+
+    def _misspelt(self, text: str, at: At) -> object:
+        """Return the text, unless it was meant to be a reference and is none: that is noted, and a stand-in takes its place."""
+        found = None if _WHEN in at else placeholder(text)
+        if found is None:
+            return text
+        if found:
+            what = "This is no reference to a variable: it would be taken as it stands."
+            self._findings.wrong(at, what, f"Write {PREFIX}{printable(found)}.")
+        else:
+            self._findings.wrong(at, "This is still an example's.", f"Write the real value, or {PREFIX}NAME for a variable's.")
+        self._findings.excuse(at)
+        return Secret(f"http://{_STAND_IN}" if _field(at) == "target" else _STAND_IN)
+
+    def _check_values(self, text: str, at: At) -> None:
+        """Note the variables that hold a placeholder themselves: what they hold is not looked at for references once more."""
+        names = [name for name in dict.fromkeys(names_in(text)) if placeholder(self._environ.get(name, "")) is not None]
+        for name in names:
+            mend = "Set it to the value itself: what a variable holds is taken as it stands."
+            self._findings.wrong(at, f"What {name} holds is a placeholder, not a value.", mend)
+        if names:
+            self._findings.excuse(at)
 
     def _joined(self, text: str) -> Mapping[str, str]:
         """The environment, where `os.environ/ENDPOINT/v1` with an endpoint that ends in `/` does not become `//v1`."""
