@@ -266,6 +266,9 @@ def test_each_key_of_an_endpoint(tmp_path: Path, key: str, field: str, expected:
         ("https://[2001:DB8::1]:8443/v1/", Target(True, "2001:db8::1", 8443, b"/v1/", name="[2001:db8::1]:8443")),
         ("http://mistral_ocr/v1%2Focr", Target(False, "mistral_ocr", 80, b"/v1%2Focr", name="mistral_ocr")),
         ("https://bücher.example", Target(True, "xn--bcher-kva.example", 443, b"", name="xn--bcher-kva.example")),
+        ("http://https/v1", Target(False, "https", 80, b"/v1", name="https")),  # containers may be called so
+        ("http://https:8080", Target(False, "https", 8080, b"", name="https:8080")),
+        ("https://a.example/https://b.example", Target(True, "a.example", 443, b"/https://b.example", name="a.example")),
         ("https://a.example/v1/m:rawPredict?a=b&c",
          Target(True, "a.example", 443, b"/v1/m:rawPredict", b"a=b&c", name="a.example")),
     ],

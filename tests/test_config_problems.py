@@ -89,6 +89,7 @@ KEYS_OF_THE_FILE: list[Row] = [
     (A + "budget_periods: {month_starts: 32}\n", 4, "budget_periods.month_starts", "not a day of a month"),
     (A + "budget_periods: {month_starts: 0}\n", 4, "budget_periods.month_starts", "not a day of a month"),
     (A + "budget_periods: {zone: UTC}\n", 4, "budget_periods.zone", "Did you mean 'time_zone'?"),
+    (A + "budget_webhook: https://https://hooks.example\n", 4, "budget_webhook", "The webhook has its scheme twice."),
     (A + "budget_webhook: hooks.example\n", 4, "budget_webhook", "The webhook is not a URL"),
     (A + "budget_webhook: os.environ/UNSET\n", 4, "budget_webhook", "UNSET is not set."),
     (A + "on_ledger_down: deny\n", 4, "on_ledger_down", "One of allow, refuse"),
@@ -158,6 +159,17 @@ ENDPOINTS = [
     ("target", "ftp://a.example", "http:// or https://"),
     ("target", "https://", "no host"),
     ("target", "https://:80", "no host"),
+    ("target", "https:///a.example", "no host"),
+    ("target", "https:/a.example", "not a URL"),
+    ("target", "https//a.example", "not a URL"),
+    ("target", "//a.example", "not a URL"),
+    ("target", "https://https://a.example", "The target has its scheme twice."),
+    ("target", "https://http://a.example", "scheme twice"),
+    ("target", "http://https:/a.example", "scheme twice"),
+    ("target", "https://https//a.example", "scheme twice"),
+    ("target", "HTTPS://HTTPS://A.example", "scheme twice"),
+    ("target", "https://os.environ/ENDPOINT/v1", "'os.environ/NAME' alone"),
+    ("proxy", "http://http://proxy.example:3128", "The proxy has its scheme twice."),
     ("target", "https://u:p@a.example", "no user"),
     ("target", "https://a.example/#x", "fragment"),
     ("target", "'https://a.example/#'", "fragment"),
@@ -371,7 +383,7 @@ def _expect(expected: tuple[int, str, str], found: tuple[Problem, ...]) -> None:
     assert [(line, key)] == [(problem.line, problem.key) for problem in found if words in str(problem)]
 
 
-ENVIRON = {**KEYS, "EMPTY": "", "BROKEN": "a\nb", "SURROGATE": "\ud800", "README": "…"}
+ENVIRON = {**KEYS, "EMPTY": "", "BROKEN": "a\nb", "SURROGATE": "\ud800", "README": "…", "ENDPOINT": "https://a.example"}
 
 
 @pytest.mark.parametrize(("text", "line", "key", "words"), FILES + KEYS_OF_THE_FILE)

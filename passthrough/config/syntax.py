@@ -18,6 +18,7 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,200}", re.ASCII)  # R
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.ASCII | re.DOTALL)
 _PATH: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*", re.ASCII)  # RFC 3986 §3.3
 _QUERY: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*", re.ASCII)  # RFC 3986 §3.4
+_SCHEME_AS_HOST: Final = re.compile(r"https?:?", re.IGNORECASE)
 _HOST_AND_PORT: Final = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]*))?", re.ASCII)
 _LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]{0,61}[A-Za-z0-9_])?", re.ASCII)  # `_`: names of containers
 _ORIGIN_MEND: Final = "Name each origin, such as https://app.example."
@@ -124,6 +125,10 @@ def _uri(text: str, what: str) -> tuple[str, str, str, str]:
         raise Unfit(f"The {what} is not a URL.", "Write it whole, with http:// or https:// before the host.")
     if match[5] is not None:
         raise Unfit(f"The {what} has a fragment ('#…'), which is never sent.", "Remove it.")
+    if _SCHEME_AS_HOST.fullmatch(match[2]) and (match[2].endswith(":") or match[3].startswith("//")):
+        # Read as it stands, it is the host `https` without its port, and the real host begins the path.
+        mend = "Write it once: where a variable brings it along, 'os.environ/NAME' alone, without 'https://' before it."
+        raise Unfit(f"The {what} has its scheme twice.", mend)
     return match[1].lower(), match[2], match[3], match[4] or ""
 
 
