@@ -22,7 +22,9 @@ WAIT_S = 30.0
 def clean_environment(**more: str) -> dict[str, str]:
     """Return this process's environment without what would configure the program or its terminal, and with `more`."""
     kept = {
-        name: value for name, value in os.environ.items() if not re.match("PASSTHROUGH_|MISTRAL_|AZURE_|(COLUMNS|LINES)$", name)
+        name: value
+        for name, value in os.environ.items()
+        if not re.match("PASSTHROUGH_|MISTRAL_|AZURE_|(COLUMNS|LINES)$|(?i:(https?|all|no)_proxy)$", name)
     }
     return {**kept, "PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1", **more}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from .listen import ADMIN_ADDRESS, Listening, admin_address, listening
 from .model import Config
 from .parts import items, optional_part, part
 from .pricing import only_prices, prices
+from .proxies import check_proxies
 from .references import References
 from .schema import SECTIONS, ClientKey, Endpoint, File, General, LabelItem, PricePart, RoutePrices
 from .values import FileName
@@ -74,6 +75,7 @@ def load(
     journal = _journal(file.journal, cwd, findings)
     own_prices = prices(opened.parts(PricePart, "prices"), endpoints, findings)
     opened.refuse()
+    check_proxies(opened.environ, opened.referred, built, findings)
     return Config(
         file=path,
         routes=built,
@@ -154,12 +156,13 @@ def _only_admin_address(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A file that was read, its references replaced, and what was found on the way."""
+    """A file that was read, its references replaced, and what was found on the way; `referred` are the variables it names."""
 
     tree: Mapping[str, Any]
     environ: Mapping[str, str]
     findings: Findings
     folder: Path
+    referred: Collection[str]
 
     def parts(self, model: type[_Part], *place: str) -> list[tuple[At, _Part]]:
         """The items of a list that are valid, with their places; the others are noted."""
@@ -193,7 +196,7 @@ def _opened(
     resolved = references.resolved(found)
     if only is None:
         check_variables(seen, references.names, findings)
-    return _Opened(cast("dict[str, Any]", resolved), seen, findings, (cwd / path).parent)
+    return _Opened(cast("dict[str, Any]", resolved), seen, findings, (cwd / path).parent, references.names)
 
 
 def _general(opened: _Opened) -> General:

@@ -1,0 +1,57 @@
+"""What the environment says of proxies: it is not used here, which is said to who may count on it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+from ..loopback import is_loopback
+from ..road.routes import Route, Target
+from .findings import Findings
+from .listen import ENVIRONMENT
+
+_NAMES: Final = {
+    True: ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"),
+    False: ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"),
+}
+"""Whether a target speaks TLS → the variables by which other programs (curl, Python's) find its proxy."""
+
+
+def check_proxies(environ: Mapping[str, str], referred: Collection[str], routes: Iterable[Route], findings: Findings) -> None:
+    """Warn of each variable that names a proxy for targets to which routes connect directly; its value is never shown.
+
+    A variable that the file refers to is used as the file says. What NO_PROXY names, and this machine, need no proxy.
+    """
+    spared = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
+    direct = [(route, target) for route in routes for target in route.targets if _is_direct(target, spared)]
+    for name in dict.fromkeys((*_NAMES[True], *_NAMES[False])):
+        meant = [route.terms.route for route, target in direct if name in _NAMES[target.tls]]
+        if meant and environ.get(name) and name not in referred:
+            what = f"It is not used here: {_listed(meant)} directly to the target."
+            findings.odd_elsewhere(ENVIRONMENT, name, what, _mend(name, environ[name]))
+
+
+def _is_direct(target: Target, spared: str) -> bool:
+    return target.proxy is None and not is_loopback(target.host) and not _is_spared(target, spared)
+
+
+def _is_spared(target: Target, spared: str) -> bool:
+    """Tell whether NO_PROXY names a target, as curl reads it: a name and all below it, perhaps with a port; `*` is all."""
+    for item in spared.lower().replace(",", " ").split():
+        name, _, port = item.rpartition(":") if item.count(":") == 1 else (item, "", "")
+        name = name.removeprefix("*").removeprefix(".")
+        if item == "*" or (port in {"", str(target.port)} and name and f".{target.host}".endswith(f".{name}")):
+            return True
+    return False
+
+
+def _listed(routes: list[str]) -> str:
+    paths = list(dict.fromkeys(routes))
+    return f"route {paths[0]} connects" if len(paths) == 1 else f"{len(paths)} routes, {paths[0]} among them, connect"
+
+
+def _mend(name: str, value: str) -> str:
+    if "://" in value and not value.lower().startswith("http://"):
+        return "A route's 'proxy' can only be one of http://, which this is not."
+    scheme = "" if "://" in value else "http://"
+    return f"Write 'proxy: {scheme}os.environ/{name}' on each route that is to go through it, or name the target in NO_PROXY."
