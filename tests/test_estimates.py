@@ -32,7 +32,7 @@ from passthrough.books.periods import period_of
 from passthrough.books.prices import Prices
 from passthrough.books.report import summarize, to_csv, to_json, to_table
 from passthrough.exchange import Terms
-from passthrough.meter.usage import Plan, Unmetered, Usage
+from passthrough.meter.usage import Counted, Plan, Unmetered, Usage
 
 OCR = b'{"pages": [], "model": "mistral-ocr-2512", "usage_info": {"pages_processed": 2, "doc_size_bytes": 3}}'
 KEY = "estimates-" + "k" * 40
@@ -309,12 +309,17 @@ def test_a_guess_is_no_less_than_what_was_reserved() -> None:
     assert (8, 500) == guessed(seen, reserved=(2, 500))
 
 
-def test_where_tokens_are_counted_no_pages_are_guessed() -> None:
-    """A chat's call has a cost, and no pages."""
-    chat = booked(cost_nano=70)
-    (charge,) = chat.charges
-    seen = learnt(replace(chat, charges=(replace(charge, pages=None, pages_annotated=None, tokens_in=5),)))
-    assert (None, 70) == guessed(seen)
+def test_calls_with_tokens_are_no_measure_of_those_with_pages() -> None:
+    """One route has both: a chat costs a thousandth of a document."""
+    (charge,) = booked().charges
+    chat = replace(booked(), charges=(replace(charge, pages=None, pages_annotated=None, tokens_in=5, cost_nano=70),))
+    credits_ = Counted(credits=("credits",))
+    assert (None, 70) == guessed(learnt(chat), plan=Plan("chat"))
+    assert (None, 70) == guessed(learnt(chat), plan=Plan("json", counted=credits_))
+    assert (None, None) == guessed(Estimates(), plan=Plan("json", counted=credits_))
+    assert (1, None) == guessed(learnt(chat), plan=Plan("json", counted=Counted(constant=1)))
+    assert (1, None) == guessed(learnt(chat))
+    assert (8, 80) == guessed(learnt(booked(pages=8, cost_nano=80), *[chat] * 20))
 
 
 @pytest.mark.parametrize(
