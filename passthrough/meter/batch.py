@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from . import short_lines
 from .scan import STEPS, Scanner
 from .shapes import EITHER_PATHS, EitherShape
 from .usage import Unmetered, Usage
@@ -117,12 +118,36 @@ class _Results:
         self.number += 1
         self.missed = Unmetered.NOT_JSON
 
+    def add_short(self, lines: bytes) -> int:
+        """Add lines that are too short to be results, all at once; return what it costs, in the scanner's steps."""
+        count = short_lines.not_blank(lines)
+        if not count:
+            return 1
+        self.number += count
+        steps = count >> 3
+        if self.missed is not Unmetered.NOT_JSON:  # What the others are does not matter once one is no JSON.
+            self.missed = self.missed or Unmetered.NO_USAGE
+            for line in set(lines.split(b"\n")):
+                steps += 3
+                if not _is_json(line):
+                    self.missed = Unmetered.NOT_JSON
+                    break
+        return steps
+
     def taken(self) -> list[Usage]:
         taken, self._taken = self._taken, []
         return taken
 
     def usage(self, otherwise: Unmetered | None) -> Usage:
         return Usage(model=self.model, unmetered=otherwise)
+
+
+def _is_json(line: bytes) -> bool:
+    """Tell whether a line is blank, or JSON as the scanner takes it."""
+    scanner = Scanner(_LINE, lambda _path, _value: None)
+    scanner.feed(line)
+    scanner.end()
+    return scanner.whole or scanner.empty
 
 
 class Lines:
@@ -150,6 +175,12 @@ class Lines:
             if self.deaf:
                 return size
             end = chunk.find(b"\n", at)
+            if self._scanner is None and 0 <= end - at <= short_lines.MOST_BYTES:
+                lines = short_lines.run(chunk, at)
+                at += len(lines)
+                steps -= 1 + self._results.add_short(lines)
+                self._listen()
+                continue
             stop = size if end < 0 else end
             if at < stop:
                 scanner = self._scanner or self._begin()
@@ -160,7 +191,7 @@ class Lines:
                 if at < stop:
                     return at
             if end >= 0:
-                steps -= 1 if self._scanner is None else _LINE_STEPS
+                steps -= _LINE_STEPS
                 self._line_end()
                 at += 1
         return at
@@ -180,6 +211,10 @@ class Lines:
             self._results.add(result)
         elif not scanner.empty:
             self._results.miss()
+        self._listen()
+
+    def _listen(self) -> None:
+        """Be deaf from now on where nothing need be a result, and nothing was."""
         self.deaf = not (self._expected or self._results.recognised) and self._results.number >= TRIED
 
     def end(self) -> Unmetered | None:
