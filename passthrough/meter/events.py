@@ -20,8 +20,8 @@ _EVENT_STEPS: Final = 4
 _RUN_BYTES: Final = 65536
 _RUN_STEP_BITS: Final = 6  # of lines without data, 64 bytes are about a step
 # Lines without data: where an event has begun, an empty one is not among them, as it ends the event.
-_IDLE: Final = re.compile(rb"(?:(?!data:|\xef)[^\r\n]*+[\r\n])++").match
-_WITHIN: Final = re.compile(rb"(?:(?!data:|\xef)[^\r\n]++(?:\r\n?|\n))++").match
+_IDLE: Final = re.compile(rb"(?:(?!(?:\xef\xbb\xbf)?data:)[^\r\n]*+[\r\n])++").match
+_WITHIN: Final = re.compile(rb"(?:(?!(?:\xef\xbb\xbf)?data:)[^\r\n]++(?:\r\n?|\n))++").match
 
 
 class Events:
