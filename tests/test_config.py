@@ -423,6 +423,15 @@ pass_through_endpoints:
     assert len(table.COLUMNS) == len(expected)
 
 
+def test_callers_name_the_pages_that_may_call(tmp_path: Path) -> None:
+    """`check` says whose web pages may call, with keys and without."""
+    said = "Web pages of https://app.example, http://localhost:3000 may call, and read what comes back."
+    cors = "cors: [https://app.example, 'http://localhost:3000']\n"
+    for keys in ("", "master_key: 0123456789abcdef\n"):
+        assert said in table.callers(loaded(tmp_path, ROUTE + cors + keys))
+        assert said not in table.callers(loaded(tmp_path, ROUTE + keys))
+
+
 BUDGETS = """\
 pass_through_endpoints:
   - path: /a

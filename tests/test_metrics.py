@@ -87,6 +87,15 @@ def test_refusals_failures_and_what_was_not_counted_are_told_apart() -> None:
     assert 2 == value(found, "passthrough_request_seconds_count")
 
 
+def test_what_is_answered_here_takes_no_time() -> None:
+    """A browser's preflight is a request, but says nothing of a target."""
+    made = exchange(None)
+    made.method, made.status, made.target, made.outcome = "OPTIONS", 204, None, Outcome.COMPLETED
+    found = of(Metrics(), [entry(made, NOTHING)])
+    assert 1 == value(found, "passthrough_requests_total", status="2xx", outcome="completed")
+    assert 0 == value(found, "passthrough_request_seconds_count")
+
+
 def test_times_and_bytes() -> None:
     """Histograms of seconds and sums of bytes, by route; a bucket holds what took up to its bound."""
     took = replace(booked(), first_byte_s=0.2, total_s=7.0, overhead_s=0.00015, bytes_up=1000, bytes_down=20)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
+from polling import eventually
+from program import program
 from street import RawUpstream, Road, answering, client, ok, road, route_to, upstream
 
 from passthrough.road.access import Client, Gate
@@ -163,3 +166,23 @@ async def test_behind_another_request(name: str) -> None:
         if b"Connection: close" not in head and b"HTTP/1.0" not in line:
             await raw.send(usual)
             assert (await raw.answer())[0].startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_reload_puts_it_in_force(tmp_path: Path, workers: str) -> None:
+    """It begins when the last key goes and ends with `allow_anonymous`: by where the program listens, in each worker."""
+
+    async def foreign(port: int) -> int:
+        async with client(port) as raw:
+            await raw.send(b"GET /m HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+            return int((await raw.answer())[0][9:12])
+
+    async with upstream(answering(ok(b"{}"))) as raw:
+        routes = f"pass_through_endpoints: [{{path: /m, target: 'http://127.0.0.1:{raw.port}'}}]\nledger: none\n"
+        async with program(tmp_path, routes + "master_key: 0123456789abcdef\n", "--workers", workers) as running:
+            assert {401} == {await foreign(running.port) for _ in range(8)}
+            for number, (more, expected) in enumerate((("", 421), ("allow_anonymous: true\n", 200), ("", 421)), 1):
+                (tmp_path / "routes.yaml").write_text(f"{routes}{more}# {number}\n")
+                await running.says("(?s)" + ".*".join(["Reloaded"] * number))
+                for _ in range(int(workers) * 4):
+                    await eventually(lambda: foreign(running.port), lambda status: status == expected)  # noqa: B023 - awaited at once

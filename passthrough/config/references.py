@@ -52,11 +52,8 @@ class References:
             self._findings.wrong(at, "There is no value here.", "Give it one, or remove the key.")
             self._findings.excuse(at)
             return _STAND_IN
-        if not isinstance(value, str):
-            return value
-        if PREFIX in value:
-            return self._replaced(value, at)
-        return self._misspelt(value, at)
+        assert isinstance(value, str)  # The document has no other scalars.
+        return self._replaced(value, at) if PREFIX in value else self._misspelt(value, at)
 
     def _inside(self, value: object, at: At) -> object:
         return value if _field(at) in IDLE_KEYS else self.resolved(value, at)
