@@ -81,6 +81,7 @@ _TABLE: Final = (
         "The provider did not answer in time; raise the route's 'timeouts' if it needs longer.",
     ),
     Kind(505, "version_not_supported", _C, "Speak HTTP/1.1 (or HTTP/1.0)."),
+    Kind(508, "proxy_loop", _U, "The route's 'target' leads back to this proxy: name the provider's host."),
 )
 
 KINDS: Final = MappingProxyType({kind.code: kind for kind in _TABLE})

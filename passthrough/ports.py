@@ -16,6 +16,7 @@ from .errors import PassthroughError
 _BACKLOG: Final = 1024
 _ENOUGH_FILES: Final = 65536
 _OTHER_FILES: Final = 64
+_ALL: Final = "::"
 _MENDS: Final = {
     errno.EADDRINUSE: "Is another instance running? Stop it, or choose another --port / --admin-port.",
     errno.EACCES: "Ports below 1024 are the system's: choose a higher --port / --admin-port.",
@@ -29,9 +30,13 @@ class ListenError(PassthroughError):
 async def listening(
     protocol: Callable[[], asyncio.BaseProtocol], host: str, port: int, tls: ssl.SSLContext | None
 ) -> asyncio.Server:
-    """Return a server on `host` and `port` (0: any free one). Raises ListenError."""
+    """Return a server on `host` and `port` (0: any free one), on both families where the host is `::`. Raises ListenError."""
     loop = asyncio.get_running_loop()
     try:
+        if host == _ALL:  # asyncio and uvloop would let IPv6 in only.
+            return await loop.create_server(
+                protocol, sock=_bound(socket.AF_INET6, (host, port), shares=False), ssl=tls, backlog=_BACKLOG
+            )
         return await loop.create_server(protocol, host, port, ssl=tls, backlog=_BACKLOG)
     except OSError as error:
         raise _refused(host, port, error) from None
@@ -80,7 +85,8 @@ def _bound(family: int, address: tuple[object, ...], *, shares: bool) -> socket.
         if shares:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # `::` is every address of the machine, IPv4's too (RFC 3493 §5.3); two sockets could not share a free port.
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != _ALL)
         made.bind(address)
         made.listen(_BACKLOG)
         made.setblocking(False)

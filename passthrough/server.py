@@ -91,7 +91,7 @@ class House:
             reserved=self._budgets.reserved,
         )
         self._decoders = ThreadPoolExecutor(2, "decode")
-        self._upstream = Upstream()
+        self._upstream = Upstream(idle_s=config.listen.upstream_keep_alive_s)
         self._relay = Relay(
             _rules(config, self._sandbox_port, config.listen.host),
             self._upstream,
@@ -122,12 +122,19 @@ class House:
             await self._adopt(self._config)
         await self._bookkeeper.start()
         listen = self._config.listen
-        listener = Listener(self._relay, max_connections=listen.max_connections or most_connections())
+        listener = Listener(
+            self._relay,
+            max_connections=listen.max_connections or most_connections(),
+            keep_alive_s=listen.client_keep_alive_s,
+        )
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._close)
             tls = None if self._certificate is None else self._certificate.context
             traffic = await open_traffic(listener, listen, tls, self._seat, stack)
             admin = await open_admin(self._shown(listener), listen, self._seat, stack)
+            seat = self._seat
+            own = [*traffic[0].sockets, *admin.sockets] if seat is None else [*seat.traffic, *seat.admin]
+            self._upstream.own = [each.getsockname() for each in own]
             set_apart(YOUNG)
             self.health.phase = Phase.READY
             if self._seat is None:

@@ -265,10 +265,15 @@ class Road:
 
 @asynccontextmanager
 async def road(
-    *routes: Route, clients: Iterable[Client] = (), tls: Any = None, allowance: Allowance = BOUNDLESS, **listening: Any
+    *routes: Route,
+    clients: Iterable[Client] = (),
+    tls: Any = None,
+    allowance: Allowance = BOUNDLESS,
+    pool: Upstream | None = None,
+    **listening: Any,
 ) -> AsyncIterator[Road]:
     """Run the road on a free port of loopback."""
-    pool = Upstream()
+    pool = pool or Upstream()
     await pool.prepare(target for route in routes for target in route.targets)
     exchanges: list[Exchange] = []
     ended = asyncio.Event()

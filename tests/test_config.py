@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from hashlib import sha256
@@ -383,10 +384,12 @@ def test_ledger_and_prices_alone(tmp_path: Path) -> None:
 def test_listen_settings_by_precedence(tmp_path: Path) -> None:
     """A flag wins over a variable, a variable over the file, the file over the default."""
     text = ROUTE + "port: 5000\nadmin_port: 5001\nlisten_host: '::1'\nlog_level: DEBUG\nmax_connections: 500\n"
+    text += "client_keep_alive: 10m\nupstream_keep_alive: 4s\n"
     environ = {"PASSTHROUGH_LISTEN_PORT": "6000", "PASSTHROUGH_ADMIN_PORT": "6001", "PASSTHROUGH_LOG_FORMAT": ""}
+    environ["PASSTHROUGH_UPSTREAM_KEEP_ALIVE"] = "5s"
     found = loaded(tmp_path, text, environ, listen={"port": 7000, "drain_timeout": 3.5, "host": None}).listen
     expected = Listen(host="::1", port=7000, admin_port=6001, drain_timeout_s=3.5, log_level="debug", max_connections=500)
-    assert expected == found
+    assert replace(expected, client_keep_alive_s=600.0, upstream_keep_alive_s=5.0) == found
 
 
 def test_tls_files_are_relative_to_where_they_are_named(tmp_path: Path) -> None:

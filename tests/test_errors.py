@@ -35,6 +35,7 @@ PROMISED = """
 503 overloaded draining
 504 upstream_timeout
 505 version_not_supported
+508 proxy_loop
 """
 """The contract with the outside: a code never changes its meaning."""
 
@@ -51,7 +52,7 @@ def test_every_kind_says_whose_fault_it_is_and_how_to_mend_it(code: str) -> None
     kind = KINDS[code]
     statuses = {
         Fault.CLIENT: {*range(400, 500), 501, 505},
-        Fault.UPSTREAM: {502, 504},
+        Fault.UPSTREAM: {502, 504, 508},
         Fault.PROXY: {503},
     }
     assert kind.status in statuses[kind.fault]

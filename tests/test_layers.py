@@ -20,7 +20,8 @@ FLOORS = (
     "errors            tables            authorities       loopback",
     "secret            terminal          meter.*           road.fields       road.sockets      road.straight     road.turn "
     "road.alarm        streams",
-    "road.tls          exchange          seat              books.money       books.pricelist   books.backlog     books.sink "
+    "road.tls          road.resolver     road.own_ports "
+    "exchange          seat              books.money       books.pricelist   books.backlog     books.sink "
     "books.backup      books.budget      books.waiters     books.webhook     books.postgres_url books.postgres_session",
     "road.routes       road.room         books.entry       books.periods     books.rows",
     "road.access       books.prices      books.codec       books.schema      books.allowance   books.storable",

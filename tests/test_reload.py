@@ -169,10 +169,10 @@ async def test_a_file_that_vanishes_changes_nothing(tmp_path: Path) -> None:
 async def test_what_a_reload_cannot_change_is_said(tmp_path: Path) -> None:
     """Ports, drain time and ledger take a restart; the rest of the same file is in force at once."""
     async with upstream(OK) as raw, program(tmp_path, configured(raw)) as running:
-        more = "ledger: sqlite:///other.db\ndrain_timeout: 7s\nlog_level: debug\n"
+        more = "ledger: sqlite:///other.db\ndrain_timeout: 7s\nlog_level: debug\nclient_keep_alive: 7s\nupstream_keep_alive: 7s\n"
         (tmp_path / "routes.yaml").write_text(configured(raw, more).replace("/mistral", "/other"))
         running.signal(signal.SIGHUP)
-        for name in ("drain_timeout", "log_level", "ledger"):
+        for name in ("drain_timeout", "log_level", "client_keep_alive", "upstream_keep_alive", "ledger"):
             await running.says(f"'{name}' has changed; that takes a restart")
         assert 200 == await status_of(running, "/other")
         assert "'host'" not in "".join(running.said)

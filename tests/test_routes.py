@@ -179,8 +179,18 @@ def test_a_route_for_everything(path: bytes) -> None:
         (False, "api.test", 443, b"api.test:443"),
         (False, "::1", 4000, b"[::1]:4000"),
         (True, "::1", 443, b"[::1]"),
+        (False, "fe80::1%eth0", 80, b"[fe80::1]"),
+        (True, "api.test.", 443, b"api.test."),
     ],
 )
 def test_the_authority_of_a_target(tls: bool, host: str, port: int, authority: bytes) -> None:
     """Host names the port only where it is not the scheme's own, and brackets an IPv6 address."""
     assert authority == Target(tls, host, port, b"").authority
+
+
+@pytest.mark.parametrize(
+    ("host", "certified"), [("api.test.", "api.test"), ("api.test", "api.test"), ("fe80::1%eth0", "fe80::1")]
+)
+def test_what_a_certificate_must_hold(host: str, certified: str) -> None:
+    """The name without the root's dot (RFC 6066 §3), an address without its zone."""
+    assert certified == Target(True, host, 443, b"").certified

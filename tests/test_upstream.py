@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import select
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import trustme
+import uvloop
 from street import WAIT_S, Peer, RawClient, Received, Script, answering, client, ok, road, route_to, until, upstream
 
 from passthrough.errors import UpstreamFailure
@@ -226,6 +228,57 @@ async def test_an_idle_connection_has_its_time() -> None:
         await exchanged(connection)
         connections.release(target, connection)
         assert None is connections.kept(target.origin)
+
+
+@pytest.mark.parametrize(
+    ("said", "way_s", "kept"),
+    [
+        (b"timeout=5", 0.0, True),
+        (b"timeout=5, max=100", 0.0, True),
+        (b"max=100,Timeout = 5", 0.0, True),
+        (b"timeout=0", 0.0, False),
+        (b"max=9, timeout=1", 0.95, False),
+        (b'timeout="1"', 0.95, False),
+        (b"timeout=5", 4.95, False),
+        (b"timeout=soon", 0.95, True),
+        (b"timeouts=0", 0.95, True),
+        (b"no-timeout=0", 0.95, True),
+        (b"timeout=99999999999999", 0.95, True),
+    ],
+)
+async def test_what_the_target_says_of_its_keep_alive(said: bytes, way_s: float, kept: bool) -> None:
+    """A connection is not kept for longer than the target says, less the time that it takes to get there and back."""
+    async with upstream(answering(ok(b"a", b"Keep-Alive: " + said))) as raw, pool() as connections:
+        target = target_at(raw.port)
+        connection = await connections.open(target, WAIT_S)
+        assert 0 <= connection.round_trip_s < WAIT_S
+        connection.round_trip_s = way_s
+        await exchanged(connection)
+        connections.release(target, connection)
+        assert kept == (connections.kept(target.origin) is connection)
+
+
+async def test_a_connection_whose_time_at_the_target_is_over_gets_no_request() -> None:
+    """The target said one second, and closes a little later: the next request goes on another connection."""
+    async with upstream(answering(ok(b"a", b"Keep-Alive: timeout=1"))) as raw, pool() as connections:
+        target = target_at(raw.port)
+        connection = await connections.open(target, WAIT_S)
+        await exchanged(connection)
+        connections.release(target, connection)
+        await asyncio.sleep(1.0)
+        assert None is connections.kept(target.origin)
+
+
+async def test_a_connection_has_an_age() -> None:
+    """Old ones are given up between two exchanges, whether they are about to be kept or to be given out."""
+    async with upstream(answering(ok(b"a"))) as raw, pool(max_age_s=3600.0) as connections:
+        target = target_at(raw.port)
+        first = await connections.open(target, WAIT_S)
+        for since_s, kept in ((3590.0, True), (3601.0, False)):
+            await exchanged(first)
+            first.opened_at = asyncio.get_running_loop().time() - since_s
+            connections.release(target, first)
+            assert kept == (connections.kept(target.origin) is first)
 
 
 async def test_only_so_many_idle_connections_are_kept() -> None:
@@ -500,6 +553,57 @@ async def test_a_certificate_for_another_name(authority: trustme.CA, ca_file: st
     async with upstream(answering(ok()), ssl=serving(authority, "else.test")) as raw:
         failure = await failure_of(target_at(raw.port, tls=True, host="localhost", ca_file=ca_file))
     assert ("upstream_unreachable", True) == (failure.kind.code, "mismatch" in failure.message.lower())
+
+
+async def test_a_name_with_the_dot_of_the_root() -> None:
+    """It is looked up with it; SNI and the certificate are without (RFC 6066 §3)."""
+    authority = trustme.CA()
+    named: list[str | None] = []
+    context = serving(authority, "localhost")
+    context.sni_callback = lambda _, name, __: named.append(name)
+
+    def look_up(host: str, port: None, **options: Any) -> list[Any]:
+        named.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+    with authority.cert_pem.tempfile() as ca_file:
+        async with upstream(answering(ok(b"a")), ssl=context) as raw, pool(look_up=look_up) as connections:
+            target = target_at(raw.port, tls=True, host="localhost.", ca_file=ca_file)
+            assert b"a" == await exchanged(await connections.open(target, WAIT_S))
+    assert ["localhost.", "localhost"] == named
+
+
+def link_local() -> str:
+    """Return a link-local address of this machine with its zone."""
+    table = Path("/proc/net/if_inet6")
+    for line in table.read_text().splitlines() if table.exists() else ():
+        raw, *_, name = line.split()
+        if raw.startswith("fe80"):
+            return f"{ipaddress.IPv6Address(int(raw, 16))}%{name}"
+    pytest.skip("There is no link-local address.")
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_link_local_target_with_a_zone(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """It is reached, and the zone does not leave the machine (RFC 6874 §1)."""
+    host = link_local()
+
+    async def talk() -> None:
+        heard: list[bytes] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heard.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(ok(b"a"))
+            writer.close()
+
+        server = await asyncio.start_server(serve, host, 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, road(route_to(port, target={"host": host})) as house, client(house.port) as one:
+            assert b"a" == await asked(one, b"/")
+        assert f"Host: [{host.partition('%')[0]}]:{port}\r\n".encode() in heard[0]
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(talk())
 
 
 async def test_a_certificate_file_that_is_gone(authority: trustme.CA, tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ _TABLE: Final = (
     _Setting("tls_cert", "tls_cert", "PASSTHROUGH_TLS_CERT", values.file_name),
     _Setting("tls_key", "tls_key", "PASSTHROUGH_TLS_KEY", values.file_name),
     _Setting("max_connections", "max_connections", "PASSTHROUGH_MAX_CONNECTIONS", values.count),
+    _Setting("client_keep_alive_s", "client_keep_alive", "PASSTHROUGH_CLIENT_KEEP_ALIVE", values.duration),
+    _Setting("upstream_keep_alive_s", "upstream_keep_alive", "PASSTHROUGH_UPSTREAM_KEEP_ALIVE", values.duration),
 )
 VARIABLES: Final = MappingProxyType({setting.key: setting.variable for setting in _TABLE})
 """key of the file → variable, for every setting of the table."""

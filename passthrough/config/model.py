@@ -16,7 +16,8 @@ class Listen:
     """Where and how the program listens; a change needs a restart. Port 0 lets the system choose.
 
     `tls_cert` and `tls_key` are PEM files, both or neither. `log_format` is auto, json or text. `max_connections` None:
-    as many as the process's limit of open files lets in.
+    as many as the process's limit of open files lets in. `client_keep_alive_s` and `upstream_keep_alive_s` tell how long an
+    unused connection is kept, to a client and to a target.
     """
 
     host: str = "127.0.0.1"
@@ -31,6 +32,8 @@ class Listen:
     tls_cert: str | None = None
     tls_key: str | None = None
     max_connections: int | None = None
+    client_keep_alive_s: float = 75.0
+    upstream_keep_alive_s: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,6 +256,8 @@ class File(LimitsPart):
     max_connections: kinds.Count | None = Field(
         default=None, description="Connections of clients at the same time; by default what the limit of open files lets in."
     )
+    client_keep_alive: kinds.Duration = Field(default=75.0, description="How long a client's unused connection is kept.")
+    upstream_keep_alive: kinds.Duration = Field(default=15.0, description="How long an unused connection to a target is kept.")
 
 
 SECTIONS: Final = frozenset({"pass_through_endpoints", "client_keys", "prices", "label_headers", "general_settings"})

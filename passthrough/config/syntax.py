@@ -20,6 +20,7 @@ _PATH: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*"
 _QUERY: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*", re.ASCII)  # RFC 3986 §3.4
 _SCHEME_AS_HOST: Final = re.compile(r"https?:?", re.IGNORECASE)
 _HOST_AND_PORT: Final = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]*))?", re.ASCII)
+_ZONE: Final = re.compile(r"[A-Za-z0-9._~\-]{1,64}", re.ASCII)  # RFC 6874 §2, without escapes
 _LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]{0,61}[A-Za-z0-9_])?", re.ASCII)  # `_`: names of containers
 _ORIGIN_MEND: Final = "Name each origin, such as https://app.example."
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -138,14 +139,19 @@ def _host_and_port(authority: str) -> tuple[str, int | None]:
         raise Unfit("There is no host that could be reached.", "Write it as host, host:port, or [IPv6 address]:port.")
     if match[2] and not (len(match[2]) < 9 and 1 <= int(match[2]) <= 65535):
         raise Unfit("The port is not one.", "Write a number from 1 to 65535.")
-    return host(match[1]), int(match[2]) if match[2] else None
+    # In a URL the '%' before a zone is itself escaped (RFC 6874 §2); most programs, and people, write it bare too.
+    name = match[1].replace("%25", "%", 1) if match[1].startswith("[") else match[1]
+    return host(name), int(match[2]) if match[2] else None
 
 
 def host(text: str) -> str:
     """Return a host in lower case, without brackets, a name outside ASCII as punycode (IDNA 2008)."""
     if text.startswith("[") or ":" in text:
+        address, percent, zone = text.removeprefix("[").removesuffix("]").partition("%")
+        if percent and not _ZONE.fullmatch(zone):
+            raise Unfit("The zone of this IPv6 address is not one.", "Write an interface's name, in a URL [fe80::1%25eth0].")
         try:
-            return str(ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]")))
+            return str(ipaddress.IPv6Address(address)) + percent + zone
         except ValueError:
             raise Unfit("This is not an IPv6 address.", "Write one such as ::1, in a URL [::1].") from None
     try:

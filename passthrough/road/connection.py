@@ -24,7 +24,7 @@ from typing import Final, Protocol, cast
 from ..errors import UpstreamFailure
 from .alarm import Alarm
 from .incoming import Incoming
-from .response import Answer, BadAnswer
+from .response import Answer, BadAnswer, idle_hint_s
 from .room import Room
 from .sockets import input_of, unread
 from .turn import Turn
@@ -71,7 +71,10 @@ class Connection(asyncio.Protocol):
     """The protocol of one connection. It raises nothing but UpstreamFailure, and that only from `take_*` and `drain`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str, turn: Turn | None = None) -> None:
-        """`name` is what messages call the target; `turn` sends what is written `soon`, which without one is sent at once."""
+        """`name` is what messages call the target; `turn` sends what is written `soon`, which without one is sent at once.
+
+        Whoever opens it says when that was (the loop's time), and how long the way to the target and back took.
+        """
         self._loop = loop
         self._turn = turn
         self._unsent = b""
@@ -91,6 +94,8 @@ class Connection(asyncio.Protocol):
         self._ended_cleanly = False
         self.answered_anything = False
         self.was_kept = False
+        self.opened_at = self.round_trip_s = 0.0
+        self.idle_hint_s: float | None = None
         self._incoming = Incoming("GET")
 
     # ── the life of it ──
@@ -118,11 +123,13 @@ class Connection(asyncio.Protocol):
         answer, transport = self._incoming.answer, self._transport
         whole = self._state is _BUSY and self._incoming.ended and not self._unsent
         reusable = whole and transport is not None and not transport.is_closing() and answer is not None and answer.persists
-        if not reusable:
+        if not reusable or answer is None:
             self.abort()
             return False
         self._incoming = Incoming("GET")
         self.was_kept = True
+        hint = answer.values.get(b"keep-alive")
+        self.idle_hint_s = None if hint is None else idle_hint_s(hint)
         self._state = _IDLE
         self._resume_reading()  # A paused idle connection would stall the next answer, and hide a close.
         return True

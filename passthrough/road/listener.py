@@ -18,7 +18,7 @@ from .straight import Basin
 from .turn import Turn
 
 KEEP_ALIVE_S: Final = 75.0
-"""How long a connection may wait for a request's first byte."""
+"""How long a connection may wait for a request's first byte, by default."""
 
 HEAD_S: Final = 20.0
 """How long a request's head may take from its first byte to its last (nginx gives 60 s, Apache 20)."""
@@ -47,8 +47,13 @@ _log: Final = logging.getLogger("passthrough")
 class Listener(web.Server):
     """The factory of client connections. `web.Server` and not `web.Application`: the raw path, and our own 100 Continue."""
 
-    def __init__(self, relay: Relay, *, max_connections: int | None = None, head_s: float = HEAD_S) -> None:
-        """`max_connections`: what comes beyond is answered 503 and closed. `head_s`: for the head of a request."""
+    def __init__(
+        self, relay: Relay, *, max_connections: int | None = None, head_s: float = HEAD_S, keep_alive_s: float = KEEP_ALIVE_S
+    ) -> None:
+        """`max_connections`: what comes beyond is answered 503 and closed. `head_s`: for the head of a request.
+
+        `keep_alive_s`: how long a connection may wait for a request's first byte.
+        """
         self.relay = relay
         self.max_connections = max_connections
         self.head_s = head_s
@@ -56,7 +61,7 @@ class Listener(web.Server):
         self._options: dict[str, Any] = {
             "auto_decompress": False,  # The default inflates a gzip request under its old Content-Length.
             "access_log": None,
-            "keepalive_timeout": KEEP_ALIVE_S,
+            "keepalive_timeout": keep_alive_s,
             "tcp_keepalive": False,  # It would be the system's, which is two hours; see `connection_made`.
             "read_bufsize": _BODY_BYTES,
             "max_line_size": MAX_LINE_BYTES,

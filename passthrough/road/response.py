@@ -22,6 +22,9 @@ _FIELDS: Final = re.compile(rb"\r\n" + _FIELD.pattern + rb"(?=\r\n|\Z)").findall
 _START: Final = b"HTTP/1.1 200 "
 _STARTS: Final = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}[ \r]").match
 _SPOILS: Final = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
+_IDLE_HINT: Final = re.compile(
+    rb"(?:\A|[,;\s])timeout\s*=\s*\"?([0-9]{1,9})(?![0-9])", re.IGNORECASE
+).search  # RFC 2068 §19.7.1.1
 _BETWEEN: Final = re.compile(rb"\r\n([1-9A-Fa-f][0-9A-Fa-f]{0,7})\r\n").match
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 
@@ -92,6 +95,12 @@ def parse_head(head: bytes, method: str) -> Answer | None:
     connection = nominated(tuple(fields)) if b"connection" in values else frozenset()
     persists = framing is not _CLOSE and b"close" not in connection and (not http10 or b"keep-alive" in connection)
     return Answer(status, start[3] or b"", tuple(fields), values, framing, length, persists)
+
+
+def idle_hint_s(values: Sequence[bytes]) -> float | None:
+    """Return for how many seconds the target says that it keeps an unused connection, in its Keep-Alive; None if it does not."""
+    found = _IDLE_HINT(b",".join(values))
+    return None if found is None else float(found[1])
 
 
 def check_beginning(head: bytes, sound: int) -> int:

@@ -65,7 +65,8 @@ class Target:
     `host` is without brackets; `base_path` is empty instead of a single slash; `query` is without `?`. `ca_file` is a PEM file to
     trust instead of the system's; `proxy` is the URL of an HTTP proxy, credentials included. `name` is what the log and the
     ledger call it: its authority, or `sandbox`. `authority` is the value of Host: the port only where it is not the scheme's own
-    (RFC 9110 §4.2.3).
+    (RFC 9110 §4.2.3), and without a zone, which means nothing elsewhere (RFC 6874 §1). `certified` is what its certificate must
+    hold, and what SNI names: the host without a zone and without the dot at the end (RFC 6066 §3).
     """
 
     tls: bool
@@ -77,13 +78,16 @@ class Target:
     proxy: Secret | None = None
     name: str = ""
     authority: bytes = field(init=False, compare=False)
+    certified: str = field(init=False, compare=False, repr=False)
     origin: Origin = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Make what follows from the rest, once: it is asked for with every request."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        bare = self.host.partition("%")[0]
+        host = f"[{bare}]" if ":" in bare else bare
         authority = (host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}").encode("ascii")
         object.__setattr__(self, "authority", authority)
+        object.__setattr__(self, "certified", bare.removesuffix("."))
         object.__setattr__(self, "origin", Origin(self.tls, self.host, self.port, self.ca_file, self.proxy))
 
 

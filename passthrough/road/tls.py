@@ -23,10 +23,14 @@ async def encrypt(raw: asyncio.Transport, protocol: asyncio.Protocol, context: s
     `name` is what the certificate must hold. Raises what the handshake raises; the transport is closed then.
     """
     loop = asyncio.get_running_loop()
-    encrypted = await loop.start_tls(raw, protocol, context, server_hostname=name)
-    if encrypted is None:  # asyncio: the connection ended behind the handshake.
-        raise ConnectionResetError
-    _Guard(raw)
+    try:
+        encrypted = await loop.start_tls(raw, protocol, context, server_hostname=name)
+        if encrypted is None or raw.is_closing():  # It ended right behind the handshake.
+            raise ConnectionResetError
+        _Guard(raw)
+    except BaseException:
+        raw.abort()
+        raise
     protocol.connection_made(encrypted)
 
 

@@ -8,7 +8,7 @@ import re
 import socket
 import ssl
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,6 +18,8 @@ from ..errors import UpstreamFailure
 from ..secret import Secret
 from .connection import Connection
 from .forward import proxy_authorization
+from .own_ports import SocketName, leads_back
+from .resolver import LookUp, Resolver
 from .routes import Origin, Target
 from .sockets import keep_alive
 from .tls import encrypt, trusting
@@ -30,23 +32,31 @@ closes first never meets a stale connection, and a POST on a stale one cannot be
 MAX_IDLE: Final = 128
 """How many unused connections are kept for one origin."""
 
-_RESOLVED_S: Final = 10.0
-_MAX_PROXY_HEAD_BYTES: Final = 16 * 1024
+MAX_AGE_S: Final = 300.0
+"""How long a connection may serve before another takes its place: a name that has moved is followed (nginx: an hour)."""
 
-AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
+_MARGIN_S: Final = 0.1
+"""How much earlier than the target says a connection is given up, beside the time that it takes to get there."""
+
+_MAX_PROXY_HEAD_BYTES: Final = 16 * 1024
 
 
 class Upstream:
     """All connections of one process to all targets. Every method is called on the event loop."""
 
-    def __init__(self, *, idle_s: float = IDLE_S) -> None:
-        """`idle_s`: how long a connection is kept unused, in seconds."""
+    def __init__(self, *, idle_s: float = IDLE_S, max_age_s: float = MAX_AGE_S, look_up: LookUp = socket.getaddrinfo) -> None:
+        """`idle_s`: how long a connection is kept unused, in seconds; `max_age_s`: and at all. `look_up` resolves names.
+
+        `own` are the names of the sockets that listen here: a connection to one of them is refused.
+        """
+        self.own: Sequence[SocketName] = ()
         self._idle_s = idle_s
+        self._max_age_s = max_age_s
+        self._resolver = Resolver(look_up)
         self._loop = asyncio.get_running_loop()
         self._turn = Turn(self._loop)
         self._idle: dict[Origin, deque[tuple[float, Connection]]] = {}
         self._contexts: dict[str | None, ssl.SSLContext] = {}
-        self._resolved: dict[tuple[str, int], tuple[float, list[AddressInfo]]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def prepare(self, targets: Iterable[Target]) -> None:
@@ -61,8 +71,8 @@ class Upstream:
         """
         idle = self._idle.get(origin)
         while idle:
-            since, connection = idle.pop()
-            if self._loop.time() - since < self._idle_s and connection.fresh(looks=looks):
+            until, connection = idle.pop()
+            if self._loop.time() < until and connection.fresh(looks=looks):
                 return connection
             connection.abort()
         return None
@@ -111,10 +121,15 @@ class Upstream:
         """Take back a connection whose exchange is complete in both directions, to keep it if it may serve another."""
         if not connection.finish():
             return
+        now = self._loop.time()
+        until = self._kept_until(connection, now)
+        if until <= now:
+            connection.abort()
+            return
         idle = self._idle.get(target.origin)
         if idle is None:
             idle = self._idle[target.origin] = deque()
-        idle.append((self._loop.time(), connection))
+        idle.append((until, connection))
         if len(idle) > MAX_IDLE:
             idle.popleft()[1].abort()
         if self._sweeper is None:
@@ -130,48 +145,60 @@ class Upstream:
                 connection.abort()
         self._idle.clear()
 
+    def _kept_until(self, connection: Connection, now: float) -> float:
+        """Return until when a connection may be given out again: by our time, by its age, and by what the target said.
+
+        A request must be there before the target closes: its way, and the answer's that told the time, is one round trip.
+        """
+        until = min(now + self._idle_s, connection.opened_at + self._max_age_s)
+        hint_s = connection.idle_hint_s
+        return until if hint_s is None else min(until, now + hint_s - connection.round_trip_s - _MARGIN_S)
+
     def _sweep(self) -> None:
         """Close what has been kept too long, and come again while anything is left."""
-        oldest = self._loop.time() - self._idle_s
+        now = self._loop.time()
         for origin, idle in list(self._idle.items()):
-            while idle and idle[0][0] <= oldest:
-                idle.popleft()[1].abort()
-            if not idle:
+            for until, connection in idle:
+                if until <= now:
+                    connection.abort()
+            left = deque([kept for kept in idle if kept[0] > now])
+            if left:
+                self._idle[origin] = left
+            else:
                 del self._idle[origin]
         self._sweeper = self._loop.call_later(self._idle_s / 3, self._sweep) if self._idle else None
 
     async def _connect(self, target: Target) -> Connection:
         via = urlsplit(target.proxy.reveal()) if target.proxy is not None else None
         host, port = (via.hostname or "", via.port or 80) if via is not None else (target.host, target.port)
-        sock = await aiohappyeyeballs.start_connection(await self._addresses(host, port), happy_eyeballs_delay=0.25)
+        addresses = await self._resolver.addresses(host, port)
+        began = self._loop.time()
+        sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=0.25)
         try:
             keep_alive(sock)
+            if leads_back(sock.getsockname(), sock.getpeername(), self.own):
+                raise UpstreamFailure("proxy_loop", f"{target.name} is this proxy itself (port {port}).")
             if target.proxy is not None and target.tls:
                 await self._tunnel(sock, target, target.proxy)
-            context = self._contexts.get(target.ca_file) if target.tls else None
-            if target.tls and context is None:
-                context = self._contexts[target.ca_file] = await asyncio.to_thread(trusting, target.ca_file)
             connection = Connection(self._loop, target.name, self._turn)
-            if context is None:
-                await self._loop.create_connection(lambda: connection, sock=sock)
-            else:
+            connection.opened_at = self._loop.time()
+            connection.round_trip_s = connection.opened_at - began
+            if target.tls:
+                context = await self._context(target.ca_file)
                 raw, _ = await self._loop.create_connection(asyncio.Protocol, sock=sock)
-                await encrypt(raw, connection, context, target.host)
+                await encrypt(raw, connection, context, target.certified)
+            else:
+                await self._loop.create_connection(lambda: connection, sock=sock)
         except BaseException:
             sock.close()
             raise
         return connection
 
-    async def _addresses(self, host: str, port: int) -> list[AddressInfo]:
-        """Return the addresses of a name, asked anew after 10 s: targets move, and every connect of a burst need not ask."""
-        until, found = self._resolved.get((host, port), (0.0, []))
-        if self._loop.time() >= until:
-            try:
-                found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)  # type: ignore[assignment]  # typeshed: wider
-            except (socket.gaierror, UnicodeError):  # UnicodeError: no name that DNS could hold
-                raise UpstreamFailure("upstream_unreachable", f"The name {host} cannot be resolved.") from None
-            self._resolved[host, port] = (self._loop.time() + _RESOLVED_S, found)
-        return found
+    async def _context(self, ca_file: str | None) -> ssl.SSLContext:
+        context = self._contexts.get(ca_file)
+        if context is None:
+            context = self._contexts[ca_file] = await asyncio.to_thread(trusting, ca_file)
+        return context
 
     async def _tunnel(self, sock: socket.socket, target: Target, proxy: Secret) -> None:
         """Ask an HTTP proxy for a tunnel to the target (RFC 9110 §9.3.6)."""

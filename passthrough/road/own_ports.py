@@ -1,0 +1,40 @@
+"""Whether a connection leads back to this program: a route whose target is the proxy itself would call itself without end.
+
+It is seen at the connection and not in a header field: a field that tells would go to providers too. What stands in between and
+changes addresses, such as a reverse proxy or NAT, hides it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+SocketName = Sequence[Any]
+"""What `getsockname` returns for IPv4 or IPv6: the address, the port, and more."""
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_ANY4: Final = ipaddress.IPv4Address("0.0.0.0")  # noqa: S104 - compared with, not bound to
+_ANY6: Final = ipaddress.IPv6Address("::")
+
+
+def leads_back(local: SocketName, peer: SocketName, listening: Iterable[SocketName]) -> bool:
+    """Tell whether the peer of a connection is one of the sockets that listen here, whichever worker accepts from it.
+
+    Both ends of a connection that stays on one machine have the same address, or one of loopback each: so routes choose. A
+    wildcard that is bound is reached at each address of the machine; `::` serves both families.
+    """
+    mine = [name for name in listening if name[1] == peer[1]]
+    if not mine:
+        return False
+    here, there = _address(local), _address(peer)
+    if here != there and not (here.is_loopback and there.is_loopback):
+        return False
+    wildcards = {_ANY6, _ANY4} if there.version == 4 else {_ANY6}
+    return any(_address(name) == there or _address(name) in wildcards for name in mine)
+
+
+def _address(name: SocketName) -> _Address:
+    """Return the address of a socket's name: without a zone, and an IPv4 address as such where IPv6 holds it."""
+    address = ipaddress.ip_address(name[0].partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
