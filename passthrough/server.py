@@ -51,6 +51,9 @@ ARRIVING_S: Final = 0.05
 CLOSE_BOOKS_S: Final = 10.0
 """How long the books may take to write what is left, after the last request."""
 
+LAST_CALLS_S: Final = 2.0
+"""How long a call of the ledger may take once the books are closed."""
+
 _log: Final = logging.getLogger("passthrough")
 
 
@@ -318,6 +321,7 @@ class House:
         self._upstream.close()
         await self._bookkeeper.close(CLOSE_BOOKS_S)
         if self._ledger is not None:
+            self._ledger.hurry(LAST_CALLS_S)  # those of the admin port too: the process waits for their threads
             await asyncio.to_thread(self._budgets.close)
             await asyncio.to_thread(self._ledger.close)
         self._decoders.shutdown(wait=False, cancel_futures=True)

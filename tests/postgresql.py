@@ -41,7 +41,7 @@ def programs() -> Path | None:
     return next((Path(folder) for folder in folders if _runs(folder)), None)
 
 
-def _as_user() -> dict[str, Any]:
+def as_user() -> dict[str, Any]:
     """Return how a process is started: PostgreSQL does not run as root, so then another user runs it."""
     if os.geteuid() != 0:
         return {}
@@ -52,7 +52,7 @@ def _as_user() -> dict[str, Any]:
 
 def _runs(folder: str) -> bool:
     try:
-        subprocess.run([f"{folder}/initdb", "--version"], check=True, capture_output=True, **_as_user())
+        subprocess.run([f"{folder}/initdb", "--version"], check=True, capture_output=True, **as_user())
     except (OSError, subprocess.CalledProcessError):
         return False
     return True
@@ -64,7 +64,7 @@ class Postgres:
     def __init__(self, bin_path: Path, **settings: str) -> None:
         self._bin = bin_path
         self._folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: a socket's path has at most about 100 characters
-        self._user = _as_user()
+        self._user = as_user()
         self._settings = _SERVER | settings
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0

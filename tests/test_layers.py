@@ -22,14 +22,15 @@ FLOORS = (
     "road.alarm        streams",
     "road.tls          road.resolver     road.own_ports "
     "exchange          seat              books.money       books.pricelist   books.backlog     books.sink "
-    "books.backup      books.budget      books.waiters     books.webhook     books.postgres_url books.postgres_session",
+    "books.backup      books.budget      books.waiters     books.webhook     books.postgres_url books.postgres_session "
+    "books.arrivals",
     "road.routes       road.room         books.entry       books.periods     books.rows",
     "road.access       books.prices      books.codec       books.schema      books.allowance   books.storable",
     "books.sums        books.segment     books.billing     books.purses      books.saying      books.summing "
     "books.estimates   books.refusals    books.clock "
     "books.sqlite      books.postgres",
     "books.appending   books.recent      books.spending    books.reading     books.migrations  books.pruning books.database",
-    "books.ledger      books.lines       books.journal",
+    "books.ledger      books.lines       books.journal     books.refused",
     "config.*          road.wire         road.response     road.answers      books.report      books.leasing     books.feeder "
     "books.listing     books.destination",
     "road.forward      books.writer      books.budgets     books.export      books.repricing   books.retention "

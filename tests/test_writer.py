@@ -14,12 +14,14 @@ import pytest
 from ledgers import booked, one
 from postgresql import Postgres, programs
 
+from passthrough.books.arrivals import Arrival, Arrivals
 from passthrough.books.backlog import Backlog
-from passthrough.books.codec import encode
+from passthrough.books.codec import decode, encode, value_of
 from passthrough.books.entry import Charge, Entry, Part
 from passthrough.books.feeder import completed
 from passthrough.books.journal import Journal
 from passthrough.books.ledger import Ledger
+from passthrough.books.refused import RefusedEntries
 from passthrough.books.writer import Writer
 
 WAIT_S = 60.0
@@ -92,6 +94,7 @@ def test_what_waits_for_a_locked_ledger_waits_in_the_journal(tmp_path: Path) -> 
                 opened.writer.put(booked(at=time.time() - 100))
             until(lambda: opened.writer.lag_s > 99)
             until(lambda: opened.writer.journal_bytes > 700 * 200)
+            until(lambda: opened.writer.trouble)
             assert "Entries that wait for it: 700; lost: 0." in str(opened.writer.trouble)
             assert [] == opened.booked
         until(lambda: opened.writer.waiting == 0)
@@ -183,15 +186,116 @@ def test_more_than_may_wait_is_lost_and_said_once(tmp_path: Path) -> None:
 
 
 def test_one_entry_that_cannot_be_written_stops_no_other(tmp_path: Path, ledger_url: str) -> None:
-    """What the database's driver refuses, or has no text at all, is counted as lost and named; those around it are written."""
+    """What the database's driver refuses, or has no text at all, is counted as lost, named and kept; the others are written."""
     wrong = replace(booked(), label=object())  # type: ignore[arg-type]
+    large = booked(pages=2**70)
     with books(tmp_path, url=ledger_url) as opened:
-        for entry in (booked(), booked(pages=2**70), wrong, booked()):
+        for entry in (booked(), large, wrong, booked()):
             opened.writer.put(entry)
         opened.writer.start()
         until(lambda: opened.writer.waiting == 0)
         assert (2, 2, 2) == (one(opened.ledger)[0], opened.writer.lost, len(opened.warned))
         assert wrong.id in opened.warned[0]
+        assert large.id in opened.warned[1]
+        (kept,) = opened.journal.glob("*.refused")
+        assert str(kept) in opened.warned[0]
+        assert 0o600 == kept.stat().st_mode & 0o777
+        _, shown, line = kept.read_bytes().splitlines()
+        assert wrong.id in str(value_of(shown))
+        assert large == decode(line)
+
+
+def test_what_was_refused_is_tried_again_once_it_is_renamed(tmp_path: Path) -> None:
+    """The file is a segment of the journal by another name: where a newer program can write it, it is booked from there."""
+    with books(tmp_path) as opened:
+        refused = RefusedEntries(opened.journal, opened.warned.append)
+        entry = booked(pages=7)
+        refused.keep(entry, "a defect of today.")
+        (kept,) = opened.journal.glob("*.refused")
+        kept.rename(kept.with_suffix(".jsonl"))
+        opened.writer.start()
+        until(lambda: opened.booked == [entry])
+        assert (1, 7) == one(opened.ledger)[:2]
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_without_a_journal_a_refused_entry_is_not_thrown_away(tmp_path: Path, mended: bool) -> None:
+    """It waits in memory until it can be kept beside the journal, or until the end: then it is said whole."""
+    large = booked(pages=2**70)
+    with books(tmp_path) as opened:
+        opened.journal.write_text("in the way")
+        opened.writer.start()
+        opened.writer.put(large)
+        until(lambda: opened.writer.lost == 1)
+        assert "It waits in memory" in opened.warned[-1]
+        if mended:
+            opened.journal.unlink()
+            until(lambda: list(opened.journal.glob("*.refused")))
+        opened.writer.close(WAIT_S)
+        if mended:
+            (kept,) = opened.journal.glob("*.refused")
+            said = kept.read_bytes().splitlines()[1]
+        else:
+            said = opened.warned[-1].partition("keep: ")[2].encode()
+        assert large == decode(said)
+
+
+@pytest.mark.parametrize("spoil", ["DROP TABLE charges", "ALTER TABLE charges RENAME COLUMN pages TO sheets"])
+def test_a_ledger_that_takes_nothing_costs_no_entry(tmp_path: Path, ledger_url: str, spoil: str) -> None:
+    """Tables that somebody changed refuse every entry: none is given up for it, all wait."""
+    with books(tmp_path, url=ledger_url) as opened:
+        opened.writer.start()
+        opened.writer.put(booked())
+        until(lambda: opened.booked)
+        with opened.ledger.transaction(writes=True) as connection:
+            connection.exec_driver_sql(spoil)
+        for _ in range(5):
+            opened.writer.put(booked())
+        until(lambda: opened.writer.trouble)
+        opened.writer.close(0.1)
+        assert (0, []) == (opened.writer.lost, list(opened.journal.glob("*.refused")))
+        assert "Entries that wait in the journal for the next start: 5." in opened.warned[-1]
+
+
+def test_a_server_that_hangs_shows_from_what_waits(own_server: Postgres, tmp_path: Path) -> None:
+    """Nothing is refused, for nothing answers: the age of what waits and a message tell it before the call is given up."""
+    with books(tmp_path, url=own_server.create("books")) as opened:
+        opened.writer.start()
+        opened.writer.put(booked())
+        until(lambda: opened.booked)
+        own_server.hang()
+        try:
+            for _ in range(3):
+                opened.writer.put(booked())
+            until(lambda: opened.writer.lag_s > 1)
+            until(lambda: opened.writer.trouble)
+            assert "The ledger has taken no entry for" in str(opened.writer.trouble)
+            assert "Entries that wait for it: 3; lost: 0." in str(opened.writer.trouble)
+            opened.ledger.hurry(0.5)
+            until(lambda: "cannot be reached" in str(opened.writer.trouble))
+        finally:
+            own_server.go_on()
+        until(lambda: opened.writer.waiting == 0)
+        until(lambda: opened.writer.trouble is None)
+        assert (4, 0, 0.0) == (one(opened.ledger)[0], opened.writer.lost, opened.writer.lag_s)
+
+
+def test_marks_of_what_came_are_few_and_tell_the_oldest() -> None:
+    """Over a day they are bounded; the age that they tell is that of the oldest, but for a hundredth of it."""
+    arrivals = Arrivals()
+    assert arrivals.oldest(0) is None
+    every = 0.05
+    count = int(86_400 / every)
+    for number in range(count):
+        arrivals.note(Arrival(number, number * every, number * every))
+    for done in (0, 1, 1000, count // 2, count - 1000, count - 1):
+        oldest = arrivals.oldest(done)
+        assert oldest is not None
+        assert oldest.number <= done
+        assert (done - oldest.number) * every <= 0.01 * 86_400 + 0.25
+    later = count * every + 1
+    arrivals.note(Arrival(count, later, later))
+    assert Arrival(count, later, later) == arrivals.oldest(count)
 
 
 def test_a_journal_that_is_deleted_loses_nothing_while_the_process_lives(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from ..errors import EntryRefusedError, LedgerError
 from .entry import Entry, Part
 from .journal import Journal
 from .ledger import Ledger
+from .refused import RefusedEntries
 
 BATCH: Final = 1000
 """About how many entries and charges go into one transaction."""
@@ -83,6 +84,7 @@ class Feeder:
         journal: Journal,
         ledger: Ledger,
         losses: Losses,
+        refused: RefusedEntries,
         warn: Callable[[str], None],
         *,
         booked: Callable[[Sequence[Entry]], None],
@@ -98,6 +100,7 @@ class Feeder:
         self._journal = journal
         self._ledger = ledger
         self._losses = losses
+        self._refused_entries = refused
         self._warn = warn
         self._booked = booked
         self._between = between
@@ -159,6 +162,7 @@ class Feeder:
         if appended or self._nudged or now >= self._between_at:
             self._nudged = False
             self._between_at = now + _BETWEEN_S
+            self._refused_entries.look()
             try:
                 self._between()
             except Exception as defect:  # noqa: BLE001 - the loop of the books: entries are fed, whatever becomes of this
@@ -238,8 +242,26 @@ class Feeder:
                 raise
             if len(entries) > 1:
                 return [accepted for entry in entries for accepted in self._accepted([entry])]
-            self._warn(f"Exchange {entries[0].id} cannot be booked: {defect!r}. Please report this.")
+            if not entries:
+                raise
+            return self._alone(entries[0])
+
+    def _alone(self, entry: Entry) -> list[Entry]:
+        """Append an entry on a new connection; where that refuses it too, and would take another, keep it beside the journal.
+
+        A connection, or what stands between here and the database, can refuse any entry for reasons of its own: a pooler that
+        mixes up its clients' statements answers in the words of an entry that is wrong.
+        """
+        self._ledger.reconnect()
+        try:
+            return self._ledger.append([entry])
+        except Exception as defect:  # The loop of the books: see above.
+            if isinstance(defect, LedgerError) and not isinstance(defect, EntryRefusedError):
+                raise
+            self._ledger.try_out()
             self._losses.add(1)
+            why = str(defect).partition("\n")[0] if isinstance(defect, LedgerError) else f"{defect!r}."
+            self._refused_entries.keep(entry, why)
             return []
 
 

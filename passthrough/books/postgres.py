@@ -54,6 +54,7 @@ class PostgresServer:
         self._session = Session
         self._parameters = _parameters(url, read_only=read_only)
         self._encoding = "UTF8"
+        self._hurries = False
         self.engine = sa.create_engine(
             "postgresql+psycopg://",
             creator=self._connected,
@@ -84,10 +85,13 @@ class PostgresServer:
 
     def hurry(self, call_s: float) -> None:
         """Let no call take longer than this from now on, those under way neither."""
+        self._hurries = True
         for limit in (self._limit, self._ping_limit):
             limit.seconds = min(limit.seconds, call_s)
 
     def _connected(self, **more: str) -> Any:
+        if self._hurries:
+            more = {"connect_timeout": _GREETING_S} | more
         session = self._session.connect(**(self._parameters | more))
         session.limit = self._limit
         # With a pooler in between it is the server's all the same: PgBouncer passes on what the server reported.

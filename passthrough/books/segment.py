@@ -20,7 +20,7 @@ if sys.platform != "win32":
     import fcntl
 
 _HEADS: Final = {number: line(["passthrough.journal", number]) for number in READABLE}
-_HEAD: Final = _HEADS[FORMAT]
+HEAD: Final = _HEADS[FORMAT]
 _HEAD_BYTES: Final = 256  # what the head of any format must fit in
 _BLOCK_BYTES: Final = 256 * 1024
 _BEING_MADE_S: Final = 60.0
@@ -70,7 +70,7 @@ class Segment:
             if not _locked(descriptor):
                 raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             segment = cls(path, descriptor, adopted=False)
-            segment.append(_HEAD)
+            segment.append(HEAD)
             segment.fed = segment.size  # for the ledger there is nothing in it
             _sync_folder(path.parent)
         except OSError:

@@ -8,16 +8,21 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Final
 
+from .arrivals import Arrival, Arrivals
 from .backlog import Backlog
 from .codec import encode
 from .entry import Entry
 from .feeder import BATCH, Feeder, Losses
 from .journal import Journal
 from .ledger import Ledger
+from .refused import RefusedEntries
 
 _WAITING: Final = 100_000
 _GATHER_S: Final = 0.02
 _TRY_OUT_S: Final = 0.5
+_SLOW_S: Final = 5.0
+"""How long an entry waits before that is trouble, though nothing was refused."""
+
 _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -48,10 +53,12 @@ class Writer:
         self._folder = folder
         self._losses = Losses()
         self._journal = Journal(folder, warn)
-        self._feeder = Feeder(self._journal, ledger, self._losses, warn, booked=booked, between=between)
+        self._refused = RefusedEntries(folder, warn)
+        self._feeder = Feeder(self._journal, ledger, self._losses, self._refused, warn, booked=booked, between=between)
+        self._arrivals = Arrivals()
+        self._taken = 0
         self._backlog: Backlog[Entry] = Backlog(_WAITING, batch=BATCH, gather_s=_GATHER_S, weigh=_weight)
         self._put = self._journaled = self._unwritten = 0
-        self._in_hand: list[Entry] = []
         self._unwritable: str | None = None
         self._unsynced = False
         self._overflowed = False
@@ -82,17 +89,35 @@ class Writer:
 
     @property
     def lag_s(self) -> float:
-        """How long ago the oldest entry ended that waits because ledger or journal are in trouble; 0 where none is."""
-        waiting = [self._feeder.oldest, *(self._in_hand[:1] if self._unwritable else ())]
-        return max((max(0.0, time.time() - entry.began_utc - entry.total_s) for entry in waiting if entry), default=0.0)
+        """How long ago the oldest entry ended that waits, whatever it waits for; 0 where none does."""
+        adopted, own = self._feeder.oldest, self._oldest
+        ended = [] if adopted is None else [adopted.began_utc + adopted.total_s]
+        ended += [] if own is None else [own.ended_utc]
+        return max((max(0.0, time.time() - ended_utc) for ended_utc in ended), default=0.0)
 
     @property
     def trouble(self) -> str | None:
         """Why entries do not reach the ledger or the journal now, and how many wait; None when they do."""
         refusal, unwritable = self._feeder.refusal, self._unwritable
+        if refusal is None and unwritable is None:
+            refusal = self._slow()
         if refusal is not None:
             refusal = f"{refusal}\nEntries that wait for it: {self.waiting}; lost: {self.lost}."
         return "\n".join(filter(None, (refusal, unwritable))) or None
+
+    def _slow(self) -> str | None:
+        """Why entries wait though nothing was refused: a call that does not end says nothing."""
+        oldest = self._oldest
+        waits_s = 0.0 if oldest is None else time.monotonic() - oldest.came
+        if waits_s < _SLOW_S:
+            return None
+        return f"The ledger has taken no entry for {waits_s:.0f} s: its database does not answer, or is too slow."
+
+    @property
+    def _oldest(self) -> Arrival | None:
+        """About the oldest entry of this process that waits."""
+        waiting = self.waiting
+        return self._arrivals.oldest(self._put - waiting) if waiting else None
 
     def start(self) -> None:
         """Begin to write, also what dead processes left."""
@@ -122,6 +147,7 @@ class Writer:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, self._deadline - time.monotonic()) + 0.1)
+        self._refused.close()
         kept = self._journaled - self._feeder.from_journal
         why = " ".join(filter(None, (self._feeder.refusal, self._unwritable)))
         if self.waiting > kept:
@@ -139,10 +165,11 @@ class Writer:
 
     def _keep(self) -> None:
         while batch := self._backlog.take():
-            self._in_hand = batch
+            first = batch[0]
+            self._arrivals.note(Arrival(self._taken, first.began_utc + first.total_s, time.monotonic()))
+            self._taken += len(batch)
             if not self._kept(batch):
                 break
-            self._in_hand = []
             if not len(self._backlog):
                 self._overflowed = False
             self._try_out()
@@ -188,8 +215,8 @@ class Writer:
             try:
                 lines.append(encode(entry))
             except Exception as defect:  # noqa: BLE001 - the loop of the books: one entry must not stop all that come after it
-                self._warn(f"Exchange {entry.id} cannot be booked: {defect!r}. Please report this.")
                 self._losses.add(1)
+                self._refused.keep(entry, f"{defect!r}. Please report this.")
                 self._unwritten += 1
             else:
                 entries.append(entry)

@@ -1,0 +1,52 @@
+"""When entries came that wait: marks, so that the age of the oldest is known in constant memory, whatever holds it up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import Final
+
+_EVERY_S: Final = 0.25
+_MAX_MARKS: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An entry that came: how many came before it, when its exchange ended (UTC seconds), and when it came (monotonic)."""
+
+    number: int
+    ended_utc: float
+    came: float
+
+
+class Arrivals:
+    """Marks of what came, four a second at most; where very much waits they are thinned out, and all the finer at its end.
+
+    One thread notes, any may ask. An age is too great by the distance of two marks at most: a hundredth of the age itself.
+    """
+
+    def __init__(self) -> None:
+        self._marks: list[Arrival] = []
+        self._every_s = _EVERY_S
+        self._lock = Lock()
+
+    def note(self, arrival: Arrival) -> None:
+        """Note that an entry came, after all others."""
+        with self._lock:
+            if self._marks and arrival.came - self._marks[-1].came < self._every_s:
+                return
+            self._marks.append(arrival)
+            if len(self._marks) > _MAX_MARKS:
+                del self._marks[1::2]
+                self._every_s *= 2
+
+    def oldest(self, done: int) -> Arrival | None:
+        """Return about the first that is not among the first `done`, of those that came; None where none came."""
+        with self._lock:
+            passed = 0
+            while passed + 1 < len(self._marks) and self._marks[passed + 1].number <= done:
+                passed += 1
+            del self._marks[:passed]
+            if len(self._marks) < _MAX_MARKS // 4:
+                self._every_s = _EVERY_S
+            return self._marks[0] if self._marks else None
