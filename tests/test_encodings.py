@@ -15,7 +15,10 @@ from ledgers import booked, one
 from postgresql import Postgres
 from program import command
 
+from passthrough.books.allowance import Plea
+from passthrough.books.budget import Period, Scope, Span, Unit
 from passthrough.books.entry import Charge
+from passthrough.books.leasing import Leasing
 from passthrough.books.ledger import Ledger
 from passthrough.books.storable import storable, storable_text
 from passthrough.errors import LedgerError, UnservableLedgerError
@@ -55,6 +58,20 @@ def test_a_label_is_stored_as_the_database_can(encoded_url: str, encoding: str) 
         assert [((kept,), 2, 2)] == [(row.key, row.requests, row.pages) for row in found]
         assert [kept, kept] == [row.label for row in ledger.latest(9, label=text)]
         assert {kept, ""} == {row.charge.line[: len(kept)] for row in ledger.exported() if row.charge} | {""}
+
+
+@pytest.mark.parametrize("encoded_url", ["LATIN1"], indirect=True)
+def test_a_budget_of_a_client_that_cannot_be_spelt_holds(encoded_url: str) -> None:
+    """What is spent is found under the name as it stands in the ledger, whatever the name is."""
+    period = Period(0, 4_102_444_800_000)
+    span = Span(Scope("client", "größe →"), Unit.PAGES, sandbox=False, period=period)
+    with closing(Ledger.open(encoded_url)) as ledger:
+        leasing = Leasing(ledger)
+        asked = Plea(span, 10, 0, 2)
+        ledger.append([booked("größe →", pages=3)])
+        assert 3 == leasing.ask([asked])[asked].spent
+        ledger.append([booked("größe →", pages=4)])
+        assert (7, {span: 7}) == (leasing.ask([asked])[asked].spent, leasing.survey([span]))
 
 
 @pytest.mark.parametrize("label", ["a\0b", "a\ud800b", "→\0", "\udfff\0\ud800"])

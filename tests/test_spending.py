@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +20,7 @@ from passthrough.books import spending
 from passthrough.books.allowance import LEASE_S, Grant, Plea
 from passthrough.books.budget import Period, Scope, Span, Unit
 from passthrough.books.entry import Charge, Entry, Part
+from passthrough.books.leasing import Leasing
 from passthrough.books.ledger import Ledger
 from passthrough.books.summing import LARGEST
 from passthrough.errors import LedgerError
@@ -310,3 +313,54 @@ def test_scopes_are_those_of_an_exchange() -> None:
     assert (Scope("all"),) == spending.scopes_of(None, None)
     assert (Scope("all"), Scope("client", "a"), Scope("route", "/b")) == spending.scopes_of("a", "/b")
     assert [] == [pair for pair in pairwise(spending.scopes_of("a", "a")) if pair[0] == pair[1]]
+
+
+HOURS = 3600.0
+
+
+@pytest.mark.parametrize("skew_s", [0.0, -2 * HOURS, 2 * HOURS, -40.0, 40.0])
+def test_leases_go_by_the_servers_clock(postgres_url: str, skew_s: float) -> None:
+    """However wrong replicas' clocks are: none takes what another holds, and all together are lent no more than there is."""
+    now_ms = int(time.time() * 1000)
+    span = Span(TEAM, Unit.PAGES, sandbox=False, period=Period(now_ms - 10**8, now_ms + 10**8))
+    with closing(Ledger.open(postgres_url)) as ledger:
+        replicas = [Leasing(ledger, lambda: time.time() + skew_s), Leasing(ledger), Leasing(ledger)]
+        held = [0, 0, 0]
+        for _ in range(4):
+            for number, replica in enumerate(replicas):
+                (grant,) = replica.ask([Plea(span, 100, held[number], 60)]).values()
+                held[number] = grant.held
+                assert (sum(held) - held[number], True) == (grant.others, sum(held) <= 100)
+        ends = [int(end) for (end,) in rows(ledger, "SELECT expires_ms FROM leases")]
+        assert 3 == len(ends)
+        assert all(abs(end / 1000 - time.time() - LEASE_S) < LEASE_S / 2 for end in ends)
+
+
+def test_a_lease_that_a_clock_ahead_has_written_ends_in_time(ledger: Ledger) -> None:
+    """A process that was two hours ahead, and is dead, keeps its slice no longer than any other."""
+    make(ledger, PAGES)
+    ask(ledger, "ahead", plea(0, 60), now_ms=NOW_MS + 7_200_000)
+    (grant,) = ask(ledger, "here", plea(0, 60))
+    assert grant is not None
+    assert (60, 20) == (grant.others, grant.held)
+    (grant,) = ask(ledger, "here", plea(20, 80), now_ms=NOW_MS + int(LEASE_S * 1000) + 1)
+    assert grant is not None
+    assert (0, 100) == (grant.others, grant.held)
+
+
+def test_a_lease_lasts_here_as_long_as_it_does_there(ledger: Ledger) -> None:
+    """What was not written again, because it had time left, is not believed to last for longer than others believe."""
+    make(ledger, PAGES)
+    for ms, lasts_s in ((0, 30.0), (4000, 26.0), (9000, 21.0), (10_001, 30.0), (12_001, 28.0)):
+        (grant,) = ask(ledger, "here", plea(20, 0), now_ms=NOW_MS + ms)
+        assert grant is not None
+        assert lasts_s == grant.lasts_s
+    (grant,) = ask(ledger, "here", plea(20, 1), now_ms=NOW_MS + 13_000)
+    assert grant is not None
+    assert 30.0 == grant.lasts_s
+
+
+def rows(ledger: Ledger, query: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a query."""
+    with ledger.transaction() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(query)]

@@ -20,7 +20,7 @@ IDLE_S: Final = 5.0
 """How long nothing has to come before a lease is given back."""
 
 LEASE_S: Final = 30.0
-"""How long a lease counts after it was last asked for: for so long a process that died keeps others from what it held."""
+"""How long a lease counts after it was written: for so long a process that died keeps others from what it held."""
 
 AGAIN_S: Final = 2.0
 """How long it takes until the ledger is asked again about a budget of which nothing has changed in here."""
@@ -65,7 +65,7 @@ class Plea:
 class Grant:
     """What the ledger answers: what is spent, what other processes hold (and how many they are), and what may be held here.
 
-    `warns` tells that the operator is to be warned now, by this process.
+    `warns` tells that the operator is to be warned now, by this process. `lasts_s` is how long the lease counts from now on.
     """
 
     spent: int
@@ -73,6 +73,7 @@ class Grant:
     replicas: int
     held: int
     warns: bool = False
+    lasts_s: float = field(default=LEASE_S, compare=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -179,7 +180,7 @@ class Tally:
         """Take what the ledger granted; it covers what was reserved since it was asked, for that was within the lease before."""
         self.spent, self.others, self.replicas = grant.spent, grant.others, grant.replicas
         self.held = grant.held
-        self.until = now + LEASE_S
+        self.until = now + grant.lasts_s
         self.warned |= grant.warns
         self.recent = 0
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 from uuid import uuid4
+
+import sqlalchemy as sa
 
 from ..errors import LedgerError
 from . import spending
@@ -21,43 +24,60 @@ _SWEEP_S: Final = 600.0
 class Leasing:
     """What one process holds in one ledger. All methods but `close` are for one thread; they block, and raise LedgerError."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, now_utc: Callable[[], float] = time.time) -> None:
+        """`now_utc` is this machine's clock; where the ledger is on a server, leases go by the server's."""
         self.replica = uuid4().hex
         self._ledger = ledger
+        self._now_utc = now_utc
         self._swept = float("-inf")
         self._held_any = False
 
     def ask(self, pleas: Sequence[Plea]) -> dict[Plea, Grant]:
         """Return what is granted; what a budget's period came to before anybody asked is summed up first."""
-        now_ms = int(time.time() * 1000)
         self._held_any = True
-        with self._ledger.transaction(writes=True) as connection:
-            granted = spending.ask(connection, pleas, self.replica, now_ms)
-        missing = [plea for plea in pleas if plea not in granted]
-        if missing:
-            with self._ledger.transaction(alone=True) as connection:
-                spending.make(connection, [plea.span for plea in missing])
+        with self._ledger.explained():
             with self._ledger.transaction(writes=True) as connection:
-                granted |= spending.ask(connection, missing, self.replica, now_ms)
-        return granted
+                stored = {self._stored_plea(plea): plea for plea in pleas}
+                granted = spending.ask(connection, list(stored), self.replica, self._now_ms(connection))
+            missing = [plea for plea in stored if plea not in granted]
+            if missing:
+                with self._ledger.transaction(alone=True) as connection:
+                    spending.make(connection, [plea.span for plea in missing])
+                with self._ledger.transaction(writes=True) as connection:
+                    granted |= spending.ask(connection, missing, self.replica, self._now_ms(connection))
+        return {stored[plea]: grant for plea, grant in granted.items()}
 
     def survey(self, spans: Collection[Span]) -> dict[Span, int]:
         """Return what periods came to; where few are looked at, those that nobody asked about are summed up now."""
-        with self._ledger.transaction() as connection:
-            spent = spending.spent(connection, spans)
-        if len(spent) < len(spans) <= _MADE_UNASKED:
-            with self._ledger.transaction(alone=True) as connection:
-                spending.make(connection, spans)
-                spent = spending.spent(connection, spans)
-        return spent
+        with self._ledger.explained():
+            with self._ledger.transaction() as connection:
+                stored = {self._stored(span): span for span in spans}
+                spent = spending.spent(connection, stored)
+            if len(spent) < len(stored) <= _MADE_UNASKED:
+                with self._ledger.transaction(alone=True) as connection:
+                    spending.make(connection, stored)
+                    spent = spending.spent(connection, stored)
+        return {stored[span]: amount for span, amount in spent.items()}
 
     def sweep(self) -> None:
         """Remove now and then what no process needs any more."""
         now = time.monotonic()
         if now - self._swept >= _SWEEP_S:
-            with self._ledger.transaction(writes=True) as connection:
-                spending.sweep(connection, int(time.time() * 1000))
+            with self._ledger.explained(), self._ledger.transaction(writes=True) as connection:
+                spending.sweep(connection, self._now_ms(connection))
             self._swept = now
+
+    def _now_ms(self, connection: sa.Connection) -> int:
+        return spending.now_ms(connection, int(self._now_utc() * 1000))
+
+    def _stored_plea(self, plea: Plea) -> Plea:
+        span = self._stored(plea.span)
+        return plea if span is plea.span else replace(plea, span=span)
+
+    def _stored(self, span: Span) -> Span:
+        """Return a period as it stands in the ledger, whose encoding may not hold its scope's name."""
+        name = self._ledger.stored(span.scope.name)
+        return span if name == span.scope.name else replace(span, scope=replace(span.scope, name=name))
 
     def close(self) -> None:
         """Give everything back, if the ledger takes it; else it runs out."""

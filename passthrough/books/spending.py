@@ -141,6 +141,13 @@ def spent(connection: sa.Connection, spans: Collection[Span]) -> dict[Span, int]
     return {span: amount for span, amount in found.items() if span in wanted}
 
 
+def now_ms(connection: sa.Connection, here_ms: int) -> int:
+    """Return the time by the clock that all who share the ledger share: the server's; for a file it is this machine's."""
+    if connection.dialect.name != "postgresql":
+        return here_ms
+    return int(connection.exec_driver_sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").scalar_one())
+
+
 def ask(connection: sa.Connection, pleas: Sequence[Plea], replica: str, now_ms: int) -> dict[Plea, Grant]:
     """Lease to one process what is neither spent nor held by others, as far as wanted; periods without a row are left out.
 
@@ -151,6 +158,7 @@ def ask(connection: sa.Connection, pleas: Sequence[Plea], replica: str, now_ms: 
     locked = sa.select(*columns, BUDGETS.c.spent, BUDGETS.c.warned).where(_within(BUDGETS, spans)).order_by(*columns)
     budgets = {_span(row): row for row in connection.execute(locked.with_for_update())}
     leases = _leases(connection, spans, now_ms)
+    _bound_leases(connection, leases, now_ms + _LEASE_MS)
     granted: dict[Plea, Grant] = {}
     for plea in pleas:
         row = budgets.get(plea.span)
@@ -161,9 +169,11 @@ def ask(connection: sa.Connection, pleas: Sequence[Plea], replica: str, now_ms: 
         # Each of those who are here gets its part of what is left, one unit at least: so nobody is kept out by who came first.
         more = max(min(plea.wanted, max(left // (len(held) + 1), 1), left), 0)
         warns = plea.warn_from is not None and row.spent >= plea.warn_from > row.warned
-        granted[plea] = Grant(int(row.spent), sum(held), len(held) + 1, plea.keep + more, warns)
-    mine = {span: found[replica] for span, found in leases.items() if replica in found}
-    _write_leases(connection, granted, mine, {"replica": replica, "expires_ms": now_ms + _LEASE_MS})
+        mine = leases.get(plea.span, {}).get(replica)
+        lasts_ms = _LEASE_MS if mine is None or _is_renewed(mine, plea.keep + more, now_ms) else mine.expires_ms - now_ms
+        granted[plea] = Grant(int(row.spent), sum(held), len(held) + 1, plea.keep + more, warns, lasts_ms / 1000)
+    own = {span: found[replica] for span, found in leases.items() if replica in found}
+    _write_leases(connection, granted, own, {"replica": replica, "expires_ms": now_ms + _LEASE_MS})
     warned = [_bound(_keys(plea.span)) | {"from": plea.warn_from} for plea, grant in granted.items() if grant.warns]
     if warned:
         connection.execute(sa.update(BUDGETS).where(*_is_bound(BUDGETS)).values(warned=sa.bindparam("from")), warned)
@@ -225,6 +235,26 @@ def _leases(connection: sa.Connection, spans: Collection[Span], now_ms: int) -> 
     return found
 
 
+def _bound_leases(connection: sa.Connection, leases: Mapping[Span, Mapping[str, Any]], latest_ms: int) -> None:
+    """Have no lease count for longer than one that is written now: the clock by which it was written was ahead of this one.
+
+    Whoever lives renews its own; of whoever died it is free then.
+    """
+    late = [(span, row) for span, found in leases.items() for row in found.values() if row.expires_ms > latest_ms]
+    if late:
+        is_own = LEASES.c.replica == sa.bindparam("of_replica", type_=TEXT)
+        bounded = sa.update(LEASES).where(*_is_bound(LEASES), is_own).values(expires_ms=latest_ms)
+        connection.execute(bounded, [_bound(_keys(span)) | {"of_replica": row.replica} for span, row in late])
+
+
+def _is_renewed(lease: Any, held: int, now_ms: int) -> bool:
+    """Tell whether a process's lease is written again; one that has most of its time left, and is the same, is not."""
+    if lease is None or lease.held != held:
+        return True
+    left_ms = lease.expires_ms - now_ms
+    return bool(left_ms < _LEASE_MS - _LEASE_MS // 3 or left_ms > _LEASE_MS)
+
+
 def _write_leases(
     connection: sa.Connection, granted: Mapping[Plea, Grant], mine: Mapping[Span, Any], own: dict[str, Any]
 ) -> None:
@@ -235,7 +265,7 @@ def _write_leases(
         if plea.ends:
             if lease is not None:
                 ended.append(_bound(_keys(span)) | {"of_replica": own["replica"]})
-        elif lease is None or lease.held != grant.held or lease.expires_ms < own["expires_ms"] - _LEASE_MS // 3:
+        elif _is_renewed(lease, grant.held, own["expires_ms"] - _LEASE_MS):
             changed.append(_keys(span) | own | {"held": grant.held})
     if changed:
         insert = upsert(connection, LEASES)
