@@ -38,8 +38,8 @@ _TABLE: Final = (
         403,
         "foreign_origin",
         _C,
-        "Where no key is asked for, web pages may call from this machine only: name the page's origin in 'cors', give programs "
-        "keys ('client_keys'), or write 'allow_anonymous: true'.",
+        "Where no key is asked for, only web pages of this machine may call: name the page's origin in 'cors', ask for keys "
+        "('client_keys', and no 'auth: false'), or write 'allow_anonymous: true'.",
     ),
     Kind(
         404,
@@ -56,8 +56,8 @@ _TABLE: Final = (
         421,
         "misdirected",
         _C,
-        "Where no key is asked for, call it as localhost or 127.0.0.1, give programs keys ('client_keys'), or write "
-        "'allow_anonymous: true'.",
+        "Where no key is asked for, call it as localhost or 127.0.0.1; else ask for keys ('client_keys', and no 'auth: false'), "
+        "or write 'allow_anonymous: true'.",
     ),
     Kind(429, "rate_limited", _C, "Wait as long as Retry-After says."),
     Kind(429, "budget_spent", _C, "Wait until the budget's period ends, or ask the operator to raise it."),
