@@ -89,17 +89,17 @@ async def test_the_end_of_a_body_wakes_its_task() -> None:
 
 
 async def test_a_long_stretch_lets_others_have_their_turn() -> None:
-    """Behind half a megabyte reading pauses until the loop's next turn, while its task sleeps on."""
+    """Behind the work of one iteration reading pauses until the next, while its task sleeps on."""
     basket = Basket(99)
     connection, transport, task = await waiting(2**30, basket)
     reading = []
-    for _ in range(16):
+    for _ in range(64):
         connection.data_received(bytes(2**16))
         reading.append(transport.is_reading())
         if not reading[-1]:
             await asyncio.sleep(0)
-    assert ([*[True] * 7, False] * 2, True) == (reading, transport.is_reading())
-    assert (16, False) == (len(basket.taken), task.done())
+    assert ([*[True] * 31, False] * 2, True) == (reading, transport.is_reading())
+    assert (64, False) == (len(basket.taken), task.done())
     connection.abort()
     assert await task
 
@@ -109,7 +109,7 @@ async def test_who_stops_in_a_pause_is_not_read_on_for() -> None:
     basket = Basket(99)
     connection, transport, task = await waiting(2**30, basket)
     task.cancel()
-    connection.data_received(bytes(2**19))
+    connection.data_received(bytes(2**21))
     await asyncio.wait({task})
     await asyncio.sleep(0)
     assert not transport.is_reading()

@@ -18,13 +18,13 @@ HOUSE = Path(passthrough.__file__).parent
 
 FLOORS = (
     "errors            tables            authorities       loopback",
-    "secret            terminal          meter.*           road.fields       road.sockets      road.straight     road.turn "
-    "road.alarm        streams",
+    "secret            terminal          meter.*           road.fields       road.sockets      road.turn "
+    "road.alarm        road.fairness     streams",
     "road.tls          road.resolver     road.own_ports "
     "exchange          seat              books.money       books.pricelist   books.backlog     books.sink "
     "books.backup      books.budget      books.waiters     books.webhook     books.postgres_url books.postgres_session "
     "books.arrivals",
-    "road.routes       road.room         books.entry       books.periods     books.rows",
+    "road.straight     road.routes       road.room         books.entry       books.periods     books.rows",
     "road.access       books.prices      books.codec       books.schema      books.allowance   books.storable",
     "books.sums        books.segment     books.billing     books.purses      books.saying      books.summing "
     "books.estimates   books.refusals    books.clock "

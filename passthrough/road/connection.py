@@ -23,6 +23,7 @@ from typing import Final, Protocol, cast
 
 from ..errors import UpstreamFailure
 from .alarm import Alarm
+from .fairness import FairQueue
 from .incoming import Incoming
 from .response import Answer, BadAnswer, idle_hint_s
 from .room import Room
@@ -35,8 +36,8 @@ _UNSENT_BYTES: Final = 64 * 1024
 _COPIED_BYTES: Final = 64 * 1024
 
 
-_FLOW_BYTES: Final = 512 * 1024
-"""How much may pass through a flow at a stretch: the other connections want their turn."""
+_CHUNK_WORK: Final = 1024
+"""What it costs to read one chunk's framing, as bytes that pass through."""
 
 
 class Flow(Protocol):
@@ -70,13 +71,18 @@ _IDLE, _BUSY, _CLOSED = State.IDLE, State.BUSY, State.CLOSED  # before Python 3.
 class Connection(asyncio.Protocol):
     """The protocol of one connection. It raises nothing but UpstreamFailure, and that only from `take_*` and `drain`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, turn: Turn | None = None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, name: str, turn: Turn | None = None, fair: FairQueue | None = None
+    ) -> None:
         """`name` is what messages call the target; `turn` sends what is written `soon`, which without one is sent at once.
 
-        Whoever opens it says when that was (the loop's time), and how long the way to the target and back took.
+        `fair` is where large bodies wait for their turn, one for the whole loop. Whoever opens it says when that was (the loop's
+        time), and how long the way to the target and back took.
         """
         self._loop = loop
         self._turn = turn
+        self.fair = FairQueue(loop) if fair is None else fair
+        self._queued = False
         self._unsent = b""
         self._name = name
         self._transport: asyncio.Transport | None = None
@@ -87,7 +93,6 @@ class Connection(asyncio.Protocol):
         self._alarm = Alarm(loop)
         self._has_input: Callable[[], bool] | None = None
         self._flow: Flow | None = None
-        self._flow_bytes = 0
         self._flowed_at: float | None = None
         self._room = Room(loop)
         self._reading_paused = False
@@ -167,6 +172,8 @@ class Connection(asyncio.Protocol):
         """Note how the connection ended (asyncio calls this): right for a close-delimited body, wrong for all else."""
         if exc is not None and self._state is _BUSY and self._transport is not None:
             self._read_unread(self._transport)
+        while self._state is _BUSY and self._incoming.unread:
+            self._read(b"")
         if self._state is _IDLE:
             self._state = _CLOSED
         elif self._state is _BUSY and not self._incoming.ended and not (self._ended_cleanly and self._incoming.close()):
@@ -313,7 +320,7 @@ class Connection(asyncio.Protocol):
             return False
         arrival: asyncio.Future[bool] = self._loop.create_future()
         self._arrival = arrival
-        self._flow, self._flow_bytes, self._flowed_at = flow, 0, None
+        self._flow, self._flowed_at = flow, None
         self._until = until
         if until is not None:
             self._alarm.set(until, self._rung)
@@ -347,9 +354,9 @@ class Connection(asyncio.Protocol):
                 self._fail_unsent()
             elif flow is not None and self._incoming.passes(len(data)):
                 # There is nothing to read. Behind what moves so many bytes the caches are cold, and each call costs microseconds.
-                self._flow_bytes += len(data)
+                self._spend(len(data))
                 if flow.take(data):
-                    self._go_on()
+                    self._flowed_at = self._loop.time()
                     return
                 self._flow = None
             else:
@@ -367,10 +374,13 @@ class Connection(asyncio.Protocol):
         except BadAnswer as bad:
             self._fail("bad_upstream_answer", f"{self._name} sent {bad}.")
             return
+        incoming = self._incoming
         if spoilt:
             self._spoil()
-        elif self._incoming.held > _HIGH_WATER and self._incoming.begun:
-            self._pause_reading()
+        elif incoming.begun:
+            self._spend(len(data) + incoming.chunks * _CHUNK_WORK)
+            if incoming.held > _HIGH_WATER:
+                self._pause_reading()
 
     def _spoil(self) -> None:
         """Close a connection whose target sent more than one answer: what came belongs to nobody (RFC 9112 §6.3)."""
@@ -380,25 +390,36 @@ class Connection(asyncio.Protocol):
     def _flows(self, flow: Flow) -> bool:
         """Give what came to `flow`; True: it takes more, and its task need not know."""
         while self._failure is None and (piece := self._incoming.next()) is not None:
-            self._flow_bytes += len(piece)
             if not flow.take(piece):
                 self._flow = None
                 return False
         if self._state is not _BUSY or not self._incoming.begun:
             return False
-        self._go_on()
+        self._flowed_at = self._loop.time()
+        if self._reading_paused:
+            self._queue()
         return True
 
-    def _go_on(self) -> None:
-        """Have more come of what flows, behind a long stretch in the loop's next turn."""
-        self._flowed_at = self._loop.time()
-        if self._flow_bytes >= _FLOW_BYTES or self._reading_paused:
-            self._flow_bytes = 0
-            self._pause_reading()
-            self._loop.call_soon(self._next_turn)
+    def _spend(self, work: int) -> None:
+        """Count what was done for a body that has more to come; it goes on in its turn."""
+        if not self.fair.spend(work) or self._incoming.unread:
+            self._queue()
+
+    def _queue(self) -> None:
+        self._pause_reading()
+        if not self._queued:
+            self._queued = True
+            self.fair.wait(self._next_turn)
 
     def _next_turn(self) -> None:
-        if self._flow is not None:  # Else its task goes on reading, when it wants more.
+        """Go on where somebody waits for more; else the task does so that takes what is held."""
+        self._queued = False
+        if self._state is _BUSY:
+            if self._arrival is None or self._incoming.held > _HIGH_WATER:
+                return
+            if self._incoming.unread:
+                self.data_received(b"")
+        if not self._queued:
             self._resume_reading()
 
     def _pause_reading(self) -> None:
@@ -407,6 +428,11 @@ class Connection(asyncio.Protocol):
             self._reading_paused = True
 
     def _resume_reading(self) -> None:
+        if self._queued:
+            return  # Its turn comes.
+        if self._state is _BUSY and self._incoming.unread:
+            self._queue()
+            return
         if self._reading_paused and self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
         self._reading_paused = False

@@ -10,6 +10,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpRequestParser
 
 from ..errors import ClientGone
+from .fairness import FairQueue
 from .passage import Memory
 from .sockets import reset_on_close, unsent_bytes
 from .straight import WORTH_BYTES, Basin, Straight
@@ -37,11 +38,12 @@ class Sent(web.StreamResponse):
 class Client(web.RequestHandler):
     """A client's connection, as aiohttp serves it, and what is sent on it; all else comes behind `unsent`, to be sent soon."""
 
-    __slots__ = ("_basin", "_turn", "memory", "unsent")
+    __slots__ = ("_basin", "_fair", "_turn", "memory", "unsent")
 
-    def __init__(self, manager: web.Server, turn: Turn, basin: Basin, **options: Any) -> None:
+    def __init__(self, manager: web.Server, turn: Turn, basin: Basin, fair: FairQueue, **options: Any) -> None:
         super().__init__(manager, **options)
         self._turn = turn
+        self._fair = fair
         self._basin = basin
         self.unsent = b""
         self.memory = Memory()
@@ -77,7 +79,7 @@ class Client(web.RequestHandler):
             return None
         if taken != body.total_bytes or self._reading_paused or self._buffer_paused:
             return None  # There is more in the stream, or in the parser: it would be overtaken.
-        return Straight(self, body, self._basin, left)
+        return Straight(self, body, self._basin, self._fair, left)
 
     def begin_anew(self) -> None:
         """Expect a request: the rest of the body, for which the old parser waits, went past it."""

@@ -40,6 +40,16 @@ class Incoming:
         self._pieces: deque[bytes] = deque()
 
     @property
+    def unread(self) -> bool:
+        """Whether `feed` has left something to be read later, for it holds too many chunks: feed it more, or nothing."""
+        return self._chunks is not None and bool(self._chunks.unread)
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks were read by the last `feed`."""
+        return 0 if self._chunks is None else self._chunks.count
+
+    @property
     def begun(self) -> bool:
         """Whether a body is being read: the head is here, the end is not."""
         return self.answer is not None and not self.ended
@@ -53,7 +63,7 @@ class Incoming:
                 return False
             data, self._raw = data[position:], b""
             self._begin(self.answer)
-        if not data:
+        if not data and not self.unread:
             return False
         if self.ended:
             return self._surplus()
@@ -149,4 +159,5 @@ class Incoming:
     def drop(self) -> None:
         """Drop what was not taken."""
         self._pieces.clear()
+        self._chunks = None
         self.held = 0

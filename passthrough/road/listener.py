@@ -89,7 +89,7 @@ class _Protocol(Client):
     __slots__ = ("_head_s", "_late", "_line", "_listener", "_relay")
 
     def __init__(self, listener: Listener, **options: Any) -> None:
-        super().__init__(listener, listener.turn, listener.basin, **options)
+        super().__init__(listener, listener.turn, listener.basin, listener.relay.fair, **options)
         self._listener = listener
         self._relay = listener.relay
         self._head_s = listener.head_s

@@ -83,6 +83,7 @@ class Relay:
         self.cut_off = False
         self.active: dict[web.RequestHandler, asyncio.Task[None]] = {}
         self._upstream = upstream
+        self.fair = upstream.fair
         self._slots = Slots()
         self._allowance = allowance
         self._done = done

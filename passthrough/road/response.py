@@ -14,6 +14,7 @@ _MAX_LINE_BYTES: Final = 4096
 _MAX_TRAILER_BYTES: Final = 16 * 1024
 _MAX_EXCESS_BYTES: Final = 16 * 1024
 _FREE_BYTES: Final = 16
+_MAX_CHUNKS: Final = 1000
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
@@ -143,7 +144,7 @@ def _framing(values: Mapping[bytes, Sequence[bytes]], status: int, method: str, 
 class Chunks:
     """The chunked coding, undone piece by piece (RFC 9112 §7.1); extensions and trailers are dropped."""
 
-    __slots__ = ("_excess", "_left", "_line", "_next", "_trailer_bytes", "ended")
+    __slots__ = ("_excess", "_left", "_line", "_next", "_trailer_bytes", "count", "ended", "unread")
 
     def __init__(self) -> None:
         self._next = "size"  # size → data → crlf → size …, or size 0 → trailer
@@ -151,17 +152,23 @@ class Chunks:
         self._line = b""
         self._excess = 0
         self._trailer_bytes = 0
+        self.count = 0
         self.ended = False
+        self.unread = b""
 
     def feed(self, data: bytes, keep: Callable[[bytes], None]) -> bytes:
         """Pass what `data` has of the body to `keep`, in one piece; return what lies behind the last chunk, once it has ended.
 
-        Raises BadAnswer; what came before was kept then.
+        Behind so many chunks that they take a millisecond the rest stays in `unread`, in front of what is fed next. `count` is
+        how many were read. Raises BadAnswer; what came before was kept then.
         """
+        if self.unread:
+            data, self.unread = self.unread + data, b""
         pieces: list[memoryview] = []
         try:
             return self._collect(data, memoryview(data), pieces)
         finally:
+            self.count = len(pieces)
             if len(pieces) == 1 and len(pieces[0]) == len(data):
                 keep(data)
             elif pieces:
@@ -171,6 +178,9 @@ class Chunks:
         position, size = 0, len(data)
         while position < size and not self.ended:
             if self._next == "data":
+                if len(pieces) == _MAX_CHUNKS:
+                    self.unread = data[position:]
+                    break
                 piece = view[position : position + self._left]
                 pieces.append(piece)
                 position += len(piece)

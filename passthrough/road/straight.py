@@ -13,14 +13,13 @@ from typing import Final, Protocol, cast
 
 from aiohttp import StreamReader
 
+from .fairness import FairQueue
+
 PIECE_BYTES: Final = 256 * 1024
 """How much is read at once: half of it costs a sixth more of CPU time, for more wake-ups, and twice of it gains nothing."""
 
 WORTH_BYTES: Final = 128 * 1024
 """Below this the change of ways costs what it saves."""
-
-_TURN: Final = 4
-"""How many full buffers in a row are read for one connection, before others have their turn; uvloop would read 32."""
 
 
 class Basin:
@@ -72,23 +71,23 @@ class Straight(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_basin", "_body", "_full", "_loop", "_lost", "_owner", "_piece_s", "_resting", "_take", "_transport", "_waiter", "left",
+        "_basin", "_body", "_fair", "_loop", "_lost", "_owner", "_piece_s", "_resting", "_take", "_transport", "_waiter", "left",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, body: StreamReader, basin: Basin, left: int) -> None:
-        """`left` is the length of what the parser has not passed to the body's stream."""
+    def __init__(self, owner: Owner, body: StreamReader, basin: Basin, fair: FairQueue, left: int) -> None:
+        """`left` is the length of what the parser has not passed to the body's stream; `fair` is the whole loop's."""
         assert owner.transport is not None
         self.left = left
         self._owner = owner
         self._body = body
         self._basin = basin
+        self._fair = fair
         self._transport = owner.transport
         self._loop = asyncio.get_running_loop()
         self._take: Take | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._resting = True
         self._lost = False
-        self._full = 0
         self._piece_s = 0.0
         self._hand_to(self)
         self._transport.pause_reading()
@@ -129,7 +128,6 @@ class Straight(asyncio.BufferedProtocol):
             self._go_on()
 
     def _go_on(self) -> None:
-        self._full = 0
         self._resting = self._lost or not self.left
         if not self._resting:
             self._transport.resume_reading()
@@ -155,19 +153,20 @@ class Straight(asyncio.BufferedProtocol):
             self._body.feed_data(bytes(self._basin.view[:nbytes]))
         else:
             wanted = self._take(self._basin, nbytes)
-        self._full = self._full + 1 if nbytes == PIECE_BYTES else 0
+        more = self._fair.spend(nbytes)
         if not self.left:
             self._end()
         elif not wanted:
             self._transport.pause_reading()
             self._rest()
-        elif self._full == _TURN and self._take is not None:
+        elif not more:
             self._transport.pause_reading()
-            self._loop.call_soon(self._next_turn)
+            self._fair.wait(self._next_turn)
 
     def _next_turn(self) -> None:
-        self._full = 0
-        self._transport.resume_reading()
+        """Read on, where nothing has ended it meanwhile."""
+        if self.left and not self._resting and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _end(self) -> None:
         """Give the connection back, for the next request."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from aiohttp import StreamReader
 from aiohttp.web import RequestPayloadError
@@ -16,6 +17,9 @@ from .held import Held
 from .routes import Route
 from .straight import Basin, Straight
 from .wire import Head
+
+_CHUNKED_WORK: Final = 512 * 1024
+"""What a piece of a chunked body counts as: up to 2048 chunks are in it (aiohttp 3.14), and each takes microseconds."""
 
 
 class Upload:
@@ -62,6 +66,7 @@ class Upload:
         """
         idle_s = self._route.timeouts.idle_s
         rest: Straight | None = None
+        fair = self._connection.fair
         try:
             async with asyncio.timeout(idle_s) as idle:
                 loop = asyncio.get_running_loop()
@@ -77,6 +82,8 @@ class Upload:
                     if asked is not None and not asked.feed(piece):
                         await asked.drained()
                     await self._connection.drain(idle_s)
+                    if not fair.spend(_CHUNKED_WORK if self._head.chunked else len(piece)):
+                        await fair.turn()
                     if rest is not None:
                         await self._pour(rest, asked, idle_s)
                         break

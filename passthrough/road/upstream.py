@@ -17,6 +17,7 @@ import aiohappyeyeballs
 from ..errors import UpstreamFailure
 from ..secret import Secret
 from .connection import Connection
+from .fairness import FairQueue
 from .forward import proxy_authorization
 from .own_ports import SocketName, leads_back
 from .resolver import LookUp, Resolver
@@ -42,7 +43,10 @@ _MAX_PROXY_HEAD_BYTES: Final = 16 * 1024
 
 
 class Upstream:
-    """All connections of one process to all targets. Every method is called on the event loop."""
+    """All connections of one process to all targets. Every method is called on the event loop.
+
+    `fair` is where the large bodies of the loop wait for their turn, in both directions.
+    """
 
     def __init__(self, *, idle_s: float = IDLE_S, max_age_s: float = MAX_AGE_S, look_up: LookUp = socket.getaddrinfo) -> None:
         """`idle_s`: how long a connection is kept unused, in seconds; `max_age_s`: and at all. `look_up` resolves names.
@@ -55,6 +59,7 @@ class Upstream:
         self._resolver = Resolver(look_up)
         self._loop = asyncio.get_running_loop()
         self._turn = Turn(self._loop)
+        self.fair = FairQueue(self._loop)
         self._idle: dict[Origin, deque[tuple[float, Connection]]] = {}
         self._contexts: dict[str | None, ssl.SSLContext] = {}
         self._sweeper: asyncio.TimerHandle | None = None
@@ -180,7 +185,7 @@ class Upstream:
                 raise UpstreamFailure("proxy_loop", f"{target.name} is this proxy itself (port {port}).")
             if target.proxy is not None and target.tls:
                 await self._tunnel(sock, target, target.proxy)
-            connection = Connection(self._loop, target.name, self._turn)
+            connection = Connection(self._loop, target.name, self._turn, self.fair)
             connection.opened_at = self._loop.time()
             connection.round_trip_s = connection.opened_at - began
             if target.tls:
