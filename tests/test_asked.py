@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from metering import CODINGS, cuts, metered, pieces, read
 from street import answering, asking, chunk, client, ok, street
 
-from passthrough.meter.asked import MOST_BYTES, Asked, open_asked
+from passthrough.meter.asked import MOST_BYTES, Asked, AskedAtOnce, open_asked
 from passthrough.meter.reading import Answered, open_meter
 from passthrough.meter.tap import BACKLOG_BYTES
 from passthrough.meter.usage import NOTHING, Counted, Plan, Unmetered, Usage
@@ -107,10 +107,53 @@ async def test_each_request_is_understood_however_it_is_coded(
                 assert expected == wish(await looked(pieces(coded, size), decoders, coding, skims=skims))
 
 
+ENCODINGS = ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+WIDE = ("before the document", "behind the document", "indented")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("coding", [None, b"gzip", b"UTF-16"])
+async def test_each_request_is_understood_however_its_letters_are_written(
+    encoding: str, coding: bytes | None, decoders: ThreadPoolExecutor
+) -> None:
+    """In UTF-16 and UTF-32, with and without a byte order mark: servers that go by RFC 4627 §3 read them, Python's json too."""
+    for name in WIDE:
+        body, expected = REQUESTS[name]
+        written = body.decode().encode(encoding)
+        assert json.loads(body) == json.loads(written)
+        sent = gzip.compress(written) if coding == b"gzip" else written
+        for size in (len(sent), 1, 2, 3, 5, 900):
+            for skims in (False, True):
+                assert expected == wish(await looked(pieces(sent, size), decoders, coding, skims=skims)), (name, size)
+        at_once = AskedAtOnce(written)
+        assert expected == (at_once.model, at_once.annotated)
+        assert expected[1] == AskedAtOnce(written).annotated
+
+
+async def test_a_large_document_in_utf_16_is_crossed(decoders: ThreadPoolExecutor) -> None:
+    """Letters of every length, and a document that crosses many slices."""
+    document = "☃é😀 base64" * 40_000
+    request = json.dumps({"document": document, "model": "m", "bbox_annotation_format": {}}, ensure_ascii=False)
+    for encoding in ("utf-16-le", "utf-32"):
+        for size in (100_000, 65_537, 4095):
+            assert ("m", True) == wish(await looked(pieces(request.encode(encoding), size), decoders))
+
+
+@pytest.mark.parametrize("coding", [b"UTF-8", b"secret", b"none", b"identity, x", b"gzip", b"zstd", b"br", b"deflate"])
+async def test_a_coding_that_is_not_true_hides_nothing(coding: bytes, decoders: ThreadPoolExecutor) -> None:
+    """A client may write anything there, and the provider may never look at it."""
+    for name in WIDE:
+        body, expected = REQUESTS[name]
+        for size in (len(body), 1, 7):
+            for skims in (False, True):
+                assert expected == wish(await looked(pieces(body, size), decoders, coding, skims=skims))
+
+
 async def test_what_cannot_be_decoded_asks_for_nothing(decoders: ThreadPoolExecutor) -> None:
     """A coding that is not known, bytes that are not of theirs, and a bomb; the road does not notice."""
-    assert open_asked(b"secret", decoders) is None
-    assert (None, False) == wish(await looked([b'{"model":"m"}' * 1000], decoders, b"gzip"))
+    assert open_asked(b"gzip,gzip,gzip,gzip,gzip", decoders) is None
+    assert (None, False) == wish(await looked([b"\x1f\x9d" + b'{"model":"m"}' * 1000], decoders, b"compress"))
+    assert (None, False) == wish(await looked([b'\x1f\x8b{"model":"m"}' * 1000], decoders, b"gzip"))
     bomb = gzip.compress(b'{"model":"m","x":"' + bytes(50_000_000) + b'","bbox_annotation_format":{}}')
     assert ("m", False) == wish(await looked(pieces(bomb, 5000), decoders, b"gzip", most_bytes=1_000_000))
     form = gzip.compress(b"--form" + bytes(50_000_000))
@@ -258,6 +301,22 @@ async def test_a_coded_upload_is_looked_at_on_the_road() -> None:
     body = gzip.compress(json.dumps({"document": DOCUMENT, "bbox_annotation_format": FORMAT, "model": "m"}).encode())
     async with street(answering(PLAIN)) as (house, above), client(house.port) as raw:
         await raw.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Encoding: gzip", body=body))
+        await raw.answer()
+        exchange = (await house.booked())[0]
+        assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.reading.usage()
+        assert body == above.received[0].body
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32-be"])
+@pytest.mark.parametrize("coding", [b"", b"secret", b"gzip"])
+@pytest.mark.parametrize("size", [10, 3_000_000])
+async def test_no_spelling_of_an_annotated_request_is_cheaper(encoding: str, coding: bytes, size: int) -> None:
+    """Whatever the letters are written in, and whatever coding is claimed, it is priced as annotated, and crosses as it came."""
+    request = {"document": "x" * size, "bbox_annotation_format": FORMAT, "model": "m"}
+    body = json.dumps(request).encode(encoding)
+    fields = [b"Content-Encoding: " + coding] if coding else []
+    async with street(answering(PLAIN)) as (house, above), client(house.port) as raw:
+        await raw.send(asking(b"POST /v1/ocr HTTP/1.1", *fields, body=body))
         await raw.answer()
         exchange = (await house.booked())[0]
         assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.reading.usage()

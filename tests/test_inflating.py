@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from isal import isal_zlib
 
-from passthrough.meter.decode import Undecodable, chain
+from passthrough.meter.as_sent import Undecodable
+from passthrough.meter.decode import chain
 from passthrough.meter.inflating import BROKEN, GZIP_BITS, RAW_BITS, ZLIB_BITS, Member, member
 
 PLAIN = b'{"pages": [' + b'{"index": 1, "markdown": "# Title"}, ' * 400 + b"{}]}"

@@ -227,7 +227,8 @@ async def test_an_answer_cut_anywhere_has_its_pages_only_once_usage_info_ended(
         (b"compress", b"x"),
         (b"gzip, snappy", b"x"),
         (b"gzip,gzip,gzip,gzip,gzip", b"x"),
-        (b"gzip", b'{"usage_info":{"pages_processed":2}}'),
+        (b"gzip", b'\x1f\x8b{"usage_info":{"pages_processed":2}}'),
+        (b"none", b"<usage_info/>"),
         (b"deflate", b"\x07<html>"),
         (b"br", b"\xff\xff{}"),
         (b"zstd", b"<html></html>"),
@@ -239,6 +240,15 @@ async def test_a_coding_that_does_not_decode_is_told(coding: bytes, body: bytes,
     """A coding that is not known, and bytes that are not of their coding, are `unknown_coding`, whatever follows."""
     for chunks in ([body, b"more"], pieces(body, 1), [body + bytes(10_000)]):
         assert UNKNOWN_CODING == (await read(opened(decoders, coding), chunks if body[:1] != b"\x1f" else [body])).unmetered
+
+
+@pytest.mark.parametrize("coding", [b"UTF-8", b"none", b"", b"gzip", b"zstd", b"br", b"deflate", b"gzip, UTF-8", b"x-unknown"])
+async def test_an_answer_that_is_not_coded_as_it_says_is_read_as_it_is(coding: bytes, decoders: ThreadPoolExecutor) -> None:
+    """Middleware inflates a body and keeps the field; some servers name the charset there."""
+    body = b'{"pages":[],"usage_info":{"pages_processed":2}}'
+    for size in (len(body), 1, 5):
+        assert Usage(pages=2) == await read(opened(decoders, coding), pieces(body, size))
+    assert Unmetered.BROKEN == (await read(opened(decoders, coding), [body[:20]], Unmetered.BROKEN)).unmetered
 
 
 @pytest.mark.parametrize(("coding", "code"), CODINGS)

@@ -8,12 +8,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from .decode import Chain, Undecodable, chain
-from .scan import Scanner
+from .as_sent import Undecodable
+from .decode import Chain, chain
 from .shapes import model_name
 from .tap import Tap
 from .usage import NOTHING, Kind, Usage
 from .wanted import Mark, Value, paths
+from .wide import WideScanner, is_wide
 
 MOST_BYTES: Final = 256 * 1024**2
 """Decoded, a body beyond this is not read to its end: no provider takes documents of that size, and bombs cost time."""
@@ -56,7 +57,7 @@ class Asked:
     def __init__(self, coding: Chain | None, decoders: Executor, most_bytes: int = MOST_BYTES) -> None:
         """`most_bytes`: what stands behind so many decoded bytes is not seen."""
         self._wishes = _Wishes()
-        scanner = Scanner(_WANTED, self._wishes.take)
+        scanner = WideScanner(_WANTED, self._wishes.take)
         self._tap = Tap(scanner, coding, decoders, most_bytes, lambda: not scanner.lost)
         self.skim = partial(self._tap.skim, scanner.skim)  # nothing stands between
 
@@ -109,14 +110,15 @@ class AskedAtOnce:
     @property
     def annotated(self) -> bool:
         """Whether annotations are asked for, of the document or of its images."""
-        if _FORMATS_END not in self._body and b"\\" not in self._body:  # A key can be spelt otherwise only with escapes.
+        # A key can be spelt otherwise only with escapes, and where the letters are.
+        if _FORMATS_END not in self._body and b"\\" not in self._body and not is_wide(self._body):
             return False
         return bool(self._read().formats)
 
     def _read(self) -> _Wishes:
         if self._wishes is None:
             self._wishes = _Wishes()
-            scanner = Scanner(_WANTED, self._wishes.take)
+            scanner = WideScanner(_WANTED, self._wishes.take)
             at = 0
             while at < len(self._body) and not scanner.lost:
                 at = scanner.feed(self._body, at)

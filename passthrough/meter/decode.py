@@ -7,6 +7,7 @@ decoded when it is asked for. Window sizes are those that RFC 9659 allows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Final, Protocol
 
@@ -14,18 +15,16 @@ import brotli  # type: ignore[import-untyped]  # 1.2 ships no types
 import zstandard
 
 from ..errors import PassthroughError
+from .as_sent import HELD_BYTES, AsSent, Undecodable
 from .inflating import BROKEN, GZIP_BITS, GZIP_MAGIC, RAW_BITS, ZLIB_BITS, Member, member
 
 PIECE_BYTES: Final = 262144
 """The most that one step yields, for gzip, deflate and br: with a quarter of it inflating costs a twentieth more."""
 
 _MOST_CODINGS: Final = 4
+_JSON_BEGINS: Final = re.compile(rb'[{\[][ \t\r\n"{}\[\]\-0-9tfn]').match
 _READ_BYTES: Final = 4  # the longest header field that a slice is read for
 _ZSTD_WINDOW_BYTES: Final = 8 * 1024 * 1024  # RFC 9659 §3
-
-
-class Undecodable(PassthroughError):
-    """A content coding that is not known, or bytes that are not what their coding says."""
 
 
 class Oversized(PassthroughError):
@@ -105,6 +104,9 @@ class _Deflate:
             if len(coded) < 2:
                 self._head = coded
                 return
+            if _JSON_BEGINS(coded):
+                # As the raw format it would begin a text with a byte from A0 to AF or E0 to EF, and no byte order mark: no JSON.
+                raise Undecodable("deflate: it begins as JSON does")
             is_zlib = coded[0] & 0x0F == 8 and int.from_bytes(coded[:2], "big") % 31 == 0
             self._inflate = _Inflate(ZLIB_BITS if is_zlib else RAW_BITS)
         yield from self._inflate.pieces(coded)
@@ -198,6 +200,33 @@ def _zstd_slices() -> Generator[tuple[int, bool], bytes, None]:
             yield 4, False  # the checksum
 
 
+class _Declared:
+    """A coding that a body is said to have: where its first bytes are not of it, they are looked at as they were sent."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._held: bytes | None = b""  # None: it is known which it is
+
+    @property
+    def whole(self) -> bool:
+        return self._decoder.whole
+
+    def pieces(self, coded: bytes) -> Iterator[bytes]:
+        return self._decoder.pieces(coded) if self._held is None else self._first(coded, self._held)
+
+    def _first(self, coded: bytes, held: bytes) -> Iterator[bytes]:
+        self._held = held + coded if len(held) < HELD_BYTES else None
+        try:
+            for piece in self._decoder.pieces(coded):
+                self._held = None
+                yield piece
+        except Undecodable:
+            if self._held is None:
+                raise
+            sent, self._held, self._decoder = self._held, None, AsSent()
+            yield from self._decoder.pieces(sent)
+
+
 class Chain:
     """All codings of a body, the first to decode first. None of them may yield more than `most_bytes`.
 
@@ -207,11 +236,11 @@ class Chain:
 
     __slots__ = ("_decoders", "_most_bytes", "_yielded", "leaps")
 
-    def __init__(self, decoders: tuple[Decoder, ...], most_bytes: int) -> None:
+    def __init__(self, decoders: tuple[Decoder, ...], most_bytes: int, *, leaps: bool) -> None:
         self._decoders = decoders
         self._most_bytes = most_bytes
         self._yielded = [0] * len(decoders)
-        self.leaps = len(decoders) > 1 or isinstance(decoders[0], _Brotli)
+        self.leaps = leaps
 
     @property
     def whole(self) -> bool:
@@ -250,7 +279,8 @@ _DECODERS: Final[Mapping[bytes, Callable[[], Decoder]]] = {
 def chain(content_encoding: bytes | None, most_bytes: int) -> Chain | None:
     """Return what decodes a body with this Content-Encoding (its fields joined by commas), None if it is not coded.
 
-    Raises Undecodable for a coding that is not known, or more of them than anybody means.
+    A coding that is not known counts as none, if what the others leave looks like what is read (as_sent). Raises Undecodable for
+    more of them than anybody means.
     """
     if not content_encoding:
         return None
@@ -258,7 +288,9 @@ def chain(content_encoding: bytes | None, most_bytes: int) -> Chain | None:
     names = [name for name in names if name not in (b"", b"identity")]
     if not names:
         return None
-    unknown = [name for name in names if name not in _DECODERS]
-    if unknown or len(names) > _MOST_CODINGS:
-        raise Undecodable(f"content codings {(unknown or names)[:_MOST_CODINGS]!r}")
-    return Chain(tuple(_DECODERS[name]() for name in reversed(names)), most_bytes)
+    if len(names) > _MOST_CODINGS:
+        raise Undecodable(f"content codings {names[:_MOST_CODINGS]!r}")
+    known = [name for name in names if name in _DECODERS]
+    decoders: list[Decoder] = [_Declared(_DECODERS[name]()) for name in reversed(known)]
+    leaps = len(known) > 1 or b"br" in known
+    return Chain((*decoders, *([AsSent()] if len(known) < len(names) else [])), most_bytes, leaps=leaps)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
+from .as_sent import Undecodable
 from .asked import Asked, AskedAtOnce, as_asked
 from .at_once import SMALL_BYTES, AtOnce
 from .batch import Job, Lines
 from .counted import CountedShape
-from .decode import Chain, Undecodable, chain
+from .decode import Chain, chain
 from .document import Document, Shape
 from .events import Events
 from .shapes import ChatShape, EitherShape, OcrShape

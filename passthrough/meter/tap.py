@@ -14,7 +14,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
 
-from .decode import Chain, Oversized, Undecodable
+from .as_sent import Undecodable
+from .decode import Chain, Oversized
 from .scan import STEPS
 from .usage import Unmetered
 

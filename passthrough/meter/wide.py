@@ -1,0 +1,92 @@
+"""Reads a JSON text in whichever of UTF-8, UTF-16 and UTF-32 it is.
+
+Since RFC 8259 (§8.1) it must be UTF-8, but RFC 4627 (§3) allowed all three, and told them apart by the first four bytes. Servers
+still do: Python's json.loads decodes them without a word, so such a request is understood there, and must be here.
+"""
+
+from __future__ import annotations
+
+from codecs import getincrementaldecoder
+from collections.abc import Callable
+from json import detect_encoding
+from typing import Final
+
+from .scan import STEPS, Emit, Scanner
+from .wanted import Node
+
+_HEAD_BYTES: Final = 4
+_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
+_SLICE_BYTES: Final = 4096
+
+
+def is_wide(head: bytes) -> bool:
+    """Tell whether a text that begins so may be in UTF-16 or UTF-32: JSON in UTF-8 has no NUL, and begins with ASCII."""
+    return b"\0" in head[:_HEAD_BYTES]
+
+
+class WideScanner:
+    """Scans a body as a Scanner does, once its first bytes have told how its letters are written (tap.Reader)."""
+
+    __slots__ = ("_at", "_decode", "_emit", "_head", "_scanner", "_slice", "_taken", "_wanted", "skim")
+
+    def __init__(self, wanted: Node, emit: Emit) -> None:
+        self._wanted = wanted
+        self._emit = emit
+        self._scanner = Scanner(wanted, emit)
+        self.skim = self._scanner.skim
+        """As Scanner.skim. A text that is not UTF-8 gets a scanner of its own, and this one then never begins."""
+        self._head: bytes | None = b""  # None: it is known which it is
+        self._decode: Callable[[bytes], str] | None = None  # None: it is UTF-8
+        self._slice, self._at, self._taken = b"", 0, 0  # of a text that is not: as UTF-8, and how many bytes it was
+
+    @property
+    def lost(self) -> bool:
+        """Tell that what came is not JSON: nothing more will be emitted."""
+        return self._scanner.lost
+
+    def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
+        """Scan `chunk` from `at` on (tap.Reader)."""
+        if self._head is None:
+            return self._scanner.feed(chunk, at, steps) if self._decode is None else self._wide(self._decode, chunk, at, steps)
+        return self._first(self._head, chunk, at, steps)
+
+    def _first(self, before: bytes, chunk: bytes, at: int, steps: int) -> int:
+        more = chunk[at : at + _HEAD_BYTES - len(before)]
+        encoding = _encoding(before + more)
+        if encoding is None:
+            self._head = before + more
+            return at + len(more)
+        self._head = None
+        if encoding == "utf-8":
+            if before:
+                self._scanner.feed(before)
+            return self._scanner.feed(chunk, at, steps)
+        self._decode = getincrementaldecoder(encoding)("replace").decode
+        self._scanner = Scanner(self._wanted, self._emit)
+        self._slice = self._decode(before).encode("utf-8", "replace")
+        return self._wide(self._decode, chunk, at, steps)
+
+    def _wide(self, decode: Callable[[bytes], str], chunk: bytes, at: int, steps: int) -> int:
+        size = len(chunk)
+        while steps > 0:
+            if self._at < len(self._slice):
+                self._at = self._scanner.feed(self._slice, self._at, steps)
+                steps = self._scanner.left
+                if self._at < len(self._slice):
+                    return at
+            at += self._taken
+            self._taken = 0
+            if at == size:
+                break
+            piece = chunk[at : at + _SLICE_BYTES]
+            self._slice, self._at, self._taken = decode(piece).encode("utf-8", "replace"), 0, len(piece)
+            steps -= 1 + (len(piece) >> 8)
+        return at
+
+
+def _encoding(head: bytes) -> str | None:
+    """Return the encoding of a text that begins so, None where more of it must be seen."""
+    if len(head) < 2 or (len(head) < _HEAD_BYTES and (is_wide(head) or head[:2] in _BOMS)):
+        return None
+    found = detect_encoding(head) if is_wide(head) else "utf-8"
+    return "utf-8" if found.startswith("utf-8") else found
