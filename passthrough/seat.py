@@ -17,7 +17,11 @@ RELOAD: Final = b"r"
 STOP: Final = b"s"
 HURRY: Final = b"h"
 READY: Final = b"+"
-"""What is said on the line, a byte each: three orders, and a worker's only answer."""
+BEAT: Final = b"."
+"""What is said on the line, a byte each: three orders, and what a worker says: that it serves, and then that it lives."""
+
+BEAT_S: Final = 5.0
+"""How often a worker says that its event loop runs."""
 
 SANDBOX: Final = 0
 """The number of the process that serves the sandbox; workers are counted from 1."""
@@ -67,9 +71,17 @@ class Seat:
         return Stage(self.stage[0])
 
     def say_ready(self) -> None:
-        """Tell the parent that this worker serves."""
-        with suppress(OSError):  # It has gone; that is heard of elsewhere.
-            self.line.send(READY)
+        """Tell the parent that this worker serves, and from now on that its event loop runs."""
+        self._say(READY)
+        self._beat(asyncio.get_running_loop())
+
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._say(BEAT)
+        loop.call_later(BEAT_S, self._beat, loop)
+
+    def _say(self, word: bytes) -> None:
+        with suppress(OSError):  # The parent has gone, which is heard of elsewhere, or is stopped and has not read for hours.
+            self.line.send(word)
 
     def obey(self, orders: Mapping[bytes, Callable[[], None]], orphaned: Callable[[], None]) -> None:
         """Call what belongs to each order when it comes, on the running event loop; `orphaned` once the parent has gone."""

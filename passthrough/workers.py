@@ -35,6 +35,9 @@ MOST_EARLY: Final = 5
 WITHIN_S: Final = 60.0
 """So many early ends in such a time end them all."""
 
+SILENT_S: Final = 30.0
+"""A worker whose event loop has not run for so long is killed: a stopped or hung one keeps its share of the connections."""
+
 _GRACE_S: Final = 30.0  # beyond the drain time-out: to cut off what is left, and to write the books
 _PAUSE_S: Final = 0.1  # before a worker is started that follows one which ended early; doubled with each
 _AGAIN_S: Final = 1.0  # until a worker is started for which there was no process, or no memory
@@ -48,13 +51,18 @@ class WorkersError(PassthroughError):
 
 @dataclass(slots=True)
 class _Child:
-    """A process that was started: its number among the workers, our end of its line, when it began (monotonic)."""
+    """A process that was started: its number among the workers, our end of its line, when it began (monotonic).
+
+    `silent_s` is how long it has said nothing while the parent listened.
+    """
 
     number: int
     pid: int
     line: socket
     began: float
     ready: bool = False
+    ended: bool = False
+    silent_s: float = 0.0
 
     @property
     def called(self) -> str:
@@ -77,6 +85,7 @@ class Workers:
         self._due = dict.fromkeys(range(SANDBOX if sandbox else 1, config.listen.workers + 1), 0.0)
         self._early: deque[float] = deque()
         self._looks_at = 0.0
+        self._listened_at = time.monotonic()
         self._kills_at: float | None = None
         self._code = 0
         self._why = ""
@@ -119,13 +128,14 @@ class Workers:
     def _wait(self) -> None:
         """Wait until something happens, and do what it asks for."""
         moments = [*self._due.values(), self._looks_at, *([] if self._kills_at is None else [self._kills_at])]
-        starting = {child.line: child for child in self._children.values() if not child.ready}
+        lines = {child.line: child for child in self._children.values() if not child.ended}
         wakes = self._shared.wakes
-        heard, _, _ = select.select([wakes, *starting], [], [], max(0.0, min(moments) - time.monotonic()))
+        heard, _, _ = select.select([wakes, *lines], [], [], max(0.0, min(moments) - time.monotonic()))
         if wakes in heard:
             for number in wakes.recv(4096):
                 self._take(number)
-        self._hear(starting[line] for line in heard if line in starting)
+        self._hear(lines[line] for line in heard if line in lines)
+        self._mind_silence()
         self._reap()
         now = time.monotonic()
         if now >= self._looks_at:
@@ -143,12 +153,17 @@ class Workers:
             self._reload()
 
     def _hear(self, spoken: Iterable[_Child]) -> None:
-        """Note who is ready; once all are, say where they listen."""
+        """Note who lives and who is ready; once all are, say where they listen."""
         for child in spoken:
+            said = b""
             with suppress(OSError):
-                child.ready = child.line.recv(1) == READY
-            if child.ready and self._shared.stage is Stage.SERVING:
-                _log.info("%s serves.", child.called)
+                said = child.line.recv(4096)
+            child.ended = not said
+            child.silent_s = 0.0
+            if READY in said and not child.ready:
+                child.ready = True
+                if self._shared.stage is Stage.SERVING:
+                    _log.info("%s serves.", child.called)
         if self._shared.stage is Stage.STARTING and not self._due and all(child.ready for child in self._children.values()):
             self._shared.stage = Stage.SERVING
             sandbox = self._shared.sandbox_port is not None
@@ -156,6 +171,23 @@ class Workers:
             self._say(announcing.started(self.config, *self._shared.urls, sandbox=sandbox))
             pids = [str(child.pid) for child in self._children.values() if child.number != SANDBOX]
             _log.info("%d workers: processes %s.", len(pids), ", ".join(pids))
+
+    def _mind_silence(self) -> None:
+        """Kill who serves and has said nothing for too long, by the time in which this process listened.
+
+        It wakes every few seconds. A longer pause is its own, or the machine's, and nobody's silence.
+        """
+        now = time.monotonic()
+        listened_s, self._listened_at = min(now - self._listened_at, 2 * LOOK_EVERY_S), now
+        for child in self._children.values():
+            if not child.ready or self._shared.stage is Stage.STOPPING:
+                continue
+            child.silent_s += listened_s
+            if child.silent_s >= SILENT_S:
+                child.silent_s = 0.0
+                _log.error("%s has shown no sign of life for %g s, and is killed.", child.called, SILENT_S)
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGKILL)
 
     def _reap(self) -> None:
         """Take note of every process that has ended; the first of a container has also those whose parents have gone."""
