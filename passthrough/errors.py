@@ -31,7 +31,7 @@ _C, _U, _P = Fault.CLIENT, Fault.UPSTREAM, Fault.PROXY
 
 _TABLE: Final = (
     Kind(400, "bad_request", _C, "Send one well-formed HTTP/1.1 request: one Host, one framing, no dot segments, no '#'."),
-    Kind(400, "bad_header", _C, "Send header values as UTF-8 text without control characters."),
+    Kind(400, "bad_header", _C, "Send header values without control characters."),
     Kind(401, "invalid_key", _C, "Send a client key of this proxy as 'Authorization: Bearer <key>'."),
     Kind(403, "route_forbidden", _C, "Ask the operator to add this route to the key's 'routes'."),
     Kind(

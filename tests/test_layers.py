@@ -33,9 +33,9 @@ FLOORS = (
     "books.ledger      books.lines       books.journal     books.refused",
     "config.*          road.wire         road.response     road.answers      books.report      books.leasing     books.feeder "
     "books.listing     books.destination",
-    "road.forward      books.writer      books.budgets     books.export      books.repricing   books.retention "
+    "road.malformed    road.forward      books.writer      books.budgets     books.export      books.repricing   books.retention "
     "road.origins      road.cors         road.incoming     admin.*           sandbox.*",
-    "road.connection   books.bookkeeper  road.limits       road.retry        road.held         road.passage",
+    "road.connection   books.bookkeeper  road.limits       road.retry        road.held         road.passage road.parser",
     "road.upstream     road.upload       road.downstream",
     "road.call",
     "road.settle       road.sending      road.flow",
@@ -54,7 +54,7 @@ WALL = ({"road.*"}, {"books.*", "admin.*"})
 """Bytes go through on one side, money is counted on the other; neither side imports the other. They meet in `server`."""
 
 DOORS = {
-    "aiohttp": "road.downstream road.listener road.relay road.straight road.upload admin.* sandbox.* server running",
+    "aiohttp": "road.downstream road.listener road.parser road.relay road.straight road.upload admin.* sandbox.* server running",
     "aiohappyeyeballs": "road.upstream",
     "yaml": "config.* books.pricelist",
     "dotenv": "config.*",

@@ -14,7 +14,7 @@ from aiohttp import http_exceptions
 from street import Peer, answering, asking, client, ok, street, until
 
 from passthrough.exchange import Outcome
-from passthrough.road.listener import MAX_FIELD_BYTES, MAX_FIELDS, MAX_LINE_BYTES, refusal_of
+from passthrough.road.parser import MAX_FIELD_BYTES, MAX_FIELDS, MAX_LINE_BYTES, refusal_of
 
 HOST = b"Host: proxy.test\r\n"
 
@@ -22,7 +22,7 @@ HOST = b"Host: proxy.test\r\n"
 @pytest.mark.parametrize(
     ("sent", "status", "code"),
     [
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03<script>\r\n\r\n", 501, "not_implemented"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03<script>\r\n\r\n", 400, "bad_request"),
         (b"BREW /<script> HTTP/1.1\r\n" + HOST + b"\r\n", 501, "not_implemented"),
         (b"get /<script> HTTP/1.1\r\n" + HOST + b"\r\n", 501, "not_implemented"),
         (b"GET /<script>\xff HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_request"),
@@ -68,7 +68,7 @@ async def test_a_refusal_reaches_a_client_that_still_sends() -> None:
         for _ in range(20):
             await raw.send(asking(b"POST / HTTP/1.1", body=bytes(1000)))
         head, _body = await raw.answer()
-        assert b"HTTP/1.1 501 Not Implemented" == head.splitlines()[0]
+        assert b"HTTP/1.1 400 Bad Request" == head.splitlines()[0]
         assert b"" == await raw.rest()
     assert 1 == len(house.exchanges)
 
@@ -91,7 +91,7 @@ async def test_a_bad_head_behind_a_good_one() -> None:
         await until(lambda: len(house.listener.connections[0]._messages) == 1)
         go.set()
         assert b"good" == (await raw.answer())[1]
-        assert b"HTTP/1.1 501 " in await raw.rest()
+        assert b"HTTP/1.1 400 " in await raw.rest()
         assert [Outcome.COMPLETED, Outcome.REFUSED] == [exchange.outcome for exchange in await house.booked(2)]
 
 

@@ -90,6 +90,13 @@ class Gate:
             return client
         raise Refusal("invalid_key", "The key is not one of this proxy's." if presented else "No client key was sent.")
 
+    def known(self, raw: Iterable[tuple[bytes, bytes]]) -> str | None:
+        """Return the name of the client whose key is among names and values as they came: for the log, of what is refused."""
+        for name, value in raw:
+            if name.lower() in self._key_headers and (client := self.holder(value)) is not None:
+                return client.name
+        return None
+
     def holder(self, value: bytes) -> Client | None:
         """Return the client whose key a header's value carries, with `Bearer ` before it or bare; None if nobody's."""
         if value[:6].lower() == b"bearer" and value[6:7] in {b" ", b"\t"}:

@@ -11,6 +11,7 @@ from aiohttp.http import HttpRequestParser
 
 from ..errors import ClientGone
 from .fairness import FairQueue
+from .parser import RequestParser
 from .passage import Memory
 from .sockets import reset_on_close, unsent_bytes
 from .straight import WORTH_BYTES, Basin, Straight
@@ -47,6 +48,7 @@ class Client(web.RequestHandler):
         self._basin = basin
         self.unsent = b""
         self.memory = Memory()
+        self.begin_anew()
 
     def send(self, piece: bytes, *, soon: bool = False) -> None:
         """Send bytes; `soon`: with what others send at the end of the loop's turn, where that holds up nothing."""
@@ -83,7 +85,11 @@ class Client(web.RequestHandler):
 
     def begin_anew(self) -> None:
         """Expect a request: the rest of the body, for which the old parser waits, went past it."""
-        self._parser = HttpRequestParser(  # As the one that aiohttp 3.14 makes for a connection.
+        self._parser = cast(HttpRequestParser, RequestParser(self._parser_of_aiohttp))
+
+    def _parser_of_aiohttp(self) -> HttpRequestParser:
+        """Return a parser as aiohttp 3.14 makes it for a connection."""
+        return HttpRequestParser(
             self,
             self._loop,
             self._read_bufsize,

@@ -51,6 +51,14 @@ def is_token(name: bytes) -> bool:
     return _TOKEN.fullmatch(name) is not None
 
 
+def named(name: bytes) -> str:
+    """Return a name in quotes, for a message; of a long one the begin, and of what is no token nothing."""
+    if not is_token(name):
+        return "that has no proper name"
+    text = name.decode("ascii")
+    return f"'{text}'" if len(text) <= SHORT else f"'{text[:SHORT]}…'"
+
+
 def judged(name: bytes) -> tuple[bytes, bool]:
     """Return a name in lower case, and whether it is a token that does not imitate framing."""
     lower = name.lower()

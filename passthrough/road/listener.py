@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from contextlib import suppress
 from typing import Any, Final
 
@@ -12,6 +11,8 @@ from aiohttp import http_exceptions, web
 
 from ..errors import Refusal
 from .downstream import Client, Sent
+from .malformed import Malformed
+from .parser import MAX_FIELD_BYTES, MAX_FIELDS, MAX_LINE_BYTES, RejectedHead, refusal_of
 from .relay import Relay
 from .sockets import keep_alive, reset_on_close
 from .straight import Basin
@@ -26,20 +27,8 @@ HEAD_S: Final = 20.0
 LINGER_S: Final = 1.0
 """How long a client is heard behind the refusal of what is no request."""
 
-MAX_LINE_BYTES: Final = 16 * 1024
-MAX_FIELD_BYTES: Final = 32 * 1024
-MAX_FIELDS: Final = 256
-
 _BODY_BYTES: Final = 32 * 1024
 """Where twice as much of a body waits to be taken, reading pauses: what one read brings is enough, until the target is open."""
-
-_OTHER_VERSION: Final = ("Bad status line:\n  Invalid HTTP version:", "Pause on PRI/Upgrade:")
-"""How the parser's message begins (llhttp 9) for a version of another number, and for HTTP/2's preface."""
-
-_OTHER_PROTOCOL: Final = re.compile(rb" RTSP/[0-9]\.[0-9]\r?\Z")
-"""How a line ends that the parser (llhttp 9) takes for HTTP's and does not tell apart: 1.0 is 1.0 to it, whatever of."""
-
-_VERSIONS: Final = "Only HTTP/1.1 and HTTP/1.0 are spoken here."
 
 _log: Final = logging.getLogger("passthrough")
 
@@ -86,7 +75,7 @@ class Listener(web.Server):
 class _Protocol(Client):
     """One client connection."""
 
-    __slots__ = ("_head_s", "_late", "_line", "_listener", "_relay")
+    __slots__ = ("_head_s", "_late", "_listener", "_relay")
 
     def __init__(self, listener: Listener, **options: Any) -> None:
         super().__init__(listener, listener.turn, listener.basin, listener.relay.fair, **options)
@@ -94,7 +83,6 @@ class _Protocol(Client):
         self._relay = listener.relay
         self._head_s = listener.head_s
         self._late: asyncio.TimerHandle | None = None
-        self._line: bytes | None = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve, or say that there are too many already (asyncio calls this)."""
@@ -132,7 +120,7 @@ class _Protocol(Client):
     def _break_off(self, failure: Refusal) -> None:
         """Answer without a request, and close."""
         if self.transport is not None:
-            self.send(self._relay.refused(failure))
+            self.send(self._relay.refused(Malformed(failure)))
         self.force_close()
 
     @property
@@ -148,9 +136,6 @@ class _Protocol(Client):
 
         aiohttp 3.14 queues the error as the next message and leaves the reader of the body waiting for ever.
         """
-        if (self.waits or not self._request_count) and not self._may_be_http(data):
-            self._break_off(Refusal("version_not_supported", _VERSIONS, closes=True))
-            return
         super().data_received(data)
         if self._late is not None or self.waits:
             self._expect_head(self.waits and bool(data))
@@ -166,20 +151,6 @@ class _Protocol(Client):
         """
         if self._reading_paused or self._buffer_paused or self._messages:
             super().resume_reading(resume_parser)
-
-    def _may_be_http(self, data: bytes) -> bool:
-        """Tell whether the request line that begins, or goes on, in `data` is not another protocol's.
-
-        One that came in one piece with the end of an earlier request is not looked at; it is then taken as HTTP of its number.
-        """
-        if self._late is None:
-            self._line = b""
-        if self._line is None:
-            return True
-        line = (self._line + data).lstrip(b"\r\n")  # Empty lines before a request are skipped (RFC 9112 §2.2).
-        end = line.find(b"\n")
-        self._line = line if end < 0 else None
-        return end < 0 or _OTHER_PROTOCOL.search(line, max(0, end - 16), end) is None
 
     async def hear_out(self) -> None:
         """Say that no more comes, and drop what the client still sends, until it ends or for a moment (RFC 9112 §9.6).
@@ -203,7 +174,7 @@ class _Protocol(Client):
         """Answer what the parser rejected by the table of own answers, without an echo of its bytes; else break off."""
         if isinstance(exc, http_exceptions.HttpProcessingError):
             if self.transport is not None:
-                self.send(self._relay.refused(refusal_of(exc)))
+                self.send(self._relay.refused(exc.malformed if isinstance(exc, RejectedHead) else Malformed(refusal_of(exc))))
                 return _LastWord(self)
         else:
             _log.error("A request failed inside the proxy; its connection is closed.", exc_info=exc)
@@ -222,19 +193,3 @@ class _LastWord(Sent):
     async def write_eof(self, data: bytes = b"") -> None:
         """Send nothing: the answer has been sent. Wait for the client's end."""
         await self._protocol.hear_out()
-
-
-def refusal_of(error: http_exceptions.HttpProcessingError) -> Refusal:
-    """Return our answer for an error of aiohttp's parser, by its kind; its text holds bytes of the request and stays here."""
-    if isinstance(error, http_exceptions.LineTooLong):
-        # The parser reports a long target and a long field alike; only the limit tells which one was passed.
-        if error.args[1:2] == (MAX_LINE_BYTES,):
-            return Refusal("target_too_long", f"The request target is longer than {MAX_LINE_BYTES} bytes.", closes=True)
-        return Refusal("headers_too_large", f"A header field is longer than {MAX_FIELD_BYTES} bytes.", closes=True)
-    if isinstance(error, http_exceptions.BadHttpMethod):
-        return Refusal("not_implemented", "The request does not begin with a known method.", closes=True)
-    if error.message.startswith(_OTHER_VERSION):
-        return Refusal("version_not_supported", _VERSIONS, closes=True)
-    if "Too many headers" in error.message:
-        return Refusal("headers_too_large", f"The request has more than {MAX_FIELDS} header fields.", closes=True)
-    return Refusal("bad_request", "This is not one well-formed HTTP/1.1 request.", closes=True)

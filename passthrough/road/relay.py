@@ -25,6 +25,7 @@ from .downstream import Downstream, Sent
 from .flow import Flow
 from .forward import Forward, label_of, response_fields, without_secrets
 from .limits import Slots
+from .malformed import Malformed
 from .origins import PageGuard
 from .passage import Passage
 from .response import Answer, Framing
@@ -32,7 +33,7 @@ from .routes import Route, RouteTable
 from .sending import Sender, Way
 from .settle import Settling
 from .upstream import Upstream
-from .wire import plain
+from .wire import escaped_path, plain
 
 _GOES_ON: Final = Sent(keeps_alive=True)
 _ENDS: Final = Sent(keeps_alive=False)
@@ -104,6 +105,8 @@ class Relay:
                 downstream.memory.keep(rules, request, passage)
             await self._serve(way, passage, rules)
         except Failure as failure:
+            if not way.exchange.admitted:
+                way.exchange.client = rules.gate.known(request.raw_headers)
             await self._fail(way, _blamed(way, failure), rules.sharing(request))
         except Reply as reply:
             await self._reply(way, reply)
@@ -123,12 +126,13 @@ class Relay:
                 self._end(way.exchange)
         return _GOES_ON if way.keeps_alive else _ENDS
 
-    def refused(self, failure: Refusal) -> bytes:
-        """Return the answer to a head that could not even be parsed, and book the exchange; nothing of it is echoed."""
-        exchange = began("", "")
+    def refused(self, malformed: Malformed) -> bytes:
+        """Return the answer to a head that is no request, and book the exchange; nothing of it but names is echoed."""
+        exchange, failure = began(malformed.method, malformed.path), malformed.refusal
         exchange.status, exchange.error, exchange.outcome = failure.kind.status, failure.kind.code, Outcome.REFUSED
+        exchange.client = self.rules.gate.known((name, value) for _, name, value in malformed.fields)
         self._end(exchange)
-        return own_answer(failure, exchange.began_utc, keeps_alive=False, with_body=True)
+        return own_answer(failure, exchange.began_utc, keeps_alive=False, with_body=malformed.method != "HEAD")
 
     def _end(self, exchange: Exchange) -> None:
         exchange.end()
@@ -141,6 +145,8 @@ class Relay:
         """Take steps 0 to 3: all that follows from the head's bytes and the rules alone. Raises Refusal, Reply."""
         target = request.raw_path.encode("utf-8", "surrogateescape")
         head = way.head = plain(request.method, target, (request.version[0], request.version[1]), request.raw_headers)
+        if head.path == b"*":
+            raise Reply(204, (b"Allow: " + ", ".join(rules.routes.methods()).encode(),))
         if rules.cors is not None:
             rules.cors.answer_preflight(head, request.raw_headers, rules.routes)
         match = rules.routes.match(head.method, head.path)
@@ -284,8 +290,7 @@ def _blamed(way: Way, failure: Failure) -> Failure:
 
 
 def _shown(target: str) -> str:
-    """Return a request target's path as ASCII text, for the log: without the query, other bytes escaped."""
-    return target.partition("?")[0].encode("utf-8", "surrogateescape").decode("ascii", "backslashreplace")
+    return escaped_path(target.encode("utf-8", "surrogateescape"))
 
 
 def _answer_head(answer: Answer, passage: Passage, *, chunked: bool, keeps_alive: bool) -> bytes:

@@ -150,6 +150,9 @@ class Match:
 _NONE: Final[tuple[Route, ...]] = ()
 
 
+_USUAL: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+
+
 class RouteTable:
     """All routes, to be asked by method and path in time that does not grow with their number.
 
@@ -174,6 +177,13 @@ class RouteTable:
         self._exact: Mapping[bytes, tuple[Route, ...]] = MappingProxyType(exact)
         self._prefixes: Mapping[bytes, tuple[Route, ...]] = MappingProxyType(prefixes)
         self._lenient: Mapping[bytes, tuple[Route, ...]] = MappingProxyType(lenient)
+
+    def methods(self) -> list[str]:
+        """Return the methods that any route allows, sorted: the usual ones where one allows all, and OPTIONS always."""
+        allowed = {"OPTIONS"}
+        for route in self.routes:
+            allowed |= _USUAL if route.methods is None else route.methods
+        return sorted(allowed)
 
     def match(self, method: str, path: bytes) -> Match:
         """Return the route of `method` and the raw `path` (without query).

@@ -1,0 +1,141 @@
+"""Says what is wrong with a request's head that aiohttp's parser rejects, and what of it could be read all the same.
+
+The parser tells the kind of an error and nothing that may be passed on. The kept bytes of the head tell the rest: the method and
+the path for the log, the fields for the client's name, and the line or the field to blame. The head may have come in part only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..errors import Refusal
+from .fields import Fields, is_token, named
+from .wire import control_byte, escaped_path, plain, unencoded_byte
+
+_START: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) +")
+_UNFINISHED_START: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{0,32}")
+_VERSION: Final = re.compile(rb" +([A-Za-z]+)/([0-9])\.([0-9])\s*\Z")
+_SINGLETONS: Final = (
+    b"host", b"content-length", b"transfer-encoding", b"content-type", b"content-range", b"content-location", b"etag",
+    b"max-forwards", b"server", b"user-agent",
+)  # fmt: skip
+"""What aiohttp 3.14 takes once only: that on which most hangs comes first."""
+
+_SOME_METHOD: Final = re.compile(rb"[A-Z][A-Z-]{0,19}")
+_PATH: Final = re.compile(rb"/|https?://|\*", re.IGNORECASE)
+"""What goes to the log of a line that is none of ours: it may be a document, or a key, where a client lost count of its bytes."""
+
+_MAX_PATH: Final = 1000
+"""How much of a path is told: one may be refused for its length."""
+
+_NO_START: Final = "The first line does not begin with a method and a space."
+_VERSIONS: Final = "Only HTTP/1.1 and HTTP/1.0 are spoken here."
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A head that is refused: why, and what of it could be read (empty where nothing could)."""
+
+    refusal: Refusal
+    method: str = ""
+    path: str = ""
+    fields: Fields = field(default=(), repr=False)
+
+
+def may_begin_with_a_method(head: bytes | bytearray) -> bool:
+    """Tell whether a head of an unknown method is not complete enough to say so: it may be no method at all."""
+    return _UNFINISHED_START.fullmatch(head.lstrip(b"\r\n")) is not None
+
+
+def is_of_another_protocol(line: bytes) -> bool:
+    """Tell whether a request line is RTSP's, which llhttp 9 does not tell apart: 1.0 is 1.0 to it, whatever of."""
+    version = _VERSION.search(line)
+    return version is not None and version[1] == b"RTSP"
+
+
+def explained(head: bytes, refusal: Refusal) -> Malformed:
+    """Return what is known of a head that is refused; the status stays, but for a first line that is no request's (400)."""
+    line, ended, rest = head.lstrip(b"\r\n").partition(b"\n")
+    line = line.removesuffix(b"\r")
+    start = _START.match(line)
+    if start is None:
+        is_other = refusal.kind.code in {"bad_request", "not_implemented"}
+        return Malformed(Refusal("bad_request", _NO_START, closes=True) if is_other else refusal)
+    method = start[1].decode("ascii")
+    target = _VERSION.sub(b"", line[start.end() :]) if ended else line[start.end() :].partition(b" ")[0]
+    lines = _Lines(rest)
+    why = refusal.message
+    if is_of_another_protocol(line):
+        refusal, why = Refusal("version_not_supported", _VERSIONS, closes=True), _VERSIONS
+    elif refusal.kind.code == "headers_too_large" and lines.longest:
+        why = f"{why.removesuffix('.')}; the longest field is {lines.longest}."
+    elif refusal.kind.code == "bad_request":
+        why = unencoded_byte(target) or lines.problem or _as_judged(method, target, line, lines) or lines.suspect or why
+    told = Refusal(refusal.kind.code, why, closes=True)
+    if refusal.kind.code == "not_implemented" and not (_SOME_METHOD.fullmatch(start[1]) and _VERSION.search(line)):
+        method = ""
+    path = escaped_path(target.partition(b" ")[0])[:_MAX_PATH] if method and _PATH.match(target) else ""
+    return Malformed(told, method, path, tuple(lines.fields))
+
+
+def _as_judged(method: str, target: bytes, line: bytes, lines: _Lines) -> str:
+    """Return what the checks of a whole head say to this one, nothing where it has not all come."""
+    version = _VERSION.search(line)
+    if not lines.whole or version is None:
+        return ""
+    try:
+        plain(method, target, (int(version[2]), int(version[3])), tuple((name, value) for _, name, value in lines.fields))
+    except Refusal as refusal:
+        return refusal.message
+    return ""
+
+
+class _Lines:
+    """The lines of a header, as far as they came and can be read; `problem` says which one cannot.
+
+    `suspect` names the last field, which is to blame where the parser stopped in the middle of the header.
+    """
+
+    __slots__ = ("fields", "longest", "problem", "suspect", "whole")
+
+    def __init__(self, header: bytes) -> None:
+        self.fields: list[tuple[bytes, bytes, bytes]] = []
+        self.whole = False
+        self.problem = self._read(header) or self._repeated()
+        self.suspect = f"The field {named(self.fields[-1][1])} cannot be read." if self.fields and not self.whole else ""
+        longest = max(self.fields, key=lambda each: len(each[1]) + len(each[2]), default=None)
+        self.longest = "" if longest is None else f"{named(longest[1])} ({len(longest[1]) + len(longest[2])} bytes)"
+
+    def _read(self, header: bytes) -> str:
+        *ended, last = header.split(b"\n")
+        for number, line in enumerate(ended, 2):
+            if not line.endswith(b"\r"):
+                return f"Line {number} of the head does not end in CR LF."
+            if line == b"\r":
+                self.whole = True
+                return ""
+            if problem := self._take(number, line[:-1], ended=True):
+                return problem
+        return self._take(len(ended) + 2, last.removesuffix(b"\r"), ended=False) if last else ""
+
+    def _take(self, number: int, line: bytes, *, ended: bool) -> str:
+        """Take one line; return what is wrong with it, or nothing."""
+        if line[:1] in {b" ", b"\t"}:
+            whose = f", the continuation of {named(self.fields[-1][1])}" if self.fields else ""
+            return f"Line {number} of the head is folded{whose}."
+        name, colon, value = line.partition(b":")
+        if not is_token(name):
+            return f"Line {number} of the head has no name of a field before a colon."
+        if not colon:
+            return f"Line {number} of the head ({named(name)}) has no colon." if ended else ""
+        self.fields.append((name.lower(), name, value.strip(b" \t")))
+        return control_byte(name, self.fields[-1][2])
+
+    def _repeated(self) -> str:
+        counts = Counter(lower for lower, _, _ in self.fields)
+        twice = next((lower for lower in _SINGLETONS if counts[lower] > 1), None)
+        name = next((name for lower, name, _ in self.fields if lower == twice), b"")
+        return "" if twice is None else f"The field {named(name)} is there more than once."

@@ -1,0 +1,328 @@
+"""aiohttp's parser of requests, with a bound for a whole head and a second look at what it rejects.
+
+aiohttp 3.14 bounds a line, a field and their number, but not the sum: 256 fields of 32 KB each are 8 MB for one unfinished head.
+It refuses fields that stand twice although nothing depends on them (Google's SDK sends two `User-Agent`), and says nothing of a
+rejected head that could be logged. So the bytes of a head that has not ended are kept, as long as it is known where it began.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiohttp import StreamReader, http_exceptions
+from aiohttp.http import HttpRequestParser
+
+from ..errors import Refusal
+from .malformed import Malformed, explained, is_of_another_protocol, may_begin_with_a_method
+from .wire import MAX_HEAD_BYTES
+
+MAX_LINE_BYTES: Final = 16 * 1024
+MAX_FIELD_BYTES: Final = 32 * 1024
+MAX_FIELDS: Final = 256
+_HARMLESS: Final = frozenset({b"user-agent", b"server", b"etag", b"max-forwards", b"content-location"})
+"""What may stand twice although aiohttp refuses it: neither framing, nor routing, nor the body's meaning hangs on it."""
+
+_MAX_PIPELINED: Final = 32
+"""How many requests in one piece are looked at, where one is at fault."""
+
+_OTHER_VERSION: Final = ("Bad status line:\n  Invalid HTTP version:", "Pause on PRI/Upgrade:")
+"""How the parser's message begins (llhttp 9) for a version of another number, and for HTTP/2's preface."""
+
+_VERSIONS: Final = "Only HTTP/1.1 and HTTP/1.0 are spoken here."
+_NAME: Final = re.compile(rb"(?<=\n)([^\r\n:]+)(?=:)")
+_STAND_INS: Final = b"~^|`'!"
+_END: Final = b"\r\n\r\n"
+
+Fed = tuple[Any, bool, bytes]
+"""What aiohttp's parser returns: messages with their bodies, whether the protocol changes, and what is then left over."""
+
+_NOTHING: Final[Fed] = ((), False, b"")
+
+
+class RejectedHead(http_exceptions.BadHttpMessage):
+    """A head that is no request, with all that is known of it."""
+
+    def __init__(self, malformed: Malformed) -> None:
+        super().__init__(malformed.refusal.message)
+        self.malformed = malformed
+
+
+class RequestParser:
+    """What aiohttp's server feeds. `_head` are the bytes of the head that has begun; None: a body, or where it ends is not known.
+
+    `_rest` counts what was fed behind the last head, -1 where that is not known. `_loose` counts bytes that are neither body nor
+    surely a head: framing of chunks, or what stands behind a body whose end was not seen.
+    """
+
+    __slots__ = (
+        "_broken", "_chunked", "_head", "_held", "_last", "_loose", "_make", "_parser", "_payload", "_repeats", "_rest", "_size",
+        "feed_eof", "message_consumed", "pause_reading", "set_upgraded",
+    )  # fmt: skip
+
+    def __init__(self, make: Callable[[], HttpRequestParser]) -> None:
+        """`make` returns a new parser of aiohttp's."""
+        self._make = make
+        self._broken = False
+        self._held = False  # The head is fed when enough of it has come, or all of it.
+        self._repeats = False
+        self._head: bytes | bytearray | None = b""
+        self._payload: StreamReader | None = None
+        self._chunked = False
+        self._last = b""
+        self._rest = self._loose = self._size = 0
+        self._adopt(make())
+
+    def _adopt(self, parser: HttpRequestParser) -> None:
+        """Use a parser. What needs no look is its own: nothing stands between."""
+        self._parser = parser
+        self.feed_eof = parser.feed_eof
+        self.message_consumed = parser.message_consumed
+        self.pause_reading = parser.pause_reading
+        self.set_upgraded = parser.set_upgraded
+
+    def feed_data(self, data: bytes) -> Fed:
+        """Take what came. Raises RejectedHead; what comes behind one is dropped."""
+        if self._head is None:
+            return self._feed_on(data)
+        whole: bytes | bytearray = data
+        if self._head:
+            assert isinstance(self._head, bytearray)
+            self._head += data
+            whole = self._head
+        if len(whole) > MAX_HEAD_BYTES and whole.find(_END, _begin(whole), MAX_HEAD_BYTES) < 0:
+            raise self._too_long(whole, data)
+        if self._held:
+            return self._feed_held(whole, data)
+        try:
+            fed: Fed = self._parser.feed_data(data)
+        except http_exceptions.HttpProcessingError as error:
+            return self._rejected(whole, data, error)
+        if fed[0]:
+            self._note(fed, whole, data)
+        elif data and whole is data:
+            self._head = bytearray(data)
+        return fed
+
+    # ── behind a message ──
+
+    def _note(self, fed: Fed, whole: bytes | bytearray, data: bytes) -> None:
+        """Note what stands behind the messages in what came: nothing, a body, or the next head. Raises RejectedHead."""
+        messages, upgrades, _ = fed
+        message, payload = messages[-1]
+        if message.path is None:  # A CONNECT without one: aiohttp 3.14 fails inside, and the client waits for ever.
+            raise self._rejection(whole, Refusal("bad_request", "There is no request target.", closes=True))
+        begin = _begin(whole)
+        if whole.find(b" RTSP/", begin, whole.find(b"\n", begin)) >= 0:
+            self._check_protocol(whole, begin)
+        self._payload, self._chunked, self._loose, self._size = payload, message.chunked, 0, payload.total_bytes
+        self._rest = _length_behind(whole, begin, messages)
+        self._last = data[-4:] if message.chunked else b""
+        self._head = None
+        if upgrades:  # What is behind it is kept by aiohttp, and fed when the upgrade has been declined.
+            self._head = b""
+        elif payload.is_eof():
+            self._find_end(payload, data)
+
+    def _check_protocol(self, whole: bytes | bytearray, begin: int) -> None:
+        line = bytes(whole[begin : whole.find(b"\n", begin)])
+        if is_of_another_protocol(line):
+            raise self._rejection(whole, Refusal("version_not_supported", _VERSIONS, closes=True))
+
+    def _find_end(self, payload: StreamReader, data: bytes) -> None:
+        """Find out what of `data` stands behind a body that ended in it."""
+        behind = self._rest - payload.total_bytes if self._rest >= 0 and not self._chunked else -1
+        if 0 < behind <= len(data):
+            self._head = bytearray(data[-behind:])
+        elif not behind or data.endswith(_END) or self._last == _END:  # No head that has not ended ends in an empty line.
+            self._head = b""
+        else:
+            self._loose, self._payload = 0, None
+
+    def _feed_on(self, data: bytes) -> Fed:
+        """Take more of a body, or what stands behind one whose end was not seen."""
+        if self._broken:
+            return _NOTHING
+        payload = self._payload
+        try:
+            fed: Fed = self._parser.feed_data(data)
+        except http_exceptions.HttpProcessingError as error:
+            self._broken = True
+            raise RejectedHead(Malformed(refusal_of(error))) from None
+        if fed[0]:
+            self._note(fed, b"", data)
+        elif fed[1]:
+            self._head = b""
+        elif payload is None:
+            self._count_loose(data)
+        else:
+            self._feed_body(payload, data)
+        return fed
+
+    def _feed_body(self, payload: StreamReader, data: bytes) -> None:
+        if self._rest >= 0:
+            self._rest += len(data)
+        if self._chunked:
+            self._last = data[-4:] if len(data) > 3 else (self._last + data)[-4:]
+        if payload.is_eof():
+            self._find_end(payload, data)
+        elif self._chunked and payload.total_bytes == self._size:
+            self._count_loose(data)
+        else:
+            self._loose, self._size = 0, payload.total_bytes
+
+    def _count_loose(self, data: bytes) -> None:
+        self._loose += len(data)
+        if self._loose > MAX_HEAD_BYTES:
+            self._broken = True
+            why = f"The head of the request, or the framing of its body, is longer than {MAX_HEAD_BYTES} bytes."
+            raise RejectedHead(Malformed(Refusal("headers_too_large", why, closes=True)))
+
+    # ── what is rejected ──
+
+    def _too_long(self, whole: bytes | bytearray, data: bytes) -> RejectedHead:
+        """Refuse a head that is too long, after a look at its begin: a line or a field may be what is wrong."""
+        why = f"The head of the request is longer than {MAX_HEAD_BYTES} bytes."
+        refusal = Refusal("headers_too_large", why, closes=True)
+        try:
+            if not self._held:
+                self._parser.feed_data(data[: MAX_HEAD_BYTES - (len(whole) - len(data))])
+        except http_exceptions.HttpProcessingError as error:
+            if not _is_of_duplicates(error):
+                refusal = refusal_of(error)
+        return self._rejection(whole, refusal)
+
+    def _rejected(self, whole: bytes | bytearray, data: bytes, error: http_exceptions.HttpProcessingError) -> Fed:
+        """Hold back a head that may be a request all the same, or that has not come far enough to be judged."""
+        self._repeats = _is_of_duplicates(error)
+        if not (self._repeats or (isinstance(error, http_exceptions.BadHttpMethod) and may_begin_with_a_method(whole))):
+            raise self._rejection(whole, refusal_of(error)) from None
+        self._held = True
+        if whole is data:
+            self._head = whole = bytearray(data)
+        return self._feed_held(whole, whole)
+
+    def _feed_held(self, whole: bytes | bytearray, data: bytes | bytearray) -> Fed:
+        """Feed a head that was held back to a new parser; fields that stand twice have to be there whole, and are renamed."""
+        head = bytes(whole)
+        if self._repeats:
+            end = whole.find(_END, max(_begin(whole), len(whole) - len(data) - 3))
+            if end < 0:
+                return _NOTHING
+            head = bytes(whole[:end])
+        elif may_begin_with_a_method(whole):
+            return _NOTHING
+        renamed, names = _renamed(head)
+        self._held = False
+        self._adopt(self._make())
+        try:
+            messages, upgrades, tail = self._parser.feed_data(renamed + bytes(whole[len(head) :]))
+        except http_exceptions.HttpProcessingError as error:
+            raise self._rejection(whole, refusal_of(error)) from None
+        if not messages:
+            return _NOTHING
+        message, payload = messages[0]
+        raw = tuple((names.get(name, name), value) for name, value in message.raw_headers)
+        fed = ([(message._replace(raw_headers=raw), payload), *messages[1:]], upgrades, tail)
+        self._note(fed, whole, bytes(data))
+        return fed
+
+    def _rejection(self, whole: bytes | bytearray, refusal: Refusal) -> RejectedHead:
+        """Return the error of a head that is refused, and take nothing more."""
+        self._broken = True
+        self._head = None
+        self._payload = None
+        return RejectedHead(explained(self._faulty(bytes(whole)), refusal))
+
+    def _faulty(self, whole: bytes) -> bytes:
+        """Return what came without the requests that stand before the one that is at fault."""
+        at = _begin(whole)
+        for _ in range(_MAX_PIPELINED):
+            end = whole.find(_END, at)
+            if end < 0 or end + 4 == len(whole):
+                break
+            try:
+                messages, _, _ = self._make().feed_data(whole[at : end + 4])
+            except http_exceptions.HttpProcessingError:
+                break
+            if not messages or messages[0][0].chunked:
+                break
+            length = messages[0][0].headers.get("Content-Length", "0")
+            at = end + 4 + int(length)
+        return whole[at:]
+
+
+def _begin(whole: bytes | bytearray) -> int:
+    """Return where a request begins behind empty lines, which are skipped (RFC 9112 §2.2)."""
+    return 0 if whole[:1] > b"\r" else len(whole) - len(whole.lstrip(b"\r\n"))
+
+
+def _length_behind(whole: bytes | bytearray, at: int, messages: Any) -> int:
+    """Return how many bytes stand behind the head of the last of the messages, -1 where that is not known."""
+    for number, (message, payload) in enumerate(messages, 1):
+        end = whole.find(_END, at)
+        if end < 0:
+            return -1
+        at = end + 4
+        if number < len(messages):
+            if message.chunked:
+                return -1
+            at += payload.total_bytes
+            while bytes(whole[at : at + 1]) in {b"\r", b"\n"}:
+                at += 1
+    return len(whole) - at
+
+
+def _is_of_duplicates(error: http_exceptions.HttpProcessingError) -> bool:
+    return error.message.startswith("Duplicate '")
+
+
+def _first_repeated(head: bytes) -> bytes | None:
+    """Return the first harmless name (lower case) that stands twice in a head."""
+    seen = set()
+    for name in _NAME.findall(head):
+        lower = name.lower()
+        if lower in _HARMLESS and lower in seen:
+            return bytes(lower)
+        seen.add(lower)
+    return None
+
+
+def _renamed(head: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    """Return a head of the same length in which no harmless field stands twice, and the real names by those that stand in."""
+    names: dict[bytes, bytes] = {}
+    taken = {name.lower() for name in _NAME.findall(head)}
+    while (repeated := _first_repeated(head)) is not None:
+        signs = (bytes([sign]) for sign in _STAND_INS)
+        free = (sign for sign in signs if sign + repeated[1:] not in taken)
+        sign = next(free, None)
+        if sign is None:
+            break  # Whoever sends all of these is refused.
+
+        def stand_in(found: re.Match[bytes], sign: bytes = sign, repeated: bytes = repeated) -> bytes:
+            if found[0].lower() != repeated:
+                return found[0]
+            names[sign + found[0][1:]] = found[0]
+            return sign + found[0][1:]
+
+        head = _NAME.sub(stand_in, head)
+    return head, names
+
+
+def refusal_of(error: http_exceptions.HttpProcessingError) -> Refusal:
+    """Return our answer for an error of aiohttp's parser, by its kind; its text holds bytes of the request and stays here."""
+    if isinstance(error, RejectedHead):
+        return error.malformed.refusal
+    if isinstance(error, http_exceptions.LineTooLong):
+        # The parser reports a long target and a long field alike; only the limit tells which one was passed.
+        if error.args[1:2] == (MAX_LINE_BYTES,):
+            return Refusal("target_too_long", f"The request target is longer than {MAX_LINE_BYTES} bytes.", closes=True)
+        return Refusal("headers_too_large", f"A header field is longer than {MAX_FIELD_BYTES} bytes.", closes=True)
+    if isinstance(error, http_exceptions.BadHttpMethod):
+        return Refusal("not_implemented", "The request does not begin with a known method.", closes=True)
+    if error.message.startswith(_OTHER_VERSION):
+        return Refusal("version_not_supported", _VERSIONS, closes=True)
+    if "Too many headers" in error.message:
+        return Refusal("headers_too_large", f"The request has more than {MAX_FIELDS} header fields.", closes=True)
+    return Refusal("bad_request", "This is not one well-formed HTTP/1.1 request.", closes=True)
