@@ -236,6 +236,7 @@ ENDPOINTS = [
     ("methods", "GET", "A list is expected"),
     ("methods", "[GET, 'A B']", "HTTP allows"),
     ("max_body", "1XB", "not a size"),
+    ("min_upload_rate", "slow", "not a size"),
     ("max_body", "0", "positive"),
     ("max_body", "-1", "not a size"),
     ("max_body", "1.0000000001GB", "not a size"),

@@ -66,6 +66,7 @@ def _route(endpoint: Endpoint, at: At, around: Surroundings, findings: Findings)
         merge_query_params=endpoint.merge_query_params,
         default_query=tuple(syntax.query_pair(n, v.reveal()) for n, v in endpoint.default_query_params.items()),
         max_body_bytes=endpoint.max_body,
+        min_upload_rate=endpoint.min_upload_rate,
         timeouts=_timeouts(endpoint, at, around.general, findings),
         retries=_retries(endpoint),
         settles=None if endpoint.client_gone is None else endpoint.client_gone == "settle",

@@ -91,6 +91,7 @@ _PORTS: Final = {"type": "integer", "minimum": 0, "maximum": 65535}
 
 Switch = Annotated[bool, _reads(values.switch), _written({"type": "boolean"})]
 Size = Annotated[int, _reads(values.size), _written(*_SIZES)]
+Rate = Annotated[int | None, _reads(values.rate_or_none), _written(*_SIZES, {"enum": [0, "0", "none"]})]
 Duration = Annotated[float, _reads(values.duration), _written({"type": "number", "exclusiveMinimum": 0}, _DURATION)]
 Delay = Annotated[float, _reads(values.delay), _written({"type": "number", "minimum": 0}, _DURATION)]
 Limit = Annotated[

@@ -162,6 +162,7 @@ class Endpoint(LimitsPart):
         description="Further tries: a number, or attempts, statuses, held_body, spool, max_wait.",
     )
     max_body: kinds.Size = Field(default=10**9, description="The largest request body: 1GB, 512MB, 1GiB.")
+    min_upload_rate: kinds.Rate = Field(default=200, description="Bytes a second, over a minute: 200B, 1KB; none or 0: any.")
     client_gone: kinds.ClientGone | None = Field(default=None, description="What becomes of a call whose client left.")
     meter: Annotated[MeterPart, kinds.ShortFor("shape")] = Field(default=MeterPart(), description="How answers are counted.")
     prices: list[PricePart] = Field(default=[], description="Prices on this route, before all others.")

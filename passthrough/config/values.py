@@ -72,6 +72,11 @@ def delay(text: str) -> float:
     return 0.0 if match is not None and match[2] in _SECONDS and not Decimal(match[1]) else duration(text)
 
 
+def rate_or_none(text: str) -> int | None:
+    """Return bytes a second, as `size` does, or None for `none` or 0: any rate."""
+    return None if text.strip().lower() in {"none", "0"} else size(text)
+
+
 def duration_or_none(text: str) -> float | None:
     """Return seconds, or None for `none`: no limit."""
     return None if text.strip().lower() == "none" else duration(text)

@@ -123,6 +123,7 @@ class Route:
     merge_query_params: bool = False
     default_query: tuple[bytes, ...] = field(default=(), repr=False)  # they may carry a key
     max_body_bytes: int = 10**9
+    min_upload_rate: int | None = 200
     timeouts: Timeouts = field(default_factory=Timeouts)
     retries: Retries = field(default_factory=Retries)
     settles: bool | None = None

@@ -16,10 +16,14 @@ from .connection import Connection
 from .held import Held
 from .routes import Route
 from .straight import Basin, Straight
+from .upload_rate import WINDOW_S, UploadRate
 from .wire import Head
 
 _CHUNKED_WORK: Final = 512 * 1024
 """What a piece of a chunked body counts as: up to 2048 chunks are in it (aiohttp 3.14), and each takes microseconds."""
+
+
+_SLOW_HINT: Final = "Send the body faster, or lower the route's 'min_upload_rate' (none: any)."
 
 
 class Upload:
@@ -66,12 +70,16 @@ class Upload:
         """
         idle_s = self._route.timeouts.idle_s
         rest: Straight | None = None
+        rate: UploadRate | None = None
         fair = self._connection.fair
         try:
             async with asyncio.timeout(idle_s) as idle:
                 loop = asyncio.get_running_loop()
+                rate = self._rate(loop, idle)
+                rate.reads()
                 while piece := await body.readany():
                     idle.reschedule(None)  # The target's pauses are not the client's.
+                    rate.rests()
                     self._count(piece)
                     if self._held is not None:
                         await self._held.keep(piece)
@@ -85,16 +93,22 @@ class Upload:
                     if not fair.spend(_CHUNKED_WORK if self._head.chunked else len(piece)):
                         await fair.turn()
                     if rest is not None:
-                        await self._pour(rest, asked, idle_s)
+                        await self._pour(rest, rate, asked, idle_s)
                         break
                     idle.reschedule(None if idle_s is None else loop.time() + idle_s)
+                    rate.reads()
         except TimeoutError:
+            if rate is not None and rate.too_slow:
+                why = f"Less than {self._route.min_upload_rate} bytes a second of the body came over {WINDOW_S:g} s."
+                raise Refusal("slow_request", why, hint=_SLOW_HINT, closes=True) from None
             raise Refusal("slow_request", f"Nothing of the body came for {idle_s:g} s.", closes=True) from None
         except RequestPayloadError:
             raise Refusal("bad_request", "The body's chunks are malformed.", closes=True) from None
         except ConnectionError:
             raise ClientGone from None
         finally:
+            if rate is not None:
+                rate.close()
             if rest is not None:
                 rest.leave()
         if self._head.length is not None and self._exchange.bytes_up != self._head.length:
@@ -103,7 +117,16 @@ class Upload:
             self._connection.write(b"0\r\n\r\n")
         self.complete = True
 
-    async def _pour(self, rest: Straight, asked: Asked | None, idle_s: float | None) -> None:
+    def _rate(self, loop: asyncio.AbstractEventLoop, idle: asyncio.Timeout) -> UploadRate:
+        """Return what ends the upload by this time-out where the client is too slow."""
+        return UploadRate(
+            loop,
+            self._route.min_upload_rate,
+            lambda: self._exchange.bytes_up,
+            lambda: None if idle.expired() else idle.reschedule(loop.time()),
+        )
+
+    async def _pour(self, rest: Straight, rate: UploadRate, asked: Asked | None, idle_s: float | None) -> None:
         """Send the rest of a body whose length is known to be allowed. Raises as `stream` does, and what Straight.flow does."""
 
         def take(basin: Basin, size: int) -> bool:
@@ -116,7 +139,9 @@ class Upload:
             return wanted and self._connection.flows
 
         while rest.left:
+            rate.reads()
             await rest.flow(take, idle_s)
+            rate.rests()
             if asked is not None:
                 await asked.drained()
             await self._connection.drain(idle_s)
