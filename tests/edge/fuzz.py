@@ -3,7 +3,8 @@
 By hand: `cd tests && python -m edge.fuzz --seconds 600`. Each trial is sent twice on connections of its own, whole and in pieces.
 Its invariants: (1) every answer is one HTTP/1.1 answer, none of them 500, 502 or 504, and none of ours shows the canary; (2) what
 goes up is nothing but plain requests; (3) both sendings put the same requests up, as far as they go; (4) every answer is booked
-once, and every request that went up whole; (5) nothing is logged as a defect, and nothing is left when the client has gone.
+once, and every request that went up whole; (5) nothing is logged as a defect, and nothing is left when the client has gone;
+(6) meanwhile no ping by another route is held up (see stalls).
 Ends with 1 where anything was found; `--seed` and the number of a trial repeat it.
 """
 
@@ -23,10 +24,12 @@ from typing import Any
 
 import uvloop
 from oddities import CANARY, TABLE
-from street import Road, street, until
+from street import Road, road, route_to, street, until
 from strict import NOTHING, Malformed, Request, Speaker, StrictTarget, Told, speaker
 
 from passthrough.exchange import Outcome
+
+from .stalls import bare_server, watched
 
 WORKERS = 64
 QUIET_S = 0.05
@@ -304,7 +307,10 @@ async def fuzz(seconds: float, seed: int, first: int) -> Findings:
     asyncio.get_running_loop().set_exception_handler(lambda _, context: listening.heard.append(repr(context)))
     numbers = iter(range(first, sys.maxsize))
     until_s = time.monotonic() + seconds
-    await asyncio.gather(*(_work(numbers, until_s, findings, listening.heard) for _ in range(WORKERS)))
+    async with bare_server() as bare, road(route_to(bare)) as beside, watched(bare, beside.port, "/") as pinged:
+        await asyncio.gather(*(_work(numbers, until_s, findings, listening.heard) for _ in range(WORKERS)))
+    findings.found += pinged.findings
+    sys.stdout.write("".join(f"FOUND {each}\n" for each in pinged.findings[:20]) + pinged.figures + "\n")
     return findings
 
 

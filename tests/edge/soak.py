@@ -1,6 +1,7 @@
 """Minutes of everything at once: faults, disconnects, reloads; then client, target and ledger are compared.
 
-By hand: `cd tests && python -m edge.soak --seconds 240 --rate 300`. Ends with 1 where anything disagrees or has grown.
+By hand: `cd tests && python -m edge.soak --seconds 240 --rate 300`. Ends with 1 where anything disagrees, grows, or is held up.
+What a process keeps of its own accord is filled once: it has grown only where it grew in each of three parts of the load.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections import Counter
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from street import upstream
 from .account import compared
 from .faulty import Faulty
 from .fickle import KEYS, Crowd
+from .stalls import bare_server, watched
 
 AT_ONCE = 400
 """How many clients may be connected at the same time; beyond it the crowd waits, and the rate falls."""
@@ -40,6 +43,7 @@ client_keys:
   - {{name: few, key: {few}, max_parallel: 4}}
 prices: [{{model: mistral-ocr-2512, usd_per_1000_pages: 1}}]
 pass_through_endpoints:
+  - {{path: /bare, target: "http://127.0.0.1:{bare}", auth: false}}
   - path: /up
     target: http://127.0.0.1:{port}
     include_subpath: true
@@ -83,6 +87,9 @@ signal.signal(signal.SIGUSR2, census)
 
 MOST_THREADS = 14
 """The program's pools start their threads when they need them: two that decode, six for what blocks, and five of their own."""
+
+PARTS = 3
+"""In how many parts the load comes: what grows in each of them has no bound."""
 
 SHOWN = ("Task", "_Protocol", "Connection", "Exchange", "Way", "Call", "Upload", "Meter")
 """The values of the program that are worth a word."""
@@ -210,14 +217,21 @@ def rows_of(place: Path) -> list[dict[str, Any]]:
         return [dict(row) for row in ledger.execute(query)]
 
 
-def grown(before: Figures, after: Figures) -> list[str]:
-    """Return what has grown between two moments at rest, in words."""
+def grown(before: Figures, after: Figures, *, least: int = 8_000_000) -> list[str]:
+    """Return what has grown between two moments at rest, in words; memory where it is a tenth and `least` bytes more."""
     counts = {name: (count, after.objects.get(name, 0)) for name, count in before.objects.items()}
     counts |= {name: (0, count) for name, count in after.objects.items() if name not in before.objects}
     counts |= {"descriptors": (before.descriptors, after.descriptors), "connections": (before.connections, after.connections)}
     counts |= {"threads": (max(before.threads, MOST_THREADS), after.threads)}
     found = [f"{name} {old} → {new}" for name, (old, new) in counts.items() if new > old]
-    return found + ([f"memory {before.rss} → {after.rss}"] if after.rss > before.rss * 1.1 + 8_000_000 else [])
+    return found + ([f"memory {before.rss} → {after.rss}"] if after.rss > before.rss * (1.1 if least else 1) + least else [])
+
+
+def leaked(moments: list[Figures]) -> list[str]:
+    """Return what has grown over the whole and in each part of it, in words: a cache that fills once is none of it."""
+    found = grown(moments[0], moments[-1])
+    parts = [{each.partition(" ")[0] for each in grown(one, other, least=0)} for one, other in pairwise(moments)]
+    return [each for each in found if all(each.partition(" ")[0] in part for part in parts)]
 
 
 def say(text: str) -> None:
@@ -231,31 +245,37 @@ async def at_work(folder: Path, seed: int) -> Any:
     """Run the target and the program with the census in it; yield both and the crowd's load."""
     (folder / "sitecustomize.py").write_text(CENSUS)
     faulty = Faulty(seed)
-    async with upstream(faulty, backlog=1024) as raw:
-        config = CONFIG.format(port=raw.port, **KEYS)
+    async with upstream(faulty, backlog=1024) as raw, bare_server() as bare:
+        config = CONFIG.format(port=raw.port, bare=bare, **KEYS)
         path = f"{folder}:{':'.join(filter(None, sys.path[1:2]))}"
         async with program(folder, config, env={"PYTHONPATH": path}) as running:
-            yield faulty, Load(running, Crowd(running.port, random.Random(seed)), config)
+            yield faulty, Load(running, Crowd(running.port, random.Random(seed)), config), bare
 
 
 async def soak(seconds: float, rate: float, seed: int, folder: Path) -> int:
     """Run it, say the figures and the findings, and return the exit code."""
-    async with at_work(folder, seed) as (faulty, load):
+    async with at_work(folder, seed) as (faulty, load, bare):
         running = load.running
         say(f"Seed {seed}, {folder}. At rest before: {await at_rest(running)}")
         warm_s = min(30.0, seconds / 4)
         say(f"Warm-up: {await load.run(warm_s, rate):.0f} requests a second")
-        before = await at_rest(running)
-        say(f"At rest after the warm-up: {before}")
-        say(f"Load: {await load.run(seconds - warm_s, rate):.0f} requests a second, at most {load.most_open} clients at once")
-        after = await at_rest(running)
-        say(f"At rest at the end: {after}")
-        findings = [f"has grown: {each}" for each in grown(before, after)]
+        moments = [await at_rest(running)]
+        say(f"At rest after the warm-up: {moments[0]}")
+        findings: list[str] = []
+        for part in range(1, PARTS + 1):
+            async with watched(bare, running.port, "/bare") as pinged:
+                made = await load.run((seconds - warm_s) / PARTS, rate)
+            say(f"Load, part {part}: {made:.0f} requests a second, at most {load.most_open} clients at once. {pinged.figures}")
+            findings += pinged.findings
+            moments.append(await at_rest(running))
+            say(f"At rest after part {part}: {moments[-1]}")
+        findings += [f"has grown: {each}" for each in leaked(moments)]
         trouble = await degraded(running)
         findings += [f"still degraded: {trouble}"] if trouble else []
         code = await running.stop()
         findings += [f"exit code {code}"] if code else []
-        rows, log = rows_of(folder / "passthrough.db"), running.log
+        rows = [row for row in rows_of(folder / "passthrough.db") if row["route"] != "/bare"]
+        log = [line for line in running.log if line["route"] != "/bare"]
         said = "".join(running.said)
     findings += [f"on stderr: …{said[max(0, at - 500) : at + 4000]}" for at in map(said.find, DEFECTS) if at >= 0]
     found, totals = compared(load.crowd.seen, faulty.told, rows, log)
