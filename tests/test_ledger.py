@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from random import Random
 from threading import Thread
 
 import psutil
@@ -16,6 +17,7 @@ import pytest
 from ledgers import booked, one
 
 from passthrough.books.ledger import Ledger
+from passthrough.books.schema import SCHEMA
 from passthrough.errors import LedgerError
 
 
@@ -191,6 +193,116 @@ def test_a_damaged_ledger_is_said(path: Path) -> None:
         file.write(os.urandom(path.stat().st_size - 4096))
     with pytest.raises(LedgerError, match="is damaged"), closing(Ledger.open(f"sqlite:///{path}")) as ledger:
         ledger.sums(("client",))
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_is_damaged_is_said(path: Path, seed: int, read_only: bool) -> None:
+    """Bytes overwritten anywhere, also in what SQLite quotes when it complains: it is a LedgerError or goes unnoticed."""
+    with closing(Ledger.open(f"sqlite:///{path}")) as ledger:
+        ledger.append([booked(f"client {number % 7}", at=1.79e9 + number * 9000) for number in range(60)])
+    random = Random(seed)
+    content = bytearray(path.read_bytes())
+    for _ in range(random.choice([1, 5, 40])):
+        at = random.randrange(len(content))
+        content[at : at + 16] = random.randbytes(16)
+    if seed < 3:  # the text of the schema
+        at = content.index(b"CREATE TABLE exchanges") + seed * 20
+        content[at : at + 2] = b"\xfa\xff"
+    path.write_bytes(content)
+    with suppress(LedgerError), closing(Ledger.open(f"sqlite:///{path}", read_only=read_only)) as ledger:
+        asked: list[Callable[[], object]] = [
+            lambda: ledger.sums((), ("client",), ("day", "label")),
+            lambda: ledger.latest(50),
+            lambda: list(ledger.exported()),
+        ]
+        for ask in asked if read_only else [*asked, lambda: ledger.append([booked()])]:
+            with suppress(LedgerError):
+                ask()
+
+
+def test_a_new_ledger_is_for_its_owner_only(ledger: Ledger, path: Path) -> None:
+    """The file, and what SQLite makes beside it, may be read by nobody else; one that was there keeps its mode."""
+    ledger.append([booked()])
+    beside = [file for file in path.parent.iterdir() if file.name.startswith(path.name)]
+    assert 3 == len(beside)
+    assert [0o600] * 3 == [file.stat().st_mode & 0o777 for file in beside]
+    path.chmod(0o640)
+    ledger.append([booked()])
+    with closing(Ledger.open(f"sqlite:///{path}")) as again:
+        again.append([booked()])
+    assert 0o640 == path.stat().st_mode & 0o777
+
+
+def test_a_ledger_that_was_refused_is_looked_at_anew(path: Path) -> None:
+    """One of a newer program is refused; once another stands in its place, that is used, for reading too."""
+    newer(path)
+    with closing(Ledger.at(f"sqlite:///{path}")) as ledger:
+        for _ in range(2):
+            with pytest.raises(LedgerError, match="has schema 999"):
+                ledger.append([booked()])
+        path.rename(path.with_name("newer.db"))
+        with closing(Ledger.open(f"sqlite:///{path.with_name('good.db')}")) as good:
+            good.append([booked(pages=3)])
+        path.with_name("good.db").rename(path)
+        assert (1, 3) == one(ledger)[:2]
+        ledger.append([booked(pages=4)])
+        assert (2, 7) == one(ledger)[:2]
+    with closing(Ledger.open(f"sqlite:///{path}", read_only=True)) as reader:
+        assert (2, 7) == one(reader)[:2]
+
+
+def test_a_ledger_that_becomes_a_newer_ones_is_not_written(path: Path, ledger: Ledger) -> None:
+    """A newer program that brings the tables up to date meanwhile is noticed, and written no more."""
+    ledger.append([booked()])
+    newer(path)
+    ledger._look_at = 0.0  # ten seconds later
+    for _ in range(2):
+        with pytest.raises(LedgerError, match="has schema 999"):
+            ledger.append([booked()])
+
+
+def cut(path: Path) -> None:
+    """Cut a file to nothing."""
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_ledger_that_was_emptied_is_begun_anew(path: Path, reads: bool) -> None:
+    """Cut to nothing under two processes: each notices, whoever makes the tables anew, and all that comes is there once."""
+    url = f"sqlite:///{path}"
+    with closing(Ledger.open(url)) as ledger, closing(Ledger.open(url)) as other:
+        for each in (ledger, other):
+            each.append([booked()])
+        cut(path)
+        entries = [booked(pages=5), booked(pages=6)]
+        if reads:
+            with pytest.raises(LedgerError):
+                one(ledger)
+        with pytest.raises(LedgerError, match="or emptied"):
+            ledger.append(entries[:1])
+        with pytest.raises(LedgerError, match="or emptied"):
+            other.look()
+        ledger.append(entries[:1])
+        other.append(entries[1:])
+        found = [one(each)[:2] for each in (ledger, other)]
+        # What the write-ahead log held of before, SQLite may have written back when the last connection was closed.
+        assert found in ([(2, 11)] * 2, [(4, 13)] * 2)
+    with closing(sqlite3.connect(path)) as database:
+        assert [("ok",)] == database.execute("PRAGMA integrity_check").fetchall()
+
+
+def test_tables_that_somebody_dropped_are_made_anew(any_ledger: Ledger) -> None:
+    """All of them are missed once, and made with the next append."""
+    any_ledger.append([booked()])
+    with any_ledger.transaction(writes=True) as connection:
+        for table in reversed(SCHEMA.sorted_tables):
+            connection.exec_driver_sql(f"DROP TABLE {table.name}")
+    entry = booked(pages=3)
+    with pytest.raises(LedgerError):
+        any_ledger.append([entry])
+    any_ledger.append([entry])
+    assert (1, 3) == one(any_ledger)[:2]
 
 
 @pytest.mark.parametrize("gone", [Path.unlink, lambda path: path.rename(path.with_name("rotated.db"))])

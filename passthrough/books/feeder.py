@@ -163,12 +163,21 @@ class Feeder:
             self._nudged = False
             self._between_at = now + _BETWEEN_S
             self._refused_entries.look()
+            self._look_at_ledger()
             try:
                 self._between()
             except Exception as defect:  # noqa: BLE001 - the loop of the books: entries are fed, whatever becomes of this
                 if not self._between_failed:
                     self._warn(f"What is done between two batches failed: {defect!r}. Please report this.")
                 self._between_failed = True
+
+    def _look_at_ledger(self) -> None:
+        """Find out, also while nothing is to be written, whether the ledger was taken away."""
+        try:
+            self._ledger.look()
+        except LedgerError as refused:
+            self._refused(str(refused))
+            self._opened = False
 
     def _fed_all(self) -> bool:
         """Feed until nothing is left, and return True; False where the ledger refuses, or the time is over."""

@@ -68,7 +68,7 @@ class Ledger:
         try:
             if read_only:
                 ledger._database.find()
-                with ledger.transaction() as connection:
+                with ledger.explained(), ledger.transaction() as connection:
                     migrations.check(connection, ledger._database.where)
             else:
                 ledger._prepare()
@@ -126,6 +126,16 @@ class Ledger:
                 raise _Undo
         except (EntryRefusedError, *_DEFECTS) as refused:
             raise LedgerError(f"The ledger {self._database.where} takes no entry at all: {refused}") from None
+
+    def look(self) -> None:
+        """Raise LedgerError, once, where what was in use is not there any more; nothing holds it, or asks for anything then.
+
+        SQLite begins no new file, where one was emptied, while any process has that one open.
+        """
+        if self._known is not None and self._known != self._database.identity():
+            self._forget()
+            what = f"The ledger {self._database.where} was moved or deleted while it was in use, or emptied."
+            raise LedgerError(f"{what}\nA new one is begun there.")
 
     def reconnect(self) -> None:
         """Have whatever is asked next asked on a new connection."""
@@ -256,16 +266,12 @@ class Ledger:
         database = self._database
         if self._read_only:
             raise LedgerError(f"The ledger {database.where} may not be written: it was opened to be read.\nOpen it for writing.")
+        self.look()
         if self._known is None:
             database.make()
             with self._looked_at():
                 self._bring_up()
             self._known = database.identity()
-        elif self._known != database.identity():
-            self._forget()
-            raise LedgerError(
-                f"The ledger {database.where} was moved or deleted while it was in use, or emptied.\nA new one is begun there."
-            )
         elif time.monotonic() >= self._look_at:
             with self._looked_at(), self._transaction(writes=False) as connection:
                 migrations.check(connection, database.where)
