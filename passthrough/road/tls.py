@@ -56,8 +56,9 @@ class _Guard(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Have what is left decrypted, and pass it on (asyncio calls this)."""
-        if exc is not None:
-            for piece in unread(self._raw):
+        try:
+            for piece in unread(self._raw) if exc is not None else ():
                 self.get_buffer(len(piece))[: len(piece)] = piece  # Both layers have room for more than that.
                 self.buffer_updated(len(piece))
-        self._layer.connection_lost(exc)
+        finally:  # Whatever the layer makes of it: who waits for the answer must be told of the end.
+            self._layer.connection_lost(exc)
