@@ -118,8 +118,8 @@ async def test_a_page_of_another_site_spends_nothing(tmp_path: Path, *, auth: bo
             await ask(page, f"{running.url}/mistral/v1/files", mode="no-cors")  # as an image: it has no Origin
             await page.run(f"void (document.body.innerHTML = '<form method=post action={running.url}/mistral/v1/ocr>')")
             await page.run("document.forms[0].submit()")
-            log = await running.logs(4)
-            assert [(403, "foreign_origin")] * 4 == [(line["status"], line["error"]) for line in log]
+            log = await running.logs(4)  # Behind the form comes the wish for an icon, from which nothing is to be learnt.
+            assert [(403, "foreign_origin")] * 4 == [(line["status"], line["error"]) for line in log[:4]]
             assert [] == raw.received
 
 
@@ -130,7 +130,7 @@ async def test_a_frame_without_an_origin_spends_nothing(tmp_path: Path) -> None:
         await page.open(f"http://app.example:{pages.port}/")
         script = f"fetch('{running.url}/mistral/v1/ocr', {{method: 'POST', mode: 'no-cors', body: '1'}})"
         await page.run(f'void (document.body.innerHTML = `<iframe sandbox=allow-scripts srcdoc="<script>{script}</script>">`)')
-        (line,) = await running.logs(1)
+        line, *_ = await running.logs(1)
         assert (403, "foreign_origin") == (line["status"], line["error"])
         assert [] == raw.received
 
