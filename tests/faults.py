@@ -347,7 +347,7 @@ CLIENT: Final[Mapping[Fault, tuple[Cell, Cell, Cell, Cell]]] = {
         Ends(more=1),  # A further request: it is answered in its turn.
     ),
     Fault.GARBAGE: (
-        _refused(501, "not_implemented"),
+        _refused(400, "bad_request"),
         _refused(400, "bad_request"),
         {Framing.LENGTH: ANY_BYTES, Framing.CHUNKED: MALFORMED},
         Ends(more=1, client_lives=False),

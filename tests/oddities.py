@@ -328,6 +328,21 @@ def _names() -> list[Odd]:
     return [
         *_bad_fields("name", 400, *bad),
         *(_good("name", shown(field), request(field), POST) for field in good),
+        *_bad_fields("name", 400, b"Content-Type: a\r\nContent-Type: b", b"User-Agent: a\r\nUser-Agent: b\r\nHost: else.test"),
+        _good("name", "two User-Agent", request(b"User-Agent: a\r\nuser-agent: b"), POST),
+        _good(
+            "name",
+            "two User-Agent and a body",
+            request(b"User-Agent: a", b"Content-Length: 3", b"User-Agent: b", body=b"abc"),
+            Up(POST.line, "length", b"abc"),
+        ),
+        _good(
+            "name",
+            "two User-Agent and chunks",
+            request(b"User-Agent: a", CHUNKED, b"User-Agent: b", body=ABC),
+            Up(POST.line, "chunked", b"abc"),
+        ),
+        _good("name", "two Server, three ETag", request(b"Server: a\r\nETag: a\r\nServer: b\r\nETag: b\r\nETag: c"), POST),
     ]
 
 

@@ -221,7 +221,7 @@ HOST = b"Host: proxy.test\r\n"
         (GET + HOST + KEY + b"\r\nX-Odd: a\r\n b\r\n\r\n", "GET", "/a/b", "Line 5 of the head is folded, the continuation of 'X-Odd'."),
         (GET + HOST + KEY + b"\r\nX-Odd: a\x00b\r\n\r\n", "GET", "/a/b", "The value of the field 'X-Odd' has a control byte (0x00 at byte 2)."),
         (GET + HOST + KEY + b"\r\nX-Odd: a\nB: c\r\n\r\n", "GET", "/a/b", "Line 4 of the head does not end in CR LF."),
-        (GET + HOST + KEY + b"\r\nX-Odd\r\n\r\n", "GET", "/a/b", "Line 4 of the head ('X-Odd') has no colon."),
+        (GET + HOST + KEY + b"\r\nX-Odd\r\n\r\n", "GET", "/a/b", "Line 4 of the head has no colon."),
         (GET + KEY + b"\r\n\r\n", "GET", "/a/b", "There must be exactly one well-formed Host."),
         (GET + HOST + KEY + b"\r\nContent-Length: 1x\r\n\r\n", "GET", "/a/b", "There must be at most one Content-Length, in digits."),
         (GET + HOST + KEY + b"\r\nContent-Length: x", "GET", "/a/b", "The field 'Content-Length' cannot be read."),

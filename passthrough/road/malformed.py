@@ -130,7 +130,7 @@ class _Lines:
         if not is_token(name):
             return f"Line {number} of the head has no name of a field before a colon."
         if not colon:
-            return f"Line {number} of the head ({named(name)}) has no colon." if ended else ""
+            return f"Line {number} of the head has no colon." if ended else ""
         self.fields.append((name.lower(), name, value.strip(b" \t")))
         return control_byte(name, self.fields[-1][2])
 

@@ -100,7 +100,8 @@ class RequestParser:
         except http_exceptions.HttpProcessingError as error:
             return self._rejected(whole, data, error)
         if fed[0]:
-            self._note(fed, whole, data)
+            if whole is not data or not _is_one_and_whole(fed, data):
+                self._note(fed, whole, data)
         elif data and whole is data:
             self._head = bytearray(data)
         return fed
@@ -251,6 +252,21 @@ class RequestParser:
             length = messages[0][0].headers.get("Content-Length", "0")
             at = end + 4 + int(length)
         return whole[at:]
+
+
+def _is_one_and_whole(fed: Fed, data: bytes) -> bool:
+    """Tell at a glance whether what came is one request, no more and no less: nearly all are."""
+    messages = fed[0]
+    if len(messages) != 1 or fed[1]:
+        return False
+    message, payload = messages[0]
+    end = data.find(_END)
+    return (
+        end + 4 + payload.total_bytes == len(data)
+        and payload.is_eof()
+        and not message.chunked
+        and data.find(b" RTSP/", 0, end) < 0  # It may stand in a field, too: then one looks twice.
+    )
 
 
 def _begin(whole: bytes | bytearray) -> int:
