@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from program import program
 from spellings import METERED, READERS, is_served, serve_starlette, serves, spellings, tells_pages
-from street import asking, client, street
+from street import asking, client, street, upstream
 
 from passthrough.errors import Refusal
 from passthrough.exchange import Outcome
@@ -78,6 +81,31 @@ async def test_what_starlette_answers_with_pages_has_been_counted(path: bytes) -
         exchange = (await house.booked())[0]
         usage = await exchange.reading.usage()
         assert (3 if tells_pages(body) else None) == usage.pages
+
+
+BUDGET = """\
+pass_through_endpoints:
+  - {path: /v1, target: 'http://127.0.0.1:PORT/v1', include_subpath: true}
+client_keys:
+  - {name: ann, key: key-of-ann-0123456789, budget: {pages: 9, per: day}}
+"""
+
+
+async def test_no_spelling_walks_round_a_budget(tmp_path: Path) -> None:
+    """Six hundred pages went by a budget of two hundred, spelt `/ocr%0A`: however it is spelt, what is served is held by it."""
+    paths = [b"/v1/ocr" + end for end in (b"", b"%0A", b"%0D", b"%20", b"%00", b"/", b";a", b"%7F")] * 4
+    async with upstream(serve_starlette) as raw, program(tmp_path, BUDGET.replace("PORT", str(raw.port))) as running:
+        statuses = []
+        for path in paths:
+            async with client(running.port) as one:
+                await one.send(asking(b"POST " + path + b" HTTP/1.1", b"Authorization: Bearer key-of-ann-0123456789", body=b"{}"))
+                statuses.append(int((await one.answer())[0][9:12]))
+        log = await running.logs(len(paths))
+        assert 0 == await running.stop()
+    served = [line for line in log if line["status"] == 200]
+    assert [3] * len(served) == [line["pages"] for line in served]
+    assert 9 >= sum(line["pages"] for line in served)
+    assert {200, 400, 429} <= set(statuses)
 
 
 @pytest.mark.parametrize(

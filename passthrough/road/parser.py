@@ -7,7 +7,6 @@ rejected head that could be logged. So the bytes of a head that has not ended ar
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,14 +15,12 @@ from aiohttp.http import HttpRequestParser
 
 from ..errors import Refusal
 from .malformed import Malformed, explained, is_of_another_protocol, may_begin_with_a_method
+from .repeated import renamed
 from .wire import MAX_HEAD_BYTES
 
 MAX_LINE_BYTES: Final = 16 * 1024
 MAX_FIELD_BYTES: Final = 32 * 1024
 MAX_FIELDS: Final = 256
-_HARMLESS: Final = frozenset({b"user-agent", b"server", b"etag", b"max-forwards", b"content-location"})
-"""What may stand twice although aiohttp refuses it: neither framing, nor routing, nor the body's meaning hangs on it."""
-
 _MAX_PIPELINED: Final = 32
 """How many requests in one piece are looked at, where one is at fault."""
 
@@ -31,8 +28,6 @@ _OTHER_VERSION: Final = ("Bad status line:\n  Invalid HTTP version:", "Pause on 
 """How the parser's message begins (llhttp 9) for a version of another number, and for HTTP/2's preface."""
 
 _VERSIONS: Final = "Only HTTP/1.1 and HTTP/1.0 are spoken here."
-_NAME: Final = re.compile(rb"(?<=\n)([^\r\n:]+)(?=:)")
-_STAND_INS: Final = b"~^|`'!"
 _END: Final = b"\r\n\r\n"
 
 Fed = tuple[Any, bool, bytes]
@@ -214,11 +209,11 @@ class RequestParser:
             head = bytes(whole[:end])
         elif may_begin_with_a_method(whole):
             return _NOTHING
-        renamed, names = _renamed(head)
+        fit, names = renamed(head)
         self._held = False
         self._adopt(self._make())
         try:
-            messages, upgrades, tail = self._parser.feed_data(renamed + bytes(whole[len(head) :]))
+            messages, upgrades, tail = self._parser.feed_data(fit + bytes(whole[len(head) :]))
         except http_exceptions.HttpProcessingError as error:
             raise self._rejection(whole, refusal_of(error)) from None
         if not messages:
@@ -292,38 +287,6 @@ def _length_behind(whole: bytes | bytearray, at: int, messages: Any) -> int:
 
 def _is_of_duplicates(error: http_exceptions.HttpProcessingError) -> bool:
     return error.message.startswith("Duplicate '")
-
-
-def _first_repeated(head: bytes) -> bytes | None:
-    """Return the first harmless name (lower case) that stands twice in a head."""
-    seen = set()
-    for name in _NAME.findall(head):
-        lower = name.lower()
-        if lower in _HARMLESS and lower in seen:
-            return bytes(lower)
-        seen.add(lower)
-    return None
-
-
-def _renamed(head: bytes) -> tuple[bytes, dict[bytes, bytes]]:
-    """Return a head of the same length in which no harmless field stands twice, and the real names by those that stand in."""
-    names: dict[bytes, bytes] = {}
-    taken = {name.lower() for name in _NAME.findall(head)}
-    while (repeated := _first_repeated(head)) is not None:
-        signs = (bytes([sign]) for sign in _STAND_INS)
-        free = (sign for sign in signs if sign + repeated[1:] not in taken)
-        sign = next(free, None)
-        if sign is None:
-            break  # Whoever sends all of these is refused.
-
-        def stand_in(found: re.Match[bytes], sign: bytes = sign, repeated: bytes = repeated) -> bytes:
-            if found[0].lower() != repeated:
-                return found[0]
-            names[sign + found[0][1:]] = found[0]
-            return sign + found[0][1:]
-
-        head = _NAME.sub(stand_in, head)
-    return head, names
 
 
 def refusal_of(error: http_exceptions.HttpProcessingError) -> Refusal:

@@ -1,0 +1,47 @@
+"""Gives header fields that stand twice other names, for a parser that takes each only once.
+
+aiohttp 3.14 refuses a request whose singleton fields (RFC 9110 §5.5) are repeated, also where nothing depends on them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_HARMLESS: Final = frozenset({b"user-agent", b"server", b"etag", b"max-forwards", b"content-location"})
+"""What may stand twice although aiohttp refuses it: neither framing, nor routing, nor the body's meaning hangs on it."""
+
+_NAME: Final = re.compile(rb"(?<=\n)([^\r\n:]+)(?=:)")
+_STAND_INS: Final = b"~^|`'!"
+
+
+def _first_repeated(head: bytes) -> bytes | None:
+    """Return the first harmless name (lower case) that stands twice in a head."""
+    seen = set()
+    for name in _NAME.findall(head):
+        lower = name.lower()
+        if lower in _HARMLESS and lower in seen:
+            return bytes(lower)
+        seen.add(lower)
+    return None
+
+
+def renamed(head: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    """Return a head of the same length in which no harmless field stands twice, and the real names by those that stand in."""
+    names: dict[bytes, bytes] = {}
+    taken = {name.lower() for name in _NAME.findall(head)}
+    while (repeated := _first_repeated(head)) is not None:
+        signs = (bytes([sign]) for sign in _STAND_INS)
+        free = (sign for sign in signs if sign + repeated[1:] not in taken)
+        sign = next(free, None)
+        if sign is None:
+            break  # Whoever sends all of these is refused.
+
+        def stand_in(found: re.Match[bytes], sign: bytes = sign, repeated: bytes = repeated) -> bytes:
+            if found[0].lower() != repeated:
+                return found[0]
+            names[sign + found[0][1:]] = found[0]
+            return sign + found[0][1:]
+
+        head = _NAME.sub(stand_in, head)
+    return head, names
