@@ -357,7 +357,10 @@ async def test_without_its_ledger_a_budget_goes_by_what_it_was_lent(tmp_path: Pa
                         found.append(await ask(running.port))
                 last = {(await ask(running.port)).status for _ in range(5)}
                 assert statuses == last
-                said = (await eventually(lambda: degraded(running), lambda said: "budgets" in said))["budgets"]
+                both = await eventually(
+                    lambda: degraded(running), lambda said: "budgets" in said and "locked" in said.get("ledger", "")
+                )
+                said = both["budgets"]
                 assert said.endswith({"allow": "is let through.", "refuse": "is refused (503)."}[policy])
                 if policy == "refuse":
                     refused = await ask(running.port)

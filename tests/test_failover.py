@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
+from pathlib import Path
 
+import aiohttp
 import pytest
 from ledgers import booked, one
+from polling import eventually
 from postgresql import Postgres
+from program import Program, program
+from test_budgets import ask, configured, counting, degraded, pages, standing
 
 from passthrough.books.ledger import Ledger
 from passthrough.errors import LedgerError
@@ -74,3 +80,32 @@ def test_a_call_that_goes_on_is_cut_short_when_the_process_ends(postgres_url: st
 
     with closing(Ledger.open(postgres_url)) as ledger, pytest.raises(LedgerError, match="did not answer within"):
         slept()
+
+
+async def lag_s(running: Program) -> float:
+    """Return what the metrics say of the age of the oldest entry that waits."""
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{running.admin_port}/metrics") as answer:
+        return float((await answer.text()).partition("\npassthrough_ledger_lag_seconds ")[2].partition("\n")[0])
+
+
+async def test_a_program_whose_ledger_hangs_says_so_and_ends(own_server: Postgres, tmp_path: Path) -> None:
+    """The road goes on, /readyz and the metrics tell what waits, it ends when told to, and the next one books what is left."""
+    url = own_server.create("books")
+    async with counting(pages(2)) as raw:
+        config = configured(raw.port, team="budget: {pages: 1000, per: month}", rest=f"ledger: '{url}'")
+        async with program(tmp_path, config) as running:
+            assert 200 == (await ask(running.port)).status
+            await eventually(lambda: standing(running), lambda shown: shown[0]["spent"] == 2)
+            own_server.hang()
+            try:
+                assert [200] * 3 == [(await ask(running.port)).status for _ in range(3)]
+                await eventually(lambda: lag_s(running), lambda found: found > 1)
+                said = await eventually(lambda: degraded(running), lambda said: "ledger" in said)
+                assert re.search(r"Entries that wait for it: [34]; lost: 0\.", said["ledger"])
+                assert 0 == await running.stop()
+            finally:
+                own_server.go_on()
+            await running.says(r"Entries that wait in the journal for the next start: [34]\.")
+        async with program(tmp_path, config) as running:
+            await eventually(lambda: standing(running), lambda shown: shown[0]["spent"] == 8)
+            assert 0.0 == await lag_s(running)
