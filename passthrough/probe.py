@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ HOST: Final = "127.0.0.1"
 PORT: Final = 4001
 _ANSWERS_WITHIN_S: Final = 5.0
 _LONGEST_ANSWER: Final = 1_000_000
-_MENTION: Final = b"admin_"
+_MENTION: Final = re.compile(rb"admin_(?:host|port)", re.IGNORECASE).search
 _LOOPBACKS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 
@@ -38,7 +39,7 @@ def admin_address(config: str, environ: Mapping[str, str], cwd: Path, warn: Call
     A file that is wrong is said, and no failure: the instance may go by the last good one, and a failed check of its health would
     end it. Most files do not mention the port, and are not parsed: that would be most of what the check costs.
     """
-    if not any(_MENTION in _content(file).lower() for file in (cwd / config, *env_files(config, cwd))):
+    if not any(_MENTION(_content(file)) for file in (cwd / config, *env_files(config, cwd))):
         return HOST, PORT
     from .config.loading import load_admin_address  # noqa: PLC0415 - pydantic and yaml
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from configured import ROUTE, problems
-from program import Program, program
+from program import WAIT_S, Program, program
 from street import Peer, RawUpstream, answering, ok, once, upstream
 
 ANSWER = ok(
     b'{"pages": [], "model": "mistral-ocr-2512", "usage_info": {"pages_processed": 1}}', b"Content-Type: application/json"
 )
-POST = b"POST /m/v1/ocr HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+POST = b"POST /m/v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 
 
 def configured(raw: RawUpstream, more: str = "") -> str:
@@ -81,7 +81,8 @@ async def test_a_second_signal_ends_the_delay(tmp_path: Path, workers: str) -> N
         config = configured(raw, "drain_delay: 1h\ndrain_timeout: 1h\n")
         async with program(tmp_path, config, "--workers", workers) as running:
             asked = asyncio.create_task(once(running.port, POST))
-            await begun.wait()
+            async with asyncio.timeout(WAIT_S):
+                await begun.wait()
             running.signal(signal.SIGTERM)
             for number in range(1, int(workers) + 1):
                 await running.says((f"worker {number}: " if workers != "1" else "") + r"Not ready any more")

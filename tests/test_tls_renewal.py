@@ -113,7 +113,7 @@ async def test_a_connection_outlives_the_certificate_that_it_began_with(tmp_path
         async with program(tmp_path, config, *FLAGS) as running:
             reader, writer = await asyncio.open_connection("127.0.0.1", running.port, ssl=trusting(), server_hostname="localhost")
             for turn in range(3):
-                writer.write(b"POST /m HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+                writer.write(b"POST /m HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}")
                 assert b"HTTP/1.1 200" in await reader.readuntil(b"\r\n\r\n")
                 assert b"{}" == await reader.readexactly(2)
                 if turn == 0:
