@@ -27,7 +27,7 @@ async def encrypt(raw: asyncio.Transport, protocol: asyncio.Protocol, context: s
         encrypted = await loop.start_tls(raw, protocol, context, server_hostname=name)
         if encrypted is None or raw.is_closing():  # It ended right behind the handshake.
             raise ConnectionResetError
-        _Guard(raw)
+        _Guard(raw, encrypted)
     except BaseException:
         raw.abort()
         raise
@@ -40,19 +40,29 @@ class _Guard(asyncio.BufferedProtocol):
     The layer's own methods serve as this one's: nothing is added to a read.
     """
 
-    def __init__(self, raw: asyncio.Transport) -> None:
+    def __init__(self, raw: asyncio.Transport, encrypted: asyncio.Transport) -> None:
         layer = cast(asyncio.BufferedProtocol, raw.get_protocol())
         self._raw = raw
+        self._encrypted = encrypted
         self._layer = layer
         self.get_buffer: Callable[[int], memoryview] = layer.get_buffer  # type: ignore[assignment]  # typeshed: any buffer
         self.buffer_updated = layer.buffer_updated  # type: ignore[method-assign]
-        self.eof_received = layer.eof_received  # type: ignore[method-assign]
         self.pause_writing = layer.pause_writing  # type: ignore[method-assign]
         self.resume_writing = layer.resume_writing  # type: ignore[method-assign]
         # In between, reading stops: uvloop 0.23 goes on as it began, whatever the new protocol wants.
         raw.pause_reading()
         raw.set_protocol(self)
         raw.resume_reading()
+
+    def eof_received(self) -> bool | None:
+        """Pass it on, and close at once where nothing is left to be read (asyncio calls this).
+
+        The layer would call itself open a while longer, and warn of every piece of an upload that is written to it meanwhile.
+        """
+        keeps = self._layer.eof_received()
+        if not keeps:
+            self._encrypted.abort()
+        return keeps
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Have what is left decrypted, and pass it on (asyncio calls this)."""
@@ -62,3 +72,5 @@ class _Guard(asyncio.BufferedProtocol):
                 self.buffer_updated(len(piece))
         finally:  # Whatever the layer makes of it: who waits for the answer must be told of the end.
             self._layer.connection_lost(exc)
+            if exc is not None:
+                self._encrypted.abort()  # Else it calls itself open until the next iteration.
