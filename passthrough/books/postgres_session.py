@@ -36,7 +36,10 @@ class Session(psycopg.Connection[Any]):
     limit: CallLimit | None = None
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **more: Any) -> Any:
-        """Wait for a call's end (psycopg's own hook); it wakes every tenth of a second, whether something came or not."""
+        """Wait for a call's end (psycopg's own hook); it wakes every tenth of a second, whether something came or not.
+
+        psycopg 3.2.2 does not wake there: with its C extension it waits for good.
+        """
         return super().wait(gen if self.limit is None else self._in_time(gen, self.limit), *args, **more)
 
     def _in_time(self, call: Generator[Any, Any, Any], limit: CallLimit) -> Generator[Any, Any, Any]:
