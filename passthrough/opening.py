@@ -29,16 +29,16 @@ async def open_traffic(
     return servers
 
 
-async def open_admin(shown: Shown, listen: Listen, seat: Seat | None, stack: AsyncExitStack) -> asyncio.Server:
-    """Answer operators and, as a worker, the others; until the stack is left. Raises ListenError."""
+async def open_admin(shown: Shown, listen: Listen, seat: Seat | None, stack: AsyncExitStack, most: int) -> asyncio.Server:
+    """Answer operators and, as a worker, the others; until the stack is left. At most `most` connections. Raises ListenError."""
     on_loopback = is_loopback(listen.admin_host)
     if seat is None:
-        alone = await served(app(shown, on_loopback=on_loopback), stack)
+        alone = await served(app(shown, on_loopback=on_loopback), stack, most)
         servers = [await listening(alone, listen.admin_host, listen.admin_port, None)]
     else:
         inside = await served(app(shown, on_loopback=True), stack)
         whole = replace(shown, siblings=await Siblings.join(seat, inside, stack))
-        servers = await serving(await served(app(whole, on_loopback=on_loopback), stack), seat.admin, None)
+        servers = await serving(await served(app(whole, on_loopback=on_loopback), stack, most), seat.admin, None)
     for server in servers:
         stack.callback(server.close)
     return servers[0]

@@ -9,13 +9,23 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from .errors import PassthroughError
 
 _BACKLOG: Final = 1024
+_HANDSHAKE_S: Final = 20.0  # as long as a request's head may take
 _ENOUGH_FILES: Final = 65536
-_OTHER_FILES: Final = 64
+_OTHER_FILES: Final = 40
+"""What the ledger, its journal, the log, the sockets that listen and the event loop have open; 24 at rest."""
+
+ADMIN_FILES: Final = 64
+"""At most so many are kept back for the admin port, and an eighth of them all."""
+
+FEW_CONNECTIONS: Final = 100
+"""Where no more can be served at once, it is said at start."""
+
 _ALL: Final = "::"
 _MENDS: Final = {
     errno.EADDRINUSE: "Is another instance running? Stop it, or choose another --port / --admin-port.",
@@ -34,10 +44,8 @@ async def listening(
     loop = asyncio.get_running_loop()
     try:
         if host == _ALL:  # asyncio and uvloop would let IPv6 in only.
-            return await loop.create_server(
-                protocol, sock=_bound(socket.AF_INET6, (host, port), shares=False), ssl=tls, backlog=_BACKLOG
-            )
-        return await loop.create_server(protocol, host, port, ssl=tls, backlog=_BACKLOG)
+            return await loop.create_server(protocol, sock=_bound(socket.AF_INET6, (host, port), shares=False), **_options(tls))
+        return await loop.create_server(protocol, host, port, **_options(tls))
     except OSError as error:
         raise _refused(host, port, error) from None
 
@@ -47,7 +55,11 @@ async def serving(
 ) -> list[asyncio.Server]:
     """Return servers on sockets that are bound already."""
     loop = asyncio.get_running_loop()
-    return [await loop.create_server(protocol, sock=each, ssl=tls, backlog=_BACKLOG) for each in sockets]
+    return [await loop.create_server(protocol, sock=each, **_options(tls)) for each in sockets]
+
+
+def _options(tls: ssl.SSLContext | None) -> dict[str, Any]:
+    return {"ssl": tls, "ssl_handshake_timeout": None if tls is None else _HANDSHAKE_S, "backlog": _BACKLOG}
 
 
 def bound(host: str, port: int, count: int = 1) -> list[tuple[socket.socket, ...]]:
@@ -117,21 +129,49 @@ def server_tls(cert: str | None, key: str | None) -> ssl.SSLContext | None:
     return context
 
 
-def most_connections() -> int | None:
-    """Return how many client connections this process can serve, after raising its limit of open files as far as it may.
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many connections this process can serve at once. `files` may be open in all; None, as `traffic`: there is no limit."""
 
-    Each may need a second descriptor, towards its target; some are left for the ledger and the log. None where there is no limit.
+    files: int | None
+    traffic: int | None
+    admin: int
+
+    def warning(self, wanted: int | None) -> str | None:
+        """Return what is to be said of it where `max_connections` is `wanted`."""
+        if self.traffic is None or self.traffic >= (FEW_CONNECTIONS if wanted is None else wanted):
+            return None
+        asked = "" if wanted is None else f", not the {wanted} of 'max_connections'"
+        return (
+            f"This process may open {self.files} files: it serves {self.traffic} connections at once{asked}.\n"
+            "  Raise its limit: ulimit -n 65536, LimitNOFILE= in systemd, or --ulimit nofile=65536 for a container."
+        )
+
+
+def room() -> Room:
+    """Return what this process can serve, after raising its limit of open files as far as it may. Raises ListenError: nothing.
+
+    Each client may need a second descriptor, towards its target; some are kept back for the ledger, the log and the admin port.
     """
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:
-        return None
+        return Room(None, None, ADMIN_FILES)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
-    return None if soft == resource.RLIM_INFINITY else max(1, (soft - _OTHER_FILES) // 2)
+    if soft == resource.RLIM_INFINITY:
+        return Room(None, None, ADMIN_FILES)
+    admin = min(ADMIN_FILES, soft // 8)
+    traffic = (soft - _OTHER_FILES - admin) // 2
+    if traffic < 1:
+        raise ListenError(
+            f"This process may open {soft} files only, and needs {_OTHER_FILES} before it serves anybody.\n"
+            "  Raise its limit: ulimit -n 65536, LimitNOFILE= in systemd, or --ulimit nofile=65536 for a container."
+        )
+    return Room(soft, traffic, admin)
 
 
 def url(scheme: str, sockets: Sequence[socket.socket]) -> str:

@@ -33,7 +33,7 @@ from .errors import ConfigError
 from .loopback import is_loopback
 from .memory import YOUNG, set_apart, undisturbed
 from .opening import open_admin, open_traffic
-from .ports import ListenError, most_connections, server_tls, url
+from .ports import ListenError, room, server_tls, url
 from .reloading import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
 from .road.access import Gate
 from .road.cors import Cors
@@ -125,16 +125,19 @@ class House:
             await self._adopt(self._config)
         await self._bookkeeper.start()
         listen = self._config.listen
+        room_ = room()
+        if (few := room_.warning(listen.max_connections)) is not None:
+            _log.warning("%s", few)
         listener = Listener(
             self._relay,
-            max_connections=listen.max_connections or most_connections(),
+            max_connections=min([each for each in (listen.max_connections, room_.traffic) if each is not None], default=None),
             keep_alive_s=listen.client_keep_alive_s,
         )
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._close)
             tls = None if self._certificate is None else self._certificate.context
             traffic = await open_traffic(listener, listen, tls, self._seat, stack)
-            admin = await open_admin(self._shown(listener), listen, self._seat, stack)
+            admin = await open_admin(self._shown(listener), listen, self._seat, stack, room_.admin)
             seat = self._seat
             own = [*traffic[0].sockets, *admin.sockets] if seat is None else [*seat.traffic, *seat.admin]
             self._upstream.own = [each.getsockname() for each in own]

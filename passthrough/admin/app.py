@@ -22,6 +22,7 @@ from .asking import Unclear, answer, latest_asked, sums_asked
 from .exchanges import exchanges_json
 from .exposition import CONTENT_TYPE, Source, exposition
 from .health import Condition, Health
+from .listener import MAX_CONNECTIONS, AdminListener
 from .pages import add_pages
 from .reads import Reads
 from .siblings import Siblings
@@ -67,13 +68,13 @@ def app(shown: Shown, *, on_loopback: bool) -> web.Application:
     return application
 
 
-async def served(application: web.Application, stack: AsyncExitStack) -> web.Server:
-    """Return what connections to an application are given to, until the stack is left."""
+async def served(application: web.Application, stack: AsyncExitStack, most: int = MAX_CONNECTIONS) -> AdminListener:
+    """Return what connections to an application are given to, at most so many at once, until the stack is left."""
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     assert runner.server is not None
-    return runner.server
+    return AdminListener(runner.server, most)
 
 
 def _add_health(router: web.UrlDispatcher, shown: Shown) -> None:

@@ -13,12 +13,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector, web
+from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
 
 from ..books.money import NANO
 from ..seat import Seat, Stage
 from .exposition import summed
 from .health import Condition, Phase
+from .listener import AdminListener
 from .standing import Standing
 
 ANSWER_S: Final = 2.0
@@ -39,7 +40,7 @@ class Siblings:
         self._seat = seat
 
     @classmethod
-    async def join(cls, seat: Seat, answering: web.Server, stack: AsyncExitStack) -> Siblings:
+    async def join(cls, seat: Seat, answering: AdminListener, stack: AsyncExitStack) -> Siblings:
         """Let the others ask `answering`, until the stack is left."""
         path = seat.folder / (seat.name + _SOCKET)
         server = await asyncio.get_running_loop().create_unix_server(answering, path)

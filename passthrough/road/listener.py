@@ -30,6 +30,12 @@ LINGER_S: Final = 1.0
 _BODY_BYTES: Final = 32 * 1024
 """Where twice as much of a body waits to be taken, reading pauses: what one read brings is enough, until the target is open."""
 
+_SEARCHED_AT_ONCE: Final = 1000
+"""So many connections are searched for silent ones whenever one is wanted."""
+
+_SEARCH_S: Final = 0.00001
+"""For each one more, how long there is no further search."""
+
 _log: Final = logging.getLogger("passthrough")
 
 
@@ -58,11 +64,31 @@ class Listener(web.Server):
             "max_headers": MAX_FIELDS,
         }
         super().__init__(relay, handler_cancellation=True, **self._options)
+        self._silent: list[_Protocol] = []
+        self._searches_at = 0.0
         self.turn = Turn(asyncio.get_running_loop())
 
     def __call__(self) -> web.RequestHandler:
         """Return the protocol of a new connection."""
         return _Protocol(self, loop=asyncio.get_running_loop(), **self._options)
+
+    def make_room(self, newcomer: web.RequestHandler) -> bool:
+        """For a newcomer, close the connection that has been silent for longest; False: all others have begun a request.
+
+        Very many are not searched each time: a flood of connections would cost each of them a look at all.
+        """
+        now = asyncio.get_running_loop().time()
+        if now >= self._searches_at:
+            connections = self.connections
+            self._searches_at = now + max(0, len(connections) - _SEARCHED_AT_ONCE) * _SEARCH_S
+            found = [each for each in connections if each is not newcomer and isinstance(each, _Protocol) and each.is_silent]
+            self._silent = sorted(found, key=lambda each: each.silent_until)[::-1]  # of equal ones the oldest is the last, too
+        while self._silent:
+            protocol = self._silent.pop()
+            if protocol.is_silent:
+                protocol.force_close()
+                return True
+        return False
 
     def close_idle(self) -> None:
         """Close the connections that wait for a request; the others close behind their answers."""
@@ -85,13 +111,15 @@ class _Protocol(Client):
         self._late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to serve, or say that there are too many already (asyncio calls this)."""
+        """Begin to serve, in the place of a silent connection where there are too many already (asyncio calls this)."""
         super().connection_made(transport)
         with suppress(OSError):  # It has ended already.
             keep_alive(transport.get_extra_info("socket"))
         most = self._listener.max_connections
         # A call that settles keeps the place of its client: its provider bills it, and what is billed is never given up for more.
         if most is not None and len(self._listener.connections) + len(self._relay.settling) > most:
+            if self._listener.make_room(self):
+                return
             self._break_off(Refusal("overloaded", "There are too many connections.", retry_after_s=1, closes=True))
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -122,6 +150,16 @@ class _Protocol(Client):
         if self.transport is not None:
             self.send(self._relay.refused(Malformed(failure)))
         self.force_close()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it waits for a request of which no byte has come, and is not being closed."""
+        return self.waits and self._late is None and not self._force_close
+
+    @property
+    def silent_until(self) -> float:
+        """The loop's time until which it may stay silent: the earlier, the longer it has been so already."""
+        return self._next_keepalive_close_time
 
     @property
     def waits(self) -> bool:

@@ -1,0 +1,107 @@
+"""Who is silent gives way to who comes; the admin port has places of its own; too few descriptors are said."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from contextlib import AsyncExitStack, ExitStack, closing
+from pathlib import Path
+
+import pytest
+from program import clean_environment, program
+from street import answering, asking, client, ok, street, until
+
+PING = asking(b"GET /healthz HTTP/1.1").replace(b"proxy.test", b"localhost")
+ROUTE = "ledger: none\npass_through_endpoints:\n  - {path: /a, target: 'http://127.0.0.1:9'}\n"
+
+
+async def silent(port: int, count: int, stack: ExitStack) -> list[socket.socket]:
+    """Connect so often, and say nothing."""
+    found = []
+    for _ in range(count):
+        sock = stack.enter_context(closing(socket.socket()))
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        found.append(sock)
+    return found
+
+
+async def test_silent_connections_give_way() -> None:
+    """The one that has been silent for longest is closed; whoever comes is served, and nobody is told that there are too many."""
+    async with street(answering(ok())) as (house, _), AsyncExitStack() as stack:
+        house.listener.max_connections = 3
+        first, second, third = [await stack.enter_async_context(client(house.port)) for _ in range(3)]
+        await until(lambda: len(house.listener.connections) == 3)
+        for longest in (first, second):
+            raw = await stack.enter_async_context(client(house.port))
+            await raw.send(asking())
+            assert (await raw.head()).startswith(b"HTTP/1.1 200")
+            assert b"" == await longest.rest()
+            await until(lambda: len(house.listener.connections) == 3)
+        await third.send(asking())
+        assert (await third.head()).startswith(b"HTTP/1.1 200")
+        assert ["completed"] * 3 == [str(each.outcome) for each in await house.booked(3)]
+
+
+async def test_who_has_begun_is_not_closed_for_another() -> None:
+    """Where all have sent a part of a request there is no room: the next one is 503, and they go on."""
+    async with street(answering(ok())) as (house, _), client(house.port) as one, client(house.port) as other:
+        house.listener.max_connections = 2
+        for raw in (one, other):
+            await raw.send(b"GET / HTTP/1.1\r\n")
+        await until(lambda: len(house.listener.connections) == 2)
+        await asyncio.sleep(0.05)
+        async with client(house.port) as late:
+            assert b"\r\nX-Passthrough-Error: overloaded\r\n" in await late.rest()
+        for raw in (one, other):
+            await raw.send(b"Host: a\r\n\r\n")
+            assert (await raw.head()).startswith(b"HTTP/1.1 200")
+
+
+async def test_the_admin_port_has_places_of_its_own(tmp_path: Path) -> None:
+    """Two hundred silent connections to it take nothing from the traffic, and it answers all the same."""
+    async with program(tmp_path, ROUTE) as running:
+        with ExitStack() as stack:
+            await silent(running.admin_port, 200, stack)
+            async with client(running.admin_port) as raw:
+                await raw.send(PING)
+                head, _ = await raw.answer()
+                assert head.startswith(b"HTTP/1.1 200")
+            open_files = len(os.listdir(f"/proc/{running.process.pid}/fd")) if sys.platform == "linux" else 0
+            assert open_files < 64 + 40
+            async with client(running.port) as raw:
+                await raw.send(asking(b"GET /b HTTP/1.1"))
+                head, _ = await raw.answer()
+                assert head.startswith(b"HTTP/1.1 404")
+        assert 0 == await running.stop()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+@pytest.mark.parametrize(("limit", "code", "said"), [(64, None, "serves 8 connections"), (40, 1, "open 40 files only")])
+async def test_too_few_descriptors_are_said(tmp_path: Path, limit: int, code: int | None, said: str) -> None:
+    """Where few can be served that is a warning, where nobody can it is an error, both with the cure."""
+    (tmp_path / "routes.yaml").write_text(ROUTE)
+    started = f"import resource, runpy\nresource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))\n"
+    script = started + "import sys\nsys.argv = ['passthrough', 'serve', '--port', '0', '--admin-port', '0']\n"
+    script += "runpy.run_module('passthrough', run_name='__main__')\n"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script), cwd=tmp_path, env=clean_environment(), stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    text = b""
+    try:
+        async with asyncio.timeout(30):
+            while line := await process.stderr.readline():
+                text += line
+                if code is None and b"Listening on" in line:
+                    break
+            assert said in text.decode()
+            assert "ulimit -n" in text.decode()
+            if code is not None:
+                assert code == await process.wait()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
