@@ -173,6 +173,29 @@ async def test_the_drain_deadline_cuts_settling_off(first: bytes, at_once: bool)
         await until(lambda: provider.ends == [b""])
 
 
+@pytest.mark.parametrize("settles", [True, False])
+@pytest.mark.parametrize("size", [100_000, 1_000_000])
+async def test_a_call_is_paid_whose_whole_upload_went_up_while_others_had_their_turn(size: int, settles: bool) -> None:
+    """The last byte is with the target, which works on it and bills it, though the upload itself waits behind many others."""
+    provider = Provider()
+    async with street(provider.script, settles=settles) as (house, above):
+        async with client(house.port) as raw:
+            await raw.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: %d" % size))
+            await until(lambda: above.connections == 1)
+            for _ in range(20_000):
+                house.relay.fair.wait(lambda: None)
+            await raw.send(bytes(size))
+            await until(lambda: provider.asked == 1)
+            raw.reset()
+            await until(lambda: not house.relay.active)
+        if settles:
+            assert ([], 1) == (house.exchanges, len(house.settling))
+            provider.go.set()
+        exchange = await the_only(house)
+        assert (Outcome.CLIENT_GONE, True, size) == (exchange.outcome, exchange.went_up, exchange.bytes_up)
+        assert (3 if settles else None) == (await exchange.reading.usage()).pages
+
+
 async def leaves(house: Road, provider: Provider) -> None:
     """Ask as a client that leaves when its whole request has gone up."""
     async with client(house.port) as raw:

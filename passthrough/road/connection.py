@@ -250,6 +250,11 @@ class Connection(asyncio.Protocol):
         return not transport.get_write_buffer_size()
 
     @property
+    def full(self) -> bool:
+        """Whether it holds much back of what was written, for the target is slower."""
+        return self._room.full
+
+    @property
     def flows(self) -> bool:
         """Whether `drain` would neither wait nor raise."""
         return not self._room.full and self._transport is not None and not self._transport.is_closing()

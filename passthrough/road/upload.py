@@ -27,9 +27,9 @@ _SLOW_HINT: Final = "Send the body faster, or lower the route's 'min_upload_rate
 
 
 class Upload:
-    """One body. `complete` tells that its last byte was handed to the connection."""
+    """One body."""
 
-    __slots__ = ("_connection", "_exchange", "_head", "_held", "_route", "asked", "complete")
+    __slots__ = ("_connection", "_ended", "_exchange", "_head", "_held", "_route", "_written", "asked")
 
     def __init__(
         self,
@@ -48,7 +48,16 @@ class Upload:
         self._head = head
         self._route = route
         self._connection = connection
-        self.complete = False
+        self._ended = False
+        self._written = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether its last byte was handed to the connection, which holds none back.
+
+        `stream` may not have ended yet: it waits its turn behind the last byte, too, and who leaves meanwhile left a whole request.
+        """
+        return self._ended or (self._written == self._head.length and not self._connection.full)
 
     async def whole(self, request_head: bytes, body: bytes, *, soon: bool) -> None:
         """Send head and body in one piece: the body is here already, and looked at. Raises Refusal (body_too_large).
@@ -58,7 +67,7 @@ class Upload:
         self._count(body)
         end = b"0\r\n\r\n" if self._head.chunked else b""
         self._connection.write(request_head + self._framed(body) + end, soon=soon)
-        self.complete = True
+        self._ended = True
         if self._held is not None:  # Behind the write: what the target said during a wait before it would pass for the answer.
             await self._held.keep(body)
 
@@ -86,6 +95,7 @@ class Upload:
                     elif self._head.length is not None:
                         rest = straight(self._exchange.bytes_up, self._head.length - self._exchange.bytes_up)
                     self._connection.write(self._framed(piece))
+                    self._written += len(piece)
                     # Behind the write: what is read off the body is not in its way.
                     if asked is not None and not asked.feed(piece):
                         await asked.drained()
@@ -115,7 +125,7 @@ class Upload:
             raise ClientGone
         if self._head.chunked:
             self._connection.write(b"0\r\n\r\n")
-        self.complete = True
+        self._ended = True
 
     def _rate(self, loop: asyncio.AbstractEventLoop, idle: asyncio.Timeout) -> UploadRate:
         """Return what ends the upload by this time-out where the client is too slow."""
@@ -133,6 +143,7 @@ class Upload:
             self._exchange.bytes_up += size
             piece = basin.view[:size]
             left = self._connection.pour(piece)
+            self._written += size
             wanted = asked is None or asked.skim(basin.bytes, size) or asked.feed(bytes(piece))
             if not left:
                 basin.renew()
@@ -155,7 +166,7 @@ class Upload:
             await self._connection.drain(self._route.timeouts.idle_s)
         if self._head.chunked:
             self._connection.write(b"0\r\n\r\n")
-        self.complete = True
+        self._ended = True
 
     def _framed(self, piece: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(piece), piece) if self._head.chunked and piece else piece
