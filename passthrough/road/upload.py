@@ -55,7 +55,7 @@ class Upload:
     def complete(self) -> bool:
         """Whether its last byte was handed to the connection, which holds none back.
 
-        `stream` may not have ended yet: it waits its turn behind the last byte, too, and who leaves meanwhile left a whole request.
+        `stream` may not have ended yet: it waits its turn behind it too, and who leaves meanwhile left a whole request.
         """
         return self._ended or (self._written == self._head.length and not self._connection.full)
 
@@ -94,8 +94,7 @@ class Upload:
                         await self._held.keep(piece)
                     elif self._head.length is not None:
                         rest = straight(self._exchange.bytes_up, self._head.length - self._exchange.bytes_up)
-                    self._connection.write(self._framed(piece))
-                    self._written += len(piece)
+                    self._write(piece)
                     # Behind the write: what is read off the body is not in its way.
                     if asked is not None and not asked.feed(piece):
                         await asked.drained()
@@ -167,6 +166,10 @@ class Upload:
         if self._head.chunked:
             self._connection.write(b"0\r\n\r\n")
         self._ended = True
+
+    def _write(self, piece: bytes) -> None:
+        self._connection.write(self._framed(piece))
+        self._written += len(piece)
 
     def _framed(self, piece: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(piece), piece) if self._head.chunked and piece else piece
