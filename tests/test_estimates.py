@@ -108,6 +108,23 @@ async def admin(running: Program, path: str) -> str:
         return await answer.text()
 
 
+async def test_the_first_call_of_all_is_estimated_by_the_model_that_it_asked_for(tmp_path: Path) -> None:
+    """Nothing was counted before, as behind each restart: one page at its price, so that a budget in USD is bound too."""
+    provider = Provider()
+    async with upstream(provider) as above, program(tmp_path, configured(above.port, "{usd: 0.001, per: day}")) as running:
+        provider.does = "hangs"
+        async with client(running.port) as raw:
+            body = b'{"model": "mistral-ocr-2512", "document": {}}'
+            await raw.send(POST.replace(b"Length: 2", b"Length: %d" % len(body)).replace(b"{}", body))
+            await until(lambda: provider.asked == 1)
+            raw.reset()
+        (line,) = await running.logs(1)
+        told = ("model", "unmetered", "estimated_pages", "estimated_usd", "cost_usd")
+        assert ("mistral-ocr-2512", "cancelled", 1, 0.002, None) == tuple(line[name] for name in told)
+        assert 429 == (await post(running))[0]
+        assert 1 == provider.asked
+
+
 async def test_a_call_that_is_given_up_counts_in_the_budget_also_after_a_restart(tmp_path: Path) -> None:
     """Two pages were told, two are estimated: the budget of four is used up, and stays so."""
     provider = Provider()

@@ -30,18 +30,24 @@ _REQUEST_IDS: Final = (b"mistral-correlation-id", b"x-request-id", b"apim-reques
 
 
 class _Unknown:
-    """The reading of an exchange whose answer never came although a count was expected."""
+    """The reading of an exchange whose answer never came although a count was expected: what its request named is known."""
 
-    __slots__ = ("_why",)
+    __slots__ = ("_asked", "_why")
 
-    def __init__(self, why: Unmetered) -> None:
+    def __init__(self, why: Unmetered, asked: Asked | AskedAtOnce | None) -> None:
         self._why = why
+        self._asked = asked
 
     async def usage(self) -> Usage:
-        return Usage(unmetered=self._why)
+        if self._asked is not None:
+            await self._asked.rest()
+        return self._found()
 
-    def at_once(self) -> Usage:
-        return Usage(unmetered=self._why)
+    def at_once(self) -> Usage | None:
+        return None if self._asked is not None and self._asked.busy else self._found()
+
+    def _found(self) -> Usage:
+        return Usage(model=None if self._asked is None else self._asked.model, unmetered=self._why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +229,7 @@ class Call:
         if self._meter is not None:
             self._meter.end(why)
         elif self.expects and not self._noted:
-            self.exchange.reading = _Unknown(why)
+            self.exchange.reading = _Unknown(why, self.upload.asked)
 
     def abort(self, why: Unmetered) -> None:
         """Give the call up: the connection is closed at once."""
