@@ -109,6 +109,55 @@ async def test_what_stands_behind_two_user_agents_is_the_next_request() -> None:
         assert [POST, b"GET /2 HTTP/1.1", b"GET /3 HTTP/1.1"] == [received.line for received in above.received]
 
 
+async def test_names_that_differ_in_their_first_letter_keep_it() -> None:
+    """One sign stands in for both: each gets back the letter that it had."""
+    fields = [(b"User-Agent", b"1"), (b"user-agent", b"2"), (b"USER-AGENT", b"3"), (b"User-agent", b"4"), (b"user-agent", b"5")]
+    async with street(answering(ok())) as (house, above), client(house.port) as raw:
+        await raw.send(asking(POST, *(name + b": " + value for name, value in fields)))
+        await raw.answer()
+        assert fields == [field for field in above.received[0].fields if field[0].lower() == b"user-agent"]
+
+
+@pytest.mark.parametrize("trailer", [b"X-Trailer: 1", b"Authorization: Bearer key-of-ann", b"Host: other", b"A: 1\r\nB: 2"])
+@pytest.mark.parametrize("size", [1, 1000])
+async def test_a_trailer_is_no_field_of_the_next_request(trailer: bytes, size: int) -> None:
+    """aiohttp 3.14 gives it to whoever sends the next request on the connection: behind a proxy that is somebody else."""
+    async with street(answering(ok())) as (house, above), client(house.port) as raw:
+        chunked = asking(POST, b"Transfer-Encoding: chunked") + b"3\r\nabc\r\n0\r\n" + trailer + b"\r\n\r\n"
+        for sent in (chunked, asking(b"GET /2 HTTP/1.1", b"X: y")):
+            await raw.send(*(sent[at : at + size] for at in range(0, len(sent), size)))
+            assert b"200" == (await raw.answer())[0][9:12]
+        assert [b"Host", b"X"] == [name for name, _ in above.received[1].fields]
+
+
+async def test_a_trailer_in_a_body_of_a_key_is_nobodys_key() -> None:
+    """Without a key of its own the next request has none."""
+    async with street(answering(ok()), clients=[ANN]) as (house, _), client(house.port) as raw:
+        await raw.send(asking(POST, KEY, b"Transfer-Encoding: chunked") + b"0\r\n" + KEY + b"\r\n\r\n")
+        assert b"200" == (await raw.answer())[0][9:12]
+        await raw.send(asking(POST))
+        assert b"401" == (await raw.answer())[0][9:12]
+
+
+async def test_what_is_refused_behind_a_full_queue_is_answered() -> None:
+    """aiohttp takes 32 requests at a time, and keeps the rest: one in it that must be refused was dropped without a word."""
+    go = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await go.wait()
+            await peer.send(ok())
+
+    async with street(script) as (house, above), client(house.port) as raw:
+        chunked = asking(POST, b"Transfer-Encoding: chunked") + b"3\r\nabc\r\n0\r\n\r\n"
+        await raw.send(asking() * 31 + chunked + asking(POST, *TWO))
+        await until(lambda: bool(above.received))
+        go.set()
+        assert [b"200"] * 32 + [b"400"] == [(await raw.answer())[0][9:12] for _ in range(33)]
+        assert b"" == await raw.rest()
+
+
 async def test_a_head_is_never_read_again_from_its_middle() -> None:
     """What stands in a field's value and looks like a request with two User-Agents stays what it is: one bad head."""
     async with street(answering(ok())) as (house, above), client(house.port) as raw:

@@ -48,12 +48,13 @@ class RequestParser:
     """What aiohttp's server feeds. `_head` are the bytes of the head that has begun; None: a body, or where it ends is not known.
 
     `_rest` counts what was fed behind the last head, -1 where that is not known. `_loose` counts bytes that are neither body nor
-    surely a head: framing of chunks, or what stands behind a body whose end was not seen.
+    surely a head: framing of chunks, or what stands behind a body whose end was not seen. `_spent`: aiohttp 3.14 keeps the last
+    trailer of a chunked body for the first field of the next request, which may be another client's where a proxy stands between.
     """
 
     __slots__ = (
         "_broken", "_chunked", "_head", "_held", "_last", "_loose", "_make", "_parser", "_payload", "_repeats", "_rest", "_size",
-        "feed_eof", "message_consumed", "pause_reading", "set_upgraded",
+        "_spent", "feed_eof", "message_consumed", "pause_reading", "set_upgraded",
     )  # fmt: skip
 
     def __init__(self, make: Callable[[], HttpRequestParser]) -> None:
@@ -62,6 +63,7 @@ class RequestParser:
         self._broken = False
         self._held = False  # The head is fed when enough of it has come, or all of it.
         self._repeats = False
+        self._spent = False  # Another parser takes the next request, once this one has nothing left to give.
         self._head: bytes | bytearray | None = b""
         self._payload: StreamReader | None = None
         self._chunked = False
@@ -81,6 +83,9 @@ class RequestParser:
         """Take what came. Raises RejectedHead; what comes behind one is dropped."""
         if self._head is None:
             return self._feed_on(data)
+        if self._spent and data:
+            self._spent = False
+            self._adopt(self._make())
         whole: bytes | bytearray = data
         if self._head:
             assert isinstance(self._head, bytearray)
@@ -116,6 +121,7 @@ class RequestParser:
         self._rest = _length_behind(whole, begin, messages)
         self._last = data[-4:] if message.chunked else b""
         self._head = None
+        self._spent = False
         if upgrades:  # What is behind it is kept by aiohttp, and fed when the upgrade has been declined.
             self._head = b""
         elif payload.is_eof():
@@ -133,6 +139,7 @@ class RequestParser:
             self._head = bytearray(data[-behind:])
         elif not behind or data.endswith(_END) or self._last == _END:  # No head that has not ended ends in an empty line.
             self._head = b""
+            self._spent = self._chunked
         else:
             self._loose, self._payload = 0, None
 
@@ -191,6 +198,9 @@ class RequestParser:
 
     def _rejected(self, whole: bytes | bytearray, data: bytes, error: http_exceptions.HttpProcessingError) -> Fed:
         """Hold back a head that may be a request all the same, or that has not come far enough to be judged."""
+        if not whole:  # It stood in what aiohttp's parser had kept behind the requests that are queued.
+            self._broken = True
+            raise RejectedHead(Malformed(refusal_of(error))) from None
         self._repeats = _is_of_duplicates(error)
         if not (self._repeats or (isinstance(error, http_exceptions.BadHttpMethod) and may_begin_with_a_method(whole))):
             raise self._rejection(whole, refusal_of(error)) from None
@@ -219,7 +229,8 @@ class RequestParser:
         if not messages:
             return _NOTHING
         message, payload = messages[0]
-        raw = tuple((names.get(name, name), value) for name, value in message.raw_headers)
+        real = {stand_in: iter(spelt) for stand_in, spelt in names.items()}
+        raw = tuple((next(real[name]) if name in real else name, value) for name, value in message.raw_headers)
         fed = ([(message._replace(raw_headers=raw), payload), *messages[1:]], upgrades, tail)
         self._note(fed, whole, bytes(data))
         return fed

@@ -26,9 +26,12 @@ def _first_repeated(head: bytes) -> bytes | None:
     return None
 
 
-def renamed(head: bytes) -> tuple[bytes, dict[bytes, bytes]]:
-    """Return a head of the same length in which no harmless field stands twice, and the real names by those that stand in."""
-    names: dict[bytes, bytes] = {}
+def renamed(head: bytes) -> tuple[bytes, dict[bytes, list[bytes]]]:
+    """Return a head of the same length in which no harmless field stands twice, and by each name that stands in the real ones.
+
+    They are in their order: `User-Agent` and `user-agent` have one that stands in for both.
+    """
+    names: dict[bytes, list[bytes]] = {}
     taken = {name.lower() for name in _NAME.findall(head)}
     while (repeated := _first_repeated(head)) is not None:
         signs = (bytes([sign]) for sign in _STAND_INS)
@@ -40,7 +43,7 @@ def renamed(head: bytes) -> tuple[bytes, dict[bytes, bytes]]:
         def stand_in(found: re.Match[bytes], sign: bytes = sign, repeated: bytes = repeated) -> bytes:
             if found[0].lower() != repeated:
                 return found[0]
-            names[sign + found[0][1:]] = found[0]
+            names.setdefault(sign + found[0][1:], []).append(found[0])
             return sign + found[0][1:]
 
         head = _NAME.sub(stand_in, head)
