@@ -13,6 +13,9 @@ from unicodedata import normalize
 from urllib.parse import unquote_to_bytes
 
 _ODD: Final = re.compile(rb"[^A-Za-z0-9/._~:@!$&'()*,=-]|//|/\.|[/.]\Z|\.[^/.]*\Z").search
+MAX_ODD_BYTES: Final = 2048
+"""A longer path is to have one reading only: to find all of them takes 0.4 ms for so many bytes, and 6 ms for 16 KB."""
+
 _MAX_DECODED: Final = 3
 """How often a path is decoded: proxies in a row may each decode it once."""
 
@@ -57,10 +60,15 @@ def readings(path: bytes) -> tuple[bytes, ...]:
         depths.append(decoded)
     found: dict[bytes, None] = {}
     for decoded in reversed(depths):
-        for cut in _CUTS:
-            reading = _resolved(cut.split(decoded, 1)[0])
+        for cut in dict.fromkeys(cut.split(decoded, 1)[0] for cut in _CUTS):
+            reading = _resolved(cut)
             found[reading] = found[_EXTENSION.sub(b"", reading)] = None
     return tuple(found)
+
+
+def is_too_odd(path: bytes) -> bool:
+    """Tell whether a raw path that can be read in several ways is too long for that to be found out for whoever asks."""
+    return len(path) > MAX_ODD_BYTES and _ODD(path) is not None
 
 
 def folded(path: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import Final
 
 from ..errors import Refusal
 from ..exchange import Terms
-from ..meter.readings import folded, readings
+from ..meter.readings import MAX_ODD_BYTES, folded, is_too_odd, readings
 from ..secret import Secret
 
 
@@ -161,7 +161,7 @@ class RouteTable:
     below a route `/a` with `include_subpath`. Routes with one path are told apart by their methods.
     """
 
-    __slots__ = ("_exact", "_lenient", "_prefixes", "routes")
+    __slots__ = ("_exact", "_lenient", "_longest", "_prefixes", "routes")
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = tuple(routes)
@@ -175,6 +175,7 @@ class RouteTable:
                 prefixes[route.path] = (*prefixes.get(route.path, _NONE), route)
             plain = folded(readings(route.path)[0])
             lenient[plain] = (*lenient.get(plain, _NONE), route)
+        self._longest = max(map(len, (*prefixes, *lenient)), default=0)  # No longer prefix is anybody's.
         self._exact: Mapping[bytes, tuple[Route, ...]] = MappingProxyType(exact)
         self._prefixes: Mapping[bytes, tuple[Route, ...]] = MappingProxyType(prefixes)
         self._lenient: Mapping[bytes, tuple[Route, ...]] = MappingProxyType(lenient)
@@ -191,7 +192,7 @@ class RouteTable:
 
         Raises Refusal: `no_route`, or `method_not_allowed` (with Allow) where the path has routes for other methods only. A path
         that a lenient server would read as another route's (`/%6Fcr`, `/ocr/`, `/OCR`) has none: its limits and budgets would be
-        walked round. A path that is spelt as a route's own is that route's.
+        walked round. A path that is spelt as a route's own is that route's. `target_too_long`: to find out takes too long.
         """
         allowed: set[str] = set()
         match = self._found(method, path, allowed)
@@ -199,6 +200,9 @@ class RouteTable:
             if allowed:
                 raise Refusal("method_not_allowed", "The route does not allow this method.", allow=sorted(allowed))
             raise Refusal("no_route", "No route has this path.")
+        if match.suffix and is_too_odd(path):
+            why = f"A path of more than {MAX_ODD_BYTES} bytes may have nothing encoded or unusual in it."
+            raise Refusal("target_too_long", why)
         if match.suffix and len(self.routes) > 1:
             self._check_readings(method, path, match.route)
         return match
@@ -222,7 +226,7 @@ class RouteTable:
             ]
             if found:
                 return tuple(found)
-            end = reading.rfind(b"/", 0, end)
+            end = reading.rfind(b"/", 0, min(end, self._longest + 1))
             if end < 0:
                 return _NONE
             at = reading[:end]
@@ -233,7 +237,7 @@ class RouteTable:
             if route.allows(method):
                 return Match(route, b"")
             allowed |= route.methods or set()
-        end = len(path)
+        end = min(len(path), self._longest + 1)
         while (end := path.rfind(b"/", 0, end)) >= 0:
             for route in self._prefixes.get(path[:end], _NONE):
                 if route.allows(method):
