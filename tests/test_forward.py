@@ -66,10 +66,25 @@ ADDRESSES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*ADDRESSES, b"X-Original-URL", b"X-Original-URI", b"X-Rewrite-URL"])
-@pytest.mark.parametrize("spelt", [bytes, bytes.upper, lambda name: name.replace(b"-", b"_"), lambda name: b"x-pass-" + name])
-def test_what_tells_of_another_client_or_path_stays_here(name: bytes, spelt: Callable[[bytes], bytes]) -> None:
-    """A client's word about who asked is not passed on as ours, nor another path, which would not be metered."""
+RESOURCES = (
+    b"X-Original-URL", b"X-Original-URI", b"X-Rewrite-URL", b"X-HTTP-Method-Override", b"X-HTTP-Method", b"X-Method-Override",
+    b"X-Original-Method",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*ADDRESSES, *RESOURCES])
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        bytes,
+        bytes.upper,
+        lambda name: name.replace(b"-", b"_"),
+        lambda name: b"x-pass-" + name,
+        lambda name: b"x-pass-x-pass-" + name.replace(b"-", b"_"),
+    ],
+)
+def test_what_tells_of_another_client_path_or_method_stays_here(name: bytes, spelt: Callable[[bytes], bytes]) -> None:
+    """A client's word about who asked is not passed on as ours, nor another path or method, which would not be metered."""
     found = fields_up(route(), (spelt(name), b"203.0.113.7"), (b"X-Real-Name", b"ann"), (b"X-Client", b"sdk"))
     assert [(b"X-Real-Name", b"ann"), (b"X-Client", b"sdk")] == found
 

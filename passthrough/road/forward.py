@@ -29,7 +29,10 @@ _CLIENT_ADDRESS: Final = re.compile(
 _OTHER_PATH: Final = frozenset({b"x-original-url", b"x-original-uri", b"x-rewrite-url"})
 """What IIS and Symfony take for the path: the meter would read another one."""
 
-_NEVER_UP: Final = HOP_BY_HOP | _OTHER_PATH | {b"host", b"expect", b"content-length"}
+_OTHER_METHOD: Final = frozenset({b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-method"})
+"""What Rails, Symfony, Express's method-override, ASP.NET and Google take for the method: a GET is not metered, a POST is."""
+
+_NEVER_UP: Final = HOP_BY_HOP | _OTHER_PATH | _OTHER_METHOD | {b"host", b"expect", b"content-length"}
 """Set anew for the target, met here, or not to be trusted. A client's word about addresses goes the same way."""
 
 _NOT_ALPHANUMERIC: Final = re.compile(rb"[^a-z0-9]")
