@@ -171,6 +171,25 @@ async def test_a_head_is_never_read_again_from_its_middle() -> None:
         assert [b"POST /1 HTTP/1.1"] == [received.line for received in above.received]
 
 
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        (b"GET http://ann:key-of-ann@proxy.test/a@b HTTP/1.1", "http://***@proxy.test/a@b"),
+        (b"GET HTTP://key-of-ann@proxy.test HTTP/1.1", "HTTP://***@proxy.test"),
+        (b"CONNECT ann:key-of-ann@proxy.test:443 HTTP/1.1", "***@proxy.test:443"),
+        (b"GET http://proxy.test/a@b?key-of-ann@c HTTP/1.1", "http://proxy.test/a@b"),
+    ],
+)
+@pytest.mark.parametrize("more", [(), (b"bad",)], ids=["whole", "malformed"])
+async def test_a_password_in_the_target_is_not_in_the_log(line: bytes, path: str, more: tuple[bytes, ...]) -> None:
+    """What stands before `@` is a user's name and password (RFC 3986 §3.2.1): a client that is configured so tells its key."""
+    async with street(answering(ok())) as (house, _), client(house.port) as raw:
+        await raw.send(asking(line, *more))
+        head, body = await raw.answer()
+        assert b"key-of-ann" not in head + body
+        assert (await house.booked())[0].path in {path, ""}
+
+
 # ── the bound ──
 
 MANY = b"".join(b"X-%d: %b\r\n" % (number, b"a" * 30_000) for number in range(3))

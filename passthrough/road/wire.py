@@ -56,6 +56,7 @@ _DOT_SEGMENT: Final = re.compile(_SEPARATOR + rb"(?:\.|%2e){1,2}(?:;|\?|%3b|%3f|
 _ENCODED_CONTROL: Final = re.compile(rb"%(?:[01][0-9A-Fa-f]|7[Ff])")
 # Starlette 1.10 serves `/ocr%0A` as `/ocr`, readers in C end at `%00`: no path has a use for them.
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
+_USERINFO: Final = re.compile(rb"\A([a-z][a-z0-9+.-]*://|)[^/?]*@", re.IGNORECASE)
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -157,7 +158,9 @@ def unencoded_byte(target: bytes) -> str:
 
 
 def escaped_path(target: bytes) -> str:
-    """Return a request target's path as ASCII text, for the log: without the query, other bytes escaped."""
+    """Return a request target's path as ASCII text, for the log: without query, user and password; other bytes escaped."""
+    if not target.startswith(b"/"):
+        target = _USERINFO.sub(rb"\1***@", target)
     return _INVISIBLE.sub(lambda found: b"\\x%02x" % found[0][0], target.partition(b"?")[0]).decode("ascii")
 
 
