@@ -226,3 +226,20 @@ def test_lines_are_not_changed_in_place() -> None:
     lines = [b"HTTP/1.1 200 OK", b"Access-Control-Allow-Origin: *"]
     assert [b"HTTP/1.1 200 OK", b"Vary: Origin"] == Sharing(b"https://app.example").marked(lines)[::3]
     assert 2 == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ((b"bad",), 400),
+        ((b"X: " + b"a" * 40_000,), 431),
+        ((b"X: " + b"a" * 30_000, b"Y: " + b"a" * 30_000, b"Z: " + b"a" * 30_000), 431),
+    ],
+)
+async def test_a_page_can_read_that_its_head_was_refused(lines: tuple[bytes, ...], status: int) -> None:
+    """Also what never became a request: else the page sees nothing but a broken network."""
+    async with sharing() as (house, _):
+        assert (status, [ALLOWED, EXPOSED, VARIES]) == await asked(house, b"GET /all/x HTTP/1.1", PAGE, KEY, *lines)
+        assert (status, [VARIES]) == await asked(house, b"GET /all/x HTTP/1.1", OTHER, KEY, *lines)
+    async with sharing(cors=False) as (house, _):
+        assert (status, []) == await asked(house, b"GET /all/x HTTP/1.1", PAGE, KEY, *lines)

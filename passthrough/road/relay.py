@@ -128,11 +128,13 @@ class Relay:
 
     def refused(self, malformed: Malformed) -> bytes:
         """Return the answer to a head that is no request, and book the exchange; nothing of it but names is echoed."""
-        exchange, failure = began(malformed.method, malformed.path), malformed.refusal
+        exchange, failure, rules = began(malformed.method, malformed.path), malformed.refusal, self.rules
         exchange.status, exchange.error, exchange.outcome = failure.kind.status, failure.kind.code, Outcome.REFUSED
-        exchange.client = self.rules.gate.known((name, value) for _, name, value in malformed.fields)
+        raw = tuple((name, value) for _, name, value in malformed.fields)
+        exchange.client = rules.gate.known(raw)
         self._end(exchange)
-        return own_answer(failure, exchange.began_utc, keeps_alive=False, with_body=malformed.method != "HEAD")
+        more = () if rules.cors is None else rules.cors.sharing(raw).lines
+        return own_answer(failure, exchange.began_utc, keeps_alive=False, with_body=malformed.method != "HEAD", more=more)
 
     def _end(self, exchange: Exchange) -> None:
         exchange.end()
