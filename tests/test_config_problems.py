@@ -55,6 +55,8 @@ KEYS_OF_THE_FILE: list[Row] = [
     (A + "pass_thru_endpoints: []\n", 4, "pass_thru_endpoints", "Did you mean 'pass_through_endpoints'?"),
     (A + "client_key: []\n", 4, "client_key", "Did you mean 'client_keys'?"),
     (A + "zzz: 1\n", 4, "zzz", "no such key"),
+    (A + "min_upload_rate: 1KB\n", 4, "min_upload_rate", "Move it to the routes"),
+    (A + "max_body: 1GB\n", 4, "max_body", "belongs to a route"),
     (A + "litellm_key_header_name: x\n", 4, "litellm_key_header_name", "Move it under general_settings"),
     (A + "general_settings: {client_keys: []}\n", 4, "general_settings.client_keys", "at the top of the file"),
     (A + "general_settings: text\n", 4, "general_settings", "A mapping"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from .findings import Findings, did_you_mean, nearest, printable
-from .schema import IDLE_KEYS, LITELLM_SECTIONS, SECTIONS, File, General
+from .schema import IDLE_KEYS, LITELLM_SECTIONS, SECTIONS, Endpoint, File, General
 
 ENDPOINTS: Final = (("pass_through_endpoints",), ("general_settings", "pass_through_endpoints"))
 """The places where routes stand; the lists are joined in this order."""
@@ -35,6 +35,10 @@ def ours(tree: Mapping[str, object], findings: Findings) -> dict[str, object]:
     for key in tree:
         if key in General.model_fields and key not in File.model_fields:
             findings.wrong((key,), "There is no such key at the top.", "Move it under general_settings.")
+        elif key in Endpoint.model_fields and key not in File.model_fields and key not in LITELLM_SECTIONS:
+            findings.wrong(
+                (key,), "This key belongs to a route.", "Move it to the routes that are to have it, in pass_through_endpoints."
+            )
         elif key not in File.model_fields and key not in LITELLM_SECTIONS:
             mend = did_you_mean(key, {*File.model_fields, *LITELLM_SECTIONS}, "Remove it.")
             findings.wrong((key,), "There is no such key.", mend)
