@@ -42,7 +42,7 @@ class PageGuard:
         if (absolute := _ABSOLUTE.match(target)) is not None:
             names.append(absolute[1])
         if not all(names_loopback(name.decode("latin-1")) for name in names):
-            raise Refusal("misdirected", "Without a key, this route answers to this machine's own names only.")
+            raise Refusal("misdirected", "Without a key, this route answers to loopback's names only.")
         origins = [value for lower, _, value in fields if lower == b"origin"]
         if not all(self._may_call(origin) for origin in origins):
             raise Refusal("foreign_origin", "Without a key, this route answers no web page of another site.")
