@@ -15,6 +15,7 @@ from passthrough.exchange import Outcome
 from passthrough.road.access import Client
 from passthrough.road.malformed import explained
 from passthrough.road.parser import MAX_FIELD_BYTES, MAX_LINE_BYTES
+from passthrough.road.repeated import renamed
 from passthrough.road.wire import MAX_HEAD_BYTES
 
 ANN = Client("ann", sha256(b"key-of-ann").digest())
@@ -188,6 +189,35 @@ async def test_a_password_in_the_target_is_not_in_the_log(line: bytes, path: str
         head, body = await raw.answer()
         assert b"key-of-ann" not in head + body
         assert (await house.booked())[0].path in {path, ""}
+
+
+# Each took up to 30 s of the one thread that serves all, for anybody, without a key: no time is asserted, the suite would hang.
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET " + b" " * 65_000, 431),
+        (b"GET " + b" " * 65_000 + b"\r\n\r\n", 400),
+        (b"GET " + b" " * 70_000, 431),
+        (b"GET / HTTP/1.1" + b" " * 65_000 + b"x\r\n", 400),
+        (b"BREW /" + b" HTTP/1.1" + b" " * 65_000 + b"x\r\n", 501),
+        (b"GET / RTSP/1.0" + b" " * 65_000 + b"\r\n\r\n", 505),
+    ],
+)
+async def test_a_first_line_of_blanks_is_judged_at_once(sent: bytes, status: int) -> None:
+    """However many stand wherever: its time grows with its length, and not with the square of that."""
+    async with street(answering(ok())) as (house, _):
+        for _ in range(50):
+            async with client(house.port) as raw:
+                await raw.send(sent + b"y" * (70_000 - len(sent)))
+                assert status == int((await raw.answer())[0][9:12])
+
+
+def test_of_a_header_without_end_some_lines_are_looked_at() -> None:
+    """More fields than the parser takes are not gone through for a message."""
+    fields = b"".join(b"%d: a\r\n" % number for number in range(9000))
+    assert 300 == len(explained(b"GET /a HTTP/1.1\r\n" + fields, Refusal("headers_too_large", "x", closes=True)).fields)
+    head = b"GET / HTTP/1.1\r\n" + b"ETag: a\r\n" * 301
+    assert (head, {}) == renamed(head)
 
 
 # ── the bound ──

@@ -12,6 +12,9 @@ _HARMLESS: Final = frozenset({b"user-agent", b"server", b"etag", b"max-forwards"
 """What may stand twice although aiohttp refuses it: neither framing, nor routing, nor the body's meaning hangs on it."""
 
 _NAME: Final = re.compile(rb"(?<=\n)([^\r\n:]+)(?=:)")
+_MAX_LINES: Final = 300
+"""A longer head has more fields than the parser takes."""
+
 _STAND_INS: Final = b"~^|`'!"
 
 
@@ -32,6 +35,8 @@ def renamed(head: bytes) -> tuple[bytes, dict[bytes, list[bytes]]]:
     They are in their order: `User-Agent` and `user-agent` have one that stands in for both.
     """
     names: dict[bytes, list[bytes]] = {}
+    if head.count(b"\n") > _MAX_LINES:
+        return head, names
     taken = {name.lower() for name in _NAME.findall(head)}
     while (repeated := _first_repeated(head)) is not None:
         signs = (bytes([sign]) for sign in _STAND_INS)
