@@ -195,6 +195,17 @@ def test_a_damaged_ledger_is_said(path: Path) -> None:
         ledger.sums(("client",))
 
 
+@pytest.mark.parametrize(
+    ("defect", "said"), [(TypeError("odd"), r"defect: TypeError\('odd'\)\.\n.*report"), (MemoryError(), "memory ran out")]
+)
+def test_no_ledger_is_given_up_for_what_may_be_a_defect_of_ours(path: Path, defect: Exception, said: str) -> None:
+    """What is raised while a sound ledger is read is no reason to move it away: budgets would begin anew with the next."""
+    with closing(Ledger.open(f"sqlite:///{path}")) as ledger:
+        with pytest.raises(LedgerError, match=said) as raised, ledger.explained():
+            raise defect
+        assert "Move it away" not in str(raised.value)
+
+
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_is_damaged_is_said(path: Path, seed: int, read_only: bool) -> None:

@@ -203,12 +203,17 @@ class Ledger:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Raise LedgerError for what a driver cannot convert: a damaged ledger holds anything. Around a transaction."""
+        """Raise LedgerError for what a driver cannot convert: a damaged ledger holds anything. Around a transaction.
+
+        A defect of this program looks the same from here, so nobody is told to give up a ledger for it.
+        """
         try:
             yield
+        except MemoryError:
+            raise LedgerError(f"The ledger {self._database.where} was not read: memory ran out.\nGive it more.") from None
         except _DEFECTS as defect:
-            what = f"The ledger {self._database.where} holds what no ledger holds, or is damaged: {defect!r}."
-            raise LedgerError(f"{what}\nMove it away to begin a new one, or bring back a copy.") from None
+            what = f"The ledger {self._database.where} holds what no ledger holds, or this program has a defect: {defect!r}."
+            raise LedgerError(f"{what}\nTry it on a sound copy. Where that fails too, please report this.") from None
 
     def has_before(self, day: date) -> bool:
         """Tell whether there are exchanges that began before a day (UTC)."""
