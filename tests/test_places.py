@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 import sys
 from contextlib import AsyncExitStack, ExitStack, closing
 from pathlib import Path
 
 import pytest
+import trustme
 from program import clean_environment, program
-from street import answering, asking, client, ok, street, until
+from street import WAIT_S, answering, asking, client, ok, road, route_to, street, until, upstream
 
 PING = asking(b"GET /healthz HTTP/1.1").replace(b"proxy.test", b"localhost")
 ROUTE = "ledger: none\npass_through_endpoints:\n  - {path: /a, target: 'http://127.0.0.1:9'}\n"
@@ -43,6 +45,27 @@ async def test_silent_connections_give_way() -> None:
         await third.send(asking())
         assert (await third.head()).startswith(b"HTTP/1.1 200")
         assert ["completed"] * 3 == [str(each.outcome) for each in await house.booked(3)]
+
+
+async def test_silent_tls_connections_give_way_at_once() -> None:
+    """Their places are free without their help: a silent client need not read that the connection is closed, and never closes."""
+    authority = trustme.CA()
+    served, trusting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(served)
+    authority.configure_trust(trusting)
+
+    def connect(port: int) -> socket.socket:
+        return trusting.wrap_socket(socket.create_connection(("127.0.0.1", port), WAIT_S), server_hostname="localhost")
+
+    async with upstream(answering(ok())) as above, road(route_to(above.port), tls=served) as house:
+        house.listener.max_connections = 3
+        with ExitStack() as stack:
+            for count in range(1, 10):
+                stack.enter_context(closing(await asyncio.to_thread(connect, house.port)))
+                await until(lambda: len(house.listener.connections) == min(count, 3))  # noqa: B023 - called at once
+            async with client(house.port, ssl=trusting, server_hostname="localhost") as raw:
+                await raw.send(asking())
+                assert (await raw.head()).startswith(b"HTTP/1.1 200")
 
 
 async def test_who_has_begun_is_not_closed_for_another() -> None:

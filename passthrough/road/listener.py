@@ -14,7 +14,7 @@ from .downstream import Client, Sent
 from .malformed import Malformed
 from .parser import MAX_FIELD_BYTES, MAX_FIELDS, MAX_LINE_BYTES, RejectedHead, refusal_of
 from .relay import Relay
-from .sockets import keep_alive, reset_on_close
+from .sockets import keep_alive, reset_on_close, unsent_bytes
 from .straight import Basin
 from .turn import Turn
 
@@ -86,7 +86,7 @@ class Listener(web.Server):
         while self._silent:
             protocol = self._silent.pop()
             if protocol.is_silent:
-                protocol.force_close()
+                protocol.give_way()
                 return True
         return False
 
@@ -150,6 +150,14 @@ class _Protocol(Client):
         if self.transport is not None:
             self.send(self._relay.refused(Malformed(failure)))
         self.force_close()
+
+    def give_way(self) -> None:
+        """Close at once, for another: under TLS its place would be held until it closes too, which it may take 30 s for."""
+        transport = self.transport
+        owed = self._request_count > 0 and unsent_bytes(transport) > 0  # TLS itself has sent tickets.
+        self.force_close()
+        if transport is not None and not owed:
+            transport.abort()
 
     @property
     def is_silent(self) -> bool:
