@@ -172,8 +172,8 @@ class Call:
         if answer.first(b"x-passthrough-sandbox") is not None:
             exchange.sandbox = True  # Also where it runs apart: what it answers is never real money.
         for name in _REQUEST_IDS:
-            value = without_secrets(answer.first(name) or b"", self._secrets)
-            if value:
+            value = answer.first(name)
+            if value and (value := without_secrets(value, self._secrets)):
                 exchange.upstream_request_id = value.decode("ascii", "replace")[:200]
                 break
         plan = self.route.terms.plan

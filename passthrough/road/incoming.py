@@ -73,7 +73,7 @@ class Incoming:
         """Read heads up to the final one, and return where it ends; what may become one is kept."""
         position = 0
         while self.answer is None:
-            end = data.find(b"\r\n\r\n", position + max(0, self._sound - 3))
+            end = data.find(b"\r\n\r\n", position + self._sound - 3 if self._sound > 3 else position)
             if end - position > MAX_HEAD_BYTES or (end < 0 and len(data) - position > MAX_HEAD_BYTES):
                 raise BadAnswer(f"a header of more than {MAX_HEAD_BYTES} bytes")
             if end < 0:

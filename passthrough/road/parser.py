@@ -262,15 +262,14 @@ class RequestParser:
 
 def _is_one_and_whole(fed: Fed, data: bytes) -> bool:
     """Tell at a glance whether what came is one request, no more and no less: nearly all are."""
-    messages = fed[0]
-    if len(messages) != 1 or fed[1]:
+    messages, upgrades, _ = fed
+    if upgrades or len(messages) != 1:
         return False
-    message, payload = messages[0]
+    payload = messages[0][1]
     end = data.find(_END)
     return (
-        end + 4 + payload.total_bytes == len(data)
+        end + 4 + payload.total_bytes == len(data)  # A chunked body is not: its framing is not counted.
         and payload.is_eof()
-        and not message.chunked
         and data.find(b" RTSP/", 0, end) < 0  # It may stand in a field, too: then one looks twice.
     )
 
