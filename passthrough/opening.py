@@ -20,10 +20,11 @@ async def open_traffic(
     listener: Listener, listen: Listen, tls: ssl.SSLContext | None, seat: Seat | None, stack: AsyncExitStack
 ) -> list[asyncio.Server]:
     """Let clients in, until the stack is left or the servers are closed. Raises ListenError."""
+    protocol = listener if tls is None else listener.encrypted(tls)
     if seat is None:
-        servers = [await listening(listener, listen.host, listen.port, tls)]
+        servers = [await listening(protocol, listen.host, listen.port)]
     else:
-        servers = await serving(listener, seat.traffic, tls)
+        servers = await serving(protocol, seat.traffic)
     for server in servers:
         stack.callback(server.close)
     return servers
@@ -34,11 +35,11 @@ async def open_admin(shown: Shown, listen: Listen, seat: Seat | None, stack: Asy
     on_loopback = is_loopback(listen.admin_host)
     if seat is None:
         alone = await served(app(shown, on_loopback=on_loopback), stack, most)
-        servers = [await listening(alone, listen.admin_host, listen.admin_port, None)]
+        servers = [await listening(alone, listen.admin_host, listen.admin_port)]
     else:
         inside = await served(app(shown, on_loopback=True), stack)
         whole = replace(shown, siblings=await Siblings.join(seat, inside, stack))
-        servers = await serving(await served(app(whole, on_loopback=on_loopback), stack, most), seat.admin, None)
+        servers = await serving(await served(app(whole, on_loopback=on_loopback), stack, most), seat.admin)
     for server in servers:
         stack.callback(server.close)
     return servers[0]

@@ -1,4 +1,4 @@
-"""Ports to listen on, with TLS where asked; why one cannot be had, and how to mend it."""
+"""Ports to listen on, and what TLS needs there; why one cannot be had, and how to mend it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import ssl
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from .errors import PassthroughError
 
 _BACKLOG: Final = 1024
-_HANDSHAKE_S: Final = 20.0  # as long as a request's head may take
 _ENOUGH_FILES: Final = 65536
 _OTHER_FILES: Final = 40
 """What the ledger, its journal, the log, the sockets that listen and the event loop have open; 24 at rest."""
@@ -37,29 +36,21 @@ class ListenError(PassthroughError):
     """A port cannot be listened on; the message says which, why, and how to mend it."""
 
 
-async def listening(
-    protocol: Callable[[], asyncio.BaseProtocol], host: str, port: int, tls: ssl.SSLContext | None
-) -> asyncio.Server:
+async def listening(protocol: Callable[[], asyncio.BaseProtocol], host: str, port: int) -> asyncio.Server:
     """Return a server on `host` and `port` (0: any free one), on both families where the host is `::`. Raises ListenError."""
     loop = asyncio.get_running_loop()
     try:
         if host == _ALL:  # asyncio and uvloop would let IPv6 in only.
-            return await loop.create_server(protocol, sock=_bound(socket.AF_INET6, (host, port), shares=False), **_options(tls))
-        return await loop.create_server(protocol, host, port, **_options(tls))
+            return await loop.create_server(protocol, sock=_bound(socket.AF_INET6, (host, port), shares=False), backlog=_BACKLOG)
+        return await loop.create_server(protocol, host, port, backlog=_BACKLOG)
     except OSError as error:
         raise _refused(host, port, error) from None
 
 
-async def serving(
-    protocol: Callable[[], asyncio.BaseProtocol], sockets: Sequence[socket.socket], tls: ssl.SSLContext | None
-) -> list[asyncio.Server]:
+async def serving(protocol: Callable[[], asyncio.BaseProtocol], sockets: Sequence[socket.socket]) -> list[asyncio.Server]:
     """Return servers on sockets that are bound already."""
     loop = asyncio.get_running_loop()
-    return [await loop.create_server(protocol, sock=each, **_options(tls)) for each in sockets]
-
-
-def _options(tls: ssl.SSLContext | None) -> dict[str, Any]:
-    return {"ssl": tls, "ssl_handshake_timeout": None if tls is None else _HANDSHAKE_S, "backlog": _BACKLOG}
+    return [await loop.create_server(protocol, sock=each, backlog=_BACKLOG) for each in sockets]
 
 
 def bound(host: str, port: int, count: int = 1) -> list[tuple[socket.socket, ...]]:

@@ -173,7 +173,7 @@ class House:
         readings = {
             "in_flight": lambda: len(self._relay.active),
             "settling": lambda: len(self._relay.settling),
-            "connections": lambda: len(listener.connections),
+            "connections": lambda: listener.open,
             "ledger_waiting": lambda: self._bookkeeper.waiting,
             "ledger_lag_s": lambda: self._bookkeeper.lag_s,
             "ledger_lost": lambda: self._bookkeeper.lost,

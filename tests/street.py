@@ -290,7 +290,7 @@ async def road(
     decoders = ThreadPoolExecutor(1)
     relay = Relay(Rules(RouteTable(routes), Gate(clients)), pool, done, passed, decoders, allowance=allowance)
     listener = Listener(relay, **listening)
-    server = await asyncio.get_running_loop().create_server(listener, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.get_running_loop().create_server(listener if tls is None else listener.encrypted(tls), "127.0.0.1", 0)
     try:
         yield Road(relay, listener, pool, relay.settling, server, exchanges, ended, lines)
     finally:

@@ -19,7 +19,7 @@ HOUSE = Path(passthrough.__file__).parent
 FLOORS = (
     "errors            tables            authorities       loopback",
     "secret            terminal          meter.*           road.fields       road.sockets      road.turn "
-    "road.alarm        road.repeated     road.fairness     road.upload_rate     streams",
+    "road.alarm        road.handshake    road.repeated     road.fairness     road.upload_rate     streams",
     "road.tls          road.resolver     road.own_ports "
     "exchange          seat              books.money       books.pricelist   books.backlog     books.sink "
     "books.backup      books.budget      books.waiters     books.webhook     books.postgres_url books.postgres_session "

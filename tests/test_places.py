@@ -7,13 +7,15 @@ import os
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack, closing
 from pathlib import Path
 
 import pytest
 import trustme
+import uvloop
 from program import clean_environment, program
-from street import WAIT_S, answering, asking, client, ok, road, route_to, street, until, upstream
+from street import WAIT_S, RawClient, answering, asking, client, ok, road, route_to, street, until, upstream
 
 PING = asking(b"GET /healthz HTTP/1.1").replace(b"proxy.test", b"localhost")
 ROUTE = "ledger: none\npass_through_endpoints:\n  - {path: /a, target: 'http://127.0.0.1:9'}\n"
@@ -128,3 +130,115 @@ async def test_too_few_descriptors_are_said(tmp_path: Path, limit: int, code: in
         if process.returncode is None:
             process.terminate()
             await process.wait()
+
+
+def _speaking() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return contexts of a server and of a client that trusts it."""
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(server)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    return server, trusting
+
+
+LOOPS = pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+
+
+@LOOPS
+def test_silent_tls_handshakes_give_way(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """They count from the accept on; the longest silent is closed for who comes, before a connection that waits for a request."""
+    server, trusting = _speaking()
+
+    async def talk() -> None:
+        async with upstream(answering(ok())) as above, road(route_to(above.port), tls=server) as house:
+            house.listener.max_connections = 5
+            async with client(house.port, ssl=trusting, server_hostname="localhost") as kept:
+                await kept.send(asking())
+                assert (await kept.answer())[0].startswith(b"HTTP/1.1 200")
+                with ExitStack() as stack:
+                    connected = await silent(house.port, 30, stack)
+                    await until(lambda: house.listener.open == 5 and _is_closed(connected[25]))
+                    assert [True] * 26 + [False] * 4 == [_is_closed(each) for each in connected]
+                    async with client(house.port, ssl=trusting, server_hostname="localhost") as raw:
+                        assert house.listener.open == 5
+                        for each in (raw, kept):
+                            await each.send(asking())
+                            assert (await each.answer())[0].startswith(b"HTTP/1.1 200")
+                await until(lambda: house.listener.open == 1)
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(talk())
+
+
+def _is_closed(sock: socket.socket) -> bool:
+    """Tell whether the other side has closed."""
+    try:
+        return sock.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+@LOOPS
+def test_a_tls_newcomer_is_closed_where_all_others_have_begun(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """It cannot be answered yet; those that have begun a request go on."""
+    server, trusting = _speaking()
+
+    async def talk() -> None:
+        async with upstream(answering(ok())) as above, road(route_to(above.port), tls=server) as house:
+            house.listener.max_connections = 1
+            async with client(house.port, ssl=trusting, server_hostname="localhost") as first:
+                await first.send(b"GET / HTTP/1.1\r\n")
+                await until(lambda: [False] == [each.is_silent for each in house.listener.connections])  # type: ignore[attr-defined]
+                with pytest.raises(OSError):  # noqa: PT011 - a reset or an end, as it comes
+                    async with client(house.port, ssl=trusting, server_hostname="localhost"):
+                        pass
+                await first.send(b"Host: a\r\n\r\n")
+                assert (await first.answer())[0].startswith(b"HTTP/1.1 200")
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(talk())
+
+
+@LOOPS
+def test_handshakes_that_fail_are_no_news(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """Plain HTTP, half a greeting, an end and a reset on the TLS port leave nothing behind, nor does the end of the listener."""
+    server, trusting = _speaking()
+    said: list[object] = []
+
+    async def talk() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+        async with upstream(answering(ok())) as above, road(route_to(above.port), tls=server) as house:
+            for sent in (asking(), b"\x16\x03\x01\x02\x00", b"\x16", b""):
+                async with client(house.port) as raw:
+                    await raw.send(sent)
+                    await asyncio.sleep(0.02)  # It may have been closed by now, or not: either is a case.
+                await until(lambda: house.listener.open == 0)
+                async with client(house.port) as raw:
+                    await raw.send(sent)
+                    raw.reset()
+                await until(lambda: house.listener.open == 0)
+            async with client(house.port, ssl=trusting, server_hostname="localhost") as raw:
+                await raw.send(asking())
+                assert (await raw.answer())[0].startswith(b"HTTP/1.1 200")
+            async with client(house.port) as left, client(house.port) as begun:
+                await begun.send(b"\x16\x03\x01")
+                await until(lambda: len(house.listener.handshakes.begun) == 1 and len(house.listener.handshakes.silent) == 1)
+                house.listener.close_idle()
+                assert b"" == await _end(left)
+                await house.listener.shutdown(1)
+                assert b"" == await _end(begun)
+        assert [] == said
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(talk())
+
+
+async def _end(raw: RawClient) -> bytes:
+    """Return what comes until the end; a reset is one."""
+    try:
+        return await raw.rest()
+    except ConnectionResetError:
+        return b""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -11,6 +13,7 @@ from aiohttp import http_exceptions, web
 
 from ..errors import Refusal
 from .downstream import Client, Sent
+from .handshake import Handshake, Handshakes
 from .malformed import Malformed
 from .parser import MAX_FIELD_BYTES, MAX_FIELDS, MAX_LINE_BYTES, RejectedHead, refusal_of
 from .relay import Relay
@@ -66,17 +69,38 @@ class Listener(web.Server):
         super().__init__(relay, handler_cancellation=True, **self._options)
         self._silent: list[_Protocol] = []
         self._searches_at = 0.0
+        self.handshakes = Handshakes(self, self.admits)
         self.turn = Turn(asyncio.get_running_loop())
 
     def __call__(self) -> web.RequestHandler:
         """Return the protocol of a new connection."""
         return _Protocol(self, loop=asyncio.get_running_loop(), **self._options)
 
-    def make_room(self, newcomer: web.RequestHandler) -> bool:
+    def encrypted(self, context: ssl.SSLContext) -> Callable[[], asyncio.BaseProtocol]:
+        """Return the factory of connections that speak TLS; they count before they have shaken hands."""
+        return lambda: Handshake(self.handshakes, context)
+
+    @property
+    def open(self) -> int:
+        """How many connections there are, those that have not shaken hands yet among them."""
+        return len(self.connections) + len(self.handshakes)
+
+    def admits(self, newcomer: web.RequestHandler | None = None) -> bool:
+        """Tell whether there is room for who has just come, after making some where needed.
+
+        A call that settles keeps the place of its client: its provider bills it, and what is billed is never given up for more.
+        """
+        most = self.max_connections
+        return most is None or self.open + len(self.relay.settling) <= most or self.make_room(newcomer)
+
+    def make_room(self, newcomer: web.RequestHandler | None) -> bool:
         """For a newcomer, close the connection that has been silent for longest; False: all others have begun a request.
 
-        Very many are not searched each time: a flood of connections would cost each of them a look at all.
+        Handshakes come first, their clients have asked nothing yet (None: the newcomer is one of them, the latest). Very many are
+        not searched each time: a flood of connections would cost each of them a look at all.
         """
+        if self.handshakes.make_room():
+            return True
         now = asyncio.get_running_loop().time()
         if now >= self._searches_at:
             connections = self.connections
@@ -92,10 +116,16 @@ class Listener(web.Server):
 
     def close_idle(self) -> None:
         """Close the connections that wait for a request; the others close behind their answers."""
+        self.handshakes.close_silent()
         for protocol in self.connections:
             if isinstance(protocol, _Protocol) and protocol.waits:
                 # Not `close()`: it ends the task that would serve the next request and leaves the connection open (aiohttp 3.14).
                 protocol.force_close()
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """Close what is left, at the latest at the time-out, in seconds."""
+        self.handshakes.close()
+        await super().shutdown(timeout)
 
 
 class _Protocol(Client):
@@ -115,11 +145,7 @@ class _Protocol(Client):
         super().connection_made(transport)
         with suppress(OSError):  # It has ended already.
             keep_alive(transport.get_extra_info("socket"))
-        most = self._listener.max_connections
-        # A call that settles keeps the place of its client: its provider bills it, and what is billed is never given up for more.
-        if most is not None and len(self._listener.connections) + len(self._relay.settling) > most:
-            if self._listener.make_room(self):
-                return
+        if not self._listener.admits(self):
             self._break_off(Refusal("overloaded", "There are too many connections.", retry_after_s=1, closes=True))
 
     def connection_lost(self, exc: BaseException | None) -> None:

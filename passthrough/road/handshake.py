@@ -1,0 +1,147 @@
+"""TLS handshakes of clients: counted from the TCP accept on, and the first to give way while they are silent."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, cast
+
+HANDSHAKE_S: Final = 20.0
+"""How long a handshake may take, from the accept on: as long as a request's head."""
+
+SLOW_S: Final = 2.0
+"""A handshake that has begun, but takes longer than this, gives way as a silent one does."""
+
+
+class Handshakes:
+    """The connections of one listener that have not shaken hands yet, each kind in the order in which they came.
+
+    asyncio's own servers tell a protocol of its connection behind the handshake only: until then nobody could count or close it.
+    """
+
+    def __init__(self, enter: Callable[[], asyncio.Protocol], admits: Callable[[], bool]) -> None:
+        """`enter` makes the protocol of an encrypted connection; `admits` tells whether there is room for the latest one."""
+        self._loop = asyncio.get_running_loop()
+        self.enter = enter
+        self.admits = admits
+        self.silent: dict[Handshake, None] = {}
+        self.begun: dict[Handshake, float] = {}
+
+    def __len__(self) -> int:
+        return len(self.silent) + len(self.begun)
+
+    def make_room(self) -> bool:
+        """Close the one that has been silent for longest, else a slow one; False: there is none but the latest."""
+        if len(self.silent) > 1:
+            next(iter(self.silent)).abort()
+            return True
+        if self.begun:
+            oldest, since = next(iter(self.begun.items()))
+            if self._loop.time() - since > SLOW_S:
+                oldest.abort()
+                return True
+        return False
+
+    def close_silent(self) -> None:
+        """Close those of which nothing has come."""
+        for each in list(self.silent):
+            each.abort()
+
+    def close(self) -> None:
+        """Close them all."""
+        for each in [*self.silent, *self.begun]:
+            each.abort()
+
+
+class Handshake(asyncio.Protocol):
+    """One connection until its handshake is done. The TLS layer is made when the first byte comes: a silent one costs little."""
+
+    def __init__(self, among: Handshakes, context: ssl.SSLContext) -> None:
+        self._among = among
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._until = 0.0
+        self._late: asyncio.TimerHandle | None = None
+        self._raw: asyncio.Transport | None = None
+        self._unread = b""
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count it, and close it where there is no room (asyncio calls this)."""
+        self._raw = cast(asyncio.Transport, transport)  # uvloop's is one by its methods, not by its class
+        self._until = self._loop.time() + HANDSHAKE_S
+        self._late = self._loop.call_at(self._until, self.abort)
+        self._among.silent[self] = None
+        if not self._among.admits():
+            self.abort()  # What is not encrypted yet cannot be answered.
+
+    def data_received(self, data: bytes) -> None:
+        """Begin with the client's first bytes (asyncio calls this), or keep what comes right behind the handshake.
+
+        asyncio's layer, not uvloop's, passes that on before the task of the handshake has gone on.
+        """
+        self._unread += data
+        if self._task is not None or self._raw is None or self._raw.is_closing():
+            return
+        self._raw.pause_reading()  # uvloop 0.23 would go on reading for the old protocol.
+        self._among.silent.pop(self, None)
+        self._among.begun[self] = self._loop.time()
+        self._task = self._loop.create_task(self._shake_hands(self._raw))
+        # `start_tls` schedules that its layer is told of the transport, and that reading goes on: this comes right behind both.
+        self._loop.call_soon(self._loop.call_soon, self._feed)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it (asyncio calls this)."""
+        self._forget()
+
+    def abort(self) -> None:
+        """Close it at once."""
+        self._forget()
+        if self._raw is not None:
+            self._raw.abort()
+
+    def _forget(self) -> None:
+        self._among.silent.pop(self, None)
+        self._among.begun.pop(self, None)
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _feed(self) -> None:
+        """Give the TLS layer what was read before it was there."""
+        raw = self._raw
+        if raw is None or raw.is_closing():
+            return
+        layer = cast(asyncio.BufferedProtocol, raw.get_protocol())
+        piece, self._unread = self._unread, b""
+        cast(memoryview, layer.get_buffer(len(piece)))[: len(piece)] = piece  # Both layers have room for what one read brings.
+        layer.buffer_updated(len(piece))
+
+    async def _shake_hands(self, raw: asyncio.Transport) -> None:
+        """Put TLS between the transport and the protocol that serves; a handshake that fails is no news."""
+        done = False
+        try:
+            if raw.is_closing():
+                return
+            left_s = max(0.001, self._until - self._loop.time())
+            with suppress(OSError):
+                encrypted = await self._loop.start_tls(raw, self, self._context, server_side=True, ssl_handshake_timeout=left_s)
+                # uvloop calls it done, too, where the connection was closed meanwhile.
+                done = encrypted is not None and not raw.is_closing()
+        finally:
+            self._forget()
+            if not done:
+                raw.abort()
+        if done and encrypted is not None:
+            protocol = self._among.enter()
+            encrypted.set_protocol(protocol)
+            encrypted.pause_reading()  # Before Python 3.12 its task begins in the next iteration, and is to see what comes.
+            protocol.connection_made(encrypted)
+            self._loop.call_soon(self._go_on, encrypted, protocol)
+
+    def _go_on(self, encrypted: asyncio.Transport, protocol: asyncio.Protocol) -> None:
+        encrypted.resume_reading()  # That takes effect behind this.
+        if self._unread:
+            protocol.data_received(self._unread)
