@@ -141,17 +141,15 @@ def _engine(path: Path, *, read_only: bool) -> sa.Engine:
     place = quote(str(path))
 
     def connect() -> sqlite3.Connection:
-        if read_only:
-            # Where nobody has it open, the file stands still: then it is read without the two files that WAL would leave beside
-            # it, and without write permission to its folder.
-            in_use = any(path.with_name(path.name + beside).exists() for beside in ("-wal", "-journal"))
-            return _connection(f"file:{place}?mode=ro" + ("" if in_use else "&immutable=1"))
-        connection = _connection(f"file:{place}?mode=rw")
+        connection = _connection(f"file:{place}?mode={'ro' if read_only else 'rw'}{_immutable(path) if read_only else ''}")
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            # Each commit is on the disk when it returns: the journal lets go of what is in here. Nobody on the road waits for it.
-            connection.execute("PRAGMA synchronous = FULL")
-        except sqlite3.Error:
+            if not read_only:
+                connection.execute("PRAGMA journal_mode = WAL")
+                # Each commit is on the disk when it returns, for the journal lets go of what is in here. No request waits for it.
+                connection.execute("PRAGMA synchronous = FULL")
+            # The tables are read here for the first time: of a connection on which SQLAlchemy fails to, the pool closes nothing.
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        except BaseException:  # Not sqlite3.Error alone: the driver raises UnicodeDecodeError for a complaint that quotes damage.
             connection.close()
             raise
         return connection
@@ -159,6 +157,16 @@ def _engine(path: Path, *, read_only: bool) -> sa.Engine:
     engine = sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=QueuePool, pool_size=2)
     sa.event.listen(engine, "begin", _begin)
     return engine
+
+
+def _immutable(path: Path) -> str:
+    """Return what else to open a file with that is only read.
+
+    Where nobody has it open, it stands still: then it is read without the two files that WAL would leave beside it, and without
+    write permission to its folder.
+    """
+    in_use = any(path.with_name(path.name + beside).exists() for beside in ("-wal", "-journal"))
+    return "" if in_use else "&immutable=1"
 
 
 def _begin(connection: sa.Connection) -> None:
