@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from ledgers import booked
 from program import clean_environment, command
+from rights import let_all_in, ordinary_user
 
 from passthrough.books import destination, export
 from passthrough.books.entry import Charge, Entry
@@ -187,17 +188,12 @@ def test_a_file_of_anothers_stays_so(tmp_path: Path) -> None:
     file.write_text("older, and longer")
     file.chmod(0o666)
     before = file.stat()
+    let_all_in(tmp_path)
     tmp_path.chmod(0o777)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)
-    os.seteuid(65534)
-    try:
-        with destination.writing(file) as stream:
-            stream.write("new")
-            stream.flush()
-            assert "older, and longer" == file.read_text()
-    finally:
-        os.seteuid(0)
+    with ordinary_user(), destination.writing(file) as stream:
+        stream.write("new")
+        stream.flush()
+        assert "older, and longer" == file.read_text()
     after = file.stat()
     assert ("new", ["a.csv"]) == (file.read_text(), os.listdir(tmp_path))
     assert (before.st_ino, before.st_uid, before.st_mode) == (after.st_ino, after.st_uid, after.st_mode)
@@ -208,17 +204,12 @@ def test_a_folder_that_may_not_be_written_is_said(tmp_path: Path) -> None:
     """The message is ours, and names the file."""
     (tmp_path / "shut").mkdir(mode=0o755)
     (tmp_path / "dark").mkdir(mode=0)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    os.seteuid(65534)
-    try:
+    let_all_in(tmp_path)
+    words = r"a\.csv cannot be written: Permission denied\.\nName another"
+    with ordinary_user():
         for name in ("shut", "dark"):
-            file = tmp_path / name / "a.csv"
-            words = r"a\.csv cannot be written: Permission denied\.\nName another"
-            with pytest.raises(LedgerError, match=words), destination.writing(file):
+            with pytest.raises(LedgerError, match=words), destination.writing(tmp_path / name / "a.csv"):
                 pass
-    finally:
-        os.seteuid(0)
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -39,26 +39,6 @@ async def test_a_head_in_pieces_and_a_pause_between_requests_are_not_slow() -> N
             await asyncio.sleep(pause_s)  # beyond it, without a byte
 
 
-async def test_too_many_connections_are_told_to_come_back() -> None:
-    """Beyond the limit a connection gets a 503 with Retry-After and is closed; the others go on, and room is given back."""
-    async with upstream(answering(ok())) as raw, road(route_to(raw.port), max_connections=2) as house:
-        async with client(house.port) as first, client(house.port) as second:
-            for caller in (first, second):
-                await caller.send(asking())
-                await caller.answer()
-            async with client(house.port) as third:
-                answer = await third.rest()
-                assert b"HTTP/1.1 503 Service Unavailable" == answer.split(b"\r\n")[0]
-                assert b"\r\nRetry-After: 1\r\n" in answer
-                assert b"X-Passthrough-Error: overloaded" in answer
-            await first.send(asking())
-            assert b"200" == (await first.answer())[0][9:12]
-        await until(lambda: not house.listener.connections)
-        async with client(house.port) as fourth:
-            await fourth.send(asking())
-            assert b"200" == (await fourth.answer())[0][9:12]
-
-
 @asynccontextmanager
 async def waiting() -> AsyncIterator[tuple[RawUpstream, asyncio.Event]]:
     """Run an upstream that answers when it is told to."""
@@ -72,6 +52,27 @@ async def waiting() -> AsyncIterator[tuple[RawUpstream, asyncio.Event]]:
 
     async with upstream(script) as raw:
         yield raw, go
+
+
+async def test_too_many_connections_are_told_to_come_back() -> None:
+    """While all others are served, one beyond the limit gets a 503 with Retry-After and is closed; room is given back."""
+    async with waiting() as (raw, go), road(route_to(raw.port), max_connections=2) as house:
+        async with client(house.port) as first, client(house.port) as second:
+            for caller in (first, second):
+                await caller.send(asking())
+            await until(lambda: len(house.relay.active) == 2)
+            async with client(house.port) as third:
+                answer = await third.rest()
+                assert b"HTTP/1.1 503 Service Unavailable" == answer.split(b"\r\n")[0]
+                assert b"\r\nRetry-After: 1\r\n" in answer
+                assert b"X-Passthrough-Error: overloaded" in answer
+            go.set()
+            for caller in (first, second):
+                assert b"200" == (await caller.answer())[0][9:12]
+        await until(lambda: not house.listener.connections)
+        async with client(house.port) as fourth:
+            await fourth.send(asking())
+            assert b"200" == (await fourth.answer())[0][9:12]
 
 
 async def test_a_client_has_only_so_many_requests_under_way() -> None:

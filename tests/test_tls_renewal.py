@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ import trustme
 from configured import ROUTE, problems
 from polling import eventually
 from program import Program, program
+from rights import let_all_in, ordinary_user
 from street import answering, ok, upstream
 
 AUTHORITY = trustme.CA()
@@ -231,18 +229,6 @@ async def test_authorities_named_by_a_variable_are_read_again(tmp_path: Path) ->
             assert 200 == await eventually(status, lambda status: status == 200)
 
 
-@contextmanager
-def ordinary_user() -> Iterator[None]:
-    """Do without the rights of root meanwhile, who may read everything."""
-    before = os.geteuid()
-    if before == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(before)
-
-
 def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:
     """The user that the program runs as may not read the key, or search a folder: the message says so, without a traceback."""
     put(tmp_path, issue())
@@ -250,9 +236,7 @@ def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:
     (tmp_path / "shut").mkdir(mode=0)
     assert () == problems(tmp_path, ROUTE)  # What is imported lazily may lie where only root may read.
     (tmp_path / "routes.yaml").chmod(0o666)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        if os.geteuid() == 0:
-            folder.chmod(0o755)
+    let_all_in(tmp_path)
     with ordinary_user():
         (problem,) = problems(tmp_path, ROUTE + "tls_cert: cert.pem\ntls_key: key.pem\n")
         assert "routes.yaml:5 tls_key key.pem: The file may not be read: permission denied.\n" in str(problem)
