@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from configured import ROUTE, problems
+from polling import eventually
 from program import WAIT_S, Program, program
 from street import Peer, RawUpstream, answering, ok, once, upstream
 
@@ -47,7 +48,8 @@ async def test_new_connections_are_served_while_it_is_not_ready(tmp_path: Path, 
         config = configured(raw, "drain_delay: 2\n" if named == "file" else "")
         env = {"PASSTHROUGH_DRAIN_DELAY": "2000ms"} if named == "variable" else {}
         async with program(tmp_path, config, "--workers", workers, *flags, env=env) as running:
-            assert (200, "ok") == await readyz(running)
+            # One worker asks the others, which may still be busy with their start.
+            await eventually(lambda: readyz(running), lambda seen: seen == (200, "ok"))
             running.signal(signal.SIGTERM)
             for number in range(1, int(workers) + 1):
                 await running.says((f"worker {number}: " if workers != "1" else "") + r"Not ready any more: serving on for 2 s\.")
