@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from socket import socket
@@ -134,8 +134,9 @@ class Workers:
         if wakes in heard:
             for number in wakes.recv(4096):
                 self._take(number)
-        self._hear(lines[line] for line in heard if line in lines)
-        self._mind_silence()
+        spoken = [lines[line] for line in heard if line in lines]
+        self._hear(spoken)
+        self._mind_silence(spoken)
         self._reap()
         now = time.monotonic()
         if now >= self._looks_at:
@@ -159,7 +160,6 @@ class Workers:
             with suppress(OSError):
                 said = child.line.recv(4096)
             child.ended = not said
-            child.silent_s = 0.0
             if READY in said and not child.ready:
                 child.ready = True
                 if self._shared.stage is Stage.SERVING:
@@ -172,8 +172,8 @@ class Workers:
             pids = [str(child.pid) for child in self._children.values() if child.number != SANDBOX]
             _log.info("%d workers: processes %s.", len(pids), ", ".join(pids))
 
-    def _mind_silence(self) -> None:
-        """Kill who serves and has said nothing for too long, by the time in which this process listened.
+    def _mind_silence(self, spoken: Collection[_Child]) -> None:
+        """Kill who serves and has said nothing for too long, by the time in which this process listened; `spoken` just did.
 
         It wakes every few seconds. A longer pause is its own, or the machine's, and nobody's silence.
         """
@@ -182,7 +182,7 @@ class Workers:
         for child in self._children.values():
             if not child.ready or self._shared.stage is Stage.STOPPING:
                 continue
-            child.silent_s += listened_s
+            child.silent_s = 0.0 if child in spoken else child.silent_s + listened_s
             if child.silent_s >= SILENT_S:
                 child.silent_s = 0.0
                 _log.error("%s has shown no sign of life for %g s, and is killed.", child.called, SILENT_S)

@@ -330,6 +330,25 @@ def test_a_ledger_that_was_taken_away_is_begun_anew(ledger: Ledger, path: Path, 
     assert one(ledger)[:2] == (1, 5)
 
 
+def test_a_ledger_that_is_taken_away_in_the_last_moment_is_said_to_be(ledger: Ledger, path: Path) -> None:
+    """Deleted behind the look at it, and before SQLite opens it: that is not a ledger without permission."""
+    armed = [True]
+
+    def opening(event: str, _arguments: object) -> None:
+        if event == "sqlite3.connect" and armed:
+            armed.clear()
+            path.unlink()
+
+    ledger.append([booked()])
+    ledger.reconnect()
+    sys.addaudithook(opening)  # for good: it is disarmed
+    entry = booked(pages=5)
+    with pytest.raises(LedgerError, match="was moved or deleted"):
+        ledger.append([entry])
+    ledger.append([entry])
+    assert one(ledger)[:2] == (1, 5)
+
+
 def test_a_ledger_whose_folder_is_gone_waits_for_it(ledger: Ledger, path: Path) -> None:
     """While the folder is away every append fails; once it is back, with the file, the append goes there."""
     ledger.append([booked()])

@@ -452,9 +452,9 @@ async def test_workers_share_one_sandbox(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def soon_missed(folder: Path, config: str) -> AsyncIterator[Program]:
-    """Run two workers that are missed after four seconds instead of thirty."""
+    """Run two workers that are missed after six seconds instead of thirty."""
     (folder / "sitecustomize.py").write_text(
-        "import passthrough.seat, passthrough.workers\npassthrough.seat.BEAT_S = 0.2\npassthrough.workers.SILENT_S = 4.0\n"
+        "import passthrough.seat, passthrough.workers\npassthrough.seat.BEAT_S = 0.2\npassthrough.workers.SILENT_S = 6.0\n"
     )
     with TemporaryDirectory(prefix="w-", dir="/tmp") as place:
         async with program(folder, config, "--workers", "2", env={"TMPDIR": place, "PYTHONPATH": str(folder)}) as running:
@@ -466,7 +466,7 @@ async def test_a_worker_that_is_stopped_is_replaced(tmp_path: Path) -> None:
     async with upstream(answering(ANSWER)) as raw, soon_missed(tmp_path, configured(raw)) as running:
         before = await processes(running)
         os.kill(before[2], signal.SIGSTOP)
-        await running.says(rf"Worker 2 \(process {before[2]}\) has shown no sign of life for 4 s, and is killed")
+        await running.says(rf"Worker 2 \(process {before[2]}\) has shown no sign of life for 6 s, and is killed")
         await running.says(r"Worker 2 \(process \d+\) serves")
         after = await processes(running)
         assert (before[1], True) == (after[1], lives(after[1]))
@@ -481,7 +481,7 @@ async def test_a_parent_that_was_stopped_kills_nobody(tmp_path: Path) -> None:
         for stopped in ([running.process.pid], [running.process.pid, *before.values()]):
             for pid in stopped:
                 os.kill(pid, signal.SIGSTOP)
-            await asyncio.sleep(6)  # longer than anybody is missed
+            await asyncio.sleep(7)  # longer than anybody is missed
             for pid in stopped:
                 os.kill(pid, signal.SIGCONT)
             assert {b"HTTP/1.1 200 OK"} == set(await many(running, 20))

@@ -259,12 +259,21 @@ class Ledger:
         except SQLAlchemyError as error:
             if self._database.lost(error):
                 self._known = None
+            if writes:
+                self._look_again()
             raise self._database.ours(error) from None  # what the driver said may hold a password
         finally:
             # SQLAlchemy 2.1: a pool's dispose closes what is idle in it. A connection that is out then goes back into that pool,
             # although nobody takes it from there, and is closed by the garbage collector or never.
             if self._closed or pool is not engine.pool:
                 pool.dispose()
+
+    def _look_again(self) -> None:
+        """Raise LedgerError where what failed was taken away after it was looked at: that is what is wrong."""
+        try:
+            self.look()
+        except LedgerError as gone:
+            raise gone from None
 
     def _prepare(self) -> None:
         """See that what is to be written is a ledger, and still the same one."""
