@@ -22,7 +22,7 @@ RUN pip --python /opt/passthrough/bin/python install --no-compile --no-deps . \
 
 
 FROM python:3.13-slim
-LABEL org.opencontainers.image.title="passthrough" \
+LABEL org.opencontainers.image.title="passthrough-ocr" \
       org.opencontainers.image.description="A transparent pass-through reverse proxy for Mistral OCR" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"

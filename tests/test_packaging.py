@@ -105,6 +105,20 @@ def compose() -> Any:
     return yaml.safe_load((HOUSE / "deploy/compose.yaml").read_text("utf-8"))["services"]["passthrough"]
 
 
+# ── the distribution's name ──
+
+
+def test_nothing_installs_another_project() -> None:
+    """What is installed by name is this distribution; `passthrough` on PyPI is another project."""
+    folders = (HOUSE / name for name in ("passthrough", "tests", "docs", "deploy", ".ci"))
+    files = [path for place in (HOUSE.glob("*"), *(folder.rglob("*") for folder in folders)) for path in place if path.is_file()]
+    texts = [path.read_text("utf-8", "replace") for path in files if "__pycache__" not in path.parts]
+    extras = "|".join(PROJECT["optional-dependencies"])
+    named = {name for text in texts for name in re.findall(rf"(?<![\w/.-])(passthrough[\w-]*)\[(?:{extras})\b", text)}
+    named |= {name for text in texts for name in re.findall(r"pip install [^\n&;|`]*?\b(passthrough[\w-]*)", text)}
+    assert {PROJECT["name"]} == named
+
+
 # ── pins ──
 
 
@@ -139,8 +153,7 @@ def test_image_is_what_pyproject_says() -> None:
         labels["licenses"],
     )
     assert PROJECT["version"] == passthrough.__version__
-    assert [PROJECT["name"]] == json.loads(final("ENTRYPOINT"))
-    assert PROJECT["name"] in PROJECT["scripts"]
+    assert list(PROJECT["scripts"]) == json.loads(final("ENTRYPOINT"))
     bases = {rest.partition(" ")[0] for rest in rests("FROM")}
     assert 1 == len(bases)
     python = bases.pop().removeprefix("python:").removesuffix("-slim")

@@ -613,5 +613,5 @@ def test_a_missing_extra_names_its_cure(module: str) -> None:
         "except sandbox.SandboxMissing as missing: print(missing)\n"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    expected = f'The sandbox needs {module}, which is not installed.\n  Run: pip install "passthrough[sandbox]"\n'
+    expected = f'The sandbox needs {module}, which is not installed.\n  Run: pip install "passthrough-ocr[sandbox]"\n'
     assert (expected, "") == (ran.stdout, ran.stderr)

@@ -46,7 +46,9 @@ class PostgresServer:
         try:
             from .postgres_session import CallLimit, Session, parameter_names  # noqa: PLC0415 - the driver is an extra
         except ImportError:
-            raise LedgerError("A ledger in PostgreSQL needs psycopg.\nInstall it: pip install 'passthrough[postgres]'.") from None
+            raise LedgerError(
+                "A ledger in PostgreSQL needs psycopg.\nInstall it: pip install 'passthrough-ocr[postgres]'."
+            ) from None
         url = postgres_url(text, parameter_names)
         self.where = url.where
         self._secrets = url.secrets

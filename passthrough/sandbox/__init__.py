@@ -32,7 +32,7 @@ class SandboxMissing(SandboxError):
     """The libraries of the extra `sandbox` are not installed."""
 
     def __init__(self, module: str) -> None:
-        super().__init__(f'The sandbox needs {module}, which is not installed.\n  Run: pip install "passthrough[sandbox]"')
+        super().__init__(f'The sandbox needs {module}, which is not installed.\n  Run: pip install "passthrough-ocr[sandbox]"')
 
 
 @dataclass(frozen=True, slots=True)
