@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledgers import exchange
 
-from passthrough.books.backlog import Backlog
+from passthrough.background.batch_queue import Backlog
 from passthrough.books.bookkeeper import Bookkeeper, Observer
 from passthrough.books.entry import Entry
 from passthrough.books.ledger import Ledger

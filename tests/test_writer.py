@@ -15,8 +15,8 @@ import pytest
 from ledgers import booked, one
 from postgresql import Postgres, programs
 
+from passthrough.background.batch_queue import Backlog
 from passthrough.books.arrivals import Arrival, Arrivals
-from passthrough.books.backlog import Backlog
 from passthrough.books.codec import decode, encode, value_of
 from passthrough.books.entry import Charge, Entry, Part
 from passthrough.books.feeder import completed

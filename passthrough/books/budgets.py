@@ -13,6 +13,7 @@ from math import inf
 from threading import Lock
 from typing import Final
 
+from ..background.thread_waiters import Waiters
 from ..errors import LedgerError
 from ..exchange import Exchange
 from . import saying, spending
@@ -23,7 +24,6 @@ from .leasing import Leasing
 from .ledger import Ledger
 from .money import json_object
 from .purses import Purses
-from .waiters import Waiters
 from .webhook import Webhook, replaced
 
 EVERY_S: Final = 0.5

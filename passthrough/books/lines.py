@@ -11,10 +11,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Final, Literal, TextIO
 
-from .backlog import Backlog
+from ..background.batch_queue import Backlog
+from ..background.stream_writer import POLL_S, Sink
 from .entry import Entry
 from .money import members, usd
-from .sink import POLL_S, Sink
 
 Format = Literal["json", "text"]
 

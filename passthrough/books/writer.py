@@ -8,8 +8,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Final
 
+from ..background.batch_queue import Backlog
 from .arrivals import Arrival, Arrivals
-from .backlog import Backlog
 from .codec import encode
 from .entry import Entry
 from .feeder import BATCH, Feeder, Losses
