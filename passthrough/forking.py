@@ -16,7 +16,7 @@ from typing import Final
 
 from .config.model import Listen
 from .ports import ListenError, bound, url
-from .seat import SANDBOX, Seat, Stage
+from .worker import SANDBOX, Seat, Stage
 
 _SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD")
 _LONGEST: Final = 60  # bytes of the folder's place

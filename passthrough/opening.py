@@ -13,7 +13,7 @@ from .config.model import Listen
 from .loopback import is_loopback
 from .ports import listening, serving
 from .road.listener import Listener
-from .seat import Seat
+from .worker import Seat
 
 
 async def open_traffic(

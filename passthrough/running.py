@@ -22,9 +22,9 @@ from .memory import undisturbed
 from .messages import Direct, Messages
 from .reloading import Sources
 from .sandbox import start, start_on
-from .seat import HURRY, SANDBOX, STOP, Seat
 from .server import House
 from .signals import on_signal
+from .worker import HURRY, SANDBOX, STOP, Seat
 from .workers import Workers
 
 

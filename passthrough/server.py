@@ -42,8 +42,8 @@ from .road.origins import PageGuard
 from .road.relay import Relay, Rules
 from .road.routes import Route, RouteTable
 from .road.upstream import Upstream
-from .seat import HURRY, RELOAD, STOP, Seat
 from .signals import Hangup, on_signal
+from .worker import HURRY, RELOAD, STOP, Seat
 
 ARRIVING_S: Final = 0.05
 """How long connections that were accepted before the stop have for the request that is on its way."""

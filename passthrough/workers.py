@@ -25,8 +25,8 @@ from .errors import ConfigError, PassthroughError
 from .forking import Shared
 from .memory import YOUNG, set_apart, undisturbed
 from .reloading import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
-from .seat import HURRY, READY, RELOAD, SANDBOX, STOP, Seat, Stage
 from .signals import Hangup
+from .worker import HURRY, READY, RELOAD, SANDBOX, STOP, Seat, Stage
 
 EARLY_S: Final = 10.0
 """A worker that ends sooner than this after its start may do so again and again."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
 
 from ..books.money import NANO
-from ..seat import Seat, Stage
+from ..worker import Seat, Stage
 from .exposition import summed
 from .health import Condition, Phase
 from .listener import AdminListener
