@@ -1,5 +1,5 @@
 """Lets `python -m passthrough` be the command."""
 
-from .cli import main
+from .cli.main import main
 
 main()

@@ -33,7 +33,7 @@ from passthrough.admin.reads import Reads
 from passthrough.admin.standing import Standing
 from passthrough.books.budget import Budget, Per, Scope, Unit
 from passthrough.books.ledger import Ledger
-from passthrough.cli import main
+from passthrough.cli.main import main
 from passthrough.errors import LedgerError
 
 Asking = TestClient[Request, Application]

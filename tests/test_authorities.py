@@ -12,13 +12,13 @@ import trustme
 from program import program
 from street import answering, client, ok, upstream
 
-from passthrough.authorities import unread
+from passthrough.cli.fast_import import unread
 
 POST = b"POST /mistral/v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
 
 SCRIPT = """\
 import os, ssl, sys
-from passthrough.authorities import unread
+from passthrough.cli.fast_import import unread
 before = dict(os.environ)
 with unread(os.environ):
     import aiohttp

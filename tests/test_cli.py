@@ -489,7 +489,7 @@ async def test_a_command_loads_only_the_libraries_that_it_needs(
     _, _, err = await command(tmp_path, *arguments, PYTHONPROFILEIMPORTTIME="1")
     loaded = set(re.findall(r"^import time:.*\| +(\S+)$", err, re.MULTILINE))
     assert wanted == loaded & LIBRARIES
-    assert "passthrough.cli" in loaded
+    assert "passthrough.cli.main" in loaded
     assert "sqlalchemy.dialects.postgresql" not in loaded
 
 

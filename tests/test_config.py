@@ -15,7 +15,8 @@ from configured import KEYS, ROUTE, loaded, written
 
 from passthrough.books.budget import Budget, Calendar, Per, Scope, Unit
 from passthrough.books.prices import Price
-from passthrough.config import loading, table
+from passthrough.cli import check
+from passthrough.config import loading
 from passthrough.config.model import Config, Listen
 from passthrough.exchange import Terms
 from passthrough.meter.usage import Counted, Plan
@@ -146,7 +147,7 @@ def test_the_whole_example_loads(tmp_path: Path) -> None:
 def test_the_shipped_file_needs_one_variable_and_none_with_the_sandbox(tmp_path: Path) -> None:
     """routes.yaml loads with a Mistral key, and with nothing set where the sandbox takes the target's place."""
     found = loading.load(SHIPPED, KEYS, cwd=tmp_path)
-    assert (("/mistral/*", "all", "api.mistral.ai", "Authorization: MISTRAL_API_KEY", "auto", "per page", ""),) == table.rows(
+    assert (("/mistral/*", "all", "api.mistral.ai", "Authorization: MISTRAL_API_KEY", "auto", "per page", ""),) == check.rows(
         found
     )
 
@@ -425,8 +426,8 @@ pass_through_endpoints:
 """
     found = loaded(tmp_path, text, {"HOST": "h.example", "KEY": "canary"})
     expected = ("/a", "GET, POST", "h.example", "Authorization: ***, x-api-key: KEY", "none (m)", "$0.05 per request", "")
-    assert (expected,) == table.rows(found)
-    assert len(table.COLUMNS) == len(expected)
+    assert (expected,) == check.rows(found)
+    assert len(check.COLUMNS) == len(expected)
 
 
 def test_callers_name_the_pages_that_may_call(tmp_path: Path) -> None:
@@ -434,8 +435,8 @@ def test_callers_name_the_pages_that_may_call(tmp_path: Path) -> None:
     said = "Web pages of https://app.example, http://localhost:3000 may call, and read what comes back."
     cors = "cors: [https://app.example, 'http://localhost:3000']\n"
     for keys in ("", "master_key: 0123456789abcdef\n"):
-        assert said in table.callers(loaded(tmp_path, ROUTE + cors + keys))
-        assert said not in table.callers(loaded(tmp_path, ROUTE + keys))
+        assert said in check.callers(loaded(tmp_path, ROUTE + cors + keys))
+        assert said not in check.callers(loaded(tmp_path, ROUTE + keys))
 
 
 BUDGETS = """\
@@ -557,7 +558,7 @@ def test_prices_of_routes(tmp_path: Path) -> None:
 
 
 def _limited(found: Config) -> list[str]:
-    return [row[table.COLUMNS.index("limits")] for row in table.rows(found)]
+    return [row[check.COLUMNS.index("limits")] for row in check.rows(found)]
 
 
 def test_rows_show_what_may_be_spent(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from figures import exported
 
 from passthrough.books.entry import entry
 from passthrough.books.lines import Lines
-from passthrough.cli import main
+from passthrough.cli.main import main
 from passthrough.config.environment import environment
 from passthrough.config.loading import load
 from passthrough.config.schema import schema

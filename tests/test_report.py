@@ -19,9 +19,9 @@ from passthrough.books.entry import Charge, Entry, entry
 from passthrough.books.ledger import Ledger
 from passthrough.books.report import Report, Sandbox, harmless, moment, summarize, to_csv, to_json, to_table
 from passthrough.books.sums import KEYS
+from passthrough.cli.terminal import show
 from passthrough.errors import LedgerError
 from passthrough.meter.usage import Usage
-from passthrough.terminal import show
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 AT = NOW.timestamp()

@@ -20,7 +20,7 @@ from passthrough.books.entry import Charge, Entry
 from passthrough.books.ledger import Ledger
 from passthrough.books.prices import Price, Prices
 from passthrough.books.repricing import Repricing, Today, reprice, to_csv, to_json, to_table
-from passthrough.terminal import show
+from passthrough.cli.terminal import show
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
 THEN = NOW - 30 * 86_400

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from configured import ROUTE, loaded
 
-from passthrough.config import table
-from passthrough.config.table import callers
+from passthrough.cli import check
+from passthrough.cli.check import callers
 
 KEYS = "client_keys:\n  - {name: invoices, key: 0123456789abcdef}\n"
 OPEN = "  - {path: /open, target: 'http://h.example', auth: false, include_subpath: true}\n"
@@ -53,8 +53,8 @@ def test_who_may_call(tmp_path: Path, text: str, expected: list[str]) -> None:
 def test_credentials_are_named_and_never_shown(tmp_path: Path, more: str, credentials: str) -> None:
     """A variable is named, a key that stands in the file is ***, and what the client brings is its own."""
     text = f"pass_through_endpoints: [{{path: /a, target: 'http://h.example', {more}}}]\n"
-    (row,) = table.rows(loaded(tmp_path, text, {"KEY": "canary"}))
-    assert credentials == dict(zip(table.COLUMNS, row, strict=True))["credentials"]
+    (row,) = check.rows(loaded(tmp_path, text, {"KEY": "canary"}))
+    assert credentials == dict(zip(check.COLUMNS, row, strict=True))["credentials"]
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def test_credentials_are_named_and_never_shown(tmp_path: Path, more: str, creden
 def test_the_price_is_per_page_only_where_pages_are_counted(tmp_path: Path, more: str, price: str) -> None:
     """A route on which no answer can carry a count has no price per page."""
     text = f"pass_through_endpoints: [{{target: 'http://h.example', {more}}}]\n"
-    (row,) = table.rows(loaded(tmp_path, text))
-    assert price == dict(zip(table.COLUMNS, row, strict=True))["price"]
+    (row,) = check.rows(loaded(tmp_path, text))
+    assert price == dict(zip(check.COLUMNS, row, strict=True))["price"]
 
 
 def test_the_price_goes_by_the_targets_path_too(tmp_path: Path) -> None:
     """What a route of any path costs is decided where its requests go."""
-    (row,) = table.rows(loaded(tmp_path, "pass_through_endpoints: [{path: /a, target: 'http://h.example/v1/ocr'}]\n"))
-    assert "per page" == dict(zip(table.COLUMNS, row, strict=True))["price"]
+    (row,) = check.rows(loaded(tmp_path, "pass_through_endpoints: [{path: /a, target: 'http://h.example/v1/ocr'}]\n"))
+    assert "per page" == dict(zip(check.COLUMNS, row, strict=True))["price"]
 
 
 @pytest.mark.parametrize(
@@ -104,5 +104,5 @@ def test_the_price_goes_by_the_targets_path_too(tmp_path: Path) -> None:
 def test_the_meter_is_shown_with_what_it_counts(tmp_path: Path, meter: str, expected: str) -> None:
     """A configured meter shows where its counts stand."""
     text = f"pass_through_endpoints: [{{path: /a, target: 'http://h.example', meter: {meter}}}]\n"
-    (row,) = table.rows(loaded(tmp_path, text))
-    assert expected == dict(zip(table.COLUMNS, row, strict=True))["meter"]
+    (row,) = check.rows(loaded(tmp_path, text))
+    assert expected == dict(zip(check.COLUMNS, row, strict=True))["meter"]

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from passthrough import cli, running
+from passthrough import running
+from passthrough.cli import main
 
 WORTH_S = 0.001
 """What is shorter is not worth a word."""
@@ -107,7 +108,7 @@ def main() -> None:
     place, flags = Path(sys.argv[1]), sys.argv[2:]
     running._run = run_timed
     try:
-        cli.main(["serve", *flags], standalone_mode=False)
+        main.main(["serve", *flags], standalone_mode=False)
     finally:
         place.write_text(json.dumps([asdict(step) for step in STEPS]))
 

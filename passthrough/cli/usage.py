@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
 
+from ..books import destination, export, report, repricing
+from ..books.export import Form, Written
+from ..books.ledger import Ledger
+from ..books.reading import Booked
+from ..books.repricing import Today
+from ..errors import LedgerError
+from ..tables import Table
 from . import terminal
-from .books import destination, export, report, repricing
-from .books.export import Form, Written
-from .books.ledger import Ledger
-from .books.reading import Booked
-from .books.repricing import Today
-from .errors import LedgerError
-from .tables import Table
 
 _Rows = Generator[Booked, None, None]
 

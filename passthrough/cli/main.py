@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import __version__, streams
-from .authorities import unread
-from .errors import ConfigError, LedgerError, PassthroughError, Problem
+from .. import __version__
+from ..errors import ConfigError, LedgerError, PassthroughError, Problem
+from . import standard_streams
+from .fast_import import unread
 
 if TYPE_CHECKING:
-    from .books.repricing import Today
-    from .config.model import Config
-    from .tables import Table
+    from ..books.repricing import Today
+    from ..config.model import Config
+    from ..tables import Table
 
 EXIT_CONFIGURATION = 2
 EXIT_OTHER = 1
@@ -46,7 +47,7 @@ def _said() -> Iterator[None]:
         sys.exit(EXIT_OTHER)
     except BrokenPipeError:
         # The reader has seen enough (`passthrough usage | head`).
-        streams.forget_output()
+        standard_streams.forget_output()
         sys.exit(EXIT_OTHER)
 
 
@@ -60,14 +61,14 @@ class _Program(click.Group):
 
     def main(self, *args: Any, **settings: Any) -> Any:
         """Run it: what opens a file or a socket comes after this."""
-        streams.open_closed()
-        streams.replace_unencodable()
+        standard_streams.open_closed()
+        standard_streams.replace_unencodable()
         return super().main(*args, **settings)
 
 
 def _print(text: str) -> None:
     """Print a text on stdout. Raises OutputError, and BrokenPipeError where the reader has gone."""
-    with streams.printing():
+    with standard_streams.printing():
         sys.stdout.write(f"{text}\n")  # click.echo writes UTF-8 where the stream says ASCII
 
 
@@ -100,15 +101,15 @@ def serve(config: str, sandbox: bool, **flags: Any) -> None:
     # Process 1 of a container ignores a signal without a handler, and what comes next takes half a second.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with unread(os.environ):
-        from . import running
+        from .. import running
 
     with _said():
         running.serve(config, {name: value for name, value in flags.items() if value is not None}, sandbox=sandbox)
 
 
 def _loaded(config: str, *, sandbox: bool = False) -> Config:
-    from .config.environment import environment
-    from .config.loading import load
+    from ..config.environment import environment
+    from ..config.loading import load
 
     return load(config, environment(config, os.environ, Path.cwd()), cwd=Path.cwd(), sandbox=sandbox)
 
@@ -118,8 +119,8 @@ def _loaded(config: str, *, sandbox: bool = False) -> Config:
 @click.option("--sandbox", is_flag=True, help="Check it as 'serve --sandbox' would read it.")
 def check(config: str, sandbox: bool) -> None:
     """Print what is wrong with the configuration, or its routes and who may call. Never a secret."""
-    from .config.table import COLUMNS, callers, rows
-    from .tables import Column, Table
+    from ..tables import Column, Table
+    from .check import COLUMNS, callers, rows
     from .terminal import show
 
     with _said():
@@ -127,7 +128,7 @@ def check(config: str, sandbox: bool) -> None:
         found = rows(loaded)
         title = f"{loaded.file}: fine, {len(found)} route{'' if len(found) == 1 else 's'}"
         columns = (Column(head, cells) for head, cells in zip(COLUMNS, zip(*found, strict=True), strict=True))
-        with streams.printing():
+        with standard_streams.printing():
             show(Table(title, tuple(columns)), "\n".join(callers(loaded)))
         for problem in loaded.warnings:
             click.echo(f"warning: {problem}", err=True)
@@ -136,7 +137,7 @@ def check(config: str, sandbox: bool) -> None:
 @main.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration, for editors."""
-    from .config.schema import schema as made
+    from ..config.schema import schema as made
 
     with _said():
         _print(json.dumps(made(), indent=2, ensure_ascii=False))
@@ -159,51 +160,51 @@ def schema() -> None:
 @click.option("--reprice", is_flag=True, help="What it would cost at today's prices.")
 def usage(config: str, ledger: str | None, watch: float | None, export: str | None, reprice: bool, **asked: Any) -> None:
     """Sum up pages and cost from the ledger."""
-    from . import accounts
+    from . import usage
 
     with _said():
         keys = tuple(_keys(asked.pop("by")))
         try:
-            accounts.Question("", keys, **asked).check()
+            usage.Question("", keys, **asked).check()
             if export is not None:
-                accounts.form_of(export, asked["form"])
+                usage.form_of(export, asked["form"])
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         if (watch is not None) + (export is not None) + reprice > 1:
             raise click.UsageError("Choose one of --watch, --export and --reprice.")
         if watch is not None and asked["form"] != "table":
             raise click.UsageError("--watch shows a table.\nLeave --format out.")
-        question = accounts.Question(_ledger_url(config, ledger), keys, **asked)
+        question = usage.Question(_ledger_url(config, ledger), keys, **asked)
         if watch is not None:
-            with streams.printing():
-                accounts.watched(question, watch)
+            with standard_streams.printing():
+                usage.watched(question, watch)
         elif export is not None:
-            click.echo(accounts.exported(question, export), err=True)
+            click.echo(usage.exported(question, export), err=True)
         else:
-            found = accounts.repriced(question, _today(config)) if reprice else accounts.summed(question)
+            found = usage.repriced(question, _today(config)) if reprice else usage.summed(question)
             _print_sums(found, question.form)
 
 
 def _print_sums(found: Table | str, form: str) -> None:
     from .terminal import show
 
-    if form == "json" and isinstance(found, str) and not streams.encodable(found):
+    if form == "json" and isinstance(found, str) and not standard_streams.encodable(found):
         found = _NOT_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], found)
-    with streams.printing():
+    with standard_streams.printing():
         show(found) if form == "table" else sys.stdout.write(f"{found}\n")
 
 
 def _today(config: str) -> Today:
-    from .books.prices import Prices
-    from .books.repricing import Today
-    from .config.loading import load_costs_per_request, load_prices
+    from ..books.prices import Prices
+    from ..books.repricing import Today
+    from ..config.loading import load_costs_per_request, load_prices
 
     prices = Prices(load_prices(config, os.environ))
     return Today(prices, load_costs_per_request(config, os.environ), datetime.now(UTC).timestamp())
 
 
 def _keys(by: str) -> list[str]:
-    from .books.sums import KEYS
+    from ..books.sums import KEYS
 
     names = [name.strip() for name in by.split(",") if name.strip()]
     unknown = [name for name in names if name not in KEYS]
@@ -217,8 +218,8 @@ def _ledger_url(config: str, option: str | None) -> str:
 
     What can never be a ledger is a fault of the one or the other; whether there is one, opening it tells.
     """
-    from .books.ledger import Ledger
-    from .config.loading import load_ledger_url
+    from ..books.ledger import Ledger
+    from ..config.loading import load_ledger_url
 
     url = load_ledger_url(config, os.environ) if option is None else option
     what, _, mend = "There is no ledger to sum up: it is 'none'.\nName one with --ledger.".partition("\n")
@@ -237,14 +238,14 @@ def _ledger_url(config: str, option: str | None) -> str:
 @_config
 def prices(config: str) -> None:
     """Print the prices that apply today, and where they come from."""
-    from .books.listing import to_tables
-    from .books.prices import Prices
-    from .config.loading import load_prices
+    from ..books.listing import to_tables
+    from ..books.prices import Prices
+    from ..config.loading import load_prices
     from .terminal import show
 
     with _said():
         tables = to_tables(Prices(load_prices(config, os.environ)).today(datetime.now(UTC).date()))
-        with streams.printing():
+        with standard_streams.printing():
             show(*tables)
 
 
@@ -258,7 +259,7 @@ def keygen(name: str) -> None:
     _check_name(name)
     key = f"pt-{secrets.token_urlsafe(32)}"
     # Escapes mean the same in the file, a `?` would be another name.
-    quoted = json.dumps(name, ensure_ascii=not streams.encodable(name))
+    quoted = json.dumps(name, ensure_ascii=not standard_streams.encodable(name))
     with _said():
         _print(
             f"The key of {name}; it is shown this once:\n\n  {key}\n\n"
@@ -268,9 +269,9 @@ def keygen(name: str) -> None:
 
 
 def _check_name(name: str) -> None:
-    from .config.findings import Unfit
-    from .config.values import name as checked
-    from .road.access import MASTER
+    from ..config.findings import Unfit
+    from ..config.values import name as checked
+    from ..road.access import MASTER
 
     try:
         checked(name)
@@ -287,7 +288,7 @@ def _check_name(name: str) -> None:
 def sandbox(host: str, port: int, key: str | None) -> None:
     """Run a local upstream in Mistral's shape that really reads PDFs."""
     with unread(os.environ):
-        from . import running
+        from .. import running
 
     with _said():
         running.run_sandbox(host, port, key)

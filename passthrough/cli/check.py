@@ -7,12 +7,12 @@ from decimal import Decimal
 from typing import Final
 
 from ..books.budget import Budget, Calendar, Per, Scope, Unit
+from ..config.limits import ALL
+from ..config.model import Config
+from ..config.values import WEEK_DAYS
 from ..meter.usage import Kind
 from ..road.access import CREDENTIAL_HEADERS, MASTER
 from ..road.routes import Match, Route
-from .limits import ALL
-from .model import Config
-from .values import WEEK_DAYS
 
 COLUMNS: Final = ("path", "methods", "target", "credentials", "meter", "price", "limits")
 _SECRET_WORDS: Final = (b"auth", b"key", b"token", b"secret", b"cookie")
