@@ -19,7 +19,7 @@ from program import program
 
 from passthrough.config.environment import environment
 from passthrough.config.loading import load
-from passthrough.server import CLOSE_BOOKS_S
+from passthrough.server.instance import CLOSE_BOOKS_S
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 NOT_OURS = {"up"}

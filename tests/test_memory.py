@@ -7,7 +7,7 @@ import sys
 
 SCRIPT = """\
 import gc, weakref
-from passthrough.memory import set_apart, undisturbed
+from passthrough.server.gc_tuning import set_apart, undisturbed
 
 class Thing: pass
 
@@ -37,7 +37,7 @@ def test_what_stays_is_set_apart_and_garbage_is_not() -> None:
 def test_after_a_start_only_the_young_are_looked_at() -> None:
     """What has just become garbage is gone, and everything is set apart, what is old without another look at it."""
     script = (
-        "import gc, weakref\nfrom passthrough.memory import YOUNG, set_apart\n"
+        "import gc, weakref\nfrom passthrough.server.gc_tuning import YOUNG, set_apart\n"
         "class Thing: pass\n"
         "loop = Thing(); loop.itself = loop; gone = weakref.ref(loop); del loop\n"
         "before = gc.get_stats()[2]['collections']; set_apart(YOUNG)\n"
@@ -51,7 +51,7 @@ def test_after_a_start_only_the_young_are_looked_at() -> None:
 def test_the_collector_is_on_again_after_an_error() -> None:
     """What goes wrong is raised."""
     script = (
-        "import gc\nfrom passthrough.memory import undisturbed\n"
+        "import gc\nfrom passthrough.server.gc_tuning import undisturbed\n"
         "try: undisturbed(lambda: 1 / 0)\nexcept ZeroDivisionError: assert gc.isenabled()\nelse: assert False"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)

@@ -18,7 +18,7 @@ from polling import WAIT_S, eventually
 from program import clean_environment
 from street import answering, ok, upstream
 
-from passthrough.messages import Messages
+from passthrough.server.stderr_log import Messages
 
 MANY = 5000
 

@@ -23,7 +23,7 @@ import passthrough
 from passthrough.config.loading import load
 from passthrough.config.model import Config, Listen
 from passthrough.errors import ConfigError
-from passthrough.server import CLOSE_BOOKS_S
+from passthrough.server.instance import CLOSE_BOOKS_S
 
 HOUSE = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((HOUSE / "pyproject.toml").read_text("utf-8"))["project"]

@@ -101,10 +101,10 @@ def serve(config: str, sandbox: bool, **flags: Any) -> None:
     # Process 1 of a container ignores a signal without a handler, and what comes next takes half a second.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with unread(os.environ):
-        from .. import running
+        from ..server import run
 
     with _said():
-        running.serve(config, {name: value for name, value in flags.items() if value is not None}, sandbox=sandbox)
+        run.serve(config, {name: value for name, value in flags.items() if value is not None}, sandbox=sandbox)
 
 
 def _loaded(config: str, *, sandbox: bool = False) -> Config:
@@ -288,10 +288,10 @@ def _check_name(name: str) -> None:
 def sandbox(host: str, port: int, key: str | None) -> None:
     """Run a local upstream in Mistral's shape that really reads PDFs."""
     with unread(os.environ):
-        from .. import running
+        from ..server import run
 
     with _said():
-        running.run_sandbox(host, port, key)
+        run.run_sandbox(host, port, key)
 
 
 @main.command()

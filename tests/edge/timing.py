@@ -18,8 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from passthrough import running
 from passthrough.cli import main
+from passthrough.server import run
 
 WORTH_S = 0.001
 """What is shorter is not worth a word."""
@@ -106,7 +106,7 @@ def run_timed(main: Coroutine[Any, Any, None]) -> None:
 def main() -> None:
     """Serve, and write what was found."""
     place, flags = Path(sys.argv[1]), sys.argv[2:]
-    running._run = run_timed
+    run._run = run_timed
     try:
         main.main(["serve", *flags], standalone_mode=False)
     finally:

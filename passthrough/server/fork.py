@@ -14,9 +14,9 @@ from pathlib import Path
 from socket import socket, socketpair
 from typing import Final
 
-from .config.model import Listen
+from ..config.model import Listen
+from ..worker import SANDBOX, Seat, Stage
 from .ports import ListenError, bound, url
-from .worker import SANDBOX, Seat, Stage
 
 _SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD")
 _LONGEST: Final = 60  # bytes of the folder's place

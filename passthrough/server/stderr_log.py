@@ -8,8 +8,8 @@ import select
 from threading import Thread
 from typing import Final, TextIO
 
-from .background.batch_queue import Backlog
-from .background.stream_writer import POLL_S, Sink
+from ..background.batch_queue import Backlog
+from ..background.stream_writer import POLL_S, Sink
 
 FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 

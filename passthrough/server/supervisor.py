@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from socket import socket
 from typing import Final
 
-from . import announcing
-from .config.model import Config
-from .errors import ConfigError, PassthroughError
-from .forking import Shared
-from .memory import YOUNG, set_apart, undisturbed
-from .reloading import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
+from .. import announcing
+from ..config.model import Config
+from ..errors import ConfigError, PassthroughError
+from ..reloading import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
+from ..worker import HURRY, READY, RELOAD, SANDBOX, STOP, Seat, Stage
+from .fork import Shared
+from .gc_tuning import YOUNG, set_apart, undisturbed
 from .signals import Hangup
-from .worker import HURRY, READY, RELOAD, SANDBOX, STOP, Seat, Stage
 
 EARLY_S: Final = 10.0
 """A worker that ends sooner than this after its start may do so again and again."""

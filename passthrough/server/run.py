@@ -13,19 +13,19 @@ from typing import Any
 
 from aiohttp import http_parser
 
-from .books.ledger import Ledger
-from .books.lines import Format, Lines
-from .config.environment import contents, environment, snapshot
-from .config.loading import load
-from .errors import ConfigError, PassthroughError, Problem, UnservableLedgerError
-from .memory import undisturbed
-from .messages import Direct, Messages
-from .reloading import Sources
-from .sandbox import start, start_on
-from .server import House
+from ..books.ledger import Ledger
+from ..books.lines import Format, Lines
+from ..config.environment import contents, environment, snapshot
+from ..config.loading import load
+from ..errors import ConfigError, PassthroughError, Problem, UnservableLedgerError
+from ..reloading import Sources
+from ..sandbox import start, start_on
+from ..worker import HURRY, SANDBOX, STOP, Seat
+from .gc_tuning import undisturbed
+from .instance import House
 from .signals import on_signal
-from .worker import HURRY, SANDBOX, STOP, Seat
-from .workers import Workers
+from .stderr_log import Direct, Messages
+from .supervisor import Workers
 
 
 class UnfitError(PassthroughError):

@@ -13,37 +13,37 @@ from dataclasses import replace
 from itertools import chain
 from typing import Final
 
-from . import announcing, sandbox
-from .admin.app import Shown
-from .admin.gauges import Gauges, Reloads
-from .admin.health import Health, Phase
-from .admin.metrics import Metrics
-from .admin.standing import Standing
-from .books.bookkeeper import Bookkeeper
-from .books.budget import Policy
-from .books.budgets import Budgets
-from .books.journal import journal_folder
-from .books.ledger import Ledger
-from .books.lines import Lines
-from .books.prices import Prices, shipped
-from .books.retention import Retention
+from .. import announcing, sandbox
+from ..admin.app import Shown
+from ..admin.gauges import Gauges, Reloads
+from ..admin.health import Health, Phase
+from ..admin.metrics import Metrics
+from ..admin.standing import Standing
+from ..books.bookkeeper import Bookkeeper
+from ..books.budget import Policy
+from ..books.budgets import Budgets
+from ..books.journal import journal_folder
+from ..books.ledger import Ledger
+from ..books.lines import Lines
+from ..books.prices import Prices, shipped
+from ..books.retention import Retention
+from ..config.model import Config
+from ..errors import ConfigError
+from ..loopback import is_loopback
+from ..reloading import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
+from ..road.access import Gate
+from ..road.cors import Cors
+from ..road.listener import Listener
+from ..road.origins import PageGuard
+from ..road.relay import Relay, Rules
+from ..road.routes import Route, RouteTable
+from ..road.upstream import Upstream
+from ..worker import HURRY, RELOAD, STOP, Seat
 from .certificate import ServerCertificate
-from .config.model import Config
-from .errors import ConfigError
-from .loopback import is_loopback
-from .memory import YOUNG, set_apart, undisturbed
-from .opening import open_admin, open_traffic
+from .gc_tuning import YOUNG, set_apart, undisturbed
+from .listeners import open_admin, open_traffic
 from .ports import ListenError, room, server_tls, url
-from .reloading import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
-from .road.access import Gate
-from .road.cors import Cors
-from .road.listener import Listener
-from .road.origins import PageGuard
-from .road.relay import Relay, Rules
-from .road.routes import Route, RouteTable
-from .road.upstream import Upstream
 from .signals import Hangup, on_signal
-from .worker import HURRY, RELOAD, STOP, Seat
 
 ARRIVING_S: Final = 0.05
 """How long connections that were accepted before the stop have for the request that is on its way."""

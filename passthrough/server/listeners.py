@@ -7,13 +7,13 @@ import ssl
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from .admin.app import Shown, app, served
-from .admin.siblings import Siblings
-from .config.model import Listen
-from .loopback import is_loopback
+from ..admin.app import Shown, app, served
+from ..admin.siblings import Siblings
+from ..config.model import Listen
+from ..loopback import is_loopback
+from ..road.listener import Listener
+from ..worker import Seat
 from .ports import listening, serving
-from .road.listener import Listener
-from .worker import Seat
 
 
 async def open_traffic(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from .errors import PassthroughError
+from ..errors import PassthroughError
 
 _BACKLOG: Final = 1024
 _ENOUGH_FILES: Final = 65536

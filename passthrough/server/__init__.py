@@ -1,0 +1,1 @@
+"""The running program: its processes, its ports, its reload and its shutdown."""
