@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from passthrough.config.loading import load
+from passthrough.config.load import load
 from passthrough.config.model import Config
 from passthrough.errors import ConfigError, Problem
 

@@ -28,7 +28,7 @@ from passthrough.books.bookkeeper import Bookkeeper
 from passthrough.books.ledger import Ledger
 from passthrough.books.lines import Lines
 from passthrough.books.prices import Prices, shipped
-from passthrough.config.loading import load_prices
+from passthrough.config.load import load_prices
 from passthrough.exchange import Exchange, Terms, new_id
 from passthrough.meter.asked import open_asked
 from passthrough.meter.at_once import AtOnce

@@ -16,7 +16,7 @@ from configured import KEYS, ROUTE, loaded, written
 from passthrough.books.budget import Budget, Calendar, Per, Scope, Unit
 from passthrough.books.prices import Price
 from passthrough.cli import check
-from passthrough.config import loading
+from passthrough.config import load
 from passthrough.config.model import Config, Listen
 from passthrough.exchange import Terms
 from passthrough.meter.usage import Counted, Plan
@@ -146,12 +146,12 @@ def test_the_whole_example_loads(tmp_path: Path) -> None:
 
 def test_the_shipped_file_needs_one_variable_and_none_with_the_sandbox(tmp_path: Path) -> None:
     """routes.yaml loads with a Mistral key, and with nothing set where the sandbox takes the target's place."""
-    found = loading.load(SHIPPED, KEYS, cwd=tmp_path)
+    found = load.load(SHIPPED, KEYS, cwd=tmp_path)
     assert (("/mistral/*", "all", "api.mistral.ai", "Authorization: MISTRAL_API_KEY", "auto", "per page", ""),) == check.rows(
         found
     )
 
-    (route,) = loading.load(SHIPPED, {}, cwd=tmp_path, sandbox=True).routes
+    (route,) = load.load(SHIPPED, {}, cwd=tmp_path, sandbox=True).routes
     assert (Target(False, "127.0.0.1", 0, b"", name="sandbox"),) == route.targets
     assert () == route.headers
 
@@ -377,12 +377,12 @@ def test_ledger_and_prices_alone(tmp_path: Path) -> None:
     file = written(
         tmp_path, "ledger: os.environ/LEDGER\nprices: [{model: m, usd_per_1000_pages: 2}]\nclient_keys: [os.environ/UNSET]\n"
     )
-    assert "sqlite:///x.db" == loading.load_ledger_url(file, {"LEDGER": "sqlite:///x.db"}, cwd=tmp_path)
-    assert (Price("m", Decimal(2)),) == loading.load_prices(file, {}, cwd=tmp_path)
+    assert "sqlite:///x.db" == load.load_ledger_url(file, {"LEDGER": "sqlite:///x.db"}, cwd=tmp_path)
+    assert (Price("m", Decimal(2)),) == load.load_prices(file, {}, cwd=tmp_path)
 
     empty = written(tmp_path, "ledger: none\n")
-    assert None is loading.load_ledger_url(empty, {}, cwd=tmp_path)
-    assert () == loading.load_prices(empty, {}, cwd=tmp_path)
+    assert None is load.load_ledger_url(empty, {}, cwd=tmp_path)
+    assert () == load.load_prices(empty, {}, cwd=tmp_path)
 
 
 def test_listen_settings_by_precedence(tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def test_tls_files_are_relative_to_where_they_are_named(tmp_path: Path) -> None:
     issued.cert_chain_pems[0].write_to_path(tmp_path / "etc" / "c.pem")
     issued.private_key_pem.write_to_path(tmp_path / "k.pem")
     written(tmp_path / "etc", ROUTE + "tls_cert: c.pem\n")
-    found = loading.load("etc/routes.yaml", {}, cwd=tmp_path, listen={"tls_key": "k.pem"}).listen
+    found = load.load("etc/routes.yaml", {}, cwd=tmp_path, listen={"tls_key": "k.pem"}).listen
     assert (str(tmp_path / "etc" / "c.pem"), str(tmp_path / "k.pem")) == (found.tls_cert, found.tls_key)
 
 
@@ -507,7 +507,7 @@ def test_the_journal_is_relative_to_the_working_directory(tmp_path: Path) -> Non
     """As the ledger is: not to the configuration's folder."""
     (tmp_path / "etc").mkdir()
     written(tmp_path / "etc", ROUTE + "journal: spool/journal\n")
-    assert str(tmp_path / "spool/journal") == loading.load("etc/routes.yaml", {}, cwd=tmp_path).journal
+    assert str(tmp_path / "spool/journal") == load.load("etc/routes.yaml", {}, cwd=tmp_path).journal
 
 
 def test_a_meter_for_any_answer(tmp_path: Path) -> None:
@@ -553,7 +553,7 @@ def test_prices_of_routes(tmp_path: Path) -> None:
         Price("m", Decimal(4), route="/c"),
     )
     file = written(tmp_path, OWN_PRICES)
-    assert expected == loading.load_prices(file, {"THERE": "/c"}, cwd=tmp_path)
+    assert expected == load.load_prices(file, {"THERE": "/c"}, cwd=tmp_path)
     assert expected == loaded(tmp_path, OWN_PRICES, {"THERE": "/c", "UNSET": "http://x.example"}).prices
 
 

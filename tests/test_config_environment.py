@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from configured import ROUTE, written
 
-from passthrough.config import environment, loading
+from passthrough.config import environment, load
 from passthrough.errors import ConfigError, Problem
 
 
@@ -51,7 +51,7 @@ def test_lines_of_env_files(tmp_path: Path, line: str, expected: dict[str, str])
 def test_a_line_that_is_not_read_is_a_warning(tmp_path: Path) -> None:
     """A line of `.env` that is no assignment is told by its number, without its text."""
     written(tmp_path, "A=b\nsome canary words\nC=d\n", ".env")
-    found = loading.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).warnings
+    found = load.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).warnings
     assert [(str(tmp_path / ".env"), 2)] == [(warning.file, warning.line) for warning in found]
     assert "canary" not in str(found)
 
@@ -62,7 +62,7 @@ def test_an_env_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not UTF-8"):
         environment.environment("routes.yaml", {}, tmp_path)
     with pytest.raises(ConfigError) as caught:
-        loading.load(written(tmp_path, ROUTE + "zzz: 1\n"), {}, cwd=tmp_path)
+        load.load(written(tmp_path, ROUTE + "zzz: 1\n"), {}, cwd=tmp_path)
     assert 2 == len(caught.value.problems)
 
     with pytest.raises(ConfigError, match="too long"):
@@ -76,7 +76,7 @@ def test_an_env_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_listen_setting_from_env_file(tmp_path: Path) -> None:
     """PASSTHROUGH_… variables count in `.env`, too."""
     written(tmp_path, "PASSTHROUGH_LISTEN_PORT=5999\n", ".env")
-    assert 5999 == loading.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).listen.port
+    assert 5999 == load.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).listen.port
 
 
 @pytest.mark.parametrize(
@@ -96,14 +96,14 @@ def test_a_listen_setting_from_env_file(tmp_path: Path) -> None:
 )
 def test_a_variable_that_means_nothing_is_a_warning(tmp_path: Path, name: str, value: str, mend: str) -> None:
     """A misspelt PASSTHROUGH_… variable, in the environment or in `.env`, is told with the one that was meant."""
-    (found,) = loading.load(written(tmp_path, ROUTE), {name: value}, cwd=tmp_path).warnings
+    (found,) = load.load(written(tmp_path, ROUTE), {name: value}, cwd=tmp_path).warnings
     shown = name.replace("\x1b", "\\x1b")
     expected = Problem("environment", 0, shown, "There is no such variable; it has no effect.", mend)
     assert expected == found
 
     if name.isprintable() and not name.endswith("_"):
         written(tmp_path, f"{name}={value}\n", ".env")
-        assert (expected,) == loading.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).warnings
+        assert (expected,) == load.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).warnings
 
 
 @pytest.mark.parametrize(
@@ -134,14 +134,14 @@ def test_variables_that_are_nobodys_slip(tmp_path: Path, name: str, value: str) 
     """The program's own variables, those that the file refers to and those that Kubernetes injects are no warning."""
     text = ROUTE + "client_keys: [{name: a, key: os.environ/PASSTHROUGH_MY_KEY}]\n"
     environ = {"PASSTHROUGH_MY_KEY": "0123456789abcdef", name: value}
-    assert () == loading.load(written(tmp_path, text), environ, cwd=tmp_path).warnings
+    assert () == load.load(written(tmp_path, text), environ, cwd=tmp_path).warnings
 
 
 def test_a_limit_of_connections_from_a_variable(tmp_path: Path) -> None:
     """The variable wins over the file; without either the server chooses."""
     file = written(tmp_path, ROUTE + "max_connections: 500\n")
-    assert 100 == loading.load(file, {"PASSTHROUGH_MAX_CONNECTIONS": "100"}, cwd=tmp_path).listen.max_connections
-    assert None is loading.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).listen.max_connections
+    assert 100 == load.load(file, {"PASSTHROUGH_MAX_CONNECTIONS": "100"}, cwd=tmp_path).listen.max_connections
+    assert None is load.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).listen.max_connections
 
 
 def _mounted(folder: Path) -> Path:

@@ -9,7 +9,7 @@ import pytest
 import trustme
 from configured import KEYS, ROUTE, loaded, problems, written
 
-from passthrough.config import loading
+from passthrough.config import load
 from passthrough.errors import ConfigError, Problem
 
 A = "pass_through_endpoints:\n- path: /a\n  target: http://a.example\n"  # what follows is on line 4
@@ -582,7 +582,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     """A file that is missing, a directory, or has an impossible name is told, and how to name another."""
     for name, words in (("no.yaml", "no such file"), (".", "a directory"), ("a\0b", "cannot be read"), ("x" * 300, "too long")):
         with pytest.raises(ConfigError) as caught:
-            loading.load(name, {}, cwd=tmp_path)
+            load.load(name, {}, cwd=tmp_path)
         assert words in str(caught.value)
 
 
@@ -592,7 +592,7 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
     file = written(tmp_path, A)
     Path(file).chmod(0)
     with pytest.raises(ConfigError, match="Permission denied"):
-        loading.load(file, {}, cwd=tmp_path)
+        load.load(file, {}, cwd=tmp_path)
 
 
 def test_one_setting_by_two_names(tmp_path: Path) -> None:

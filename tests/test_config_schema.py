@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from passthrough.cli import check
-from passthrough.config import environment, loading
+from passthrough.config import environment, load
 from passthrough.config.schema import schema as made
 from passthrough.errors import ConfigError, Problem
 
@@ -58,10 +58,10 @@ def _load(raw: bytes, name: str = "routes.yaml") -> None:
         cwd = Path(folder)
         file = written(cwd, ROUTE)
         written(cwd, raw, name)
-        found = _tried(lambda: loading.load_ledger_url(file, KEYS, cwd=cwd))
-        found += _tried(lambda: loading.load_prices(file, KEYS, cwd=cwd))
+        found = _tried(lambda: load.load_ledger_url(file, KEYS, cwd=cwd))
+        found += _tried(lambda: load.load_prices(file, KEYS, cwd=cwd))
         for sandbox in (False, True):
-            found += _tried(partial(lambda sandbox: check.rows(loading.load(file, KEYS, cwd=cwd, sandbox=sandbox)), sandbox))
+            found += _tried(partial(lambda sandbox: check.rows(load.load(file, KEYS, cwd=cwd, sandbox=sandbox)), sandbox))
         environment.snapshot(file, cwd)
     assert [] == [problem for problem in found if not (problem.what + problem.mend + problem.key).isprintable()]
     assert [] == [problem for problem in found if not problem.mend]

@@ -18,7 +18,7 @@ from figures import exported
 from program import program
 
 from passthrough.config.environment import environment
-from passthrough.config.loading import load
+from passthrough.config.load import load
 from passthrough.server.instance import CLOSE_BOOKS_S
 
 DEPLOY = Path(__file__).parent.parent / "deploy"

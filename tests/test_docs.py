@@ -17,7 +17,7 @@ from passthrough.books.entry import entry
 from passthrough.books.lines import Lines
 from passthrough.cli.main import main
 from passthrough.config.environment import environment
-from passthrough.config.loading import load
+from passthrough.config.load import load
 from passthrough.config.schema import schema
 from passthrough.errors import KINDS
 from passthrough.exchange import Outcome, began

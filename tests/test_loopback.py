@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from passthrough.config.loading import load
+from passthrough.config.load import load
 from passthrough.config.model import Config
+from passthrough.config.reload import check_guarded
 from passthrough.errors import ConfigError
 from passthrough.loopback import is_loopback, names_loopback
-from passthrough.reloading import check_guarded
 
 OPEN = "pass_through_endpoints: [{path: /mistral, target: 'https://api.mistral.ai'}]\nledger: none\n"
 

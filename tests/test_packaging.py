@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import passthrough
-from passthrough.config.loading import load
+from passthrough.config.load import load
 from passthrough.config.model import Config, Listen
 from passthrough.errors import ConfigError
 from passthrough.server.instance import CLOSE_BOOKS_S

@@ -9,7 +9,7 @@ import pytest
 from configured import ROUTE, loaded, problems
 from program import command
 
-from passthrough.config.loading import load_ledger_url
+from passthrough.config.load import load_ledger_url
 from passthrough.config.placeholders import placeholder
 from passthrough.errors import ConfigError
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from ..books.budget import Budget, Calendar, Per, Scope, Unit
-from ..config.limits import ALL
+from ..config.budgets import ALL
 from ..config.model import Config
 from ..config.values import WEEK_DAYS
 from ..meter.usage import Kind

@@ -109,7 +109,7 @@ def serve(config: str, sandbox: bool, **flags: Any) -> None:
 
 def _loaded(config: str, *, sandbox: bool = False) -> Config:
     from ..config.environment import environment
-    from ..config.loading import load
+    from ..config.load import load
 
     return load(config, environment(config, os.environ, Path.cwd()), cwd=Path.cwd(), sandbox=sandbox)
 
@@ -197,7 +197,7 @@ def _print_sums(found: Table | str, form: str) -> None:
 def _today(config: str) -> Today:
     from ..books.prices import Prices
     from ..books.repricing import Today
-    from ..config.loading import load_costs_per_request, load_prices
+    from ..config.load import load_costs_per_request, load_prices
 
     prices = Prices(load_prices(config, os.environ))
     return Today(prices, load_costs_per_request(config, os.environ), datetime.now(UTC).timestamp())
@@ -219,7 +219,7 @@ def _ledger_url(config: str, option: str | None) -> str:
     What can never be a ledger is a fault of the one or the other; whether there is one, opening it tells.
     """
     from ..books.ledger import Ledger
-    from ..config.loading import load_ledger_url
+    from ..config.load import load_ledger_url
 
     url = load_ledger_url(config, os.environ) if option is None else option
     what, _, mend = "There is no ledger to sum up: it is 'none'.\nName one with --ledger.".partition("\n")
@@ -240,7 +240,7 @@ def prices(config: str) -> None:
     """Print the prices that apply today, and where they come from."""
     from ..books.listing import to_tables
     from ..books.prices import Prices
-    from ..config.loading import load_prices
+    from ..config.load import load_prices
     from .terminal import show
 
     with _said():
@@ -269,7 +269,7 @@ def keygen(name: str) -> None:
 
 
 def _check_name(name: str) -> None:
-    from ..config.findings import Unfit
+    from ..config.problems import Unfit
     from ..config.values import name as checked
     from ..road.access import MASTER
 

@@ -41,7 +41,7 @@ def admin_address(config: str, environ: Mapping[str, str], cwd: Path, warn: Call
     """
     if not any(_MENTION(_content(file)) for file in (cwd / config, *env_files(config, cwd))):
         return HOST, PORT
-    from ..config.loading import load_admin_address  # noqa: PLC0415 - pydantic and yaml
+    from ..config.load import load_admin_address  # noqa: PLC0415 - pydantic and yaml
 
     try:
         return load_admin_address(config, environ, {}, cwd=cwd)

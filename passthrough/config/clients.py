@@ -9,8 +9,8 @@ from typing import Any, Final
 from ..road.access import MASTER, Client
 from ..secret import Secret
 from . import syntax
-from .dialect import ENDPOINTS
-from .findings import At, Findings, did_you_mean
+from .litellm import ENDPOINTS
+from .problems import At, Findings, did_you_mean
 from .schema import ClientKey, File, General
 
 _SHORT: Final = 16

@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from . import syntax, values
-from .findings import At, Findings, Unfit
 from .model import Listen
+from .problems import At, Findings, Unfit
 from .schema import File
 
 COMMAND_LINE: Final = "command line"

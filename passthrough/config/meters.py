@@ -6,7 +6,7 @@ from typing import Final
 
 from ..meter.usage import Counted, Plan
 from . import values
-from .findings import At, Findings, Unfit
+from .problems import At, Findings, Unfit
 from .schema import MeterPart
 
 _COUNTERS: Final = ("pages", "count", "constant")

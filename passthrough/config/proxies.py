@@ -7,8 +7,8 @@ from typing import Final
 
 from ..loopback import is_loopback
 from ..road.routes import Route, Target
-from .findings import Findings
 from .listen import ENVIRONMENT
+from .problems import Findings
 
 _NAMES: Final = {
     True: ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"),

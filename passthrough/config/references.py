@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..secret import PREFIX, Secret, Unset, expand, names_in
-from .findings import At, Findings, printable
 from .placeholders import placeholder
+from .problems import At, Findings, printable
 from .schema import IDLE_KEYS, SPECIAL_HEADER
 
 _ENDPOINTS: Final = "pass_through_endpoints"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, RootModel, SkipValidation
 
 from ..road.routes import Retries
-from . import kinds
+from . import types
 
 LITELLM_SECTIONS: Final = (
     "model_list", "litellm_settings", "router_settings", "environment_variables", "callback_settings", "credential_list",
@@ -35,48 +35,48 @@ class Part(BaseModel):
 class TimeoutsPart(Part):
     """How long a route waits."""
 
-    connect: kinds.Duration = Field(default=10.0, description="For a connection to the target.")
-    header: kinds.Duration = Field(default=300.0, description="For the answer's head, from the request's last byte on.")
-    idle: kinds.Duration = Field(default=60.0, description="Between two pieces of a body.")
-    total: kinds.Limit = Field(default=None, description="For the whole exchange; none: for ever.")
+    connect: types.Duration = Field(default=10.0, description="For a connection to the target.")
+    header: types.Duration = Field(default=300.0, description="For the answer's head, from the request's last byte on.")
+    idle: types.Duration = Field(default=60.0, description="Between two pieces of a body.")
+    total: types.Limit = Field(default=None, description="For the whole exchange; none: for ever.")
 
 
-Paths = Annotated[list[kinds.JsonPath], kinds.OneOrMany()]
-Arrays = Annotated[list[kinds.JsonArray], kinds.OneOrMany()]
-CostHeaders = Annotated[list[kinds.CostHeader], kinds.OneOrMany()]
+Paths = Annotated[list[types.JsonPath], types.OneOrMany()]
+Arrays = Annotated[list[types.JsonArray], types.OneOrMany()]
+CostHeaders = Annotated[list[types.CostHeader], types.OneOrMany()]
 
 
 class MeterPart(Part):
     """How a route's answers are counted."""
 
-    shape: kinds.Shape = Field(default="auto", description="What answers look like: auto, ocr, chat, batch, json or none.")
-    model: kinds.Name | None = Field(default=None, description="The model's name for the prices, where answers do not tell it.")
-    account: kinds.Name | None = Field(
+    shape: types.Shape = Field(default="auto", description="What answers look like: auto, ocr, chat, batch, json or none.")
+    model: types.Name | None = Field(default=None, description="The model's name for the prices, where answers do not tell it.")
+    account: types.Name | None = Field(
         default=None, description="The provider's account: within it a batch's line is booked once; the target's host by default."
     )
     cost_header: CostHeaders = Field(default=[], description="Fields of answers that tell the cost in USD; the first one counts.")
     pages: Paths = Field(default=[], description="shape json: where the numbers of pages stand: usage.num_pages")
     count: Arrays = Field(default=[], description="shape json: the arrays that have one item for each page: document.pages")
-    constant: kinds.Count | None = Field(default=None, description="shape json: so many pages for each answer.")
+    constant: types.Count | None = Field(default=None, description="shape json: so many pages for each answer.")
     credits: Paths = Field(default=[], description="shape json: where the provider's own units stand: usage.credits")
-    when: dict[str, kinds.Word] = Field(default={}, description="shape json: counted only where each path has this text.")
-    model_path: kinds.JsonPath = Field(default="model", description="shape json: where the model's name stands.")
+    when: dict[str, types.Word] = Field(default={}, description="shape json: counted only where each path has this text.")
+    model_path: types.JsonPath = Field(default="model", description="shape json: where the model's name stands.")
 
 
 class LabelPart(Part):
     """A request header whose value labels the exchange."""
 
-    name: kinds.LabelName = Field(description="The header's name.")
-    forward: kinds.Switch = Field(default=True, description="Whether it still goes to the target.")
+    name: types.LabelName = Field(description="The header's name.")
+    forward: types.Switch = Field(default=True, description="Whether it still goes to the target.")
 
 
 class UpstreamTlsPart(Part):
     """Whom a route trusts."""
 
-    ca_file: kinds.FileName = Field(description="PEM file to trust instead of the system's, relative to this file.")
+    ca_file: types.FileName = Field(description="PEM file to trust instead of the system's, relative to this file.")
 
 
-Label = Annotated[LabelPart, kinds.ShortFor("name")]
+Label = Annotated[LabelPart, types.ShortFor("name")]
 Labels = list[Label]
 LabelItem = RootModel[Label]
 """One item of a list of labels, validated by itself."""
@@ -85,15 +85,15 @@ LabelItem = RootModel[Label]
 class RetriesPart(Part):
     """Whether a request is sent again when the target says 'not now' or fails: each try may be billed."""
 
-    attempts: kinds.Attempts = Field(description="Further tries, 0 to 10.")
-    statuses: list[kinds.RetriedStatus] = Field(
+    attempts: types.Attempts = Field(description="Further tries, 0 to 10.")
+    statuses: list[types.RetriedStatus] = Field(
         default=sorted(Retries().statuses), description="Answers after which it is tried again: 408, 425, 429, 5xx."
     )
-    held_body: kinds.Size = Field(
+    held_body: types.Size = Field(
         default=Retries().held_bytes, description="The largest request body that is kept in memory, to be sent again."
     )
-    spool: kinds.Switch = Field(default=False, description="Keep larger bodies in a temporary file, instead of trying once only.")
-    max_wait: kinds.Duration = Field(
+    spool: types.Switch = Field(default=False, description="Keep larger bodies in a temporary file, instead of trying once only.")
+    max_wait: types.Duration = Field(
         default=Retries().max_wait_s, description="The longest wait before another try; an answer that asks for more is relayed."
     )
 
@@ -101,74 +101,74 @@ class RetriesPart(Part):
 class BudgetPart(Part):
     """What may be spent in a period: pages or US dollars."""
 
-    pages: kinds.Count | None = Field(default=None, description="Pages per period.")
-    usd: kinds.BudgetUsd | None = Field(default=None, description="US dollars per period.")
-    per: kinds.Period = Field(description="day, week or month.")
-    warn_at: kinds.Share = Field(default=0.8, description="The share at which the operator is warned, or none.")
+    pages: types.Count | None = Field(default=None, description="Pages per period.")
+    usd: types.BudgetUsd | None = Field(default=None, description="US dollars per period.")
+    per: types.Period = Field(description="day, week or month.")
+    warn_at: types.Share = Field(default=0.8, description="The share at which the operator is warned, or none.")
 
 
 class LimitsPart(Part):
     """What may be spent at most: by a client, on a route, or in all."""
 
-    budget: Annotated[list[BudgetPart], kinds.OneOrMany()] = Field(
+    budget: Annotated[list[BudgetPart], types.OneOrMany()] = Field(
         default=[], description="Pages or US dollars per day, week or month: one or a list."
     )
-    rpm: kinds.Count | None = Field(default=None, description="Requests per minute.")
-    pages_per_minute: kinds.Count | None = Field(default=None, description="Pages per minute.")
-    max_parallel: kinds.Count | None = Field(default=None, description="Requests at the same time.")
+    rpm: types.Count | None = Field(default=None, description="Requests per minute.")
+    pages_per_minute: types.Count | None = Field(default=None, description="Pages per minute.")
+    max_parallel: types.Count | None = Field(default=None, description="Requests at the same time.")
 
 
 class PricePart(Part):
     """What a model costs, before the list that ships with the program."""
 
-    model: kinds.Name = Field(description="As answers, or the route's meter, name it.")
-    usd_per_1000_pages: kinds.Usd | None = Field(default=None, description="Plain pages.")
-    usd_per_1000_annotated_pages: kinds.Usd | None = Field(default=None, description="Instead of the plain price.")
-    usd_per_million_input_tokens: kinds.Usd | None = Field(default=None, description="Tokens in.")
-    usd_per_million_output_tokens: kinds.Usd | None = Field(default=None, description="Tokens out.")
-    usd_per_credit: kinds.Usd | None = Field(default=None, description="The provider's own units, where the meter counts them.")
-    batch_factor: kinds.Factor = Field(default=Decimal("0.5"), description="Times the price, for batches.")
-    effective_from: kinds.Day | None = Field(default=None, description="The first day (UTC) on which it holds.")
+    model: types.Name = Field(description="As answers, or the route's meter, name it.")
+    usd_per_1000_pages: types.Usd | None = Field(default=None, description="Plain pages.")
+    usd_per_1000_annotated_pages: types.Usd | None = Field(default=None, description="Instead of the plain price.")
+    usd_per_million_input_tokens: types.Usd | None = Field(default=None, description="Tokens in.")
+    usd_per_million_output_tokens: types.Usd | None = Field(default=None, description="Tokens out.")
+    usd_per_credit: types.Usd | None = Field(default=None, description="The provider's own units, where the meter counts them.")
+    batch_factor: types.Factor = Field(default=Decimal("0.5"), description="Times the price, for batches.")
+    effective_from: types.Day | None = Field(default=None, description="The first day (UTC) on which it holds.")
 
 
 class RoutePrices(Part):
     """What of an endpoint says prices."""
 
-    path: kinds.Path
+    path: types.Path
     prices: list[PricePart] = []
-    cost_per_request: kinds.NanoUsd | None = None
+    cost_per_request: types.NanoUsd | None = None
 
 
 class Endpoint(LimitsPart):
     """One route: requests to `path` go to `target`."""
 
-    path: kinds.Path = Field(description="Where it listens, raw: /mistral")
-    target: kinds.Target = Field(description="Where it goes: http(s)://host[:port][/path][?query]")
-    headers: dict[kinds.HeaderName, kinds.HeaderValue] = Field(
+    path: types.Path = Field(description="Where it listens, raw: /mistral")
+    target: types.Target = Field(description="Where it goes: http(s)://host[:port][/path][?query]")
+    headers: dict[types.HeaderName, types.HeaderValue] = Field(
         default={}, description="Set on every request to the target; os.environ/NAME is replaced."
     )
-    forward_headers: kinds.Switch = Field(default=False, description="Also send the client's other headers, never credentials.")
-    include_subpath: kinds.Switch = Field(default=False, description="Serve everything below the path, too.")
-    methods: list[kinds.Method] | None = Field(default=None, description="Allowed methods; all by default.")
-    auth: kinds.Switch = Field(default=True, description="Whether a client key is needed.")
-    forward_credentials: kinds.Switch = Field(default=False, description="Let the client's own key cross; only with auth: false.")
-    merge_query_params: kinds.Switch = Field(default=False, description="true: the client's query wins over the target's.")
-    default_query_params: dict[str, kinds.Text] = Field(default={}, description="Query parameters of lowest priority.")
-    cost_per_request: kinds.NanoUsd | None = Field(default=None, description="US dollars, instead of the price of pages.")
-    timeout: kinds.Limit = Field(default=None, description="Seconds for the whole exchange (LiteLLM's name of timeouts.total).")
+    forward_headers: types.Switch = Field(default=False, description="Also send the client's other headers, never credentials.")
+    include_subpath: types.Switch = Field(default=False, description="Serve everything below the path, too.")
+    methods: list[types.Method] | None = Field(default=None, description="Allowed methods; all by default.")
+    auth: types.Switch = Field(default=True, description="Whether a client key is needed.")
+    forward_credentials: types.Switch = Field(default=False, description="Let the client's own key cross; only with auth: false.")
+    merge_query_params: types.Switch = Field(default=False, description="true: the client's query wins over the target's.")
+    default_query_params: dict[str, types.Text] = Field(default={}, description="Query parameters of lowest priority.")
+    cost_per_request: types.NanoUsd | None = Field(default=None, description="US dollars, instead of the price of pages.")
+    timeout: types.Limit = Field(default=None, description="Seconds for the whole exchange (LiteLLM's name of timeouts.total).")
     timeouts: TimeoutsPart = Field(default=TimeoutsPart(), description="connect, header, idle, total.")
-    retries: Annotated[RetriesPart, kinds.ShortFor("attempts")] = Field(
+    retries: Annotated[RetriesPart, types.ShortFor("attempts")] = Field(
         default=RetriesPart.model_validate({"attempts": "0"}),
         description="Further tries: a number, or attempts, statuses, held_body, spool, max_wait.",
     )
-    max_body: kinds.Size = Field(default=10**9, description="The largest request body: 1GB, 512MB, 1GiB.")
-    min_upload_rate: kinds.Rate = Field(default=200, description="Bytes a second, over a minute: 200B, 1KB; none or 0: any.")
-    client_gone: kinds.ClientGone | None = Field(default=None, description="What becomes of a call whose client left.")
-    meter: Annotated[MeterPart, kinds.ShortFor("shape")] = Field(default=MeterPart(), description="How answers are counted.")
+    max_body: types.Size = Field(default=10**9, description="The largest request body: 1GB, 512MB, 1GiB.")
+    min_upload_rate: types.Rate = Field(default=200, description="Bytes a second, over a minute: 200B, 1KB; none or 0: any.")
+    client_gone: types.ClientGone | None = Field(default=None, description="What becomes of a call whose client left.")
+    meter: Annotated[MeterPart, types.ShortFor("shape")] = Field(default=MeterPart(), description="How answers are counted.")
     prices: list[PricePart] = Field(default=[], description="Prices on this route, before all others.")
     label_headers: Labels = Field(default=[], description="Further headers that label exchanges on this route.")
     upstream_tls: UpstreamTlsPart | None = Field(default=None, description="Whom to trust.")
-    proxy: kinds.Proxy | None = Field(default=None, description="An HTTP proxy on the way to the target.")
+    proxy: types.Proxy | None = Field(default=None, description="An HTTP proxy on the way to the target.")
     id: SkipValidation[Any] = Field(default=None, description="LiteLLM's; does nothing here.")
     guardrails: SkipValidation[Any] = Field(default=None, description="LiteLLM's; does nothing here.")
     custom_auth_parser: SkipValidation[Any] = Field(default=None, description="LiteLLM's; does nothing here.")
@@ -181,18 +181,18 @@ IDLE_KEYS: Final = frozenset({"id", "guardrails", "custom_auth_parser"})
 class ClientKey(LimitsPart):
     """Somebody who may call."""
 
-    name: kinds.Name = Field(description="Who it is: stands in the log and the ledger.")
-    key: kinds.Key = Field(description="os.environ/NAME, sha256:<64 hexadecimal digits>, or the key itself.")
-    routes: list[kinds.Word] | None = Field(default=None, description="Paths of the routes that are allowed; all by default.")
+    name: types.Name = Field(description="Who it is: stands in the log and the ledger.")
+    key: types.Key = Field(description="os.environ/NAME, sha256:<64 hexadecimal digits>, or the key itself.")
+    routes: list[types.Word] | None = Field(default=None, description="Paths of the routes that are allowed; all by default.")
 
 
 class PeriodsPart(Part):
     """Where the days, weeks and months of budgets begin."""
 
-    time_zone: kinds.TimeZone = Field(default="UTC", description="An IANA name: Europe/Berlin")
-    day_starts: kinds.TimeOfDay = Field(default=0, description='When a day begins there: "06:00"; weeks and months too.')
-    week_starts: kinds.WeekDay = Field(default=0, description="On which day a week begins; monday by default.")
-    month_starts: kinds.MonthDay = Field(
+    time_zone: types.TimeZone = Field(default="UTC", description="An IANA name: Europe/Berlin")
+    day_starts: types.TimeOfDay = Field(default=0, description='When a day begins there: "06:00"; weeks and months too.')
+    week_starts: types.WeekDay = Field(default=0, description="On which day a week begins; monday by default.")
+    month_starts: types.MonthDay = Field(
         default=1, description="On which day a month begins, or on its last where it is shorter."
     )
 
@@ -203,11 +203,11 @@ class General(Part):
     model_config = ConfigDict(extra="ignore")
 
     pass_through_endpoints: SkipValidation[list[Endpoint]] = Field(default=[], description="Routes, as at the top level.")
-    master_key: kinds.Key | None = Field(default=None, description="The one key that may do everything.")
-    admin_key: kinds.Key | None = Field(default=None, description="Opens the admin port; the master key by default.")
-    allow_anonymous: kinds.Switch = Field(default=False, description="Let everybody call, from other machines too.")
-    litellm_key_header_name: kinds.KeyHeader | None = Field(default=None, description="A further header that carries keys.")
-    pass_through_request_timeout: kinds.Limit = Field(default=None, description="The default of the endpoints' timeout.")
+    master_key: types.Key | None = Field(default=None, description="The one key that may do everything.")
+    admin_key: types.Key | None = Field(default=None, description="Opens the admin port; the master key by default.")
+    allow_anonymous: types.Switch = Field(default=False, description="Let everybody call, from other machines too.")
+    litellm_key_header_name: types.KeyHeader | None = Field(default=None, description="A further header that carries keys.")
+    pass_through_request_timeout: types.Limit = Field(default=None, description="The default of the endpoints' timeout.")
 
 
 _GENERAL: Final = (
@@ -223,42 +223,42 @@ class File(LimitsPart):
     prices: SkipValidation[list[PricePart]] = Field(default=[], description="Prices of your own.")
     label_headers: SkipValidation[Labels] = Field(default=[], description="Request headers whose values label exchanges.")
     general_settings: SkipValidation[General] = Field(default=General(), description=_GENERAL)
-    master_key: kinds.Key | None = Field(default=None, description="The one key that may do everything.")
-    admin_key: kinds.Key | None = Field(default=None, description="Opens the admin port; the master key by default.")
-    allow_anonymous: kinds.Switch = Field(default=False, description="Let everybody call, from other machines too.")
-    cors: Annotated[list[kinds.Origin], kinds.OneOrMany()] = Field(
+    master_key: types.Key | None = Field(default=None, description="The one key that may do everything.")
+    admin_key: types.Key | None = Field(default=None, description="Opens the admin port; the master key by default.")
+    allow_anonymous: types.Switch = Field(default=False, description="Let everybody call, from other machines too.")
+    cors: Annotated[list[types.Origin], types.OneOrMany()] = Field(
         default=[], description="Origins whose web pages may call, and read what comes back: https://app.example"
     )
-    ledger: kinds.Ledger = Field(default="sqlite:///passthrough.db", description="Where exchanges are booked, or none.")
-    ledger_keep: kinds.Days = Field(default=400, description="How long exchanges are kept: 400d, or forever; daily sums stay.")
-    journal: kinds.FileName | None = Field(
+    ledger: types.Ledger = Field(default="sqlite:///passthrough.db", description="Where exchanges are booked, or none.")
+    ledger_keep: types.Days = Field(default=400, description="How long exchanges are kept: 400d, or forever; daily sums stay.")
+    journal: types.FileName | None = Field(
         default=None, description="The folder for what is not in the ledger yet; beside the ledger by default."
     )
     budget_periods: PeriodsPart = Field(default=PeriodsPart(), description="Where the periods of budgets begin.")
-    budget_webhook: kinds.Webhook | None = Field(default=None, description="Where warnings of budgets are posted, as JSON.")
-    on_ledger_down: kinds.LedgerDown = Field(
+    budget_webhook: types.Webhook | None = Field(default=None, description="Where warnings of budgets are posted, as JSON.")
+    on_ledger_down: types.LedgerDown = Field(
         default="allow", description="allow or refuse: what becomes of requests with a budget while the ledger cannot be asked."
     )
-    host: kinds.HostName = Field(default="127.0.0.1", description="Where clients connect.")
-    port: kinds.Port = Field(default=4000, description="Where clients connect.")
-    listen_host: kinds.HostName | None = Field(default=None, description="Another name of host.")
-    listen_port: kinds.Port | None = Field(default=None, description="Another name of port.")
-    admin_host: kinds.HostName = Field(default="127.0.0.1", description="Where operators connect.")
-    admin_port: kinds.Port = Field(default=4001, description="Where operators connect.")
-    workers: kinds.Workers = Field(default=1, description="Processes.")
-    drain_delay: kinds.Delay = Field(
+    host: types.HostName = Field(default="127.0.0.1", description="Where clients connect.")
+    port: types.Port = Field(default=4000, description="Where clients connect.")
+    listen_host: types.HostName | None = Field(default=None, description="Another name of host.")
+    listen_port: types.Port | None = Field(default=None, description="Another name of port.")
+    admin_host: types.HostName = Field(default="127.0.0.1", description="Where operators connect.")
+    admin_port: types.Port = Field(default=4001, description="Where operators connect.")
+    workers: types.Workers = Field(default=1, description="Processes.")
+    drain_delay: types.Delay = Field(
         default=0.0, description="How long it serves on when it is told to stop, not ready any more."
     )
-    drain_timeout: kinds.Duration = Field(default=25.0, description="How long running exchanges may take when it stops.")
-    log_format: kinds.LogFormat = Field(default="auto", description="auto, json or text.")
-    log_level: kinds.LogLevel = Field(default="info", description="debug, info, warning or error: the program's own messages.")
-    tls_cert: kinds.FileName | None = Field(default=None, description="PEM file with the certificate for clients.")
-    tls_key: kinds.FileName | None = Field(default=None, description="PEM file with its key.")
-    max_connections: kinds.Count | None = Field(
+    drain_timeout: types.Duration = Field(default=25.0, description="How long running exchanges may take when it stops.")
+    log_format: types.LogFormat = Field(default="auto", description="auto, json or text.")
+    log_level: types.LogLevel = Field(default="info", description="debug, info, warning or error: the program's own messages.")
+    tls_cert: types.FileName | None = Field(default=None, description="PEM file with the certificate for clients.")
+    tls_key: types.FileName | None = Field(default=None, description="PEM file with its key.")
+    max_connections: types.Count | None = Field(
         default=None, description="Connections of clients at the same time; by default what the limit of open files lets in."
     )
-    client_keep_alive: kinds.Duration = Field(default=75.0, description="How long a client's unused connection is kept.")
-    upstream_keep_alive: kinds.Duration = Field(default=15.0, description="How long an unused connection to a target is kept.")
+    client_keep_alive: types.Duration = Field(default=75.0, description="How long a client's unused connection is kept.")
+    upstream_keep_alive: types.Duration = Field(default=15.0, description="How long an unused connection to a target is kept.")
 
 
 SECTIONS: Final = frozenset({"pass_through_endpoints", "client_keys", "prices", "label_headers", "general_settings"})

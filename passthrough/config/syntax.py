@@ -12,7 +12,7 @@ import idna
 
 from ..road.access import CREDENTIAL_HEADERS
 from ..secret import Secret
-from .findings import Unfit
+from .problems import Unfit
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,200}", re.ASCII)  # RFC 9110 §5.6.2
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.ASCII | re.DOTALL)

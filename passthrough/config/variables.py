@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from .findings import Findings, nearest, printable
 from .listen import ENVIRONMENT, VARIABLES
+from .problems import Findings, nearest, printable
 from .schema import SECTIONS, File
 
 _PREFIX: Final = "PASSTHROUGH_"

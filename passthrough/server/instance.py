@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Final
 
-from .. import announcing, sandbox
+from .. import sandbox
 from ..admin.app import Shown
 from ..admin.gauges import Gauges, Reloads
 from ..admin.health import Health, Phase
@@ -27,10 +27,11 @@ from ..books.ledger import Ledger
 from ..books.lines import Lines
 from ..books.prices import Prices, shipped
 from ..books.retention import Retention
+from ..config import announce
 from ..config.model import Config
+from ..config.reload import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
 from ..errors import ConfigError
 from ..loopback import is_loopback
-from ..reloading import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
 from ..road.access import Gate
 from ..road.cors import Cors
 from ..road.listener import Listener
@@ -146,7 +147,7 @@ class House:
             if self._seat is None:
                 scheme = "https" if listen.tls_cert else "http"
                 urls = url(scheme, traffic[0].sockets), url("http", admin.sockets)
-                self._say(announcing.started(self._config, *urls, sandbox=with_sandbox))
+                self._say(announce.started(self._config, *urls, sandbox=with_sandbox))
             else:
                 self._seat.say_ready()
             await self._until_stopped()
@@ -197,7 +198,7 @@ class House:
     def _standings(self) -> list[Standing]:
         return [Standing(*state) for state in self._budgets.state()]
 
-    def _say(self, said: announcing.Said) -> None:
+    def _say(self, said: announce.Said) -> None:
         """Say what concerns the whole, unless the parent does."""
         for level, text in said:
             _log.log(level if self._seat is None else logging.DEBUG, "%s", text)
@@ -219,7 +220,7 @@ class House:
         self._admin_digest = config.admin_digest
         self._reload_count.good_utc = time.time()
         self._bookkeeper.swap(Prices(config.prices, self._listed))
-        self._say(announcing.adopted(config, self._current))
+        self._say(announce.adopted(config, self._current))
         self._current = config
 
     def _show_certificate(self, tls: ssl.SSLContext | None) -> None:
@@ -240,13 +241,13 @@ class House:
                 await self._adopt(config)
             except (ConfigError, ListenError, OSError) as error:
                 self._reload_count.failed += 1
-                self._reload_trouble = announcing.not_reloaded(error)
+                self._reload_trouble = announce.not_reloaded(error)
                 self._say(iter([(logging.ERROR, self._reload_trouble)]))
                 return
             self._reload_trouble = None
             self._reload_count.good += 1
             set_apart()
-            self._say(announcing.reloaded(config, self._config))
+            self._say(announce.reloaded(config, self._config))
 
     def _reload_soon(self) -> None:
         task = asyncio.create_task(self.reload())

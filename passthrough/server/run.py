@@ -16,9 +16,9 @@ from aiohttp import http_parser
 from ..books.ledger import Ledger
 from ..books.lines import Format, Lines
 from ..config.environment import contents, environment, snapshot
-from ..config.loading import load
+from ..config.load import load
+from ..config.reload import Sources
 from ..errors import ConfigError, PassthroughError, Problem, UnservableLedgerError
-from ..reloading import Sources
 from ..sandbox import start, start_on
 from ..worker import HURRY, SANDBOX, STOP, Seat
 from .gc_tuning import undisturbed

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from socket import socket
 from typing import Final
 
-from .. import announcing
+from ..config import announce
 from ..config.model import Config
+from ..config.reload import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
 from ..errors import ConfigError, PassthroughError
-from ..reloading import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
 from ..worker import HURRY, READY, RELOAD, SANDBOX, STOP, Seat, Stage
 from .fork import Shared
 from .gc_tuning import YOUNG, set_apart, undisturbed
@@ -167,8 +167,8 @@ class Workers:
         if self._shared.stage is Stage.STARTING and not self._due and all(child.ready for child in self._children.values()):
             self._shared.stage = Stage.SERVING
             sandbox = self._shared.sandbox_port is not None
-            self._say(announcing.adopted(self.config, self.config))
-            self._say(announcing.started(self.config, *self._shared.urls, sandbox=sandbox))
+            self._say(announce.adopted(self.config, self.config))
+            self._say(announce.started(self.config, *self._shared.urls, sandbox=sandbox))
             pids = [str(child.pid) for child in self._children.values() if child.number != SANDBOX]
             _log.info("%d workers: processes %s.", len(pids), ", ".join(pids))
 
@@ -241,7 +241,7 @@ class Workers:
 
     # ── what concerns all ──
 
-    def _say(self, said: announcing.Said) -> None:
+    def _say(self, said: announce.Said) -> None:
         for level, text in said:
             _log.log(level, "%s", text)
 
@@ -291,11 +291,11 @@ class Workers:
             check_guarded(config, self._start.listen.host)
             self._files.follow(config)
         except (ConfigError, OSError) as error:
-            self._trouble = announcing.not_reloaded(error)
+            self._trouble = announce.not_reloaded(error)
             _log.error("%s", self._trouble)
         else:
-            self._say(announcing.adopted(config, self.config))
-            self._say(announcing.reloaded(config, self._start))
+            self._say(announce.adopted(config, self.config))
+            self._say(announce.reloaded(config, self._start))
             self.config = config
             self._trouble = None
             set_apart()

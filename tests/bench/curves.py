@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from passthrough.config.environment import environment
-from passthrough.config.loading import load
+from passthrough.config.load import load
 from passthrough.road.access import Gate
 from passthrough.road.routes import RouteTable
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import yaml
 
 from ..errors import ConfigError, Problem
-from .findings import At, shown
+from .problems import At, shown
 
 MAX_FILE_BYTES: Final = 10_000_000
 _MAX_VALUES: Final = 2_000_000

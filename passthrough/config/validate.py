@@ -7,8 +7,8 @@ from typing import Any, Final, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from .findings import At, Findings, did_you_mean
-from .kinds import OURS
+from .problems import At, Findings, did_you_mean
+from .types import OURS
 
 _Part = TypeVar("_Part", bound=BaseModel)
 _MAPPING: Final = ("A mapping (key: value) is expected here.", "Write {key: value}, or each key on a line of its own.")

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..books.prices import Price
-from .dialect import ENDPOINTS
-from .findings import At, Findings
+from .litellm import ENDPOINTS
+from .problems import At, Findings
 from .schema import Endpoint, PricePart, RoutePrices
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .config.model import Config, Listen
-from .errors import ConfigError, Problem
-from .loopback import is_loopback
+from ..errors import ConfigError, Problem
+from ..loopback import is_loopback
+from .model import Config, Listen
 
 LOOK_EVERY_S: Final = 1.0
 """How often the configuration's files are looked at for a change."""

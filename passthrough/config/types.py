@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from ..secret import Secret
 from . import syntax, values
-from .findings import Unfit
+from .problems import Unfit
 
 OURS: Final = "ours"
 """The type of pydantic errors whose words are ours."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from .findings import Findings, did_you_mean, nearest, printable
+from .problems import Findings, did_you_mean, nearest, printable
 from .schema import IDLE_KEYS, LITELLM_SECTIONS, SECTIONS, Endpoint, File, General
 
 ENDPOINTS: Final = (("pass_through_endpoints",), ("general_settings", "pass_through_endpoints"))

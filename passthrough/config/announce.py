@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterator, Sized
 from typing import Final
 
-from .config.model import Config
-from .loopback import is_loopback
-from .reloading import needing_restart
+from ..loopback import is_loopback
+from .model import Config
+from .reload import needing_restart
 
 Said = Iterator[tuple[int, str]]
 """Messages with their level."""

@@ -14,9 +14,9 @@ from ..loopback import is_loopback
 from ..road.routes import LabelHeader, Retries, Route, Target, Timeouts
 from ..secret import Secret
 from . import syntax
-from .findings import At, Findings, Unfit
 from .meters import plan
 from .model import Listen
+from .problems import At, Findings, Unfit
 from .schema import SPECIAL_HEADER, Endpoint, General, LabelPart
 
 _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to

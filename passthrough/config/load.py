@@ -15,22 +15,22 @@ from ..books.budget import Budget, Scope
 from ..books.prices import Price
 from ..errors import ConfigError, LedgerError
 from ..loopback import is_loopback
+from .budgets import ALL, Limits, calendar
 from .clients import check_named_routes, keys
-from .dialect import ENDPOINTS, ours
-from .document import Document, read
-from .endpoints import Surroundings, check_labels, routes
 from .environment import read_environment
-from .findings import At, Findings
-from .limits import ALL, Limits, calendar
 from .listen import ADMIN_ADDRESS, Listening, admin_address, listening
+from .litellm import ENDPOINTS, ours
 from .model import Config
-from .parts import items, optional_part, part
-from .pricing import only_prices, prices
+from .prices import only_prices, prices
+from .problems import At, Findings
 from .proxies import check_proxies
 from .references import References
+from .routes import Surroundings, check_labels, routes
 from .schema import SECTIONS, ClientKey, Endpoint, File, General, LabelItem, PricePart, RoutePrices
+from .validate import items, optional_part, part
 from .values import FileName
 from .variables import check_variables
+from .yaml_document import Document, read
 
 DEFAULT_FILE: Final = "routes.yaml"
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})

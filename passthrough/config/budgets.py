@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ..books.budget import Budget, Calendar, Per, Scope, Unit
-from .findings import At, Findings
+from .problems import At, Findings
 from .schema import BudgetPart, LimitsPart, PeriodsPart
 
 ALL: Final = Scope("all")
