@@ -17,11 +17,11 @@ from polling import eventually
 from program import program
 from prometheus_client.parser import text_string_to_metric_families
 
+from passthrough.admin.budget_status import Standing
 from passthrough.admin.exposition import exposition
 from passthrough.admin.gauges import READINGS, Gauges, Reloads
 from passthrough.admin.health import Health, Phase
 from passthrough.admin.metrics import MOST_MODELS, OTHER, Metrics
-from passthrough.admin.standing import Standing
 from passthrough.books.budget import Budget, Per, Scope, Unit
 from passthrough.books.entry import Charge, Entry, entry
 from passthrough.exchange import Outcome

@@ -16,17 +16,17 @@ from .. import __version__
 from ..books.ledger import Ledger
 from ..books.report import to_csv, to_json
 from ..errors import LedgerError
-from .access import of_this_machine, with_key
-from .answers import guarded, json_text, refused
-from .asking import Unclear, answer, latest_asked, sums_asked
+from .auth import of_this_machine, with_key
+from .budget_status import Standing, budgets_json
+from .dashboard import add_pages
 from .exchanges import exchanges_json
 from .exposition import CONTENT_TYPE, Source, exposition
 from .health import Condition, Health
+from .ledger_reads import Reads
 from .listener import MAX_CONNECTIONS, AdminListener
-from .pages import add_pages
-from .reads import Reads
-from .siblings import Siblings
-from .standing import Standing, budgets_json
+from .peers import Siblings
+from .query import Unclear, answer, latest_asked, sums_asked
+from .responses import guarded, json_text, refused
 
 _SHUTDOWN_S: Final = 1.0
 

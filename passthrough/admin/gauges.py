@@ -12,8 +12,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from .. import __version__
 from ..books.money import NANO
+from .budget_status import Standing
 from .health import Health
-from .standing import Standing
 
 Reading = Callable[[], float | None]
 """Returns one figure of the house at once, on the event loop; None: there is none."""

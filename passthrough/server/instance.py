@@ -15,10 +15,10 @@ from typing import Final
 
 from .. import sandbox
 from ..admin.app import Shown
+from ..admin.budget_status import Standing
 from ..admin.gauges import Gauges, Reloads
 from ..admin.health import Health, Phase
 from ..admin.metrics import Metrics
-from ..admin.standing import Standing
 from ..books.bookkeeper import Bookkeeper
 from ..books.budget import Policy
 from ..books.budgets import Budgets

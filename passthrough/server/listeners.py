@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from ..admin.app import Shown, app, served
-from ..admin.siblings import Siblings
+from ..admin.peers import Siblings
 from ..config.model import Listen
 from ..loopback import is_loopback
 from ..road.listener import Listener

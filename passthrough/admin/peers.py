@@ -17,10 +17,10 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
 
 from ..books.money import NANO
 from ..worker import Seat, Stage
+from .budget_status import Standing
 from .exposition import summed
 from .health import Condition, Phase
 from .listener import AdminListener
-from .standing import Standing
 
 ANSWER_S: Final = 2.0
 """How long another worker has for its answer, less than who asks waits; one that is later counts as dead."""

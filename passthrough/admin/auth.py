@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from ..loopback import names_loopback
-from .answers import refused
+from .responses import refused
 
 HEALTH: Final = frozenset({"/healthz", "/readyz", "/health/liveliness", "/health/readiness"})
 """What everybody may ask: orchestrators have no key, and learn nothing but how the instance is."""
