@@ -23,8 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passthrough.sandbox import SandboxError, app, start
-from passthrough.sandbox.asks import ask, chosen
-from passthrough.sandbox.rejections import Rejection
+from passthrough.sandbox.errors import Rejection
+from passthrough.sandbox.request import ask, chosen
 
 Json = Any
 

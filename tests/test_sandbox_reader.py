@@ -17,9 +17,9 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
 from passthrough.sandbox import Running, start
-from passthrough.sandbox.bench import Abandoned, Bench, Gone
-from passthrough.sandbox.reader import Box, Page, Reading, read
-from passthrough.sandbox.rejections import Rejection
+from passthrough.sandbox.documents import Box, Page, Reading, read
+from passthrough.sandbox.errors import Rejection
+from passthrough.sandbox.job_thread import Abandoned, Bench, Gone
 
 
 def never() -> bool:

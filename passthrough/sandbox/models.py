@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .rejections import Rejection, error
+from .errors import Rejection, error
 
 LATEST: Final = "mistral-ocr-4-1"
 _ALIASES: Final = {"mistral-ocr-latest": LATEST, "mistral-ocr-4": LATEST}

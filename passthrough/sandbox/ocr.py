@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from .asks import Ask, Source, ask, chosen
-from .bench import Gone
+from .documents import DPI, Page, Picture, Reading, read
+from .errors import Rejection, no_such_file, not_fetched, unreadable
+from .file_store import Shelf, Stored
+from .job_thread import Gone
 from .models import LATEST, answered
-from .reader import DPI, Page, Picture, Reading, read
-from .rejections import Rejection, no_such_file, not_fetched, unreadable
-from .shelf import Shelf, Stored
+from .request import Ask, Source, ask, chosen
 
 MAX_DOCUMENT_BYTES: Final = 50_000_000
 _WORTH_GZIP: Final = 1024  # bytes

@@ -15,11 +15,11 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from .bench import Bench
+from .errors import Rejection, detail, flaw, not_found, too_large, unprocessable
+from .file_store import Shelf
+from .job_thread import Bench
 from .models import card, listed
 from .ocr import Answer, Counter, answer, encoded
-from .rejections import Rejection, detail, flaw, not_found, too_large, unprocessable
-from .shelf import Shelf
 from .upload import receive
 
 _Q_ZERO: Final = re.compile(r"q=0(\.0*)?")

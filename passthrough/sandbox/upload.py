@@ -11,9 +11,9 @@ from typing import IO, Any, Final
 from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from .bench import Bench
-from .rejections import MISSING, detail, error, flaw, too_large, unprocessable
-from .shelf import Shelf, Stored
+from .errors import MISSING, detail, error, flaw, too_large, unprocessable
+from .file_store import Shelf, Stored
+from .job_thread import Bench
 
 _PIECE: Final = 1 << 20
 _LONGEST_FIELD: Final = 8192

@@ -19,8 +19,8 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 from PIL import Image, UnidentifiedImageError
 
-from .bench import Abandoned, Gone
-from .rejections import invalid_pdf, unreadable
+from .errors import invalid_pdf, unreadable
+from .job_thread import Abandoned, Gone
 
 DPI: Final = 200
 MAX_PAGES: Final = 1000

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from .rejections import error, no_such_file
+from .errors import error, no_such_file
 
 _SIGNED: Final = re.compile(r"/blobs/([0-9a-f-]{36})")
 _EXPIRES: Final = re.compile(r"[0-9]{1,12}")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from .rejections import EXTRA, MISSING, flaw, no_such_page, unprocessable
+from .errors import EXTRA, MISSING, flaw, no_such_page, unprocessable
 
 
 @dataclass(frozen=True, slots=True)
