@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import brotli
 import zstandard
 
-from passthrough.meter.asked import Asked
-from passthrough.meter.at_once import AtOnce
-from passthrough.meter.reading import Answered, Meter, open_meter
+from passthrough.meter.buffered import AtOnce
+from passthrough.meter.meter import Answered, Meter, open_meter
+from passthrough.meter.request import Asked
 from passthrough.meter.usage import Plan, Unmetered, Usage
 
 SIZES = (1, 2, 3, 7, 64, 1000)

@@ -30,10 +30,10 @@ from passthrough.books.lines import Lines
 from passthrough.books.prices import Prices, shipped
 from passthrough.config.load import load_prices
 from passthrough.exchange import Exchange, Terms, new_id
-from passthrough.meter.asked import open_asked
-from passthrough.meter.at_once import AtOnce
-from passthrough.meter.reading import Answered, Meter, open_meter
-from passthrough.meter.told import told_nano
+from passthrough.meter.buffered import AtOnce
+from passthrough.meter.cost_header import told_nano
+from passthrough.meter.meter import Answered, Meter, open_meter
+from passthrough.meter.request import open_asked
 from passthrough.meter.usage import Unmetered, Usage
 
 _WAITING: Final = 3000

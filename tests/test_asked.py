@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from metering import CODINGS, cuts, metered, pieces, read
 from street import answering, asking, chunk, client, ok, street
 
-from passthrough.meter.asked import MOST_BYTES, Asked, AskedAtOnce, open_asked
-from passthrough.meter.reading import Answered, open_meter
-from passthrough.meter.tap import BACKLOG_BYTES
+from passthrough.meter.meter import Answered, open_meter
+from passthrough.meter.pipeline import BACKLOG_BYTES
+from passthrough.meter.request import MOST_BYTES, Asked, AskedAtOnce, open_asked
 from passthrough.meter.usage import NOTHING, Counted, Plan, Unmetered, Usage
 from passthrough.road.routes import Retries
 

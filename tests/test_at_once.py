@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from passthrough.meter.asked import AskedAtOnce, open_asked
-from passthrough.meter.at_once import SMALL_BYTES, AtOnce
-from passthrough.meter.reading import Answered, Meter, open_meter
+from passthrough.meter.buffered import SMALL_BYTES, AtOnce
+from passthrough.meter.meter import Answered, Meter, open_meter
+from passthrough.meter.request import AskedAtOnce, open_asked
 from passthrough.meter.usage import NOTHING, Counted, Plan, Unmetered, Usage
 
 OCR = Answered("POST", b"/v1/ocr", 200)

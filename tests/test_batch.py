@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from metering import CODINGS, Read, cuts, metered, pieces, read
 from street import answering, asking, client, ok, street, until
 
-from passthrough.meter.batch import TRIED
-from passthrough.meter.reading import GROUP, Answered, open_meter
+from passthrough.meter.bodies.batch import TRIED
+from passthrough.meter.meter import GROUP, Answered, open_meter
 from passthrough.meter.usage import NOTHING, Plan, Unmetered, Usage
 
 FILE = Answered("GET", b"/mistral/v1/files/f-1/content", 200)

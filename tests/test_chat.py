@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from metering import cuts, metered, pieces
 from street import answering, asking, client, ok, street
 
-from passthrough.meter.reading import Answered
+from passthrough.meter.meter import Answered
 from passthrough.meter.usage import NOTHING, Plan, Unmetered, Usage
 
 PATH = b"/mistral/v1/chat/completions"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from metering import cuts, metered, pieces
 
-from passthrough.meter.reading import Answered
+from passthrough.meter.meter import Answered
 from passthrough.meter.usage import NOTHING, Counted, Plan, Unmetered, Usage
 
 POST = Answered("POST", b"/parse", 200)

@@ -16,8 +16,8 @@ import zstandard
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from passthrough.meter.as_sent import Undecodable
 from passthrough.meter.decode import PIECE_BYTES, Chain, Oversized, chain
+from passthrough.meter.false_coding import Undecodable
 
 MANY = 10**9
 LONGEST_PIECE = 2 * PIECE_BYTES  # a block of zstd; brotli passes its limit by up to a half

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from isal import isal_zlib
 
-from passthrough.meter.as_sent import Undecodable
 from passthrough.meter.decode import chain
-from passthrough.meter.inflating import BROKEN, GZIP_BITS, RAW_BITS, ZLIB_BITS, Member, member
+from passthrough.meter.false_coding import Undecodable
+from passthrough.meter.inflate import BROKEN, GZIP_BITS, RAW_BITS, ZLIB_BITS, Member, member
 
 PLAIN = b'{"pages": [' + b'{"index": 1, "markdown": "# Title"}, ' * 400 + b"{}]}"
 NAMED, COMMENTED, EXTRA, CHECKED = 8, 16, 4, 2
@@ -24,7 +24,7 @@ import sys
 sys.modules["isal"] = None
 import gzip, zlib
 from passthrough.meter.decode import chain
-from passthrough.meter.inflating import BROKEN
+from passthrough.meter.inflate import BROKEN
 assert BROKEN == (zlib.error,)
 decoded = chain(b"gzip", 1000)
 assert b"".join(decoded.pieces(gzip.compress(b"plain"))) == b"plain"

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from passthrough.meter.batch import Lines
-from passthrough.meter.events import Events
-from passthrough.meter.scan import STEPS
-from passthrough.meter.shapes import ChatShape
-from passthrough.meter.short_lines import MOST_BYTES
-from passthrough.meter.tap import Reader
+from passthrough.meter.bodies.batch import Lines
+from passthrough.meter.bodies.short_lines import MOST_BYTES
+from passthrough.meter.bodies.sse import Events
+from passthrough.meter.jsonscan.scanner import STEPS
+from passthrough.meter.pipeline import Reader
+from passthrough.meter.shapes.ocr import ChatShape
 from passthrough.meter.usage import Unmetered, Usage
 
 RESULT = b'{"custom_id":"c","response":{"status_code":200,"body":{"usage_info":{"pages_processed":1},"model":"m"}}}'

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.meter.batch import Job, Lines
-from passthrough.meter.counted import CountedShape
-from passthrough.meter.document import Document, Shape, read
-from passthrough.meter.events import Events
-from passthrough.meter.shapes import ChatShape, EitherShape, OcrShape
+from passthrough.meter.bodies.batch import Job, Lines
+from passthrough.meter.bodies.document import Document, Shape, read
+from passthrough.meter.bodies.sse import Events
+from passthrough.meter.shapes.configured import CountedShape
+from passthrough.meter.shapes.ocr import ChatShape, EitherShape, OcrShape
 from passthrough.meter.usage import Counted, Unmetered, Usage
 
 COUNTED = Counted(

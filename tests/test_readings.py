@@ -11,7 +11,7 @@ from street import asking, client, street, upstream
 
 from passthrough.errors import Refusal
 from passthrough.exchange import Outcome
-from passthrough.meter.readings import folded, readings
+from passthrough.meter.path_variants import folded, readings
 from passthrough.meter.usage import Plan
 from passthrough.road.wire import plain
 

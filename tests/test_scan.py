@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from passthrough.meter.scan import KEPT_BYTES, Scanner
-from passthrough.meter.wanted import Mark, Node, Value, paths
+from passthrough.meter.jsonscan.paths import Mark, Node, Value, paths
+from passthrough.meter.jsonscan.scanner import KEPT_BYTES, Scanner
 
 NAMES = ("model", "usage", "pages", "images", "n", "note", "", 'a"b', "us\\age", "ü", "\u2028")
 PATHS = ("model", "usage", "usage.n", "pages[].images[].note", "pages[].n", "pages", "note")

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from metering import CODINGS, pieces, read
 
+from passthrough.meter.bodies.document import Document
 from passthrough.meter.decode import PIECE_BYTES, chain
-from passthrough.meter.document import Document
-from passthrough.meter.reading import Answered, Meter, open_meter
-from passthrough.meter.tap import BACKLOG_BYTES, Tap
+from passthrough.meter.jsonscan.paths import Value, paths
+from passthrough.meter.meter import Answered, Meter, open_meter
+from passthrough.meter.pipeline import BACKLOG_BYTES, Tap
 from passthrough.meter.usage import Kind, Plan, Unmetered, Usage
-from passthrough.meter.wanted import Value, paths
 
 POST = "POST"
 PATH = b"/mistral/v1/ocr"

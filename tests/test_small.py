@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from passthrough.meter.scan import KEPT_BYTES, Scanner
-from passthrough.meter.small import MOST_BYTES, found
-from passthrough.meter.wanted import Value, paths
+from passthrough.meter.jsonscan.paths import Value, paths
+from passthrough.meter.jsonscan.scanner import KEPT_BYTES, Scanner
+from passthrough.meter.jsonscan.small_document import MOST_BYTES, found
 
 WANTED = paths(("model", "usage", "usage.n", "pages", "pages[].note"))
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from street import Peer, answering, asking, client, ok, street
 
-from passthrough.meter.told import told_nano
+from passthrough.meter.cost_header import told_nano
 from passthrough.meter.usage import Plan
 
 HEADERS = Plan(cost_headers=(b"x-aimlapi-usd-spent", b"x-litellm-response-cost"))

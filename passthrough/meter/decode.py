@@ -15,8 +15,8 @@ import brotli  # type: ignore[import-untyped]  # 1.2 ships no types
 import zstandard
 
 from ..errors import PassthroughError
-from .as_sent import HELD_BYTES, AsSent, Undecodable
-from .inflating import BROKEN, GZIP_BITS, GZIP_MAGIC, RAW_BITS, ZLIB_BITS, Member, member
+from .false_coding import HELD_BYTES, AsSent, Undecodable
+from .inflate import BROKEN, GZIP_BITS, GZIP_MAGIC, RAW_BITS, ZLIB_BITS, Member, member
 
 PIECE_BYTES: Final = 262144
 """The most that one step yields, for gzip, deflate and br: with a quarter of it inflating costs a twentieth more."""

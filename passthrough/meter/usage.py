@@ -8,7 +8,7 @@ from enum import Enum, StrEnum, auto
 from functools import lru_cache
 from typing import Final
 
-from .readings import folded, readings
+from .path_variants import folded, readings
 
 
 class Unmetered(StrEnum):

@@ -14,10 +14,10 @@ from typing import Final
 
 from ..errors import UpstreamFailure
 from ..exchange import Exchange, Passed
-from ..meter.asked import Asked, AskedAtOnce, open_asked
-from ..meter.at_once import SMALL_BYTES, AtOnce
-from ..meter.reading import Answered, Meter, open_meter
-from ..meter.told import told_nano
+from ..meter.buffered import SMALL_BYTES, AtOnce
+from ..meter.cost_header import told_nano
+from ..meter.meter import Answered, Meter, open_meter
+from ..meter.request import Asked, AskedAtOnce, open_asked
 from ..meter.usage import Unmetered, Usage
 from .connection import Connection, Flow
 from .forward import without_secrets

@@ -9,7 +9,7 @@ from typing import Final
 
 from ..errors import Refusal
 from ..exchange import Terms
-from ..meter.readings import MAX_ODD_BYTES, folded, is_too_odd, readings
+from ..meter.path_variants import MAX_ODD_BYTES, folded, is_too_odd, readings
 from ..secret import Secret
 
 

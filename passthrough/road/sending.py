@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..errors import UpstreamFailure
 from ..exchange import Exchange
-from ..meter.asked import Asked, AskedAtOnce
+from ..meter.request import Asked, AskedAtOnce
 from .call import Call, Counting
 from .connection import Connection
 from .downstream import Downstream

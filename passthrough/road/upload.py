@@ -11,7 +11,7 @@ from aiohttp.web import RequestPayloadError
 
 from ..errors import ClientGone, Refusal
 from ..exchange import Exchange
-from ..meter.asked import Asked, AskedAtOnce
+from ..meter.request import Asked, AskedAtOnce
 from .connection import Connection
 from .held import Held
 from .routes import Route

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import uvloop
 
-from passthrough.meter.reading import Answered, open_meter
+from passthrough.meter.meter import Answered, open_meter
 from passthrough.meter.usage import Plan
 
 from .bodies import MB, answer_body

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from .as_sent import Undecodable
-from .asked import Asked, AskedAtOnce, as_asked
-from .at_once import SMALL_BYTES, AtOnce
-from .batch import Job, Lines
-from .counted import CountedShape
+from .bodies.batch import Job, Lines
+from .bodies.document import Document, Shape
+from .bodies.sse import Events
+from .buffered import SMALL_BYTES, AtOnce
 from .decode import Chain, chain
-from .document import Document, Shape
-from .events import Events
-from .shapes import ChatShape, EitherShape, OcrShape
-from .tap import Moved, Reader, Tap
+from .false_coding import Undecodable
+from .pipeline import Moved, Reader, Tap
+from .request import Asked, AskedAtOnce, as_asked
+from .shapes.configured import CountedShape
+from .shapes.ocr import ChatShape, EitherShape, OcrShape
 from .usage import NOTHING, Counted, Kind, Plan, Unmetered, Usage, results_path
 
 MOST_BYTES: Final = 1024**3

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from . import small
-from .scan import Scanner
-from .usage import Unmetered, Usage
-from .wanted import Node, Value
+from ..jsonscan import small_document
+from ..jsonscan.paths import Node, Value
+from ..jsonscan.scanner import Scanner
+from ..usage import Unmetered, Usage
 
 _BLANKS: Final = b" \t\r\n"
 
@@ -54,7 +54,7 @@ class Document:
 
 def read(shape: Shape, body: bytes) -> Unmetered:
     """Read a body that is here whole, for its shape, as a Document does; return what it says at its end."""
-    found = small.found(body.strip(_BLANKS), shape.wanted)
+    found = small_document.found(body.strip(_BLANKS), shape.wanted)
     if found is None:
         document = Document(shape)
         at = document.feed(body[:1])  # by itself: a document that comes whole would be offered to `small` once more

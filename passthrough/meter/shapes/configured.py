@@ -5,9 +5,9 @@ from __future__ import annotations
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final
 
-from .shapes import count, model_name
-from .usage import Counted, Unmetered, Usage
-from .wanted import Mark, Node, Value, paths
+from ..jsonscan.paths import Mark, Node, Value, paths
+from ..usage import Counted, Unmetered, Usage
+from .ocr import count, model_name
 
 _MICRO: Final = Decimal(10**6)
 _MOST_CREDITS: Final = 10**12

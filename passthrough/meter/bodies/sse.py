@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from ..jsonscan.scanner import STEPS, Scanner
+from ..usage import Unmetered, Usage
 from .document import Shape
-from .scan import STEPS, Scanner
-from .usage import Unmetered, Usage
 
 _LINE_END: Final = re.compile(rb"[\r\n]").search
 _DATA: Final = b"data:"

@@ -14,11 +14,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from ..jsonscan.paths import Mark, Value, paths
+from ..jsonscan.scanner import STEPS, Scanner
+from ..shapes.ocr import EITHER_PATHS, EitherShape
+from ..usage import Unmetered, Usage
 from . import short_lines
-from .scan import STEPS, Scanner
-from .shapes import EITHER_PATHS, EitherShape
-from .usage import Unmetered, Usage
-from .wanted import Mark, Value, paths
 
 TRIED: Final = 100
 """How many lines of a file are looked at, where none need be a result, before it is left alone: it is another file."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import document
-from .asked import Asked, AskedAtOnce, as_asked
+from .bodies import document
+from .request import Asked, AskedAtOnce, as_asked
 from .usage import NOTHING, Kind, Unmetered, Usage
 
 SMALL_BYTES: Final = 8192

@@ -14,9 +14,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
 
-from .as_sent import Undecodable
 from .decode import Chain, Oversized
-from .scan import STEPS
+from .false_coding import Undecodable
+from .jsonscan.scanner import STEPS
 from .usage import Unmetered
 
 BACKLOG_BYTES: Final = 1024 * 1024

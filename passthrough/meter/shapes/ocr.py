@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Final
 
-from .usage import Unmetered, Usage
-from .wanted import Mark, Node, Value, paths
+from ..jsonscan.paths import Mark, Node, Value, paths
+from ..usage import Unmetered, Usage
 
 __all__ = ["EITHER_PATHS", "ChatShape", "EitherShape", "OcrShape", "count", "model_name"]
 

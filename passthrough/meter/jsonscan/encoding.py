@@ -11,8 +11,8 @@ from collections.abc import Callable
 from json import detect_encoding
 from typing import Final
 
-from .scan import STEPS, Emit, Scanner
-from .wanted import Node
+from .paths import Node
+from .scanner import STEPS, Emit, Scanner
 
 _HEAD_BYTES: Final = 4
 _BOMS: Final = (b"\xff\xfe", b"\xfe\xff")

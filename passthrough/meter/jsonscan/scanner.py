@@ -16,11 +16,11 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from . import small
-from .scalars import scalar
+from . import small_document
+from .numbers import scalar
+from .paths import Landing, Mark, Node, Value
 from .skip import Skip, flat
 from .strings import closing, escapes, text
-from .wanted import Landing, Mark, Node, Value
 
 Emit = Callable[[str, Value], None]
 """Takes a wanted path and what was found there, in the document's order; duplicates come again."""
@@ -87,7 +87,7 @@ class Scanner:
 
     def _small(self, chunk: bytes) -> int:
         """Read a document that is here whole, at a fraction of what scanning it costs; return 0 where it must be scanned."""
-        found = None if self._child is None else small.found(chunk, self._child)
+        found = None if self._child is None else small_document.found(chunk, self._child)
         if found is None:
             return 0
         for path, value in found:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from .wanted import Mark, Node, Value
+from .paths import Mark, Node, Value
 
 MOST_BYTES: Final = 8192
 """A larger document is scanned as it passes."""

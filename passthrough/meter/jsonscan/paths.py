@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 
-from . import ways
+from . import patterns
 
 
 class Mark(Enum):
@@ -82,7 +82,7 @@ class Node:
 
     def _make(self) -> None:
         landings: list[Landing | None] = [None]  # there is no group 0
-        onward = re.compile(ways.BLANKS + _onward(self, 0, landings), re.DOTALL)
+        onward = re.compile(patterns.BLANKS + _onward(self, 0, landings), re.DOTALL)
         inward = re.compile(_inward(self, 0, (), []), re.DOTALL)
         self.landings = landings
         self.first, self.next = inward.match, onward.match
@@ -96,7 +96,7 @@ def _onward(node: Node, left: int, landings: list[Landing | None]) -> bytes:
     *_, outer, array = (None, *node.around)
     if outer is None or array is None or array.told or outer.items is array:
         return onward
-    outward = ways.ARRAY_END + ways.BLANKS + _onward(outer, left + 2, landings)
+    outward = patterns.ARRAY_END + patterns.BLANKS + _onward(outer, left + 2, landings)
     return rb"(?:" + onward + rb"|" + outward + rb")"
 
 
@@ -109,14 +109,14 @@ def _inward(node: Node, left: int, entered: tuple[tuple[Node, bool], ...], landi
         item = array.items
         if item is not None and item.members and not item.told:
             inside = (*entered, (node, True), (array, False))
-            heads.append(ways.head_of_items(name) + _inward(item, left, inside, landings))
+            heads.append(patterns.head_of_items(name) + _inward(item, left, inside, landings))
     landings.append(Landing(node, left, entered) if left or entered else None)
-    heads.append(ways.HEAD)
-    return ways.members(node.members, untold, _separator(node)) + rb"(?:" + rb"|".join(heads) + rb")"
+    heads.append(patterns.HEAD)
+    return patterns.members(node.members, untold, _separator(node)) + rb"(?:" + rb"|".join(heads) + rb")"
 
 
 def _separator(node: Node) -> bytes:
-    return ways.COMMA_OR_NEXT_ITEM if _is_quiet_item(node) else ways.COMMA
+    return patterns.COMMA_OR_NEXT_ITEM if _is_quiet_item(node) else patterns.COMMA
 
 
 def _is_quiet_item(node: Node) -> bool:

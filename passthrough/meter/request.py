@@ -8,13 +8,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from .as_sent import Undecodable
 from .decode import Chain, chain
-from .shapes import model_name
-from .tap import Tap
+from .false_coding import Undecodable
+from .jsonscan.encoding import WideScanner, is_wide
+from .jsonscan.paths import Mark, Value, paths
+from .pipeline import Tap
+from .shapes.ocr import model_name
 from .usage import NOTHING, Kind, Usage
-from .wanted import Mark, Value, paths
-from .wide import WideScanner, is_wide
 
 MOST_BYTES: Final = 256 * 1024**2
 """Decoded, a body beyond this is not read to its end: no provider takes documents of that size, and bombs cost time."""

@@ -6,7 +6,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from .wanted import Mark, Value
+from .paths import Mark, Value
 
 _NUMBER_BYTES: Final = 64
 _NUMBER: Final = re.compile(rb"-?+(?:0|[1-9][0-9]*+)(\.[0-9]++)?+([eE][-+]?+[0-9]++)?+").fullmatch

@@ -1,0 +1,1 @@
+"""How a body is cut into documents: one document, server-sent events, a batch's lines."""

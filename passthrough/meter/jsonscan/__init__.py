@@ -1,0 +1,1 @@
+"""Scans JSON documents of any size for a few values, as they pass."""
