@@ -14,12 +14,12 @@ from typing import Any
 
 from passthrough.exchange import BOUNDLESS, Allowance, Exchange, Terms
 from passthrough.meter.usage import Plan, Usage
-from passthrough.road.access import Client, Gate
-from passthrough.road.listener import Listener
-from passthrough.road.relay import Relay, Rules
-from passthrough.road.routes import Route, RouteTable, Target
-from passthrough.road.settle import Settling
-from passthrough.road.upstream import Upstream
+from passthrough.proxy.auth import Client, Gate
+from passthrough.proxy.listener import Listener
+from passthrough.proxy.relay import Relay, Rules
+from passthrough.proxy.routes import Route, RouteTable, Target
+from passthrough.proxy.settle import Settling
+from passthrough.proxy.upstream.pool import Upstream
 
 WAIT_S = 20.0
 """How long a test waits for what must happen; only a failure ever takes so long."""

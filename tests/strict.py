@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from street import Peer, Script
 
-from passthrough.road.fields import imitates_framing
+from passthrough.proxy.headers import imitates_framing
 
 _LINE = re.compile(rb"([A-Z-]+) ([\x21-\x22\x24-\x7e]+) HTTP/1\.1")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([\t\x20-\x7e\x80-\xff]*)")

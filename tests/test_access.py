@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from passthrough.errors import Refusal
 from passthrough.exchange import Terms
-from passthrough.road.access import CREDENTIAL_HEADERS, Client, Gate
-from passthrough.road.fields import Fields, fields_of
-from passthrough.road.routes import Route, Target
+from passthrough.proxy.auth import CREDENTIAL_HEADERS, Client, Gate
+from passthrough.proxy.headers import Fields, fields_of
+from passthrough.proxy.routes import Route, Target
 
 TARGET = Target(tls=True, host="api.test", port=443, base_path=b"")
 OPEN = Route(b"/open", (TARGET,), Terms("/open"), auth=False)

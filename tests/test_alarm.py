@@ -6,7 +6,7 @@ import asyncio
 
 from street import WAIT_S
 
-from passthrough.road.alarm import Alarm
+from passthrough.proxy.net.deadline import Alarm
 
 
 async def test_it_rings_again_when_it_is_told() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from passthrough.errors import KINDS, Failure
-from passthrough.road.answers import own_answer
+from passthrough.proxy.error_response import own_answer
 
 NOW_UTC = 784111777.0
 

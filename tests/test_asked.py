@@ -20,7 +20,7 @@ from passthrough.meter.meter import Answered, open_meter
 from passthrough.meter.pipeline import BACKLOG_BYTES
 from passthrough.meter.request import MOST_BYTES, Asked, AskedAtOnce, open_asked
 from passthrough.meter.usage import NOTHING, Counted, Plan, Unmetered, Usage
-from passthrough.road.routes import Retries
+from passthrough.proxy.routes import Retries
 
 OCR = Answered("POST", b"/v1/ocr", 200)
 FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"model": "no", "properties": {}}}}

@@ -9,7 +9,7 @@ from street import WAIT_S, Peer, answering, asking, chunk, client, ok, road, rou
 
 from passthrough.exchange import Outcome
 from passthrough.meter.usage import Plan
-from passthrough.road.routes import Timeouts
+from passthrough.proxy.routes import Timeouts
 
 BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"
 

@@ -20,8 +20,8 @@ from passthrough.config import load
 from passthrough.config.model import Config, Listen
 from passthrough.exchange import Terms
 from passthrough.meter.usage import Counted, Plan
-from passthrough.road.access import Client
-from passthrough.road.routes import LabelHeader, Retries, Route, Target, Timeouts
+from passthrough.proxy.auth import Client
+from passthrough.proxy.routes import LabelHeader, Retries, Route, Target, Timeouts
 from passthrough.secret import Secret
 
 SHIPPED = str(Path(__file__).parent.parent / "routes.yaml")

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from street import WAIT_S
 
 from passthrough.errors import UpstreamFailure
-from passthrough.road.connection import Connection
-from passthrough.road.incoming import MAX_HEAD_BYTES
-from passthrough.road.response import Answer, Framing, parse_head
+from passthrough.proxy.upstream.connection import Connection
+from passthrough.proxy.upstream.parser import MAX_HEAD_BYTES
+from passthrough.proxy.upstream.response_head import Answer, Framing, parse_head
 
 
 @asynccontextmanager

@@ -10,10 +10,10 @@ import pytest
 from street import RawUpstream, Road, answering, client, ok, road, route_to, upstream
 
 from passthrough.exchange import Outcome
-from passthrough.road.access import Client, Gate
-from passthrough.road.cors import Cors, Sharing
-from passthrough.road.relay import Rules
-from passthrough.road.routes import RouteTable
+from passthrough.proxy.auth import Client, Gate
+from passthrough.proxy.cors import Cors, Sharing
+from passthrough.proxy.relay import Rules
+from passthrough.proxy.routes import RouteTable
 
 ANN = Client("ann", sha256(b"key-of-ann").digest())
 KEY = b"Authorization: Bearer key-of-ann"

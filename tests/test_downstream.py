@@ -11,7 +11,7 @@ import trustme
 from street import Peer, answering, asking, chunk, client, ok, road, route_to, street, until, upstream
 
 from passthrough.exchange import Outcome
-from passthrough.road.routes import Timeouts
+from passthrough.proxy.routes import Timeouts
 
 CUT = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf"
 

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from street import Peer, asking, chunk, client, street
 
-from passthrough.road.fairness import PIECE, WORK, FairQueue
-from passthrough.road.incoming import Incoming
-from passthrough.road.response import Chunks
+from passthrough.proxy.net.fair_queue import PIECE, WORK, FairQueue
+from passthrough.proxy.upstream.parser import Incoming
+from passthrough.proxy.upstream.response_head import Chunks
 
 ONE_BYTE = b"1\r\na\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -42,7 +42,7 @@ from faults import (
 from street import WAIT_S, Peer, RawClient, RawUpstream, Road, asking, chunk, ok, road, route_to, until, upstream
 
 from passthrough.exchange import Exchange
-from passthrough.road.routes import Timeouts
+from passthrough.proxy.routes import Timeouts
 
 CASES = tuple(cases())
 TLS_FAULTS = {

@@ -10,9 +10,9 @@ import pytest
 from street import Peer, asking, chunk, client, street
 
 from passthrough.exchange import Outcome
-from passthrough.road.connection import Connection
-from passthrough.road.response import Framing
-from passthrough.road.routes import Timeouts
+from passthrough.proxy.routes import Timeouts
+from passthrough.proxy.upstream.connection import Connection
+from passthrough.proxy.upstream.response_head import Framing
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 PAGES = {"pages": [{"index": 0, "markdown": "x" * 3_000_000}], "model": "m", "usage_info": {"pages_processed": 7}}

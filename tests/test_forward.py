@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passthrough.exchange import Terms
-from passthrough.road.access import CREDENTIAL_HEADERS, Client, Gate
-from passthrough.road.fields import HOP_BY_HOP, fields_of
-from passthrough.road.forward import Forward, injected_secrets, label_of, proxy_authorization, request_target, response_fields
-from passthrough.road.routes import LabelHeader, Route, Target
-from passthrough.road.wire import plain
+from passthrough.proxy.auth import CREDENTIAL_HEADERS, Client, Gate
+from passthrough.proxy.headers import HOP_BY_HOP, fields_of
+from passthrough.proxy.request_head import plain
+from passthrough.proxy.rewrite import Forward, injected_secrets, label_of, proxy_authorization, request_target, response_fields
+from passthrough.proxy.routes import LabelHeader, Route, Target
 from passthrough.secret import Secret
 
 OURS = b"key-of-this-proxy"

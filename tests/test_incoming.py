@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.road.incoming import MAX_HEAD_BYTES, Incoming
-from passthrough.road.response import BadAnswer
+from passthrough.proxy.upstream.parser import MAX_HEAD_BYTES, Incoming
+from passthrough.proxy.upstream.response_head import BadAnswer
 
 
 @dataclass(frozen=True)

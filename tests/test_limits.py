@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from street import Peer, RawUpstream, answering, asking, client, ok, road, route_to, until, upstream
 
-from passthrough.road.access import Client
+from passthrough.proxy.auth import Client
 
 KEY = b"pt-a-key-of-some-length"
 TEAM = Client("team", hashlib.sha256(KEY).digest(), max_parallel=2)

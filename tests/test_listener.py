@@ -14,7 +14,7 @@ from aiohttp import http_exceptions
 from street import Peer, answering, asking, client, ok, street, until
 
 from passthrough.exchange import Outcome
-from passthrough.road.parser import MAX_FIELD_BYTES, MAX_FIELDS, MAX_LINE_BYTES, refusal_of
+from passthrough.proxy.downstream.request_parser import MAX_FIELD_BYTES, MAX_FIELDS, MAX_LINE_BYTES, refusal_of
 
 HOST = b"Host: proxy.test\r\n"
 

@@ -12,10 +12,10 @@ from polling import eventually
 from program import program
 from street import RawUpstream, Road, answering, client, ok, road, route_to, upstream
 
-from passthrough.road.access import Client, Gate
-from passthrough.road.origins import PageGuard
-from passthrough.road.relay import Rules
-from passthrough.road.routes import RouteTable
+from passthrough.proxy.auth import Client, Gate
+from passthrough.proxy.origins import PageGuard
+from passthrough.proxy.relay import Rules
+from passthrough.proxy.routes import RouteTable
 
 KEY = b"Authorization: Bearer key-of-ann"
 ANN = Client("ann", sha256(b"key-of-ann").digest())

@@ -12,8 +12,8 @@ from ports import free_port
 from program import program
 from street import answering, asking, client, ok, once, road, route_to, upstream
 
-from passthrough.road.own_ports import leads_back
-from passthrough.road.upstream import Upstream
+from passthrough.proxy.upstream.own_ports import leads_back
+from passthrough.proxy.upstream.pool import Upstream
 
 CASES = [
     ("the same address", "10.0.0.5", "10.0.0.5", ["10.0.0.5"], True),

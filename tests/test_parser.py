@@ -12,11 +12,11 @@ from street import Peer, RawClient, answering, asking, client, ok, street, until
 
 from passthrough.errors import Refusal
 from passthrough.exchange import Outcome
-from passthrough.road.access import Client
-from passthrough.road.malformed import explained
-from passthrough.road.parser import MAX_FIELD_BYTES, MAX_LINE_BYTES
-from passthrough.road.repeated import renamed
-from passthrough.road.wire import MAX_HEAD_BYTES
+from passthrough.proxy.auth import Client
+from passthrough.proxy.downstream.malformed_head import explained
+from passthrough.proxy.downstream.repeated_fields import renamed
+from passthrough.proxy.downstream.request_parser import MAX_FIELD_BYTES, MAX_LINE_BYTES
+from passthrough.proxy.request_head import MAX_HEAD_BYTES
 
 ANN = Client("ann", sha256(b"key-of-ann").digest())
 KEY = b"Authorization: Bearer key-of-ann"

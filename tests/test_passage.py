@@ -10,10 +10,10 @@ from hashlib import sha256
 import pytest
 from street import Peer, RawClient, Road, answering, client, ok, road, route_to, until, upstream
 
-from passthrough.road.access import Client
-from passthrough.road.passage import MOST_BYTES, Memory, Passage
-from passthrough.road.routes import LabelHeader, Match, Route
-from passthrough.road.wire import plain
+from passthrough.proxy.auth import Client
+from passthrough.proxy.prepared import MOST_BYTES, Memory, Passage
+from passthrough.proxy.request_head import plain
+from passthrough.proxy.routes import LabelHeader, Match, Route
 from passthrough.secret import Secret
 
 ANN, BOB = b"key-of-ann-0123456789", b"key-of-bob-0123456789"

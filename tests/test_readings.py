@@ -13,7 +13,7 @@ from passthrough.errors import Refusal
 from passthrough.exchange import Outcome
 from passthrough.meter.path_variants import folded, readings
 from passthrough.meter.usage import Plan
-from passthrough.road.wire import plain
+from passthrough.proxy.request_head import plain
 
 HOST = ((b"Host", b"proxy.test"),)
 

@@ -16,7 +16,7 @@ import trustme
 import uvloop
 from street import RawClient, asking, chunk, client, road, route_to
 
-from passthrough.road.routes import Retries
+from passthrough.proxy.routes import Retries
 
 SAID = b'{"message":"Request size limit exceeded"}'
 BODY = b"x" * 6_000_000

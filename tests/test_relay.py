@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from street import Peer, answering, asking, chunk, client, ok, once, street, until
 
 from passthrough.exchange import Outcome
-from passthrough.road.access import Client
-from passthrough.road.routes import LabelHeader
+from passthrough.proxy.auth import Client
+from passthrough.proxy.routes import LabelHeader
 
 CODINGS: dict[bytes, Callable[[bytes], bytes]] = {
     b"": bytes,

@@ -16,8 +16,8 @@ import pytest
 from street import WAIT_S, answering, asking, client, ok, road, route_to, until, upstream
 
 from passthrough.errors import UpstreamFailure
-from passthrough.road.resolver import MAX_LOOK_UPS, Ages, Resolver
-from passthrough.road.upstream import Upstream
+from passthrough.proxy.upstream.pool import Upstream
+from passthrough.proxy.upstream.resolver import MAX_LOOK_UPS, Ages, Resolver
 
 FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
 
@@ -212,7 +212,7 @@ def test_a_look_up_that_hangs_does_not_keep_the_process() -> None:
     """The process ends although a question is open that nothing cancels."""
     program = """
 import asyncio, threading
-from passthrough.road.resolver import Resolver
+from passthrough.proxy.upstream.resolver import Resolver
 
 async def main():
     asked = asyncio.ensure_future(Resolver(lambda *_, **__: threading.Event().wait()).addresses("hung", 80))

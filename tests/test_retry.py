@@ -8,9 +8,9 @@ import pytest
 from street import WAIT_S, Peer, asking, client, ok, road, route_to, until, upstream
 
 from passthrough.exchange import Outcome
-from passthrough.road.response import parse_head
-from passthrough.road.retry import pause_s
-from passthrough.road.routes import Retries, Timeouts
+from passthrough.proxy.retry import pause_s
+from passthrough.proxy.routes import Retries, Timeouts
+from passthrough.proxy.upstream.response_head import parse_head
 
 NOW = 1_800_000_000.0
 BUSY = ok(b"busy", status=b"429 Too Many Requests")

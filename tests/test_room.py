@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from street import WAIT_S, until
 
-from passthrough.road.room import Room
+from passthrough.proxy.net.write_gate import Room
 
 
 class Writer(asyncio.Protocol):

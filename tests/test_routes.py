@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from passthrough.errors import Refusal
 from passthrough.exchange import Terms
 from passthrough.meter.path_variants import folded, readings
-from passthrough.road.routes import Match, Route, RouteTable, Target
+from passthrough.proxy.routes import Match, Route, RouteTable, Target
 
 TARGET = Target(tls=True, host="api.test", port=443, base_path=b"")
 GET, POST = frozenset({"GET"}), frozenset({"POST"})

@@ -12,7 +12,7 @@ from street import WAIT_S, Peer, Road, asking, chunk, client, ok, road, route_to
 
 from passthrough.exchange import Exchange, Outcome
 from passthrough.meter.usage import Plan
-from passthrough.road.routes import Timeouts
+from passthrough.proxy.routes import Timeouts
 
 COUNTED = b'{"model":"mistral-ocr-2512","pages":[],"usage_info":{"pages_processed":3,"doc_size_bytes":9}}'
 OCR = asking(b"POST /v1/ocr HTTP/1.1", body=b"{}")

@@ -19,9 +19,9 @@ from street import WAIT_S, Peer, RawClient, answering, asking, client, ok, road,
 
 from passthrough.exchange import Outcome
 from passthrough.meter.usage import Usage
-from passthrough.road.fairness import FairQueue
-from passthrough.road.routes import Retries, Timeouts
-from passthrough.road.straight import PIECE_BYTES, WORTH_BYTES, Basin, Straight
+from passthrough.proxy.downstream.body_bypass import PIECE_BYTES, WORTH_BYTES, Basin, Straight
+from passthrough.proxy.net.fair_queue import FairQueue
+from passthrough.proxy.routes import Retries, Timeouts
 
 MB = 1_000_000
 BODY = random.Random(7).randbytes(3 * MB)

@@ -14,13 +14,13 @@ from street import Peer, RawClient, Script, asking, client, ok, road, route_to, 
 
 from passthrough.config.model import Config
 from passthrough.exchange import began
-from passthrough.road.access import Gate
-from passthrough.road.connection import Connection
-from passthrough.road.forward import Forward
-from passthrough.road.relay import Rules, Way
-from passthrough.road.response import parse_head
-from passthrough.road.routes import Match, RouteTable
-from passthrough.road.wire import Head, plain
+from passthrough.proxy.auth import Gate
+from passthrough.proxy.relay import Rules, Way
+from passthrough.proxy.request_head import Head, plain
+from passthrough.proxy.rewrite import Forward
+from passthrough.proxy.routes import Match, RouteTable
+from passthrough.proxy.upstream.connection import Connection
+from passthrough.proxy.upstream.response_head import parse_head
 
 SECRETS = tuple(
     f"{whose}-secret-71c2" for whose in ("client", "master", "upstream", "inline", "proxy", "query", "base", "default")

@@ -15,9 +15,9 @@ from street import Peer, asking, client, ok, road, route_to, until, upstream
 from passthrough.errors import UpstreamFailure
 from passthrough.exchange import Exchange, Outcome
 from passthrough.meter.usage import Usage
-from passthrough.road.connection import Connection
-from passthrough.road.routes import Retries
-from passthrough.road.turn import Turn
+from passthrough.proxy.net.write_batch import Turn
+from passthrough.proxy.routes import Retries
+from passthrough.proxy.upstream.connection import Connection
 
 UNASKED = ok(b"late", b"Connection: close", status=b"408 Request Timeout")
 

@@ -11,8 +11,8 @@ import pytest
 from street import WAIT_S, Peer, RawClient, answering, asking, chunk, client, ok, street, until
 
 from passthrough.exchange import Outcome
-from passthrough.road.access import Client
-from passthrough.road.routes import Timeouts
+from passthrough.proxy.auth import Client
+from passthrough.proxy.routes import Timeouts
 
 CHUNKED = b"Transfer-Encoding: chunked"
 MARK = b"X-Passthrough-Error: "

@@ -25,7 +25,7 @@ async def reads(peer: Peer) -> None:
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the rate over a part of a second instead of a minute."""
-    monkeypatch.setattr("passthrough.road.upload_rate.WINDOW_S", 0.3)
+    monkeypatch.setattr("passthrough.proxy.upload_rate.WINDOW_S", 0.3)
 
 
 @pytest.mark.parametrize("framing", HEADS)

@@ -21,9 +21,9 @@ from street import WAIT_S, Peer, RawClient, Received, Script, answering, client,
 
 from passthrough.errors import UpstreamFailure
 from passthrough.exchange import Exchange
-from passthrough.road.connection import Connection
-from passthrough.road.routes import Target
-from passthrough.road.upstream import MAX_IDLE, Upstream
+from passthrough.proxy.routes import Target
+from passthrough.proxy.upstream.connection import Connection
+from passthrough.proxy.upstream.pool import MAX_IDLE, Upstream
 from passthrough.secret import Secret
 
 GET = b"GET / HTTP/1.1\r\nHost: api.test\r\n\r\n"

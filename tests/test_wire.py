@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passthrough.errors import Refusal
-from passthrough.road.fields import HOP_BY_HOP, fields_of, imitates_framing, nominated
-from passthrough.road.wire import Head, plain
+from passthrough.proxy.headers import HOP_BY_HOP, fields_of, imitates_framing, nominated
+from passthrough.proxy.request_head import Head, plain
 
 HOST = (b"Host", b"proxy.test")
 RawFields = tuple[tuple[bytes, bytes], ...]

@@ -11,8 +11,8 @@ from ..config.budgets import ALL
 from ..config.model import Config
 from ..config.values import WEEK_DAYS
 from ..meter.usage import Kind
-from ..road.access import CREDENTIAL_HEADERS, MASTER
-from ..road.routes import Match, Route
+from ..proxy.auth import CREDENTIAL_HEADERS, MASTER
+from ..proxy.routes import Match, Route
 
 COLUMNS: Final = ("path", "methods", "target", "credentials", "meter", "price", "limits")
 _SECRET_WORDS: Final = (b"auth", b"key", b"token", b"secret", b"cookie")

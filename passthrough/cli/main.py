@@ -271,7 +271,7 @@ def keygen(name: str) -> None:
 def _check_name(name: str) -> None:
     from ..config.problems import Unfit
     from ..config.values import name as checked
-    from ..road.access import MASTER
+    from ..proxy.auth import MASTER
 
     try:
         checked(name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..road.access import MASTER, Client
+from ..proxy.auth import MASTER, Client
 from ..secret import Secret
 from . import syntax
 from .litellm import ENDPOINTS

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from ..books.budget import Budget, Calendar
 from ..books.prices import Price
 from ..errors import Problem
-from ..road.access import Client
-from ..road.routes import Route
+from ..proxy.auth import Client
+from ..proxy.routes import Route
 
 
 @dataclass(frozen=True, slots=True)

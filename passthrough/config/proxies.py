@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from ..loopback import is_loopback
-from ..road.routes import Route, Target
+from ..proxy.routes import Route, Target
 from .listen import ENVIRONMENT
 from .problems import Findings
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from ..exchange import Terms
 from ..loopback import is_loopback
-from ..road.routes import LabelHeader, Retries, Route, Target, Timeouts
+from ..proxy.routes import LabelHeader, Retries, Route, Target, Timeouts
 from ..secret import Secret
 from . import syntax
 from .meters import plan

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, SkipValidation
 
-from ..road.routes import Retries
+from ..proxy.routes import Retries
 from . import types
 
 LITELLM_SECTIONS: Final = (

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import idna
 
-from ..road.access import CREDENTIAL_HEADERS
+from ..proxy.auth import CREDENTIAL_HEADERS
 from ..secret import Secret
 from .problems import Unfit
 

@@ -32,13 +32,13 @@ from ..config.model import Config
 from ..config.reload import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
 from ..errors import ConfigError
 from ..loopback import is_loopback
-from ..road.access import Gate
-from ..road.cors import Cors
-from ..road.listener import Listener
-from ..road.origins import PageGuard
-from ..road.relay import Relay, Rules
-from ..road.routes import Route, RouteTable
-from ..road.upstream import Upstream
+from ..proxy.auth import Gate
+from ..proxy.cors import Cors
+from ..proxy.listener import Listener
+from ..proxy.origins import PageGuard
+from ..proxy.relay import Relay, Rules
+from ..proxy.routes import Route, RouteTable
+from ..proxy.upstream.pool import Upstream
 from ..worker import HURRY, RELOAD, STOP, Seat
 from .certificate import ServerCertificate
 from .gc_tuning import YOUNG, set_apart, undisturbed

@@ -11,7 +11,7 @@ from ..admin.app import Shown, app, served
 from ..admin.peers import Siblings
 from ..config.model import Listen
 from ..loopback import is_loopback
-from ..road.listener import Listener
+from ..proxy.listener import Listener
 from ..worker import Seat
 from .ports import listening, serving
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from passthrough.config.environment import environment
 from passthrough.config.load import load
-from passthrough.road.access import Gate
-from passthrough.road.routes import RouteTable
+from passthrough.proxy.auth import Gate
+from passthrough.proxy.routes import RouteTable
 
 from .bodies import KB, MB, TOKEN
 from .peers import Peer, Place, passthrough

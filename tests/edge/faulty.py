@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from street import Peer, chunk, ok
 
-from passthrough.road import sockets
+from passthrough.proxy.net import sockets
 
 MODEL = "mistral-ocr-2512"
 NOT_YOURS = b"not yours"

@@ -28,7 +28,7 @@ from street import WAIT_S, Road, road, route_to, until, upstream
 from strict import NOTHING, Malformed, Request, Speaker, StrictTarget, Told, speaker
 
 from passthrough.exchange import Outcome
-from passthrough.road.origins import PageGuard
+from passthrough.proxy.origins import PageGuard
 
 from .stalls import bare_server, watched
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import Refusal
-from .fields import SHORT, Fields, is_token, judged, named, nominated, remembered
+from .headers import SHORT, Fields, is_token, judged, named, nominated, remembered
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Of a whole head: nginx has 4 × 8 KB, Apache 100 × 8 KB, Go 1 MB."""

@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..errors import Refusal
-from .fields import Fields, is_token, named
-from .wire import control_byte, escaped_path, plain, unencoded_byte
+from ...errors import Refusal
+from ..headers import Fields, is_token, named
+from ..request_head import control_byte, escaped_path, plain, unencoded_byte
 
 _START: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) +")
 _UNFINISHED_START: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{0,32}")

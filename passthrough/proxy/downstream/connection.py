@@ -9,13 +9,13 @@ from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpRequestParser
 
-from ..errors import ClientGone
-from .fairness import FairQueue
-from .parser import RequestParser
-from .passage import Memory
-from .sockets import reset_on_close, unsent_bytes
-from .straight import WORTH_BYTES, Basin, Straight
-from .turn import Turn
+from ...errors import ClientGone
+from ..net.fair_queue import FairQueue
+from ..net.sockets import reset_on_close, unsent_bytes
+from ..net.write_batch import Turn
+from ..prepared import Memory
+from .body_bypass import WORTH_BYTES, Basin, Straight
+from .request_parser import RequestParser
 
 
 class Sent(web.StreamResponse):

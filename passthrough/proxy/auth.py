@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ..errors import Refusal
-from .fields import Fields
+from .headers import Fields
 from .routes import Route
 
 CREDENTIAL_HEADERS: Final = (

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from ..errors import Refusal
-from .answers import Reply
-from .fields import is_token
+from .error_response import Reply
+from .headers import is_token
+from .request_head import Head
 from .routes import RouteTable
-from .wire import Head
 
 _MAX_AGE_S: Final = 7200
 """How long a browser may keep the answer to a preflight: no browser but Firefox would keep it longer."""

@@ -10,10 +10,10 @@ from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from ..secret import Secret
-from .access import CREDENTIAL_HEADERS, Gate
-from .fields import HOP_BY_HOP, Fields, imitates_framing, nominated
+from .auth import CREDENTIAL_HEADERS, Gate
+from .headers import HOP_BY_HOP, Fields, imitates_framing, nominated
+from .request_head import Head
 from .routes import Route, Target
-from .wire import Head
 
 _DESCRIBES_BODY: Final = re.compile(rb"content-.+|accept.*|range|if-.+|user-agent")
 """What crosses even without `forward_headers`: it describes and negotiates the body."""

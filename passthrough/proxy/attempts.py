@@ -11,16 +11,16 @@ from ..errors import UpstreamFailure
 from ..exchange import Exchange
 from ..meter.request import Asked, AskedAtOnce
 from .call import Call, Counting
-from .connection import Connection
-from .downstream import Downstream
-from .held import Held
-from .passage import Passage
-from .response import Answer
+from .downstream.connection import Downstream
+from .prepared import Passage
+from .replay_buffer import Held
+from .request_body import Upload
+from .request_head import Head
 from .retry import pause_s
 from .routes import Route
-from .upload import Upload
-from .upstream import Upstream
-from .wire import Head
+from .upstream.connection import Connection
+from .upstream.pool import Upstream
+from .upstream.response_head import Answer
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from ..errors import UpstreamFailure
 from ..exchange import Done, Outcome
 from ..meter.usage import Unmetered
 from .call import Call
-from .upstream import Upstream
+from .upstream.pool import Upstream
 
 
 class Settling:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from .access import Client
+from .auth import Client
 from .cors import Sharing
+from .request_head import Head, declared
 from .routes import Match
-from .wire import Head, declared
 
 MOST_BYTES: Final = 4096
 """A larger head is not remembered: each of many connections would hold it."""

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import replace
 from typing import Final
 
-from .response import Answer, BadAnswer, Chunks, Framing, check_beginning, parse_head
+from .response_head import Answer, BadAnswer, Chunks, Framing, check_beginning, parse_head
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 

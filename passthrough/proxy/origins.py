@@ -13,7 +13,7 @@ from typing import Final
 
 from ..errors import Refusal
 from ..loopback import names_loopback
-from .fields import Fields
+from .headers import Fields
 
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
 _WEB_ORIGIN: Final = re.compile(rb"https?://([^/?#]+)")

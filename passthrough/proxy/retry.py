@@ -5,8 +5,8 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from .response import Answer
 from .routes import Retries
+from .upstream.response_head import Answer
 
 _FIRST_S: Final = 0.5
 _LONGEST_S: Final = 8.0

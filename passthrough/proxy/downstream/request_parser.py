@@ -13,10 +13,10 @@ from typing import Any, Final
 from aiohttp import StreamReader, http_exceptions
 from aiohttp.http import HttpRequestParser
 
-from ..errors import Refusal
-from .malformed import Malformed, explained, is_of_another_protocol, may_begin_with_a_method
-from .repeated import renamed
-from .wire import MAX_HEAD_BYTES
+from ...errors import Refusal
+from ..request_head import MAX_HEAD_BYTES
+from .malformed_head import Malformed, explained, is_of_another_protocol, may_begin_with_a_method
+from .repeated_fields import renamed
 
 MAX_LINE_BYTES: Final = 16 * 1024
 MAX_FIELD_BYTES: Final = 32 * 1024

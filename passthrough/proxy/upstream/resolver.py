@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..errors import UpstreamFailure
+from ...errors import UpstreamFailure
 
 MAX_LOOK_UPS: Final = 3
 """How many look-ups of one name, each on a thread, there may be at once."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from ..errors import Refusal
 from ..exchange import Exchange
-from .access import Client
+from .auth import Client
 from .routes import Route
 
 RETRY_AFTER_S: Final = 1

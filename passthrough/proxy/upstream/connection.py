@@ -21,14 +21,14 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final, Protocol, cast
 
-from ..errors import UpstreamFailure
-from .alarm import Alarm
-from .fairness import FairQueue
-from .incoming import Incoming
-from .response import Answer, BadAnswer, idle_hint_s
-from .room import Room
-from .sockets import input_of, unread
-from .turn import Turn
+from ...errors import UpstreamFailure
+from ..net.deadline import Alarm
+from ..net.fair_queue import FairQueue
+from ..net.sockets import input_of, unread
+from ..net.write_batch import Turn
+from ..net.write_gate import Room
+from .parser import Incoming
+from .response_head import Answer, BadAnswer, idle_hint_s
 
 _HIGH_WATER: Final = 256 * 1024
 _LOW_WATER: Final = 64 * 1024

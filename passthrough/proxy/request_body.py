@@ -12,12 +12,12 @@ from aiohttp.web import RequestPayloadError
 from ..errors import ClientGone, Refusal
 from ..exchange import Exchange
 from ..meter.request import Asked, AskedAtOnce
-from .connection import Connection
-from .held import Held
+from .downstream.body_bypass import Basin, Straight
+from .replay_buffer import Held
+from .request_head import Head
 from .routes import Route
-from .straight import Basin, Straight
 from .upload_rate import WINDOW_S, UploadRate
-from .wire import Head
+from .upstream.connection import Connection
 
 _CHUNKED_WORK: Final = 512 * 1024
 """What a piece of a chunked body counts as: up to 2048 chunks are in it (aiohttp 3.14), and each takes microseconds."""

@@ -14,17 +14,17 @@ from urllib.parse import urlsplit
 
 import aiohappyeyeballs
 
-from ..errors import UpstreamFailure
-from ..secret import Secret
+from ...errors import UpstreamFailure
+from ...secret import Secret
+from ..net.fair_queue import FairQueue
+from ..net.sockets import keep_alive
+from ..net.tls import encrypt, trusting
+from ..net.write_batch import Turn
+from ..rewrite import proxy_authorization
+from ..routes import Origin, Target
 from .connection import Connection
-from .fairness import FairQueue
-from .forward import proxy_authorization
 from .own_ports import SocketName, leads_back
 from .resolver import LookUp, Resolver
-from .routes import Origin, Target
-from .sockets import keep_alive
-from .tls import encrypt, trusting
-from .turn import Turn
 
 IDLE_S: Final = 15.0
 """How long a connection is kept unused. Below what providers keep theirs (nginx 75 s, Kong 60 s, Envoy 3600 s): the side that

@@ -13,7 +13,7 @@ from typing import Final, Protocol, cast
 
 from aiohttp import StreamReader
 
-from .fairness import FairQueue
+from ..net.fair_queue import FairQueue
 
 PIECE_BYTES: Final = 256 * 1024
 """How much is read at once: half of it costs a sixth more of CPU time, for more wake-ups, and twice of it gains nothing."""

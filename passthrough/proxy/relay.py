@@ -17,23 +17,23 @@ from aiohttp import web
 from ..errors import ClientGone, Failure, Refusal
 from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, began
 from ..meter.usage import Unmetered
-from .access import Gate
-from .answers import Reply, date_line, own_answer, own_reply
+from .attempts import Sender, Way
+from .auth import Gate
 from .call import Call, Counting
+from .concurrency import Slots
 from .cors import Cors, Sharing
-from .downstream import Downstream, Sent
-from .flow import Flow
-from .forward import Forward, label_of, response_fields, without_secrets
-from .limits import Slots
-from .malformed import Malformed
+from .downstream.connection import Downstream, Sent
+from .downstream.malformed_head import Malformed
+from .error_response import Reply, date_line, own_answer, own_reply
 from .origins import PageGuard
-from .passage import Passage
-from .response import Answer, Framing
+from .prepared import Passage
+from .request_head import escaped_path, plain
+from .response_body import Flow
+from .rewrite import Forward, label_of, response_fields, without_secrets
 from .routes import Route, RouteTable
-from .sending import Sender, Way
 from .settle import Settling
-from .upstream import Upstream
-from .wire import escaped_path, plain
+from .upstream.pool import Upstream
+from .upstream.response_head import Answer, Framing
 
 _GOES_ON: Final = Sent(keeps_alive=True)
 _ENDS: Final = Sent(keeps_alive=False)

@@ -12,14 +12,14 @@ from typing import Any, Final
 from aiohttp import http_exceptions, web
 
 from ..errors import Refusal
-from .downstream import Client, Sent
-from .handshake import Handshake, Handshakes
-from .malformed import Malformed
-from .parser import MAX_FIELD_BYTES, MAX_FIELDS, MAX_LINE_BYTES, RejectedHead, refusal_of
+from .downstream.body_bypass import Basin
+from .downstream.connection import Client, Sent
+from .downstream.handshake import Handshake, Handshakes
+from .downstream.malformed_head import Malformed
+from .downstream.request_parser import MAX_FIELD_BYTES, MAX_FIELDS, MAX_LINE_BYTES, RejectedHead, refusal_of
+from .net.sockets import keep_alive, reset_on_close, unsent_bytes
+from .net.write_batch import Turn
 from .relay import Relay
-from .sockets import keep_alive, reset_on_close, unsent_bytes
-from .straight import Basin
-from .turn import Turn
 
 KEEP_ALIVE_S: Final = 75.0
 """How long a connection may wait for a request's first byte, by default."""

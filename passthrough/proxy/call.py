@@ -19,12 +19,12 @@ from ..meter.cost_header import told_nano
 from ..meter.meter import Answered, Meter, open_meter
 from ..meter.request import Asked, AskedAtOnce, open_asked
 from ..meter.usage import Unmetered, Usage
-from .connection import Connection, Flow
-from .forward import without_secrets
-from .response import Answer
+from .request_body import Upload
+from .request_head import Head
+from .rewrite import without_secrets
 from .routes import Route, Target
-from .upload import Upload
-from .wire import Head
+from .upstream.connection import Connection, Flow
+from .upstream.response_head import Answer
 
 _REQUEST_IDS: Final = (b"mistral-correlation-id", b"x-request-id", b"apim-request-id")
 
