@@ -17,7 +17,7 @@ from program import command
 from prometheus_client.parser import text_string_to_metric_families
 from traffic import BEGINS, CLIENTS
 
-from passthrough.books.ledger import Ledger
+from passthrough.accounting.ledger.ledger import Ledger
 
 _SHOWN: Final = ("requests", "pages", "pages_annotated", "cost_nano", "unmetered", "unpriced", "tokens_in", "tokens_out")
 Grouping = tuple[str, ...]

@@ -8,13 +8,13 @@ from functools import cache
 from ledgers import booked
 from prometheus_client.parser import text_string_to_metric_families
 
+from passthrough.accounting.budget import Budget, Per, Scope, Unit
+from passthrough.accounting.entry import Charge
 from passthrough.admin.budget_status import Standing
 from passthrough.admin.exposition import exposition
 from passthrough.admin.gauges import READINGS, Gauges, Reloads
 from passthrough.admin.health import Health
 from passthrough.admin.metrics import Metrics
-from passthrough.books.budget import Budget, Per, Scope, Unit
-from passthrough.books.entry import Charge
 from passthrough.exchange import Outcome
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from passthrough.books.entry import Charge, Entry, entry
-from passthrough.books.ledger import Ledger
+from passthrough.accounting.entry import Charge, Entry, entry
+from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.exchange import Exchange, Outcome, Terms, began, new_id
 from passthrough.meter.usage import Usage
 

@@ -21,13 +21,13 @@ from ledgers import Read
 from postgresql import Postgres, programs
 from traffic import Traffic
 
+from passthrough.accounting.access_log import Lines
+from passthrough.accounting.bookkeeper import Bookkeeper
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.pricing.prices import Prices, shipped
 from passthrough.admin.app import Shown, app
 from passthrough.admin.health import Health, Phase
 from passthrough.admin.metrics import Metrics
-from passthrough.books.bookkeeper import Bookkeeper
-from passthrough.books.ledger import Ledger
-from passthrough.books.lines import Lines
-from passthrough.books.prices import Prices, shipped
 from passthrough.config.load import load_prices
 from passthrough.exchange import Exchange, Terms, new_id
 from passthrough.meter.buffered import AtOnce

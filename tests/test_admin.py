@@ -27,12 +27,12 @@ from program import program
 from street import once
 
 from passthrough import __version__
+from passthrough.accounting.budget import Budget, Per, Scope, Unit
+from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.admin.app import Shown, app
 from passthrough.admin.budget_status import Standing
 from passthrough.admin.health import Health, Phase
 from passthrough.admin.ledger_reads import Reads
-from passthrough.books.budget import Budget, Per, Scope, Unit
-from passthrough.books.ledger import Ledger
 from passthrough.cli.main import main
 from passthrough.errors import LedgerError
 

@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy as sa
 from ledgers import booked, one
 
-from passthrough.books.appending import append
-from passthrough.books.entry import Charge, Entry, Part
-from passthrough.books.ledger import Ledger
-from passthrough.books.schema import CHARGES, EXCHANGES, charge_row, exchange_row
+from passthrough.accounting.entry import Charge, Entry, Part
+from passthrough.accounting.ledger.append import append
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.ledger.schema import CHARGES, EXCHANGES, charge_row, exchange_row
 from passthrough.errors import EntryRefusedError
 from passthrough.meter.usage import Usage
 

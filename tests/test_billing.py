@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from ledgers import exchange
 
-from passthrough.books.billing import Passing, charge, line_charge, rest_charge
-from passthrough.books.entry import Charge, Part, believable, entry
-from passthrough.books.prices import Prices
+from passthrough.accounting.charge import Passing, charge, line_charge, rest_charge
+from passthrough.accounting.entry import Charge, Part, believable, entry
+from passthrough.accounting.pricing.prices import Prices
 from passthrough.exchange import Exchange, Terms
 from passthrough.meter.usage import NOTHING, Unmetered, Usage
 

@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledgers import exchange
 
+from passthrough.accounting.access_log import Lines
+from passthrough.accounting.bookkeeper import Bookkeeper, Observer
+from passthrough.accounting.entry import Entry
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.pricing.prices import Price, Prices
 from passthrough.background.batch_queue import Backlog
-from passthrough.books.bookkeeper import Bookkeeper, Observer
-from passthrough.books.entry import Entry
-from passthrough.books.ledger import Ledger
-from passthrough.books.lines import Lines
-from passthrough.books.prices import Price, Prices
 from passthrough.exchange import Exchange, Outcome, Terms
 from passthrough.meter.usage import Unmetered, Usage
 

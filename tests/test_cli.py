@@ -33,7 +33,7 @@ from program import Program, clean_environment, command, program
 from street import answering, ok, upstream
 
 from passthrough import __version__
-from passthrough.books.ledger import Ledger
+from passthrough.accounting.ledger.ledger import Ledger
 
 KEYED = ROUTE + "    headers: {Authorization: Bearer os.environ/MISTRAL_API_KEY}\n"
 EVERYWHERE = "Without client_keys or master_key everybody who reaches this host may call"

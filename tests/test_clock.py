@@ -12,9 +12,9 @@ from ledgers import booked
 from program import program
 from street import Peer, ok, upstream
 
-from passthrough.books.clock import LEAP_MS, WAIT_MS, Known, looked
-from passthrough.books.ledger import Ledger
-from passthrough.books.retention import STEP, Retention
+from passthrough.accounting.ledger.clock import LEAP_MS, WAIT_MS, Known, looked
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.ledger.retention import STEP, Retention
 
 DAY_S = 86_400.0
 YEAR_S = 365 * DAY_S

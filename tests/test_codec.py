@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledgers import booked
 
-from passthrough.books.codec import FORMAT, SpoiltLineError, decode, encode, line, value_of
-from passthrough.books.entry import Charge, Entry, Part
+from passthrough.accounting.entry import Charge, Entry, Part
+from passthrough.accounting.journal.codec import FORMAT, SpoiltLineError, decode, encode, line, value_of
 from passthrough.meter.usage import Unmetered, Usage
 
 COUNTS = st.none() | st.integers(-(2**70), 2**70)

@@ -13,8 +13,8 @@ import pytest
 import trustme
 from configured import KEYS, ROUTE, loaded, written
 
-from passthrough.books.budget import Budget, Calendar, Per, Scope, Unit
-from passthrough.books.prices import Price
+from passthrough.accounting.budget import Budget, Calendar, Per, Scope, Unit
+from passthrough.accounting.pricing.prices import Price
 from passthrough.cli import check
 from passthrough.config import load
 from passthrough.config.model import Config, Listen

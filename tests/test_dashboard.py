@@ -21,10 +21,10 @@ from documents import pdf
 from ledgers import booked, exchange
 from program import Program, program
 
+from passthrough.accounting.entry import Charge, Entry, entry
+from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.admin.app import Shown, app
 from passthrough.admin.health import Health, Phase
-from passthrough.books.entry import Charge, Entry, entry
-from passthrough.books.ledger import Ledger
 from passthrough.exchange import Outcome
 from passthrough.meter.usage import NOTHING
 

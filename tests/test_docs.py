@@ -13,8 +13,8 @@ import pytest
 import yaml
 from figures import exported
 
-from passthrough.books.entry import entry
-from passthrough.books.lines import Lines
+from passthrough.accounting.access_log import Lines
+from passthrough.accounting.entry import entry
 from passthrough.cli.main import main
 from passthrough.config.environment import environment
 from passthrough.config.load import load

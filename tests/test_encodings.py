@@ -15,12 +15,12 @@ from ledgers import booked, one
 from postgresql import Postgres
 from program import command
 
-from passthrough.books.allowance import Plea
-from passthrough.books.budget import Period, Scope, Span, Unit
-from passthrough.books.entry import Charge
-from passthrough.books.leasing import Leasing
-from passthrough.books.ledger import Ledger
-from passthrough.books.storable import storable, storable_text
+from passthrough.accounting.budget import Period, Scope, Span, Unit
+from passthrough.accounting.budgets.lease_client import Leasing
+from passthrough.accounting.budgets.state import Plea
+from passthrough.accounting.entry import Charge
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.ledger.storable_text import storable, storable_text
 from passthrough.errors import LedgerError, UnservableLedgerError
 
 TEXTS = {

@@ -23,14 +23,14 @@ from polling import eventually
 from program import Program, program
 from street import Peer, chunk, client, ok, until, upstream
 
-from passthrough.books.budget import Budget, Calendar, Per, Scope, Span, Unit
-from passthrough.books.entry import Entry, entry
-from passthrough.books.estimates import Estimates, is_paid_and_unknown
-from passthrough.books.leasing import Leasing
-from passthrough.books.ledger import Ledger
-from passthrough.books.periods import period_of
-from passthrough.books.prices import Prices
-from passthrough.books.report import summarize, to_csv, to_json, to_table
+from passthrough.accounting.budget import Budget, Calendar, Per, Scope, Span, Unit
+from passthrough.accounting.budgets.lease_client import Leasing
+from passthrough.accounting.entry import Entry, entry
+from passthrough.accounting.estimates import Estimates, is_paid_and_unknown
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.periods import period_of
+from passthrough.accounting.pricing.prices import Prices
+from passthrough.accounting.reports.report import summarize, to_csv, to_json, to_table
 from passthrough.exchange import Terms
 from passthrough.meter.usage import Counted, Plan, Unmetered, Usage
 

@@ -21,11 +21,11 @@ from ledgers import booked
 from program import clean_environment, command
 from rights import let_all_in, ordinary_user
 
-from passthrough.books import destination, export
-from passthrough.books.entry import Charge, Entry
-from passthrough.books.export import COLUMNS, Written
-from passthrough.books.ledger import Ledger
-from passthrough.books.report import summarize
+from passthrough.accounting.entry import Charge, Entry
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.reports import destination, export
+from passthrough.accounting.reports.export import COLUMNS, Written
+from passthrough.accounting.reports.report import summarize
 from passthrough.errors import LedgerError
 from passthrough.meter.usage import Usage
 

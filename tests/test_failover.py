@@ -14,7 +14,7 @@ from postgresql import Postgres
 from program import Program, program
 from test_budgets import ask, configured, counting, degraded, pages, standing
 
-from passthrough.books.ledger import Ledger
+from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.errors import LedgerError
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from ledgers import booked
 
-from passthrough.books.codec import encode, line
-from passthrough.books.entry import Entry
-from passthrough.books.journal import Journal, journal_folder
-from passthrough.books.segment import ForeignSegmentError, Segment
+from passthrough.accounting.entry import Entry
+from passthrough.accounting.journal.codec import encode, line
+from passthrough.accounting.journal.journal import Journal, journal_folder
+from passthrough.accounting.journal.segment import ForeignSegmentError, Segment
 
 
 def read(journal: Journal, most: int = 500) -> list[Entry]:

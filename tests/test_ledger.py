@@ -17,8 +17,8 @@ import psutil
 import pytest
 from ledgers import booked, one
 
-from passthrough.books.ledger import Ledger
-from passthrough.books.schema import SCHEMA
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.ledger.schema import SCHEMA
 from passthrough.errors import LedgerError
 
 
@@ -47,7 +47,7 @@ def test_what_was_written_survives_a_kill(path: Path) -> None:
     """A process killed after an append loses nothing, and the file opens again at once."""
     program = (
         "import os, sys; sys.path[:0] = sys.argv[2:]\n"
-        "from ledgers import booked\nfrom passthrough.books.ledger import Ledger\n"
+        "from ledgers import booked\nfrom passthrough.accounting.ledger.ledger import Ledger\n"
         "ledger = Ledger.open(sys.argv[1]); ledger.append([booked() for _ in range(50)]); os.kill(os.getpid(), 9)"
     )
     here = Path(__file__).parent

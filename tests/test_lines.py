@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledgers import booked, exchange
 
-from passthrough.books.entry import Charge, Entry, believable, entry, printable
-from passthrough.books.lines import Lines, json_line, text_line
+from passthrough.accounting.access_log import Lines, json_line, text_line
+from passthrough.accounting.entry import Charge, Entry, believable, entry, printable
 from passthrough.meter.usage import Unmetered, Usage
 
 FIELDS = """
@@ -294,7 +294,7 @@ def test_the_program_ends_while_its_stdout_is_blocked() -> None:
     """A process whose reader does not read ends by itself: nothing waits for the stream at exit."""
     program = (
         "import sys; sys.path[:0] = sys.argv[1:]\n"
-        "from ledgers import booked\nfrom passthrough.books.lines import Lines\n"
+        "from ledgers import booked\nfrom passthrough.accounting.access_log import Lines\n"
         "lines = Lines(sys.stdout)\n"
         "for _ in range(5000): lines.put(booked())\n"
         "lines.close(0.1); print(lines.dropped > 0, file=sys.stderr)\n"

@@ -17,13 +17,13 @@ from polling import eventually
 from program import program
 from prometheus_client.parser import text_string_to_metric_families
 
+from passthrough.accounting.budget import Budget, Per, Scope, Unit
+from passthrough.accounting.entry import Charge, Entry, entry
 from passthrough.admin.budget_status import Standing
 from passthrough.admin.exposition import exposition
 from passthrough.admin.gauges import READINGS, Gauges, Reloads
 from passthrough.admin.health import Health, Phase
 from passthrough.admin.metrics import MOST_MODELS, OTHER, Metrics
-from passthrough.books.budget import Budget, Per, Scope, Unit
-from passthrough.books.entry import Charge, Entry, entry
 from passthrough.exchange import Outcome
 from passthrough.meter.usage import NOTHING, Unmetered
 

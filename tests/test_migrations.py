@@ -14,9 +14,9 @@ import pytest
 import sqlalchemy as sa
 from ledgers import booked, one
 
-from passthrough.books.entry import Charge
-from passthrough.books.ledger import Ledger
-from passthrough.books.schema import SCHEMA, SCHEMA_VERSION
+from passthrough.accounting.entry import Charge
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.ledger.schema import SCHEMA, SCHEMA_VERSION
 from passthrough.errors import LedgerError
 
 VERSION_1 = """

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.books.budget import Calendar, Per
-from passthrough.books.periods import period_of
+from passthrough.accounting.budget import Calendar, Per
+from passthrough.accounting.periods import period_of
 
 
 def ms(text: str) -> int:

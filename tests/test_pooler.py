@@ -20,8 +20,8 @@ from pooler import pooler
 from ports import free_port
 from postgresql import Postgres, as_user
 
-from passthrough.books.ledger import Ledger
-from passthrough.books.writer import Writer
+from passthrough.accounting.journal.writer import Writer
+from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.errors import LedgerError
 
 WAIT_S = 60.0

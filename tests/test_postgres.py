@@ -14,8 +14,8 @@ import pytest
 from ledgers import booked, one
 from postgresql import PASSWORD, Postgres
 
-from passthrough.books.entry import Charge
-from passthrough.books.ledger import Ledger
+from passthrough.accounting.entry import Charge
+from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.errors import LedgerError
 
 
@@ -63,8 +63,8 @@ import sys
 sys.path[:0] = sys.argv[4:]
 from dataclasses import replace
 from ledgers import booked
-from passthrough.books.entry import Charge
-from passthrough.books.ledger import Ledger
+from passthrough.accounting.entry import Charge
+from passthrough.accounting.ledger.ledger import Ledger
 url, name, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
 ledger = Ledger.at(url)
 print("ready", flush=True)

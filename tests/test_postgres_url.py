@@ -9,10 +9,10 @@ from ledgers import booked, one
 from ports import free_port
 from postgresql import PASSWORD, Postgres
 
-from passthrough.books.journal import NAME, journal_folder
-from passthrough.books.ledger import Ledger
-from passthrough.books.postgres_session import parameter_names
-from passthrough.books.postgres_url import postgres_url
+from passthrough.accounting.journal.journal import NAME, journal_folder
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.ledger.postgres_session import parameter_names
+from passthrough.accounting.ledger.postgres_url import postgres_url
 from passthrough.errors import LedgerError
 
 

@@ -12,8 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.books.money import json_object, usd
-from passthrough.books.prices import Price, Prices, shipped
+from passthrough.accounting.money import json_object, usd
+from passthrough.accounting.pricing.prices import Price, Prices, shipped
 from passthrough.exchange import Terms
 from passthrough.meter.usage import Usage
 
@@ -36,7 +36,7 @@ def cost(
 
 def test_the_list_reads_the_same_with_and_without_libyaml() -> None:
     """Which of the two parsers an installation has makes no difference to a price."""
-    text = files("passthrough.books").joinpath("prices.yaml").read_text("utf-8")
+    text = files("passthrough.accounting").joinpath("prices.yaml").read_text("utf-8")
     assert yaml.load(text, yaml.BaseLoader) == yaml.load(text, yaml.CBaseLoader)
 
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from ledgers import booked, one
 
-from passthrough.books.entry import Charge
-from passthrough.books.ledger import Ledger
-from passthrough.books.reading import Booked
+from passthrough.accounting.entry import Charge
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.ledger.queries import Booked
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledgers import booked
 
-from passthrough.books.codec import encode
-from passthrough.books.entry import Entry
-from passthrough.books.journal import Journal
-from passthrough.books.recent import KEPT_BYTES
+from passthrough.accounting.entry import Entry
+from passthrough.accounting.journal.cache import KEPT_BYTES
+from passthrough.accounting.journal.codec import encode
+from passthrough.accounting.journal.journal import Journal
 
 
 def appended(journal: Journal, entries: list[Entry], *, kept: bool = True) -> None:

@@ -18,10 +18,10 @@ from ledgers import booked, exchange
 from program import command, program
 from street import Peer, ok, upstream
 
-from passthrough.books.entry import Entry, entry
-from passthrough.books.ledger import Ledger
-from passthrough.books.refusals import Refusals
-from passthrough.books.report import summarize
+from passthrough.accounting.entry import Entry, entry
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.refusals import Refusals
+from passthrough.accounting.reports.report import summarize
 from passthrough.exchange import Outcome
 from passthrough.meter.usage import NOTHING
 

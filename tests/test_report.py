@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from ledgers import booked, exchange
 
-from passthrough.books.entry import Charge, Entry, entry
-from passthrough.books.ledger import Ledger
-from passthrough.books.report import Report, Sandbox, harmless, moment, summarize, to_csv, to_json, to_table
-from passthrough.books.sums import KEYS
+from passthrough.accounting.entry import Charge, Entry, entry
+from passthrough.accounting.ledger.daily_sums import KEYS
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.reports.report import Report, Sandbox, harmless, moment, summarize, to_csv, to_json, to_table
 from passthrough.cli.terminal import show
 from passthrough.errors import LedgerError
 from passthrough.meter.usage import Usage

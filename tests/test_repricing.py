@@ -16,10 +16,10 @@ import pytest
 from ledgers import booked
 from program import command
 
-from passthrough.books.entry import Charge, Entry
-from passthrough.books.ledger import Ledger
-from passthrough.books.prices import Price, Prices
-from passthrough.books.repricing import Repricing, Today, reprice, to_csv, to_json, to_table
+from passthrough.accounting.entry import Charge, Entry
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.pricing.prices import Price, Prices
+from passthrough.accounting.reports.reprice import Repricing, Today, reprice, to_csv, to_json, to_table
 from passthrough.cli.terminal import show
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()

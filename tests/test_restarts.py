@@ -20,7 +20,7 @@ from polling import eventually
 from program import Program, program
 from street import Peer, RawUpstream, chunk, client, ok, upstream
 
-from passthrough.books.codec import decode
+from passthrough.accounting.journal.codec import decode
 
 OCR = b'{"pages": [], "model": "mistral-ocr-2512", "usage_info": {"pages_processed": 2, "doc_size_bytes": 3}}'
 LAST_MOMENT_S = 20.0

@@ -10,8 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from ledgers import booked, one
 
-from passthrough.books.entry import Charge, Entry, Part
-from passthrough.books.ledger import Ledger
+from passthrough.accounting.entry import Charge, Entry, Part
+from passthrough.accounting.ledger.ledger import Ledger
 
 DAY = 86_400.0
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from ledgers import booked
 
-from passthrough.books.ledger import Ledger
-from passthrough.books.retention import STEP, Retention
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.ledger.retention import STEP, Retention
 
 DAY_S = 86_400.0
 NOW_S = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()

@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledgers import booked
 
-from passthrough.books import spending
-from passthrough.books.allowance import LEASE_S, Grant, Plea
-from passthrough.books.budget import Period, Scope, Span, Unit
-from passthrough.books.entry import Charge, Entry, Part
-from passthrough.books.leasing import Leasing
-from passthrough.books.ledger import Ledger
-from passthrough.books.summing import LARGEST
+from passthrough.accounting.budget import Period, Scope, Span, Unit
+from passthrough.accounting.budgets.lease_client import Leasing
+from passthrough.accounting.budgets.state import LEASE_S, Grant, Plea
+from passthrough.accounting.entry import Charge, Entry, Part
+from passthrough.accounting.ledger import leases
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.ledger.period_sums import LARGEST
 from passthrough.errors import LedgerError
 
 NOON = 1_771_761_600.0  # 2026-02-22T12:00Z
@@ -43,20 +43,20 @@ def ledger(ledger_url: str) -> Iterator[Ledger]:
 def spent(ledger: Ledger, *spans: Span) -> list[int | None]:
     """Return what periods came to, None for one without a row."""
     with ledger.transaction() as connection:
-        found = spending.spent(connection, spans)
+        found = leases.spent(connection, spans)
     return [found.get(span) for span in spans]
 
 
 def make(ledger: Ledger, *spans: Span) -> None:
     """Make rows."""
     with ledger.transaction(alone=True) as connection:
-        spending.make(connection, spans)
+        leases.make(connection, spans)
 
 
 def ask(ledger: Ledger, replica: str, *pleas: Plea, now_ms: int = NOW_MS) -> list[Grant | None]:
     """Ask for leases."""
     with ledger.transaction(writes=True) as connection:
-        found = spending.ask(connection, pleas, replica, now_ms)
+        found = leases.ask(connection, pleas, replica, now_ms)
     return [found.get(plea) for plea in pleas]
 
 
@@ -174,7 +174,7 @@ def test_a_process_gives_everything_back(ledger: Ledger) -> None:
     make(ledger, PAGES)
     ask(ledger, "a", plea(0, 100))
     with ledger.transaction(writes=True) as connection:
-        spending.give_back(connection, "a")
+        leases.give_back(connection, "a")
     assert [Grant(0, 0, 1, 100)] == ask(ledger, "b", plea(0, 100))
 
 
@@ -205,7 +205,7 @@ def test_what_nobody_needs_is_swept(ledger: Ledger) -> None:
     counts = []
     for now_ms in (MINUTE.ends_ms, MINUTE.ends_ms + 600_001, DAY.ends_ms + 86_400_000, DAY.ends_ms + 86_400_001):
         with ledger.transaction(writes=True) as connection:
-            spending.sweep(connection, now_ms)
+            leases.sweep(connection, now_ms)
         counts.append(spent(ledger, PAGES, minute))
     assert [[0, 0], [0, None], [0, None], [None, None]] == counts
 
@@ -235,11 +235,11 @@ def test_a_row_is_right_whenever_it_is_made(
         make(ledger, *spans)
         expected = [
             sum(
-                spending.amount_of(entry, span.unit)
+                leases.amount_of(entry, span.unit)
                 for batch in batches
                 for entry in batch
                 if period.starts_ms <= entry.began_utc * 1000 < period.ends_ms
-                and span.scope in spending.scopes_of(entry.client, entry.route)
+                and span.scope in leases.scopes_of(entry.client, entry.route)
             )
             for span in spans
         ]
@@ -310,9 +310,9 @@ def test_many_budgets_are_asked_about_together(ledger: Ledger) -> None:
 
 def test_scopes_are_those_of_an_exchange() -> None:
     """Everything is in `all`; what nobody names is nobody's."""
-    assert (Scope("all"),) == spending.scopes_of(None, None)
-    assert (Scope("all"), Scope("client", "a"), Scope("route", "/b")) == spending.scopes_of("a", "/b")
-    assert [] == [pair for pair in pairwise(spending.scopes_of("a", "a")) if pair[0] == pair[1]]
+    assert (Scope("all"),) == leases.scopes_of(None, None)
+    assert (Scope("all"), Scope("client", "a"), Scope("route", "/b")) == leases.scopes_of("a", "/b")
+    assert [] == [pair for pair in pairwise(leases.scopes_of("a", "a")) if pair[0] == pair[1]]
 
 
 HOURS = 3600.0

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledgers import booked
 
-from passthrough.books.entry import Charge, Entry, Part
-from passthrough.books.ledger import Ledger
-from passthrough.books.schema import SCHEMA
-from passthrough.books.sums import KEYS, Sums
+from passthrough.accounting.entry import Charge, Entry, Part
+from passthrough.accounting.ledger.daily_sums import KEYS, Sums
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.ledger.schema import SCHEMA
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from passthrough.accounting.reports.table import Column, Table, bar
 from passthrough.cli.terminal import fold, show
-from passthrough.tables import Column, Table, bar
 
 
 def shown(*blocks: Table | str, width: int | None = 80) -> str:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import pytest
 from ledgers import booked, one
 
-from passthrough.books.codec import encode
-from passthrough.books.journal import Journal
-from passthrough.books.ledger import Ledger
+from passthrough.accounting.journal.codec import encode
+from passthrough.accounting.journal.journal import Journal
+from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.errors import LedgerError
 
 ADDED = {

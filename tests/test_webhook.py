@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from passthrough.books.webhook import Webhook, replaced
+from passthrough.accounting.budgets.webhook import Webhook, replaced
 
 WAIT_S = 30.0
 

@@ -15,15 +15,15 @@ import pytest
 from ledgers import booked, one
 from postgresql import Postgres, programs
 
+from passthrough.accounting.entry import Charge, Entry, Part
+from passthrough.accounting.journal.arrivals import Arrival, Arrivals
+from passthrough.accounting.journal.codec import decode, encode, value_of
+from passthrough.accounting.journal.journal import Journal
+from passthrough.accounting.journal.rejected_entries import RefusedEntries
+from passthrough.accounting.journal.shipper import completed
+from passthrough.accounting.journal.writer import Writer
+from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.background.batch_queue import Backlog
-from passthrough.books.arrivals import Arrival, Arrivals
-from passthrough.books.codec import decode, encode, value_of
-from passthrough.books.entry import Charge, Entry, Part
-from passthrough.books.feeder import completed
-from passthrough.books.journal import Journal
-from passthrough.books.ledger import Ledger
-from passthrough.books.refused import RefusedEntries
-from passthrough.books.writer import Writer
 
 WAIT_S = 60.0
 

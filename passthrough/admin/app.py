@@ -13,8 +13,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from .. import __version__
-from ..books.ledger import Ledger
-from ..books.report import to_csv, to_json
+from ..accounting.ledger.ledger import Ledger
+from ..accounting.reports.report import to_csv, to_json
 from ..errors import LedgerError
 from .auth import of_this_machine, with_key
 from .budget_status import Standing, budgets_json

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ..books.budget import Budget, Unit
-from ..books.money import Number, json_object, usd
+from ..accounting.budget import Budget, Unit
+from ..accounting.money import Number, json_object, usd
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from ..books.entry import Charge
-from ..books.money import Number, json_object, usd
-from ..books.reading import Booked
+from ..accounting.entry import Charge
+from ..accounting.ledger.queries import Booked
+from ..accounting.money import Number, json_object, usd
 
 _FIRST: Final = ("client", "label", "route", "target", "sandbox", "method", "path", "status", "outcome", "error", "open", "model")
 _COUNTED: Final = ("pages", "pages_annotated", "tokens_in", "tokens_out")

@@ -11,7 +11,7 @@ from typing import Final
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from .. import __version__
-from ..books.money import NANO
+from ..accounting.money import NANO
 from .budget_status import Standing
 from .health import Health
 

@@ -13,8 +13,8 @@ from typing import Final
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.utils import floatToGoString
 
-from ..books.entry import Charge, Entry
-from ..books.money import NANO
+from ..accounting.entry import Charge, Entry
+from ..accounting.money import NANO
 from ..exchange import Outcome
 
 MOST_MODELS: Final = 100

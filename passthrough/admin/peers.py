@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
 
-from ..books.money import NANO
+from ..accounting.money import NANO
 from ..worker import Seat, Stage
 from .budget_status import Standing
 from .exposition import summed

@@ -7,9 +7,9 @@ from dataclasses import astuple, dataclass, fields, replace
 from datetime import datetime
 from typing import Final, cast, get_args
 
-from ..books.ledger import Ledger
-from ..books.report import Report, Sandbox, check_order, moment, summarize
-from ..books.sums import KEYS, Sums
+from ..accounting.ledger.daily_sums import KEYS, Sums
+from ..accounting.ledger.ledger import Ledger
+from ..accounting.reports.report import Report, Sandbox, check_order, moment, summarize
 
 FILTERS: Final = ("client", "route", "model", "label")
 """What sums and exchanges can be narrowed to; an empty value means those that have none."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
-from ..books.budget import Budget, Calendar, Per, Scope, Unit
+from ..accounting.budget import Budget, Calendar, Per, Scope, Unit
 from ..config.budgets import ALL
 from ..config.model import Config
 from ..config.values import WEEK_DAYS

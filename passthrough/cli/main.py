@@ -24,9 +24,9 @@ from . import standard_streams
 from .fast_import import unread
 
 if TYPE_CHECKING:
-    from ..books.repricing import Today
+    from ..accounting.reports.reprice import Today
+    from ..accounting.reports.table import Table
     from ..config.model import Config
-    from ..tables import Table
 
 EXIT_CONFIGURATION = 2
 EXIT_OTHER = 1
@@ -119,7 +119,7 @@ def _loaded(config: str, *, sandbox: bool = False) -> Config:
 @click.option("--sandbox", is_flag=True, help="Check it as 'serve --sandbox' would read it.")
 def check(config: str, sandbox: bool) -> None:
     """Print what is wrong with the configuration, or its routes and who may call. Never a secret."""
-    from ..tables import Column, Table
+    from ..accounting.reports.table import Column, Table
     from .check import COLUMNS, callers, rows
     from .terminal import show
 
@@ -195,8 +195,8 @@ def _print_sums(found: Table | str, form: str) -> None:
 
 
 def _today(config: str) -> Today:
-    from ..books.prices import Prices
-    from ..books.repricing import Today
+    from ..accounting.pricing.prices import Prices
+    from ..accounting.reports.reprice import Today
     from ..config.load import load_costs_per_request, load_prices
 
     prices = Prices(load_prices(config, os.environ))
@@ -204,7 +204,7 @@ def _today(config: str) -> Today:
 
 
 def _keys(by: str) -> list[str]:
-    from ..books.sums import KEYS
+    from ..accounting.ledger.daily_sums import KEYS
 
     names = [name.strip() for name in by.split(",") if name.strip()]
     unknown = [name for name in names if name not in KEYS]
@@ -218,7 +218,7 @@ def _ledger_url(config: str, option: str | None) -> str:
 
     What can never be a ledger is a fault of the one or the other; whether there is one, opening it tells.
     """
-    from ..books.ledger import Ledger
+    from ..accounting.ledger.ledger import Ledger
     from ..config.load import load_ledger_url
 
     url = load_ledger_url(config, os.environ) if option is None else option
@@ -238,8 +238,8 @@ def _ledger_url(config: str, option: str | None) -> str:
 @_config
 def prices(config: str) -> None:
     """Print the prices that apply today, and where they come from."""
-    from ..books.listing import to_tables
-    from ..books.prices import Prices
+    from ..accounting.pricing.prices import Prices
+    from ..accounting.reports.price_table import to_tables
     from ..config.load import load_prices
     from .terminal import show
 

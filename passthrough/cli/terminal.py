@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.table import Table as Drawing
 from rich.text import Text
 
-from ..tables import Column, Table
+from ..accounting.reports.table import Column, Table
 
 _GAP: Final = 2  # cells between two columns
 _HIGHEST: Final = 4  # lines of a row that can still be read across

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
 
-from ..books import destination, export, report, repricing
-from ..books.export import Form, Written
-from ..books.ledger import Ledger
-from ..books.reading import Booked
-from ..books.repricing import Today
+from ..accounting.ledger.ledger import Ledger
+from ..accounting.ledger.queries import Booked
+from ..accounting.reports import destination, export, report, reprice
+from ..accounting.reports.export import Form, Written
+from ..accounting.reports.reprice import Today
+from ..accounting.reports.table import Table
 from ..errors import LedgerError
-from ..tables import Table
 from . import terminal
 
 _Rows = Generator[Booked, None, None]
@@ -98,10 +98,10 @@ def repriced(asked: Question, today: Today) -> Table | str:
     with _opened(asked) as ledger:
         rows, left_out = _rows(ledger, asked)
         with closing(rows):
-            found = repricing.reprice(rows, today, report.checked_keys(asked.by), *asked.period())
+            found = reprice.reprice(rows, today, report.checked_keys(asked.by), *asked.period())
     if asked.form == "table":
-        return repricing.to_table(found, left_out.strip(" ()"))
-    return repricing.to_json(found) if asked.form == "json" else repricing.to_csv(found).rstrip("\r\n")
+        return reprice.to_table(found, left_out.strip(" ()"))
+    return reprice.to_json(found) if asked.form == "json" else reprice.to_csv(found).rstrip("\r\n")
 
 
 @contextmanager

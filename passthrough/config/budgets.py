@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ..books.budget import Budget, Calendar, Per, Scope, Unit
+from ..accounting.budget import Budget, Calendar, Per, Scope, Unit
 from .problems import At, Findings
 from .schema import BudgetPart, LimitsPart, PeriodsPart
 

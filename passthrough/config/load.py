@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar, cast
 
 from pydantic import BaseModel
 
-from ..books.budget import Budget, Scope
-from ..books.prices import Price
+from ..accounting.budget import Budget, Scope
+from ..accounting.pricing.prices import Price
 from ..errors import ConfigError, LedgerError
 from ..loopback import is_loopback
 from .budgets import ALL, Limits, calendar
@@ -220,7 +220,7 @@ def _limits(
 
 def _check_ledger(url: str | None, findings: Findings) -> None:
     """Note a URL that can never be a ledger; whether there is one, and whether it can be written, shows when it is used."""
-    from ..books.ledger import Ledger  # noqa: PLC0415 - a fifth of a second, which is not for those who only want prices
+    from ..accounting.ledger.ledger import Ledger  # noqa: PLC0415 - a fifth of a second, which is not for those who only want prices
 
     if url is None:
         return

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..books.budget import Budget, Calendar
-from ..books.prices import Price
+from ..accounting.budget import Budget, Calendar
+from ..accounting.pricing.prices import Price
 from ..errors import Problem
 from ..proxy.auth import Client
 from ..proxy.routes import Route

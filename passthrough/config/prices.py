@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..books.prices import Price
+from ..accounting.pricing.prices import Price
 from .litellm import ENDPOINTS
 from .problems import At, Findings
 from .schema import Endpoint, PricePart, RoutePrices

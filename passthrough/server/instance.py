@@ -14,19 +14,19 @@ from itertools import chain
 from typing import Final
 
 from .. import sandbox
+from ..accounting.access_log import Lines
+from ..accounting.bookkeeper import Bookkeeper
+from ..accounting.budget import Policy
+from ..accounting.budgets.budgets import Budgets
+from ..accounting.journal.journal import journal_folder
+from ..accounting.ledger.ledger import Ledger
+from ..accounting.ledger.retention import Retention
+from ..accounting.pricing.prices import Prices, shipped
 from ..admin.app import Shown
 from ..admin.budget_status import Standing
 from ..admin.gauges import Gauges, Reloads
 from ..admin.health import Health, Phase
 from ..admin.metrics import Metrics
-from ..books.bookkeeper import Bookkeeper
-from ..books.budget import Policy
-from ..books.budgets import Budgets
-from ..books.journal import journal_folder
-from ..books.ledger import Ledger
-from ..books.lines import Lines
-from ..books.prices import Prices, shipped
-from ..books.retention import Retention
 from ..config import announce
 from ..config.model import Config
 from ..config.reload import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded

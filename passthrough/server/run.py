@@ -13,8 +13,8 @@ from typing import Any
 
 from aiohttp import http_parser
 
-from ..books.ledger import Ledger
-from ..books.lines import Format, Lines
+from ..accounting.access_log import Format, Lines
+from ..accounting.ledger.ledger import Ledger
 from ..config.environment import contents, environment, snapshot
 from ..config.load import load
 from ..config.reload import Sources

@@ -16,8 +16,8 @@ from pathlib import Path
 from ledgers import booked
 from postgresql import Postgres, programs
 
-from passthrough.books.entry import Charge, Entry
-from passthrough.books.ledger import Ledger
+from passthrough.accounting.entry import Charge, Entry
+from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.exchange import new_id
 
 BATCH = 500

@@ -1,0 +1,1 @@
+"""Budgets: what may still be spent, who asks, and who is warned."""

@@ -1,0 +1,106 @@
+"""What a call is taken to have come to that was paid and is not known: by what came before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from ..exchange import Exchange
+from ..meter.usage import Plan, Unmetered, Usage
+from .entry import Entry, counted, printable
+from .pricing.prices import Prices
+
+_PAID: Final = (Unmetered.CANCELLED, Unmetered.BROKEN)
+_FETCHING: Final = ("GET", "HEAD")
+_SMOOTHED: Final = 8
+_REMEMBERED: Final = 10_000
+
+
+@dataclass(slots=True)
+class _Mean:
+    """What the last calls came to, roughly; None where none had pages, or a cost."""
+
+    pages: float | None = None
+    nano: float | None = None
+
+
+class Estimates:
+    """What counted calls came to lately, by client and route, those with pages apart from others; for the event loop.
+
+    Clients and routes are named in the configuration; beyond ten thousand of them, which only many reloads bring, it begins anew.
+    """
+
+    def __init__(self) -> None:
+        self._means: dict[tuple[str | None, str | None, bool], _Mean] = {}
+
+    def learn(self, entry: Entry) -> None:
+        """Take note of a call with one charge, which was counted; it takes half a microsecond, for each exchange."""
+        charge = entry.charges[0]
+        by_page = charge.pages is not None or charge.pages_annotated is not None
+        key = (entry.client, entry.route, by_page)
+        mean = self._means.get(key)
+        if mean is None:
+            if len(self._means) >= _REMEMBERED:
+                self._means.clear()
+            mean = self._means[key] = _Mean()
+        if by_page:
+            pages = (charge.pages or 0) + (charge.pages_annotated or 0)
+            mean.pages = pages if mean.pages is None else mean.pages + (pages - mean.pages) / _SMOOTHED
+        if (nano := charge.cost_nano) is not None:
+            mean.nano = nano if mean.nano is None else mean.nano + (nano - mean.nano) / _SMOOTHED
+
+    def guess(
+        self, exchange: Exchange, usage: Usage, prices: Prices, reserved: tuple[int | None, int | None]
+    ) -> tuple[int | None, int | None]:
+        """Return the pages, and the nano-USD, that a call is taken to have come to; None where that cannot be said.
+
+        1. What counted calls of this client on this route came to lately, else of anybody there; before the first, one page,
+        where pages are counted. 2. The cost by the same, else by today's price of so many pages. 3. No less than was `reserved`
+        for it in budgets.
+        """
+        terms = exchange.terms
+        route, plan = (None, Plan()) if terms is None else (printable(terms.route), terms.plan)
+        by_page = _counts_pages(plan)
+        mean = self._mean(printable(exchange.client), route, by_page=by_page)
+        pages = (1 if mean.pages is None else ceil(mean.pages)) if by_page else None
+        nano = mean.nano
+        held_pages, held_nano = reserved
+        pages = None if pages is None else max(pages, held_pages or 0)
+        if nano is None:
+            like = Usage(pages=pages, model=plan.model or usage.model)
+            charge = prices.charge(like, terms=terms, target=exchange.target, began_utc=exchange.began_utc)
+            nano = None if charge is None else charge.cost_nano
+        return pages, None if nano is None else max(ceil(nano), held_nano or 0)
+
+    def _mean(self, client: str | None, route: str | None, *, by_page: bool) -> _Mean:
+        """Return what calls of a client on a route came to; where it had none, those of all others there."""
+        own = self._means.get((client, route, by_page))
+        if own is not None:
+            return own
+        others = [mean for key, mean in self._means.items() if key[1:] == (route, by_page)]
+        pages = [mean.pages for mean in others if mean.pages is not None]
+        costs = [mean.nano for mean in others if mean.nano is not None]
+        return _Mean(sum(pages) / len(pages) if pages else None, sum(costs) / len(costs) if costs else None)
+
+
+def _counts_pages(plan: Plan) -> bool:
+    """Tell whether the calls of a route that a count is expected of are counted by the page."""
+    counted_by = plan.counted
+    if plan.shape == "json" and counted_by is not None:
+        return bool(counted_by.pages or counted_by.count or counted_by.constant is not None)
+    return plan.shape != "chat"
+
+
+def is_paid_and_unknown(exchange: Exchange, usage: Usage) -> bool:
+    """Tell whether a call may be billed although nothing was counted: it was given up, cut off, or broke, behind its request.
+
+    What is only fetched is not: it can be fetched again.
+    """
+    return (
+        usage.unmetered in _PAID
+        and exchange.went_up
+        and exchange.admitted
+        and exchange.method not in _FETCHING
+        and not counted(usage)
+    )

@@ -1,0 +1,210 @@
+"""What is not in the ledger yet, in files: it outlives the process, and is read back from there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
+
+from ..entry import Entry
+from .cache import Recent
+from .segment import ForeignSegmentError, Portion, Segment
+
+NAME: Final = "passthrough.journal"
+"""The folder's name in the working directory, where the ledger is no file."""
+
+SEGMENT_BYTES: Final = 16 * 1024 * 1024
+_AGED_S: Final = 60.0
+_FOR_NOW: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK})  # later it may be read
+_SUFFIX: Final = ".jsonl"
+_SPOILT: Final = ".spoilt"
+_TRIAL: Final = ".trial"
+_TRIAL_BYTES: Final = 64 * 1024
+
+
+def journal_folder(ledger: str, configured: str | None = None) -> Path:
+    """Return the journal's folder: the configured one, else beside an SQLite file, else in the working directory."""
+    if configured:
+        return Path(configured).absolute()
+    try:
+        url = sa.make_url(ledger)
+    except (ArgumentError, ValueError):  # several hosts of PostgreSQL, or none that Ledger.at takes
+        return Path(NAME).absolute()
+    if url.get_backend_name() == "sqlite" and url.database:
+        return Path(url.database).absolute().with_suffix(".journal")
+    return Path(NAME).absolute()
+
+
+class Journal:
+    """A folder of segments `<utc-ms>-<owner>.jsonl`. Each process has its own; those of dead ones are adopted.
+
+    One thread appends, another reads (`portion`, `fed`, `adopt`), a third may `sync`. A process's segments are read in the order
+    of their names, one process's after another's: parts of an exchange stay in order. What is in the ledger is deleted, a
+    segment at a time; what was not deleted before a kill is read again, which changes nothing in the ledger.
+    """
+
+    def __init__(self, folder: Path, warn: Callable[[str], None], *, segment_bytes: int = SEGMENT_BYTES) -> None:
+        """Take a folder that is made when it is first written to; the one that it lies in must be there."""
+        self._folder = folder
+        self._warn = warn
+        self._segment_bytes = segment_bytes
+        self._small_bytes = segment_bytes // 16
+        self._owner = os.urandom(4).hex()
+        self._own: list[Segment] = []  # the oldest first
+        self._adopted: list[Segment] = []
+        self._recent = Recent()
+        self._left_alone: set[str] = set()  # names of files that are not ours to read
+        self._born = 0.0
+        self._last_ms = 0
+        self._lock = Lock()
+
+    @property
+    def left(self) -> int:
+        """How many bytes are not in the ledger, without what other living processes have."""
+        return sum(segment.left for segment in (*self._own, *self._adopted))
+
+    @property
+    def adopted(self) -> int:
+        """How many segments of dead processes are not wholly in the ledger."""
+        return len(self._adopted)
+
+    def append(self, lines: Sequence[bytes], entries: Sequence[Entry] = ()) -> None:
+        """Write lines into the newest segment; all of them, or none where it raises OSError.
+
+        `entries`, if they are given, are what the lines say: so they are not read back, if they are fed soon.
+        """
+        block = b"".join(lines)
+        with self._lock:
+            segment = self._writable()
+            begin = segment.size
+            segment.append(block)
+        if entries:
+            self._recent.keep(segment, begin, lines, entries)
+
+    def try_out(self) -> None:
+        """Raise OSError where lines could not be appended now: there is no folder, no permission, no space."""
+        with self._lock:
+            self._writable()
+        trial = self._folder / f"{self._owner}{_TRIAL}"
+        try:
+            trial.write_bytes(bytes(_TRIAL_BYTES))
+        finally:
+            trial.unlink(missing_ok=True)
+
+    def sync(self) -> None:
+        """Have the disk keep what was appended, also through a power loss. Raises OSError."""
+        for segment in self._own[-1:]:
+            segment.sync()
+
+    def portion(self, most: int, *, own_only: bool = False) -> Portion | None:
+        """Return the oldest entries that are not in the ledger, about `most` charges of them; None where all are."""
+        for segment in [] if own_only else list(self._adopted):
+            try:
+                portion = segment.portion(most)
+            except OSError as error:
+                self._leave_alone(segment.path, error)
+                self._adopted.remove(segment)
+                segment.close()
+                continue
+            if portion is not None:
+                return portion
+            self._delete(segment, self._adopted)
+        for segment in list(self._own):
+            portion = self._recent.portion(segment, most) or segment.portion(most)
+            if portion is not None:
+                return portion
+            self._retire(segment)
+        return None
+
+    def adopt(self) -> None:
+        """Take the segments that dead processes left, to be read before all others."""
+        refused = set()  # owners that live, or that another process adopts: theirs are read in order, or not at all
+        for path in self._segments():
+            owner = path.stem.partition("-")[2]
+            if owner == self._owner or owner in refused or path.name in self._left_alone:
+                continue
+            try:
+                segment = Segment.take(path)
+            except (OSError, ForeignSegmentError) as error:
+                if getattr(error, "errno", None) not in _FOR_NOW:
+                    self._leave_alone(path, error)
+                    continue
+                segment = None
+            if segment is None:
+                refused.add(owner)
+                continue
+            self._adopted.append(segment)
+            self._warn(f"A process ended before all its entries were in the ledger; they are booked from {path}.")
+
+    def close(self) -> None:
+        """Delete what is in the ledger, and give the rest up to whoever comes next."""
+        for segment in list(self._adopted):
+            segment.close()
+        for segment in list(self._own):
+            if segment.left:
+                segment.close()
+            else:
+                self._delete(segment, self._own)
+        self._own, self._adopted = [], []
+
+    def _writable(self) -> Segment:
+        """Return the newest segment, or a new one where that is full, or is not in its place any more."""
+        newest = self._own[-1] if self._own else None
+        usable = newest is not None and newest.writable
+        if newest is not None and usable and newest.size < self._segment_bytes:
+            return newest
+        self._last_ms = max(int(time.time() * 1000), self._last_ms + 1)
+        try:
+            if newest is not None and usable:
+                newest.sync()  # `sync` knows the newest only
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            made = Segment.make(self._folder / f"{self._last_ms:013d}-{self._owner}{_SUFFIX}")
+        except OSError:
+            if newest is not None and usable:  # it can grow beyond its size
+                return newest
+            raise
+        self._own.append(made)
+        self._born = time.monotonic()
+        return made
+
+    def _retire(self, segment: Segment) -> None:
+        """Delete a segment whose entries are in the ledger; the newest only once it is aged or large.
+
+        What a process has in its files when it dies is all that is read again: not what was booked long ago.
+        """
+        with self._lock:
+            newest = segment is self._own[-1]
+            lasting = segment.size < self._small_bytes and time.monotonic() - self._born < _AGED_S
+            if not segment.left and not (newest and lasting):
+                self._delete(segment, self._own)
+
+    def _delete(self, segment: Segment, among: list[Segment]) -> None:
+        among.remove(segment)
+        try:
+            if segment.spoilt:
+                kept = segment.path.with_suffix(_SPOILT)
+                segment.path.rename(kept)
+                self._warn(f"{segment.spoilt} lines of the journal could not be read: {kept} keeps them; the others are booked.")
+            else:
+                segment.path.unlink(missing_ok=True)
+        except OSError:
+            self._left_alone.add(segment.path.name)  # read again by the next process, which changes nothing
+        segment.close()
+
+    def _leave_alone(self, path: Path, error: Exception) -> None:
+        self._left_alone.add(path.name)
+        why = error.strerror if isinstance(error, OSError) else error
+        self._warn(f"{path} cannot be read: {why}.\nIt is left where it is, and not booked from here.")
+
+    def _segments(self) -> Sequence[Path]:
+        try:
+            return sorted(path for path in self._folder.iterdir() if path.suffix == _SUFFIX)
+        except OSError:  # not made yet, or not to be read: whoever writes there will say so
+            return ()

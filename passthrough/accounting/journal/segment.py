@@ -1,0 +1,234 @@
+"""One file of a journal: written by one process, which owns it as long as it lives."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+from ...errors import PassthroughError
+from ..entry import Entry
+from .codec import FORMAT, READABLE, SpoiltLineError, decode, line, value_of
+
+if sys.platform != "win32":
+    import fcntl
+
+_HEADS: Final = {number: line(["passthrough.journal", number]) for number in READABLE}
+HEAD: Final = _HEADS[FORMAT]
+_HEAD_BYTES: Final = 256  # what the head of any format must fit in
+_BLOCK_BYTES: Final = 256 * 1024
+_BEING_MADE_S: Final = 60.0
+
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
+
+
+class ForeignSegmentError(PassthroughError):
+    """A file is in another format than this program's: a newer one wrote it, or something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Entries as they stand one after another in a segment, and the offset behind them; `spoilt` lines were among them."""
+
+    segment: Segment
+    entries: tuple[Entry, ...]
+    until: int
+    spoilt: int
+
+
+class Segment:
+    """An open file whose lock is held. One thread appends, another reads; `close` waits for a `sync` that goes on.
+
+    The lock is the file's own (flock): it goes with the process, however that ends, and then the file is anyone's to take.
+    """
+
+    def __init__(self, path: Path, descriptor: int, *, adopted: bool) -> None:
+        """Take a file that is open and locked: see `make` and `take`."""
+        self.path = path
+        self.adopted = adopted
+        own = os.fstat(descriptor)
+        self.size = own.st_size  # what is whole: nothing behind it is ever read
+        self.fed = 0  # what is in the ledger
+        self.spoilt = 0  # lines that could not be read, but for a torn one at the end: that is how a kill leaves a file
+        self._descriptor = descriptor
+        self._file = own.st_dev, own.st_ino
+        self._broken = False
+        self._open = Lock()
+        self._closed = False
+
+    @classmethod
+    def make(cls, path: Path) -> Segment:
+        """Return a new segment, owned from its first moment on. Raises OSError."""
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            if not _locked(descriptor):
+                raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            segment = cls(path, descriptor, adopted=False)
+            segment.append(HEAD)
+            segment.fed = segment.size  # for the ledger there is nothing in it
+            _sync_folder(path.parent)
+        except OSError:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+            raise
+        return segment
+
+    @classmethod
+    def take(cls, path: Path) -> Segment | None:
+        """Return the segment of a process that is no more; None where its owner lives, or the file is gone.
+
+        Raises OSError, and ForeignSegmentError for a format that is not known here.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        try:
+            if _locked(descriptor) and _left_behind(os.fstat(descriptor)):
+                _check_head(os.pread(descriptor, _HEAD_BYTES, 0))
+                return cls(path, descriptor, adopted=True)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
+
+    @property
+    def left(self) -> int:
+        """How many bytes are not in the ledger."""
+        return self.size - self.fed
+
+    @property
+    def writable(self) -> bool:
+        """Tell whether lines may be appended: it can lose its place in the folder, or end in what could not be taken back.
+
+        One that somebody cut off, or wrote into, is not as long as it was made: lines behind that would not be found again.
+        """
+        if self._broken or self._closed:
+            return False
+        try:
+            found = self.path.stat()
+        except OSError:
+            return False
+        return ((found.st_dev, found.st_ino), found.st_size) == (self._file, self.size)
+
+    def append(self, lines: bytes) -> None:
+        """Write lines; all of them are in the file then, or, where it raises OSError, none."""
+        done = 0
+        try:
+            while done < len(lines):
+                done += os.write(self._descriptor, lines[done:])
+        except OSError:
+            try:
+                os.ftruncate(self._descriptor, self.size)
+            except OSError:
+                self._broken = True
+            raise
+        self.size += len(lines)
+
+    def sync(self) -> None:
+        """Have the disk keep what was appended, also through a power loss. Raises OSError."""
+        with self._open:
+            if not self._closed:
+                _sync(self._descriptor)
+
+    def portion(self, most: int) -> Portion | None:
+        """Return the next entries, about `most` charges in all; None where nothing is left. The same again, until it is fed.
+
+        What cannot be read is left out and counted in `spoilt`.
+        """
+        entries: list[Entry] = []
+        at, spoilt = self.fed, 0
+        for text in self._lines(at):
+            is_head = at == 0
+            at += len(text)
+            if is_head:
+                continue
+            try:
+                entry = decode(text)
+            except SpoiltLineError:
+                spoilt += text.endswith(b"\n")
+                continue
+            entries.append(entry)
+            most -= len(entry.charges) or 1
+            if most <= 0:
+                break
+        portion = Portion(self, tuple(entries), at, spoilt)
+        if entries:
+            return portion
+        self.note(portion)
+        return None
+
+    def note(self, portion: Portion) -> None:
+        """Note that a portion is in the ledger: the next one begins behind it."""
+        self.fed = portion.until
+        self.spoilt += portion.spoilt
+
+    def close(self) -> None:
+        """Give the file up."""
+        with self._open:
+            if not self._closed:
+                self._closed = True
+                os.close(self._descriptor)
+
+    def _lines(self, at: int) -> Iterator[bytes]:
+        """Yield lines from an offset on; the last one may be torn."""
+        rest = b""
+        while at < self.size:
+            block = os.pread(self._descriptor, min(_BLOCK_BYTES, self.size - at), at)
+            if not block:  # somebody cut it off
+                self.size = at
+                break
+            at += len(block)
+            *lines, rest = (rest + block).split(b"\n")
+            yield from (text + b"\n" for text in lines)
+        if rest:
+            yield rest
+
+
+def _locked(descriptor: int) -> bool:
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _left_behind(status: os.stat_result) -> bool:
+    """Tell whether a file that nobody has locked is a dead process's.
+
+    1. One without a name was deleted by another process between our opening and our locking it. 2. One without a byte may be
+    made at this moment, and be locked by its owner in the next.
+    """
+    return status.st_nlink > 0 and (status.st_size > 0 or time.time() - status.st_mtime > _BEING_MADE_S)
+
+
+def _check_head(beginning: bytes) -> None:
+    head, ended, _ = beginning.partition(b"\n")
+    if not ended and len(beginning) < _HEAD_BYTES and any(known.startswith(beginning) for known in _HEADS.values()):
+        return  # its process died before it had written anything
+    try:
+        if value_of(head) in map(value_of, _HEADS.values()):
+            return
+    except SpoiltLineError:
+        pass
+    raise ForeignSegmentError("the file is in a format that this program does not know")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the disk keep the folder's names."""
+    if sys.platform == "win32":  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,289 @@
+"""Feeds the ledger from the journal: reads entries back, appends them, tries again while the ledger refuses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from threading import Event, Lock
+from typing import Final
+
+from ...errors import EntryRefusedError, LedgerError
+from ..entry import Entry, Part
+from ..ledger.ledger import Ledger
+from .journal import Journal
+from .rejected_entries import RefusedEntries
+
+BATCH: Final = 1000
+"""About how many entries and charges go into one transaction."""
+
+_RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_BETWEEN_S: Final = 1.0
+_ADOPT_S: Final = 10.0
+_GULP_S: Final = 0.25
+"""How often the ledger is fed while entries come all the time: a commit costs as much as a hundred entries."""
+
+
+class Losses:
+    """How many entries are in the log only; counted by any thread."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = Lock()
+
+    def add(self, count: int) -> None:
+        """Count more of them."""
+        with self._lock:
+            self.count += count
+
+
+class Handover:
+    """Entries that the journal could not take, offered to the ledger's thread: taken there, or taken back, never both."""
+
+    def __init__(self, hurry: Callable[[], None]) -> None:
+        """`hurry` is called when there is an offer."""
+        self._batch: list[Entry] | None = None
+        self._lock = Lock()
+        self._settled = Event()
+        self._hurry = hurry
+
+    @property
+    def offered(self) -> bool:
+        """Tell whether entries are offered now."""
+        return self._batch is not None
+
+    def offer(self, batch: list[Entry], wait_s: float) -> bool:
+        """Offer entries for a time; return whether they were taken."""
+        self._settled.clear()
+        with self._lock:
+            self._batch = batch
+        self._hurry()
+        self._settled.wait(wait_s)
+        with self._lock:
+            taken = self._batch is None
+            self._batch = None
+        return taken
+
+    def take(self) -> list[Entry]:
+        """Take what is offered, if anything."""
+        with self._lock:
+            batch, self._batch = self._batch, None
+        if batch is not None:
+            self._settled.set()
+        return batch or []
+
+    def hurry(self) -> None:
+        """End the wait of an offer."""
+        self._settled.set()
+
+
+class Feeder:
+    """The thread that writes the ledger. All but the properties belongs to that thread."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        ledger: Ledger,
+        losses: Losses,
+        refused: RefusedEntries,
+        warn: Callable[[str], None],
+        *,
+        booked: Callable[[Sequence[Entry]], None],
+        between: Callable[[], None],
+    ) -> None:
+        """See Writer for `booked` and `between`."""
+        self.from_journal = 0  # entries of this process that are done with, by the way that they came
+        self.past_journal = 0
+        self.refusal: str | None = None
+        self.oldest: Entry | None = None  # that waits for a ledger that refuses
+        self.wake = Event()  # there is something in the journal
+        self.handover = Handover(self._hurry)
+        self._journal = journal
+        self._ledger = ledger
+        self._losses = losses
+        self._refused_entries = refused
+        self._warn = warn
+        self._booked = booked
+        self._between = between
+        self._between_failed = False
+        self._nudged = False
+        self._ending = Event()
+        self._hurried = Event()
+        self._deadline = float("inf")
+        self._past: list[Entry] = []  # what was handed over and is not in the ledger yet
+        self._opened = False
+        self._doubtful = False  # the last try to append may have been in vain, or not: only its answer is missing
+        self._tries = 0
+        self._retry_at = self._adopt_at = self._between_at = self._gulp_at = 0.0
+
+    def nudge(self) -> None:
+        """Have `between` called at once; from any thread."""
+        self._nudged = True
+        self._hurry()
+
+    def end(self, deadline: float) -> None:
+        """Feed what this process has in the journal, and return at the deadline (monotonic) at the latest; from any thread."""
+        self._deadline = deadline
+        self._ending.set()
+        self._hurry()
+
+    def run(self, drained: Event) -> None:
+        """Feed until the end; `drained` tells that nothing comes into the journal any more."""
+        while True:
+            last = drained.is_set()  # before the journal is read
+            try:
+                done = time.monotonic() >= self._retry_at and self._fed_all()
+                self._look_between()
+            except Exception as defect:  # noqa: BLE001 - the loop of the books: what waits must not wait for ever
+                self._refused(f"The ledger could not be fed: {defect!r}. Please report this.")
+                self._opened = done = False  # so that it is tried again, whether something waits or not
+            if self._ending.is_set() and ((last and done) or time.monotonic() >= self._deadline):
+                return
+            self._pause()
+
+    def _hurry(self) -> None:
+        self.wake.set()
+        self._hurried.set()
+
+    def _pause(self) -> None:
+        """Wait for something to do. What comes after a pause is fed at once, what comes all the time in gulps."""
+        now = time.monotonic()
+        if self._ending.is_set():
+            self._retry_at = min(self._retry_at, now + _RETRY_S[0])
+            time.sleep(0.01)
+            return
+        until = self._between_at if now >= self._retry_at else min(self._between_at, self._retry_at)
+        self.wake.wait(max(0.0, until - now))
+        self.wake.clear()
+        self._hurried.wait(max(0.0, self._gulp_at - time.monotonic()))
+        self._hurried.clear()
+
+    def _look_between(self, *, appended: bool = False) -> None:
+        now = time.monotonic()
+        if appended or self._nudged or now >= self._between_at:
+            self._nudged = False
+            self._between_at = now + _BETWEEN_S
+            self._refused_entries.look()
+            self._look_at_ledger()
+            try:
+                self._between()
+            except Exception as defect:  # noqa: BLE001 - the loop of the books: entries are fed, whatever becomes of this
+                if not self._between_failed:
+                    self._warn(f"What is done between two batches failed: {defect!r}. Please report this.")
+                self._between_failed = True
+
+    def _look_at_ledger(self) -> None:
+        """Find out, also while nothing is to be written, whether the ledger was taken away."""
+        try:
+            self._ledger.look()
+        except LedgerError as refused:
+            self._refused(str(refused))
+            self._opened = False
+
+    def _fed_all(self) -> bool:
+        """Feed until nothing is left, and return True; False where the ledger refuses, or the time is over."""
+        if not self._opened:  # what is wrong with the ledger is said at the start, not at the first entry
+            if not self._wrote([], own=True):
+                first = self._journal.portion(1)
+                self.oldest = None if first is None else first.entries[0]
+                return False
+            self._opened = True
+        while time.monotonic() < self._deadline:
+            self._adopt()
+            if self._past:
+                if not self._wrote(self._past, own=True):
+                    return False
+                self.past_journal += len(self._past)
+                self._past = []
+                continue
+            offered = self.handover.offered  # before the journal is read: what stands there came first
+            portion = self._journal.portion(BATCH, own_only=self._ending.is_set())
+            if portion is not None:
+                own = not portion.segment.adopted
+                if not self._wrote(portion.entries, own=own):
+                    return False
+                portion.segment.note(portion)
+                self.from_journal += len(portion.entries) if own else 0
+            elif offered:
+                self._past = self.handover.take()
+            else:
+                return True
+        return False
+
+    def _adopt(self) -> None:
+        now = time.monotonic()
+        if now >= self._adopt_at and not self._ending.is_set():
+            self._adopt_at = now + _ADOPT_S
+            self._journal.adopt()
+
+    def _wrote(self, entries: Sequence[Entry], *, own: bool) -> bool:
+        """Append entries and tell who wants to know; False where the ledger refuses."""
+        try:
+            accepted = self._accepted(entries)
+        except LedgerError as refused:
+            self._doubtful = True
+            self.oldest = entries[0] if entries else None
+            self._refused(str(refused))
+            return False
+        if self.refusal is not None:
+            self._warn(f"The ledger is written again. Entries lost: {self._losses.count}.")
+        if own and self._doubtful:
+            accepted = completed(entries, accepted)
+        self.refusal, self.oldest, self._doubtful, self._tries = None, None, False, 0
+        if accepted:
+            self._booked(accepted)
+        if entries:
+            self._gulp_at = time.monotonic() + _GULP_S
+            self._look_between(appended=True)
+        return True
+
+    def _refused(self, why: str) -> None:
+        if self.refusal is None:
+            self._warn(f"{why}\nEntries wait until it can be written.")
+        self.refusal = why
+        self._retry_at = time.monotonic() + _RETRY_S[min(self._tries, len(_RETRY_S) - 1)]
+        self._tries += 1
+
+    def _accepted(self, entries: Sequence[Entry]) -> list[Entry]:
+        try:
+            return self._ledger.append(entries)
+        except Exception as defect:  # The loop of the books: one entry must not stop all that come after it.
+            if isinstance(defect, LedgerError) and not isinstance(defect, EntryRefusedError):
+                raise
+            if len(entries) > 1:
+                return [accepted for entry in entries for accepted in self._accepted([entry])]
+            if not entries:
+                raise
+            return self._alone(entries[0])
+
+    def _alone(self, entry: Entry) -> list[Entry]:
+        """Append an entry on a new connection; where that refuses it too, and would take another, keep it beside the journal.
+
+        A connection, or what stands between here and the database, can refuse any entry for reasons of its own: a pooler that
+        mixes up its clients' statements answers in the words of an entry that is wrong.
+        """
+        self._ledger.reconnect()
+        try:
+            return self._ledger.append([entry])
+        except Exception as defect:  # The loop of the books: see above.
+            if isinstance(defect, LedgerError) and not isinstance(defect, EntryRefusedError):
+                raise
+            self._ledger.try_out()
+            self._losses.add(1)
+            why = str(defect).partition("\n")[0] if isinstance(defect, LedgerError) else f"{defect!r}."
+            self._refused_entries.keep(entry, why)
+            return []
+
+
+def completed(entries: Sequence[Entry], accepted: Sequence[Entry]) -> list[Entry]:
+    """Return what was accepted with, in their places, those that an earlier try must have brought in: they are told of once.
+
+    Open parts are not added: where one is left out, its lines were booked before, by whatever process.
+    """
+    left = list(accepted)
+    told = []
+    for entry in entries:
+        if left and (left[0].id, left[0].part) == (entry.id, entry.part):
+            told.append(left.pop(0))
+        elif entry.part is not Part.OPEN:
+            told.append(entry)
+    return told

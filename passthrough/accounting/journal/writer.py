@@ -1,0 +1,249 @@
+"""The way into the ledger: through the journal, and from there in batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Event, Thread
+from typing import Final
+
+from ...background.batch_queue import Backlog
+from ..entry import Entry
+from ..ledger.ledger import Ledger
+from .arrivals import Arrival, Arrivals
+from .codec import encode
+from .journal import Journal
+from .rejected_entries import RefusedEntries
+from .shipper import BATCH, Feeder, Losses
+
+_WAITING: Final = 100_000
+_GATHER_S: Final = 0.02
+_TRY_OUT_S: Final = 0.5
+_SLOW_S: Final = 5.0
+"""How long an entry waits before that is trouble, though nothing was refused."""
+
+_RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Writer:
+    """Takes entries from the event loop, and sees that they get into the ledger, even after a kill.
+
+    Thread `journal` gathers entries and appends them to the journal, `sync` has the disk keep them, and `ledger` takes them from
+    there, whatever is the matter with the ledger and however long: memory does not grow with what waits. Where the journal
+    cannot be written, entries wait in memory, and go to the ledger from there; beyond a hundred thousand (each charge counts)
+    new ones are not taken: what is missing then is one stretch of time, whose beginning is said.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        folder: Path,
+        warn: Callable[[str], None],
+        *,
+        booked: Callable[[Sequence[Entry]], None] = lambda _: None,
+        between: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`booked` takes entries that the ledger has accepted (bookkeeper.Observer.booked).
+
+        `between` is called on the thread that writes the ledger, between two batches: after each, when `nudge` was called, and at
+        least about every second, whatever the ledger does. `warn` takes messages from any thread.
+        """
+        self._warn = warn
+        self._folder = folder
+        self._losses = Losses()
+        self._journal = Journal(folder, warn)
+        self._refused = RefusedEntries(folder, warn)
+        self._feeder = Feeder(self._journal, ledger, self._losses, self._refused, warn, booked=booked, between=between)
+        self._arrivals = Arrivals()
+        self._taken = 0
+        self._backlog: Backlog[Entry] = Backlog(_WAITING, batch=BATCH, gather_s=_GATHER_S, weigh=_weight)
+        self._put = self._journaled = self._unwritten = 0
+        self._unwritable: str | None = None
+        self._unsynced = False
+        self._overflowed = False
+        self._deadline = float("inf")
+        self._written, self._drained = Event(), Event()
+        self._threads = [
+            Thread(target=self._keep, name="journal", daemon=True),
+            Thread(target=self._sync, name="sync", daemon=True),
+            Thread(target=self._feed, name="ledger", daemon=True),
+        ]
+
+    # ── for the event loop ──
+
+    @property
+    def waiting(self) -> int:
+        """How many entries of this process are not in the ledger yet."""
+        return self._put - self._unwritten - self._feeder.from_journal - self._feeder.past_journal
+
+    @property
+    def lost(self) -> int:
+        """How many entries are in the log only."""
+        return self._losses.count
+
+    @property
+    def journal_bytes(self) -> int:
+        """How many bytes of the journal are not in the ledger yet, those of dead processes too."""
+        return self._journal.left
+
+    @property
+    def lag_s(self) -> float:
+        """How long ago the oldest entry ended that waits, whatever it waits for; 0 where none does."""
+        adopted, own = self._feeder.oldest, self._oldest
+        ended = [] if adopted is None else [adopted.began_utc + adopted.total_s]
+        ended += [] if own is None else [own.ended_utc]
+        return max((max(0.0, time.time() - ended_utc) for ended_utc in ended), default=0.0)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why entries do not reach the ledger or the journal now, and how many wait; None when they do."""
+        refusal, unwritable = self._feeder.refusal, self._unwritable
+        if refusal is None and unwritable is None:
+            refusal = self._slow()
+        if refusal is not None:
+            refusal = f"{refusal}\nEntries that wait for it: {self.waiting}; lost: {self.lost}."
+        return "\n".join(filter(None, (refusal, unwritable))) or None
+
+    def _slow(self) -> str | None:
+        """Why entries wait though nothing was refused: a call that does not end says nothing."""
+        oldest = self._oldest
+        waits_s = 0.0 if oldest is None else time.monotonic() - oldest.came
+        if waits_s < _SLOW_S:
+            return None
+        return f"The ledger has taken no entry for {waits_s:.0f} s: its database does not answer, or is too slow."
+
+    @property
+    def _oldest(self) -> Arrival | None:
+        """About the oldest entry of this process that waits."""
+        waiting = self.waiting
+        return self._arrivals.oldest(self._put - waiting) if waiting else None
+
+    def start(self) -> None:
+        """Begin to write, also what dead processes left."""
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, entry: Entry) -> None:
+        """Let an entry be written soon; never blocks, never raises."""
+        if self._backlog.put(entry):
+            self._put += 1
+            return
+        if not self._overflowed:
+            self._overflowed = True
+            self._warn(f"Too many entries wait to be written: from exchange {entry.id} on they are in the log only.")
+        self._losses.add(1)
+
+    def nudge(self) -> None:
+        """Have `between` called at once."""
+        self._feeder.nudge()
+
+    def close(self, timeout_s: float) -> None:
+        """Write all that waits, for at most `timeout_s` seconds; then say what is left. Blocks: not for the event loop."""
+        self._deadline = time.monotonic() + timeout_s
+        self._backlog.close()
+        self._feeder.handover.hurry()
+        self._feeder.end(self._deadline)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, self._deadline - time.monotonic()) + 0.1)
+        self._refused.close()
+        kept = self._journaled - self._feeder.from_journal
+        why = " ".join(filter(None, (self._feeder.refusal, self._unwritable)))
+        if self.waiting > kept:
+            self._warn(f"Entries that did not reach the ledger in time: {self.waiting - kept}. {why}".rstrip())
+            self._losses.add(self.waiting - kept)
+        if kept:
+            self._warn(f"Entries that wait in the journal for the next start: {kept}. {why}".rstrip())
+
+    # ── the threads ──
+
+    def _feed(self) -> None:
+        self._feeder.run(self._drained)
+        self._drained.wait()
+        self._journal.close()  # here, since this thread may be held up in the database beyond the end of `close`
+
+    def _keep(self) -> None:
+        while batch := self._backlog.take():
+            first = batch[0]
+            self._arrivals.note(Arrival(self._taken, first.began_utc + first.total_s, time.monotonic()))
+            self._taken += len(batch)
+            if not self._kept(batch):
+                break
+            if not len(self._backlog):
+                self._overflowed = False
+            self._try_out()
+        self._drained.set()
+        for event in (self._written, self._feeder.wake):
+            event.set()
+
+    def _kept(self, batch: list[Entry]) -> bool:
+        """Try until entries are in the journal, or on the way to the ledger without it; False when the time is over."""
+        batch, lines = self._encoded(batch)
+        tries = 0
+        while True:
+            try:
+                self._journal.append(lines, batch)
+            except OSError as error:
+                self._say_unwritable(error)
+            else:
+                self._journaled += len(batch)
+                self._say_writable()
+                self._written.set()
+                self._feeder.wake.set()
+                return True
+            pause_s = _RETRY_S[0 if self._deadline < float("inf") else min(tries, len(_RETRY_S) - 1)]
+            tries += 1
+            if self._feeder.handover.offer(batch, pause_s):
+                return True
+            if time.monotonic() >= self._deadline:
+                return False
+
+    def _try_out(self) -> None:
+        """Find out when the journal can be written again, while nothing comes that would: who is not ready gets no requests."""
+        while self._unwritable is not None and not len(self._backlog) and not self._backlog.pause(_TRY_OUT_S):
+            try:
+                self._journal.try_out()
+            except OSError as error:
+                self._say_unwritable(error)
+            else:
+                self._say_writable()
+
+    def _encoded(self, batch: list[Entry]) -> tuple[list[Entry], list[bytes]]:
+        lines, entries = [], []
+        for entry in batch:
+            try:
+                lines.append(encode(entry))
+            except Exception as defect:  # noqa: BLE001 - the loop of the books: one entry must not stop all that come after it
+                self._losses.add(1)
+                self._refused.keep(entry, f"{defect!r}. Please report this.")
+                self._unwritten += 1
+            else:
+                entries.append(entry)
+        return entries, lines
+
+    def _say_unwritable(self, error: OSError) -> None:
+        why = f"The journal {self._folder} cannot be written: {error.strerror or error}."
+        if self._unwritable is None:
+            self._warn(f"{why}\nEntries go to the ledger without it; a kill would cost those that wait.\nMend its folder.")
+        self._unwritable = why
+
+    def _say_writable(self) -> None:
+        if self._unwritable is not None:
+            self._unwritable = None
+            self._warn(f"The journal {self._folder} is written again.")
+
+    def _sync(self) -> None:
+        while not self._drained.is_set():
+            self._written.wait()
+            self._written.clear()
+            try:
+                self._journal.sync()
+            except OSError as error:
+                if not self._unsynced:
+                    self._warn(f"The disk of {self._folder} does not say that it keeps the journal: {error.strerror}.")
+                self._unsynced = True
+
+
+def _weight(entry: Entry) -> int:
+    return len(entry.charges) or 1

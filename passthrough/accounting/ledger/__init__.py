@@ -1,0 +1,1 @@
+"""The ledger: exchanges and charges in SQLite or PostgreSQL, their sums, budgets' leases and retention."""

@@ -1,0 +1,131 @@
+"""What is written of entries, in one transaction: each thing once, however often it is brought."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import sqlalchemy as sa
+
+from ..entry import Charge, Entry, Part
+from .bulk_insert import Into, Row
+from .daily_sums import Additions, Key
+from .schema import ALIKE, CHARGED_ALIKE, CHARGES, EXCHANGES, KEYED, LINES, charge_row, ending, exchange_row, key_of, line_of
+
+_EXCHANGES: Final = Into(EXCHANGES, alike=ALIKE)
+_CHARGES: Final = Into(CHARGES, alike=CHARGED_ALIKE)
+_LINES: Final = Into(LINES)
+
+
+@dataclass(slots=True)
+class _Offer:
+    """One part of an exchange that may bring something new, summed under `key`; `charges` are what proved to be new."""
+
+    entry: Entry
+    key: Key
+    begins: bool
+    ends: bool
+    charges: list[Charge] = field(default_factory=list)
+
+
+def append(connection: sa.Connection, entries: Sequence[Entry]) -> list[Entry]:
+    """Write entries, and return what of them is new, in their order: each entry with those charges that were not there.
+
+    (1) A whole exchange, or the first part of one, makes its row; if the row is there already, a whole one is left out.
+    (2) Open parts bring charges; the closing part brings the last ones and, once, how the exchange ended.
+    (3) A charge with a line is new only if its line was booked by nobody before, in its account.
+    (4) Everything new is added to the daily sums.
+    (5) Where all are whole and new, each with one charge at most and without lines, as nearly always, nothing need be told apart.
+
+    Rows are written in the order of their keys, table by table: two processes that bring the same never wait for each other.
+    """
+    rows = {entry.id: exchange_row(entry) for entry in reversed(entries)}  # of several parts, the first one's
+    new = _EXCHANGES.write(connection, rows.values())
+    additions = Additions()
+    if len(new) == len(entries) and all(map(_is_plain, entries)):
+        accepted = _plain(connection, entries, rows, additions)
+    else:
+        accepted = _parts(connection, _offers(connection, entries, rows, {key for (key,) in new}), additions)
+    additions.write(connection)
+    return accepted
+
+
+def _is_plain(entry: Entry) -> bool:
+    charges = entry.charges
+    return entry.part is Part.WHOLE and (not charges or (len(charges) == 1 and not charges[0].line))
+
+
+def _plain(connection: sa.Connection, entries: Sequence[Entry], rows: Mapping[str, Row], additions: Additions) -> list[Entry]:
+    """Write the charges of entries whose exchanges are all new: see (5) of `append`."""
+    charges = [charge_row(entry, charge) for entry in entries for charge in entry.charges]
+    written = _CHARGES.write(connection, charges)
+    accepted = list(entries)
+    if len(written) < len(charges):  # somebody deleted an exchange, and not its charge
+        new = {exchange for exchange, _ in written}
+        accepted = [entry if entry.id in new else replace(entry, charges=()) for entry in entries]
+    additions.count_whole((key_of(rows[entry.id]), entry) for entry in accepted)
+    return accepted
+
+
+def _parts(connection: sa.Connection, offers: Sequence[_Offer], additions: Additions) -> list[Entry]:
+    """Write what offers bring: see (1) to (3) of `append`."""
+    _charge(connection, offers)
+    ended = [{"exchange": offer.entry.id} | ending(offer.entry) for offer in offers if offer.ends and not offer.begins]
+    if ended:
+        ended.sort(key=lambda row: str(row["exchange"]))
+        connection.execute(sa.update(EXCHANGES).where(EXCHANGES.c.id == sa.bindparam("exchange")), ended)
+    for offer in offers:
+        additions.count(offer.key, offer.entry, offer.charges, begins=offer.begins, ends=offer.ends)
+    return [_accepted(offer) for offer in offers if offer.begins or offer.ends or offer.charges]
+
+
+def _accepted(offer: _Offer) -> Entry:
+    entry, charges = offer.entry, offer.charges
+    return entry if len(charges) == len(entry.charges) else replace(entry, charges=tuple(charges))
+
+
+def _offers(connection: sa.Connection, entries: Sequence[Entry], rows: Mapping[str, Row], new: Collection[str]) -> list[_Offer]:
+    parts = {entry.id for entry in entries if entry.part is not Part.WHOLE and entry.id not in new}
+    known = _known(connection, sorted(parts))
+    begun: set[str] = set()
+    ended: set[str] = set()
+    offers = []
+    for entry in entries:
+        begins = entry.id in new and entry.id not in begun
+        was_open, key = known.get(entry.id) or (entry.id in begun, key_of(rows[entry.id]))
+        ends = entry.part is not Part.OPEN and (begins or (entry.part is Part.CLOSE and was_open)) and entry.id not in ended
+        if begins or ends or entry.part is Part.OPEN:
+            offers.append(_Offer(entry, key, begins, ends))
+        if begins:
+            begun.add(entry.id)
+        if ends:
+            ended.add(entry.id)
+    return offers
+
+
+def _known(connection: sa.Connection, ids: Sequence[str]) -> dict[str, tuple[bool, Key]]:
+    """Return of exchanges that are there whether they are open, and what they are summed under; nobody changes them now."""
+    if not ids:
+        return {}
+    columns = EXCHANGES.c["id", "open", *KEYED]
+    asked = sa.select(*columns).where(EXCHANGES.c.id.in_(ids)).order_by(EXCHANGES.c.id).with_for_update()
+    return {key: (is_open, tuple(summed)) for key, is_open, *summed in connection.execute(asked)}
+
+
+def _charge(connection: sa.Connection, offers: Iterable[_Offer]) -> None:
+    """Write the charges that are new, and note them in their offers."""
+    claims: dict[Row, tuple[_Offer, Charge, Row]] = {}
+    lines: dict[tuple[str, str], Row] = {}
+    for offer in offers:
+        for charge in offer.entry.charges:
+            row = charge_row(offer.entry, charge)
+            place = row[:2]
+            if place in claims or (charge.line and lines.setdefault(line_of(offer.entry, charge), place) != place):
+                continue
+            claims[place] = (offer, charge, row)
+    billed = {lines[account, line] for account, line in _LINES.write(connection, lines)}
+    written = set(_CHARGES.write(connection, [row for _, charge, row in claims.values() if not charge.line or row[:2] in billed]))
+    for place, (offer, charge, _) in claims.items():
+        if place in written:
+            offer.charges.append(charge)

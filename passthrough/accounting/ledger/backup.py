@@ -1,0 +1,83 @@
+"""A copy of an SQLite ledger beside it, made before its tables are changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing, suppress
+from itertools import count
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from ...errors import LedgerError
+
+_SPARE_BYTES: Final = 1024 * 1024
+_PART: Final = ".part"
+
+
+def back_up(ledger: Path, version: int) -> Path:
+    """Copy a ledger of a version beside it, what is in its write-ahead log too, and return where the copy is.
+
+    Its writers must be excluded meanwhile. Only this user may read the copy; one that is there already is left.
+    Raises LedgerError where there is no room for it, or it cannot be made.
+    """
+    copy = _free_name(ledger, version)
+    part = copy.with_name(f"{copy.name}{_PART}")
+    try:
+        # What a copy that was killed has left; nobody else makes one now.
+        part.unlink(missing_ok=True)
+        _check_room(ledger, version)
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        _copy(ledger, part)
+        part.replace(copy)
+        _sync(copy.parent)
+    except (OSError, sqlite3.Error) as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        why = getattr(error, "strerror", None) or error
+        raise _refused(
+            ledger, version, f"its copy {copy} cannot be made: {why}", "Mend its folder, or free some space there."
+        ) from None
+    return copy
+
+
+def _free_name(ledger: Path, version: int) -> Path:
+    plain = f"{ledger.name}.schema{version}-backup"
+    names = (plain if number == 1 else f"{plain}-{number}" for number in count(1))
+    return next(path for path in map(ledger.with_name, names) if not path.exists())
+
+
+def _check_room(ledger: Path, version: int) -> None:
+    beside = (ledger, ledger.with_name(f"{ledger.name}-wal"))
+    wanted = sum(path.stat().st_size for path in beside if path.exists()) + _SPARE_BYTES
+    free = shutil.disk_usage(ledger.parent).free
+    if free < wanted:
+        what = f"its copy needs {wanted // 10**6 + 1} MB beside it, and {free // 10**6} MB are free"
+        raise _refused(ledger, version, what, "Free some space there.")
+
+
+def _refused(ledger: Path, version: int, what: str, mend: str) -> LedgerError:
+    return LedgerError(f"The ledger {ledger} has schema {version} and is copied before that is changed: {what}.\n{mend}")
+
+
+def _copy(ledger: Path, part: Path) -> None:
+    with (
+        closing(sqlite3.connect(f"file:{quote(str(ledger))}?mode=rw", uri=True)) as source,
+        closing(sqlite3.connect(f"file:{quote(str(part))}?mode=rw", uri=True)) as target,
+    ):
+        source.backup(target)
+        target.execute("PRAGMA journal_mode = DELETE")  # so that it is one file
+    _sync(part)
+
+
+def _sync(path: Path) -> None:
+    """Have the disk keep a file, or a folder's names."""
+    if path.is_dir() and os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,276 @@
+"""What budgets' periods came to, and what each process may still spend of them, in the ledger's database.
+
+Whatever process books an exchange adds it to every running period that it belongs to, in the same transaction. So what is spent
+is exact at every moment, also for processes whose configuration is older. A period's row is made when one first asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ..budget import Period, Scope, Span, Unit
+from ..budgets.state import LEASE_S, Grant, Plea
+from ..entry import Entry, Part
+from .bulk_insert import upsert
+from .period_sums import LARGEST, sums_of
+from .schema import EXCHANGES, SCHEMA, TEXT
+
+MANY: Final = 500
+"""How many periods are asked about by name, in one statement."""
+
+_LEASE_MS: Final = int(LEASE_S * 1000)
+_KEPT_MS: Final = 86_400_000
+_MINUTES_KEPT_MS: Final = 600_000
+
+_SPAN: Final = ("scope_name", "scope_kind", "unit", "sandbox", "starts_ms", "ends_ms")
+
+
+def _keyed() -> list[sa.Column[Any]]:
+    return [
+        sa.Column("scope_name", TEXT, primary_key=True),
+        sa.Column("scope_kind", TEXT, primary_key=True),
+        sa.Column("unit", TEXT, primary_key=True),
+        sa.Column("sandbox", sa.Boolean, primary_key=True),
+        sa.Column("starts_ms", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("ends_ms", sa.BigInteger, primary_key=True, autoincrement=False),
+    ]
+
+
+BUDGETS: Final = sa.Table(
+    "budgets",
+    SCHEMA,
+    *_keyed(),
+    sa.Column("spent", sa.BigInteger, nullable=False),
+    sa.Column("warned", sa.BigInteger, nullable=False),  # the highest amount from which the operator was warned; -1: none
+    sqlite_with_rowid=False,
+)
+
+LEASES: Final = sa.Table(
+    "leases",
+    SCHEMA,
+    *_keyed(),
+    sa.Column("replica", TEXT, primary_key=True),
+    sa.Column("held", sa.BigInteger, nullable=False),
+    sa.Column("expires_ms", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+_RUNNING: Final = (
+    sa.select(*(BUDGETS.c[name] for name in _SPAN))
+    .where(
+        BUDGETS.c.scope_name.in_(sa.bindparam("names", expanding=True)),
+        BUDGETS.c.starts_ms <= sa.bindparam("last"),
+        BUDGETS.c.ends_ms > sa.bindparam("first"),
+    )
+    .order_by(*(BUDGETS.c[name] for name in _SPAN))
+    .with_for_update()  # all rows in one order, so that two processes never wait for each other
+)
+"""The rows of periods in which something may have begun; built once, for it takes longer than to run it."""
+
+
+def amount_of(entry: Entry, unit: Unit) -> int:
+    """Return what an entry adds to a budget in a unit, what is estimated of it too.
+
+    Requests are those that went on to the target, counted at their end.
+    """
+    if unit == Unit.REQUESTS:
+        return int(entry.attempts > 0 and entry.part is not Part.OPEN)
+    if unit == Unit.PAGES:
+        return sum((charge.pages or 0) + (charge.pages_annotated or 0) for charge in entry.charges) + (entry.estimated_pages or 0)
+    return sum(charge.cost_nano or 0 for charge in entry.charges) + (entry.estimated_nano or 0)
+
+
+def scopes_of(client: str | None, route: str | None) -> tuple[Scope, ...]:
+    """Return the scopes that an exchange belongs to."""
+    found = [Scope("all")]
+    if client is not None:
+        found.append(Scope("client", client))
+    if route is not None:
+        found.append(Scope("route", route))
+    return tuple(found)
+
+
+def spend(connection: sa.Connection, accepted: Sequence[Entry]) -> None:
+    """Add entries, which are written in the same transaction, to the periods that run for them."""
+    if not accepted:
+        return
+    began = [int(entry.began_utc * 1000) for entry in accepted]
+    pairs = {(entry.client, entry.route) for entry in accepted}  # few, and scopes cost more than all else here
+    names = {scope.name for client, route in pairs for scope in scopes_of(client, route)}
+    rows = connection.execute(_RUNNING, {"names": sorted(names), "first": min(began), "last": max(began)}).all()
+    if not rows:
+        return
+    running: dict[tuple[Scope, bool], list[tuple[Span, Any]]] = {}
+    for row in rows:
+        span = _span(row)
+        running.setdefault((span.scope, span.sandbox), []).append((span, row))
+    added: dict[Any, int] = {}
+    for entry, at_ms in zip(accepted, began, strict=True):
+        for scope in scopes_of(entry.client, entry.route):
+            for span, row in running.get((scope, entry.sandbox), ()):
+                if span.period.starts_ms <= at_ms < span.period.ends_ms:
+                    added[row] = added.get(row, 0) + amount_of(entry, span.unit)
+    changes = [_bound(row._mapping) | {"amount": min(amount, LARGEST)} for row, amount in added.items() if amount]
+    if changes:
+        amount = sa.bindparam("amount", type_=sa.BigInteger)
+        larger = sa.case((BUDGETS.c.spent > LARGEST - amount, LARGEST), else_=BUDGETS.c.spent + amount)
+        connection.execute(sa.update(BUDGETS).where(*_is_bound(BUDGETS)).values(spent=larger), changes)
+
+
+def make(connection: sa.Connection, spans: Iterable[Span]) -> None:
+    """Make the rows that are not there yet, with what was booked so far; in a transaction that is alone, or it misses some."""
+    there = spent(connection, spans := list(spans))
+    missing = [span for span in spans if span not in there]
+    rows = [_keys(span) | {"spent": amount, "warned": -1} for span, amount in sums_of(connection, missing).items()]
+    if rows:
+        connection.execute(upsert(connection, BUDGETS).on_conflict_do_nothing(), rows)
+
+
+def spent(connection: sa.Connection, spans: Collection[Span]) -> dict[Span, int]:
+    """Return what the periods came to so far; those without a row are left out."""
+    wanted = set(spans)
+    asked = sa.select(*(BUDGETS.c[name] for name in _SPAN), BUDGETS.c.spent)
+    if len(wanted) <= MANY:
+        rows = connection.execute(asked.where(_within(BUDGETS, spans)))
+    else:  # nearly all rows are wanted: a list of their names would take longer
+        rows = connection.execute(asked.where(BUDGETS.c.starts_ms.in_(sorted({span.period.starts_ms for span in spans}))))
+    found = {_span(row): int(row.spent) for row in rows}
+    return {span: amount for span, amount in found.items() if span in wanted}
+
+
+def now_ms(connection: sa.Connection, here_ms: int) -> int:
+    """Return the time by the clock that all who share the ledger share: the server's; for a file it is this machine's."""
+    if connection.dialect.name != "postgresql":
+        return here_ms
+    return int(connection.exec_driver_sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").scalar_one())
+
+
+def ask(connection: sa.Connection, pleas: Sequence[Plea], replica: str, now_ms: int) -> dict[Plea, Grant]:
+    """Lease to one process what is neither spent nor held by others, as far as wanted; periods without a row are left out.
+
+    What it keeps it keeps in any case: that is spent, or promised to requests under way.
+    """
+    spans = [plea.span for plea in pleas]
+    columns = [BUDGETS.c[name] for name in _SPAN]
+    locked = sa.select(*columns, BUDGETS.c.spent, BUDGETS.c.warned).where(_within(BUDGETS, spans)).order_by(*columns)
+    budgets = {_span(row): row for row in connection.execute(locked.with_for_update())}
+    leases = _leases(connection, spans, now_ms)
+    _bound_leases(connection, leases, now_ms + _LEASE_MS)
+    granted: dict[Plea, Grant] = {}
+    for plea in pleas:
+        row = budgets.get(plea.span)
+        if row is None:
+            continue
+        held = [lease.held for name, lease in leases.get(plea.span, {}).items() if name != replica]
+        left = plea.most - row.spent - sum(held) - plea.keep
+        # Each of those who are here gets its part of what is left, one unit at least: so nobody is kept out by who came first.
+        more = max(min(plea.wanted, max(left // (len(held) + 1), 1), left), 0)
+        warns = plea.warn_from is not None and row.spent >= plea.warn_from > row.warned
+        mine = leases.get(plea.span, {}).get(replica)
+        lasts_ms = _LEASE_MS if mine is None or _is_renewed(mine, plea.keep + more, now_ms) else mine.expires_ms - now_ms
+        granted[plea] = Grant(int(row.spent), sum(held), len(held) + 1, plea.keep + more, warns, lasts_ms / 1000)
+    own = {span: found[replica] for span, found in leases.items() if replica in found}
+    _write_leases(connection, granted, own, {"replica": replica, "expires_ms": now_ms + _LEASE_MS})
+    warned = [_bound(_keys(plea.span)) | {"from": plea.warn_from} for plea, grant in granted.items() if grant.warns]
+    if warned:
+        connection.execute(sa.update(BUDGETS).where(*_is_bound(BUDGETS)).values(warned=sa.bindparam("from")), warned)
+    return granted
+
+
+def give_back(connection: sa.Connection, replica: str) -> None:
+    """End all leases of one process."""
+    connection.execute(sa.delete(LEASES).where(LEASES.c.replica == replica))
+
+
+def sweep(connection: sa.Connection, now_ms: int) -> None:
+    """Remove what nobody asks for any more: periods that ended a day ago (minutes: some), and leases that ran out long since."""
+    minute = BUDGETS.c.ends_ms - BUDGETS.c.starts_ms <= 60_000
+    ended = sa.or_(BUDGETS.c.ends_ms < now_ms - _KEPT_MS, sa.and_(minute, BUDGETS.c.ends_ms < now_ms - _MINUTES_KEPT_MS))
+    connection.execute(sa.delete(BUDGETS).where(ended))
+    connection.execute(sa.delete(LEASES).where(LEASES.c.expires_ms < now_ms - 10 * _LEASE_MS))
+
+
+def booked(connection: sa.Connection, ids: Collection[str]) -> set[str]:
+    """Return which of some exchanges are in the ledger, with their end."""
+    ended = sa.select(EXCHANGES.c.id).where(EXCHANGES.c.id.in_(sorted(ids)), sa.not_(EXCHANGES.c.open))
+    return set(connection.execute(ended).scalars())
+
+
+# ── rows ──
+
+
+def _span(row: Any) -> Span:
+    period = Period(int(row.starts_ms), int(row.ends_ms))
+    return Span(Scope(row.scope_kind, row.scope_name), Unit(row.unit), bool(row.sandbox), period)
+
+
+def _keys(span: Span) -> dict[str, Any]:
+    values = (span.scope.name, span.scope.kind, str(span.unit), span.sandbox, span.period.starts_ms, span.period.ends_ms)
+    return dict(zip(_SPAN, values, strict=True))
+
+
+def _bound(keys: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"of_{name}": keys[name] for name in _SPAN}
+
+
+def _is_bound(table: sa.Table) -> list[sa.ColumnElement[bool]]:
+    return [table.c[name] == sa.bindparam(f"of_{name}", type_=table.c[name].type) for name in _SPAN]
+
+
+def _within(table: sa.Table, spans: Collection[Span]) -> sa.ColumnElement[bool]:
+    """Where the rows of some spans are, and few others."""
+    names = sorted({span.scope.name for span in spans})
+    starts = sorted({span.period.starts_ms for span in spans})
+    return sa.and_(table.c.scope_name.in_(names), table.c.starts_ms.in_(starts))
+
+
+def _leases(connection: sa.Connection, spans: Collection[Span], now_ms: int) -> dict[Span, dict[str, Any]]:
+    """Return the leases that count now, by period and process."""
+    found: dict[Span, dict[str, Any]] = {}
+    for row in connection.execute(sa.select(LEASES).where(_within(LEASES, spans), LEASES.c.expires_ms > now_ms)):
+        found.setdefault(_span(row), {})[row.replica] = row
+    return found
+
+
+def _bound_leases(connection: sa.Connection, leases: Mapping[Span, Mapping[str, Any]], latest_ms: int) -> None:
+    """Have no lease count for longer than one that is written now: the clock by which it was written was ahead of this one.
+
+    Whoever lives renews its own; of whoever died it is free then.
+    """
+    late = [(span, row) for span, found in leases.items() for row in found.values() if row.expires_ms > latest_ms]
+    if late:
+        is_own = LEASES.c.replica == sa.bindparam("of_replica", type_=TEXT)
+        bounded = sa.update(LEASES).where(*_is_bound(LEASES), is_own).values(expires_ms=latest_ms)
+        connection.execute(bounded, [_bound(_keys(span)) | {"of_replica": row.replica} for span, row in late])
+
+
+def _is_renewed(lease: Any, held: int, now_ms: int) -> bool:
+    """Tell whether a process's lease is written again; one that has most of its time left, and is the same, is not."""
+    if lease is None or lease.held != held:
+        return True
+    left_ms = lease.expires_ms - now_ms
+    return bool(left_ms < _LEASE_MS - _LEASE_MS // 3 or left_ms > _LEASE_MS)
+
+
+def _write_leases(
+    connection: sa.Connection, granted: Mapping[Plea, Grant], mine: Mapping[Span, Any], own: dict[str, Any]
+) -> None:
+    """Write what has changed of one process's leases, and those that need a later end."""
+    changed, ended = [], []
+    for plea, grant in granted.items():
+        span, lease = plea.span, mine.get(plea.span)
+        if plea.ends:
+            if lease is not None:
+                ended.append(_bound(_keys(span)) | {"of_replica": own["replica"]})
+        elif _is_renewed(lease, grant.held, own["expires_ms"] - _LEASE_MS):
+            changed.append(_keys(span) | own | {"held": grant.held})
+    if changed:
+        insert = upsert(connection, LEASES)
+        new = {"held": insert.excluded.held, "expires_ms": insert.excluded.expires_ms}
+        connection.execute(insert.on_conflict_do_update(index_elements=[*_SPAN, "replica"], set_=new), changed)
+    if ended:
+        is_own = LEASES.c.replica == sa.bindparam("of_replica", type_=TEXT)
+        connection.execute(sa.delete(LEASES).where(*_is_bound(LEASES), is_own), ended)

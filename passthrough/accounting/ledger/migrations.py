@@ -1,0 +1,124 @@
+"""The ledger's tables: made where there are none, brought up to date where they are older, refused where they are not ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ...errors import LedgerError
+from .bulk_insert import upsert
+from .daily_sums import add, booked
+from .schema import CHARGES, EXCHANGES, FIGURES, KEYED, LINES, META, SCHEMA, SCHEMA_VERSION
+
+_OURS: Final = frozenset({"meta", "exchanges", "charges"})
+"""The tables that every version has."""
+_MANY: Final = 1000
+
+
+def check(connection: sa.Connection, where: str) -> None:
+    """Raise LedgerError where the tables are not a ledger's of this version. Changes nothing."""
+    version = _version(connection, where)
+    if version is None:
+        raise _foreign(where)
+    if version < SCHEMA_VERSION:
+        raise LedgerError(
+            f"The ledger {where} has schema {version}; this program reads {SCHEMA_VERSION}.\n"
+            "Run 'serve' with it once: it brings it up to date."
+        )
+
+
+def bring_up(connection: sa.Connection, where: str, before: Callable[[int], None] = lambda _: None) -> int | None:
+    """Make the tables, or bring them up to date, in a transaction that excludes other writers. Raises as `check` does.
+
+    `before` is called with the tables' version before older ones are changed; what it raises stops that. Returns the version that
+    they had where they were older.
+    """
+    version = _version(connection, where)
+    if version is None:
+        SCHEMA.create_all(connection)
+        connection.execute(sa.insert(META).values(key="schema", value=str(SCHEMA_VERSION)))
+        return None
+    if version < SCHEMA_VERSION:
+        before(version)
+    there = frozenset(sa.inspect(connection).get_table_names())
+    for step in range(version, SCHEMA_VERSION):
+        for table, names in _ADDED[step + 1].items():
+            if table in there:  # else it is made now, with all its columns
+                _add(connection, SCHEMA.tables[table].c[names])
+        if step in _STEPS:
+            _STEPS[step](connection)
+    if version < 2:
+        _sum_up(connection)
+    if version < SCHEMA_VERSION:
+        connection.execute(sa.update(META).where(META.c.key == "schema").values(value=str(SCHEMA_VERSION)))
+    SCHEMA.create_all(connection)
+    return version if version < SCHEMA_VERSION else None
+
+
+def _version(connection: sa.Connection, where: str) -> int | None:
+    """Return the version of the tables, None where there are none."""
+    tables = set(sa.inspect(connection).get_table_names())
+    # A file is one program's; in a database on a server others may have tables too.
+    if not (tables if connection.dialect.name == "sqlite" else tables & set(SCHEMA.tables)):
+        return None
+    version = None
+    if tables >= _OURS and {column["name"] for column in sa.inspect(connection).get_columns("meta")} == {"key", "value"}:
+        version = connection.execute(sa.select(META.c.value).where(META.c.key == "schema")).scalar()
+    if not isinstance(version, str) or not version.isdecimal():
+        raise _foreign(where)
+    if int(version) > SCHEMA_VERSION:
+        raise LedgerError(
+            f"The ledger {where} has schema {version}; this program knows up to {SCHEMA_VERSION}.\n"
+            "Run the newer program that wrote it, or name another ledger."
+        )
+    return int(version)
+
+
+def _foreign(where: str) -> LedgerError:
+    return LedgerError(f"{where} is not a ledger of this program.\nName another one, or move that one away.")
+
+
+def _add(connection: sa.Connection, columns: Iterable[sa.Column[Any]]) -> None:
+    for column in columns:
+        added = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+        connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {added}")
+
+
+def _to_2(connection: sa.Connection) -> None:
+    """Make lines that are kept for ever, and daily sums, which are filled at the end."""
+    connection.exec_driver_sql("DROP INDEX IF EXISTS charges_line_once")
+    SCHEMA.create_all(connection)
+    charged = sa.select(sa.func.min(CHARGES.c.model)).where(CHARGES.c.exchange_id == EXCHANGES.c.id).scalar_subquery()
+    connection.execute(sa.update(EXCHANGES).where(EXCHANGES.c.model.is_(None)).values(model=charged))
+    lines = (
+        sa.select(sa.func.coalesce(EXCHANGES.c.target, ""), CHARGES.c.line)
+        .join_from(CHARGES, EXCHANGES, CHARGES.c.exchange_id == EXCHANGES.c.id)
+        .where(CHARGES.c.line != "")
+        .distinct()
+    )
+    connection.execute(upsert(connection, LINES).from_select(["account", "line"], lines).on_conflict_do_nothing())
+
+
+def _sum_up(connection: sa.Connection) -> None:
+    """Fill the daily sums from all exchanges."""
+    every = sa.union_all(*booked()).subquery()
+    summed = sa.select(*every.c[KEYED], *(sa.func.sum(every.c[name]) for name in FIGURES)).group_by(*every.c[KEYED])
+    for rows in connection.execute(summed).partitions(_MANY):
+        add(connection, {tuple(row[: len(KEYED)]): dict(zip(FIGURES, row[len(KEYED) :], strict=True)) for row in rows})
+
+
+_ESTIMATED: Final = ("estimated_pages", "estimated_dollars", "estimated_nano")
+
+_ADDED: Final[Mapping[int, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
+    {
+        2: {"exchanges": ("overhead_s", "account", "open"), "charges": ("credits_micro", "in_batch")},
+        3: {"exchanges": ("estimated_pages", "estimated_nano", "requests"), "sums": _ESTIMATED, "totals": _ESTIMATED},
+    }
+)
+"""The columns that a version has more than the one before it, by table; each is null, or has a default, in the rows before."""
+
+_STEPS: Final[Mapping[int, Callable[[sa.Connection], Any]]] = MappingProxyType({1: _to_2})
+"""What else a step does, by the version that it leads away from: when the columns are there."""

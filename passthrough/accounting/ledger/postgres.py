@@ -1,0 +1,225 @@
+"""The ledger's database, where it is in PostgreSQL: reached with bounds, and what is wrong with it said without its password."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
+
+from ...errors import EntryRefusedError, LedgerError, UnservableLedgerError
+from .postgres_url import PostgresUrl, postgres_url
+
+CALL_S: Final = 35.0
+"""How long one call may take: longer than the server lets a statement take, so that the server says why."""
+
+_STATEMENT_MS: Final = 30_000
+_PING_S: Final = 5.0
+"""How long a session that was idle may take to say that it is alive."""
+
+_GREETING_S: Final = "2"
+_APPENDS: Final = 0x7061_7373_6C65_6467
+"""The key of the lock that appends share, and that excludes them ("passledg")."""
+
+_BROKEN: Final = frozenset({"connection", "08", "0A", "26", "42P05", "57P01", "57P02", "57P03", "57P04", "57P05"})
+"""SQLSTATEs, and classes of them, after which a session is given up, with all that are as old: it ends, or is not what it was.
+
+0A000: what a standby or a pooler answers instead of what was asked. 26000, 42P05: another client of a pooler prepares statements.
+"""
+
+_READ_ONLY: Final = "25006"
+"""The same where something was to be written: after a failover a new session finds the server that is written."""
+
+
+class PostgresServer:
+    """A database on a server, shared by any number of processes. A broken session is replaced when it is next taken."""
+
+    name: Final = "postgresql"
+
+    def __init__(self, text: str, *, read_only: bool, call_s: float = CALL_S) -> None:
+        """Take a server that nobody has spoken to yet, by its URL; no call takes longer than `call_s`.
+
+        Raises LedgerError where the driver is not installed, or where the URL cannot be understood.
+        """
+        try:
+            from .postgres_session import CallLimit, Session, parameter_names  # noqa: PLC0415 - the driver is an extra
+        except ImportError:
+            raise LedgerError(
+                "A ledger in PostgreSQL needs psycopg.\nInstall it: pip install 'passthrough-ocr[postgres]'."
+            ) from None
+        url = postgres_url(text, parameter_names)
+        self.where = url.where
+        self._secrets = url.secrets
+        self._limit, self._ping_limit = CallLimit(call_s), CallLimit(min(call_s, _PING_S))
+        self._session = Session
+        self._parameters = _parameters(url, read_only=read_only)
+        self._encoding = "UTF8"
+        self._hurries = False
+        self.engine = sa.create_engine(
+            "postgresql+psycopg://",
+            creator=self._connected,
+            pool_size=2,
+            max_overflow=2,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            hide_parameters=True,
+        )
+        sa.event.listen(self.engine, "handle_error", _give_up)
+        sa.event.listen(self.engine, "checkout", self._taken)  # after the ping
+        sa.event.listen(self.engine, "checkin", self._left)
+        if not read_only:
+            # In one go: each would be a way to the server and back. What is prepared may be one statement only.
+            sa.event.listen(self.engine, "begin", partial(_begin, at_once=url.prepare_threshold is None))
+
+    @property
+    def codec(self) -> str | None:
+        """Return in which of Python's codecs a text must be to be stored; None where any may be stored, but for NUL."""
+        return None if self._encoding in {"UTF8", "SQL_ASCII"} else _CODECS.get(self._encoding, "ascii")
+
+    def greet(self) -> None:
+        """Ask the server what it is, if it answers soon. Raises UnservableLedgerError where it can never be a ledger's."""
+        try:
+            self._connected(connect_timeout=_GREETING_S).close()
+        except self.engine.dialect.loaded_dbapi.Error as error:
+            _check_encoding(self.where, str(error))
+
+    def hurry(self, call_s: float) -> None:
+        """Let no call take longer than this from now on, those under way neither."""
+        self._hurries = True
+        for limit in (self._limit, self._ping_limit):
+            limit.seconds = min(limit.seconds, call_s)
+
+    def _connected(self, **more: str) -> Any:
+        if self._hurries:
+            more = {"connect_timeout": _GREETING_S} | more
+        session = self._session.connect(**(self._parameters | more))
+        session.limit = self._limit
+        # With a pooler in between it is the server's all the same: PgBouncer passes on what the server reported.
+        self._encoding = session.info.parameter_status("server_encoding") or "UTF8"
+        return session
+
+    def _taken(self, session: Any, _record: object, _proxy: object) -> None:
+        session.limit = self._limit
+
+    def _left(self, session: Any, _record: object) -> None:
+        if session is not None:
+            session.limit = self._ping_limit
+
+    def find(self) -> None:
+        """Do nothing: whether it is there, the first question tells."""
+
+    def make(self) -> None:
+        """Do nothing: a database is made by its operator, its tables with the first append."""
+
+    def back_up(self, _version: int) -> None:
+        """Do nothing: whoever has a server has its backups, and a copy in it would be none."""
+
+    def identity(self) -> object:
+        """Return the same always: a server has a name, whatever happens to its files."""
+        return self.where
+
+    def lost(self, error: SQLAlchemyError) -> bool:
+        """Tell whether an error says that the tables are not there any more, as after another database was put in the place."""
+        return _state(error) in {"42P01", "3F000", "42703"}
+
+    def ours(self, error: SQLAlchemyError) -> LedgerError:
+        """Return what the server or the driver said as an error of ours, by the SQLSTATE, without the password."""
+        state = _state(error)
+        _check_encoding(self.where, str(error))
+        what, mend = _CAUSES.get(state) or _CAUSES.get(state[:2]) or ("failed: {words}", "Look into the server's log.")
+        said = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()
+        words = " ".join(" ".join(line for line in said if not line.startswith("\t")).split())  # without libpq's own hints
+        for secret in self._secrets:
+            words = words.replace(secret, "***")
+        kind = EntryRefusedError if state[:2] in {"22", "23", "54"} else LedgerError
+        return kind(f"The ledger {self.where} {what.format(words=words[:500].rstrip('.'))}.\n{mend}")
+
+
+def _begin(connection: sa.Connection, *, at_once: bool) -> None:
+    options = connection.get_execution_options()
+    statements = [f"SET LOCAL statement_timeout = {_STATEMENT_MS}"]
+    if options.get("alone"):
+        statements.append(f"SELECT pg_advisory_xact_lock({_APPENDS})")
+    elif options.get("writes"):
+        statements.append(f"SELECT pg_advisory_xact_lock_shared({_APPENDS})")
+    for statement in ["; ".join(statements)] if at_once else statements:
+        connection.exec_driver_sql(statement)
+
+
+def _parameters(url: PostgresUrl, *, read_only: bool) -> dict[str, Any]:
+    parameters: dict[str, Any] = {**url.parameters, "prepare_threshold": url.prepare_threshold}
+    if url.is_multi_host and not read_only:
+        parameters.setdefault("target_session_attrs", "read-write")
+    return parameters
+
+
+def _give_up(context: Any) -> None:
+    """Have the pool give up sessions that are of no use any more, though the connection holds."""
+    state = _state(context.sqlalchemy_exception or context.original_exception)
+    writes = context.connection is not None and context.connection.get_execution_options().get("writes")
+    if state in _BROKEN or state[:2] in _BROKEN or (state == _READ_ONLY and writes):
+        context.is_disconnect = True
+
+
+def _check_encoding(where: str, said: str) -> None:
+    """Raise UnservableLedgerError where a server says that it cannot convert from its encoding; names stand in any language."""
+    if re.search(r"\bUTF8\b.*\bMULE_INTERNAL\b", said):
+        raise UnservableLedgerError(
+            f"The ledger {where} can never be one: its database is in MULE_INTERNAL, which cannot be read as Unicode.\n"
+            "Make another with 'createdb --encoding UTF8 --template template0'."
+        )
+
+
+def _state(error: BaseException) -> str:
+    """Return the SQLSTATE; `connection` where there was none to say it, for the connection was not made or broke."""
+    if not isinstance(error, DBAPIError):
+        return ""
+    told = getattr(error.orig, "sqlstate", None)
+    if told is None and isinstance(error, DataError):
+        return "22000"  # the driver refuses some of what the server would
+    return str(told or ("connection" if isinstance(error, OperationalError) else ""))
+
+
+_CAUSES: Final = {
+    "connection": (
+        "cannot be reached: {words}",
+        "Check that it runs, and the host, port, user, password and database in its URL.",
+    ),
+    "08": ("cannot be reached: {words}", "Check that it runs, and that this machine may connect there."),
+    "0A": ("does not do what was asked of it: {words}", "Name the server that is written; it is tried again."),
+    "22": ("does not take what was to be written: {words}", "Please report this."),
+    "23": ("does not take what was to be written: {words}", "Please report this."),
+    "25006": ("takes no writes: it is read-only, or a standby", "Name the server that is written."),
+    "26": ("mixes up sessions: {words}", "Leave 'prepare_threshold' out of its URL, or let the pooler pool sessions."),
+    "28": ("does not accept the user or the password", "Check both in its URL."),
+    "3D": ("is not there: the server has no such database", "Make it with 'createdb', or change the URL."),
+    "40": ("refused for the moment: {words}", "It is tried again."),
+    "42501": (
+        "may not be written by this user",
+        "Give the user the database (ALTER DATABASE … OWNER TO …), or CREATE on its schema.",
+    ),
+    "42P01": ("has not the tables of a ledger", "Run 'serve' with it once: it makes them."),
+    "3F": ("has not the tables of a ledger", "Run 'serve' with it once: it makes them."),
+    "42P05": ("mixes up sessions: {words}", "Leave 'prepare_threshold' out of its URL, or let the pooler pool sessions."),
+    "53": ("has no room: {words}", "Free what it lacks: disk, memory, or connections (max_connections)."),
+    "54": ("does not take what was to be written: {words}", "Please report this."),
+    "55P03": ("is locked by another process", "Look what holds the lock (pg_stat_activity)."),
+    "57014": (f"took longer than {_STATEMENT_MS // 1000} s", "Look what holds it up (pg_stat_activity)."),
+    "57": ("is stopping or starting: {words}", "It is tried again."),
+}
+"""What is said for a SQLSTATE, or for a class of them, and how to mend it."""
+
+_CODECS: Final = {
+    **{f"LATIN{number}": f"latin{number}" for number in range(1, 11)},
+    **{f"WIN{number}": f"cp{number}" for number in (866, 874, *range(1250, 1259))},
+    **{f"ISO_8859_{number}": f"iso8859_{number}" for number in range(5, 9)},
+    "KOI8R": "koi8_r",
+    "KOI8U": "koi8_u",
+    "EUC_CN": "gb2312",
+    "EUC_JIS_2004": "euc_jis_2004",
+    "EUC_JP": "euc_jp",
+    "EUC_KR": "euc_kr",
+}
+"""Python's names of PostgreSQL's encodings. Where one is missing, all that is not ASCII is escaped."""

@@ -1,0 +1,115 @@
+"""Exchanges and their charges, read back from the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ..entry import Charge
+from ..money import NANO
+from .schema import CHARGES, EXCHANGES
+
+_CHARGE: Final = tuple(Charge.__slots__)
+_SUMMED: Final = ("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_out", "credits_micro")
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """An exchange as the ledger has it; the fields are entry.Entry's.
+
+    `charge` is one of its charges, or the sum of all `charges` of them (its `cost_nano` None where one has no price, its `line`
+    empty); None where there is none. `model` is the exchange's own. `open`: its end was never written, or not yet.
+    """
+
+    id: str
+    began_utc: float
+    route: str | None
+    client: str | None
+    label: str | None
+    target: str | None
+    sandbox: bool
+    method: str
+    path: str
+    status: int | None
+    outcome: str
+    error: str | None
+    attempts: int
+    model: str | None
+    unmetered: str | None
+    upstream_request_id: str | None
+    bytes_up: int
+    bytes_down: int
+    first_byte_s: float | None
+    total_s: float
+    overhead_s: float | None
+    account: str | None
+    open: bool
+    estimated_pages: int | None
+    estimated_nano: int | None
+    requests: int
+    charge: Charge | None = None
+    charges: int = 0
+
+
+_EXCHANGE: Final = tuple(name for name in Booked.__slots__ if name in EXCHANGES.c)
+
+
+def exported_query(since: datetime | None, until: datetime | None) -> sa.Select[Any]:
+    """Return the question for every charge of a period with its exchange, the oldest first; an exchange without one once."""
+    clauses: list[sa.ColumnElement[bool]] = []
+    if since is not None:
+        clauses.append(EXCHANGES.c.began_ms >= int(since.timestamp() * 1000))
+    if until is not None:
+        clauses.append(EXCHANGES.c.began_ms < int(until.timestamp() * 1000))
+    of_charge = [CHARGES.c[name].label(f"charge_{name}") for name in _CHARGE]
+    of_charge.append(sa.literal(0).label("dollars"))
+    one = sa.case((CHARGES.c.exchange_id.is_(None), 0), else_=1).label("charges")
+    return (
+        sa.select(EXCHANGES.c.began_ms, *EXCHANGES.c[_EXCHANGE], one, *of_charge)
+        .select_from(EXCHANGES.outerjoin(CHARGES, CHARGES.c.exchange_id == EXCHANGES.c.id))
+        .where(*clauses)
+        .order_by(EXCHANGES.c.id, CHARGES.c.line)
+    )
+
+
+def latest_query(limit: int, before: str | None, only: Mapping[str, str | None]) -> sa.Select[Any]:
+    """Return the question for the latest exchanges with the sums of their charges, the youngest first."""
+    clauses = [EXCHANGES.c[name] == value for name, value in only.items()]  # SQLAlchemy: `== None` is IS NULL
+    if before is not None:
+        clauses.append(EXCHANGES.c.id < before)
+    found = sa.select(EXCHANGES).where(*clauses).order_by(EXCHANGES.c.id.desc()).limit(limit).subquery()
+    count = sa.func.count(CHARGES.c.exchange_id)
+    priced = sa.func.count(CHARGES.c.cost_nano)
+    sums: dict[str, sa.ColumnElement[Any]] = {name: sa.func.sum(CHARGES.c[name]) for name in _SUMMED}
+    sums |= {
+        "model": sa.func.min(CHARGES.c.model),
+        "cost_nano": sa.case((count == priced, sa.func.sum(CHARGES.c.cost_nano % NANO))),
+        "cost_source": sa.func.min(CHARGES.c.cost_source),
+        "line": sa.literal(""),
+        "in_batch": sa.func.max(sa.case((CHARGES.c.in_batch, 1), else_=0)),
+    }
+    of_charges = [sums[name].label(f"charge_{name}") for name in _CHARGE]
+    of_charges.append(sa.func.sum(CHARGES.c.cost_nano // NANO).label("dollars"))  # apart, for the sum of costs may pass 64 bits
+    return (
+        sa.select(found.c.began_ms, *found.c[_EXCHANGE], count.label("charges"), *of_charges)
+        .select_from(found.outerjoin(CHARGES, CHARGES.c.exchange_id == found.c.id))
+        .group_by(*found.c)
+        .order_by(found.c.id.desc())
+    )
+
+
+def booked(row: sa.RowMapping) -> Booked:
+    """Return one row of the answer to one of these questions."""
+    charge = None
+    if row["charges"]:
+        values = {name: row[f"charge_{name}"] for name in _CHARGE}
+        values |= {name: int(values[name]) for name in (*_SUMMED, "cost_nano") if values[name] is not None}
+        if values["cost_nano"] is not None:
+            values["cost_nano"] += int(row["dollars"]) * NANO
+        charge = Charge(**(values | {"in_batch": bool(values["in_batch"])}))
+    exchange = {name: row[name] for name in _EXCHANGE}
+    return Booked(began_utc=row["began_ms"] / 1000, **exchange, charge=charge, charges=row["charges"])

@@ -1,0 +1,236 @@
+"""The ledger's tables, and the rows that an entry becomes there. The same on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from functools import lru_cache
+from hashlib import sha256
+from operator import attrgetter, itemgetter
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ...exchange import Outcome
+from ..entry import Charge, Entry, Part
+from .bulk_insert import Row
+
+SCHEMA_VERSION: Final = 3
+"""Raised with every change of the tables, together with a step in `migrations`; kept in `meta` under `schema`."""
+SCHEMA: Final = sa.MetaData()
+
+TEXT: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+"""Text in the order of its code points, as SQLite has it: what is sorted, is sorted alike on both databases."""
+
+META: Final = sa.Table(
+    "meta",
+    SCHEMA,
+    sa.Column("key", TEXT, primary_key=True),
+    sa.Column("value", TEXT, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+EXCHANGES: Final = sa.Table(
+    "exchanges",
+    SCHEMA,
+    sa.Column("id", TEXT, primary_key=True),
+    sa.Column("began_ms", sa.BigInteger, nullable=False, index=True),  # since the epoch
+    sa.Column("day", TEXT, nullable=False),  # YYYY-MM-DD, UTC
+    sa.Column("route", TEXT),
+    sa.Column("client", TEXT),
+    sa.Column("label", TEXT),
+    sa.Column("target", TEXT),
+    sa.Column("sandbox", sa.Boolean, nullable=False),
+    sa.Column("method", TEXT, nullable=False),
+    sa.Column("path", TEXT, nullable=False),
+    sa.Column("status", sa.Integer),
+    sa.Column("outcome", TEXT, nullable=False),
+    sa.Column("error", TEXT),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("model", TEXT),  # as answered, else its first charge's; under it the exchange itself is counted
+    sa.Column("unmetered", TEXT),
+    sa.Column("upstream_request_id", TEXT),
+    sa.Column("bytes_up", sa.BigInteger, nullable=False),
+    sa.Column("bytes_down", sa.BigInteger, nullable=False),
+    sa.Column("first_byte_s", sa.Float),
+    sa.Column("total_s", sa.Float, nullable=False),
+    sa.Column("overhead_s", sa.Float),
+    sa.Column("account", TEXT),
+    sa.Column("open", sa.Boolean, nullable=False, server_default=sa.false()),  # its end is not written yet
+    sa.Column("estimated_pages", sa.BigInteger),  # of a call that was paid and is not known; never among what was counted
+    sa.Column("estimated_nano", sa.BigInteger),  # 10⁻⁹ USD
+    sa.Column("requests", sa.BigInteger, nullable=False, server_default=sa.text("1")),  # how many refused ones it stands for
+    sqlite_with_rowid=False,  # ids sort by time, so that the table grows at its end
+)
+
+CHARGES: Final = sa.Table(
+    "charges",
+    SCHEMA,
+    sa.Column("exchange_id", TEXT, sa.ForeignKey("exchanges.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("line", TEXT, primary_key=True),  # empty, or the id of one line of a batch file
+    sa.Column("model", TEXT),
+    sa.Column("pages", sa.BigInteger),
+    sa.Column("pages_annotated", sa.BigInteger),
+    sa.Column("doc_bytes", sa.BigInteger),
+    sa.Column("tokens_in", sa.BigInteger),
+    sa.Column("tokens_out", sa.BigInteger),
+    sa.Column("cost_nano", sa.BigInteger),  # 10⁻⁹ USD; null: no price is known
+    sa.Column("cost_source", TEXT),
+    sa.Column("credits_micro", sa.BigInteger),
+    sa.Column("in_batch", sa.Boolean, nullable=False, server_default=sa.false()),
+    sqlite_with_rowid=False,
+)
+
+ALIKE: Final = (
+    *("day", "route", "client", "label", "target", "sandbox", "method", "path", "status", "outcome", "error", "attempts"),
+    *("model", "unmetered", "account", "open", "estimated_pages", "estimated_nano", "requests"),
+)
+"""Columns of `exchanges` that are the same in many rows, all together (rows.Into)."""
+
+CHARGED_ALIKE: Final = ("model", "pages_annotated", "tokens_in", "tokens_out", "cost_source", "credits_micro", "in_batch")
+"""The same of `charges`."""
+
+LINES: Final = sa.Table(
+    "lines",  # of batch files, that were booked ever: a file is downloaded more than once, each time in another exchange
+    SCHEMA,
+    sa.Column("account", TEXT, primary_key=True),
+    sa.Column("line", TEXT, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+KEYED: Final = ("day", "client", "label", "route", "target", "model", "status", "sandbox")
+"""What one row of `sums` is the sum of."""
+
+FIGURES: Final = (
+    "requests",
+    "pages",
+    "pages_annotated",
+    "tokens_in",
+    "tokens_out",
+    "dollars",  # dollars and the rest apart, so that no sum of costs passes 64 bits
+    "nano",
+    "unmetered",
+    "unpriced",
+    "errors",
+    "estimated_pages",
+    "estimated_dollars",
+    "estimated_nano",
+)
+"""What `sums` has the sums of."""
+
+_SINCE_3: Final = frozenset({"estimated_pages", "estimated_dollars", "estimated_nano"})
+
+
+def _figure(name: str) -> sa.Column[Any]:
+    # A program of the version before may still write, and knows nothing of these.
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0") if name in _SINCE_3 else None)
+
+
+def _daily(name: str) -> sa.Table:
+    return sa.Table(
+        name,
+        SCHEMA,
+        sa.Column("day", TEXT, primary_key=True),
+        sa.Column("key", TEXT, primary_key=True),  # a digest of the rest of KEYED: their texts are too long for an index
+        *(sa.Column(name, TEXT, nullable=False) for name in KEYED[1:-2]),  # empty: null
+        sa.Column("status", sa.Integer, nullable=False),  # 0: null
+        sa.Column("sandbox", sa.Boolean, nullable=False),
+        *(_figure(name) for name in FIGURES),
+        sqlite_with_rowid=False,
+    )
+
+
+SUMS: Final = _daily("sums")
+"""Sums by the day, kept for ever."""
+
+TOTALS: Final = _daily("totals")
+"""The same over all labels, each of which is empty here: labels are many, often as many as there are users."""
+
+OPENED: Final[dict[str, Any]] = {"outcome": str(Outcome.CUT_OFF), "error": None, "unmetered": None}
+"""What is said of the end of an exchange whose end is not written: if its process died, this is how it ended."""
+
+_LONGEST_LINE: Final = 200
+_DAY_MS: Final = 86_400_000
+_EPOCH: Final = date(1970, 1, 1).toordinal()
+_of_charge: Final = attrgetter(*[column.name for column in CHARGES.c][2:])
+key_of: Final[Callable[[Row], Row]] = itemgetter(*[[column.name for column in EXCHANGES.c].index(name) for name in KEYED])
+"""Returns what an exchange is summed under (KEYED), of its row."""
+_AT_THE_END: Final = (
+    "outcome",
+    "error",
+    "attempts",
+    "unmetered",
+    "upstream_request_id",
+    "bytes_up",
+    "bytes_down",
+    "first_byte_s",
+    "total_s",
+    "overhead_s",
+)
+
+
+@lru_cache(64)
+def _day(number: int) -> str:
+    """Return the day (UTC) that is so many days after 1970 began."""
+    return date.fromordinal(_EPOCH + number).isoformat()
+
+
+def line_key(text: str) -> str:
+    """Return the text by which a line (or an account) is known: itself, or a digest where it is too long for an index."""
+    if len(text) <= _LONGEST_LINE // 4:
+        return text
+    coded = text.encode()
+    return text if len(coded) <= _LONGEST_LINE else f"sha256:{sha256(coded).hexdigest()}"
+
+
+def line_of(entry: Entry, charge: Charge) -> tuple[str, str]:
+    """Return the account and the line that a charge with a line is booked by, once."""
+    return line_key(entry.account or ""), line_key(charge.line)
+
+
+def exchange_row(entry: Entry) -> Row:
+    """Return the row of `exchanges` that an entry becomes, its values in the order of the columns."""
+    if entry.part is Part.OPEN:
+        entry = replace(entry, **OPENED)
+    began_ms = int(entry.began_utc * 1000)
+    return (
+        entry.id,
+        began_ms,
+        _day(began_ms // _DAY_MS),
+        entry.route,
+        entry.client,
+        entry.label,
+        entry.target,
+        entry.sandbox,
+        entry.method,
+        entry.path,
+        entry.status,
+        entry.outcome,
+        entry.error,
+        entry.attempts,
+        entry.usage.model or next((charge.model for charge in entry.charges if charge.model), None),
+        entry.unmetered,
+        entry.upstream_request_id,
+        entry.bytes_up,
+        entry.bytes_down,
+        entry.first_byte_s,
+        entry.total_s,
+        entry.overhead_s,
+        entry.account,
+        entry.part is Part.OPEN,
+        entry.estimated_pages,
+        entry.estimated_nano,
+        entry.requests,
+    )
+
+
+def ending(entry: Entry) -> dict[str, Any]:
+    """Return what the end of an exchange changes in its row. What it is summed under (KEYED) stays as it was."""
+    return {"open": False} | {name: getattr(entry, name) for name in _AT_THE_END}
+
+
+def charge_row(entry: Entry, charge: Charge) -> Row:
+    """Return the row of `charges` that one charge of an entry becomes, its values in the order of the columns."""
+    line = charge.line
+    return (entry.id, line and line_key(line), *_of_charge(charge))

@@ -1,0 +1,193 @@
+"""The ledger's file, where it is in SQLite: opened, watched, and what is wrong with it said."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from ...errors import EntryRefusedError, LedgerError
+from .backup import back_up
+from .storable_text import UNICODE
+
+BUSY_S: Final = 2.0
+"""Seconds that a statement waits for another process's lock before it fails."""
+
+
+class SqliteFile:
+    """A database in one file, in WAL mode. Several processes may write it, one at a time."""
+
+    name: Final = "sqlite"
+
+    def __init__(self, url: sa.URL, *, read_only: bool) -> None:
+        """Take a file that nobody has looked at yet. Raises LedgerError for a URL that can never name one."""
+        self._path = _path(url)
+        self._log = self._path.with_name(f"{self._path.name}-wal")
+        self.where = str(self._path)
+        self.engine = _engine(self._path, read_only=read_only)
+        sa.event.listen(self.engine, "connect", self._opened)
+        sa.event.listen(self.engine, "checkin", self._left)
+        sa.event.listen(self.engine, "checkout", self._taken)
+
+    @property
+    def codec(self) -> str:
+        """Return the codec of every file; a NUL in a text would end it for most programs."""
+        return UNICODE
+
+    def greet(self) -> None:
+        """Do nothing: what a file is, the first append tells."""
+
+    def hurry(self, call_s: float) -> None:
+        """Do nothing: a call ends within BUSY_S, or hangs in the disk, where nothing ends it."""
+
+    def find(self) -> None:
+        """Raise LedgerError where there is no file."""
+        if not self._path.exists():
+            raise LedgerError(f"There is no ledger at {self.where}.\nName the one that 'serve' writes: sqlite:///<path>.")
+
+    def make(self) -> None:
+        """Make the file where there is none; a folder is not made: a misspelt path would be one."""
+        path = self._path
+        if not path.parent.is_dir():
+            raise LedgerError(
+                f"The ledger {path} cannot be opened: there is no folder {path.parent}.\nMake it, or change 'ledger'."
+            )
+        if path.exists():
+            return
+        try:
+            path.touch(mode=0o600)  # what SQLite makes beside it has its mode
+        except OSError as error:
+            raise LedgerError(
+                f"The ledger {path} cannot be made: {error.strerror}.\nChange 'ledger', or mend its folder."
+            ) from None
+
+    def back_up(self, version: int) -> Path:
+        """Make a copy of the file beside it, before tables of an older version are changed: see backup.back_up."""
+        return back_up(self._path, version)
+
+    def identity(self) -> object:
+        """Return what changes when another file, or none, is there, or nothing is in it any more.
+
+        SQLite goes on writing into a file that has no name, or no content.
+        """
+        found = _file(self._path)
+        return found and (found, _size(self._path) > 0)
+
+    def lost(self, error: SQLAlchemyError) -> bool:
+        """Tell whether an error says that the tables are not there any more, or not as they were."""
+        return "no such table" in str(error) or "no such column" in str(error)
+
+    def _opened(self, _connection: object, record: Any) -> None:
+        record.info.update(file=_file(self._path), filled=False, log=None)
+
+    def _left(self, connection: object, record: Any) -> None:
+        """Note that something is in the file, and which write-ahead log belongs to it while a connection is open."""
+        if connection is not None:
+            record.info.update(filled=_size(self._path) > 0, log=_file(self._log))
+
+    def _taken(self, _connection: object, record: Any, _proxy: object) -> None:
+        """Have connections to what is not there any more replaced before they are used: SQLite itself would not notice."""
+        known = record.info
+        is_cut = known["filled"] and not _size(self._path)
+        if is_cut or known["file"] != _file(self._path) or (known["log"] and known["log"] != _file(self._log)):
+            raise InvalidatePoolError(f"{self.where} is another file")
+
+    def ours(self, error: SQLAlchemyError) -> LedgerError:
+        """Return what the driver said as an error of ours; the low byte of SQLite's extended code is the kind."""
+        cause = error.orig if isinstance(error, DatabaseError) else None
+        what, mend = _CAUSES.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, ("", ""))
+        if what:
+            return LedgerError(f"The ledger {self.where} {what}.\n{mend}")
+        if isinstance(error, IntegrityError | DataError):
+            return EntryRefusedError(
+                f"The ledger {self.where} does not take what was to be written: {cause}.\nPlease report this."
+            )
+        return LedgerError(f"The ledger {self.where} failed: {cause or type(error).__name__}.")
+
+
+def _path(url: sa.URL) -> Path:
+    if url.database in (None, "", ":memory:") or url.host or url.query:
+        raise LedgerError(
+            "The ledger's URL does not name a file, and nothing else.\nWrite it as sqlite:///relative.db or sqlite:////absolute/path.db."
+        )
+    path = Path(str(url.database)).absolute()
+    if path.is_dir():
+        raise LedgerError(f"The ledger {path} cannot be opened: it is a folder.\nName a file in it.")
+    return path
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """Return which file has a name now, None where there is none, or where it cannot be seen."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _engine(path: Path, *, read_only: bool) -> sa.Engine:
+    place = quote(str(path))
+
+    def connect() -> sqlite3.Connection:
+        connection = _connection(f"file:{place}?mode={'ro' if read_only else 'rw'}{_immutable(path) if read_only else ''}")
+        try:
+            if not read_only:
+                connection.execute("PRAGMA journal_mode = WAL")
+                # Each commit is on the disk when it returns, for the journal lets go of what is in here. No request waits for it.
+                connection.execute("PRAGMA synchronous = FULL")
+            # The tables are read here for the first time: of a connection on which SQLAlchemy fails to, the pool closes nothing.
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        except BaseException:  # Not sqlite3.Error alone: the driver raises UnicodeDecodeError for a complaint that quotes damage.
+            connection.close()
+            raise
+        return connection
+
+    engine = sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=QueuePool, pool_size=2)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _immutable(path: Path) -> str:
+    """Return what else to open a file with that is only read.
+
+    Where nobody has it open, it stands still: then it is read without the two files that WAL would leave beside it, and without
+    write permission to its folder.
+    """
+    in_use = any(path.with_name(path.name + beside).exists() for beside in ("-wal", "-journal"))
+    return "" if in_use else "&immutable=1"
+
+
+def _begin(connection: sa.Connection) -> None:
+    # IMMEDIATE takes the write lock at once: a transaction that reads first and writes then would be refused without waiting.
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _connection(uri: str) -> sqlite3.Connection:
+    # isolation_level None: transactions begin when we say so, not when the driver guesses that one is needed.
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+
+
+_CAUSES: Final = {
+    sqlite3.SQLITE_BUSY: ("is locked by another process", "Stop what holds it open for writing."),
+    sqlite3.SQLITE_LOCKED: ("is locked by another process", "Stop what holds it open for writing."),
+    sqlite3.SQLITE_FULL: ("cannot grow: the disk is full", "Free some space there."),
+    sqlite3.SQLITE_READONLY: ("may not be written", "Give this user write permission to it and to its folder."),
+    sqlite3.SQLITE_PERM: ("may not be opened", "Give this user permission to it and to its folder."),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "Check that it is a file, and give this user permission to it and its folder."),
+    sqlite3.SQLITE_NOTADB: ("is not an SQLite database", "Name another file, or move that one away."),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", "Move it away to begin a new one; 'sqlite3 <file> .recover' may save what is in it."),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written: input or output failed", "Check the disk that it is on."),
+}

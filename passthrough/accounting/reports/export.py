@@ -1,0 +1,96 @@
+"""The ledger as a file: one row for each charge with its exchange, as a stream."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal, TextIO
+
+from ..entry import Charge
+from ..ledger.queries import Booked
+from ..money import Number, json_object, usd
+from .report import harmless
+
+Form = Literal["csv", "jsonl"]
+
+SUFFIXES: Final[dict[str, Form]] = {".csv": "csv", ".jsonl": "jsonl"}
+"""The ends of file names that say which form is meant."""
+
+_MICRO: Final = 10**6
+_NO_CHARGE: Final = Charge()
+_BEFORE: Final = (
+    *("client", "label", "route", "target", "account", "sandbox", "method", "path", "status", "outcome", "error", "open"),
+    *("attempts", "upstream_request_id", "bytes_up", "bytes_down", "first_byte_s", "total_s", "overhead_s", "unmetered"),
+)
+_CHARGED: Final = ("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_out")
+_LAST: Final = ("estimated_pages", "estimated_usd", "requests")
+COLUMNS: Final = ("id", "time", *_BEFORE, "line", "model", *_CHARGED, "credits", "in_batch", "cost_usd", "cost_source", *_LAST)
+"""The fields of a row, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written: rows, and of how many exchanges."""
+
+    rows: int
+    exchanges: int
+
+
+def write(rows: Iterable[Booked], stream: TextIO, form: Form) -> Written:
+    """Write rows as they come, and return how many; exchanges without a charge have a row too, without figures.
+
+    CSV is RFC 4180 with a head, JSON is one object a line. Costs and credits have their exact decimals; texts that a spreadsheet
+    would take for formulas begin with `'` in CSV.
+    """
+    count, exchanges, last = 0, 0, ""
+    put = _csv(stream) if form == "csv" else _jsonl(stream)
+    for booked in rows:
+        put(_values(booked))
+        count += 1
+        exchanges += booked.requests if booked.id != last else 0
+        last = booked.id
+    return Written(count, exchanges)
+
+
+def _values(booked: Booked) -> list[object]:
+    charge = booked.charge or _NO_CHARGE
+    began = datetime.fromtimestamp(booked.began_utc, UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return [
+        booked.id,
+        began,
+        *(getattr(booked, name) for name in _BEFORE),
+        charge.line,
+        charge.model or booked.model,
+        *(getattr(charge, name) for name in _CHARGED),
+        _credits(charge.credits_micro),
+        charge.in_batch,
+        usd(charge.cost_nano),
+        charge.cost_source,
+        booked.estimated_pages,
+        usd(booked.estimated_nano),
+        booked.requests,
+    ]
+
+
+def _credits(micro: int | None) -> Number | None:
+    return None if micro is None else usd(micro * (10**9 // _MICRO))
+
+
+def _csv(stream: TextIO) -> Callable[[list[object]], object]:
+    rows = csv.writer(stream)
+    rows.writerow(COLUMNS)
+    return lambda values: rows.writerow([_cell(value) for value in values])
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Number):
+        return value
+    return harmless(value) if isinstance(value, str) else value
+
+
+def _jsonl(stream: TextIO) -> Callable[[list[object]], object]:
+    return lambda values: stream.write(json_object(zip(COLUMNS, values, strict=True)) + "\n")

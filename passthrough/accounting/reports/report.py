@@ -1,0 +1,262 @@
+"""Sums over the ledger, for people and for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final, Literal, TypeVar
+
+from ...errors import LedgerError
+from ..ledger.daily_sums import KEYS, Sums
+from ..ledger.ledger import Ledger
+from ..money import Number, json_object, usd
+from .table import Column, Table, bar
+
+Sandbox = Literal["auto", "only", "include", "exclude"]
+Key = tuple[str | int | None, ...]
+Cell = TypeVar("Cell", str, int, "str | int")
+
+_SUMMED: Final = ("requests", "pages", "pages_annotated", "cost_usd", "unmetered", "unpriced", "tokens_in", "tokens_out")
+_HEADS: Final = ("requests", "pages", "annotated", "USD", "unmetered", "unpriced", "tokens in", "tokens out")
+_ESTIMATED: Final = ("estimated_pages", "estimated_usd")
+_ESTIMATED_HEADS: Final = ("est. pages", "est. USD")
+_RARE: Final = frozenset({"annotated", "unmetered", "unpriced", "tokens in", "tokens out", *_ESTIMATED_HEADS})
+_SHORT: Final = frozenset({"day", "month", "status"})
+_SPAN: Final = re.compile(r"(\d{1,5})([mhdw])")
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The sums of a period: from `since` on, up to and without `until` (None: without end), one group for each key.
+
+    `sandbox` tells that they are of the sandbox's traffic only: what it would have cost. `left_out` is the number of its
+    requests in the period that were left out, `mixed_in` of those that were summed with the real ones.
+    """
+
+    by: tuple[str, ...]
+    since: datetime | None
+    until: datetime | None
+    groups: tuple[Sums, ...]
+    total: Sums
+    sandbox: bool = False
+    left_out: int = 0
+    mixed_in: int = 0
+
+    @property
+    def estimates(self) -> bool:
+        """Tell whether there are any: only then they are shown."""
+        return bool(self.total.estimated_pages or self.total.estimated_nano)
+
+    @property
+    def note(self) -> str | None:
+        """What must be said of the figures, None where nothing."""
+        if self.sandbox:
+            return "sandbox: what it would have cost"
+        if self.left_out:
+            return f"without {_requests(self.left_out)} to the sandbox"
+        if self.mixed_in:
+            return f"with {_requests(self.mixed_in)} to the sandbox: what that would have cost is in the sums"
+        return None
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """Return the time that `text` names: a span back from now (`30d`, `12h`, `90m`, `2w`), or an ISO 8601 date or time.
+
+    Without an offset it is UTC; a date is its first moment. Raises ValueError, with what would do.
+    """
+    span = _SPAN.fullmatch(text.strip())
+    try:
+        if span is not None:
+            return now.astimezone(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        named = datetime.fromisoformat(text.strip())
+        return named.astimezone(UTC) if named.tzinfo else named.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"'{text}' is no time: write 30d, 12h, 2026-08-01 or 2026-08-01T09:30Z.") from None
+
+
+def check_order(since: datetime | None, until: datetime | None) -> None:
+    """Raise ValueError where a period ends before it begins: nothing can be in it, and that would look like an empty ledger."""
+    if since is not None and until is not None and until < since:
+        raise ValueError(f"The period ends ({iso(until)}) before it begins ({iso(since)}).")
+
+
+def checked_keys(by: Iterable[str]) -> tuple[str, ...]:
+    """Return the keys to group by, each once. Raises LedgerError for one that there is not."""
+    by = tuple(dict.fromkeys(by))
+    unknown = [name for name in by if name not in KEYS]
+    if unknown:
+        raise LedgerError(f"Nothing can be summed by {', '.join(unknown)}.\nThere are: {', '.join(KEYS)}.")
+    return by
+
+
+def summarize(
+    ledger: Ledger,
+    by: Iterable[str] = (),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    sandbox: Sandbox = "auto",
+) -> Report:
+    """Return the sums of what began in a period, grouped by some of schema.KEYS.
+
+    `sandbox`: `auto` sums the real traffic, or the sandbox's where there is nothing else; `only`, `include` and `exclude` say it.
+    Raises LedgerError, also for a key that there is not.
+    """
+    by = checked_keys(by)
+    totals, found = ledger.sums(("sandbox",), (*by, "sandbox"), since=since, until=until)
+    mocked = {bool(row.key[0]): row.requests for row in totals}
+    only = sandbox == "only" or (sandbox == "auto" and set(mocked) == {True})
+    meant = (False, True) if sandbox == "include" else (only,)
+    groups: dict[Key, list[Sums]] = {}
+    for row in found:
+        if row.key[-1] in meant:
+            groups.setdefault(row.key[:-1], []).append(row)
+    return Report(
+        by,
+        since,
+        until,
+        tuple(_together(key, rows) for key, rows in groups.items()),
+        _together((), [row for row in totals if row.key[0] in meant]),
+        sandbox=only,
+        left_out=0 if True in meant else mocked.get(True, 0),
+        mixed_in=mocked.get(True, 0) if sandbox == "include" else 0,
+    )
+
+
+def to_json(report: Report) -> str:
+    """Return the report as one JSON object; costs are JSON numbers with their exact decimals."""
+    groups = ", ".join(json_object((*zip(report.by, group.key, strict=True), *_cells(report, group))) for group in report.groups)
+    return json_object(
+        (
+            ("since", iso(report.since)),
+            ("until", iso(report.until)),
+            ("sandbox", report.sandbox),
+            ("left_out", report.left_out),
+            ("groups", Number(f"[{groups}]")),
+            ("total", Number(json_object(_cells(report, report.total)))),
+        )
+    )
+
+
+def to_csv(report: Report) -> str:
+    """Return the groups as CSV (RFC 4180) with a head; without keys, the total as the one row."""
+    out = io.StringIO()
+    rows = csv.writer(out)
+    rows.writerow((*report.by, *_names(report)))
+    for group in report.groups if report.by else (report.total,):
+        rows.writerow((*("" if value is None else harmless(value) for value in group.key), *_values(report, group)))
+    return out.getvalue()
+
+
+def to_table(report: Report) -> Table | str:
+    """Return the report for a terminal: groups with their sums and shares, or a sentence where there is nothing.
+
+    Columns that hold nothing but zeros are left out, where they count what is rare; costs have equally many decimals.
+    """
+    if not report.total.requests:
+        return f"No requests {period_text(report.since, report.until)}." + (f" ({report.note})" if report.note else "")
+    columns = key_columns(report.by, [group.key for group in report.groups])
+    return Table(
+        f"Usage {period_text(report.since, report.until)}", (*columns, *_figures(report), *_shares(report)), report.note or ""
+    )
+
+
+def key_columns(by: Sequence[str], keys: Sequence[Key]) -> list[Column]:
+    """Return the columns that name the groups of a table with a total below it."""
+    columns = [
+        Column(name, tuple("-" if key[place] is None else str(key[place]) for key in keys), whole=name in _SHORT)
+        for place, name in enumerate(by)
+    ]
+    if columns:
+        columns[0] = replace(columns[0], foot="total")
+    return columns
+
+
+def _shares(report: Report) -> Iterator[Column]:
+    """The groups' parts of the total: of what all of them have, in this order: a known cost, pages, tokens, requests."""
+    if not report.by:
+        return
+    total = report.total
+    if total.cost_nano and not total.unpriced:
+        head, parts, whole = "of USD", [group.cost_nano for group in report.groups], total.cost_nano
+    elif total.pages + total.pages_annotated:
+        head, whole = "of pages", total.pages + total.pages_annotated
+        parts = [group.pages + group.pages_annotated for group in report.groups]
+    elif total.tokens_in + total.tokens_out:
+        head, whole = "of tokens", total.tokens_in + total.tokens_out
+        parts = [group.tokens_in + group.tokens_out for group in report.groups]
+    else:
+        head, parts, whole = "of requests", [group.requests for group in report.groups], total.requests
+    yield Column(head, tuple(_percent(part, whole) for part in parts), whole=True, right=True)
+    yield Column("", tuple(bar(part / max(parts)) for part in parts), whole=True, ornament=True)
+
+
+def _percent(part: int, whole: int) -> str:
+    tenths = (part * 2000 + whole) // (2 * whole)  # whole numbers: a share of large sums is exact, too
+    return "<0.1%" if part and not tenths else f"{tenths // 10}.{tenths % 10}%"
+
+
+def _figures(report: Report) -> Iterator[Column]:
+    rows = [_values(report, sums) for sums in (*(report.groups if report.by else ()), report.total)]
+    heads = (*_HEADS, *(_ESTIMATED_HEADS if report.estimates else ()))
+    for head, column in zip(heads, zip(*rows, strict=True), strict=True):
+        *cells, total = aligned(map(str, column))
+        if total == "0" and head in _RARE:
+            continue
+        shown = Column(head, tuple(cells), total) if report.by else Column(head, (total,))
+        yield replace(shown, whole=True, right=True)
+
+
+def aligned(amounts: Iterable[str]) -> list[str]:
+    """Return decimal numbers with equally many decimals."""
+    texts = list(amounts)
+    decimals = max(len(text.partition(".")[2]) for text in texts)
+    return [f"{Decimal(text):.{max(decimals, 2) if decimals else 0}f}" for text in texts]
+
+
+def _together(key: Key, rows: Iterable[Sums]) -> Sums:
+    columns = list(zip(*(astuple(row)[1:] for row in rows), strict=True))
+    return Sums(key, *map(sum, columns)) if columns else Sums(key, 0, 0, 0, 0, 0, 0)
+
+
+def _values(report: Report, sums: Sums) -> tuple[object, ...]:
+    counts = (sums.unmetered, sums.unpriced, sums.tokens_in, sums.tokens_out)
+    plain = (sums.requests, sums.pages, sums.pages_annotated, usd(sums.cost_nano), *counts)
+    return (*plain, sums.estimated_pages, usd(sums.estimated_nano)) if report.estimates else plain
+
+
+def _names(report: Report) -> tuple[str, ...]:
+    return (*_SUMMED, *_ESTIMATED) if report.estimates else _SUMMED
+
+
+def _cells(report: Report, sums: Sums) -> Iterable[tuple[str, object]]:
+    return zip(_names(report), _values(report, sums), strict=True)
+
+
+def harmless(value: Cell) -> Cell:
+    """Return a cell for CSV that no spreadsheet takes for a formula."""
+    # A spreadsheet takes a cell that begins so for a formula, some in full width too, and labels come from outside.
+    return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\uff1d\uff0b\uff0d\uff20")) else value
+
+
+def iso(when: datetime | None) -> str | None:
+    """Return a time in UTC, to the second; None stays None."""
+    return None if when is None else when.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+
+
+def period_text(since_utc: datetime | None, until_utc: datetime | None) -> str:
+    """Return a period as part of a sentence."""
+    since, until = iso(since_utc), iso(until_utc)
+    if since and until:
+        return f"since {since} until {until}"
+    return f"since {since}" if since else f"before {until}" if until else "so far"
+
+
+def _requests(count: int) -> str:
+    return f"{count} request{'' if count == 1 else 's'}"

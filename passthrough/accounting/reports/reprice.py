@@ -1,0 +1,174 @@
+"""What history would cost at today's prices, beside what it was booked at."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from ...exchange import Terms
+from ...meter.usage import Usage
+from ..entry import Charge
+from ..ledger.queries import Booked
+from ..money import Number, json_object, usd
+from ..pricing.prices import OVERRIDE, PER_REQUEST, SHIPPED, Prices
+from .report import Key, aligned, harmless, iso, key_columns, period_text
+from .table import Column, Table
+
+_PRICED: Final = frozenset({None, SHIPPED, OVERRIDE, PER_REQUEST})
+"""Where costs come from that go by a price; what the provider told itself, no price changes."""
+_NAMES: Final = ("charges", "cost_usd", "today_usd", "difference_usd", "unpriced", "unpriced_today")
+_HEADS: Final = ("charges", "USD", "today", "difference", "unpriced", "unpriced today")
+_RARE: Final = frozenset({"unpriced", "unpriced today"})
+
+
+@dataclass(slots=True)
+class Repriced:
+    """Sums of a group's charges: `cost_nano` as they were booked, `today_nano` at today's prices, of those that have one."""
+
+    key: Key
+    charges: int = 0
+    cost_nano: int = 0
+    today_nano: int = 0
+    unpriced: int = 0
+    unpriced_today: int = 0
+
+    def add(self, cost_nano: int | None, today_nano: int | None) -> None:
+        """Add a charge: what it was booked at, and what it would cost."""
+        self.charges += 1
+        self.cost_nano += cost_nano or 0
+        self.today_nano += today_nano or 0
+        self.unpriced += cost_nano is None
+        self.unpriced_today += today_nano is None
+
+
+@dataclass(frozen=True, slots=True)
+class Repricing:
+    """All groups of a period, sorted by their keys, and their total."""
+
+    by: tuple[str, ...]
+    since: datetime | None
+    until: datetime | None
+    groups: tuple[Repriced, ...]
+    total: Repriced
+
+
+@dataclass(frozen=True, slots=True)
+class Today:
+    """Today's prices: the list, what single routes ask for each request (10⁻⁹ USD, by path), and now (seconds, UTC)."""
+
+    prices: Prices
+    per_request_nano: Mapping[str, int]
+    now_utc: float
+
+    def cost_nano(self, booked: Booked, charge: Charge) -> int | None:
+        """Return what a charge would cost today, None where no price is known.
+
+        1. What the provider told stays as it was told.
+        2. A route's price per request is for the exchange, whatever the lines of a batch that it brought.
+        3. On every other route the list says it.
+        """
+        if charge.cost_source not in _PRICED:
+            return charge.cost_nano
+        flat = None if booked.route is None else self.per_request_nano.get(booked.route)
+        if flat is not None:
+            return 0 if charge.line else flat
+        terms = None if booked.route is None else Terms(booked.route)
+        found = self.prices.charge(_usage(booked, charge), terms=terms, target=booked.target, began_utc=self.now_utc)
+        return None if found is None else found.cost_nano
+
+
+def _usage(booked: Booked, charge: Charge) -> Usage:
+    return Usage(
+        pages=charge.pages,
+        pages_annotated=charge.pages_annotated,
+        model=charge.model or booked.model,
+        doc_bytes=charge.doc_bytes,
+        tokens_in=charge.tokens_in,
+        tokens_out=charge.tokens_out,
+        credits_micro=charge.credits_micro,
+        line=charge.line,
+        in_batch=charge.in_batch,
+    )
+
+
+def reprice(
+    rows: Iterable[Booked], today: Today, by: tuple[str, ...], since: datetime | None, until: datetime | None
+) -> Repricing:
+    """Return what the charges among `rows` would cost today, in one pass; `since` and `until` are the rows' period."""
+    groups: dict[Key, Repriced] = {}
+    total = Repriced(())
+    for booked in rows:
+        charge = booked.charge
+        if charge is None:
+            continue
+        key = tuple(_value(booked, charge, name) for name in by)
+        would_be = today.cost_nano(booked, charge)
+        total.add(charge.cost_nano, would_be)
+        groups.setdefault(key, Repriced(key)).add(charge.cost_nano, would_be)
+    found = sorted(groups.values(), key=lambda group: [(value is not None, value) for value in group.key])
+    return Repricing(by, since, until, tuple(found), total)
+
+
+def _value(booked: Booked, charge: Charge, name: str) -> str | int | None:
+    if name == "model":
+        return charge.model or booked.model
+    if name in {"day", "month"}:
+        day = datetime.fromtimestamp(booked.began_utc, UTC).date().isoformat()
+        return day if name == "day" else day[:7]
+    value: str | int | None = getattr(booked, name)
+    return value
+
+
+def to_json(found: Repricing) -> str:
+    """Return it as one JSON object; amounts are JSON numbers with their exact decimals."""
+    groups = ", ".join(json_object((*zip(found.by, group.key, strict=True), *_cells(group))) for group in found.groups)
+    return json_object(
+        (
+            ("since", iso(found.since)),
+            ("until", iso(found.until)),
+            ("groups", Number(f"[{groups}]")),
+            ("total", Number(json_object(_cells(found.total)))),
+        )
+    )
+
+
+def to_csv(found: Repricing) -> str:
+    """Return the groups as CSV with a head; without keys, the total as the one row."""
+    out = io.StringIO()
+    rows = csv.writer(out)
+    rows.writerow((*found.by, *_NAMES))
+    for group in found.groups if found.by else (found.total,):
+        rows.writerow((*("" if value is None else harmless(value) for value in group.key), *_figures(group)))
+    return out.getvalue()
+
+
+def to_table(found: Repricing, note: str = "") -> Table | str:
+    """Return it for a terminal, or a sentence where there is nothing."""
+    when = period_text(found.since, found.until)
+    if not found.total.charges:
+        return f"No charges {when}." + (f" ({note})" if note else "")
+    columns = key_columns(found.by, [group.key for group in found.groups])
+    return Table(f"Usage {when}, and what it would cost today", (*columns, *_columns(found)), note)
+
+
+def _columns(found: Repricing) -> Iterator[Column]:
+    rows: Sequence[Repriced] = (*(found.groups if found.by else ()), found.total)
+    for head, column in zip(_HEADS, zip(*map(_figures, rows), strict=True), strict=True):
+        *cells, total = aligned(map(str, column))
+        if total == "0" and head in _RARE:
+            continue
+        shown = Column(head, tuple(cells), total) if found.by else Column(head, (total,))
+        yield replace(shown, whole=True, right=True)
+
+
+def _figures(group: Repriced) -> tuple[object, ...]:
+    costs = (usd(group.cost_nano), usd(group.today_nano), usd(group.today_nano - group.cost_nano))
+    return (group.charges, *costs, group.unpriced, group.unpriced_today)
+
+
+def _cells(group: Repriced) -> Iterable[tuple[str, object]]:
+    return zip(_NAMES, _figures(group), strict=True)
