@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passthrough.accounting.budget import Budget, Calendar, Per, Period, Scope, Span, Unit
-from passthrough.accounting.budgets.state import AGAIN_S, AHEAD_MS, IDLE_S, LEASE_S, Grant, Plea, Purse, Tally, Verdict
+from passthrough.accounting.budget import LEASE_S, Budget, Calendar, Grant, Per, Period, Plea, Scope, Span, Unit
+from passthrough.accounting.budgets.state import AGAIN_S, AHEAD_MS, IDLE_S, Purse, Tally, Verdict
 
 TEAM = Scope("client", "team")
 MONTH = Budget(TEAM, Unit.PAGES, Per.MONTH, 100, warn_at=0.8)

@@ -15,9 +15,8 @@ from ledgers import booked, one
 from postgresql import Postgres
 from program import command
 
-from passthrough.accounting.budget import Period, Scope, Span, Unit
+from passthrough.accounting.budget import Period, Plea, Scope, Span, Unit
 from passthrough.accounting.budgets.lease_client import Leasing
-from passthrough.accounting.budgets.state import Plea
 from passthrough.accounting.entry import Charge
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.accounting.ledger.storable_text import storable, storable_text

@@ -16,9 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledgers import booked
 
-from passthrough.accounting.budget import Period, Scope, Span, Unit
+from passthrough.accounting.budget import LEASE_S, Grant, Period, Plea, Scope, Span, Unit
 from passthrough.accounting.budgets.lease_client import Leasing
-from passthrough.accounting.budgets.state import LEASE_S, Grant, Plea
 from passthrough.accounting.entry import Charge, Entry, Part
 from passthrough.accounting.ledger import leases
 from passthrough.accounting.ledger.ledger import Ledger

@@ -454,7 +454,8 @@ async def test_workers_share_one_sandbox(tmp_path: Path) -> None:
 async def soon_missed(folder: Path, config: str) -> AsyncIterator[Program]:
     """Run two workers that are missed after six seconds instead of thirty."""
     (folder / "sitecustomize.py").write_text(
-        "import passthrough.worker, passthrough.server.supervisor\npassthrough.worker.BEAT_S = 0.2\npassthrough.server.supervisor.SILENT_S = 6.0\n"
+        "from passthrough import worker\nfrom passthrough.server import supervisor\n"
+        "worker.BEAT_S = 0.2\nsupervisor.SILENT_S = 6.0\n"
     )
     with TemporaryDirectory(prefix="w-", dir="/tmp") as place:
         async with program(folder, config, "--workers", "2", env={"TMPDIR": place, "PYTHONPATH": str(folder)}) as running:

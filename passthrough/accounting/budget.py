@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
+
+LEASE_S: Final = 30.0
+"""How long a lease counts after it was written: for so long a process that died keeps others from what it held."""
 
 
 class Unit(StrEnum):
@@ -96,3 +100,37 @@ class Policy:
     refuse_unlent: bool = False
     webhook: str | None = None
     sandbox: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plea:
+    """What is asked of the ledger for one budget: to hold `keep`, and up to `wanted` beyond it.
+
+    `warn_from` is the amount from which the operator is warned, None for never.
+    """
+
+    span: Span
+    most: int
+    keep: int
+    wanted: int
+    warn_from: int | None = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing is asked for any more: the lease is given back."""
+        return not (self.keep or self.wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the ledger answers: what is spent, what other processes hold (and how many they are), and what may be held here.
+
+    `warns` tells that the operator is to be warned now, by this process. `lasts_s` is how long the lease counts from now on.
+    """
+
+    spent: int
+    others: int
+    replicas: int
+    held: int
+    warns: bool = False
+    lasts_s: float = field(default=LEASE_S, compare=False)

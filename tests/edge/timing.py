@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from passthrough.cli import main
+from passthrough.cli import main as command
 from passthrough.server import run
 
 WORTH_S = 0.001
@@ -108,7 +108,7 @@ def main() -> None:
     place, flags = Path(sys.argv[1]), sys.argv[2:]
     run._run = run_timed
     try:
-        main.main(["serve", *flags], standalone_mode=False)
+        command.main(["serve", *flags], standalone_mode=False)
     finally:
         place.write_text(json.dumps([asdict(step) for step in STEPS]))
 

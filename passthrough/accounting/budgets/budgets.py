@@ -16,7 +16,7 @@ from typing import Final
 from ...background.thread_waiters import Waiters
 from ...errors import LedgerError
 from ...exchange import Exchange
-from ..budget import Budget, Per, Policy, Span, Unit
+from ..budget import LEASE_S, Budget, Per, Plea, Policy, Span, Unit
 from ..entry import Entry, Part
 from ..ledger import leases
 from ..ledger.ledger import Ledger
@@ -24,7 +24,7 @@ from ..money import json_object
 from . import messages
 from .index import Purses
 from .lease_client import Leasing
-from .state import LEASE_S, Plea, Purse, Tally, Verdict
+from .state import Purse, Tally, Verdict
 from .webhook import Webhook, replaced
 
 EVERY_S: Final = 0.5

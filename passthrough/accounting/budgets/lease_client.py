@@ -12,10 +12,9 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from ...errors import LedgerError
-from ..budget import Span
+from ..budget import Grant, Plea, Span
 from ..ledger import leases
 from ..ledger.ledger import Ledger
-from .state import Grant, Plea
 
 _MADE_UNASKED: Final = 100
 _SWEEP_S: Final = 600.0

@@ -12,15 +12,12 @@ from enum import Enum, auto
 from math import ceil, inf
 from typing import Final
 
-from ..budget import Budget, Calendar, Period, Scope, Span, Unit
+from ..budget import Budget, Calendar, Grant, Period, Plea, Scope, Span, Unit
 from ..entry import printable
 from ..periods import period_of
 
 IDLE_S: Final = 5.0
 """How long nothing has to come before a lease is given back."""
-
-LEASE_S: Final = 30.0
-"""How long a lease counts after it was written: for so long a process that died keeps others from what it held."""
 
 AGAIN_S: Final = 2.0
 """How long it takes until the ledger is asked again about a budget of which nothing has changed in here."""
@@ -40,40 +37,6 @@ class Verdict(Enum):
     SPENT = auto()  # it is used up, for certain
     PROMISED = auto()  # it will be, if the requests under way come to what is reserved for them
     ASK = auto()  # the lease is used up, or there is none yet: only the ledger knows
-
-
-@dataclass(frozen=True, slots=True)
-class Plea:
-    """What is asked of the ledger for one budget: to hold `keep`, and up to `wanted` beyond it.
-
-    `warn_from` is the amount from which the operator is warned, None for never.
-    """
-
-    span: Span
-    most: int
-    keep: int
-    wanted: int
-    warn_from: int | None = None
-
-    @property
-    def ends(self) -> bool:
-        """Whether nothing is asked for any more: the lease is given back."""
-        return not (self.keep or self.wanted)
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What the ledger answers: what is spent, what other processes hold (and how many they are), and what may be held here.
-
-    `warns` tells that the operator is to be warned now, by this process. `lasts_s` is how long the lease counts from now on.
-    """
-
-    spent: int
-    others: int
-    replicas: int
-    held: int
-    warns: bool = False
-    lasts_s: float = field(default=LEASE_S, compare=False)
 
 
 @dataclass(slots=True, eq=False)

@@ -11,8 +11,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ..budget import Period, Scope, Span, Unit
-from ..budgets.state import LEASE_S, Grant, Plea
+from ..budget import LEASE_S, Grant, Period, Plea, Scope, Span, Unit
 from ..entry import Entry, Part
 from .bulk_insert import upsert
 from .period_sums import LARGEST, sums_of
