@@ -6,12 +6,14 @@ import json
 import os
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import click
 import pytest
@@ -40,8 +42,6 @@ URLS = {
     "AZURE_ENDPOINT": "https://resource.services.ai.azure.com",
     "AZURE_SERVERLESS": "https://endpoint.eastus2.models.ai.azure.com",
     "DOCINTEL_ENDPOINT": "https://resource.cognitiveservices.azure.com",
-    "PG_URL": "postgresql://user:password@host/name",
-    "LEDGER_URL": "postgresql://user:password@host/name",
     "BUDGET_WEBHOOK": "https://hooks.example/budgets",
 }
 """What variables of examples hold that are no keys."""
@@ -274,7 +274,7 @@ def test_commented_lines_of_the_whole_configuration_load(with_files: Path) -> No
 
 
 def test_other_blocks_can_be_read() -> None:
-    """Python compiles, JSON is JSON, and every block says what it holds or is plain text."""
+    """Python compiles, and JSON is JSON."""
     wrong = []
     for block in BLOCKS:
         try:
@@ -282,9 +282,7 @@ def test_other_blocks_can_be_read() -> None:
                 compile(block.text, block.at, "exec")
             elif block.language == "json":
                 json.loads(block.text)
-        except ValueError as error:  # SyntaxError has its own branch below
-            wrong.append(f"{block.at} {error}")
-        except SyntaxError as error:
+        except (SyntaxError, ValueError) as error:
             wrong.append(f"{block.at} {error}")
     assert [] == wrong
 
@@ -350,14 +348,56 @@ def test_commands_exist(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_flags_exist() -> None:
-    """Every flag that stands alone in backticks is one of the program's, or of a program that the line names."""
-    ours = {name for command in COMMANDS.values() for option in options(command) for name in option.opts} | {
-        "--help",
-        "--version",
-    }
-    others = {"--rounds", "--seconds", "--quick", "--only", "--targets", "--before", "--curves", "--out", "--litellm"}
+    """Every flag that stands alone in backticks is the program's; those of the tests and benchmarks are the contributors'."""
+    ours = {name for command in COMMANDS.values() for option in options(command) for name in option.opts}
+    known = {*ours, "--help", "--version", "--profile"}  # the last is Docker Compose's
     found = {(page, number, span.split()[0]) for page, number, span in TICKED if re.match(r"--[a-z][\w-]+\b", span)}
-    assert [] == sorted(each for each in found if each[2] not in ours | others)
+    assert [] == sorted(each for each in found if each[0] != "docs/CONTRIBUTING.md" and each[2] not in known)
+
+
+# ── links ──
+
+
+def slugs(text: str) -> set[str]:
+    """Return the anchors of a page as GitHub makes them of its headings: the second of one name gets -1."""
+    found: Counter[str] = Counter()
+    anchors = set(re.findall(r'<a (?:id|name)="([^"]+)"', text))
+    for title in re.findall(r"^#+ (.+?) *$", prose(text), re.MULTILINE):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title)
+        slug = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
+        anchors.add(f"{slug}-{found[slug]}" if found[slug] else slug)
+        found[slug] += 1
+    return anchors
+
+
+def links(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the targets of a page's links and pictures, with their lines."""
+    for number, line in enumerate(prose(text).splitlines(), 1):
+        bare = re.sub(r"`[^`]*`", "", line)
+        found = re.findall(r"\]\(\s*<?([^)\s>]+)>?[^)]*\)", bare) + re.findall(r"^\[[^\]]+\]:\s*(\S+)", bare)
+        yield from ((number, target) for target in found + re.findall(r'(?:src|href)="([^"]+)"', bare))
+
+
+def test_links_lead_somewhere() -> None:
+    """Every link is to a file of this repository, and to a heading that is there, or to an address."""
+    wrong = []
+    for page, text in PAGES.items():
+        for number, target in links(text):
+            if re.match(r"https?://|mailto:", target):
+                continue
+            name, _, anchor = target.partition("#")
+            path = (ROOT / page).parent / unquote(name) if name else ROOT / page
+            if not path.resolve().is_relative_to(ROOT) or not path.exists():
+                wrong.append(f"{page}:{number} {target}: there is no such file")
+            elif anchor and (path.suffix != ".md" or anchor not in slugs(path.read_text("utf-8"))):
+                wrong.append(f"{page}:{number} {target}: there is no such heading")
+    assert [] == wrong
+
+
+def test_every_page_is_linked_from_readme() -> None:
+    """A page that README does not lead to is not found."""
+    linked = {target.partition("#")[0] for _, target in links(PAGES["README.md"])}
+    assert set() == set(PAGES) - {"README.md"} - linked
 
 
 def test_deployed_files_that_pages_name_are_there() -> None:
