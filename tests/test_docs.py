@@ -347,6 +347,18 @@ def test_commands_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [] == [f"{at} {shlex.join(called)}: {problem}" for at, called, problem in shown if problem is not None]
 
 
+def test_modules_to_run_exist() -> None:
+    """Every `python -m` of a page is of an installed tool, or of a module of the tests: from the root, or from their folder."""
+    texts = [(at, line) for at, line in lines_to_run()] + [(f"{page}:{number}", span) for page, number, span in TICKED]
+    found = {(at, name) for at, text in texts for name in re.findall(r"python3? -m ([\w.]+)", text)}
+    places = [folder / name for folder in (ROOT, ROOT / "tests") for name in ("{}.py", "{}/__main__.py")]
+    ours = {(at, name) for at, name in found if name not in {"venv", "pip", "pytest"}}
+    assert ours
+    assert [] == sorted(
+        (at, name) for at, name in ours if not any(Path(str(each).format(name.replace(".", "/"))).is_file() for each in places)
+    )
+
+
 def test_flags_exist() -> None:
     """Every flag that stands alone in backticks is the program's; those of the tests and benchmarks are the contributors'."""
     ours = {name for command in COMMANDS.values() for option in options(command) for name in option.opts}
@@ -400,10 +412,12 @@ def test_every_page_is_linked_from_readme() -> None:
     assert set() == set(PAGES) - {"README.md"} - linked
 
 
-def test_deployed_files_that_pages_name_are_there() -> None:
-    """A file of deploy/, docs/ or tests/ that stands in backticks is there."""
-    found = {(page, number, span) for page, number, span in TICKED if re.fullmatch(r"(?:deploy|docs|tests)/[\w./-]+", span)}
-    assert [] == sorted(each for each in found if not (ROOT / each[2]).exists())
+def test_files_that_pages_name_are_there() -> None:
+    """A file or folder of this repository that stands in backticks is there: from the root, or below passthrough/ or tests/."""
+    tops = {path.name for path in (*ROOT.iterdir(), *(ROOT / "passthrough").iterdir()) if path.is_dir()}
+    found = {(page, number, span) for page, number, span in TICKED if re.fullmatch(rf"(?:{'|'.join(tops)})/[\w./-]*", span)}
+    places = [folder / ending for folder in (ROOT, ROOT / "passthrough", ROOT / "tests") for ending in ("{}", "{}.py")]
+    assert [] == sorted(each for each in found if not any(Path(str(place).format(each[2])).exists() for place in places))
 
 
 # ── other files ──
