@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
-from postgresql import Postgres, programs
+
+from tests.harness.postgres import Postgres, programs
 
 # The same examples on every machine, however slow it is: a failure tells of a change.
 # To try new ones: --hypothesis-profile=search.

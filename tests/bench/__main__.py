@@ -1,4 +1,4 @@
-"""Measures this proxy beside its peers, interleaved. By hand: `cd tests && python -m bench`; `--help` names the options."""
+"""Measures this proxy beside its peers, interleaved. By hand: `python -m tests.bench`; `--help` names the options."""
 
 from __future__ import annotations
 
@@ -76,8 +76,7 @@ async def measured(rig_: Rig, targets: list[Peer], workloads: Iterable[Workload]
 
 async def _meter_alone(rig_: Rig) -> dict[str, float]:
     """Return the median of some processes: by how its memory happens to lie, one in three takes a fifth longer."""
-    here = str(Path(__file__).parents[1])
-    launch = Launch((sys.executable, "-m", "bench.meter"), {"PYTHONPATH": os.pathsep.join((here, str(Path(here).parent)))})
+    launch = Launch((sys.executable, "-m", "tests.bench.meter"), {"PYTHONPATH": str(Path(__file__).parents[2])})
     said = []
     for _ in range(METERS):
         process = await rig_.spawn(launch, rig_.folder, rig_.cores.target, talking=True)
@@ -173,7 +172,7 @@ def _write(folder: Path, name: str, text: str, drawing: str, figures: str) -> No
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the options."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--only", help="workloads, by name or group: W1,W3 or 'W1 c64'; all by default")
     parser.add_argument("--targets", help=f"of {', '.join(peer.name for peer in peers(None))}; all that are installed by default")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each figure (default 2)")

@@ -1,4 +1,4 @@
-"""Measures a ledger of a million entries, on both databases. By hand: `cd tests && python -m bench.ledger [entries]`."""
+"""Measures a ledger of a million entries, on both databases. By hand: `python -m tests.bench.ledger [entries]`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from ledgers import booked
-from postgresql import Postgres, programs
-
 from passthrough.accounting.entry import Charge, Entry
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.exchange import new_id
+from tests.harness.entries import booked
+from tests.harness.postgres import Postgres, programs
 
 BATCH = 500
 DAYS = 60

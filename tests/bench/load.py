@@ -1,6 +1,7 @@
 """The load generator of the benchmark: raw protocols in a process of its own.
 
-`python -m bench.load` reads a job as a line of JSON, warms up, says `ready`, waits for a line, works, and prints what it saw.
+`python -m tests.bench.load` reads a job as a line of JSON, warms up, says `ready`, waits for a line, works, and prints what
+it saw.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measures what the meter alone costs on a plain answer of 20 MB, in µs/MB. By hand: `cd tests && python -m bench.meter`."""
+"""Measures what the meter alone costs on a plain answer of 20 MB, in µs/MB. By hand: `python -m tests.bench.meter`."""
 
 from __future__ import annotations
 

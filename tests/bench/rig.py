@@ -16,7 +16,8 @@ from typing import Any
 
 import psutil
 import trustme
-from ports import free_port
+
+from tests.harness.ports import free_port
 
 from .bodies import request, request_body
 from .load import Job
@@ -32,7 +33,7 @@ IDLE_S = 1.0
 
 SAMPLE_S = 0.02
 
-_HERE = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 
 
 class BenchError(Exception):
@@ -131,7 +132,7 @@ class Rig:
     @asynccontextmanager
     async def _load(self, job: Job) -> AsyncIterator[asyncio.subprocess.Process]:
         """Start a generator and wait until it is warm."""
-        launch = Launch((sys.executable, "-m", "bench.load"), {"PYTHONPATH": str(_HERE)})
+        launch = Launch((sys.executable, "-m", "tests.bench.load"), {"PYTHONPATH": str(_ROOT)})
         process = await self.spawn(launch, self.folder, self.cores.rest, talking=True)
         try:
             assert process.stdin is not None
@@ -233,10 +234,10 @@ async def rig(folder: Path, cores: Cores) -> AsyncIterator[Rig]:
     """Start the upstreams; end them, whatever happens."""
     ca_file, certificate = _certificate(folder)
     made = Rig(folder, cores, ca_file)
-    env: Mapping[str, str] = {"PYTHONPATH": str(_HERE)}
+    env: Mapping[str, str] = {"PYTHONPATH": str(_ROOT)}
     try:
         for _ in range(2):
-            launch = Launch((sys.executable, "-m", "bench.upstream", str(certificate)), env)
+            launch = Launch((sys.executable, "-m", "tests.bench.upstream", str(certificate)), env)
             process = await made.spawn(launch, folder, cores.rest, talking=True)
             made.upstreams.append(process)
             assert process.stdout is not None

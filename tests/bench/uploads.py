@@ -1,4 +1,4 @@
-"""Measures the memory that concurrent uploads to a slow target need. By hand: `cd tests && python -m bench.uploads`."""
+"""Measures the memory that concurrent uploads to a slow target need. By hand: `python -m tests.bench.uploads`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import psutil
-from program import program
-from street import Peer, client, ok, upstream
+
+from tests.harness.client import client
+from tests.harness.process import program
+from tests.harness.upstream import Peer, ok, upstream
 
 PIECE = os.urandom(1 << 18)
 

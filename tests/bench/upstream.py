@@ -1,7 +1,7 @@
 """The target of the benchmark: raw protocols in a process of its own, which count a request and answer it from memory.
 
-`python -m bench.upstream [certificate.pem]` prints its ports, without TLS and with, and serves until its stdin ends. The path
-says what is answered: `/length/20000000/ocr`, `/chunked/…`, `/gzip/…`, `/events/200/5`.
+`python -m tests.bench.upstream [certificate.pem]` prints its ports, without TLS and with, and serves until its stdin ends. The
+path says what is answered: `/length/20000000/ocr`, `/chunked/…`, `/gzip/…`, `/events/200/5`.
 """
 
 from __future__ import annotations

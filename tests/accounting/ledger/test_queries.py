@@ -1,0 +1,92 @@
+"""What is read back of exchanges: the latest, and all of a period as a stream, from both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from passthrough.accounting.entry import Charge
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.ledger.queries import Booked
+from tests.harness.entries import booked, one
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    """Yield a new ledger, once in SQLite and once in PostgreSQL."""
+    with closing(Ledger.open(ledger_url)) as opened:
+        yield opened
+
+
+def test_the_latest_come_first_and_page_on(ledger: Ledger) -> None:
+    """The youngest first, no more than asked for; those before the last one follow; names restrict them."""
+    entries = [booked(client, at=NOON.timestamp() + age, pages=age) for age, client in enumerate(["a", "b", None, "a", "b"])]
+    ledger.append(entries[::-1])
+
+    def pages(limit: int, before: str | None = None, **only: str | None) -> list[int | None]:
+        return [row.charge and row.charge.pages for row in ledger.latest(limit, before=before, **only)]
+
+    assert [4, 3] == pages(2)
+    assert [2, 1] == pages(2, ledger.latest(2)[-1].id)
+    assert ([3, 0], [2], []) == (pages(9, client="a"), pages(9, client=None), pages(9, client="a", route="/other"))
+    assert [4, 1] == pages(9, client="b", model="mistral-ocr-2512", route="/mistral", target="api.mistral.ai", label=None)
+
+
+def test_what_is_read_back_is_what_was_written(ledger: Ledger) -> None:
+    """Every field of an entry and of its charges comes back; the latest has their sum, the export each of them."""
+    charges = (
+        Charge("m", 3, 1, 2**40, 5, 6, 2**62, "prices.yaml"),
+        Charge("n", 4, None, None, None, 7, 2**62, "x-cost", line="batch-1", credits_micro=1_500_000, in_batch=True),
+    )
+    entry = replace(
+        booked(at=1_795_219_200.123),
+        label="ünïcode 📄",
+        account="one",
+        error="upstream_broke",
+        unmetered="broken",
+        first_byte_s=0.25,
+        overhead_s=0.001,
+        upstream_request_id="id",
+        charges=charges,
+    )
+    ledger.append([entry])
+    (latest,), exported = ledger.latest(1), list(ledger.exported())
+    assert [(1, charges[0]), (1, charges[1])] == [(row.charges, row.charge) for row in exported]
+    summed = Charge("m", 7, 1, 2**40, 5, 13, 2**63, "prices.yaml", credits_micro=1_500_000, in_batch=True)
+    assert (2, summed) == (latest.charges, latest.charge)
+    names = [field.name for field in fields(Booked) if field.name not in {"charge", "charges", "model", "open"}]
+    for row in (latest, *exported):
+        assert [getattr(entry, name) for name in names] == [getattr(row, name) for name in names]
+        assert (entry.usage.model, False) == (row.model, row.open)
+
+
+def test_an_exchange_without_a_charge_is_read_too(ledger: Ledger) -> None:
+    """It has no charge; one with a charge of unknown price has no cost."""
+    ledger.append([replace(booked(at=1.0), charges=()), booked(at=2.0, cost_nano=None)])
+    assert [(0, None), (1, None)] == [(row.charges, row.charge and row.charge.cost_nano) for row in ledger.exported()]
+    assert [None, None] == [row.charge and row.charge.cost_nano for row in ledger.latest(2)]
+
+
+def test_an_export_is_of_a_period_and_of_one_moment(ledger: Ledger) -> None:
+    """The oldest first, from `since` on and before `until`; what is appended meanwhile is not in it."""
+    ledger.append([booked(at=NOON.timestamp() + age, pages=age) for age in range(2500)])
+    exported = ledger.exported(NOON + timedelta(seconds=10), NOON + timedelta(seconds=2400))
+    first = next(exported)
+    ledger.append([booked(at=NOON.timestamp() + 2000.5)])
+    assert list(range(10, 2400)) == [row.charge.pages for row in (first, *exported) if row.charge]
+
+
+def test_an_export_that_is_given_up_leaves_nothing_open(ledger: Ledger) -> None:
+    """A closed iterator gives its connection back."""
+    ledger.append([booked() for _ in range(3)])
+    for _ in range(20):
+        exported = ledger.exported()
+        next(exported)
+        exported.close()
+    assert 3 == one(ledger)[0]

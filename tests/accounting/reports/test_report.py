@@ -1,0 +1,311 @@
+"""Reports: groups and totals, periods, the sandbox beside real traffic, and three ways to write them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from passthrough.accounting.entry import Charge, Entry, entry
+from passthrough.accounting.ledger.daily_sums import KEYS
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.reports.report import Report, Sandbox, harmless, moment, summarize, to_csv, to_json, to_table
+from passthrough.cli.terminal import show
+from passthrough.errors import LedgerError
+from passthrough.meter.usage import Usage
+from tests.harness.entries import booked, exchange
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+AT = NOW.timestamp()
+DAY_S = 86_400
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """Yield a new ledger."""
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def filled(ledger: Ledger) -> Ledger:
+    """Return a ledger with traffic of two clients, one unknown client, a failure and the sandbox."""
+    failed = replace(booked("invoices", at=AT), charges=(), usage=Usage(), status=502, unmetered="broken")
+    unpriced = booked("=archive", at=AT, pages=5, cost_nano=None, model="mine")
+    ledger.append(
+        [
+            booked("invoices", at=AT - 40 * DAY_S, pages=100),
+            booked("invoices", at=AT - DAY_S, pages=3, cost_nano=48_000_001),
+            booked(None, at=AT, pages=1),
+            replace(unpriced, unmetered="unpriced"),
+            failed,
+            booked("invoices", at=AT, pages=1000, sandbox=True),
+        ]
+    )
+    return ledger
+
+
+def tokens(client: str, tokens_in: int, tokens_out: int) -> Entry:
+    """Return the entry of a chat, whose price is not known."""
+    charge = Charge("chat", tokens_in=tokens_in, tokens_out=tokens_out)
+    return entry(exchange(client, at=AT), Usage(model="chat", tokens_in=tokens_in, tokens_out=tokens_out), (charge,))
+
+
+def shown(report: Report, width: int | None = 160) -> str:
+    """Return the table as a terminal of that width shows it; None: as a file has it."""
+    file = io.StringIO()
+    show(to_table(report), file=file, width=width)
+    return file.getvalue()
+
+
+def test_json_is_exact(filled: Ledger) -> None:
+    """The JSON has the promised keys, in their order, sums to the nano-dollar, and null for no client."""
+    report = summarize(filled, ("client",), NOW - timedelta(days=30), NOW + timedelta(hours=1))
+    text = to_json(report)
+    assert '"cost_usd": 0.048000001' in text
+
+    def sums(requests: int, pages: int, cost: str, unmetered: int, unpriced: int) -> dict[str, object]:
+        counts = {"requests": requests, "pages": pages, "pages_annotated": 0}
+        tokens = {"tokens_in": 0, "tokens_out": 0}
+        return {**counts, "cost_usd": Decimal(cost), "unmetered": unmetered, "unpriced": unpriced, **tokens}
+
+    expected = {
+        "since": "2026-10-21T12:00:00Z",
+        "until": "2026-11-20T13:00:00Z",
+        "sandbox": False,
+        "left_out": 1,
+        "groups": [
+            {"client": None, **sums(1, 1, "0.002", 0, 0)},
+            {"client": "=archive", **sums(1, 5, "0", 0, 1)},
+            {"client": "invoices", **sums(2, 3, "0.048000001", 1, 0)},
+        ],
+        "total": sums(4, 9, "0.050000001", 1, 1),
+    }
+    found = json.loads(text, parse_float=Decimal)
+    assert expected == found
+    assert list(found["groups"][0]) == ["client", *found["total"]]
+
+
+@pytest.mark.parametrize(
+    ("by", "keys"),
+    [
+        ((), [()]),
+        (("client",), [(None,), ("=archive",), ("invoices",)]),
+        (("model",), [("mine",), ("mistral-ocr-2512",), (None,)]),
+        (("day",), [("2026-10-11",), ("2026-11-19",), ("2026-11-20",)]),
+        (("month",), [("2026-10",), ("2026-11",)]),
+        (("status",), [(200,), (502,)]),
+        (("route", "label"), [("/mistral", None)]),
+        (
+            ("client", "month", "client"),
+            [(None, "2026-11"), ("=archive", "2026-11"), ("invoices", "2026-10"), ("invoices", "2026-11")],
+        ),
+    ],
+)
+def test_groups_are_by_any_keys(filled: Ledger, by: tuple[str, ...], keys: list[tuple[object, ...]]) -> None:
+    """Each key, and two at once, make one group for each of their values; groups add up to the total."""
+    report = summarize(filled, by)
+    assert set(keys) == {group.key for group in report.groups}
+    assert len(keys) == len(report.groups)
+    assert report.total.requests == sum(group.requests for group in report.groups)
+    assert report.total.cost_nano == sum(group.cost_nano for group in report.groups)
+
+
+def test_an_unknown_key_names_those_that_there_are(filled: Ledger) -> None:
+    """A key that cannot be summed by is refused with the list of those that can."""
+    with pytest.raises(LedgerError, match="by nobody") as refused:
+        summarize(filled, ("client", "nobody"))
+    assert all(key in str(refused.value) for key in KEYS)
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "requests", "is_sandbox", "left_out", "note"),
+    [
+        ("auto", 5, False, 1, "without 1 request to the sandbox"),
+        ("exclude", 5, False, 1, "without 1 request to the sandbox"),
+        ("include", 6, False, 0, "with 1 request to the sandbox: what that would have cost is in the sums"),
+        ("only", 1, True, 0, "sandbox: what it would have cost"),
+    ],
+)
+def test_the_sandbox_is_told_apart(
+    filled: Ledger, sandbox: Sandbox, requests: int, is_sandbox: bool, left_out: int, note: str
+) -> None:
+    """Real traffic is summed without the sandbox's unless asked; what was left out, or is not real, is said."""
+    report = summarize(filled, ("client",), sandbox=sandbox)
+    assert (requests, is_sandbox, note) == (report.total.requests, report.sandbox, report.note)
+    assert requests == sum(group.requests for group in report.groups)
+    assert note in shown(report)
+    said = json.loads(to_json(report))
+    assert (is_sandbox, left_out) == (said["sandbox"], said["left_out"])
+
+
+def test_real_traffic_alone_needs_no_note(ledger: Ledger) -> None:
+    """Where there is no sandbox's traffic, there is nothing to say of it."""
+    ledger.append([booked(at=AT)])
+    assert [None, None] == [summarize(ledger, sandbox=sandbox).note for sandbox in ("auto", "include")]
+
+
+def test_only_sandbox_traffic_is_shown_as_such(ledger: Ledger) -> None:
+    """Where there is nothing but the sandbox's traffic, it is summed, with the caption that says so."""
+    ledger.append([booked(at=AT, sandbox=True, pages=7)])
+    report = summarize(ledger, ("model",))
+    assert (report.sandbox, report.total.pages) == (True, 7)
+    assert "sandbox: what it would have cost" in shown(report)
+    assert json.loads(to_json(report))["sandbox"] is True
+
+
+def test_no_traffic_is_a_sentence(filled: Ledger) -> None:
+    """A period without requests is said in words, and is empty but whole in the other formats."""
+    report = summarize(filled, ("client",), NOW + timedelta(days=1), NOW + timedelta(days=2))
+    assert shown(report) == "No requests since 2026-11-21T12:00:00Z until 2026-11-22T12:00:00Z.\n"
+    assert json.loads(to_json(report))["groups"] == []
+    assert json.loads(to_json(report))["total"]["cost_usd"] == 0
+    assert to_csv(report) == "client,requests,pages,pages_annotated,cost_usd,unmetered,unpriced,tokens_in,tokens_out\r\n"
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "expected"),
+    [
+        (None, None, "so far"),
+        (1, None, "since 2026-11-21T12:00:00Z"),
+        (None, -400, "before 2025-10-16T12:00:00Z"),
+        (1, 2, "since 2026-11-21T12:00:00Z until 2026-11-22T12:00:00Z"),
+    ],
+)
+def test_a_period_is_said_in_words(ledger: Ledger, since: int | None, until: int | None, expected: str) -> None:
+    """Each of the four kinds of period makes a sentence."""
+    ends = [None if days is None else NOW + timedelta(days=days) for days in (since, until)]
+    assert f"No requests {expected}.\n" == shown(summarize(ledger, (), *ends))
+
+
+def test_a_table_has_sums_and_shows_labels_as_they_are(ledger: Ledger) -> None:
+    """The table has a row of sums, `-` for nothing, equally many decimals, and no label is taken for markup."""
+    ledger.append([replace(booked(at=AT, pages=2), label="[red]me[/red]"), booked(at=AT, pages=3, cost_nano=12_500_000)])
+    expected = """\
+Usage so far
+
+label          requests  pages     USD  of USD
+──────────────────────────────────────────────
+-                     1      3  0.0125   86.2%
+[red]me[/red]         1      2  0.0020   13.8%
+──────────────────────────────────────────────
+total                 2      5  0.0145
+"""
+    assert expected.splitlines() == [line.rstrip() for line in shown(summarize(ledger, ("label",)), None).splitlines()]
+    assert "Usage so far\n\nrequests  pages     USD\n───────────────────────\n       2      5  0.0145\n" == shown(
+        summarize(ledger)
+    )
+
+
+def test_a_table_shows_what_is_rare_where_there_is_some(filled: Ledger) -> None:
+    """Columns of annotated pages, of what was not metered or has no price, are there only where they hold more than zeros."""
+    head, total = (shown(summarize(filled, ("client",)), None).splitlines()[line].split() for line in (2, -2))
+    assert ["client", "requests", "pages", "USD", "unmetered", "unpriced", "of", "pages"] == head
+    assert ["total", "5", "109", "0.052000001", "1", "1"] == total
+
+
+@pytest.mark.parametrize("by", [("client",), ("route", "model"), ("client", "day", "model"), KEYS])
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_a_table_fits_a_terminal(filled: Ledger, by: tuple[str, ...], width: int) -> None:
+    """No line is wider than the terminal, no figure and no day is broken, and no empty line holds spaces."""
+    lines = shown(summarize(filled, by), width).splitlines()
+    assert width >= max(map(len, lines))
+    assert [] == [line for line in lines if line and not line.strip()]
+    assert "0.052000001" in " ".join(lines).split()
+    assert "day" not in by or "2026-11-20" in " ".join(lines).split()
+
+
+SHARES = [
+    ([booked("a", at=AT, cost_nano=1), booked("b", at=AT, cost_nano=2)], "of USD", ["33.3%", "66.7%"]),
+    ([booked("a", at=AT, cost_nano=1), booked("b", at=AT, cost_nano=10_000)], "of USD", ["<0.1%", "100.0%"]),
+    ([booked("a", at=AT, cost_nano=0), booked("b", at=AT, cost_nano=7)], "of USD", ["0.0%", "100.0%"]),
+    ([booked("a", at=AT, cost_nano=9), booked("b", at=AT, cost_nano=None, pages=3)], "of pages", ["25.0%", "75.0%"]),
+    ([tokens("a", 10, 30), tokens("b", 50, 10)], "of tokens", ["40.0%", "60.0%"]),
+    ([booked("a", at=AT, cost_nano=0, pages=0), booked("b", at=AT, cost_nano=0, pages=0)], "of requests", ["50.0%", "50.0%"]),
+]
+
+
+@pytest.mark.parametrize(("entries", "head", "shares"), SHARES)
+def test_shares_are_of_what_every_group_has(ledger: Ledger, entries: list[Entry], head: str, shares: list[str]) -> None:
+    """A group's share is of the cost where all of it is known, else of the pages, tokens or requests; the head says of what."""
+    ledger.append(entries)
+    lines = shown(summarize(ledger, ("client",)), None).splitlines()
+    assert lines[2].endswith(f"  {head}")
+    assert shares == [line.split()[-1] for line in lines if line[:2] in {"a ", "b "}]
+
+
+def test_bars_are_for_terminals(ledger: Ledger) -> None:
+    """On a terminal each row has a bar beside the longest one's; where there is no room for them, and in files, there is none."""
+    ledger.append([booked("a", at=AT, pages=1, cost_nano=4), booked("b", at=AT, pages=1, cost_nano=1)])
+    report = summarize(ledger, ("client",))
+    assert ["████████████", "███"] == [line.split()[-1] for line in shown(report, 80).splitlines() if line[:2] in {"a ", "b "}]
+    assert "█" not in shown(report, 50) + shown(report, None)
+    assert "80.0%" in shown(report, 50)
+
+
+def test_tokens_are_shown_where_there_are_any(ledger: Ledger) -> None:
+    """Tokens are summed beside pages, in every form."""
+    ledger.append([tokens("a", 1200, 30), booked("a", at=AT)])
+    report = summarize(ledger, ("client",))
+    assert (1200, 30) == (report.total.tokens_in, report.total.tokens_out)
+    head = shown(report, None).splitlines()[2]
+    assert head.index("unpriced") < head.index("tokens in") < head.index("tokens out")
+    assert [1200, 30] == list(json.loads(to_json(report))["groups"][0].values())[-2:]
+
+
+def test_csv_is_for_spreadsheets(filled: Ledger) -> None:
+    """CSV has a head and a row for each group; a cell that a spreadsheet would run as a formula is made text."""
+    rows = list(csv.reader(io.StringIO(to_csv(summarize(filled, ("client",))))))
+    assert [
+        "client",
+        "requests",
+        "pages",
+        "pages_annotated",
+        "cost_usd",
+        "unmetered",
+        "unpriced",
+        "tokens_in",
+        "tokens_out",
+    ] == rows[0]
+    assert ["", "1", "1", "0", "0.002", "0", "0", "0", "0"] in rows
+    assert ["'=archive", "1", "5", "0", "0", "0", "1", "0", "0"] in rows
+    assert len(to_csv(summarize(filled)).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "when"),
+    [
+        ("30d", NOW - timedelta(days=30)),
+        ("12h", NOW - timedelta(hours=12)),
+        (" 90m ", NOW - timedelta(minutes=90)),
+        ("2w", NOW - timedelta(weeks=2)),
+        ("2026-08-01", datetime(2026, 8, 1, tzinfo=UTC)),
+        ("2026-08-01T09:30", datetime(2026, 8, 1, 9, 30, tzinfo=UTC)),
+        ("2026-08-01T09:30:00+02:00", datetime(2026, 8, 1, 7, 30, tzinfo=UTC)),
+        ("2026-08-01T09:30Z", datetime(2026, 8, 1, 9, 30, tzinfo=UTC)),
+    ],
+)
+def test_moments_are_utc(text: str, when: datetime) -> None:
+    """A span counts back from now; a date or time without an offset is UTC."""
+    assert when == moment(text, NOW)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "30", "-3d", "999999w", "2026-13-01", "9999999999d"])
+def test_what_is_no_moment_is_refused_with_examples(text: str) -> None:
+    """A text that names no time is refused, and the message shows what would do."""
+    with pytest.raises(ValueError, match="write 30d"):
+        moment(text, NOW)
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(1)", "\uff1d1+1", "\uff0b1", "\uff0d1", "\uff20x"])
+def test_no_cell_is_a_formula(cell: str) -> None:
+    """Spreadsheets take what begins so for a formula, some in full width too; figures stay as they are."""
+    assert (f"'{cell}", -1, "a=1") == (harmless(cell), harmless(-1), harmless("a=1"))

@@ -1,0 +1,137 @@
+"""History at today's prices, beside what it was booked at."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from passthrough.accounting.entry import Charge, Entry
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.pricing.prices import Price, Prices
+from passthrough.accounting.reports.reprice import Repricing, Today, reprice, to_csv, to_json, to_table
+from passthrough.cli.terminal import show
+from tests.harness.entries import booked
+from tests.harness.process import command
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
+THEN = NOW - 30 * 86_400
+PAGES_AT_3 = (Price("m", Decimal(3), Decimal(30), usd_per_credit=Decimal("0.5"), batch_factor=Decimal("0.5")),)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """Yield a new ledger."""
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/passthrough.db")) as opened:
+        yield opened
+
+
+def charged(charge: Charge, client: str = "invoices", at: float = THEN) -> Entry:
+    """Return the entry of an OCR call on the route /mistral with one charge."""
+    return replace(booked(client, at=at), charges=(charge,))
+
+
+@pytest.mark.parametrize(
+    ("charge", "expected"),
+    [
+        (Charge("m", 1000, cost_nano=10**9, cost_source="prices.yaml"), 3 * 10**9),
+        (Charge("m", 1000, cost_nano=10**9, cost_source="routes.yaml"), 3 * 10**9),
+        (Charge("m", 0, 1000, cost_nano=None), 30 * 10**9),
+        (Charge("m", 1000, cost_nano=10**9, cost_source="prices.yaml", line="a", in_batch=True), 15 * 10**8),
+        (Charge("m", credits_micro=1_500_000, cost_nano=None), 75 * 10**7),
+        (Charge("m", 1000, cost_nano=7, cost_source="x-aimlapi-usd-spent"), 7),
+        (Charge("nobody-knows", 1000, cost_nano=7, cost_source="prices.yaml"), None),
+        (Charge(None, cost_nano=9, cost_source="cost_per_request"), None),
+    ],
+)
+def test_what_a_charge_would_cost(ledger: Ledger, charge: Charge, expected: int | None) -> None:
+    """Pages, batches and credits go by today's list, what the provider told stays, and what has no price today has none."""
+    ledger.append([charged(charge)])
+    total = reprice(ledger.exported(), Today(Prices(PAGES_AT_3), {}, NOW), (), None, None).total
+    assert (charge.cost_nano or 0, expected or 0) == (total.cost_nano, total.today_nano)
+    assert (charge.cost_nano is None, expected is None) == (total.unpriced == 1, total.unpriced_today == 1)
+
+
+def test_prices_of_routes_and_requests(ledger: Ledger) -> None:
+    """A route's own price comes first; its price per request is for the exchange, not for the lines that it brought."""
+    lines = tuple(Charge("m", 1000, cost_nano=1, cost_source="prices.yaml", line=f"l{i}", in_batch=True) for i in range(3))
+    ledger.append([charged(Charge("m", 1000, cost_nano=1, cost_source="prices.yaml"), at=THEN + 1)])
+    ledger.append([replace(booked(at=THEN), charges=lines)])
+
+    def today(*own: Price, **flat: int) -> int:
+        found = Today(Prices((*PAGES_AT_3, *own)), {f"/{route}": nano for route, nano in flat.items()}, NOW)
+        return reprice(ledger.exported(), found, (), None, None).total.today_nano
+
+    assert 3 * 10**9 + 3 * 15 * 10**8 == today()
+    assert 4 * 10**9 + 3 * 2 * 10**9 == today(Price("m", Decimal(4), route="/mistral"))
+    assert 3 * 10**9 + 3 * 15 * 10**8 == today(Price("m", Decimal(4), route="/other"))
+    assert 20_000_000 == today(mistral=20_000_000)
+
+
+def found(ledger: Ledger, *by: str) -> Repricing:
+    """Return three charges of two clients, one without a price then and one without a price now, repriced."""
+    ledger.append(
+        [
+            charged(Charge("m", 1000, cost_nano=10**9, cost_source="prices.yaml"), "ann"),
+            charged(Charge("m", 500, cost_nano=None), "ann"),
+            charged(Charge("gone", 10, cost_nano=5 * 10**8, cost_source="prices.yaml"), "=ben", NOW),
+            replace(booked("cid", at=THEN), charges=()),
+        ]
+    )
+    return reprice(ledger.exported(), Today(Prices(PAGES_AT_3), {}, NOW), by, None, None)
+
+
+def test_groups_have_both_sums_and_the_difference(ledger: Ledger) -> None:
+    """Each group has what was booked and what it would be today; an exchange without a charge is in none."""
+    said = json.loads(to_json(found(ledger, "client", "month")), parse_float=Decimal)
+    names = ("charges", "cost_usd", "today_usd", "difference_usd", "unpriced", "unpriced_today")
+    ben = {"client": "=ben", "month": "2026-11"} | dict(zip(names, (1, Decimal("0.5"), 0, Decimal("-0.5"), 0, 1), strict=True))
+    ann = {"client": "ann", "month": "2026-10"} | dict(zip(names, (2, 1, Decimal("4.5"), Decimal("3.5"), 1, 0), strict=True))
+    total = dict(zip(names, (3, Decimal("1.5"), Decimal("4.5"), 3, 1, 1), strict=True))
+    assert {"since": None, "until": None, "groups": [ben, ann], "total": total} == said
+
+
+def test_the_table_and_csv(ledger: Ledger) -> None:
+    """The table has a row of sums, and CSV no formula."""
+    repriced = found(ledger, "client")
+    file = io.StringIO()
+    show(to_table(repriced, "a note"), file=file)
+    lines = [line.split() for line in file.getvalue().splitlines()]
+    assert ["ann", "2", "1.00", "4.50", "3.50", "1", "0"] in lines
+    assert ["total", "3", "1.50", "4.50", "3.00", "1", "1"] in lines
+    assert ["a", "note"] == lines[-1]
+    rows = list(csv.reader(io.StringIO(to_csv(repriced))))
+    assert ["'=ben", "1", "0.5", "0", "-0.5", "0", "1"] in rows
+    assert 2 == len(to_csv(replace(repriced, by=())).splitlines())
+    empty = reprice((), Today(Prices(), {}, NOW), ("client",), None, None)
+    assert "No charges so far. (x)" == to_table(empty, "x")
+
+
+async def test_the_command(tmp_path: Path, ledger: Ledger) -> None:
+    """`usage --reprice` goes by the configuration's prices, per page and per request, and by those that ship."""
+    ledger.append([booked("ann", at=THEN, pages=1000, cost_nano=10**9), booked("ben", at=THEN, pages=3, sandbox=True)])
+    route = "pass_through_endpoints: [{path: /mistral, target: os.environ/UNSET, %s}]\n"
+    for text, today in (
+        (route % "cost_per_request: 0.25", "0.25"),
+        (route % "prices: [{model: mistral-ocr-2512, usd_per_1000_pages: 5}]", "5"),
+        ("prices: [{model: mistral-ocr-2512, usd_per_1000_pages: 7}]\n", "7"),
+        (route % "auth: true", "2"),
+    ):
+        (tmp_path / "routes.yaml").write_text(text)
+        code, out, err = await command(tmp_path, "usage", "--reprice", "--format", "json")
+        assert (0, "") == (code, err)
+        assert (1, Decimal(today)) == tuple(
+            json.loads(out, parse_float=Decimal)["total"][name] for name in ("charges", "today_usd")
+        )
+    code, out, err = await command(tmp_path, "usage", "--reprice", "--by", "model,day")
+    assert (0, "") == (code, err)
+    assert "mistral-ocr-2512" in out
+    assert "without 1 request to the sandbox" in out

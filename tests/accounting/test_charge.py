@@ -1,0 +1,130 @@
+"""What an exchange is charged: by what was counted, by the request, or by what the provider told."""
+
+from __future__ import annotations
+
+import pytest
+
+from passthrough.accounting.charge import Passing, charge, line_charge, rest_charge
+from passthrough.accounting.entry import Charge, Part, believable, entry
+from passthrough.accounting.pricing.prices import Prices
+from passthrough.exchange import Exchange, Terms
+from passthrough.meter.usage import NOTHING, Unmetered, Usage
+from tests.harness.entries import exchange
+
+PRICES = Prices()
+OCR = Usage(3, 0, "mistral-ocr-2512")
+LINE = Usage(3, 0, "mistral-ocr-2512", line="batch-1", in_batch=True)
+
+
+def answered(
+    status: int | None = 200, *, told: int | None = None, per_request: int | None = None, admitted: bool = True
+) -> Exchange:
+    """Return an exchange that got this answer, and whose header told a cost."""
+    made = exchange()
+    made.status, made.admitted, made.cost_told_nano = status, admitted, told
+    made.cost_header = None if told is None else "X-AIMLAPI-USD-Spent"
+    made.terms = Terms("/mistral", cost_per_request_nano=per_request)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "usage", "nano", "source"),
+    [
+        (answered(), OCR, 6_000_000, "prices.yaml"),
+        (answered(), Usage(3, 0, "who-knows"), None, None),
+        (answered(told=7), OCR, 7, "x-aimlapi-usd-spent"),
+        (answered(told=7), Usage(3, 0, "who-knows"), 7, "x-aimlapi-usd-spent"),
+        (answered(told=7), Usage(unmetered=Unmetered.NO_USAGE), 7, "x-aimlapi-usd-spent"),
+        (answered(told=7, per_request=5), OCR, 7, "x-aimlapi-usd-spent"),
+        (answered(told=0), OCR, 0, "x-aimlapi-usd-spent"),
+        (answered(422, told=7), NOTHING, 7, "x-aimlapi-usd-spent"),
+        (answered(per_request=5), OCR, 5, "cost_per_request"),
+        (answered(per_request=5), NOTHING, 5, "cost_per_request"),
+        (answered(None, per_request=5), OCR, 5, "cost_per_request"),
+    ],
+)
+def test_what_an_exchange_costs(made: Exchange, usage: Usage, nano: int | None, source: str | None) -> None:
+    """A cost that was told wins over a price per request, and that over the list; counters are kept whatever it is."""
+    found = charge(made, usage, PRICES)
+    assert found is not None
+    assert (nano, source, usage.pages, usage.model) == (found.cost_nano, found.cost_source, found.pages, found.model)
+
+
+@pytest.mark.parametrize(
+    ("made", "usage"),
+    [
+        (answered(), NOTHING),
+        (answered(404), NOTHING),
+        (answered(404, told=0), NOTHING),
+        (answered(None, per_request=5), NOTHING),
+        (answered(500, per_request=5), Usage(unmetered=Unmetered.BROKEN)),
+        (answered(admitted=False, told=7), OCR),
+    ],
+)
+def test_what_costs_nothing_has_no_charge(made: Exchange, usage: Usage) -> None:
+    """What was refused, or was neither counted nor successful, has none; a told 0 for a failure is none either."""
+    assert charge(made, usage, PRICES) is None
+
+
+@pytest.mark.parametrize(
+    ("made", "usage", "expected"),
+    [
+        (answered(), LINE, (3_000_000, "prices.yaml")),
+        (answered(told=7), LINE, (3_000_000, "prices.yaml")),
+        (answered(per_request=5), LINE, (0, "cost_per_request")),
+        (answered(), Usage(3, 0, "who-knows", line="batch-1", in_batch=True), (None, None)),
+        (answered(), Usage(unmetered=Unmetered.NO_USAGE, line="batch-1"), None),
+        (answered(admitted=False), LINE, None),
+    ],
+)
+def test_what_a_line_costs(made: Exchange, usage: Usage, expected: tuple[int | None, str | None] | None) -> None:
+    """A line of a batch costs half the list's price, nothing beside a price per request, and is not what a header told."""
+    found = line_charge(made, usage, PRICES)
+    assert expected == (None if found is None else (found.cost_nano, found.cost_source))
+    assert found is None or ("batch-1", usage.in_batch) == (found.line, found.in_batch)
+
+
+@pytest.mark.parametrize(
+    ("made", "nano"),
+    [(answered(), None), (answered(told=7), None), (answered(per_request=5), 5), (answered(404, per_request=5), None)],
+)
+def test_what_a_download_costs_beside_its_lines(made: Exchange, nano: int | None) -> None:
+    """Nothing but a price per request, if it succeeded."""
+    found = rest_charge(made, Usage(model="m"), PRICES)
+    assert nano == (None if found is None else found.cost_nano)
+
+
+def test_only_sums_are_kept_of_what_passes() -> None:
+    """The closing entry is logged with the sums of all charges; one without a price leaves the whole without."""
+    passing = Passing()
+    passing.add([Charge("m", 3, 1, cost_nano=5, cost_source="prices.yaml"), Charge("m", 2, tokens_in=4, cost_nano=2)])
+    ended = entry(exchange(), passing.reason(Usage(model="m")), (Charge(cost_nano=1),), part=Part.CLOSE)
+    logged = passing.logged(ended)
+    assert (5, 1, 4, None) == (logged.usage.pages, logged.usage.pages_annotated, logged.usage.tokens_in, logged.usage.tokens_out)
+    assert (8, "prices.yaml", "m", None) == (logged.cost_nano, logged.cost_source, logged.usage.model, logged.unmetered)
+    passing.add([Charge("n", 1)])
+    ended = entry(exchange(), passing.reason(NOTHING), part=Part.CLOSE)
+    logged = passing.logged(ended)
+    assert (None, None, "unpriced") == (logged.cost_nano, logged.cost_source, ended.unmetered)
+    assert Unmetered.BROKEN is passing.reason(Usage(unmetered=Unmetered.BROKEN)).unmetered
+
+
+@pytest.mark.parametrize(
+    ("usage", "unmetered"),
+    [
+        (Usage(0, 0, "m"), "no_usage"),
+        (Usage(0, model="m"), "no_usage"),
+        (Usage(0, 1, "m"), None),
+        (Usage(0, model="m", tokens_in=1), None),
+        (Usage(0, model="m", credits_micro=1), None),
+        (Usage(model="m", credits_micro=0), None),
+        (Usage(0, unmetered=Unmetered.BROKEN), "broken"),
+        (NOTHING, None),
+        (Usage(1, 2, credits_micro=-1), "no_usage"),
+        (Usage(1, 2, credits_micro=10**13), "no_usage"),
+    ],
+)
+def test_zero_pages_are_not_believed_in_silence(usage: Usage, unmetered: str | None) -> None:
+    """Nothing but 0 pages is booked as 0 pages with a reason; a counter that cannot be one leaves none."""
+    assert unmetered == believable(usage).unmetered
+    assert usage.pages == 0 or unmetered is None or believable(usage).pages is None

@@ -1,0 +1,108 @@
+"""What `check` says of a configuration: its routes, without a secret, and who may call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from passthrough.cli import check
+from passthrough.cli.check import callers
+from tests.harness.configs import ROUTE, loaded
+
+KEYS = "client_keys:\n  - {name: invoices, key: 0123456789abcdef}\n"
+OPEN = "  - {path: /open, target: 'http://h.example', auth: false, include_subpath: true}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["No client keys: everybody who reaches port 4000 of 127.0.0.1 may call."]),
+        ("port: 8000\nhost: '::1'\n", ["No client keys: everybody who reaches port 8000 of ::1 may call."]),
+        (OPEN, ["No client keys: everybody who reaches port 4000 of 127.0.0.1 may call."]),
+        (KEYS, ["1 client key: invoices."]),
+        (KEYS + "  - {name: archive, key: fedcba9876543210}\n", ["2 client keys: invoices, archive."]),
+        (KEYS + "master_key: fedcba9876543210\n", ["1 client key: invoices; the master key."]),
+        ("master_key: fedcba9876543210\n", ["No client keys; the master key."]),
+        (KEYS.replace("}", ", budget: {pages: 5000, per: month}, rpm: 1, max_parallel: 8}") + "budget: {usd: 2.50, per: day}\n",
+         ["1 client key: invoices.",
+          "invoices: at most 5000 pages per month, 1 request per minute, 8 requests at once.",
+          "All together: at most $2.5 per day.",
+          "Days begin at 00:00 (UTC), weeks on Monday, months on day 1."]),
+        ("rpm: 9\nmax_parallel: 1\nledger: none\n",
+         ["No client keys: everybody who reaches port 4000 of 127.0.0.1 may call.",
+          "All together: at most 9 requests per minute, 1 request at once.",
+          "Without a ledger budgets are kept in memory: a restart forgets what was spent."]),
+        (OPEN + KEYS, ["1 client key: invoices.", "Without a key (auth: false) everybody may call /open/*."]),
+    ],
+)  # fmt: skip
+def test_who_may_call(tmp_path: Path, text: str, expected: list[str]) -> None:
+    """Clients are named, and where no key is asked for, that is said."""
+    assert expected == list(callers(loaded(tmp_path, ROUTE + text)))
+
+
+@pytest.mark.parametrize(
+    ("more", "credentials"),
+    [
+        ("", "none"),
+        ("headers: {Accept: a/b, X-Token: canary, api-key: os.environ/KEY}", "X-Token: ***, api-key: KEY"),
+        ("auth: false, forward_credentials: true", "the client's own"),
+        ("auth: false, forward_credentials: true, headers: {X-Team: os.environ/KEY}", "the client's own, X-Team: KEY"),
+    ],
+)
+def test_credentials_are_named_and_never_shown(tmp_path: Path, more: str, credentials: str) -> None:
+    """A variable is named, a key that stands in the file is ***, and what the client brings is its own."""
+    text = f"pass_through_endpoints: [{{path: /a, target: 'http://h.example', {more}}}]\n"
+    (row,) = check.rows(loaded(tmp_path, text, {"KEY": "canary"}))
+    assert credentials == dict(zip(check.COLUMNS, row, strict=True))["credentials"]
+
+
+@pytest.mark.parametrize(
+    ("more", "price"),
+    [
+        ("path: /a/ocr", "per page"),
+        ("path: /a, include_subpath: true", "per page"),
+        ("path: /a, meter: ocr", "per page"),
+        ("path: /a", "not metered"),
+        ("path: /a/ocr, meter: none", "not metered"),
+        ("path: /a, include_subpath: true, meter: none", "not metered"),
+        ("path: /a/ocr, methods: [GET]", "not metered"),
+        ("path: /a, meter: none, cost_per_request: 0.0500", "$0.05 per request"),
+        ("path: /a/ocr, prices: [{model: m, usd_per_1000_pages: 1}]", "per page, of its own"),
+        ("path: /a, meter: chat", "per token"),
+        ("path: /v1/chat/completions", "per token"),
+        ("path: /v1/batch/jobs, include_subpath: true, methods: [GET], meter: batch", "per page, as a batch"),
+        ("path: /a, meter: batch", "per page, as a batch"),
+        ("path: /a, meter: {shape: json, count: a}", "per page"),
+        ("path: /a, meter: {shape: json, credits: a}", "per credit"),
+        ("path: /a, meter: {shape: json, credits: a, constant: 1}", "per credit, else per page"),
+        ("path: /a, meter: {cost_header: [X-Cost, x-b]}", "as x-cost or x-b says, else not metered"),
+    ],
+)
+def test_the_price_is_per_page_only_where_pages_are_counted(tmp_path: Path, more: str, price: str) -> None:
+    """A route on which no answer can carry a count has no price per page."""
+    text = f"pass_through_endpoints: [{{target: 'http://h.example', {more}}}]\n"
+    (row,) = check.rows(loaded(tmp_path, text))
+    assert price == dict(zip(check.COLUMNS, row, strict=True))["price"]
+
+
+def test_the_price_goes_by_the_targets_path_too(tmp_path: Path) -> None:
+    """What a route of any path costs is decided where its requests go."""
+    (row,) = check.rows(loaded(tmp_path, "pass_through_endpoints: [{path: /a, target: 'http://h.example/v1/ocr'}]\n"))
+    assert "per page" == dict(zip(check.COLUMNS, row, strict=True))["price"]
+
+
+@pytest.mark.parametrize(
+    ("meter", "expected"),
+    [
+        ("ocr", "ocr"),
+        ("{shape: ocr, model: m}", "ocr (m)"),
+        ("{shape: json, pages: [usage.pages, 'a[].b'], credits: c}", "json: usage.pages, a[].b, c"),
+        ("{shape: json, constant: 1, model: m}", "json (m): 1"),
+    ],
+)
+def test_the_meter_is_shown_with_what_it_counts(tmp_path: Path, meter: str, expected: str) -> None:
+    """A configured meter shows where its counts stand."""
+    text = f"pass_through_endpoints: [{{path: /a, target: 'http://h.example', meter: {meter}}}]\n"
+    (row,) = check.rows(loaded(tmp_path, text))
+    assert expected == dict(zip(check.COLUMNS, row, strict=True))["meter"]

@@ -1,0 +1,1 @@
+"""Tables of cases that tests, the differential run and the fuzzer share."""

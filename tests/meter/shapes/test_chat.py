@@ -1,0 +1,263 @@
+"""The meter of answers that are billed by their tokens, as one document and as a stream of events."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from passthrough.meter.meter import Answered
+from passthrough.meter.usage import NOTHING, Plan, Unmetered, Usage
+from tests.harness.client import asking, client
+from tests.harness.metering import cuts, metered, pieces
+from tests.harness.proxy import street
+from tests.harness.upstream import answering, ok
+
+PATH = b"/mistral/v1/chat/completions"
+JSON = Answered("POST", PATH, 200, None, b"application/json")
+SSE = Answered("POST", PATH, 200, None, b"Text/Event-Stream; charset=utf-8")
+NAMED = Plan(shape="chat")
+
+NO_USAGE, NOT_JSON = Unmetered.NO_USAGE, Unmetered.NOT_JSON
+
+MESSAGE = {"role": "assistant", "content": 'data: {"usage":{"prompt_tokens":9}}\n\n"usage"'}
+ANSWER = {
+    "id": "c",
+    "object": "chat.completion",
+    "choices": [{"index": 0, "message": MESSAGE, "usage": {"prompt_tokens": 8}}],
+    "model": "mistral-small-latest",
+    "usage": {"prompt_tokens": 16, "completion_tokens": 34, "total_tokens": 50, "prompt_tokens_details": {"cached_tokens": 3}},
+}
+TOLD = Usage(tokens_in=16, tokens_out=34, model="mistral-small-latest")
+
+DOCUMENTS: dict[str, tuple[Any, Usage | None]] = {
+    "chat": (ANSWER, TOLD),
+    "the usage first": (dict(reversed(ANSWER.items())), TOLD),
+    "a conversation": (
+        {"object": "conversation.response", "outputs": [{"model": "m", "content": "x"}], "usage": ANSWER["usage"]},
+        Usage(tokens_in=16, tokens_out=34, model="m"),
+    ),
+    "a response": ({"model": "g", "usage": {"input_tokens": 1, "output_tokens": 2}}, Usage(tokens_in=1, tokens_out=2, model="g")),
+    "embeddings": ({"model": "e", "data": [], "usage": {"prompt_tokens": 5, "total_tokens": 5}}, Usage(tokens_in=5, model="e")),
+    "a counter that is null": ({"usage": {"prompt_tokens": 5, "completion_tokens": None}}, Usage(tokens_in=5)),
+    "tokens out alone": ({"usage": {"completion_tokens": 0}}, Usage(tokens_out=0)),
+    "two spellings": (
+        {"usage": {"prompt_tokens": 5, "completion_tokens": 6, "input_tokens": 7, "output_tokens": 8}},
+        Usage(tokens_in=5, tokens_out=6),
+    ),
+    "no usage": ({"model": "m"}, None),
+    "usage null": ({"usage": None}, None),
+    "usage empty": ({"usage": {}}, None),
+    "usage a list": ({"usage": [{"prompt_tokens": 1}]}, None),
+    "usage a number": ({"usage": 7}, None),
+    "counters that are null": ({"usage": {"prompt_tokens": None}}, None),
+    "a counter that is no count": ({"usage": {"prompt_tokens": 1, "completion_tokens": "2"}}, None),
+    "a counter below nothing": ({"usage": {"prompt_tokens": -1}}, None),
+    "null": (None, None),
+}
+
+
+def event(document: Any, *, before: str = "", end: str = "\n") -> str:
+    """An event with one line of data."""
+    return f"{before}data: {json.dumps(document)}{end}{end}"
+
+
+def delta(**more: Any) -> dict[str, Any]:
+    """A chunk of a streamed chat."""
+    return {"id": "c", "object": "chat.completion.chunk", "choices": [{"delta": {"content": "data: x\n\n"}}], **more}
+
+
+LAST = delta(model="mistral-small-latest", usage=ANSWER["usage"])
+DONE = "data: [DONE]\n\n"
+
+STREAMS: dict[str, tuple[str, Usage | None]] = {
+    "mistral": (event(delta(model="m")) + event(delta()) + event(LAST) + DONE, TOLD),
+    "nulls before": (event(delta(usage=None)) + event(LAST) + DONE, TOLD),
+    "nulls behind": (event(LAST) + event(delta(usage=None)) + event(delta(usage={})) + DONE, TOLD),
+    "the last wins": (event(delta(usage={"prompt_tokens": 1, "completion_tokens": 1})) + event(LAST) + DONE, TOLD),
+    "carriage returns and line feeds": (event(delta(), end="\r\n") + event(LAST, end="\r\n") + DONE, TOLD),
+    "carriage returns": (event(delta(), end="\r") + event(LAST, end="\r"), TOLD),
+    "comments and other fields": (
+        ": ping\n\nretry: 3\nid: 7\n" + event(LAST, before="event: message\n:data: {\ndatas: {\ndata\n") + DONE,
+        TOLD,
+    ),
+    "no blank behind the colon": (event(LAST).replace("data: ", "data:"), TOLD),
+    "a document in several lines": ("data: " + json.dumps(LAST, indent=1).replace("\n", "\ndata:") + "\n\n" + DONE, TOLD),
+    "several lines with carriage returns": (
+        "\r\n" + "data:" + json.dumps(LAST, indent=1).replace("\n", "\r\ndata:  ") + "\r\n\r\n",
+        TOLD,
+    ),
+    "a byte order mark": ("\ufeff" + event(LAST), TOLD),
+    "no line end at the end": (event(LAST).rstrip("\n"), TOLD),
+    "a response": (
+        event({"type": "response.output_text.delta", "delta": "x"}, before="event: response.output_text.delta\n")
+        + event(
+            {"type": "response.completed", "response": {"model": "g", "usage": {"input_tokens": 3, "output_tokens": 4}}},
+            before="event: response.completed\n",
+        ),
+        Usage(tokens_in=3, tokens_out=4, model="g"),
+    ),
+    "a conversation": (
+        event({"type": "message.output.delta", "model": "m", "content": "x"}, before="event: message.output.delta\n")
+        + event({"type": "conversation.response.done", "usage": {"prompt_tokens": 3, "completion_tokens": 4}}),
+        Usage(tokens_in=3, tokens_out=4, model="m"),
+    ),
+    "an event that is not JSON": ("data: {oops\n\n" + event(LAST), TOLD),
+    "no usage": (event(delta()) + DONE, None),
+    "only the end": (DONE, None),
+    "nothing": ("", None),
+}
+
+
+@pytest.fixture(name="decoders")
+def _decoders() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as executor:
+        yield executor
+
+
+def stripped(usage: Usage | None) -> tuple[int | None, int | None, Unmetered | None]:
+    """The tokens, and why there are none."""
+    assert usage is not None
+    return usage.tokens_in, usage.tokens_out, usage.unmetered
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+async def test_each_document_has_its_tokens_however_it_is_cut(name: str, decoders: ThreadPoolExecutor) -> None:
+    """Tokens in and out, where a usage is; without one nothing is said, except where chat is named."""
+    document, expected = DOCUMENTS[name]
+    for body in (json.dumps(document).encode(), json.dumps(document, indent=2).encode() + b"\n"):
+        for chunks in cuts(body):
+            assert (expected or NOTHING) == (await metered(JSON, chunks, decoders)).usage
+            named = (await metered(JSON, chunks, decoders, NAMED)).usage
+            assert named == expected or (None, None, NO_USAGE) == stripped(named)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+async def test_each_stream_has_its_tokens_however_it_is_cut(name: str, decoders: ThreadPoolExecutor) -> None:
+    """The last usage that a stream tells counts, however its lines end and wherever the chunks' borders are."""
+    text, expected = STREAMS[name]
+    for body in (text.encode(), text.encode() + b": more\n\n"):
+        for chunks in cuts(body):
+            assert (expected or NOTHING) == (await metered(SSE, chunks, decoders)).usage
+            named = (await metered(SSE, chunks, decoders, NAMED)).usage
+            assert named == expected or (None, None, NO_USAGE) == stripped(named)
+
+
+async def test_a_stream_that_comes_coded_is_read(decoders: ThreadPoolExecutor) -> None:
+    """gzip around a stream of events."""
+    coded = gzip.compress((event(delta()) * 300 + event(LAST) + DONE).encode())
+    answered = Answered("POST", PATH, 200, b"gzip", SSE.content_type)
+    for chunks in cuts(coded):
+        assert TOLD == (await metered(answered, chunks, decoders)).usage
+
+
+async def test_large_events_leave_the_loop_and_keep_their_order(decoders: ThreadPoolExecutor) -> None:
+    """Events beyond what is read where they pass, in large chunks, many in one."""
+    large = event({"x": [{}] * 60_000}) + event({"b64": "A" * 3_000_000}) + event(delta()) * 3000
+    body = (large + event(LAST) + DONE).encode()
+    for size in (len(body), 65536):
+        assert TOLD == (await metered(SSE, pieces(body, size), decoders)).usage
+
+
+@pytest.mark.parametrize(
+    ("answered", "body", "why"),
+    [
+        (JSON, b"<html>", NOT_JSON),
+        (JSON, event(LAST).encode(), NOT_JSON),
+        (SSE, b"data: <html>\n\n", NOT_JSON),
+        (SSE, b"data: {", NOT_JSON),
+        (SSE, json.dumps(ANSWER).encode(), NO_USAGE),
+        (SSE, b"<html>", NO_USAGE),
+    ],
+)
+async def test_what_is_not_json_is_told_where_chat_is_named(
+    answered: Answered, body: bytes, why: Unmetered, decoders: ThreadPoolExecutor
+) -> None:
+    """The content type says how the answer is read; what it is not then has no usage."""
+    for chunks in cuts(body):
+        assert (None, None, why) == stripped((await metered(answered, chunks, decoders, NAMED)).usage)
+        assert NOTHING == (await metered(answered, chunks, decoders)).usage
+
+
+@pytest.mark.parametrize("cut", [Unmetered.BROKEN, Unmetered.CANCELLED])
+async def test_a_stream_that_breaks_off_has_what_was_told_before(cut: Unmetered, decoders: ThreadPoolExecutor) -> None:
+    """A usage that was complete counts; without one the cut is why there is none, where chat is named."""
+    whole = (event(LAST) + DONE).encode()
+    complete = whole.index(b"50") + whole[whole.index(b"50") :].index(b"}}") + 2
+    for length in range(len(whole) + 1):
+        found = await metered(SSE, [whole[:length]], decoders, NAMED, cut=cut)
+        expected = TOLD if length >= complete else None
+        assert found.usage == expected or (None, None, cut) == stripped(found.usage)
+        assert (expected or NOTHING) == (await metered(SSE, [whole[:length]], decoders, cut=cut)).usage
+
+
+@pytest.mark.parametrize(
+    ("path", "is_read"),
+    [
+        (b"/v1/chat/completions", True),
+        (b"/v1/fim/completions", True),
+        (b"/v1/agents/completions", True),
+        (b"/openai/deployments/x/chat/completions", True),
+        (b"/v1/completions", True),
+        (b"/v1/embeddings", True),
+        (b"/v1/responses", True),
+        (b"/v1/conversations", True),
+        (b"/v1/conversations/c-1", True),
+        (b"/v1/conversations/c-1/restart", True),
+        (b"/v1/publishers/mistralai/models/mistral-small-2503:streamRawPredict", True),
+        (b"/v1/publishers/mistralai/models/mistral-small-2503:rawPredict", True),
+        (b"/v1/conversations/c-1/history", False),
+        (b"/v1/models", False),
+        (b"/v1/files", False),
+    ],
+)
+async def test_chat_is_counted_by_its_path(path: bytes, is_read: bool, decoders: ThreadPoolExecutor) -> None:
+    """The paths of Mistral and OpenAI whose answers tell tokens; a named route counts on every path."""
+    body = [json.dumps(ANSWER).encode()]
+    assert (TOLD if is_read else None) == (await metered(Answered("POST", path, 200), body, decoders)).usage
+    assert TOLD == (await metered(Answered("POST", path, 200), body, decoders, NAMED)).usage
+    assert (await metered(Answered("GET", path, 200), body, decoders)).usage is None
+    assert (await metered(Answered("POST", path, 429), body, decoders)).usage is None
+
+
+async def test_a_raw_prediction_is_pages_or_tokens(decoders: ThreadPoolExecutor) -> None:
+    """One path serves OCR and chat: pages where there are some, else tokens, else the reason, as a count is expected."""
+    answered = Answered("POST", b"/m:rawPredict", 200)
+    pages = {"model": "o", "usage_info": {"pages_processed": 2}, "usage": {"prompt_tokens": 1}}
+    assert Usage(pages=2, model="o") == (await metered(answered, [json.dumps(pages).encode()], decoders)).usage
+    assert Usage(model="m", unmetered=NO_USAGE) == (await metered(answered, [b'{"model":"m"}'], decoders)).usage
+
+
+async def test_the_configured_model_wins(decoders: ThreadPoolExecutor) -> None:
+    """The plan's model stands in the usage, whatever the answer names."""
+    usage = (await metered(JSON, [json.dumps(ANSWER).encode()], decoders, Plan(model="mine"))).usage
+    assert usage is not None
+    assert "mine" == usage.model
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=30), st.integers(0, 2**40)), min_size=1, max_size=5),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.integers(1, 60),
+)
+async def test_random_streams_cut_anywhere_have_the_last_usage(said: list[tuple[str, int]], end: str, size: int) -> None:
+    """For any text and any chunk borders the last event's count is found."""
+    text = "".join(event(delta(text=each, usage={"prompt_tokens": tokens}), end=end) for each, tokens in said)
+    with ThreadPoolExecutor(1) as decoders:
+        usage = (await metered(SSE, pieces(text.encode(), size), decoders)).usage
+    assert Usage(tokens_in=said[-1][1]) == usage
+
+
+async def test_tokens_are_read_on_the_road() -> None:
+    """A chat that streams is counted while its events pass."""
+    content = (event(delta()) + event(LAST) + DONE).encode()
+    async with street(answering(ok(content, b"Content-Type: text/event-stream"))) as (house, _), client(house.port) as raw:
+        await raw.send(asking(b"POST /v1/chat/completions HTTP/1.1", body=b"{}"))
+        assert content == (await raw.answer())[1]
+        assert TOLD == (await house.booked())[0].reading.at_once()

@@ -1,0 +1,184 @@
+"""The upstream half's clock: what is awaited how long, and what the client is told when it takes longer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from passthrough.exchange import Outcome
+from passthrough.meter.usage import Plan
+from passthrough.proxy.routes import Timeouts
+from tests.harness.client import asking, client
+from tests.harness.proxy import road, route_to, street
+from tests.harness.upstream import Peer, answering, chunk, ok, upstream
+from tests.harness.waiting import WAIT_S
+
+BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"
+
+
+async def test_connect_time_out() -> None:
+    """A target that accepts but never finishes its handshake is a 504, after two tries; nothing of the request was sent."""
+    heard: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        heard.append(await peer.ended())
+
+    settings = {"timeouts": Timeouts(connect_s=0.05), "target": {"tls": True}}
+    async with street(script, **settings) as (house, _), client(house.port) as raw:
+        await raw.send(asking(b"POST /v1/ocr HTTP/1.1", body=b"secret"))
+        head, _ = await raw.answer()
+        assert b"504" == head[9:12]
+        assert b"X-Passthrough-Error: upstream_timeout\r\n" in head
+        exchange = (await house.booked())[0]
+        assert (Outcome.UPSTREAM_FAILED, 2) == (exchange.outcome, exchange.attempts)
+        assert not any(b"secret" in each for each in heard)
+
+
+@pytest.mark.parametrize("limits", [{"header_s": 0.05}, {"total_s": 1.0}])
+@pytest.mark.parametrize("interim", [True, False])
+async def test_no_head_in_time_is_a_504(limits: dict[str, float], interim: bool) -> None:
+    """The header time-out ends a wait for the head, and so does the total one; interim answers do not prolong either."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        if interim:
+            await peer.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+        await peer.ended()
+
+    async with street(script, timeouts=Timeouts(**limits)) as (house, _), client(house.port) as raw:
+        await raw.send(asking(b"POST /v1/ocr HTTP/1.1", body=b"{}"))
+        head, _ = await raw.answer()
+        assert b"HTTP/1.1 504 Gateway Timeout" == head.partition(b"\r\n")[0]
+        assert b"X-Passthrough-Error: upstream_timeout\r\n" in head
+        exchange = (await house.booked())[0]
+        assert (Outcome.UPSTREAM_FAILED, "upstream_timeout", 504) == (exchange.outcome, exchange.error, exchange.status)
+        assert "broken" == (await exchange.reading.usage()).unmetered
+
+
+@pytest.mark.parametrize("limits", [{"idle_s": 0.05}, {"total_s": 1.5}])
+async def test_a_body_that_stops_breaks_the_answer(limits: dict[str, float]) -> None:
+    """Behind the head there is nothing honest to say: the client's connection breaks."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(BEGUN)
+        await peer.ended()
+
+    async with street(script, timeouts=Timeouts(**limits)) as (house, _), client(house.port) as raw:
+        await raw.send(asking())
+        assert await raw.broken()
+        exchange = (await house.booked())[0]
+        assert (Outcome.UPSTREAM_FAILED, "upstream_timeout", 200) == (exchange.outcome, exchange.error, exchange.status)
+
+
+async def test_the_total_time_bounds_a_body_that_keeps_coming() -> None:
+    """An answer that drips within the idle time-out is still ended by the total one."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            await peer.send(chunk(b"drip"))
+            await asyncio.sleep(0.01)
+
+    async with street(script, timeouts=Timeouts(total_s=1.5)) as (house, _), client(house.port) as raw:
+        await raw.send(asking())
+        assert await raw.broken()
+        assert "upstream_timeout" == (await house.booked())[0].error
+
+
+async def test_the_total_time_bounds_an_upload() -> None:
+    """An upload that drips within the idle time-out is ended by the total one: 504, and the target never sees it whole."""
+    async with street(answering(ok()), timeouts=Timeouts(total_s=1.5)) as (house, above), client(house.port) as raw:
+        await raw.send(asking(b"POST /v1/ocr HTTP/1.1", b"Transfer-Encoding: chunked"))
+
+        async def drip() -> None:
+            while True:
+                await raw.send(chunk(b"drip"))
+                await asyncio.sleep(0.01)
+
+        dripping = asyncio.create_task(drip())
+        head, _ = await raw.answer()
+        dripping.cancel()
+        assert (b"504", []) == (head[9:12], above.received)
+        assert "upstream_timeout" == (await house.booked())[0].error
+
+
+async def test_the_header_time_out_counts_from_the_last_byte_of_the_request() -> None:
+    """An upload that takes longer than the header time-out is not cut off by it."""
+    settings = {"timeouts": Timeouts(header_s=3)}
+    async with street(answering(ok(b"done")), **settings) as (house, _), client(house.port) as raw:
+        await raw.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 2") + b"{")
+        await asyncio.sleep(3.2)
+        await raw.send(b"}")
+        assert b"done" == (await raw.answer())[1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "method", "plan", "pages", "unmetered"),
+    [
+        (ok(b'{"model":"m","usage_info":{"pages_processed":3}}'), b"POST", Plan(), 3, None),
+        (ok(b"{}"), b"POST", Plan(), None, "no_usage"),
+        (ok(b""), b"POST", Plan(), None, "no_usage"),
+        (ok(b"{}"), b"GET", Plan(), None, None),
+        (ok(b"{}"), b"POST", Plan("none"), None, None),
+        (ok(b"{}", status=b"422 No"), b"POST", Plan(), None, None),
+        (ok(b"xx", b"Content-Encoding: secret"), b"POST", Plan(), None, "unknown_coding"),
+        (b"HTTP/1.1 204 No\r\n\r\n", b"POST", Plan(), None, "no_usage"),
+    ],
+)
+async def test_the_meter_reads_what_passed(
+    answer: bytes, method: bytes, plan: Plan, pages: int | None, unmetered: str | None
+) -> None:
+    """Where a count is expected it is read off the answer, or it is told why there is none."""
+    async with street(answering(answer), plan=plan) as (house, _), client(house.port) as raw:
+        await raw.send(asking(method + b" /v1/ocr HTTP/1.1", body=b"{}"))
+        await raw.answer()
+        usage = await (await house.booked())[0].reading.usage()
+        assert (pages, unmetered) == (usage.pages, usage.unmetered)
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "method", "pages"),
+    [
+        (b"/v1/ocr", b"/scan", b"POST", 3),
+        (b"/v1/%6Fcr", b"/scan", b"POST", 3),
+        (b"/scan", b"/v1/ocr", b"POST", 3),
+        (b"", b"/v1/ocr", b"POST", 3),
+        (b"", b"/scan", b"POST", None),
+        (b"/v1/ocr", b"/scan", b"GET", None),
+    ],
+)
+async def test_a_count_is_expected_where_the_targets_path_tells_it(
+    base: bytes, path: bytes, method: bytes, pages: int | None
+) -> None:
+    """A route may have any path of its own: what it costs is decided where the request goes."""
+    answer = ok(b'{"model":"m","usage_info":{"pages_processed":3}}')
+    settings = {"base": base, "path": path, "include_subpath": False}
+    async with upstream(answering(answer)) as above, road(route_to(above.port, **settings)) as house, client(house.port) as raw:
+        await raw.send(asking(method + b" " + path + b" HTTP/1.1", body=b'{"document_annotation_format":{}}'))
+        await raw.answer()
+        usage = await (await house.booked())[0].reading.usage()
+        annotated = (None, None) if pages is None else (0, pages)
+        assert annotated == (usage.pages, usage.pages_annotated)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ((b"x-request-id: a",), "a"),
+        ((b"apim-request-id: z", b"X-Request-ID: a"), "a"),
+        ((b"mistral-correlation-id: m", b"x-request-id: a"), "m"),
+        ((b"x-request-id:",), None),
+        ((b"x-request-id: " + b"l" * 500,), "l" * 200),
+        ((b"x-request-id: \xff",), "\ufffd"),
+    ],
+)
+async def test_the_providers_request_id_is_kept(fields: tuple[bytes, ...], expected: str | None) -> None:
+    """The first of the known names that has a value, cut to what a log line bears."""
+    async with street(answering(ok(b"{}", *fields))) as (house, _), client(house.port) as raw:
+        async with asyncio.timeout(WAIT_S):
+            await raw.send(asking())
+            await raw.answer()
+        assert expected == (await house.booked())[0].upstream_request_id

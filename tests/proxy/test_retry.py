@@ -1,0 +1,162 @@
+"""Sending again: only where the route says so, only what is held whole, and never in silence."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+
+import pytest
+
+from passthrough.exchange import Outcome
+from passthrough.proxy.retry import pause_s
+from passthrough.proxy.routes import Retries, Timeouts
+from passthrough.proxy.upstream.response_head import parse_head
+from tests.harness.client import asking, client
+from tests.harness.proxy import road, route_to
+from tests.harness.upstream import Peer, ok, upstream
+from tests.harness.waiting import WAIT_S, until
+
+NOW = 1_800_000_000.0
+BUSY = ok(b"busy", status=b"429 Too Many Requests")
+DONE = ok(b'{"model":"mistral-ocr-4-1","usage_info":{"pages_processed":3}}')
+SOON = Retries(attempts=2, max_wait_s=0.02)
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "tries", "expected"),
+    [
+        (200, None, 1, None),
+        (400, None, 1, None),
+        (429, None, 1, 0.5),
+        (429, None, 2, 1.0),
+        (503, None, 3, 2.0),
+        (503, None, 4, None),
+        (429, b"7", 1, 7.0),
+        (429, b"0", 1, 0.0),
+        (429, b"61", 1, None),
+        (429, b"99999999999999999999", 1, 0.5),
+        (429, formatdate(NOW + 5, usegmt=True).encode(), 1, 5.0),
+        (429, formatdate(NOW - 5, usegmt=True).encode(), 1, 0.0),
+        (429, formatdate(NOW + 500, usegmt=True).encode(), 1, None),
+        (429, b"soon", 1, 0.5),
+        (429, b"\xff", 1, 0.5),
+    ],
+)
+def test_the_pause(status: int, retry_after: bytes | None, tries: int, expected: float | None) -> None:
+    """The target's own word counts, within the bound; without one the wait doubles."""
+    field = b"" if retry_after is None else b"\r\nRetry-After: " + retry_after
+    answer = parse_head(b"HTTP/1.1 %d X%b\r\nContent-Length: 0" % (status, field), "POST")
+    assert answer is not None
+    assert expected == pause_s(Retries(attempts=3), answer, tries, NOW, 0.0)
+
+
+def test_the_pause_is_spread_and_bounded() -> None:
+    """Clients that failed together do not come back together; no wait is longer than the route allows."""
+    answer = parse_head(b"HTTP/1.1 503 X\r\nContent-Length: 0", "POST")
+    assert answer is not None
+    assert 0.25 == pause_s(Retries(attempts=3), answer, 1, NOW, 1.0)
+    assert 8.0 == pause_s(Retries(attempts=10), answer, 9, NOW, 0.0)
+    assert 3.0 == pause_s(Retries(attempts=10, max_wait_s=3.0), answer, 9, NOW, 0.0)
+
+
+@pytest.mark.parametrize("body", [b"", b"small", bytes(range(256)) * 3000], ids=["empty", "small", "streamed"])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_busy_target_is_asked_again_with_the_same_bytes(body: bytes, chunked: bool) -> None:
+    """429 is tried again where the route names it: the same body each time, one answer, one exchange."""
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await peer.send(BUSY if len(peer.upstream.received) < 3 else DONE)
+
+    async with upstream(script) as raw, road(route_to(raw.port, retries=SOON)) as house, client(house.port) as caller:
+        if chunked:
+            await caller.send(asking(b"POST /v1/ocr HTTP/1.1", b"Transfer-Encoding: chunked"))
+            for start in range(0, len(body), 100_000):
+                piece = body[start : start + 100_000]
+                await caller.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await caller.send(b"0\r\n\r\n")
+        else:
+            await caller.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: %d" % len(body)), body)
+        head, _ = await caller.answer()
+        exchange = (await house.booked())[0]
+        assert b"HTTP/1.1 200 OK" == head.split(b"\r\n")[0]
+        assert [body] * 3 == [received.body for received in raw.received]
+        assert (3, Outcome.COMPLETED, len(body), 200) == (exchange.attempts, exchange.outcome, exchange.bytes_up, exchange.status)
+        assert 3 == (await exchange.reading.usage()).pages
+        assert 1 == len(house.exchanges)
+
+
+async def test_the_last_answer_is_relayed_untouched() -> None:
+    """When every try is refused, the client gets the target's own last answer."""
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await peer.send(BUSY)
+
+    async with upstream(script) as raw, road(route_to(raw.port, retries=SOON)) as house, client(house.port) as caller:
+        await caller.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 2"), b"{}")
+        assert b"busy" == (await caller.answer())[1]
+        assert (3, 429) == ((await house.booked())[0].attempts, house.exchanges[0].status)
+
+
+@pytest.mark.parametrize(
+    ("retries", "size", "expected"),
+    [
+        (Retries(), 10, 1),
+        (Retries(attempts=1, held_bytes=1000, max_wait_s=0.0), 1000, 2),
+        (Retries(attempts=1, held_bytes=1000, max_wait_s=0.0), 1001, 1),
+        (Retries(attempts=1, held_bytes=1000, max_wait_s=0.0, spool=True), 3_000_000, 2),
+        (Retries(attempts=1, statuses=frozenset({503}), max_wait_s=0.0), 10, 1),
+    ],
+    ids=["off", "held", "too large", "spooled", "another status"],
+)
+async def test_what_is_not_held_is_sent_once(retries: Retries, size: int, expected: int) -> None:
+    """Without the whole body in hand, or the route's leave, an answer is relayed at once."""
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await peer.send(BUSY)
+
+    async with upstream(script) as raw, road(route_to(raw.port, retries=retries)) as house, client(house.port) as caller:
+        await caller.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: %d" % size), b"x" * size)
+        assert b"busy" == (await caller.answer())[1]
+        assert [b"x" * size] * expected == [received.body for received in raw.received]
+
+
+@pytest.mark.parametrize(("attempts", "status"), [(0, b"502"), (1, b"200")])
+async def test_a_stale_connection(attempts: int, status: bytes) -> None:
+    """A kept connection that ends before it answers: sent again on another only where the route says so."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        if peer.number == 1:
+            await peer.send(DONE)
+            await peer.head()  # The second request has come; its target goes without a word.
+            return
+        await peer.send(DONE)
+
+    route = {"retries": Retries(attempts=attempts), "timeouts": Timeouts(header_s=WAIT_S)}
+    async with upstream(script) as raw, road(route_to(raw.port, **route)) as house, client(house.port) as caller:
+        for expected in (b"200", status):
+            await caller.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 2"), b"{}")
+            assert expected == (await caller.answer())[0][9:12]
+        assert [1, 1 + attempts] == [exchange.attempts for exchange in await house.booked(2)]
+
+
+async def test_a_client_that_leaves_while_we_wait_ends_it() -> None:
+    """No try is made for nobody."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(ok(b"busy", b"Retry-After: 30", status=b"429 Too Many Requests"))
+        await peer.ended()
+
+    async with upstream(script) as raw, road(route_to(raw.port, retries=Retries(attempts=1))) as house:
+        async with client(house.port) as caller:
+            await caller.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 2"), b"{}")
+            await until(lambda: bool(raw.received))
+        exchange = (await house.booked())[0]
+        assert (Outcome.CLIENT_GONE, None, 1) == (exchange.outcome, exchange.status, exchange.attempts)
+        assert 1 == len(raw.received)

@@ -1,0 +1,266 @@
+"""What becomes of a call whose client has left: read to its end for its pages, or given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from passthrough.exchange import Exchange, Outcome
+from passthrough.meter.usage import Plan
+from passthrough.proxy.routes import Timeouts
+from tests.harness.client import asking, client
+from tests.harness.proxy import Road, road, route_to, street
+from tests.harness.upstream import Peer, chunk, ok, upstream
+from tests.harness.waiting import WAIT_S, until
+
+COUNTED = b'{"model":"mistral-ocr-2512","pages":[],"usage_info":{"pages_processed":3,"doc_size_bytes":9}}'
+OCR = asking(b"POST /v1/ocr HTTP/1.1", body=b"{}")
+
+
+@dataclass(slots=True)
+class Provider:
+    """A target that answers when it is told to: `first`, then, after `go`, the rest; `ends` has what it read last of each."""
+
+    first: bytes = b""
+    rest: bytes = ok(COUNTED)
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: int = 0
+    ends: list[bytes] = field(default_factory=list)
+
+    async def script(self, peer: Peer) -> None:
+        """Serve one request after the other."""
+        while True:
+            await peer.request()
+            self.asked += 1
+            await peer.send(self.first)
+            waiting, ended = asyncio.ensure_future(self.go.wait()), asyncio.ensure_future(peer.reader.read(1))
+            try:
+                await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if ended.done():
+                    self.ends.append(ended.result())
+                    return
+            except ConnectionError:
+                self.ends.append(b"")
+                return
+            finally:
+                waiting.cancel()
+                ended.cancel()
+                await asyncio.wait({waiting, ended})
+            await peer.send(self.rest)
+
+
+@asynccontextmanager
+async def left(provider: Provider, *, resets: bool = True, request: bytes = OCR, **settings: object) -> AsyncIterator[Road]:
+    """Run a road on which a client has asked and left: before the head, or behind it where the provider sends one."""
+    async with street(provider.script, **settings) as (house, _):
+        async with client(house.port) as raw:
+            await raw.send(request)
+            await until(lambda: provider.asked == 1)
+            if provider.first:
+                await raw.head()
+            if resets:
+                raw.reset()
+        yield house
+
+
+async def the_only(house: Road) -> Exchange:
+    """Return the exchange, once nothing is left to do, and see that it is the only one."""
+    (exchange,) = await house.booked()
+    await house.quiet()
+    assert 1 == len(house.exchanges)
+    return exchange
+
+
+BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(COUNTED) + COUNTED[:10]
+STREAMED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(COUNTED[:10])
+
+
+@pytest.mark.parametrize("resets", [True, False])
+@pytest.mark.parametrize(
+    ("first", "rest", "status"),
+    [
+        (b"", ok(COUNTED), None),
+        (BEGUN, COUNTED[10:], 200),
+        (STREAMED, chunk(COUNTED[10:]) + chunk(b""), 200),
+    ],
+)
+async def test_an_ocr_call_is_read_to_its_end_for_its_pages(first: bytes, rest: bytes, status: int | None, resets: bool) -> None:
+    """A client that leaves before or behind the head is gone, but what the provider bills is known; the connection is kept."""
+    provider = Provider(first, rest)
+    async with left(provider, resets=resets) as house:
+        await until(lambda: not house.relay.active)
+        assert [] == house.exchanges
+        provider.go.set()
+        exchange = await the_only(house)
+        assert (Outcome.CLIENT_GONE, None, status) == (exchange.outcome, exchange.error, exchange.status)
+        assert (3, "mistral-ocr-2512") == ((usage := await exchange.reading.usage()).pages, usage.model)
+        async with client(house.port) as raw:
+            await raw.send(OCR)
+            await raw.answer()
+        assert 2 == provider.asked
+        assert [] == provider.ends
+
+
+@pytest.mark.parametrize("first", [b"", BEGUN])
+@pytest.mark.parametrize(
+    ("line", "settings", "unmetered"),
+    [
+        (b"POST /v1/ocr HTTP/1.1", {"settles": False}, "cancelled"),
+        (b"POST /v1/files HTTP/1.1", {}, None),
+        (b"POST /v1/ocr HTTP/1.1", {"plan": Plan("none")}, None),
+    ],
+)
+async def test_other_calls_are_given_up(first: bytes, line: bytes, settings: dict[str, object], unmetered: str | None) -> None:
+    """Where the route does not settle, or no count is expected, the target sees the connection end at once."""
+    provider = Provider(first)
+    async with left(provider, request=asking(line, body=b"{}"), **settings) as house:
+        exchange = await the_only(house)
+        assert Outcome.CLIENT_GONE == exchange.outcome
+        assert unmetered == (await exchange.reading.usage()).unmetered
+        await until(lambda: provider.ends == [b""])
+
+
+async def test_a_route_can_settle_what_has_no_count() -> None:
+    """`client_gone: settle` holds for any call of the route."""
+    provider = Provider()
+    async with left(provider, request=asking(b"PUT /v1/x HTTP/1.1", body=b"{}"), settles=True) as house:
+        await until(lambda: not house.relay.active)
+        provider.go.set()
+        exchange = await the_only(house)
+        assert (Outcome.CLIENT_GONE, len(COUNTED)) == (exchange.outcome, exchange.bytes_down + len(COUNTED))
+
+
+@pytest.mark.parametrize(
+    ("first", "rest", "limits", "error"),
+    [
+        (b"", b"garbage\r\n\r\n", {}, "bad_upstream_answer"),
+        (STREAMED, b"zz\r\n", {}, "bad_upstream_answer"),
+        (b"", b"", {"header_s": 0.05}, "upstream_timeout"),
+        (BEGUN, b"", {"idle_s": 0.05}, "upstream_timeout"),
+        (BEGUN, b"", {"total_s": 0.2}, "upstream_timeout"),
+    ],
+)
+async def test_settling_keeps_the_routes_time_outs(first: bytes, rest: bytes, limits: dict[str, float], error: str) -> None:
+    """A target that breaks or is too slow while its call settles ends it: the client is gone, the count is broken."""
+    provider = Provider(first, rest)
+    async with left(provider, timeouts=Timeouts(**limits)) as house:
+        if rest:
+            await until(lambda: not house.relay.active)
+            provider.go.set()
+        exchange = await the_only(house)
+        assert (Outcome.CLIENT_GONE, error, True) == (exchange.outcome, exchange.error, exchange.went_up)
+        assert "broken" == (await exchange.reading.usage()).unmetered
+
+
+@pytest.mark.parametrize("first", [b"", BEGUN])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_the_drain_deadline_cuts_settling_off(first: bytes, at_once: bool) -> None:
+    """What still settles then is booked once, as cut off; even one that had no time to begin."""
+    provider = Provider(first)
+    async with left(provider) as house:
+        if at_once:
+            tasks = house.settling._tasks
+            while not tasks and not house.exchanges:  # noqa: ASYNC110  # not a moment longer: the task must not have run
+                await asyncio.sleep(0)
+        else:
+            await until(lambda: not house.relay.active)
+        async with asyncio.timeout(WAIT_S):
+            await house.settling.cut_off()
+        exchange = await the_only(house)
+        assert (Outcome.CUT_OFF, True) == (exchange.outcome, exchange.went_up)
+        assert "cancelled" == (await exchange.reading.usage()).unmetered
+        await until(lambda: provider.ends == [b""])
+
+
+@pytest.mark.parametrize("settles", [True, False])
+@pytest.mark.parametrize("size", [100_000, 1_000_000])
+async def test_a_call_is_paid_whose_whole_upload_went_up_while_others_had_their_turn(size: int, settles: bool) -> None:
+    """The last byte is with the target, which works on it and bills it, though the upload itself waits behind many others."""
+    provider = Provider()
+    async with street(provider.script, settles=settles) as (house, above):
+        async with client(house.port) as raw:
+            await raw.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: %d" % size))
+            await until(lambda: above.connections == 1)
+            for _ in range(20_000):
+                house.relay.fair.wait(lambda: None)
+            await raw.send(bytes(size))
+            await until(lambda: provider.asked == 1)
+            raw.reset()
+            await until(lambda: not house.relay.active)
+        if settles:
+            assert ([], 1) == (house.exchanges, len(house.settling))
+            provider.go.set()
+        exchange = await the_only(house)
+        assert (Outcome.CLIENT_GONE, True, size) == (exchange.outcome, exchange.went_up, exchange.bytes_up)
+        assert (3 if settles else None) == (await exchange.reading.usage()).pages
+
+
+async def leaves(house: Road, provider: Provider) -> None:
+    """Ask as a client that leaves when its whole request has gone up."""
+    async with client(house.port) as raw:
+        known = provider.asked
+        await raw.send(OCR)
+        await until(lambda: provider.asked > known)
+        raw.reset()
+    await until(lambda: not house.relay.active)
+
+
+async def test_all_that_leave_are_settled() -> None:
+    """However many: the provider works on each of them, and bills it."""
+    provider, many = Provider(), 300
+    async with street(provider.script) as (house, _):
+        for _ in range(many):
+            await leaves(house, provider)
+        assert ([], many) == (house.exchanges, len(house.settling))
+        provider.go.set()
+        settled = await house.booked(many)
+        assert [3] * many == [(await each.reading.usage()).pages for each in settled]
+        assert {Outcome.CLIENT_GONE} == {each.outcome for each in settled}
+        assert many == len({each.id for each in house.exchanges})
+
+
+async def test_calls_that_settle_count_as_connections() -> None:
+    """They keep their clients' places: new clients are refused, with when to come again, until one has settled."""
+    provider, most = Provider(), 3
+    async with upstream(provider.script) as above, road(route_to(above.port), max_connections=most) as house:
+        for number in range(most):
+            await leaves(house, provider)
+            await until(lambda number=number: number + 1 == len(house.settling))
+            await until(lambda: not house.listener.connections)
+        async with client(house.port) as raw:
+            head, body = await raw.answer()
+            assert head.startswith(b"HTTP/1.1 503 ")
+            assert b"Retry-After: 1" in head
+            assert b'"overloaded"' in body
+        assert (most, ["overloaded"]) == (len(house.settling), [each.error for each in house.exchanges])
+        provider.go.set()
+        settled = (await house.booked(most + 1))[1:]
+        assert [3] * most == [(await each.reading.usage()).pages for each in settled]
+        async with client(house.port) as raw:
+            await raw.send(OCR)
+            await raw.answer()
+
+
+async def test_a_client_that_leaves_a_large_answer_unread_is_settled() -> None:
+    """The client stops reading in the middle and leaves: the pages, which stand last, are read all the same."""
+    size = 20_000_000
+    body = b'{"pages":["' + b"x" * size + b'"],"model":"m","usage_info":{"pages_processed":7}}'
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(ok(body))
+        await peer.ended()
+
+    async with street(script) as (house, _):
+        async with client(house.port) as raw:
+            await raw.send(OCR)
+            await raw.head()
+            await raw.reader.readexactly(1000)
+            raw.reset()
+        exchange = await the_only(house)
+        assert (Outcome.CLIENT_GONE, 7) == (exchange.outcome, (await exchange.reading.usage()).pages)
+        assert exchange.bytes_down < len(body)

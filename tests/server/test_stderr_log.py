@@ -1,0 +1,136 @@
+"""The program's own messages: in order, on a stderr that is slow, blocked or gone, and never in anybody's way."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+import aiohttp
+
+from passthrough.server.stderr_log import Messages
+from tests.harness.process import clean_environment
+from tests.harness.upstream import answering, ok, upstream
+from tests.harness.waiting import WAIT_S, eventually
+
+MANY = 5000
+
+
+def said(handler: logging.Handler, text: str, *args: object) -> None:
+    """Log one message."""
+    handler.handle(logging.LogRecord("passthrough", logging.WARNING, "", 0, text, args, None))
+
+
+def test_messages_are_written_whole_and_in_order() -> None:
+    """What is logged is there when the handler is closed, one line each, in the order in which it was logged."""
+    stream = io.StringIO()
+    messages = Messages(stream)
+    for number in range(200):
+        said(messages, "number %d", number)
+    messages.close()
+    assert [f"WARNING number {number}" for number in range(200)] == re.findall(r"WARNING number \d+", stream.getvalue())
+    assert 200 == stream.getvalue().count("\n")
+
+
+def test_a_blocked_stream_does_not_hold_up_the_end() -> None:
+    """Closing ends although nobody reads."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream, os.fdopen(reading, "rb"):
+        messages = Messages(stream)
+        for _ in range(MANY):
+            said(messages, "x" * 200)
+        messages.close(0.1)
+        said(messages, "behind the end")
+
+
+def test_messages_that_nobody_reads_are_dropped_and_their_number_is_said() -> None:
+    """With a blocked pipe logging returns at once; once it is read, a number stands for each gap, and nothing else is missing."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as pipe:
+        with os.fdopen(writing, "w") as stream:
+            messages = Messages(stream)
+            for number in range(MANY):
+                said(messages, "number %d %s", number, "x" * 200)
+            lines: list[bytes] = []
+            reader = threading.Thread(target=lambda: lines.extend(pipe))
+            reader.start()
+            messages.close(WAIT_S)
+        reader.join()
+    accounted = 0
+    for line in lines:
+        if found := re.search(rb"WARNING number (\d+) x{200}\n", line):
+            assert accounted == int(found[1])
+            accounted += 1
+        else:
+            dropped = re.fullmatch(rb"(\d+) messages were dropped here: nobody read them in time.\n", line)
+            assert dropped is not None
+            accounted += int(dropped[1])
+    assert MANY == accounted > len(lines)
+
+
+def test_a_message_whose_arguments_do_not_fit_ends_nothing() -> None:
+    """It is reported as logging reports it; the next one is written."""
+    stream = io.StringIO()
+    messages = Messages(stream)
+    said(messages, "%d pages", "no number")
+    said(messages, "next")
+    messages.close()
+    assert stream.getvalue().endswith("WARNING next\n")
+
+
+async def told_ports(pipe: IO[bytes]) -> tuple[int, int]:
+    """Read stderr up to the line that names the ports of traffic and admin."""
+    async with asyncio.timeout(WAIT_S):
+        while line := await asyncio.to_thread(pipe.readline):
+            if found := re.search(rb":(\d+), admin on \S+:(\d+)\.", line):
+                return int(found[1]), int(found[2])
+    raise AssertionError("It ended before it listened.")
+
+
+async def test_a_stderr_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
+    """Flooded with messages into a full pipe, the program still answers and reloads, and SIGTERM ends it with 0."""
+    place = tmp_path / "routes.yaml"
+    reading, writing = os.pipe()
+    async with upstream(answering(ok(b"fine"))) as above, aiohttp.ClientSession() as session:
+
+        async def got(port: int, path: str) -> str:
+            async with session.get(f"http://127.0.0.1:{port}{path}", timeout=aiohttp.ClientTimeout(WAIT_S)) as answer:
+                return await answer.text()
+
+        good = f"ledger: none\npass_through_endpoints:\n  - {{path: /m, target: 'http://127.0.0.1:{above.port}'}}\n"
+        place.write_text(good)
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "passthrough", "serve", "--port", "0", "--admin-port", "0"),
+            cwd=tmp_path,
+            env=clean_environment(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=writing,
+        )
+        os.close(writing)
+        try:
+            with os.fdopen(reading, "rb", buffering=0) as pipe:
+                port, admin = await told_ports(pipe)
+                for turn in range(3):  # Each is far more than a pipe holds.
+                    place.write_text(good + "".join(f"nonsense_{turn}_{number}: 1\n" for number in range(2000)))
+                    program.send_signal(signal.SIGHUP)
+                    await eventually(lambda: got(admin, "/readyz"), lambda told: f"nonsense_{turn}_1999" in told)  # noqa: B023
+                    assert "fine" == await got(port, "/m")
+                place.write_text(good)
+                program.send_signal(signal.SIGHUP)
+                await eventually(lambda: got(admin, "/readyz"), lambda told: '"ok"' in told)
+                assert "fine" == await got(port, "/m")
+                program.send_signal(signal.SIGTERM)
+                async with asyncio.timeout(WAIT_S):
+                    assert 0 == await program.wait()
+        finally:
+            if program.returncode is None:
+                program.kill()
+            await program.wait()
