@@ -139,12 +139,12 @@ class Problem:
     line: int
     key: str
     what: str
-    mend: str = ""
+    hint: str = ""
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
         head = f"{where} {self.key}: {self.what}" if self.key else f"{where}: {self.what}"
-        return f"{head}\n  {self.mend}" if self.mend else head
+        return f"{head}\n  {self.hint}" if self.hint else head
 
 
 class ConfigError(PassthroughError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
-from .meter.usage import NOTHING, Plan, Usage
+from .meter.usage import NOTHING, MeterPlan, Usage
 
 _STOCK: Final = 100
 
@@ -25,7 +25,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class RouteTerms:
     """What the books need to know of a route: its name, how it is metered, and a price of its own.
 
     `cost_per_request_nano` (10⁻⁹ USD) replaces the page price where it is set. `account` names the account at the provider,
@@ -33,12 +33,12 @@ class Terms:
     """
 
     route: str
-    plan: Plan = Plan()
+    plan: MeterPlan = MeterPlan()
     cost_per_request_nano: int | None = None
     account: str | None = None
 
 
-class Reading(Protocol):
+class UsageSource(Protocol):
     """The books' side of a meter: what it found, once all bytes have passed."""
 
     async def usage(self) -> Usage:
@@ -49,7 +49,7 @@ class Reading(Protocol):
         """
         ...
 
-    def at_once(self) -> Usage | None:
+    def usage_if_ready(self) -> Usage | None:
         """Return what `usage` would, where nothing is being decoded any more; None where that must be awaited."""
         ...
 
@@ -60,11 +60,11 @@ class _NothingRead:
     async def usage(self) -> Usage:
         return NOTHING
 
-    def at_once(self) -> Usage:
+    def usage_if_ready(self) -> Usage:
         return NOTHING
 
 
-NOTHING_READ: Reading = _NothingRead()
+NOTHING_READ: UsageSource = _NothingRead()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class Exchange:
     began: float
     method: str
     path: str
-    terms: Terms | None = None
+    terms: RouteTerms | None = None
     admitted: bool = False
     client: str | None = None
     label: str | None = None
@@ -102,10 +102,10 @@ class Exchange:
     first_byte_s: float | None = None
     total_s: float = 0.0
     overhead_s: float | None = None
-    cost_told_nano: int | None = None
+    reported_cost_nano: int | None = None
     cost_header: str | None = None
     went_up: bool = False
-    reading: Reading = field(default=NOTHING_READ)
+    usage_source: UsageSource = field(default=NOTHING_READ)
 
     def leaving(self) -> None:
         """Note how long it took in here until a connection to the target was wanted; the first time counts."""

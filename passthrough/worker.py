@@ -15,7 +15,7 @@ from typing import Final
 
 RELOAD: Final = b"r"
 STOP: Final = b"s"
-HURRY: Final = b"h"
+FORCE_STOP: Final = b"h"
 READY: Final = b"+"
 BEAT: Final = b"."
 """What is said on the line, a byte each: three orders, and what a worker says: that it serves, and then that it lives."""
@@ -36,7 +36,7 @@ class Stage(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class WorkerContext:
     """One worker's place among `count`.
 
     `traffic` and `admin` are bound and listen. `folder` holds a Unix socket for each worker, named after it. `stage` is one byte

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.exchange import NOTHING_READ, Exchange, Outcome, Terms, began, new_id
-from passthrough.meter.usage import NOTHING, Plan
+from passthrough.exchange import NOTHING_READ, Exchange, Outcome, RouteTerms, began, new_id
+from passthrough.meter.usage import NOTHING, MeterPlan
 
 TIMES = st.floats(0, 2**48 / 1000 - 1, allow_nan=False)
 
@@ -66,7 +66,7 @@ def test_an_exchange_begins_as_nothing_yet() -> None:
         exchange.attempts,
         exchange.bytes_up,
         exchange.bytes_down,
-        exchange.reading,
+        exchange.usage_source,
     )
     assert int(exchange.began_utc * 1000) == int(exchange.id[:12], 16)
 
@@ -80,9 +80,9 @@ def test_an_end_is_measured_from_the_beginning() -> None:
 
 async def test_an_exchange_without_a_meter_has_used_nothing() -> None:
     """No meter, no count: neither pages nor a reason why there are none."""
-    assert NOTHING == await began("GET", "/").reading.usage()
+    assert NOTHING == await began("GET", "/").usage_source.usage()
 
 
 def test_terms_are_metered_automatically_unless_told() -> None:
     """A route without further terms has the automatic plan and no price of its own."""
-    assert (Plan("auto", None), None) == (Terms("/a").plan, Terms("/a").cost_per_request_nano)
+    assert (MeterPlan("auto", None), None) == (RouteTerms("/a").plan, RouteTerms("/a").cost_per_request_nano)

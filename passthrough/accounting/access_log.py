@@ -11,8 +11,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Final, Literal, TextIO
 
-from ..background.batch_queue import Backlog
-from ..background.stream_writer import POLL_S, Sink
+from ..background.batch_queue import BatchQueue
+from ..background.stream_writer import POLL_S, StreamWriter
 from .entry import Entry
 from .money import members, usd
 
@@ -26,7 +26,7 @@ _FIXED_S: Final = 0.0001  # seconds below have an exponent
 _EXACT_S: Final = 1e9  # so many digits before the point and six behind it are those of the number that is nearest
 
 
-class Lines:
+class AccessLog:
     """Writes a line for each entry, from a thread of its own.
 
     What is put never waits for the stream: where more than ten thousand lines wait, or the stream fails, lines are dropped and
@@ -36,8 +36,8 @@ class Lines:
     def __init__(self, stream: TextIO, format: Format = "json", turns: Path | None = None) -> None:
         """`turns` is a file that processes share which write to one stream (see Sink)."""
         self._render = json_line if format == "json" else text_line
-        self._backlog: Backlog[Entry] = Backlog(_WAITING, batch=_BATCH, gather_s=_GATHER_S)
-        self._sink = Sink(stream, turns)
+        self._backlog: BatchQueue[Entry] = BatchQueue(_WAITING, batch=_BATCH, gather_s=_GATHER_S)
+        self._sink = StreamWriter(stream, turns)
         self._refused = 0
         self._failed = 0
         self._thread = Thread(target=self._run, name="lines", daemon=True)

@@ -11,11 +11,11 @@ from typing import Final, Protocol
 
 from ..exchange import Exchange, Outcome
 from ..meter.usage import Unmetered, Usage
-from .access_log import Lines
-from .charge import Passing, charge, line_charge, rest_charge
+from .access_log import AccessLog
+from .charge import BatchTotals, charge, line_charge, rest_charge
 from .entry import Charge, Entry, Part, believable, entry
 from .estimates import Estimates, is_paid_and_unknown
-from .journal.writer import Writer
+from .journal.writer import JournalWriter
 from .ledger.ledger import Ledger
 from .pricing.prices import Prices
 from .refusals import Refusals
@@ -57,10 +57,10 @@ class Bookkeeper:
         prices: Prices,
         ledger: Ledger | None,
         journal: Path,
-        lines: Lines,
+        lines: AccessLog,
         warn: Callable[[str], None],
         observers: Sequence[Observer] = (),
-        between: Callable[[], None] = lambda: None,
+        housekeeping: Callable[[], None] = lambda: None,
         reserved: Callable[[str], tuple[int | None, int | None]] = lambda _: (None, None),
     ) -> None:
         """`ledger` None: exchanges are in the log only. `warn` takes messages for the operator, from any thread.
@@ -73,10 +73,12 @@ class Bookkeeper:
         self._lines = lines
         self._warn = warn
         self._observers = tuple(observers)
-        self._writer = None if ledger is None else Writer(ledger, journal, warn, booked=self._tell_booked, between=between)
+        self._writer = (
+            None if ledger is None else JournalWriter(ledger, journal, warn, booked=self._tell_booked, housekeeping=housekeeping)
+        )
         self._ended: deque[Exchange] = deque()
         self._reading: dict[asyncio.Task[None], Exchange] = {}
-        self._passing: dict[str, Passing] = {}
+        self._passing: dict[str, BatchTotals] = {}
         self._estimates = Estimates()
         self._reserved = reserved
         self._refusals = Refusals(self._write)
@@ -112,10 +114,10 @@ class Bookkeeper:
         """How many bytes of the journal are not in the ledger yet."""
         return self._writer.journal_bytes if self._writer else 0
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Have `between` called at once."""
         if self._writer is not None:
-            self._writer.nudge()
+            self._writer.wake()
 
     def done(self, exchange: Exchange) -> None:
         """Take an exchange that has ended (exchange.Done): synchronous, never blocks, never raises."""
@@ -142,7 +144,7 @@ class Bookkeeper:
             self._warn(f"Lines of exchange {exchange.id} cannot be booked: {defect!r}. Please report this.")
             self._missed += 1
             return
-        passing = self._passing.setdefault(exchange.id, Passing())
+        passing = self._passing.setdefault(exchange.id, BatchTotals())
         passing.add(charges)
         passing.unmetered = passing.unmetered or next((usage.unmetered for usage in found if usage.unmetered), None)
         self._say_unpriced(charges, exchange.target)
@@ -191,7 +193,7 @@ class Bookkeeper:
         while self._ended:
             exchange = self._ended.popleft()
             try:
-                usage = exchange.reading.at_once()
+                usage = exchange.usage_source.usage_if_ready()
             except Exception as defect:  # noqa: BLE001 - the loop of the books: an exchange is booked, whatever its meter does
                 usage = self._unread(exchange, defect)
             if usage is not None:
@@ -203,7 +205,7 @@ class Bookkeeper:
 
     async def _read(self, exchange: Exchange) -> None:
         try:
-            usage = await exchange.reading.usage()
+            usage = await exchange.usage_source.usage()
         except Exception as defect:  # noqa: BLE001 - the loop of the books: an exchange is booked, whatever its meter does
             usage = self._unread(exchange, defect)
         self._book(exchange, usage)
@@ -231,7 +233,7 @@ class Bookkeeper:
         self.booked += 1
         self._watch_credentials(exchange)
 
-    def _entry(self, exchange: Exchange, usage: Usage, passing: Passing | None) -> Entry:
+    def _entry(self, exchange: Exchange, usage: Usage, passing: BatchTotals | None) -> Entry:
         found = (charge if passing is None else rest_charge)(exchange, usage, self._prices)
         charges = () if found is None else (found,)
         if found is not None and found.cost_nano is None:

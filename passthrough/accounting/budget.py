@@ -97,13 +97,13 @@ class Policy:
 
     budgets: tuple[Budget, ...] = ()
     calendar: Calendar = Calendar()
-    refuse_unlent: bool = False
+    refuse_without_lease: bool = False
     webhook: str | None = None
     sandbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Plea:
+class LeaseRequest:
     """What is asked of the ledger for one budget: to hold `keep`, and up to `wanted` beyond it.
 
     `warn_from` is the amount from which the operator is warned, None for never.
@@ -122,7 +122,7 @@ class Plea:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class LeaseGrant:
     """What the ledger answers: what is spent, what other processes hold (and how many they are), and what may be held here.
 
     `warns` tells that the operator is to be warned now, by this process. `lasts_s` is how long the lease counts from now on.

@@ -21,7 +21,7 @@ def charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | None:
     if not exchange.admitted:
         return None
     used = counted(usage) or _succeeded(exchange)
-    told = exchange.cost_told_nano
+    told = exchange.reported_cost_nano
     if told is not None and (used or told):
         return charged(usage, told, (exchange.cost_header or "").lower() or None)
     if not used:
@@ -51,7 +51,7 @@ def rest_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | No
 
 
 @dataclass(slots=True)
-class Passing:
+class BatchTotals:
     """What the lines of one exchange came to so far: sums only, for a file may have any number of them."""
 
     pages: int | None = None

@@ -10,10 +10,10 @@ from typing import Final
 from ..exchange import Exchange
 from ..meter.usage import Unmetered, Usage
 
-LARGEST_COUNT: Final = 10**12
+MAX_COUNT: Final = 10**12
 """A counter above this is not one: no document has a million million pages, and sums of such must still fit 64 bits."""
 
-LONGEST_TEXT: Final = 2000
+MAX_TEXT: Final = 2000
 """Characters of a text that comes from outside (a path, a label, a model); what is beyond is cut off."""
 
 
@@ -112,9 +112,9 @@ def printable(text: str | None) -> str | None:
     What is not printable (controls, line ends, direction marks, lone surrogates) would forge log lines or be refused by a
     database; it is written as its escape.
     """
-    if text is None or (text.isprintable() and len(text) <= LONGEST_TEXT):
+    if text is None or (text.isprintable() and len(text) <= MAX_TEXT):
         return text
-    text = text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+    text = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
@@ -129,7 +129,7 @@ def believable(usage: Usage) -> Usage:
     counted = (usage.pages, usage.pages_annotated, usage.tokens_in, usage.tokens_out, usage.credits_micro, usage.doc_bytes)
     model, line = printable(usage.model), printable(usage.line) or ""
     for counter in counted:
-        if counter is not None and not 0 <= counter <= LARGEST_COUNT:
+        if counter is not None and not 0 <= counter <= MAX_COUNT:
             return Usage(model=model, unmetered=Unmetered.NO_USAGE, line=line, in_batch=usage.in_batch)
     if usage.pages == 0 and usage.unmetered is None and not any(counted[:-1]):
         usage = replace(usage, unmetered=Unmetered.NO_USAGE)

@@ -7,7 +7,7 @@ from math import ceil
 from typing import Final
 
 from ..exchange import Exchange
-from ..meter.usage import Plan, Unmetered, Usage
+from ..meter.usage import MeterPlan, Unmetered, Usage
 from .entry import Entry, counted, printable
 from .pricing.prices import Prices
 
@@ -60,7 +60,7 @@ class Estimates:
         for it in budgets.
         """
         terms = exchange.terms
-        route, plan = (None, Plan()) if terms is None else (printable(terms.route), terms.plan)
+        route, plan = (None, MeterPlan()) if terms is None else (printable(terms.route), terms.plan)
         by_page = _counts_pages(plan)
         mean = self._mean(printable(exchange.client), route, by_page=by_page)
         pages = (1 if mean.pages is None else ceil(mean.pages)) if by_page else None
@@ -84,7 +84,7 @@ class Estimates:
         return _Mean(sum(pages) / len(pages) if pages else None, sum(costs) / len(costs) if costs else None)
 
 
-def _counts_pages(plan: Plan) -> bool:
+def _counts_pages(plan: MeterPlan) -> bool:
     """Tell whether the calls of a route that a count is expected of are counted by the page."""
     counted_by = plan.counted
     if plan.shape == "json" and counted_by is not None:

@@ -13,7 +13,7 @@ from .entry import Entry
 _MINUTE_S: Final = 60.0
 _BEHIND_S: Final = 0.05  # behind the minute's end, for what began within it and is refused a moment later
 _REFUSED: Final = str(Outcome.REFUSED)
-_MOST_KINDS: Final = 10_000
+_MAX_KINDS: Final = 10_000
 
 _Kind = tuple[int, str | None, str | None, str | None, bool]
 
@@ -48,7 +48,7 @@ class Refusals:
         if found is not None:
             found.count += 1
             return True
-        if len(self._kinds) >= _MOST_KINDS:  # clients and routes are named in the configuration: so many there are hardly ever
+        if len(self._kinds) >= _MAX_KINDS:  # clients and routes are named in the configuration: so many there are hardly ever
             self.flush()
         self._kinds[kind] = _Refused(entry)
         if self._timer is None:

@@ -17,14 +17,14 @@ from ..accounting.ledger.ledger import Ledger
 from ..accounting.reports.report import to_csv, to_json
 from ..errors import LedgerError
 from .auth import of_this_machine, with_key
-from .budget_status import Standing, budgets_json
+from .budget_status import BudgetStatus, budgets_json
 from .dashboard import add_pages
 from .exchanges import exchanges_json
 from .exposition import CONTENT_TYPE, Source, exposition
 from .health import Condition, Health
 from .ledger_reads import Reads
 from .listener import MAX_CONNECTIONS, AdminListener
-from .peers import Siblings
+from .peers import WorkerPeers
 from .query import Unclear, answer, latest_asked, sums_asked
 from .responses import guarded, json_text, refused
 
@@ -43,9 +43,9 @@ class Shown:
     health: Health
     ledger: Ledger | None
     sources: Callable[[], Sequence[Source]]
-    budgets: Callable[[], Sequence[Standing]]
+    budgets: Callable[[], Sequence[BudgetStatus]]
     digest: Callable[[], bytes | None]
-    siblings: Siblings | None = None
+    peers: WorkerPeers | None = None
 
 
 def app(shown: Shown, *, on_loopback: bool) -> web.Application:
@@ -83,8 +83,8 @@ def _add_health(router: web.UrlDispatcher, shown: Shown) -> None:
 
     async def readyz(_: web.Request) -> web.Response:
         condition = Condition.of(shown.health)
-        if shown.siblings is not None:
-            condition = await shown.siblings.condition(condition)
+        if shown.peers is not None:
+            condition = await shown.peers.condition(condition)
         said = {"status": condition.status, "degraded": condition.degraded, "version": __version__}
         return web.json_response(said, status=200 if condition.ready else 503)
 
@@ -100,15 +100,15 @@ def _add_figures(router: web.UrlDispatcher, shown: Shown) -> None:
     async def metrics(_: web.Request) -> web.Response:
         async with one_at_a_time:
             body = await asyncio.to_thread(exposition, shown.sources())
-            if shown.siblings is not None:
-                body = await shown.siblings.metrics(body)
+            if shown.peers is not None:
+                body = await shown.peers.metrics(body)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def budgets(_: web.Request) -> web.Response:
-        standings = shown.budgets()
-        if shown.siblings is not None:
-            standings = await shown.siblings.budgets(standings)
-        return json_text(budgets_json(standings))
+        statuses = shown.budgets()
+        if shown.peers is not None:
+            statuses = await shown.peers.budgets(statuses)
+        return json_text(budgets_json(statuses))
 
     router.add_get("/metrics", metrics)
     router.add_get("/budgets", budgets)

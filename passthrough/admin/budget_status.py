@@ -11,7 +11,7 @@ from ..accounting.money import Number, json_object, usd
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BudgetStatus:
     """A budget in its running period: `spent` and `reserved` (for requests in flight) in the budget's own unit.
 
     `resets_utc` is when the period ends, in seconds since the epoch.
@@ -33,28 +33,28 @@ class Standing:
         return self.spent / self.budget.most if self.budget.most else 1.0
 
 
-def budgets_json(standings: Sequence[Standing]) -> str:
+def budgets_json(statuses: Sequence[BudgetStatus]) -> str:
     """Return the budgets as one JSON object, figures of money as dollars with their exact decimals."""
-    return json_object((("budgets", Number(f"[{', '.join(map(_one, standings))}]")),))
+    return json_object((("budgets", Number(f"[{', '.join(map(_one, statuses))}]")),))
 
 
-def _one(standing: Standing) -> str:
-    budget = standing.budget
-    resets = datetime.fromtimestamp(standing.resets_utc, UTC)
+def _one(status: BudgetStatus) -> str:
+    budget = status.budget
+    resets = datetime.fromtimestamp(status.resets_utc, UTC)
     return json_object(
         (
             ("scope", budget.scope.kind),
             ("name", budget.scope.name),
             ("unit", str(budget.unit)),
             ("per", str(budget.per)),
-            ("spent", _figure(standing, standing.spent)),
-            ("reserved", _figure(standing, standing.reserved)),
-            ("limit", _figure(standing, budget.most)),
-            ("used_percent", Number(f"{standing.used_ratio * 100:.1f}")),
+            ("spent", _figure(status, status.spent)),
+            ("reserved", _figure(status, status.reserved)),
+            ("limit", _figure(status, budget.most)),
+            ("used_percent", Number(f"{status.used_ratio * 100:.1f}")),
             ("resets", resets.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"),
         )
     )
 
 
-def _figure(standing: Standing, value: int) -> object:
-    return usd(value) if standing.is_money else value
+def _figure(status: BudgetStatus, value: int) -> object:
+    return usd(value) if status.is_money else value

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ..accounting.entry import Charge
-from ..accounting.ledger.queries import Booked
+from ..accounting.ledger.queries import LedgerRow
 from ..accounting.money import Number, json_object, usd
 
 _FIRST: Final = ("client", "label", "route", "target", "sandbox", "method", "path", "status", "outcome", "error", "open", "model")
@@ -16,12 +16,12 @@ _LAST: Final = ("unmetered", "upstream_request_id", "bytes_up", "bytes_down", "f
 _NOTHING: Final = Charge()
 
 
-def exchanges_json(found: Iterable[Booked]) -> str:
+def exchanges_json(found: Iterable[LedgerRow]) -> str:
     """Return exchanges as one JSON object, in the order that they came in; costs are numbers with their exact decimals."""
     return json_object((("exchanges", Number(f"[{', '.join(map(_one, found))}]")),))
 
 
-def _one(booked: Booked) -> str:
+def _one(booked: LedgerRow) -> str:
     charge = booked.charge or _NOTHING
     began = datetime.fromtimestamp(booked.began_utc, UTC).replace(tzinfo=None)
     return json_object(

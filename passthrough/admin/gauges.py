@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from .. import __version__
 from ..accounting.money import NANO
-from .budget_status import Standing
+from .budget_status import BudgetStatus
 from .health import Health
 
 Reading = Callable[[], float | None]
@@ -70,7 +70,7 @@ class Gauges:
     readings: Mapping[str, Reading]
     health: Health
     reloads: Reloads
-    budgets: Callable[[], Sequence[Standing]] = tuple
+    budgets: Callable[[], Sequence[BudgetStatus]] = tuple
 
     def families(self) -> list[Metric]:
         """Return all figures as they are now; belongs to the event loop's thread."""
@@ -107,13 +107,13 @@ class Gauges:
         return family, read
 
 
-def _budget_families(standings: Sequence[Standing]) -> Iterable[Metric]:
+def _budget_families(statuses: Sequence[BudgetStatus]) -> Iterable[Metric]:
     spent = GaugeMetricFamily("passthrough_budget_spent", "Spent in the period: pages, USD or requests.", labels=_SCOPE)
     held = GaugeMetricFamily("passthrough_budget_reserved", "Reserved by this process for requests in flight.", labels=_SCOPE)
     limit = GaugeMetricFamily("passthrough_budget_limit", "What may be spent in the period.", labels=_SCOPE)
     ratio = GaugeMetricFamily("passthrough_budget_used_ratio", "Spent by limit: 1 is used up.", labels=_SCOPE)
     resets = GaugeMetricFamily("passthrough_budget_resets_timestamp_seconds", "When the period ends.", labels=_SCOPE)
-    for standing in standings:
+    for standing in statuses:
         budget = standing.budget
         labels = (budget.scope.kind, budget.scope.name, str(budget.unit), str(budget.per))
         scale = NANO if standing.is_money else 1

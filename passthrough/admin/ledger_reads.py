@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from ..errors import LedgerError
 
-MOST_AT_ONCE: Final = 2
+MAX_CONCURRENT: Final = 2
 """More would take the database, and the interpreter, from the traffic."""
 
 READ_S: Final = 20.0
@@ -23,7 +23,7 @@ class Reads:
 
     def __init__(self, most_s: float = READ_S) -> None:
         self._most_s = most_s
-        self._threads = ThreadPoolExecutor(MOST_AT_ONCE, "ledger-read")
+        self._threads = ThreadPoolExecutor(MAX_CONCURRENT, "ledger-read")
 
     async def of(self, read: Callable[[], Found]) -> Found:
         """Return what `read` returns. Raises LedgerError, also where it takes too long: it is then left to its own end."""
@@ -32,8 +32,8 @@ class Reads:
             return await asyncio.wait_for(loop.run_in_executor(self._threads, read), self._most_s)
         except TimeoutError:
             why = f"The ledger was not read within {self._most_s:g} s."
-            mend = "Ask for a shorter period, or look at what its database is doing."
-            raise LedgerError(f"{why}\n{mend}") from None
+            hint = "Ask for a shorter period, or look at what its database is doing."
+            raise LedgerError(f"{why}\n{hint}") from None
 
     def close(self) -> None:
         """Begin no more reads."""

@@ -17,7 +17,7 @@ from ..accounting.entry import Charge, Entry
 from ..accounting.money import NANO
 from ..exchange import Outcome
 
-MOST_MODELS: Final = 100
+MAX_MODELS: Final = 100
 """How many models have series of their own: names come from answers, so what is beyond is counted as OTHER."""
 OTHER: Final = "other"
 
@@ -202,7 +202,7 @@ class Metrics:
     def _model(self, model: str | None) -> str:
         name = model or ""
         if name not in self._models:
-            if len(self._models) >= MOST_MODELS:
+            if len(self._models) >= MAX_MODELS:
                 return OTHER
             self._models.add(name)
         return name

@@ -16,8 +16,8 @@ from typing import Any, Final
 from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
 
 from ..accounting.money import NANO
-from ..worker import Seat, Stage
-from .budget_status import Standing
+from ..worker import Stage, WorkerContext
+from .budget_status import BudgetStatus
 from .exposition import summed
 from .health import Condition, Phase
 from .listener import AdminListener
@@ -29,39 +29,39 @@ _SOCKET: Final = ".sock"
 _TOLD: Final = ".told"
 
 
-class Siblings:
+class WorkerPeers:
     """Asks the other workers, by the Unix sockets in their common folder. Belongs to the event loop.
 
     What a worker told last of what it counted is kept in a file beside its socket: after its death that still counts, so that a
     sum never falls. Whoever is asked by an operator writes and reads these files.
     """
 
-    def __init__(self, seat: Seat) -> None:
-        self._seat = seat
+    def __init__(self, worker: WorkerContext) -> None:
+        self._worker = worker
 
     @classmethod
-    async def join(cls, seat: Seat, answering: AdminListener, stack: AsyncExitStack) -> Siblings:
+    async def join(cls, worker: WorkerContext, answering: AdminListener, stack: AsyncExitStack) -> WorkerPeers:
         """Let the others ask `answering`, until the stack is left."""
-        path = seat.folder / (seat.name + _SOCKET)
+        path = worker.folder / (worker.name + _SOCKET)
         server = await asyncio.get_running_loop().create_unix_server(answering, path)
-        made = cls(seat)
+        made = cls(worker)
         stack.callback(made.leave)
         stack.callback(server.close)
         return made
 
     def leave(self) -> None:
         """Let nobody ask here any more; the last one clears the folder up, where the parent cannot."""
-        folder = self._seat.folder
-        (folder / (self._seat.name + _SOCKET)).unlink(missing_ok=True)
-        if self._seat.is_orphan and not any(folder.glob("*" + _SOCKET)):
+        folder = self._worker.folder
+        (folder / (self._worker.name + _SOCKET)).unlink(missing_ok=True)
+        if self._worker.is_orphan and not any(folder.glob("*" + _SOCKET)):
             shutil.rmtree(folder, ignore_errors=True)
 
     async def condition(self, own: Condition) -> Condition:
         """Return how all are: ready while some serve, degraded where one of them is or is missing."""
-        if self._seat.stands() is not Stage.SERVING:
-            phase = Phase.STARTING if self._seat.stands() is Stage.STARTING else Phase.DRAINING
+        if self._worker.stands() is not Stage.SERVING:
+            phase = Phase.STARTING if self._worker.stands() is Stage.STARTING else Phase.DRAINING
             return Condition(False, phase.value, {})
-        found = {self._seat.name: own}
+        found = {self._worker.name: own}
         for name, body in (await self._asked("/readyz")).items():
             said = json.loads(body)
             found[name] = Condition(said["status"] in {"ok", "degraded"}, said["status"], said["degraded"])
@@ -69,16 +69,16 @@ class Siblings:
         degraded = {
             part: _together(part, serving) for part in sorted({part for each in serving.values() for part in each.degraded})
         }
-        if len(serving) < self._seat.count:
-            degraded["workers"] = f"Of {self._seat.count} workers {len(serving)} serve now."
+        if len(serving) < self._worker.count:
+            degraded["workers"] = f"Of {self._worker.count} workers {len(serving)} serve now."
         return Condition(True, "degraded" if degraded else "ok", degraded)
 
     async def metrics(self, own: bytes) -> bytes:
         """Return what all count together, in Prometheus' text."""
-        texts = {self._seat.name: own, **await self._asked("/metrics")}
+        texts = {self._worker.name: own, **await self._asked("/metrics")}
         return await asyncio.to_thread(self._summed, texts)
 
-    async def budgets(self, own: Sequence[Standing]) -> Sequence[Standing]:
+    async def budgets(self, own: Sequence[BudgetStatus]) -> Sequence[BudgetStatus]:
         """Return how budgets stand: what is spent all read in the ledger, and who knows more knows it later; reserved adds up."""
         found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for body in (await self._asked("/budgets")).values():
@@ -90,14 +90,14 @@ class Siblings:
 
     async def _asked(self, path: str) -> dict[str, bytes]:
         """Return what the others answer, by their names; without those that do not, in time."""
-        names = [found.stem for found in self._seat.folder.glob("*" + _SOCKET) if found.stem != self._seat.name]
-        answers = await asyncio.gather(*(_answer(self._seat.folder / (name + _SOCKET), path) for name in names))
+        names = [found.stem for found in self._worker.folder.glob("*" + _SOCKET) if found.stem != self._worker.name]
+        answers = await asyncio.gather(*(_answer(self._worker.folder / (name + _SOCKET), path) for name in names))
         return {name: body for name, body in zip(names, answers, strict=True) if body is not None}
 
     def _summed(self, texts: Mapping[str, bytes]) -> bytes:
         for name, text in texts.items():
-            _keep(self._seat.folder / (name + _TOLD), text)
-        dead = [path.read_bytes() for path in self._seat.folder.glob("*" + _TOLD) if path.stem not in texts]
+            _keep(self._worker.folder / (name + _TOLD), text)
+        dead = [path.read_bytes() for path in self._worker.folder.glob("*" + _TOLD) if path.stem not in texts]
         return summed(texts.values(), dead)
 
 
@@ -127,12 +127,12 @@ def _together(part: str, serving: Mapping[str, Condition]) -> str:
     return "\n".join(f"worker {name.partition('-')[0]}: {why}" for name, why in sorted(said.items()))
 
 
-def _key(standing: Standing) -> tuple[str, ...]:
+def _key(standing: BudgetStatus) -> tuple[str, ...]:
     budget = standing.budget
     return budget.scope.kind, budget.scope.name, str(budget.unit), str(budget.per)
 
 
-def _with(own: Standing, others: Sequence[Mapping[str, Any]]) -> Standing:
+def _with(own: BudgetStatus, others: Sequence[Mapping[str, Any]]) -> BudgetStatus:
     scale = NANO if own.is_money else 1
     spent = max([own.spent, *(int(other["spent"] * scale) for other in others)])
     return replace(own, spent=spent, reserved=own.reserved + sum(int(other["reserved"] * scale) for other in others))

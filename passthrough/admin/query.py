@@ -18,7 +18,7 @@ _SUMS: Final = ("by", "since", "until", "sandbox", *FILTERS)
 _LATEST: Final = ("limit", *FILTERS)
 _SANDBOXES: Final[tuple[str, ...]] = get_args(Sandbox)
 _LIMIT: Final = 50
-_MOST: Final = 1000
+_MAX: Final = 1000
 
 
 Pairs = Sequence[tuple[str, str]]
@@ -62,8 +62,8 @@ def latest_asked(pairs: Pairs) -> tuple[int, Mapping[str, str | None]]:
     """Return how many of the latest exchanges are asked for, and which. Raises Unclear."""
     query = _single(pairs, _LATEST)
     limit = query.get("limit", str(_LIMIT))
-    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= _MOST):
-        raise Unclear(f"limit: '{limit}' is no number from 1 to {_MOST}.")
+    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= _MAX):
+        raise Unclear(f"limit: '{limit}' is no number from 1 to {_MAX}.")
     return int(limit), _only(query)
 
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Backlog(Generic[Item]):
+class BatchQueue(Generic[Item]):
     """A queue between the event loop, which puts, and one thread, which takes.
 
     The thread gathers for `gather_s` seconds before it takes fewer than `batch` items: waking it for each one would cost the

@@ -20,7 +20,7 @@ _PIECE: Final = 4096 if sys.platform == "win32" else select.PIPE_BUF
 _PIECE_OF_FILE: Final = 65536
 
 
-class Sink:
+class StreamWriter:
     """A stream's file descriptor, written to past the stream's buffer.
 
     The thread may be blocked in a write when the program ends: the buffer's lock, which it would hold, is asked for at that time.

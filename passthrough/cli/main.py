@@ -222,16 +222,16 @@ def _ledger_url(config: str, option: str | None) -> str:
     from ..config.load import load_ledger_url
 
     url = load_ledger_url(config, os.environ) if option is None else option
-    what, _, mend = "There is no ledger to sum up: it is 'none'.\nName one with --ledger.".partition("\n")
+    what, _, hint = "There is no ledger to sum up: it is 'none'.\nName one with --ledger.".partition("\n")
     if url is not None and url != "none":
         try:
             Ledger.at(url).close()
             return url
         except LedgerError as error:
-            what, _, mend = str(error).partition("\n")
+            what, _, hint = str(error).partition("\n")
     if option is None:
-        raise ConfigError([Problem(config, 0, "ledger", what, mend)])
-    raise click.BadParameter(f"{what}\n{mend}", param_hint="--ledger")
+        raise ConfigError([Problem(config, 0, "ledger", what, hint)])
+    raise click.BadParameter(f"{what}\n{hint}", param_hint="--ledger")
 
 
 @main.command()
@@ -269,13 +269,13 @@ def keygen(name: str) -> None:
 
 
 def _check_name(name: str) -> None:
-    from ..config.problems import Unfit
+    from ..config.problems import InvalidValue
     from ..config.values import name as checked
     from ..proxy.auth import MASTER
 
     try:
         checked(name)
-    except Unfit as unfit:
+    except InvalidValue as unfit:
         raise click.BadParameter(unfit.what, param_hint="NAME") from None
     if name == MASTER:
         raise click.BadParameter(f"'{MASTER}' is what calls with the master key are booked as.", param_hint="NAME")

@@ -16,7 +16,7 @@ from ..errors import ConfigError, PassthroughError
 HOST: Final = "127.0.0.1"
 PORT: Final = 4001
 _ANSWERS_WITHIN_S: Final = 5.0
-_LONGEST_ANSWER: Final = 1_000_000
+_MAX_RESPONSE: Final = 1_000_000
 _MENTION: Final = re.compile(rb"admin_(?:host|port)", re.IGNORECASE).search
 _LOOPBACKS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
@@ -73,7 +73,7 @@ def ask(host: str, port: int) -> Readiness:
     try:
         connection.request("GET", "/readyz", headers={"Host": "localhost"})
         response = connection.getresponse()
-        body = response.read(_LONGEST_ANSWER)
+        body = response.read(_MAX_RESPONSE)
     except (OSError, UnicodeError, http.client.HTTPException) as error:  # UnicodeError: no name that DNS could hold
         raise ProbeError(f"no answer from {where} port {port}: {error}") from None
     finally:

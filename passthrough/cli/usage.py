@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from ..accounting.ledger.ledger import Ledger
-from ..accounting.ledger.queries import Booked
+from ..accounting.ledger.queries import LedgerRow
 from ..accounting.reports import destination, export, report, reprice
 from ..accounting.reports.export import Form, Written
 from ..accounting.reports.reprice import Today
@@ -18,7 +18,7 @@ from ..accounting.reports.table import Table
 from ..errors import LedgerError
 from . import terminal
 
-_Rows = Generator[Booked, None, None]
+_Rows = Generator[LedgerRow, None, None]
 
 STDOUT: Final = "-"
 """The name that stands for stdout."""
@@ -124,7 +124,7 @@ def _rows(ledger: Ledger, asked: Question) -> tuple[_Rows, str]:
     return _only(rows, lambda booked: booked.sandbox == sums.sandbox), note
 
 
-def _only(rows: _Rows, meant: Callable[[Booked], bool]) -> _Rows:
+def _only(rows: _Rows, meant: Callable[[LedgerRow], bool]) -> _Rows:
     with closing(rows):
         yield from filter(meant, rows)
 

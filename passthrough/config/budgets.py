@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ..accounting.budget import Budget, Calendar, Per, Scope, Unit
-from .problems import At, Findings
+from .problems import At, Problems
 from .schema import BudgetPart, LimitsPart, PeriodsPart
 
 ALL: Final = Scope("all")
@@ -16,10 +16,10 @@ ALL: Final = Scope("all")
 class Limits:
     """Gathers the budgets of all scopes, and notes those that stand twice."""
 
-    __slots__ = ("_findings", "_first", "budgets")
+    __slots__ = ("_first", "_problems", "budgets")
 
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
         self._first: dict[tuple[Scope, Unit, Per], At] = {}
         self.budgets: list[Budget] = []
 
@@ -30,12 +30,12 @@ class Limits:
             if first is where:
                 self.budgets.append(budget)
                 continue
-            what = f"There is a budget in {budget.unit} per {budget.per} already, on line {self._findings.line(first)}."
-            self._findings.wrong(where, what, "Keep one of them: the smaller one would always be used up first.")
+            what = f"There is a budget in {budget.unit} per {budget.per} already, on line {self._problems.line(first)}."
+            self._problems.wrong(where, what, "Keep one of them: the smaller one would always be used up first.")
         for index, given in enumerate(part.budget):
             if (given.pages is None) == (given.usd is None):
-                mend = "Write {pages: 5000, per: month} or {usd: 50, per: day}."
-                self._findings.wrong((*at, "budget", index), "A budget is in pages or in usd.", mend)
+                hint = "Write {pages: 5000, per: month} or {usd: 50, per: day}."
+                self._problems.wrong((*at, "budget", index), "A budget is in pages or in usd.", hint)
 
 
 def _budgets(scope: Scope, part: LimitsPart, at: At) -> Iterator[tuple[At, Budget]]:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..proxy.auth import MASTER, Client
+from ..proxy.auth import MASTER, ClientKey
 from ..secret import Secret
 from . import syntax
 from .litellm import ENDPOINTS
-from .problems import At, Findings, did_you_mean
-from .schema import ClientKey, File, General
+from .problems import At, Problems, did_you_mean
+from .schema import ClientKeyPart, File, General
 
 _SHORT: Final = 16
 
@@ -20,53 +20,55 @@ _SHORT: Final = 16
 class Keys:
     """All keys of a file: those of clients, master among them, and the digest of the admin's."""
 
-    clients: tuple[Client, ...]
+    clients: tuple[ClientKey, ...]
     admin_digest: bytes | None
 
 
-def keys(given: Sequence[tuple[At, ClientKey]], file: File, general: General, findings: Findings) -> Keys:
+def keys(given: Sequence[tuple[At, ClientKeyPart]], file: File, general: General, problems: Problems) -> Keys:
     """Return the keys; names and keys that are not unique are noted."""
-    clients = [_client(part, at, findings) for at, part in given]
-    master = _single("master_key", file, general, findings)
+    clients = [_client(part, at, problems) for at, part in given]
+    master = _single("master_key", file, general, problems)
     places = [at for at, _ in given]
     if master is not None:
-        clients.append(Client(MASTER, syntax.digest(master[1])))
+        clients.append(ClientKey(MASTER, syntax.digest(master[1])))
         places.append(master[0])
-        _warn_short(master[1], master[0], findings)
-    _check_unique(clients, places, findings)
-    admin = _single("admin_key", file, general, findings)
+        _warn_short(master[1], master[0], problems)
+    _check_unique(clients, places, problems)
+    admin = _single("admin_key", file, general, problems)
     if admin is not None:
-        _warn_short(admin[1], admin[0], findings)
+        _warn_short(admin[1], admin[0], problems)
     chosen = admin or master
     return Keys(tuple(clients), syntax.digest(chosen[1]) if chosen else None)
 
 
-def _client(part: ClientKey, at: At, findings: Findings) -> Client:
+def _client(part: ClientKeyPart, at: At, problems: Problems) -> ClientKey:
     if part.name == MASTER:
-        findings.wrong((*at, "name"), f"'{MASTER}' is what calls with the master key are booked as.", "Choose another name.")
+        problems.wrong((*at, "name"), f"'{MASTER}' is what calls with the master key are booked as.", "Choose another name.")
     if part.routes == []:
-        findings.wrong((*at, "routes"), "A key without any route may do nothing.", "Name routes, or remove 'routes': all.")
-    _warn_short(part.key, (*at, "key"), findings)
-    return Client(part.name, syntax.digest(part.key), None if part.routes is None else frozenset(part.routes), part.max_parallel)
+        problems.wrong((*at, "routes"), "A key without any route may do nothing.", "Name routes, or remove 'routes': all.")
+    _warn_short(part.key, (*at, "key"), problems)
+    return ClientKey(
+        part.name, syntax.digest(part.key), None if part.routes is None else frozenset(part.routes), part.max_parallel
+    )
 
 
-def check_named_routes(tree: Mapping[str, Any], findings: Findings) -> None:
+def check_named_routes(tree: Mapping[str, Any], problems: Problems) -> None:
     """Note what client keys name as their route and is none.
 
     Looks at the file as it stands: what is wrong elsewhere in a client key, or in an endpoint, hides nothing here.
     """
-    known = _paths(tree, findings)
+    known = _paths(tree, problems)
     given = tree.get("client_keys")
     for place, item in enumerate(given if isinstance(given, list) else ()):
         named = item.get("routes") if isinstance(item, dict) else None
         for index, value in enumerate(named if isinstance(named, list) else ()):
             path = _path(value)
             if path is not None and path not in known:
-                mend = did_you_mean(path, known, "Write the route's 'path' as it is configured.")
-                findings.wrong(("client_keys", place, "routes", index), "There is no route with this path.", mend)
+                hint = did_you_mean(path, known, "Write the route's 'path' as it is configured.")
+                problems.wrong(("client_keys", place, "routes", index), "There is no route with this path.", hint)
 
 
-def _paths(tree: Mapping[str, Any], findings: Findings) -> set[str]:
+def _paths(tree: Mapping[str, Any], problems: Problems) -> set[str]:
     """The paths of all endpoints that can be read, also of those that are wrong elsewhere."""
     found: set[str] = set()
     for place in ENDPOINTS:
@@ -75,7 +77,7 @@ def _paths(tree: Mapping[str, Any], findings: Findings) -> set[str]:
             value = value.get(key) if isinstance(value, dict) else None
         for index, item in enumerate(value if isinstance(value, list) else ()):
             path = _path(item.get("path")) if isinstance(item, dict) else None
-            if path is not None and not findings.excused((*place, index, "path")):
+            if path is not None and not problems.excused((*place, index, "path")):
                 found.add(path)
     return found
 
@@ -84,34 +86,34 @@ def _path(value: object) -> str | None:
     return value.reveal() if isinstance(value, Secret) else value if isinstance(value, str) else None
 
 
-def _single(name: str, file: File, general: General, findings: Findings) -> tuple[At, Secret] | None:
+def _single(name: str, file: File, general: General, problems: Problems) -> tuple[At, Secret] | None:
     """A key that may stand at the top or in general_settings."""
     top, inner = getattr(file, name), getattr(general, name)
     if top is not None and inner is not None:
-        findings.wrong((name,), "This is given twice: general_settings has it too.", "Keep one of them.")
+        problems.wrong((name,), "This is given twice: general_settings has it too.", "Keep one of them.")
     if top is not None:
         return (name,), top
     return (("general_settings", name), inner) if inner is not None else None
 
 
-def _check_unique(clients: Sequence[Client], places: Sequence[At], findings: Findings) -> None:
+def _check_unique(clients: Sequence[ClientKey], places: Sequence[At], problems: Problems) -> None:
     names: dict[str, At] = {}
     digests: dict[bytes, At] = {}
     for client, at in zip(clients, places, strict=True):
         first = names.setdefault(client.name, at)
         if first is not at and client.name != MASTER:
-            what = f"'{client.name}' is the name of two keys; the first is on line {findings.line(first)}."
-            findings.wrong((*at, "name"), what, "Give each its own: usage is booked by name.")
+            what = f"'{client.name}' is the name of two keys; the first is on line {problems.line(first)}."
+            problems.wrong((*at, "name"), what, "Give each its own: usage is booked by name.")
         where = (*at, "key") if at[0] == "client_keys" else at
-        if findings.excused(where):
+        if problems.excused(where):
             continue
         first = digests.setdefault(client.digest, at)
         if first is not at:
-            what = f"This is the same key as the one on line {findings.line(first)}."
-            findings.wrong(where, what, "Give each client its own key: it tells who calls.")
+            what = f"This is the same key as the one on line {problems.line(first)}."
+            problems.wrong(where, what, "Give each client its own key: it tells who calls.")
 
 
-def _warn_short(key: Secret, at: At, findings: Findings) -> None:
+def _warn_short(key: Secret, at: At, problems: Problems) -> None:
     value = key.reveal()
-    if len(value) < _SHORT and not findings.excused(at):
-        findings.warn(at, f"The key is shorter than {_SHORT} characters.", "Make one with 'passthrough keygen'.")
+    if len(value) < _SHORT and not problems.excused(at):
+        problems.warn(at, f"The key is shorter than {_SHORT} characters.", "Make one with 'passthrough keygen'.")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from . import syntax, values
 from .model import Listen
-from .problems import At, Findings, Unfit
+from .problems import At, InvalidValue, Problems
 from .schema import File
 
 COMMAND_LINE: Final = "command line"
@@ -67,32 +67,32 @@ class Listening:
     origins: Mapping[str, tuple[str, At]]
     names: Mapping[str, str]
 
-    def wrong(self, field: str, findings: Findings, what: str, mend: str, *, named: str = "") -> None:
+    def wrong(self, field: str, problems: Problems, what: str, hint: str, *, named: str = "") -> None:
         """Note a problem where the field was set; `named` is the file that it names."""
         source, at = self.origins.get(field, ("", (field,)))
         if source:
-            findings.elsewhere(source, f"{at[0]} {named}".rstrip(), what, mend)
+            problems.elsewhere(source, f"{at[0]} {named}".rstrip(), what, hint)
         else:
-            findings.wrong(at, what, mend, named=named)
+            problems.wrong(at, what, hint, named=named)
 
 
 def listening(
-    file: File, environ: Mapping[str, str], flags: Mapping[str, object], folders: tuple[Path, Path], findings: Findings
+    file: File, environ: Mapping[str, str], flags: Mapping[str, object], folders: tuple[Path, Path], problems: Problems
 ) -> Listening:
     """Return the settings; `folders` are the configuration's and the working directory, for the names of files.
 
     An empty variable counts as not set: templates of environments are full of them.
     """
-    found = _chosen(_TABLE, file, environ, flags, folders, findings)
-    _check_ports(found, findings)
-    _check_tls(found, findings)
+    found = _chosen(_TABLE, file, environ, flags, folders, problems)
+    _check_ports(found, problems)
+    _check_tls(found, problems)
     return found
 
 
-def admin_address(file: File, environ: Mapping[str, str], flags: Mapping[str, object], findings: Findings) -> tuple[str, int]:
+def admin_address(file: File, environ: Mapping[str, str], flags: Mapping[str, object], problems: Problems) -> tuple[str, int]:
     """Return where the admin port is, host and port; no other setting is looked at."""
     rows = [setting for setting in _TABLE if setting.key in ADMIN_ADDRESS]
-    listen = _chosen(rows, file, environ, flags, (Path(), Path()), findings).listen
+    listen = _chosen(rows, file, environ, flags, (Path(), Path()), problems).listen
     return listen.admin_host, listen.admin_port
 
 
@@ -102,20 +102,20 @@ def _chosen(
     environ: Mapping[str, str],
     flags: Mapping[str, object],
     folders: tuple[Path, Path],
-    findings: Findings,
+    problems: Problems,
 ) -> Listening:
     chosen: dict[str, Any] = {}
     origins: dict[str, tuple[str, At]] = {}
     names: dict[str, str] = {}
     for setting in table:
-        given = _given(setting, file, environ, flags, findings)
+        given = _given(setting, file, environ, flags, problems)
         if given is None:
             continue
         source, at, value = given
         try:
             value = setting.parse(str(value)) if source else value
-        except Unfit as unfit:
-            findings.elsewhere(source, str(at[0]), unfit.what, unfit.mend)
+        except InvalidValue as invalid:
+            problems.elsewhere(source, str(at[0]), invalid.what, invalid.hint)
             continue
         if isinstance(value, values.FileName):
             names[setting.field] = value.shown
@@ -126,12 +126,12 @@ def _chosen(
 
 
 def _given(
-    setting: _Setting, file: File, environ: Mapping[str, str], flags: Mapping[str, object], findings: Findings
+    setting: _Setting, file: File, environ: Mapping[str, str], flags: Mapping[str, object], problems: Problems
 ) -> tuple[str, At, Any] | None:
     """The strongest value, with its source ("" is the file) and place."""
     keys = [key for key in (setting.key, *setting.aliases) if key in file.model_fields_set]
     if len(keys) > 1:
-        findings.wrong((keys[1],), f"This is given twice: '{keys[0]}' is the same setting.", "Keep one of them.")
+        problems.wrong((keys[1],), f"This is given twice: '{keys[0]}' is the same setting.", "Keep one of them.")
     if flags.get(setting.key) is not None:
         return COMMAND_LINE, (setting.flag,), flags[setting.key]
     if environ.get(setting.variable):
@@ -139,28 +139,28 @@ def _given(
     return ("", (keys[0],), getattr(file, keys[0])) if keys else None
 
 
-def _check_ports(found: Listening, findings: Findings) -> None:
+def _check_ports(found: Listening, problems: Problems) -> None:
     listen = found.listen
     if listen.port and (listen.port == listen.admin_port):
         what = f"Traffic and admin cannot both listen on port {listen.port}."
         field = "admin_port" if "admin_port" in found.origins else "port"
-        found.wrong(field, findings, what, "Choose two ports.")
+        found.wrong(field, problems, what, "Choose two ports.")
 
 
-def _check_tls(found: Listening, findings: Findings) -> None:
+def _check_tls(found: Listening, problems: Problems) -> None:
     """Load certificate and key now: a wrong one is a problem of the configuration, not of the first client."""
     listen = found.listen
     given, other = ("tls_cert", "tls_key") if listen.tls_key is None else ("tls_key", "tls_cert")
     if (listen.tls_cert is None) != (listen.tls_key is None):
-        found.wrong(given, findings, f"{given} is of no use without {other}.", f"Give {other} too, or neither.")
+        found.wrong(given, problems, f"{given} is of no use without {other}.", f"Give {other} too, or neither.")
     if listen.tls_cert is None or listen.tls_key is None:
         return
     # Path.is_file raises where a folder may not be searched (Python 3.13 and before).
     missing = [field for field in ("tls_cert", "tls_key") if not os.path.isfile(getattr(listen, field))]
     for field in missing:
         base = "working directory" if found.origins[field][0] else "configuration's folder"
-        mend = f"Check its name, which is relative to the {base}, and its permissions."
-        found.wrong(field, findings, "There is no such file.", mend, named=found.names[field])
+        hint = f"Check its name, which is relative to the {base}, and its permissions."
+        found.wrong(field, problems, "There is no such file.", hint, named=found.names[field])
     if missing:
         return
     try:
@@ -169,14 +169,14 @@ def _check_tls(found: Listening, findings: Findings) -> None:
     except PermissionError:
         # OpenSSL does not say which of the two.
         field = "tls_key" if _is_readable(listen.tls_cert) else "tls_cert"
-        mend = "Let the user that the program runs as read it."
-        found.wrong(field, findings, "The file may not be read: permission denied.", mend, named=found.names[field])
+        hint = "Let the user that the program runs as read it."
+        found.wrong(field, problems, "The file may not be read: permission denied.", hint, named=found.names[field])
     except (OSError, ValueError) as error:
         both = f"The certificate {found.names['tls_cert']} and the key {found.names['tls_key']}"
         fits = getattr(error, "reason", None) != "KEY_VALUES_MISMATCH"
         what = f"{both} cannot be loaded." if fits else f"{both} do not belong together."
-        mend = "Give PEM files that belong together, the key without a password."
-        found.wrong("tls_cert", findings, what, mend)
+        hint = "Give PEM files that belong together, the key without a password."
+        found.wrong("tls_cert", problems, what, hint)
 
 
 def _is_readable(file: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from .problems import Findings, did_you_mean, nearest, printable
+from .problems import Problems, did_you_mean, nearest, printable
 from .schema import IDLE_KEYS, LITELLM_SECTIONS, SECTIONS, Endpoint, File, General
 
 ENDPOINTS: Final = (("pass_through_endpoints",), ("general_settings", "pass_through_endpoints"))
@@ -14,10 +14,10 @@ ENDPOINTS: Final = (("pass_through_endpoints",), ("general_settings", "pass_thro
 _NO_ROUTE: Final = "There is no route: pass_through_endpoints is missing or empty."
 _ONLY_MODELS: Final = "The only routes are LiteLLM's model_list, which is not served yet in this version."
 _KEEP: Final = "Leave it if LiteLLM reads this file too, else remove it."
-_ROUTE_MEND: Final = "Add a route under pass_through_endpoints: path, target, headers."
+_ROUTE_HINT: Final = "Add a route under pass_through_endpoints: path, target, headers."
 
 
-def ours(tree: Mapping[str, object], findings: Findings) -> dict[str, object]:
+def ours(tree: Mapping[str, object], problems: Problems) -> dict[str, object]:
     """Return what of the file means something here; unknown keys are noted.
 
     1. LiteLLM's other sections: one warning that names them all.
@@ -31,50 +31,50 @@ def ours(tree: Mapping[str, object], findings: Findings) -> dict[str, object]:
     found = {key: value for key, value in found.items() if not (value is None and key in SECTIONS)}
     foreign = [key for key in tree if key in LITELLM_SECTIONS]
     if foreign:
-        findings.warn((foreign[0],), f"{', '.join(foreign)}: sections of LiteLLM, which do nothing here.", _KEEP)
+        problems.warn((foreign[0],), f"{', '.join(foreign)}: sections of LiteLLM, which do nothing here.", _KEEP)
     for key in tree:
         if key in General.model_fields and key not in File.model_fields:
-            findings.wrong((key,), "There is no such key at the top.", "Move it under general_settings.")
+            problems.wrong((key,), "There is no such key at the top.", "Move it under general_settings.")
         elif key in Endpoint.model_fields and key not in File.model_fields and key not in LITELLM_SECTIONS:
-            findings.wrong(
+            problems.wrong(
                 (key,), "This key belongs to a route.", "Move it to the routes that are to have it, in pass_through_endpoints."
             )
         elif key not in File.model_fields and key not in LITELLM_SECTIONS:
-            mend = did_you_mean(key, {*File.model_fields, *LITELLM_SECTIONS}, "Remove it.")
-            findings.wrong((key,), "There is no such key.", mend)
+            hint = did_you_mean(key, {*File.model_fields, *LITELLM_SECTIONS}, "Remove it.")
+            problems.wrong((key,), "There is no such key.", hint)
     general = found.get("general_settings")
     if isinstance(general, dict):
-        found["general_settings"] = _general(general, findings)
-    _check_routes(found, "model_list" in tree, findings)
+        found["general_settings"] = _general(general, problems)
+    _check_routes(found, "model_list" in tree, problems)
     return found
 
 
-def _general(section: Mapping[str, object], findings: Findings) -> dict[str, object]:
+def _general(section: Mapping[str, object], problems: Problems) -> dict[str, object]:
     unknown = [key for key in section if key not in General.model_fields]
     for key in unknown:
         if key in File.model_fields:
             at = ("general_settings", key)
-            findings.wrong(at, "This key belongs at the top of the file.", f"Move '{key}' out of general_settings.")
+            problems.wrong(at, "This key belongs at the top of the file.", f"Move '{key}' out of general_settings.")
     idle = [key for key in unknown if key not in File.model_fields]
     if idle:
         near = [(key, nearest(key, General.model_fields)) for key in idle]
         meant = " ".join(f"Did you mean '{known}' by '{printable(key)}'?" for key, known in near if known)
         what = f"{', '.join(map(printable, idle))}: {'these keys do' if len(idle) > 1 else 'this key does'} nothing here."
-        findings.warn(("general_settings", idle[0]), what, meant or _KEEP)
+        problems.warn(("general_settings", idle[0]), what, meant or _KEEP)
     known = {key: value for key, value in section.items() if key in General.model_fields}
     return {key: value for key, value in known.items() if not (value is None and key in SECTIONS)}
 
 
-def _check_routes(found: Mapping[str, object], has_models: bool, findings: Findings) -> None:
+def _check_routes(found: Mapping[str, object], has_models: bool, problems: Problems) -> None:
     general = found.get("general_settings", {})
     lists = [found.get("pass_through_endpoints"), general.get("pass_through_endpoints") if isinstance(general, dict) else None]
     endpoints = [item for value in lists if isinstance(value, list) for item in value]
     if not endpoints and all(value is None or value == [] for value in lists):
-        findings.wrong(("model_list",) if has_models else (), _ONLY_MODELS if has_models else _NO_ROUTE, _ROUTE_MEND)
+        problems.wrong(("model_list",) if has_models else (), _ONLY_MODELS if has_models else _NO_ROUTE, _ROUTE_HINT)
     seen: set[str] = set()
     for place, value in zip(ENDPOINTS, lists, strict=True):
         for index, item in enumerate(value if isinstance(value, list) else ()):
             idle = [key for key in item if key in IDLE_KEYS and key not in seen] if isinstance(item, dict) else []
             seen.update(idle)
             for key in idle:
-                findings.warn((*place, index, key), f"'{key}' does nothing here.", _KEEP)
+                problems.warn((*place, index, key), f"'{key}' does nothing here.", _KEEP)

@@ -22,11 +22,11 @@ from .listen import ADMIN_ADDRESS, Listening, admin_address, listening
 from .litellm import ENDPOINTS, ours
 from .model import Config
 from .prices import only_prices, prices
-from .problems import At, Findings
+from .problems import At, Problems
 from .proxies import check_proxies
 from .references import References
 from .routes import Surroundings, check_labels, routes
-from .schema import SECTIONS, ClientKey, Endpoint, File, General, LabelItem, PricePart, RoutePrices
+from .schema import SECTIONS, ClientKeyPart, Endpoint, File, General, LabelItem, PricePart, RoutePrices
 from .validate import items, optional_part, part
 from .values import FileName
 from .variables import check_variables
@@ -55,27 +55,27 @@ def load(
     """
     cwd = cwd or Path.cwd()
     opened = _opened(path, environ, cwd, sandbox)
-    findings = opened.findings
-    file = optional_part(File, {key: value for key, value in opened.tree.items() if key not in SECTIONS}, (), findings)
+    problems = opened.problems
+    file = optional_part(File, {key: value for key, value in opened.tree.items() if key not in SECTIONS}, (), problems)
     general = _general(opened)
     labels = opened.parts(LabelItem, "label_headers")
     named = [(at, label.root) for at, label in labels]
-    check_labels(named, findings)
-    where = listening(file, opened.environ, listen, (opened.folder, cwd), findings)
+    check_labels(named, problems)
+    where = listening(file, opened.environ, listen, (opened.folder, cwd), problems)
     endpoints = [found for place in ENDPOINTS for found in opened.parts(Endpoint, *place)]
     around = Surroundings(opened.folder, where.listen, sandbox, named, general)
-    built = routes(endpoints, around, findings)
-    callers = opened.parts(ClientKey, "client_keys")
-    held = keys(callers, file, general, findings)
-    check_named_routes(opened.tree, findings)
+    built = routes(endpoints, around, problems)
+    callers = opened.parts(ClientKeyPart, "client_keys")
+    held = keys(callers, file, general, problems)
+    check_named_routes(opened.tree, problems)
     allow_anonymous = file.allow_anonymous or general.allow_anonymous
-    _check_open(where, opened.tree, allow_anonymous, findings)
-    _check_ledger(file.ledger, findings)
-    budgets = _limits(file, endpoints, callers, findings)
-    journal = _journal(file.journal, cwd, findings)
-    own_prices = prices(opened.parts(PricePart, "prices"), endpoints, findings)
+    _check_open(where, opened.tree, allow_anonymous, problems)
+    _check_ledger(file.ledger, problems)
+    budgets = _limits(file, endpoints, callers, problems)
+    journal = _journal(file.journal, cwd, problems)
+    own_prices = prices(opened.parts(PricePart, "prices"), endpoints, problems)
     opened.refuse()
-    check_proxies(opened.environ, opened.referred, built, findings)
+    check_proxies(opened.environ, opened.referred, built, problems)
     return Config(
         file=path,
         routes=built,
@@ -94,7 +94,7 @@ def load(
         journal=journal,
         max_parallel=file.max_parallel,
         listen=where.listen,
-        warnings=tuple(findings.warnings),
+        warnings=tuple(problems.warnings),
     )
 
 
@@ -104,7 +104,7 @@ def load_ledger_url(path: str, environ: Mapping[str, str], *, cwd: Path | None =
     Raises ConfigError where the file cannot be read or its `ledger` is wrong.
     """
     opened = _opened(path, environ, cwd or Path.cwd(), False, _only_ledger)
-    file = optional_part(File, opened.tree, (), opened.findings)
+    file = optional_part(File, opened.tree, (), opened.problems)
     opened.refuse()
     return file.ledger
 
@@ -117,8 +117,8 @@ def load_admin_address(
     Raises ConfigError where the file cannot be read or one of the two is wrong.
     """
     opened = _opened(path, environ, cwd or Path.cwd(), False, _only_admin_address)
-    file = optional_part(File, opened.tree, (), opened.findings)
-    found = admin_address(file, opened.environ, flags, opened.findings)
+    file = optional_part(File, opened.tree, (), opened.problems)
+    found = admin_address(file, opened.environ, flags, opened.problems)
     opened.refuse()
     return found
 
@@ -126,7 +126,7 @@ def load_admin_address(
 def load_prices(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> tuple[Price, ...]:
     """Return the file's own prices; nothing else of the file is looked at. Raises ConfigError where they are wrong."""
     opened = _opened(path, environ, cwd or Path.cwd(), False, only_prices)
-    found = prices(opened.parts(PricePart, "prices"), _priced_routes(opened), opened.findings)
+    found = prices(opened.parts(PricePart, "prices"), _priced_routes(opened), opened.problems)
     opened.refuse()
     return found
 
@@ -160,7 +160,7 @@ class _Opened:
 
     tree: Mapping[str, Any]
     environ: Mapping[str, str]
-    findings: Findings
+    problems: Problems
     folder: Path
     referred: Collection[str]
 
@@ -171,13 +171,13 @@ class _Opened:
             value = value.get(key, ()) if isinstance(value, dict) else ()
         if value == ():
             return []
-        found = [(at, part(model, item, at, self.findings)) for at, item in items(value, place, self.findings)]
+        found = [(at, part(model, item, at, self.problems)) for at, item in items(value, place, self.problems)]
         return [(at, item) for at, item in found if item is not None]
 
     def refuse(self) -> None:
         """Raise ConfigError if anything is wrong."""
-        if self.findings.problems:
-            raise ConfigError(self.findings.problems)
+        if self.problems.problems:
+            raise ConfigError(self.problems.problems)
 
 
 def _opened(
@@ -188,28 +188,28 @@ def _opened(
     only: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
 ) -> _Opened:
     document: Document = read(path, cwd)
-    findings = Findings(document, document.problems)
-    seen = read_environment(path, environ, cwd, findings.problems, findings.warnings)
+    problems = Problems(document, document.problems)
+    seen = read_environment(path, environ, cwd, problems.problems, problems.warnings)
     tree = cast("dict[str, Any]", document.tree())
-    found = ours(tree, findings) if only is None else only(tree)
-    references = References(seen, findings, sandbox=sandbox)
+    found = ours(tree, problems) if only is None else only(tree)
+    references = References(seen, problems, sandbox=sandbox)
     resolved = references.resolved(found)
     if only is None:
-        check_variables(seen, references.names, findings)
-    return _Opened(cast("dict[str, Any]", resolved), seen, findings, (cwd / path).parent, references.names)
+        check_variables(seen, references.names, problems)
+    return _Opened(cast("dict[str, Any]", resolved), seen, problems, (cwd / path).parent, references.names)
 
 
 def _general(opened: _Opened) -> General:
     section = opened.tree.get("general_settings", {})
     if isinstance(section, dict):
         section = {key: value for key, value in section.items() if key not in SECTIONS}
-    return optional_part(General, section, ("general_settings",), opened.findings)
+    return optional_part(General, section, ("general_settings",), opened.problems)
 
 
 def _limits(
-    file: File, routes: Sequence[tuple[At, Endpoint]], clients: Sequence[tuple[At, ClientKey]], findings: Findings
+    file: File, routes: Sequence[tuple[At, Endpoint]], clients: Sequence[tuple[At, ClientKeyPart]], problems: Problems
 ) -> tuple[Budget, ...]:
-    limits = Limits(findings)
+    limits = Limits(problems)
     for at, endpoint in routes:
         limits.add(Scope("route", endpoint.path), endpoint, at)
     for at, client in clients:
@@ -218,7 +218,7 @@ def _limits(
     return tuple(limits.budgets)
 
 
-def _check_ledger(url: str | None, findings: Findings) -> None:
+def _check_ledger(url: str | None, problems: Problems) -> None:
     """Note a URL that can never be a ledger; whether there is one, and whether it can be written, shows when it is used."""
     from ..accounting.ledger.ledger import Ledger  # noqa: PLC0415 - a fifth of a second, which is not for those who only want prices
 
@@ -227,31 +227,31 @@ def _check_ledger(url: str | None, findings: Findings) -> None:
     try:
         Ledger.at(url).close()
     except LedgerError as error:
-        what, _, mend = str(error).partition("\n")
-        findings.wrong(
-            ("ledger",), what, mend or "Write sqlite:///passthrough.db, postgresql://user:password@host/name, or none."
+        what, _, hint = str(error).partition("\n")
+        problems.wrong(
+            ("ledger",), what, hint or "Write sqlite:///passthrough.db, postgresql://user:password@host/name, or none."
         )
 
 
-def _journal(named: FileName | None, cwd: Path, findings: Findings) -> str | None:
+def _journal(named: FileName | None, cwd: Path, problems: Problems) -> str | None:
     """The folder of the journal, which is relative to the working directory as the ledger is."""
     if named is None:
         return None
     folder = cwd / named.text
     if os.path.isfile(folder):  # Path.is_file raises where a folder may not be searched (Python 3.13 and before)
-        findings.wrong(("journal",), "This is a file.", "Name a folder; it is made where there is none.", named=named.shown)
+        problems.wrong(("journal",), "This is a file.", "Name a folder; it is made where there is none.", named=named.shown)
     return str(folder)
 
 
-def _check_open(where: Listening, tree: Mapping[str, Any], allow_anonymous: bool, findings: Findings) -> None:
+def _check_open(where: Listening, tree: Mapping[str, Any], allow_anonymous: bool, problems: Problems) -> None:
     """Without a single key, only this machine may call: a proxy that is open by accident spends its owner's money."""
     general = tree.get("general_settings")
     guarded = tree.get("client_keys") or tree.get("master_key") or (isinstance(general, dict) and general.get("master_key"))
     if guarded or allow_anonymous or is_loopback(where.listen.host):
         return
     what = "Without client_keys or master_key everybody who reaches this host may call, on your account."
-    mend = "Add client_keys, listen on 127.0.0.1, or write 'allow_anonymous: true'."
-    where.wrong("host", findings, what, mend)
+    hint = "Add client_keys, listen on 127.0.0.1, or write 'allow_anonymous: true'."
+    where.wrong("host", problems, what, hint)
 
 
 def _lower(name: str | None) -> bytes | None:

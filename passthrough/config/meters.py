@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..meter.usage import Counted, Plan
+from ..meter.usage import JsonCounts, MeterPlan
 from . import values
-from .problems import At, Findings, Unfit
+from .problems import At, InvalidValue, Problems
 from .schema import MeterPart
 
 _COUNTERS: Final = ("pages", "count", "constant")
@@ -14,7 +14,7 @@ _ONLY_JSON: Final = (*_COUNTERS, "credits", "when", "model_path")
 _NO_COUNT: Final = "Write one such as pages: usage.num_pages, count: document.pages, constant: 1, or credits: usage.credits."
 
 
-def plan(part: MeterPart, at: At, findings: Findings) -> Plan:
+def plan(part: MeterPart, at: At, problems: Problems) -> MeterPlan:
     """Return the plan of a meter whose place is `at`.
 
     1. What counts in a JSON answer is for `shape: json` only.
@@ -24,23 +24,23 @@ def plan(part: MeterPart, at: At, findings: Findings) -> Plan:
     if part.shape != "json":
         if given:
             what = f"'{given[0]}' says where a count stands, which only 'shape: json' asks for."
-            findings.wrong((*at, given[0]), what, "Add 'shape: json', or remove it.")
-        return Plan(part.shape, part.model, None, tuple(part.cost_header))
+            problems.wrong((*at, given[0]), what, "Add 'shape: json', or remove it.")
+        return MeterPlan(part.shape, part.model, None, tuple(part.cost_header))
     ways = [name for name in _COUNTERS if getattr(part, name)]
     if not ways and not part.credits:
-        findings.wrong(at, "This meter counts nothing.", _NO_COUNT)
+        problems.wrong(at, "This meter counts nothing.", _NO_COUNT)
     if len(ways) > 1:
-        findings.wrong((*at, ways[1]), f"Pages are counted by '{ways[0]}' already.", "Keep one of them; each can be a list.")
-    return Plan(part.shape, part.model, _counted(part, at, findings), tuple(part.cost_header))
+        problems.wrong((*at, ways[1]), f"Pages are counted by '{ways[0]}' already.", "Keep one of them; each can be a list.")
+    return MeterPlan(part.shape, part.model, _counted(part, at, problems), tuple(part.cost_header))
 
 
-def _counted(part: MeterPart, at: At, findings: Findings) -> Counted:
+def _counted(part: MeterPart, at: At, problems: Problems) -> JsonCounts:
     for path in part.when:
         try:
             values.json_path(path)
-        except Unfit as unfit:
-            findings.wrong((*at, "when", path), unfit.what, unfit.mend)
-    return Counted(
+        except InvalidValue as invalid:
+            problems.wrong((*at, "when", path), invalid.what, invalid.hint)
+    return JsonCounts(
         pages=tuple(part.pages),
         count=tuple(part.count),
         constant=part.constant,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ..accounting.budget import Budget, Calendar
 from ..accounting.pricing.prices import Price
 from ..errors import Problem
-from ..proxy.auth import Client
+from ..proxy.auth import ClientKey
 from ..proxy.routes import Route
 
 
@@ -51,7 +51,7 @@ class Config:
 
     file: str
     routes: tuple[Route, ...]
-    clients: tuple[Client, ...] = ()
+    clients: tuple[ClientKey, ...] = ()
     key_header: bytes | None = None
     allow_anonymous: bool = False
     cors: tuple[bytes, ...] = ()

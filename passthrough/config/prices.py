@@ -7,12 +7,12 @@ from typing import Any
 
 from ..accounting.pricing.prices import Price
 from .litellm import ENDPOINTS
-from .problems import At, Findings
+from .problems import At, Problems
 from .schema import Endpoint, PricePart, RoutePrices
 
 
 def prices(
-    everywhere: Iterable[tuple[At, PricePart]], routes: Sequence[tuple[At, Endpoint | RoutePrices]], findings: Findings
+    everywhere: Iterable[tuple[At, PricePart]], routes: Sequence[tuple[At, Endpoint | RoutePrices]], problems: Problems
 ) -> tuple[Price, ...]:
     """Return all prices in the order of the file; those that say nothing, or the same twice, are noted."""
     given: list[tuple[At, str | None, PricePart]] = [(at, None, row) for at, row in everywhere]
@@ -22,11 +22,11 @@ def prices(
     for at, path, row in given:
         figures = row.model_dump(exclude={"model", "batch_factor", "effective_from"}, exclude_none=True)
         if not figures:
-            findings.wrong(at, "This row has no price.", "Add usd_per_1000_pages.")
+            problems.wrong(at, "This row has no price.", "Add usd_per_1000_pages.")
         key = (path, row.model, row.effective_from)
         if key in found:
             what = "This model has another price from the same day on."
-            findings.wrong((*at, "model"), what, "Keep one, or give each its 'effective_from'.")
+            problems.wrong((*at, "model"), what, "Keep one, or give each its 'effective_from'.")
         found[key] = Price(row.model, **figures, batch_factor=row.batch_factor, effective_from=row.effective_from, route=path)
     return tuple(found.values())
 

@@ -15,13 +15,13 @@ At = tuple[str | int, ...]
 _KEY_SHOWN: Final = 60
 
 
-class Unfit(PassthroughError):
+class InvalidValue(PassthroughError):
     """A value that cannot be used here: `what` is wrong and how to `mend` it. Neither repeats the value: it may be a secret."""
 
-    def __init__(self, what: str, mend: str) -> None:
+    def __init__(self, what: str, hint: str) -> None:
         super().__init__(what)
         self.what = what
-        self.mend = mend
+        self.hint = hint
 
 
 class Places(Protocol):
@@ -37,7 +37,7 @@ class Places(Protocol):
         ...
 
 
-class Findings:
+class Problems:
     """Collects every problem and warning, so that all are told at once.
 
     A place is *excused* once its own problem is known (a variable that is not set): what follows from that is not told.
@@ -51,23 +51,23 @@ class Findings:
         self.problems: list[Problem] = list(problems)
         self.warnings: list[Problem] = []
 
-    def wrong(self, at: At, what: str, mend: str, *, named: str = "") -> None:
+    def wrong(self, at: At, what: str, hint: str, *, named: str = "") -> None:
         """Note a problem at a place, unless the place or one above it is excused; `named` is the file that stands there."""
         if not any(at[:depth] in self._excused for depth in range(1, len(at) + 1)):
-            problem = self._problem(at, what, mend)
+            problem = self._problem(at, what, hint)
             self.problems.append(replace(problem, key=f"{problem.key} {named}") if named else problem)
 
-    def warn(self, at: At, what: str, mend: str) -> None:
+    def warn(self, at: At, what: str, hint: str) -> None:
         """Note something that works, but not as its writer may think."""
-        self.warnings.append(self._problem(at, what, mend))
+        self.warnings.append(self._problem(at, what, hint))
 
-    def elsewhere(self, source: str, key: str, what: str, mend: str) -> None:
+    def elsewhere(self, source: str, key: str, what: str, hint: str) -> None:
         """Note a problem that does not stand in the file but in `source`: the environment (`.env` too), the command line."""
-        self.problems.append(Problem(source, 0, key, what, mend))
+        self.problems.append(Problem(source, 0, key, what, hint))
 
-    def odd_elsewhere(self, source: str, key: str, what: str, mend: str) -> None:
+    def odd_elsewhere(self, source: str, key: str, what: str, hint: str) -> None:
         """Note something that works, but not as its writer may think, and does not stand in the file."""
-        self.warnings.append(Problem(source, 0, key, what, mend))
+        self.warnings.append(Problem(source, 0, key, what, hint))
 
     def excuse(self, at: At) -> None:
         """Tell no further problem at or below this place."""
@@ -81,9 +81,9 @@ class Findings:
         """Return the line of a place, counted from 1."""
         return self._places.place(at)[0]
 
-    def _problem(self, at: At, what: str, mend: str) -> Problem:
+    def _problem(self, at: At, what: str, hint: str) -> Problem:
         line, there = self._places.place(at)
-        return Problem(self._places.file, line, shown(there), what, mend)
+        return Problem(self._places.file, line, shown(there), what, hint)
 
 
 def shown(at: At) -> str:

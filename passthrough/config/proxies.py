@@ -8,7 +8,7 @@ from typing import Final
 from ..loopback import is_loopback
 from ..proxy.routes import Route, Target
 from .listen import ENVIRONMENT
-from .problems import Findings
+from .problems import Problems
 
 _NAMES: Final = {
     True: ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"),
@@ -17,7 +17,7 @@ _NAMES: Final = {
 """Whether a target speaks TLS → the variables by which other programs (curl, Python's) find its proxy."""
 
 
-def check_proxies(environ: Mapping[str, str], referred: Collection[str], routes: Iterable[Route], findings: Findings) -> None:
+def check_proxies(environ: Mapping[str, str], referred: Collection[str], routes: Iterable[Route], problems: Problems) -> None:
     """Warn of each variable that names a proxy for targets to which routes connect directly; its value is never shown.
 
     A variable that the file refers to is used as the file says. What NO_PROXY names, and this machine, need no proxy.
@@ -28,7 +28,7 @@ def check_proxies(environ: Mapping[str, str], referred: Collection[str], routes:
         meant = [route.terms.route for route, target in direct if name in _NAMES[target.tls]]
         if meant and environ.get(name) and name not in referred:
             what = f"It is not used here: {_listed(meant)} directly to the target."
-            findings.odd_elsewhere(ENVIRONMENT, name, what, _mend(name, environ[name]))
+            problems.odd_elsewhere(ENVIRONMENT, name, what, _hint(name, environ[name]))
 
 
 def _is_direct(target: Target, spared: str) -> bool:
@@ -50,7 +50,7 @@ def _listed(routes: list[str]) -> str:
     return f"route {paths[0]} connects" if len(paths) == 1 else f"{len(paths)} routes, {paths[0]} among them, connect"
 
 
-def _mend(name: str, value: str) -> str:
+def _hint(name: str, value: str) -> str:
     if "://" in value and not value.lower().startswith("http://"):
         return "A route's 'proxy' can only be one of http://, which this is not."
     scheme = "" if "://" in value else "http://"

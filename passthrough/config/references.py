@@ -8,7 +8,7 @@ from typing import Final
 
 from ..secret import PREFIX, Secret, Unset, expand, names_in
 from .placeholders import placeholder
-from .problems import At, Findings, printable
+from .problems import At, Problems, printable
 from .schema import IDLE_KEYS, SPECIAL_HEADER
 
 _ENDPOINTS: Final = "pass_through_endpoints"
@@ -27,11 +27,11 @@ class References:
     out, and in a target a stand-in keeps the path readable.
     """
 
-    __slots__ = ("_environ", "_findings", "_sandbox", "names")
+    __slots__ = ("_environ", "_problems", "_sandbox", "names")
 
-    def __init__(self, environ: Mapping[str, str], findings: Findings, *, sandbox: bool = False) -> None:
+    def __init__(self, environ: Mapping[str, str], problems: Problems, *, sandbox: bool = False) -> None:
         self._environ = environ
-        self._findings = findings
+        self._problems = problems
         self._sandbox = sandbox
         self.names: set[str] = set()
         """The variables that were referred to so far."""
@@ -49,8 +49,8 @@ class References:
         if isinstance(value, list):
             return [self.resolved(one, (*at, index)) for index, one in enumerate(value)]
         if value is None:
-            self._findings.wrong(at, "There is no value here.", "Give it one, or remove the key.")
-            self._findings.excuse(at)
+            self._problems.wrong(at, "There is no value here.", "Give it one, or remove the key.")
+            self._problems.excuse(at)
             return _STAND_IN
         assert isinstance(value, str)  # The document has no other scalars.
         return self._replaced(value, at) if PREFIX in value else self._misspelt(value, at)
@@ -69,7 +69,7 @@ class References:
             if not (self._sandbox and field in _REPLACED_BY_SANDBOX):
                 for name in unset.names:
                     self._missing(name, field, at)
-                self._findings.excuse(at)
+                self._problems.excuse(at)
             elif field != "target":
                 return _LEFT_OUT
             return Secret(self._stand_in(text), ", ".join(names_in(text)))
@@ -81,20 +81,20 @@ class References:
             return text
         if found:
             what = "This is no reference to a variable: it would be taken as it stands."
-            self._findings.wrong(at, what, f"Write {PREFIX}{printable(found)}.")
+            self._problems.wrong(at, what, f"Write {PREFIX}{printable(found)}.")
         else:
-            self._findings.wrong(at, "This is still an example's.", f"Write the real value, or {PREFIX}NAME for a variable's.")
-        self._findings.excuse(at)
+            self._problems.wrong(at, "This is still an example's.", f"Write the real value, or {PREFIX}NAME for a variable's.")
+        self._problems.excuse(at)
         return Secret(f"http://{_STAND_IN}" if _field(at) == "target" else _STAND_IN)
 
     def _check_values(self, text: str, at: At) -> None:
         """Note the variables that hold a placeholder themselves: what they hold is not looked at for references once more."""
         names = [name for name in dict.fromkeys(names_in(text)) if placeholder(self._environ.get(name, "")) is not None]
         for name in names:
-            mend = "Set it to the value itself: what a variable holds is taken as it stands."
-            self._findings.wrong(at, f"What {name} holds is a placeholder, not a value.", mend)
+            hint = "Set it to the value itself: what a variable holds is taken as it stands."
+            self._problems.wrong(at, f"What {name} holds is a placeholder, not a value.", hint)
         if names:
-            self._findings.excuse(at)
+            self._problems.excuse(at)
 
     def _joined(self, text: str) -> Mapping[str, str]:
         """The environment, where `os.environ/ENDPOINT/v1` with an endpoint that ends in `/` does not become `//v1`."""
@@ -107,12 +107,12 @@ class References:
 
     def _missing(self, name: str, field: object, at: At) -> None:
         if name == PREFIX:
-            self._findings.wrong(at, "os.environ/ is followed by no name.", "Write os.environ/NAME.")
+            self._problems.wrong(at, "os.environ/ is followed by no name.", "Write os.environ/NAME.")
             return
         what = f"{name} is set, but empty." if name in self._environ else f"{name} is not set."
         thing = "header" if field == "headers" and at[-1] != SPECIAL_HEADER else "route" if field == "target" else "setting"
         thing = "client key" if at[0] == "client_keys" else thing
-        self._findings.wrong(at, what, f"Set it in the environment or in .env, or remove this {thing}.")
+        self._problems.wrong(at, what, f"Set it in the environment or in .env, or remove this {thing}.")
 
 
 def _field(at: At) -> object:

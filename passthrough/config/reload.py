@@ -71,8 +71,8 @@ def check_guarded(config: Config, host: str) -> None:
     if config.clients or config.allow_anonymous or is_loopback(host):
         return
     what = f"The last key is gone, but the program listens on {host}: everybody who reaches it could call, on your account."
-    mend = "Keep client_keys until it is restarted on a loopback host, or write 'allow_anonymous: true'."
-    raise ConfigError([Problem(config.file, 0, "client_keys", what, mend)])
+    hint = "Keep client_keys until it is restarted on a loopback host, or write 'allow_anonymous: true'."
+    raise ConfigError([Problem(config.file, 0, "client_keys", what, hint)])
 
 
 def needing_restart(old: Config, new: Config) -> list[str]:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ..exchange import Terms
+from ..exchange import RouteTerms
 from ..loopback import is_loopback
 from ..proxy.routes import LabelHeader, Retries, Route, Target, Timeouts
 from ..secret import Secret
 from . import syntax
 from .meters import plan
 from .model import Listen
-from .problems import At, Findings, Unfit
+from .problems import At, InvalidValue, Problems
 from .schema import SPECIAL_HEADER, Endpoint, General, LabelPart
 
 _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
@@ -33,51 +33,51 @@ class Surroundings:
     general: General
 
 
-def routes(endpoints: Sequence[tuple[At, Endpoint]], around: Surroundings, findings: Findings) -> tuple[Route, ...]:
+def routes(endpoints: Sequence[tuple[At, Endpoint]], around: Surroundings, problems: Problems) -> tuple[Route, ...]:
     """Return one route for each endpoint, in order; everything that does not hold is noted."""
     trusted: dict[str, bool] = {}
-    built = tuple(_route(endpoint, at, around, findings) for at, endpoint in endpoints)
-    _check_conflicts([(at, route) for (at, _), route in zip(endpoints, built, strict=True)], findings)
+    built = tuple(_route(endpoint, at, around, problems) for at, endpoint in endpoints)
+    _check_conflicts([(at, route) for (at, _), route in zip(endpoints, built, strict=True)], problems)
     for at, endpoint in endpoints:
         if not around.sandbox:
-            _check_loop(endpoint, at, around.listen, findings)
-            _check_trust(endpoint, at, around.folder, trusted, findings)
+            _check_loop(endpoint, at, around.listen, problems)
+            _check_trust(endpoint, at, around.folder, trusted, problems)
     return built
 
 
-def _route(endpoint: Endpoint, at: At, around: Surroundings, findings: Findings) -> Route:
+def _route(endpoint: Endpoint, at: At, around: Surroundings, problems: Problems) -> Route:
     if endpoint.forward_credentials and endpoint.auth:
         what = "The client's own credentials can only cross where no client key is asked for."
-        findings.wrong((*at, "forward_credentials"), what, "Add 'auth: false', or remove forward_credentials.")
+        problems.wrong((*at, "forward_credentials"), what, "Add 'auth: false', or remove forward_credentials.")
     if endpoint.methods == []:
-        findings.wrong((*at, "methods"), "A route without any method serves nothing.", "Name methods, or remove it: all.")
+        problems.wrong((*at, "methods"), "A route without any method serves nothing.", "Name methods, or remove it: all.")
     path = endpoint.path.rstrip("/") if endpoint.include_subpath else endpoint.path
     return Route(
         path=path.encode("ascii"),
         targets=(_target(endpoint, around),),
-        terms=_terms(endpoint, at, findings),
+        terms=_terms(endpoint, at, problems),
         include_subpath=endpoint.include_subpath,
         methods=None if endpoint.methods is None else frozenset(endpoint.methods),
-        headers=_headers(endpoint, at, findings),
+        headers=_headers(endpoint, at, problems),
         forward_headers=endpoint.forward_headers,
         forward_credentials=endpoint.forward_credentials,
         auth=endpoint.auth,
-        key_header=_key_header(endpoint, at, findings),
+        key_header=_key_header(endpoint, at, problems),
         merge_query_params=endpoint.merge_query_params,
         default_query=tuple(syntax.query_pair(n, v.reveal()) for n, v in endpoint.default_query_params.items()),
         max_body_bytes=endpoint.max_body,
         min_upload_rate=endpoint.min_upload_rate,
-        timeouts=_timeouts(endpoint, at, around.general, findings),
+        timeouts=_timeouts(endpoint, at, around.general, problems),
         retries=_retries(endpoint),
         settles=None if endpoint.client_gone is None else endpoint.client_gone == "settle",
-        label_headers=_labels(endpoint, at, around.labels, findings),
+        label_headers=_labels(endpoint, at, around.labels, problems),
         max_parallel=endpoint.max_parallel,
     )
 
 
-def _terms(endpoint: Endpoint, at: At, findings: Findings) -> Terms:
+def _terms(endpoint: Endpoint, at: At, problems: Problems) -> RouteTerms:
     meter = endpoint.meter
-    return Terms(endpoint.path, plan(meter, (*at, "meter"), findings), endpoint.cost_per_request, meter.account)
+    return RouteTerms(endpoint.path, plan(meter, (*at, "meter"), problems), endpoint.cost_per_request, meter.account)
 
 
 def _target(endpoint: Endpoint, around: Surroundings) -> Target:
@@ -91,32 +91,32 @@ def _target(endpoint: Endpoint, around: Surroundings) -> Target:
     return Target(where.tls, where.host, where.port, base_path, where.query, ca_file, endpoint.proxy, where.authority)
 
 
-def _headers(endpoint: Endpoint, at: At, findings: Findings) -> tuple[tuple[bytes, Secret], ...]:
+def _headers(endpoint: Endpoint, at: At, problems: Problems) -> tuple[tuple[bytes, Secret], ...]:
     seen: dict[str, str] = {}
     for name in endpoint.headers:
         if seen.setdefault(name.lower(), name) != name:
             what = f"This header is given twice, as '{seen[name.lower()]}' too: case does not matter."
-            findings.wrong((*at, "headers", name), what, "Keep one of them.")
+            problems.wrong((*at, "headers", name), what, "Keep one of them.")
     return tuple((name.encode("ascii"), value) for name, value in endpoint.headers.items() if name != SPECIAL_HEADER)
 
 
-def _key_header(endpoint: Endpoint, at: At, findings: Findings) -> bytes | None:
+def _key_header(endpoint: Endpoint, at: At, problems: Problems) -> bytes | None:
     """The client header that LiteLLM's special name among the headers tells of."""
     named = endpoint.headers.get(SPECIAL_HEADER)
     if named is None:
         return None
     try:
         return syntax.header_name(named.reveal()).lower().encode("ascii")
-    except Unfit as unfit:
-        findings.wrong((*at, "headers", SPECIAL_HEADER), unfit.what, unfit.mend)
+    except InvalidValue as invalid:
+        problems.wrong((*at, "headers", SPECIAL_HEADER), invalid.what, invalid.hint)
         return None
 
 
-def _timeouts(endpoint: Endpoint, at: At, general: General, findings: Findings) -> Timeouts:
+def _timeouts(endpoint: Endpoint, at: At, general: General, problems: Problems) -> Timeouts:
     ours = endpoint.timeouts
     has_total = "total" in ours.model_fields_set
     if has_total and "timeout" in endpoint.model_fields_set:
-        findings.wrong((*at, "timeout"), "This is given twice: timeouts.total is the same.", "Keep one of them.")
+        problems.wrong((*at, "timeout"), "This is given twice: timeouts.total is the same.", "Keep one of them.")
     default = endpoint.timeout if "timeout" in endpoint.model_fields_set else general.pass_through_request_timeout
     return Timeouts(ours.connect, ours.header, ours.idle, ours.total if has_total else default)
 
@@ -127,25 +127,25 @@ def _retries(endpoint: Endpoint) -> Retries:
 
 
 def _labels(
-    endpoint: Endpoint, at: At, everywhere: Sequence[tuple[At, LabelPart]], findings: Findings
+    endpoint: Endpoint, at: At, everywhere: Sequence[tuple[At, LabelPart]], problems: Problems
 ) -> tuple[LabelHeader, ...]:
     """The labels of all routes, then the route's own; one that is named in both is the route's."""
-    check_labels([((*at, "label_headers", i), label) for i, label in enumerate(endpoint.label_headers)], findings)
+    check_labels([((*at, "label_headers", i), label) for i, label in enumerate(endpoint.label_headers)], problems)
     found = {label.name: label.forward for _, label in everywhere}
     found |= {label.name: label.forward for label in endpoint.label_headers}
     return tuple(LabelHeader(name, forward) for name, forward in found.items())
 
 
-def check_labels(labels: Iterable[tuple[At, LabelPart]], findings: Findings) -> None:
+def check_labels(labels: Iterable[tuple[At, LabelPart]], problems: Problems) -> None:
     """Note a label header that stands twice in one list."""
     seen: set[bytes] = set()
     for at, label in labels:
         if label.name in seen:
-            findings.wrong(at, f"{label.name.decode('ascii')} is given twice.", "Keep one of them.")
+            problems.wrong(at, f"{label.name.decode('ascii')} is given twice.", "Keep one of them.")
         seen.add(label.name)
 
 
-def _check_conflicts(built: Sequence[tuple[At, Route]], findings: Findings) -> None:
+def _check_conflicts(built: Sequence[tuple[At, Route]], problems: Problems) -> None:
     """Note two routes for one method and path: which of them is meant, nobody could tell."""
     by_method: dict[tuple[bytes, str], At] = {}
     for_all: dict[bytes, At] = {}
@@ -159,21 +159,21 @@ def _check_conflicts(built: Sequence[tuple[At, Route]], findings: Findings) -> N
             rival = next((other for other in list(same) if other is not at), for_all.get(route.path))
         first.setdefault(route.path, at)
         if rival is not None:
-            what = f"Another route, on line {findings.line(rival)}, has this path and one of its methods."
-            findings.wrong((*at, "path"), what, "Change the path, or give each its own 'methods'.")
+            what = f"Another route, on line {problems.line(rival)}, has this path and one of its methods."
+            problems.wrong((*at, "path"), what, "Change the path, or give each its own 'methods'.")
 
 
-def _check_loop(endpoint: Endpoint, at: At, listen: Listen, findings: Findings) -> None:
+def _check_loop(endpoint: Endpoint, at: At, listen: Listen, problems: Problems) -> None:
     where = endpoint.target
     for host, port in ((listen.host, listen.port), (listen.admin_host, listen.admin_port)):
         ours = where.host == host or is_loopback(where.host) or where.host in _WILDCARDS
         if ours and where.port == port:
             what = f"The target is this proxy itself (port {port})."
-            findings.wrong((*at, "target"), what, "Name the provider's host, or listen on another port.")
+            problems.wrong((*at, "target"), what, "Name the provider's host, or listen on another port.")
             return
 
 
-def _check_trust(endpoint: Endpoint, at: At, folder: Path, trusted: dict[str, bool], findings: Findings) -> None:
+def _check_trust(endpoint: Endpoint, at: At, folder: Path, trusted: dict[str, bool], problems: Problems) -> None:
     """Note a ca_file that holds no certificate; each file is loaded once, however many routes name it."""
     if endpoint.upstream_tls is None:
         return
@@ -182,8 +182,8 @@ def _check_trust(endpoint: Endpoint, at: At, folder: Path, trusted: dict[str, bo
         trusted[file] = _holds_certificates(file)
     if not trusted[file]:
         what = "The file holds no certificate." if os.path.isfile(file) else "There is no such file."
-        mend = "Name a PEM file, relative to the configuration's folder."
-        findings.wrong((*at, "upstream_tls", "ca_file"), what, mend, named=endpoint.upstream_tls.ca_file.shown)
+        hint = "Name a PEM file, relative to the configuration's folder."
+        problems.wrong((*at, "upstream_tls", "ca_file"), what, hint, named=endpoint.upstream_tls.ca_file.shown)
 
 
 def _holds_certificates(file: str) -> bool:

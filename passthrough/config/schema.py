@@ -178,7 +178,7 @@ IDLE_KEYS: Final = frozenset({"id", "guardrails", "custom_auth_parser"})
 """Keys of endpoints that are accepted and do nothing."""
 
 
-class ClientKey(LimitsPart):
+class ClientKeyPart(LimitsPart):
     """Somebody who may call."""
 
     name: types.Name = Field(description="Who it is: stands in the log and the ledger.")
@@ -219,7 +219,7 @@ class File(LimitsPart):
     """The configuration of passthrough."""
 
     pass_through_endpoints: SkipValidation[list[Endpoint]] = Field(default=[], description="The routes.")
-    client_keys: SkipValidation[list[ClientKey]] = Field(default=[], description="Who may call.")
+    client_keys: SkipValidation[list[ClientKeyPart]] = Field(default=[], description="Who may call.")
     prices: SkipValidation[list[PricePart]] = Field(default=[], description="Prices of your own.")
     label_headers: SkipValidation[Labels] = Field(default=[], description="Request headers whose values label exchanges.")
     general_settings: SkipValidation[General] = Field(default=General(), description=_GENERAL)

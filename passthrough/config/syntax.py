@@ -12,7 +12,7 @@ import idna
 
 from ..proxy.auth import CREDENTIAL_HEADERS
 from ..secret import Secret
-from .problems import Unfit
+from .problems import InvalidValue
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,200}", re.ASCII)  # RFC 9110 §5.6.2
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.ASCII | re.DOTALL)
@@ -22,7 +22,7 @@ _SCHEME_AS_HOST: Final = re.compile(r"https?:?", re.IGNORECASE)
 _HOST_AND_PORT: Final = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]*))?", re.ASCII)
 _ZONE: Final = re.compile(r"[A-Za-z0-9._~\-]{1,64}", re.ASCII)  # RFC 6874 §2, without escapes
 _LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]{0,61}[A-Za-z0-9_])?", re.ASCII)  # `_`: names of containers
-_ORIGIN_MEND: Final = "Name each origin, such as https://app.example."
+_ORIGIN_HINT: Final = "Name each origin, such as https://app.example."
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 OWNED: Final = frozenset({
@@ -53,33 +53,33 @@ class Location:
 def route_path(text: str) -> str:
     """Return the path of a route, as written: raw, beginning with `/`."""
     if not text.startswith("/"):
-        raise Unfit("A path must begin with '/'.", "Write it such as /mistral.")
+        raise InvalidValue("A path must begin with '/'.", "Write it such as /mistral.")
     if "?" in text or "#" in text:
-        raise Unfit("A path has no '?' and no '#'.", "Put the query into 'target' or 'default_query_params'.")
+        raise InvalidValue("A path has no '?' and no '#'.", "Put the query into 'target' or 'default_query_params'.")
     if "{" in text or text.endswith("/*"):
-        raise Unfit("A path has no placeholders.", "Leave it out and write 'include_subpath: true'.")
+        raise InvalidValue("A path has no placeholders.", "Leave it out and write 'include_subpath: true'.")
     _check_path(text)
     return text
 
 
 def _check_path(text: str) -> None:
     if not _PATH.fullmatch(text):
-        raise Unfit("The path holds a character that must be percent-encoded.", "Write it as %XX, from its UTF-8 bytes.")
+        raise InvalidValue("The path holds a character that must be percent-encoded.", "Write it as %XX, from its UTF-8 bytes.")
     if any(segment.lower().replace("%2e", ".") in {".", ".."} for segment in text.split("/")):
-        raise Unfit("The path has dot segments.", "Write the path that is meant, without '.' and '..'.")
+        raise InvalidValue("The path has dot segments.", "Write the path that is meant, without '.' and '..'.")
 
 
 def location(text: str, what: str = "target") -> Location:
     """Return the parts of a target: http or https, a host, perhaps a port, a path and a query; no user, no fragment."""
     scheme, authority, path, query = _uri(text, what)
     if scheme not in {"http", "https"}:
-        raise Unfit(f"A {what} begins with http:// or https://.", "Write it whole: https://api.mistral.ai")
+        raise InvalidValue(f"A {what} begins with http:// or https://.", "Write it whole: https://api.mistral.ai")
     if "@" in authority:
-        raise Unfit("A target has no user or password.", "Put credentials into 'headers'.")
+        raise InvalidValue("A target has no user or password.", "Put credentials into 'headers'.")
     host, port = _host_and_port(authority)
     _check_path(path)
     if not _QUERY.fullmatch(query):
-        raise Unfit("The target's query holds a character that must be percent-encoded.", "Write it as %XX.")
+        raise InvalidValue("The target's query holds a character that must be percent-encoded.", "Write it as %XX.")
     base_path = b"" if path == "/" else path.encode("ascii")
     return Location(scheme == "https", host, port or (443 if scheme == "https" else 80), base_path, query.encode("ascii"))
 
@@ -92,14 +92,16 @@ def origin(text: str) -> bytes:
     2. Other schemes than http and https, as browsers' extensions and desktop programs have, are taken as they are written.
     """
     if text in {"*", "null"}:
-        raise Unfit(f"'{text}' would let the pages of every site in, also where no key is asked for.", _ORIGIN_MEND)
+        raise InvalidValue(f"'{text}' would let the pages of every site in, also where no key is asked for.", _ORIGIN_HINT)
     scheme, authority, path, query = _uri(text, "origin")
     if "*" in authority:
-        raise Unfit("A '*' stands for nothing here: each origin is named by itself.", _ORIGIN_MEND)
+        raise InvalidValue("A '*' stands for nothing here: each origin is named by itself.", _ORIGIN_HINT)
     if path or query:
-        raise Unfit("An origin has no path and no query, not even a '/' at its end.", "Write its scheme, host and port only.")
+        raise InvalidValue(
+            "An origin has no path and no query, not even a '/' at its end.", "Write its scheme, host and port only."
+        )
     if "@" in authority:
-        raise Unfit("An origin has no user or password.", "Write its scheme, host and port only.")
+        raise InvalidValue("An origin has no user or password.", "Write its scheme, host and port only.")
     name, port = _host_and_port(authority)
     if ":" in name:
         name = f"[{name}]"
@@ -111,34 +113,34 @@ def proxy_url(secret: Secret) -> Secret:
     """Check the URL of an HTTP proxy; a user and a password are allowed."""
     scheme, authority, path, query = _uri(secret.reveal(), "proxy")
     if scheme != "http":
-        raise Unfit("Only http:// proxies are served.", "Write http://host:port; TLS to the target passes through it.")
+        raise InvalidValue("Only http:// proxies are served.", "Write http://host:port; TLS to the target passes through it.")
     _host_and_port(authority.rpartition("@")[2])
     if path not in {"", "/"} or query:
-        raise Unfit("A proxy has no path and no query.", "Write http://host:port only.")
+        raise InvalidValue("A proxy has no path and no query.", "Write http://host:port only.")
     return secret
 
 
 def _uri(text: str, what: str) -> tuple[str, str, str, str]:
     if re.search(r"[\x00-\x20\x7f]", text):
-        raise Unfit(f"The {what} holds a space or a control character.", "Remove it, or write %20.")
+        raise InvalidValue(f"The {what} holds a space or a control character.", "Remove it, or write %20.")
     match = _URI.fullmatch(text)
     if match is None:
-        raise Unfit(f"The {what} is not a URL.", "Write it whole, with http:// or https:// before the host.")
+        raise InvalidValue(f"The {what} is not a URL.", "Write it whole, with http:// or https:// before the host.")
     if match[5] is not None:
-        raise Unfit(f"The {what} has a fragment ('#…'), which is never sent.", "Remove it.")
+        raise InvalidValue(f"The {what} has a fragment ('#…'), which is never sent.", "Remove it.")
     if _SCHEME_AS_HOST.fullmatch(match[2]) and (match[2].endswith(":") or match[3].startswith("//")):
         # Read as it stands, it is the host `https` without its port, and the real host begins the path.
-        mend = "Write it once: where a variable brings it along, 'os.environ/NAME' alone, without 'https://' before it."
-        raise Unfit(f"The {what} has its scheme twice.", mend)
+        hint = "Write it once: where a variable brings it along, 'os.environ/NAME' alone, without 'https://' before it."
+        raise InvalidValue(f"The {what} has its scheme twice.", hint)
     return match[1].lower(), match[2], match[3], match[4] or ""
 
 
 def _host_and_port(authority: str) -> tuple[str, int | None]:
     match = _HOST_AND_PORT.fullmatch(authority)
     if match is None or not match[1]:
-        raise Unfit("There is no host that could be reached.", "Write it as host, host:port, or [IPv6 address]:port.")
+        raise InvalidValue("There is no host that could be reached.", "Write it as host, host:port, or [IPv6 address]:port.")
     if match[2] and not (len(match[2]) < 9 and 1 <= int(match[2]) <= 65535):
-        raise Unfit("The port is not one.", "Write a number from 1 to 65535.")
+        raise InvalidValue("The port is not one.", "Write a number from 1 to 65535.")
     # In a URL the '%' before a zone is itself escaped (RFC 6874 §2); most programs, and people, write it bare too.
     name = match[1].replace("%25", "%", 1) if match[1].startswith("[") else match[1]
     return host(name), int(match[2]) if match[2] else None
@@ -149,45 +151,49 @@ def host(text: str) -> str:
     if text.startswith("[") or ":" in text:
         address, percent, zone = text.removeprefix("[").removesuffix("]").partition("%")
         if percent and not _ZONE.fullmatch(zone):
-            raise Unfit("The zone of this IPv6 address is not one.", "Write an interface's name, in a URL [fe80::1%25eth0].")
+            raise InvalidValue(
+                "The zone of this IPv6 address is not one.", "Write an interface's name, in a URL [fe80::1%25eth0]."
+            )
         try:
             return str(ipaddress.IPv6Address(address)) + percent + zone
         except ValueError:
-            raise Unfit("This is not an IPv6 address.", "Write one such as ::1, in a URL [::1].") from None
+            raise InvalidValue("This is not an IPv6 address.", "Write one such as ::1, in a URL [::1].") from None
     try:
         bare = text if text.isascii() else idna.encode(text, uts46=True).decode("ascii")
     except UnicodeError:
-        raise Unfit("The host is not a name that DNS could hold.", "Write it in its xn-- form.") from None
+        raise InvalidValue("The host is not a name that DNS could hold.", "Write it in its xn-- form.") from None
     labels = bare.removesuffix(".").split(".")
     if len(bare) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise Unfit("The host is not a name that DNS could hold.", "Write a name or an address, without a space.")
+        raise InvalidValue("The host is not a name that DNS could hold.", "Write a name or an address, without a space.")
     if labels[-1].isdigit():
         try:
             return str(ipaddress.IPv4Address(bare))
         except ValueError:
-            raise Unfit("This is not an IPv4 address.", "Write all four numbers.") from None
+            raise InvalidValue("This is not an IPv4 address.", "Write all four numbers.") from None
     return bare.lower()
 
 
 def token(text: str) -> str:
     """Return an RFC 9110 token: what a header's name or a method is made of."""
     if not _TOKEN.fullmatch(text):
-        raise Unfit("This is not a name that HTTP allows.", "Use letters, digits and '-' only.")
+        raise InvalidValue("This is not a name that HTTP allows.", "Use letters, digits and '-' only.")
     return text
 
 
 def header_name(text: str) -> str:
     """Return the name of a header that may be set: a token, and none that the proxy owns."""
     if token(text).lower() in OWNED:
-        mend = "Put the credentials into 'proxy'." if text.lower() == "proxy-authorization" else "Remove it."
-        raise Unfit("The proxy sets this header by itself.", mend)
+        hint = "Put the credentials into 'proxy'." if text.lower() == "proxy-authorization" else "Remove it."
+        raise InvalidValue("The proxy sets this header by itself.", hint)
     return text
 
 
 def label_name(text: str) -> bytes:
     """Return the name (lower case) of a header that labels exchanges: none that carries credentials, for labels are logged."""
     if token(text).lower() in _NO_LABELS:
-        raise Unfit("This header carries credentials, and labels are logged.", "Choose a header that names a person or team.")
+        raise InvalidValue(
+            "This header carries credentials, and labels are logged.", "Choose a header that names a person or team."
+        )
     return text.lower().encode("ascii")
 
 
@@ -211,9 +217,9 @@ def header_value(secret: Secret) -> Secret:
     """Check a header's value: visible ASCII, spaces and tabs, none of them around it (RFC 9110 §5.5)."""
     value = secret.reveal()
     if _CONTROL.search(value):
-        raise Unfit(f"The value{_source(secret)} holds a line break or another control character.", "Remove it.")
+        raise InvalidValue(f"The value{_source(secret)} holds a line break or another control character.", "Remove it.")
     if value != value.strip(" \t"):
-        raise Unfit(f"The value{_source(secret)} begins or ends with a space.", "Remove it.")
+        raise InvalidValue(f"The value{_source(secret)} begins or ends with a space.", "Remove it.")
     return _plain(secret)
 
 
@@ -222,11 +228,11 @@ def key(secret: Secret) -> Secret:
     value = secret.reveal()
     if value.startswith("sha256:"):
         if not re.fullmatch(r"sha256:[0-9A-Fa-f]{64}", value, re.ASCII):
-            raise Unfit("After 'sha256:' come 64 hexadecimal digits.", "Make one with: printf %s KEY | sha256sum")
+            raise InvalidValue("After 'sha256:' come 64 hexadecimal digits.", "Make one with: printf %s KEY | sha256sum")
         return secret
     if not value or re.search(r"[\x00-\x20\x7f]", value):
         what = f"The key{_source(secret)} is empty, or holds a space or a control character."
-        raise Unfit(what, "Write the bare key, without 'Bearer'.")
+        raise InvalidValue(what, "Write the bare key, without 'Bearer'.")
     return _plain(secret)
 
 
@@ -234,7 +240,7 @@ def _plain(secret: Secret) -> Secret:
     """Refuse characters that a header carries in no agreed encoding: nearly always what is left of an example."""
     if _NOT_ASCII.search(secret.reveal()):
         what = f"The value{_source(secret)} holds characters outside ASCII, which no header carries reliably."
-        raise Unfit(what, "Write the real value: is it still an example's, such as '…'?")
+        raise InvalidValue(what, "Write the real value: is it still an example's, such as '…'?")
     return secret
 
 

@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from ..secret import Secret
 from . import syntax, values
-from .problems import Unfit
+from .problems import InvalidValue
 
 OURS: Final = "ours"
 """The type of pydantic errors whose words are ours."""
@@ -27,8 +27,8 @@ _STRING: Final = {"type": "string"}
 _SCALAR: Final = {"type": ["string", "number", "boolean"]}
 
 
-def _unfit(error: Unfit) -> PydanticCustomError:
-    return PydanticCustomError(OURS, "{what}", {"what": error.what, "mend": error.mend})
+def _invalid(error: InvalidValue) -> PydanticCustomError:
+    return PydanticCustomError(OURS, "{what}", {"what": error.what, "mend": error.hint})
 
 
 def _text(value: object) -> str:
@@ -36,7 +36,7 @@ def _text(value: object) -> str:
         return value.reveal()
     if isinstance(value, str):
         return value
-    raise Unfit("A single value is expected here, not a list or a mapping.", "Write text, a number, or true or false.")
+    raise InvalidValue("A single value is expected here, not a list or a mapping.", "Write text, a number, or true or false.")
 
 
 def _secret(value: object) -> Secret:
@@ -49,8 +49,8 @@ def _reads(parse: Callable[[str], object]) -> PlainValidator:
     def read(value: object) -> object:
         try:
             return parse(_text(value))
-        except Unfit as error:
-            raise _unfit(error) from None
+        except InvalidValue as error:
+            raise _invalid(error) from None
 
     return PlainValidator(read)
 
@@ -61,8 +61,8 @@ def _keeps(check: Callable[[Secret], Secret]) -> PlainValidator:
     def keep(value: object) -> Secret:
         try:
             return check(_secret(value))
-        except Unfit as error:
-            raise _unfit(error) from None
+        except InvalidValue as error:
+            raise _invalid(error) from None
 
     return PlainValidator(keep)
 
@@ -70,8 +70,8 @@ def _keeps(check: Callable[[Secret], Secret]) -> PlainValidator:
 def _file_name(value: object) -> values.FileName:
     try:
         return values.file_name(_text(value), value.shown if isinstance(value, Secret) else "")
-    except Unfit as error:
-        raise _unfit(error) from None
+    except InvalidValue as error:
+        raise _invalid(error) from None
 
 
 def _written(*schemas: dict[str, Any]) -> WithJsonSchema:
@@ -131,7 +131,7 @@ Name = Annotated[str, _reads(values.name), WithJsonSchema(_SCALAR)]
 Word = Annotated[str, _reads(str), WithJsonSchema(_SCALAR)]
 FileName = Annotated[values.FileName, PlainValidator(_file_name), WithJsonSchema(_STRING)]
 Port = Annotated[int, _reads(values.port), _written(_PORTS)]
-Workers = Annotated[int, _reads(values.workers), _written({"type": "integer", "minimum": 1, "maximum": values.MOST_WORKERS})]
+Workers = Annotated[int, _reads(values.workers), _written({"type": "integer", "minimum": 1, "maximum": values.MAX_WORKERS})]
 HostName = Annotated[str, _reads(syntax.host), WithJsonSchema(_STRING)]
 Path = Annotated[str, _reads(syntax.route_path), _written({"type": "string", "pattern": "^/"})]
 Target = Annotated[
@@ -163,8 +163,8 @@ LedgerDown = Annotated[str, *_word("allow", "refuse")]
 def _named(check: Callable[[str], str], text: str) -> str:
     try:
         return check(text)
-    except Unfit as error:
-        raise _unfit(error) from None
+    except InvalidValue as error:
+        raise _invalid(error) from None
 
 
 Ledger = Annotated[str | None, _reads(values.ledger), WithJsonSchema(_STRING)]

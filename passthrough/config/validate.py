@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from .problems import At, Findings, did_you_mean
+from .problems import At, Problems, did_you_mean
 from .types import OURS
 
 _Part = TypeVar("_Part", bound=BaseModel)
@@ -27,19 +27,19 @@ _EXPECTED: Final = {
 """pydantic's types of errors in our words. Its own messages are not shown: they can repeat the value."""
 
 
-def part(model: type[_Part], value: object, at: At, findings: Findings) -> _Part | None:
+def part(model: type[_Part], value: object, at: At, problems: Problems) -> _Part | None:
     """Return the validated part, or None with every problem noted at its own place below `at`."""
     try:
         return model.model_validate(value)
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False, include_input=False):
-            _note(model, error, at, findings)
+            _note(model, error, at, problems)
         return None
 
 
-def optional_part(model: type[_Part], value: object, at: At, findings: Findings) -> _Part:
+def optional_part(model: type[_Part], value: object, at: At, problems: Problems) -> _Part:
     """Return a part that has no required keys: what does not fit is noted and left out, so that the rest can be checked."""
-    whole = part(model, value, at, findings)
+    whole = part(model, value, at, problems)
     if whole is not None:
         return whole
     if not isinstance(value, dict):
@@ -55,28 +55,28 @@ def _fits(model: type[BaseModel], key: str, value: object) -> bool:
     return True
 
 
-def items(value: object, at: At, findings: Findings) -> list[tuple[At, object]]:
+def items(value: object, at: At, problems: Problems) -> list[tuple[At, object]]:
     """Return the items of a list with their places; something else than a list is noted."""
     if not isinstance(value, list):
-        findings.wrong(at, *_LIST)
+        problems.wrong(at, *_LIST)
         return []
     return [((*at, index), item) for index, item in enumerate(value)]
 
 
-def _note(model: type[BaseModel], error: ErrorDetails, at: At, findings: Findings) -> None:
+def _note(model: type[BaseModel], error: ErrorDetails, at: At, problems: Problems) -> None:
     where = (*at, *(step for step in error["loc"] if step != "[key]"))
     context = error.get("ctx", {})
     kind = error["type"]
     if kind == OURS:
-        findings.wrong(where, str(context["what"]), str(context["mend"]))
+        problems.wrong(where, str(context["what"]), str(context["mend"]))
     elif kind == "missing":
-        findings.wrong(where, "This key is missing.", f"Add it. {_described(model, error['loc'])}".rstrip())
+        problems.wrong(where, "This key is missing.", f"Add it. {_described(model, error['loc'])}".rstrip())
     elif kind == "extra_forbidden":
         known = _keys(model, error["loc"][:-1])
         wanted = _ELSEWHERE.get(str(where[-1]), str(where[-1]))
-        findings.wrong(where, "There is no such key here.", did_you_mean(wanted, known, _listed(known)))
+        problems.wrong(where, "There is no such key here.", did_you_mean(wanted, known, _listed(known)))
     else:
-        findings.wrong(where, *_EXPECTED.get(kind, ("This does not fit here.", "See 'passthrough schema' for what does.")))
+        problems.wrong(where, *_EXPECTED.get(kind, ("This does not fit here.", "See 'passthrough schema' for what does.")))
 
 
 def _listed(known: list[str]) -> str:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
-from .problems import Unfit, did_you_mean, printable
+from .problems import InvalidValue, did_you_mean, printable
 
 _NUMBER: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)", re.ASCII)
 _MONEY: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", re.ASCII)
@@ -23,7 +23,7 @@ _SECONDS: Final[dict[str, Decimal | int]] = {"ms": Decimal("0.001"), "": 1, "s":
 LOG_FORMATS: Final = ("auto", "json", "text")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 MAX_ATTEMPTS: Final = 10
-MOST_WORKERS: Final = 256
+MAX_WORKERS: Final = 256
 RETRIED_4XX: Final = (408, 425, 429)
 _NAME_SHOWN: Final = 200
 _TRUE: Final = frozenset({"true", "yes", "on"})
@@ -36,10 +36,10 @@ _TIME_OF_DAY: Final = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
 _SHARE: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)( ?%)?", re.ASCII)
 _JSON_NAME: Final = r"[^.\[\]\s](?:[^.\[\]]*[^.\[\]\s])?"
 _JSON_PATH: Final = re.compile(rf"(?:{_JSON_NAME}|\[\])(?:\[\]|\.{_JSON_NAME})*")
-_LONGEST_PATH: Final = 500
-_SIZE_MEND: Final = "Write a size such as 1GB (10⁹ bytes), 512MB, 1GiB or a number of bytes."
-_DURATION_MEND: Final = "Write a duration such as 10s, 300ms, 5m, 1h, 400d or a number of seconds."
-_DAYS_MEND: Final = "Write it with its unit, such as 400d, or forever."
+_MAX_PATH: Final = 500
+_SIZE_HINT: Final = "Write a size such as 1GB (10⁹ bytes), 512MB, 1GiB or a number of bytes."
+_DURATION_HINT: Final = "Write a duration such as 10s, 300ms, 5m, 1h, 400d or a number of seconds."
+_DAYS_HINT: Final = "Write it with its unit, such as 400d, or forever."
 
 
 def size(text: str) -> int:
@@ -47,10 +47,10 @@ def size(text: str) -> int:
     match = _NUMBER.fullmatch(text.strip())
     factor = _BYTES.get(match[2].lower()) if match else None
     if match is None or factor is None:
-        raise Unfit("This is not a size.", _SIZE_MEND)
+        raise InvalidValue("This is not a size.", _SIZE_HINT)
     count = Decimal(match[1]) * factor
     if count != int(count) or not 1 <= count <= 2**60:
-        raise Unfit("A size must be a whole, positive number of bytes.", _SIZE_MEND)
+        raise InvalidValue("A size must be a whole, positive number of bytes.", _SIZE_HINT)
     return int(count)
 
 
@@ -59,10 +59,10 @@ def duration(text: str) -> float:
     match = _NUMBER.fullmatch(text.strip())
     factor = _SECONDS.get(match[2]) if match else None
     if match is None or factor is None:
-        raise Unfit("This is not a duration.", _DURATION_MEND)
+        raise InvalidValue("This is not a duration.", _DURATION_HINT)
     seconds = Decimal(match[1]) * factor
     if not 0 < seconds <= _CENTURY_S:
-        raise Unfit("A duration must be more than 0, and at most a century.", _DURATION_MEND)
+        raise InvalidValue("A duration must be more than 0, and at most a century.", _DURATION_HINT)
     return float(seconds)
 
 
@@ -88,22 +88,22 @@ def days_or_none(text: str) -> int | None:
         return None
     try:
         seconds = duration(text)
-    except Unfit:
-        raise Unfit("This is not a number of days.", _DAYS_MEND) from None
+    except InvalidValue:
+        raise InvalidValue("This is not a number of days.", _DAYS_HINT) from None
     if seconds % 86400:
-        raise Unfit("This must be a number of whole days.", _DAYS_MEND)
+        raise InvalidValue("This must be a number of whole days.", _DAYS_HINT)
     return int(seconds // 86400)
 
 
 def usd(text: str) -> Decimal:
     """Return an amount of US dollars, exactly as written."""
     if text.strip().startswith("-"):
-        raise Unfit("A price cannot be negative.", "Write 0 for what costs nothing.")
+        raise InvalidValue("A price cannot be negative.", "Write 0 for what costs nothing.")
     if not _MONEY.fullmatch(text.strip()):
-        raise Unfit("This is not an amount of US dollars.", "Write a number such as 0.002.")
+        raise InvalidValue("This is not an amount of US dollars.", "Write a number such as 0.002.")
     amount = Decimal(text.strip())
     if amount > _MAX_USD:
-        raise Unfit("A price above a million US dollars is taken for a slip.", "Write US dollars, not nano-dollars.")
+        raise InvalidValue("A price above a million US dollars is taken for a slip.", "Write US dollars, not nano-dollars.")
     return amount
 
 
@@ -111,17 +111,19 @@ def nano_usd(text: str) -> int:
     """Return an amount of US dollars in whole 10⁻⁹ dollars: what the ledger can hold."""
     nano = usd(text).scaleb(9)
     if nano != nano.to_integral_value():
-        raise Unfit("An amount has at most nine decimals.", "Round it.")
+        raise InvalidValue("An amount has at most nine decimals.", "Round it.")
     return int(nano)
 
 
 def budget_usd(text: str) -> int:
     """Return a budget of US dollars, more than none, in whole 10⁻⁹ dollars."""
     if not _MONEY.fullmatch(text.strip()) or not 0 < (amount := Decimal(text.strip())) <= _MAX_BUDGET_USD:
-        raise Unfit("This must be an amount of US dollars, more than 0 and at most a thousand million.", "Write one such as 50.")
+        raise InvalidValue(
+            "This must be an amount of US dollars, more than 0 and at most a thousand million.", "Write one such as 50."
+        )
     nano = amount.scaleb(9)
     if nano != nano.to_integral_value():
-        raise Unfit("An amount has at most nine decimals.", "Round it.")
+        raise InvalidValue("An amount has at most nine decimals.", "Round it.")
     return int(nano)
 
 
@@ -132,28 +134,30 @@ def share(text: str) -> float | None:
     match = _SHARE.fullmatch(text.strip())
     part = Decimal(match[1]) / (100 if match[2] else 1) if match else Decimal(0)
     if not 0 < part <= 1:
-        raise Unfit("This must be a share, more than 0 and at most 100%.", "Write 80%, 0.8, or none.")
+        raise InvalidValue("This must be a share, more than 0 and at most 100%.", "Write 80%, 0.8, or none.")
     return float(part)
 
 
 def factor(text: str) -> Decimal:
     """Return a factor between 0 and 1."""
     if not _MONEY.fullmatch(text.strip()) or not 0 <= Decimal(text.strip()) <= 1:
-        raise Unfit("This must be a number from 0 to 1.", "Write 0.5 for half the price.")
+        raise InvalidValue("This must be a number from 0 to 1.", "Write 0.5 for half the price.")
     return Decimal(text.strip())
 
 
 def count(text: str) -> int:
     """Return a positive whole number."""
     if not _INTEGER.fullmatch(text.strip()) or int(text) < 1:
-        raise Unfit("This must be a positive whole number.", "Write one such as 8.")
+        raise InvalidValue("This must be a positive whole number.", "Write one such as 8.")
     return int(text)
 
 
 def attempts(text: str) -> int:
     """Return how often a request is tried again: from 0 to 10."""
     if not _INTEGER.fullmatch(text.strip()) or int(text) > MAX_ATTEMPTS:
-        raise Unfit(f"This must be a whole number from 0 to {MAX_ATTEMPTS}.", "Write 2 to try twice more, 0 to try once only.")
+        raise InvalidValue(
+            f"This must be a whole number from 0 to {MAX_ATTEMPTS}.", "Write 2 to try twice more, 0 to try once only."
+        )
     return int(text)
 
 
@@ -161,21 +165,21 @@ def retried_status(text: str) -> int:
     """Return a status after which a request may be tried again: one that says 'not now', or that the server failed."""
     if not _INTEGER.fullmatch(text.strip()) or not (int(text) in RETRIED_4XX or 500 <= int(text) <= 599):
         listed = ", ".join(map(str, RETRIED_4XX))
-        raise Unfit(f"Only after {listed} and 500 to 599 is a request tried again.", "Write one of these, or remove it.")
+        raise InvalidValue(f"Only after {listed} and 500 to 599 is a request tried again.", "Write one of these, or remove it.")
     return int(text)
 
 
 def port(text: str) -> int:
     """Return a port to listen on; 0 lets the system choose."""
     if not _INTEGER.fullmatch(text.strip()) or int(text) > 65535:
-        raise Unfit("This is not a port.", "Write a number from 1 to 65535 (or 0: the system chooses one).")
+        raise InvalidValue("This is not a port.", "Write a number from 1 to 65535 (or 0: the system chooses one).")
     return int(text)
 
 
 def workers(text: str) -> int:
     """Return the number of worker processes."""
-    if (found := count(text)) > MOST_WORKERS:
-        raise Unfit(f"More than {MOST_WORKERS} workers are not served.", "Write the number of processors, or less.")
+    if (found := count(text)) > MAX_WORKERS:
+        raise InvalidValue(f"More than {MAX_WORKERS} workers are not served.", "Write the number of processors, or less.")
     return found
 
 
@@ -183,7 +187,7 @@ def switch(text: str) -> bool:
     """Return true or false, in YAML's spellings."""
     word = text.strip().lower()
     if word not in _TRUE | _FALSE:
-        raise Unfit("true or false is expected here.", "Write true or false.")
+        raise InvalidValue("true or false is expected here.", "Write true or false.")
     return word in _TRUE
 
 
@@ -192,14 +196,14 @@ def day(text: str) -> date:
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
-        raise Unfit("This is not a date.", "Write it as 2026-01-31.") from None
+        raise InvalidValue("This is not a date.", "Write it as 2026-01-31.") from None
 
 
 def time_of_day(text: str) -> int:
     """Return minutes from midnight: `06:00`."""
     match = _TIME_OF_DAY.fullmatch(text.strip())
     if match is None:
-        raise Unfit("This is not a time of day.", 'Write it as "06:00", from 00:00 to 23:59.')
+        raise InvalidValue("This is not a time of day.", 'Write it as "06:00", from 00:00 to 23:59.')
     return int(match[1]) * 60 + int(match[2])
 
 
@@ -211,7 +215,7 @@ def week_day(text: str) -> int:
 def month_day(text: str) -> int:
     """Return a day of the month, from 1 to 31."""
     if not _INTEGER.fullmatch(text.strip()) or not 1 <= int(text) <= 31:
-        raise Unfit("This is not a day of a month.", "Write a number from 1 to 31; 31 is each month's last day.")
+        raise InvalidValue("This is not a day of a month.", "Write a number from 1 to 31; 31 is each month's last day.")
     return int(text)
 
 
@@ -220,25 +224,25 @@ def time_zone(text: str) -> str:
     try:
         ZoneInfo(text)
     except (KeyError, ValueError, OSError):  # a folder's name ("Europe") is an OSError
-        mend = did_you_mean(text, available_timezones(), "Write one such as Europe/Berlin, or UTC.")
-        raise Unfit("This is not a time zone that is known here.", mend) from None
+        hint = did_you_mean(text, available_timezones(), "Write one such as Europe/Berlin, or UTC.")
+        raise InvalidValue("This is not a time zone that is known here.", hint) from None
     return text
 
 
 def json_path(text: str) -> str:
     """Return the path of a value in a JSON document: names joined by `.`, with `[]` for every item of an array."""
     if re.search(r"\[[0-9*]+\]", text):
-        raise Unfit("Single items of an array cannot be named.", "Write [] for every item, such as results[].pages.")
-    if len(text) > _LONGEST_PATH or not _JSON_PATH.fullmatch(text) or text.startswith("$") or not text.isprintable():
-        mend = "Write the names from the top, joined by '.', and [] for every item of an array: usage.num_pages, results[].pages."
-        raise Unfit("This is not a path into a JSON document.", mend)
+        raise InvalidValue("Single items of an array cannot be named.", "Write [] for every item, such as results[].pages.")
+    if len(text) > _MAX_PATH or not _JSON_PATH.fullmatch(text) or text.startswith("$") or not text.isprintable():
+        hint = "Write the names from the top, joined by '.', and [] for every item of an array: usage.num_pages, results[].pages."
+        raise InvalidValue("This is not a path into a JSON document.", hint)
     return text
 
 
 def json_array(text: str) -> str:
     """Return the path of an array in a JSON document, whose items are counted."""
     if json_path(text).endswith("[]"):
-        raise Unfit("The path of an array is its name: its items are counted.", "Remove the [] at the end.")
+        raise InvalidValue("The path of an array is its name: its items are counted.", "Remove the [] at the end.")
     return text
 
 
@@ -247,7 +251,7 @@ def one_of(words: tuple[str, ...], text: str) -> str:
     word = text.strip().lower()
     if word not in words:
         listed = ", ".join(words)
-        raise Unfit(f"One of {listed} is expected here.", did_you_mean(word, words, "Write one of them."))
+        raise InvalidValue(f"One of {listed} is expected here.", did_you_mean(word, words, "Write one of them."))
     return word
 
 
@@ -255,7 +259,7 @@ def name(text: str) -> str:
     """Return a name for people: at least one character, none of them a control character, no space around it."""
     if not text or text != text.strip() or not text.isprintable() or len(text) > 200:
         what = "This is not a name: it is empty, too long, or has spaces around or control characters in it."
-        raise Unfit(what, "Write 1 to 200 characters, such as invoices.")
+        raise InvalidValue(what, "Write 1 to 200 characters, such as invoices.")
     return text
 
 
@@ -270,9 +274,11 @@ class FileName:
 def file_name(text: str, variables: str = "") -> FileName:
     """Return the name of a file, which came out of `variables` if that is not empty; whether it is there is for others to see."""
     if "-----BEGIN" in text or "\n" in text:
-        raise Unfit("This is not the name of a file, but what stands in one.", "Write it into a file, and the file's name here.")
+        raise InvalidValue(
+            "This is not the name of a file, but what stands in one.", "Write it into a file, and the file's name here."
+        )
     if not text or "\0" in text:
-        raise Unfit("This is not the name of a file.", "Write one such as cert.pem.")
+        raise InvalidValue("This is not the name of a file.", "Write one such as cert.pem.")
     return FileName(text, f"(from {variables})" if variables else printable(text, _NAME_SHOWN))
 
 
@@ -281,8 +287,8 @@ def ledger(text: str) -> str | None:
     if text.strip().lower() == "none":
         return None
     if "://" not in text or not text.isprintable():
-        mend = (
+        hint = (
             "Write sqlite:///passthrough.db (relative to the working directory), postgresql://user:password@host/name, or none."
         )
-        raise Unfit("This is not a ledger.", mend)
+        raise InvalidValue("This is not a ledger.", hint)
     return text

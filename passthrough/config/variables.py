@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from .listen import ENVIRONMENT, VARIABLES
-from .problems import Findings, nearest, printable
+from .problems import Problems, nearest, printable
 from .schema import SECTIONS, File
 
 _PREFIX: Final = "PASSTHROUGH_"
@@ -18,7 +18,7 @@ _INJECTED: Final = re.compile(
 _INJECTED_URL: Final = re.compile(r"(?:tcp|udp|sctp)://.*", re.DOTALL)
 
 
-def check_variables(environ: Mapping[str, str], referred: Collection[str], findings: Findings) -> None:
+def check_variables(environ: Mapping[str, str], referred: Collection[str], problems: Problems) -> None:
     """Warn of every PASSTHROUGH_… variable that is set and means nothing; values are never shown.
 
     1. The program's own variables, and those that the file refers to, mean something.
@@ -30,10 +30,10 @@ def check_variables(environ: Mapping[str, str], referred: Collection[str], findi
             continue
         if _INJECTED.fullmatch(name) or (name.endswith("_PORT") and _INJECTED_URL.fullmatch(value)):
             continue
-        findings.odd_elsewhere(ENVIRONMENT, printable(name), "There is no such variable; it has no effect.", _mend(name))
+        problems.odd_elsewhere(ENVIRONMENT, printable(name), "There is no such variable; it has no effect.", _hint(name))
 
 
-def _mend(name: str) -> str:
+def _hint(name: str) -> str:
     """The variable that was probably meant: by the name of its flag, as a key of the file, or by its looks."""
     key = name.removeprefix(_PREFIX).lower()
     if key in VARIABLES:

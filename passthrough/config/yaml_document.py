@@ -100,8 +100,8 @@ def parse(raw: bytes, file: str) -> Document:
     if root is None or root.value is None:
         raise _refused(file, "The file is empty.", "Give it at least one route under pass_through_endpoints.")
     if not isinstance(root.value, dict):
-        mend = "Begin with a key, such as pass_through_endpoints:"
-        raise _refused(file, "The file must be a mapping (key: value) at the top.", mend, root.line)
+        hint = "Begin with a key, such as pass_through_endpoints:"
+        raise _refused(file, "The file must be a mapping (key: value) at the top.", hint, root.line)
     return Document(file, root, tuple(builder.problems))
 
 
@@ -121,8 +121,8 @@ class _Builder:
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
-                    mend = "Keep one document: remove the line '---' and what belongs to the other."
-                    raise _refused(self._file, "The file holds more than one YAML document.", mend, _line(event))
+                    hint = "Keep one document: remove the line '---' and what belongs to the other."
+                    raise _refused(self._file, "The file holds more than one YAML document.", hint, _line(event))
                 root = self._node(next(self._events), ())
         return root
 
@@ -135,8 +135,8 @@ class _Builder:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             what = f"This is not YAML: {error.problem or error.context or 'it cannot be parsed'}."
-            mend = "Look at this line and the one before: indentation, colons, quotes, brackets."
-            raise _refused(self._file, what, mend, mark.line + 1 if mark else 0) from None
+            hint = "Look at this line and the one before: indentation, colons, quotes, brackets."
+            raise _refused(self._file, what, hint, mark.line + 1 if mark else 0) from None
         except (yaml.YAMLError, ValueError, OverflowError):
             raise _refused(self._file, "This is not YAML.", "Check indentation, colons and quotes.") from None
 
@@ -144,8 +144,8 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self._anchors:
                 # The name is not repeated: an unquoted value that begins with `*` may be a secret.
-                mend = "Quote a value that begins with '*'."
-                raise _refused(self._file, "An alias (*name) has no anchor (&name) before it.", mend, _line(event))
+                hint = "Quote a value that begins with '*'."
+                raise _refused(self._file, "An alias (*name) has no anchor (&name) before it.", hint, _line(event))
             return self._anchors[event.anchor]
         if len(at) > _MAX_DEPTH:
             raise _refused(self._file, "This is nested too deeply.", "No setting needs it.", _line(event))
@@ -199,8 +199,8 @@ class _Builder:
             self._wrong(line, (*at, "<<"), "Only mappings can be merged.", "Write '<<: *name' with a mapping's anchor.")
         return nodes
 
-    def _wrong(self, line: int, at: At, what: str, mend: str) -> None:
-        self.problems.append(Problem(self._file, line, shown(at), what, mend))
+    def _wrong(self, line: int, at: At, what: str, hint: str) -> None:
+        self.problems.append(Problem(self._file, line, shown(at), what, hint))
 
 
 def _holding(line: int, value: list[Node] | dict[str, tuple[int, Node]], inner: list[Node]) -> Node:
@@ -219,5 +219,5 @@ def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
 
-def _refused(file: str, what: str, mend: str, line: int = 0) -> ConfigError:
-    return ConfigError([Problem(file, line, "", what, mend)])
+def _refused(file: str, what: str, hint: str, line: int = 0) -> ConfigError:
+    return ConfigError([Problem(file, line, "", what, hint)])

@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import Final
 
 from .bodies import document
-from .request import Asked, AskedAtOnce, as_asked
+from .request import BufferedRequestMeter, RequestMeter, named_by
 from .usage import NOTHING, Kind, Unmetered, Usage
 
 SMALL_BYTES: Final = 8192
 """What is no larger is held until it is read."""
 
 
-class AtOnce:
+class BufferedMeter:
     """The meter of one answer of a known length (reading.Meter)."""
 
     __slots__ = ("_asked", "_cut", "_ended", "_expected", "_kind", "_left_bytes", "_missing", "_pieces", "_shape")
 
-    def __init__(self, shape: document.Shape, kind: Kind, *, expected: bool, asked: Asked | AskedAtOnce | None) -> None:
+    def __init__(
+        self, shape: document.Shape, kind: Kind, *, expected: bool, asked: RequestMeter | BufferedRequestMeter | None
+    ) -> None:
         """`expected`: without a count the usage says why. `asked` is what looked at the request."""
         self._shape = shape
         self._kind = kind
@@ -53,7 +55,7 @@ class AtOnce:
             await self._asked.rest()
         return self._found()
 
-    def at_once(self) -> Usage | None:
+    def usage_if_ready(self) -> Usage | None:
         """Return what `usage` would, where nothing is being decoded any more; None where that must be awaited."""
         return None if self._asked is not None and self._asked.busy else self._found()
 
@@ -61,7 +63,7 @@ class AtOnce:
         usage = self._shape.usage(self._why())
         if usage.unmetered is not None and not self._expected:
             return NOTHING
-        return usage if self._asked is None else as_asked(usage, self._asked, self._kind)
+        return usage if self._asked is None else named_by(usage, self._asked, self._kind)
 
     def _why(self) -> Unmetered:
         """Read the body; return why a usage is missing, if it is."""

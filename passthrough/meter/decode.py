@@ -15,13 +15,13 @@ import brotli  # type: ignore[import-untyped]  # 1.2 ships no types
 import zstandard
 
 from ..errors import PassthroughError
-from .false_coding import HELD_BYTES, AsSent, Undecodable
+from .false_coding import HELD_BYTES, FalseCoding, Undecodable
 from .inflate import BROKEN, GZIP_BITS, GZIP_MAGIC, RAW_BITS, ZLIB_BITS, Member, member
 
 PIECE_BYTES: Final = 262144
 """The most that one step yields, for gzip, deflate and br: with a quarter of it inflating costs a twentieth more."""
 
-_MOST_CODINGS: Final = 4
+_MAX_CODINGS: Final = 4
 _JSON_BEGINS: Final = re.compile(rb'[{\[][ \t\r\n"{}\[\]\-0-9tfn]').match
 _READ_BYTES: Final = 4  # the longest header field that a slice is read for
 _ZSTD_WINDOW_BYTES: Final = 8 * 1024 * 1024  # RFC 9659 §3
@@ -223,7 +223,7 @@ class _Declared:
         except Undecodable:
             if self._held is None:
                 raise
-            sent, self._held, self._decoder = self._held, None, AsSent()
+            sent, self._held, self._decoder = self._held, None, FalseCoding()
             yield from self._decoder.pieces(sent)
 
 
@@ -288,9 +288,9 @@ def chain(content_encoding: bytes | None, most_bytes: int) -> Chain | None:
     names = [name for name in names if name not in (b"", b"identity")]
     if not names:
         return None
-    if len(names) > _MOST_CODINGS:
-        raise Undecodable(f"content codings {names[:_MOST_CODINGS]!r}")
+    if len(names) > _MAX_CODINGS:
+        raise Undecodable(f"content codings {names[:_MAX_CODINGS]!r}")
     known = [name for name in names if name in _DECODERS]
     decoders: list[Decoder] = [_Declared(_DECODERS[name]()) for name in reversed(known)]
     leaps = len(known) > 1 or b"br" in known
-    return Chain((*decoders, *([AsSent()] if len(known) < len(names) else [])), most_bytes, leaps=leaps)
+    return Chain((*decoders, *([FalseCoding()] if len(known) < len(names) else [])), most_bytes, leaps=leaps)

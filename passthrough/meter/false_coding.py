@@ -28,7 +28,7 @@ class Undecodable(PassthroughError):
     """A content coding that is not known, or bytes that are not what their coding says."""
 
 
-class AsSent:
+class FalseCoding:
     """Passes on the bytes as they are, if they look like what is read: JSON in UTF-8, -16 or -32, or a stream of events."""
 
     __slots__ = ("_held", "_seen")

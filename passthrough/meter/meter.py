@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from .bodies.batch import Job, Lines
+from .bodies.batch import BatchFile, BatchJob
 from .bodies.document import Document, Shape
 from .bodies.sse import Events
-from .buffered import SMALL_BYTES, AtOnce
+from .buffered import SMALL_BYTES, BufferedMeter
 from .decode import Chain, chain
 from .false_coding import Undecodable
-from .pipeline import Moved, Reader, Tap
-from .request import Asked, AskedAtOnce, as_asked
+from .pipeline import MeterPipeline, Moved, Reader
+from .request import BufferedRequestMeter, RequestMeter, named_by
 from .shapes.configured import CountedShape
 from .shapes.ocr import ChatShape, EitherShape, OcrShape
-from .usage import NOTHING, Counted, Kind, Plan, Unmetered, Usage, results_path
+from .usage import NOTHING, JsonCounts, Kind, MeterPlan, Unmetered, Usage, results_path
 
-MOST_BYTES: Final = 1024**3
+MAX_BYTES: Final = 1024**3
 """Decoded, an answer beyond this is not read to its end."""
 
-MOST_RESULTS_BYTES: Final = 16 * 1024**3
+MAX_RESULTS_BYTES: Final = 16 * 1024**3
 """As `MOST_BYTES`, for a batch's results that are coded. Plain ones have no bound: they are read line by line."""
 
 _ENDLESS: Final = 2**62
@@ -79,7 +79,9 @@ class Meter:
     False tells that the backlog is full: await `drained` before the next chunk.
     """
 
-    def __init__(self, body: Body, tap: Tap, kind: Kind, *, expected: bool, asked: Asked | AskedAtOnce | None) -> None:
+    def __init__(
+        self, body: Body, tap: MeterPipeline, kind: Kind, *, expected: bool, asked: RequestMeter | BufferedRequestMeter | None
+    ) -> None:
         """`expected`: without a count the usage says why; else only where the body shows that there should be one.
 
         `asked` is what looked at the request.
@@ -114,7 +116,7 @@ class Meter:
             await self._asked.rest()
         return self._found()
 
-    def at_once(self) -> Usage | None:
+    def usage_if_ready(self) -> Usage | None:
         """Return what `usage` would, where nothing is being decoded any more; None where that must be awaited."""
         if self._tap.busy or (self._asked is not None and self._asked.busy):
             return None
@@ -127,7 +129,7 @@ class Meter:
         usage = self._body.usage(why)
         if usage.unmetered is not None and not (self._expected or self._body.recognised):
             return NOTHING
-        return usage if self._asked is None else as_asked(usage, self._asked, self._kind)
+        return usage if self._asked is None else named_by(usage, self._asked, self._kind)
 
     def _why(self) -> Unmetered | None:
         """End the body; return why usages are missing, if they are. Where reading failed, what was complete before counts."""
@@ -145,7 +147,7 @@ def _ignore(_chunk: bytes) -> bool:
     return True
 
 
-def _hand_on(body: Lines | Job, passed: Lot) -> bool:
+def _hand_on(body: BatchFile | BatchJob, passed: Lot) -> bool:
     """Pass on the lines that are complete; tell whether more is wanted."""
     lines = body.taken()
     for at in range(0, len(lines), GROUP):
@@ -154,14 +156,14 @@ def _hand_on(body: Lines | Job, passed: Lot) -> bool:
 
 
 def open_meter(
-    plan: Plan,
+    plan: MeterPlan,
     answered: Answered,
     decoders: Executor,
     *,
-    asked: Asked | AskedAtOnce | None = None,
+    asked: RequestMeter | BufferedRequestMeter | None = None,
     passed: Lot,
     most_bytes: int | None = None,
-) -> Meter | AtOnce | None:
+) -> Meter | BufferedMeter | None:
     """Return the meter for an answer, None where it is not read: not in the plan, or the status is not 2xx.
 
     `decoders` decodes off the loop. `asked` looked at the request; `passed` takes the lines of a batch. Never raises: a coding
@@ -174,11 +176,11 @@ def open_meter(
     is_batch = kind is _RESULTS or kind is _JOB
     is_one = not is_batch and not (kind is _CHAT and _is_stream(answered))
     if is_one and answered.length is not None and answered.length <= SMALL_BYTES and not answered.content_encoding:
-        return AtOnce(_shape(kind, plan), kind, expected=plan.counts_on(kind), asked=asked)
+        return BufferedMeter(_shape(kind, plan), kind, expected=plan.counts_on(kind), asked=asked)
     coding: Chain | None = None
     refusal = Unmetered.NO_USAGE if is_batch and answered.status == 206 else None
     try:
-        coding = chain(answered.content_encoding, most_bytes or (MOST_RESULTS_BYTES if is_batch else MOST_BYTES))
+        coding = chain(answered.content_encoding, most_bytes or (MAX_RESULTS_BYTES if is_batch else MAX_BYTES))
     except Undecodable:
         refusal = Unmetered.UNKNOWN_CODING
     expected = refusal is Unmetered.NO_USAGE or plan.counts_on(kind)
@@ -190,29 +192,29 @@ def open_meter(
     else:
         shape = _shape(kind, plan)
         body = Document(shape) if is_one else Events(shape)
-    tap = Tap(body, coding, decoders, most_bytes or (_ENDLESS if is_batch else MOST_BYTES), moved)
+    tap = MeterPipeline(body, coding, decoders, most_bytes or (_ENDLESS if is_batch else MAX_BYTES), moved)
     if refusal is not None:
         tap.refuse(refusal)
     return Meter(body, tap, kind, expected=expected, asked=asked)
 
 
-def _results(kind: Kind, plan: Plan, answered: Answered, *, expected: bool) -> Lines | Job:
+def _results(kind: Kind, plan: MeterPlan, answered: Answered, *, expected: bool) -> BatchFile | BatchJob:
     """Return what reads an answer with a batch's results; the last step of its path names the file or the job."""
     *_, above, last = ("", *results_path(answered.path).decode("ascii", "backslashreplace").split("/"))
     holder = above if last.lower() == "content" else last
-    return Job(holder, plan.model) if kind is _JOB else Lines(holder, plan.model, expected=expected)
+    return BatchJob(holder, plan.model) if kind is _JOB else BatchFile(holder, plan.model, expected=expected)
 
 
 def _is_stream(answered: Answered) -> bool:
     return (answered.content_type or b"").strip().lower().startswith(b"text/event-stream")
 
 
-def _shape(kind: Kind, plan: Plan) -> Shape:
+def _shape(kind: Kind, plan: MeterPlan) -> Shape:
     """Return what looks for the usage of an answer that has one."""
     if kind is _OCR:
         return OcrShape(plan.model)
     if kind is Kind.EITHER:
         return EitherShape(plan.model)
     if kind is Kind.COUNTED:
-        return CountedShape(plan.counted or Counted(), plan.model)
+        return CountedShape(plan.counted or JsonCounts(), plan.model)
     return ChatShape(plan.model)

@@ -36,7 +36,7 @@ class Reader(Protocol):
         ...
 
 
-Skim = Callable[[bytearray, int], bool]
+Peek = Callable[[bytearray, int], bool]
 """Reads the first bytes of a buffer, where they change nothing; False: they are to be fed."""
 
 Moved = Callable[[], bool] | None
@@ -100,7 +100,7 @@ class _Pipe:
                 yield chunk
 
 
-class Tap:
+class MeterPipeline:
     """The way of one body to its reader: fed by the road. All of it is called on the event loop."""
 
     __slots__ = ("_decoders", "_job", "_moved", "_pipe", "_queue", "_queued_bytes", "_slice_bytes", "_waiting")
@@ -181,12 +181,12 @@ class Tap:
             self._next_slice()
         return self._queued_bytes < BACKLOG_BYTES
 
-    def skim(self, skim: Skim, buffer: bytearray, size: int) -> bool:
+    def peek(self, peek: Peek, buffer: bytearray, size: int) -> bool:
         """Take the first bytes of a buffer, where `skim`, the reader's own, needs no copy of them; False: they are to be fed."""
         pipe = self._pipe
         if pipe.failure is not None:
             return True
-        if self._job is not None or pipe.chain is not None or size > pipe.left_bytes or not skim(buffer, size):
+        if self._job is not None or pipe.chain is not None or size > pipe.left_bytes or not peek(buffer, size):
             return False
         pipe.left_bytes -= size
         return True

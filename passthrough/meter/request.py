@@ -12,11 +12,11 @@ from .decode import Chain, chain
 from .false_coding import Undecodable
 from .jsonscan.encoding import WideScanner, is_wide
 from .jsonscan.paths import Mark, Value, paths
-from .pipeline import Tap
+from .pipeline import MeterPipeline
 from .shapes.ocr import model_name
 from .usage import NOTHING, Kind, Usage
 
-MOST_BYTES: Final = 256 * 1024**2
+MAX_BYTES: Final = 256 * 1024**2
 """Decoded, a body beyond this is not read to its end: no provider takes documents of that size, and bombs cost time."""
 
 _FORMATS: Final = frozenset({"document_annotation_format", "bbox_annotation_format"})
@@ -42,24 +42,24 @@ class _Wishes:
             self.formats.add(path)
 
 
-class Asked:
+class RequestMeter:
     """What looks at one request's body, wherever in it the keys stand; of duplicated keys the last counts.
 
     Fed by the road, read by the meter; called on the event loop. What is not JSON (a form with a file) is left alone after its
     first bytes, and what its coding does not decode, too: then nothing was asked for.
     """
 
-    __slots__ = ("_tap", "_wishes", "skim")
+    __slots__ = ("_tap", "_wishes", "peek")
 
-    skim: Callable[[bytearray, int], bool]
+    peek: Callable[[bytearray, int], bool]
     """Takes the first bytes of a buffer, where that needs no copy of them; False: they are to be fed."""
 
-    def __init__(self, coding: Chain | None, decoders: Executor, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, coding: Chain | None, decoders: Executor, most_bytes: int = MAX_BYTES) -> None:
         """`most_bytes`: what stands behind so many decoded bytes is not seen."""
         self._wishes = _Wishes()
         scanner = WideScanner(_WANTED, self._wishes.take)
-        self._tap = Tap(scanner, coding, decoders, most_bytes, lambda: not scanner.lost)
-        self.skim = partial(self._tap.skim, scanner.skim)  # nothing stands between
+        self._tap = MeterPipeline(scanner, coding, decoders, most_bytes, lambda: not scanner.lost)
+        self.peek = partial(self._tap.peek, scanner.peek)  # nothing stands between
 
     @property
     def busy(self) -> bool:
@@ -89,7 +89,7 @@ class Asked:
         await self._tap.rest()
 
 
-class AskedAtOnce:
+class BufferedRequestMeter:
     """As `Asked`, of a small plain body that came whole: it is read only when somebody wants to know, which is seldom."""
 
     __slots__ = ("_body", "_wishes")
@@ -128,15 +128,15 @@ class AskedAtOnce:
         """Wait for nothing."""
 
 
-def open_asked(content_encoding: bytes | None, decoders: Executor, *, most_bytes: int = MOST_BYTES) -> Asked | None:
+def open_asked(content_encoding: bytes | None, decoders: Executor, *, most_bytes: int = MAX_BYTES) -> RequestMeter | None:
     """Return what looks at a body with this Content-Encoding (its fields joined by commas), None if nothing can."""
     try:
-        return Asked(chain(content_encoding, most_bytes), decoders, most_bytes)
+        return RequestMeter(chain(content_encoding, most_bytes), decoders, most_bytes)
     except Undecodable:
         return None
 
 
-def as_asked(usage: Usage, asked: Asked | AskedAtOnce, kind: Kind) -> Usage:
+def named_by(usage: Usage, asked: RequestMeter | BufferedRequestMeter, kind: Kind) -> Usage:
     """Return the usage with what only the request told: the model's name, and that all pages are annotated.
 
     Nothing at all stays that. `kind` is what the answer was read as.

@@ -51,7 +51,7 @@ NOTHING: Final = Usage()
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class JsonCounts:
     """Where a configured JSON answer has its counts: `shape: json`.
 
     `pages` and `credits` are paths (`usage.num_pages`, `results[].pages`), whose numbers are summed; `count` are paths of arrays
@@ -99,7 +99,7 @@ def results_path(path: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MeterPlan:
     """How a route's answers are metered.
 
     `shape`: `auto` goes by the method and the path, however it is spelt: OCR (a count is expected on POST to a path that ends in
@@ -111,7 +111,7 @@ class Plan:
 
     shape: str = "auto"
     model: str | None = None
-    counted: Counted | None = None
+    counted: JsonCounts | None = None
     cost_headers: tuple[bytes, ...] = ()
 
     def expects(self, method: str, path: bytes) -> bool:

@@ -9,30 +9,30 @@ from dataclasses import dataclass
 
 from ..errors import UpstreamFailure
 from ..exchange import Exchange
-from ..meter.request import Asked, AskedAtOnce
-from .call import Call, Counting
-from .downstream.connection import Downstream
-from .prepared import Passage
-from .replay_buffer import Held
-from .request_body import Upload
-from .request_head import Head
+from ..meter.request import BufferedRequestMeter, RequestMeter
+from .call import Call, MeterFactory
+from .downstream.connection import ResponseWriter
+from .prepared import PreparedRequest
+from .replay_buffer import ReplayBuffer
+from .request_body import RequestBody
+from .request_head import RequestHead
 from .retry import pause_s
 from .routes import Route
 from .upstream.connection import Connection
-from .upstream.pool import Upstream
-from .upstream.response_head import Answer
+from .upstream.pool import ConnectionPool
+from .upstream.response_head import ResponseHead
 
 
 @dataclass(slots=True)
-class Way:
+class RequestContext:
     """One request on its way: what the steps hand to each other."""
 
     exchange: Exchange
-    downstream: Downstream
-    head: Head | None = None
+    downstream: ResponseWriter
+    head: RequestHead | None = None
     call: Call | None = None
-    held: Held | None = None
-    asked: Asked | AskedAtOnce | None = None
+    held: ReplayBuffer | None = None
+    asked: RequestMeter | BufferedRequestMeter | None = None
     uploading: asyncio.Task[None] | None = None
     among_others: bool = False  # many are under way: small pieces are sent together with others' ones
     delimited: bool = False
@@ -42,78 +42,80 @@ class Way:
 class Sender:
     """Step 4 of the relay: what it awaits may raise UpstreamFailure, Refusal (of the upload) and ClientGone."""
 
-    def __init__(self, upstream: Upstream, counting: Counting) -> None:
+    def __init__(self, upstream: ConnectionPool, counting: MeterFactory) -> None:
         self._upstream = upstream
         self._counting = counting
 
-    async def answered(self, way: Way, passage: Passage) -> tuple[Call, Answer]:
+    async def answered(self, context: RequestContext, prepared: PreparedRequest) -> tuple[Call, ResponseHead]:
         """Return the answer that is to be relayed; send the request again only where the route says so.
 
         Never once a byte was answered to the client, and only with the whole body in hand: (1) a kept connection that ended
         before it answered anything; (2) an answer whose status the route names.
         """
-        head, route = passage.head, passage.match.route
+        head, route = prepared.head, prepared.match.route
         retries = route.retries
-        held = way.held = Held(retries.held_bytes, spools=retries.spool) if retries.attempts else None
+        held = context.held = ReplayBuffer(retries.held_bytes, spools=retries.spool) if retries.attempts else None
         for tries in range(1, retries.attempts + 2):
-            soon = tries == 1 and way.among_others and way.downstream.body.is_eof()
-            call = way.call = await self._open(way, passage, soon=soon)
+            batched = tries == 1 and context.among_others and context.downstream.body.is_eof()
+            call = context.call = await self._open(context, prepared, batched=batched)
             pause: float | None = 0.0
             try:
-                answer = await self._send(way, head, call, passage.request_head, again=tries > 1)
+                answer = await self._send(context, head, call, prepared.request_head, again=tries > 1)
                 pause = pause_s(retries, answer, tries, time.time(), random.random())  # noqa: S311 - jitter, no secret
             except UpstreamFailure:
                 if not (call.stale and tries <= retries.attempts and call.upload.complete and held and held.whole):
                     raise
             if pause is None or not (call.upload.complete and held and held.whole):
                 break
-            way.call = None
+            context.call = None
             call.connection.abort()
             await asyncio.sleep(pause)
         return call, answer
 
-    async def _open(self, way: Way, passage: Passage, *, soon: bool) -> Call:
+    async def _open(self, context: RequestContext, prepared: PreparedRequest, *, batched: bool) -> Call:
         """Return a call on an open connection, a kept one or a new one.
 
         `soon`: the request will be sent at the end of the loop's turn, and a kept connection looked at then.
         """
-        exchange, head, route = way.exchange, passage.head, passage.match.route
+        exchange, head, route = context.exchange, prepared.head, prepared.match.route
         target = route.targets[0]
         exchange.attempts += 1
         exchange.leaving()
-        connection = self._upstream.begun(target, head.method, looks=not soon)
+        connection = self._upstream.checkout(target, head.method, probe=not batched)
         if connection is None:
             connection = await self._opened(exchange, route)
-        upload = Upload(exchange, head, route, connection, way.held, asked=way.asked)
-        return Call(exchange, route, target, connection, upload, self._counting, passage.telling, passage.secrets)
+        upload = RequestBody(exchange, head, route, connection, context.held, asked=context.asked)
+        return Call(exchange, route, target, connection, upload, self._counting, prepared.telling, prepared.secrets)
 
     async def _opened(self, exchange: Exchange, route: Route) -> Connection:
         """Return an open connection; two tries, as nothing was sent (RFC 9110 §9.2.2)."""
         try:
-            return await self._upstream.opened(route.targets[0], route.timeouts.opening_s, exchange.method)
+            return await self._upstream.checkout_or_connect(route.targets[0], route.timeouts.opening_s, exchange.method)
         except UpstreamFailure:
             exchange.attempts += 1
-            return await self._upstream.opened(route.targets[0], route.timeouts.opening_s, exchange.method)
+            return await self._upstream.checkout_or_connect(route.targets[0], route.timeouts.opening_s, exchange.method)
 
-    async def _send(self, way: Way, head: Head, call: Call, request_head: bytes, *, again: bool) -> Answer:
+    async def _send(
+        self, context: RequestContext, head: RequestHead, call: Call, request_head: bytes, *, again: bool
+    ) -> ResponseHead:
         """Send the request and return the answer's head, which may come before the body has gone up (RFC 9112 §9.3)."""
-        body = way.downstream.body
+        body = context.downstream.body
         if again:
             await call.upload.again(request_head)
-            return await call.answer()
+            return await call.response_head()
         if body.is_eof():
             whole = body.read_nowait()
-            await call.upload.whole(request_head, whole, soon=way.among_others)
+            await call.upload.whole(request_head, whole, batched=context.among_others)
             if call.expects:
                 # Behind the write: what is read off the body is not in its way.
-                way.asked = call.upload.asked = self._counting.asked_at_once(head, whole)
-            return await self._answer(way, call)
-        asked = self._counting.asked(head) if call.expects else None
-        way.asked = call.upload.asked = asked
+                context.asked = call.upload.asked = self._counting.buffered_request(head, whole)
+            return await self._answer(context, call)
+        asked = self._counting.request(head) if call.expects else None
+        context.asked = call.upload.asked = asked
         if head.expects_continue:
-            way.downstream.invite()
+            context.downstream.invite()
         call.connection.write(request_head)
-        uploading = way.uploading = asyncio.create_task(call.upload.stream(body, asked, way.downstream.straight))
+        uploading = context.uploading = asyncio.create_task(call.upload.stream(body, asked, context.downstream.bypass))
         uploading.add_done_callback(lambda task: _gave_up(task, call))
         while True:
             arrival = asyncio.ensure_future(call.connection.arrived())
@@ -123,29 +125,29 @@ class Sender:
                 arrival.cancel()
             if not ended:
                 raise UpstreamFailure("upstream_timeout", "The upload took longer than the route's total time-out.")
-            early = call.connection.take_answer() if not uploading.done() else None
+            early = call.connection.take_response_head() if not uploading.done() else None
             if uploading.done():
                 uploading.result()
-                return await call.answer()
+                return await call.response_head()
             if early is not None:
                 if early.status >= 300:
                     uploading.cancel()  # It will read no more: a 413, a 401. What it said is relayed at once.
-                return await call.answer()
+                return await call.response_head()
 
-    async def _answer(self, way: Way, call: Call) -> Answer:
+    async def _answer(self, context: RequestContext, call: Call) -> ResponseHead:
         """Return the answer's head; where the request never left its connection, which was kept, it is sent on another one."""
         try:
-            return await call.answer()
+            return await call.response_head()
         except UpstreamFailure:
             unsent = call.connection.unsent
             if not unsent:
                 raise
         # Nothing was sent: whoever ends this meanwhile finds no call, and it is no further attempt, as when one looks at once.
-        way.call = None
-        call.move(await self._opened(way.exchange, call.route))
+        context.call = None
+        call.move(await self._opened(context.exchange, call.route))
         call.connection.write(unsent)
-        way.call = call
-        return await call.answer()
+        context.call = call
+        return await call.response_head()
 
 
 def _gave_up(uploading: asyncio.Task[None], call: Call) -> None:

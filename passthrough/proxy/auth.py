@@ -24,7 +24,7 @@ CREDENTIAL_HEADERS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ClientKey:
     """Somebody who holds a key: `name` is unique; `digest` is the SHA-256 of the key (32 bytes); `routes` None means all.
 
     `routes` are paths of routes, as configured. `max_parallel` is how many of its requests may be under way at once, None any
@@ -45,17 +45,17 @@ def _by_rank(presented: tuple[int, bytes]) -> int:
     return presented[0]
 
 
-class Gate:
+class Authenticator:
     """All client keys, looked up by digest: no comparison takes longer for a key that is nearly right."""
 
     __slots__ = ("_clients", "_key_headers", "anonymous")
 
-    def __init__(self, clients: Iterable[Client], *, key_header: bytes | None = None) -> None:
+    def __init__(self, clients: Iterable[ClientKey], *, key_header: bytes | None = None) -> None:
         """`key_header`: a further header that carries keys (LiteLLM's litellm_key_header_name), lower case.
 
         Without a single client everybody may call: the configuration allows that on loopback only, or when told to.
         """
-        self._clients: Mapping[bytes, Client] = MappingProxyType({client.digest: client for client in clients})
+        self._clients: Mapping[bytes, ClientKey] = MappingProxyType({client.digest: client for client in clients})
         self._key_headers = (*((key_header,) if key_header else ()), *CREDENTIAL_HEADERS)
         self.anonymous = not self._clients
 
@@ -69,7 +69,7 @@ class Gate:
         """Tell whether a client needs a key on this route."""
         return route.auth and not self.anonymous
 
-    def admit(self, route: Route, fields: Fields) -> Client | None:
+    def admit(self, route: Route, fields: Fields) -> ClientKey | None:
         """Return the client that calls, or None where the route asks for no key (or there are no keys at all).
 
         Of several credentials the first valid one counts, wherever the others stand. Raises Refusal: `invalid_key`,
@@ -97,7 +97,7 @@ class Gate:
                 return client.name
         return None
 
-    def holder(self, value: bytes) -> Client | None:
+    def holder(self, value: bytes) -> ClientKey | None:
         """Return the client whose key a header's value carries, with `Bearer ` before it or bare; None if nobody's."""
         if value[:6].lower() == b"bearer" and value[6:7] in {b" ", b"\t"}:
             value = value[7:].strip(b" \t")

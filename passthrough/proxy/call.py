@@ -14,17 +14,17 @@ from typing import Final
 
 from ..errors import UpstreamFailure
 from ..exchange import Exchange, Passed
-from ..meter.buffered import SMALL_BYTES, AtOnce
-from ..meter.cost_header import told_nano
+from ..meter.buffered import SMALL_BYTES, BufferedMeter
+from ..meter.cost_header import reported_nano
 from ..meter.meter import Answered, Meter, open_meter
-from ..meter.request import Asked, AskedAtOnce, open_asked
+from ..meter.request import BufferedRequestMeter, RequestMeter, open_asked
 from ..meter.usage import Unmetered, Usage
-from .request_body import Upload
-from .request_head import Head
+from .request_body import RequestBody
+from .request_head import RequestHead
 from .rewrite import without_secrets
 from .routes import Route, Target
-from .upstream.connection import Connection, Flow
-from .upstream.response_head import Answer
+from .upstream.connection import BodySink, Connection
+from .upstream.response_head import ResponseHead
 
 _REQUEST_IDS: Final = (b"mistral-correlation-id", b"x-request-id", b"apim-request-id")
 
@@ -34,7 +34,7 @@ class _Unknown:
 
     __slots__ = ("_asked", "_why")
 
-    def __init__(self, why: Unmetered, asked: Asked | AskedAtOnce | None) -> None:
+    def __init__(self, why: Unmetered, asked: RequestMeter | BufferedRequestMeter | None) -> None:
         self._why = why
         self._asked = asked
 
@@ -43,7 +43,7 @@ class _Unknown:
             await self._asked.rest()
         return self._found()
 
-    def at_once(self) -> Usage | None:
+    def usage_if_ready(self) -> Usage | None:
         return None if self._asked is not None and self._asked.busy else self._found()
 
     def _found(self) -> Usage:
@@ -51,27 +51,27 @@ class _Unknown:
 
 
 @dataclass(frozen=True, slots=True)
-class Counting:
+class MeterFactory:
     """What meters are opened with: where they decode, and who takes the lines of a batch as they pass."""
 
     decoders: Executor
     passed: Passed
 
-    def asked(self, head: Head) -> Asked | None:
+    def request(self, head: RequestHead) -> RequestMeter | None:
         """Return what looks at a request's body as it passes, None where nothing can."""
         return open_asked(_codings(head), self.decoders)
 
-    def asked_at_once(self, head: Head, body: bytes) -> Asked | AskedAtOnce | None:
+    def buffered_request(self, head: RequestHead, body: bytes) -> RequestMeter | BufferedRequestMeter | None:
         """Return what looks at a request's body that is here whole, None where nothing can."""
         if len(body) <= SMALL_BYTES and not _codings(head):
-            return AskedAtOnce(body)
-        asked = self.asked(head)
+            return BufferedRequestMeter(body)
+        asked = self.request(head)
         if asked is not None:
             asked.feed(body)
         return asked
 
 
-def _codings(head: Head) -> bytes:
+def _codings(head: RequestHead) -> bytes:
     return b",".join([value for name, _, value in head.fields if name == b"content-encoding"])
 
 
@@ -89,7 +89,7 @@ class Call:
         "_secrets",
         "exchange",
         "expects",
-        "room",
+        "meter_ready",
         "route",
         "target",
         "upload",
@@ -101,8 +101,8 @@ class Call:
         route: Route,
         target: Target,
         connection: Connection,
-        upload: Upload,
-        counting: Counting,
+        upload: RequestBody,
+        counting: MeterFactory,
         path: bytes,
         secrets: tuple[bytes, ...] = (),
     ) -> None:
@@ -116,13 +116,13 @@ class Call:
         self.route = route
         self.target = target
         self.upload = upload
-        self.room = True
+        self.meter_ready = True
         self.expects = route.terms.plan.expects(exchange.method, path)
         self._connection = connection
         self._counting = counting
         self._path = path
         self._secrets = secrets
-        self._meter: Meter | AtOnce | None = None
+        self._meter: Meter | BufferedMeter | None = None
         self._noted = False
         total_s = route.timeouts.total_s
         self._deadline = None if total_s is None else self._loop.time() + total_s - (time.monotonic() - exchange.began)
@@ -144,7 +144,7 @@ class Call:
     @property
     def stale(self) -> bool:
         """Whether a connection that was kept from an earlier exchange ended before it answered anything to this one."""
-        return self._connection.was_kept and not self._connection.answered_anything
+        return self._connection.was_kept and not self._connection.has_responded
 
     def _until(self, limit_s: float | None, since: float | None = None) -> float | None:
         """Return the loop's time at which a wait of `limit_s` seconds from `since` on ends, or the route's total time does."""
@@ -153,19 +153,19 @@ class Call:
         until = (self._loop.time() if since is None else since) + limit_s
         return until if self._deadline is None or until < self._deadline else self._deadline
 
-    async def answer(self) -> Answer:
+    async def response_head(self) -> ResponseHead:
         """Return the final head, awaited for the route's header time-out from now on; opens the meter."""
-        answer = self._connection.take_answer()
+        answer = self._connection.take_response_head()
         if answer is None:
             until = self._until(self.route.timeouts.header_s)
-            while (answer := self._connection.take_answer()) is None:
+            while (answer := self._connection.take_response_head()) is None:
                 if not await self._connection.arrived(until):
                     raise UpstreamFailure("upstream_timeout", f"No answer from {self.target.name} in time.")
         if not self._noted:
             self._note(answer)
         return answer
 
-    def _note(self, answer: Answer) -> None:
+    def _note(self, answer: ResponseHead) -> None:
         self._noted = True
         exchange = self.exchange
         exchange.first_byte_s = time.monotonic() - exchange.began
@@ -177,11 +177,11 @@ class Call:
                 exchange.upstream_request_id = value.decode("ascii", "replace")[:200]
                 break
         plan = self.route.terms.plan
-        exchange.cost_told_nano = exchange.cost_header = None  # of an answer after which it is tried again
+        exchange.reported_cost_nano = exchange.cost_header = None  # of an answer after which it is tried again
         for name in plan.cost_headers:
-            told = told_nano(answer.first(name))
+            told = reported_nano(answer.first(name))
             if told is not None:
-                exchange.cost_told_nano, exchange.cost_header = told, name.decode("ascii", "replace")
+                exchange.reported_cost_nano, exchange.cost_header = told, name.decode("ascii", "replace")
                 break
         codings = b",".join(answer.values.get(b"content-encoding", ()))
         answered = Answered(exchange.method, self._path, answer.status, codings, answer.first(b"content-type"), answer.length)
@@ -189,23 +189,23 @@ class Call:
         passed = partial(counting.passed, exchange)
         self._meter = open_meter(plan, answered, counting.decoders, asked=self.upload.asked, passed=passed)
         if self._meter is not None:
-            exchange.reading = self._meter
+            exchange.usage_source = self._meter
             exchange.went_up = True
 
     def idle_until(self, since: float | None = None) -> float | None:
         """Return the loop's time until which something of the body must come, from `since` on, else from now."""
         return self._until(self.route.timeouts.idle_s, since)
 
-    async def piece(self, flow: Flow | None = None) -> bytes | None:
+    async def piece(self, sink: BodySink | None = None) -> bytes | None:
         """Return the next piece of the body, already shown to the meter; b"" at its end, when the meter is ended too.
 
         What comes while this waits is given to `flow`, until that stops; then it returns None.
         """
         piece = self._connection.take()
         while piece is None:
-            if not await self._connection.arrived(self.idle_until(), flow):
+            if not await self._connection.arrived(self.idle_until(), sink):
                 raise UpstreamFailure("upstream_timeout", f"The answer of {self.target.name} stopped coming.")
-            if flow is not None and flow.stopped:
+            if sink is not None and sink.stopped:
                 return None
             piece = self._connection.take()
         if piece:
@@ -217,7 +217,7 @@ class Call:
     def feed(self, piece: bytes) -> None:
         """Show a piece of the body to the meter."""
         if self._meter is not None:
-            self.room = self._meter.feed(piece)
+            self.meter_ready = self._meter.feed(piece)
 
     async def metered(self) -> None:
         """Wait until the meter has room for more."""
@@ -229,7 +229,7 @@ class Call:
         if self._meter is not None:
             self._meter.end(why)
         elif self.expects and not self._noted:
-            self.exchange.reading = _Unknown(why, self.upload.asked)
+            self.exchange.usage_source = _Unknown(why, self.upload.asked)
 
     def abort(self, why: Unmetered) -> None:
         """Give the call up: the connection is closed at once."""

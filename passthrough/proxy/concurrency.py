@@ -6,14 +6,14 @@ from typing import Final
 
 from ..errors import Refusal
 from ..exchange import Exchange
-from .auth import Client
+from .auth import ClientKey
 from .routes import Route
 
 RETRY_AFTER_S: Final = 1
 """What who is refused is told to wait: nobody knows how long the others still take."""
 
 
-class Slots:
+class ConcurrencyLimits:
     """The exchanges under way, by client, by route and in all; one that settles counts on: the provider still works on it."""
 
     __slots__ = ("_held", "_taken")
@@ -22,7 +22,7 @@ class Slots:
         self._held: dict[str, tuple[tuple[str, str], ...]] = {}
         self._taken: dict[tuple[str, str], int] = {}
 
-    def enter(self, client: Client | None, route: Route, most_in_all: int | None, exchange: Exchange) -> None:
+    def enter(self, client: ClientKey | None, route: Route, most_in_all: int | None, exchange: Exchange) -> None:
         """Take a slot for an exchange wherever slots are limited, until it leaves.
 
         Raises Refusal (too_many_parallel), and takes none, where one of the limits is reached: the client's own, the route's,

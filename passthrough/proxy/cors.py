@@ -13,7 +13,7 @@ from typing import Final
 from ..errors import Refusal
 from .error_response import Reply
 from .headers import is_token
-from .request_head import Head
+from .request_head import RequestHead
 from .routes import RouteTable
 
 _MAX_AGE_S: Final = 7200
@@ -63,7 +63,7 @@ class Cors:
         origins = [value for name, value in raw if name.lower() == b"origin"]
         return self._sharings.get(origins[0], self._unshared) if len(origins) == 1 else self._unshared
 
-    def answer_preflight(self, head: Head, raw: tuple[tuple[bytes, bytes], ...], routes: RouteTable) -> None:
+    def answer_preflight(self, head: RequestHead, raw: tuple[tuple[bytes, bytes], ...], routes: RouteTable) -> None:
         """Raise Reply where a browser asks, before a request of a page that may call, whether it may send it.
 
         The methods are those of the path; where no route has it, the one that is asked for: then the request itself comes, and

@@ -8,7 +8,7 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from ..errors import Failure, PassthroughError
-from ..exchange import Terms
+from ..exchange import RouteTerms
 
 MARK = b"X-Passthrough-Error"
 
@@ -19,7 +19,7 @@ class Reply(PassthroughError):
     `terms` are those of the route that it is about, None where there is none.
     """
 
-    def __init__(self, status: int, lines: tuple[bytes, ...], terms: Terms | None = None) -> None:
+    def __init__(self, status: int, lines: tuple[bytes, ...], terms: RouteTerms | None = None) -> None:
         super().__init__(f"{status} of our own")
         self.status = status
         self.lines = lines
@@ -43,7 +43,7 @@ def own_reply(reply: Reply, now_utc: float, *, keeps_alive: bool) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def own_answer(failure: Failure, now_utc: float, *, keeps_alive: bool, with_body: bool, more: tuple[bytes, ...] = ()) -> bytes:
+def own_response(failure: Failure, now_utc: float, *, keeps_alive: bool, with_body: bool, more: tuple[bytes, ...] = ()) -> bytes:
     """Return the whole response for `failure`, with `more` lines in its head.
 
     A HEAD request gets its head alone (`with_body` false).

@@ -12,13 +12,13 @@ from typing import Any, Final
 from aiohttp import http_exceptions, web
 
 from ..errors import Refusal
-from .downstream.body_bypass import Basin
-from .downstream.connection import Client, Sent
+from .downstream.body_bypass import SharedBuffer
+from .downstream.connection import ClientConnection, Sent
 from .downstream.handshake import Handshake, Handshakes
 from .downstream.malformed_head import Malformed
 from .downstream.request_parser import MAX_FIELD_BYTES, MAX_FIELDS, MAX_LINE_BYTES, RejectedHead, refusal_of
 from .net.sockets import keep_alive, reset_on_close, unsent_bytes
-from .net.write_batch import Turn
+from .net.write_batch import WriteBatch
 from .relay import Relay
 
 KEEP_ALIVE_S: Final = 75.0
@@ -55,7 +55,7 @@ class Listener(web.Server):
         self.relay = relay
         self.max_connections = max_connections
         self.head_s = head_s
-        self.basin = Basin()
+        self.buffer = SharedBuffer()
         self._options: dict[str, Any] = {
             "auto_decompress": False,  # The default inflates a gzip request under its old Content-Length.
             "access_log": None,
@@ -70,7 +70,7 @@ class Listener(web.Server):
         self._silent: list[_Protocol] = []
         self._searches_at = 0.0
         self.handshakes = Handshakes(self, self.admits)
-        self.turn = Turn(asyncio.get_running_loop())
+        self.turn = WriteBatch(asyncio.get_running_loop())
 
     def __call__(self) -> web.RequestHandler:
         """Return the protocol of a new connection."""
@@ -128,13 +128,13 @@ class Listener(web.Server):
         await super().shutdown(timeout)
 
 
-class _Protocol(Client):
+class _Protocol(ClientConnection):
     """One client connection."""
 
     __slots__ = ("_head_s", "_late", "_listener", "_relay")
 
     def __init__(self, listener: Listener, **options: Any) -> None:
-        super().__init__(listener, listener.turn, listener.basin, listener.relay.fair, **options)
+        super().__init__(listener, listener.turn, listener.buffer, listener.relay.fair, **options)
         self._listener = listener
         self._relay = listener.relay
         self._head_s = listener.head_s

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from .auth import Client
+from .auth import ClientKey
 from .cors import Sharing
-from .request_head import Head, declared
+from .request_head import RequestHead, declared
 from .routes import Match
 
-MOST_BYTES: Final = 4096
+MAX_BYTES: Final = 4096
 """A larger head is not remembered: each of many connections would hold it."""
 
 _LENGTH: Final = b"content-length"
@@ -44,7 +44,7 @@ class RawHead(Protocol):
 
 
 @dataclass(slots=True)
-class Passage:
+class PreparedRequest:
     """A head that was let through, and what it comes to. Nobody changes one; to freeze it would cost more than to make it.
 
     `shown` is the path for the log. `telling` is the raw path that tells what is counted. `client` and `label` are who asks,
@@ -53,17 +53,17 @@ class Passage:
     """
 
     shown: str
-    head: Head
+    head: RequestHead
     match: Match
     telling: bytes
-    client: Client | None
+    client: ClientKey | None
     label: str | None
     request_head: bytes = field(repr=False)
     secrets: tuple[bytes, ...] = field(repr=False)
     sharing: Sharing | None = None
 
 
-class Memory:
+class HeadCache:
     """The last head of one connection that was let through. It holds the client's key, as long as that connection is open."""
 
     __slots__ = ("_digits", "_length_at", "_method", "_passage", "_raw", "_rules", "_target", "_version")
@@ -74,34 +74,34 @@ class Memory:
     def forget(self) -> None:
         """Remember nothing, and hold nothing."""
         self._rules: object = None
-        self._passage: Passage | None = None
+        self._passage: PreparedRequest | None = None
         self._method = self._target = ""
         self._version: tuple[int, int] = (0, 0)
         self._raw: RawFields = ()
         self._length_at = -1  # of the one Content-Length
         self._digits = (0, 0)  # where they begin and end in the request to the target
 
-    def keep(self, rules: object, head: RawHead, passage: Passage) -> None:
+    def keep(self, rules: object, head: RawHead, prepared: PreparedRequest) -> None:
         """Remember a head which was let through under these rules, in place of the one before."""
         raw = head.raw_headers
-        if len(head.raw_path) + sum([len(name) + len(value) for name, value in raw]) > MOST_BYTES:
+        if len(head.raw_path) + sum([len(name) + len(value) for name, value in raw]) > MAX_BYTES:
             self.forget()
             return
-        self._rules, self._passage = rules, passage
+        self._rules, self._passage = rules, prepared
         self._method, self._target, self._version, self._raw = head.method, head.raw_path, head.version, raw
         self._length_at = -1
-        if passage.head.length is not None:
-            at = next(at for at, (lower, _, _) in enumerate(passage.head.fields) if lower == _LENGTH)
+        if prepared.head.length is not None:
+            at = next(at for at, (lower, _, _) in enumerate(prepared.head.fields) if lower == _LENGTH)
             name, digits = raw[at]
-            line = passage.request_head.find(b"\r\n%b: %b\r\n" % (name, digits))
-            if line >= 0 and passage.request_head.lower().count(b"\r\n%b:" % _LENGTH) == 1:
+            line = prepared.request_head.find(b"\r\n%b: %b\r\n" % (name, digits))
+            if line >= 0 and prepared.request_head.lower().count(b"\r\n%b:" % _LENGTH) == 1:
                 begin = line + 4 + len(name)
                 self._length_at, self._digits = at, (begin, begin + len(digits))
 
-    def recall(self, rules: object, head: RawHead) -> Passage | None:
+    def recall(self, rules: object, head: RawHead) -> PreparedRequest | None:
         """Return what a head comes to under these rules, where that is remembered; None: it is to be judged."""
-        passage = self._passage
-        if passage is None:
+        prepared = self._passage
+        if prepared is None:
             return None
         if self._rules is not rules:  # Else what they replaced would be held as long as the connection is open.
             self.forget()
@@ -109,9 +109,9 @@ class Memory:
         if self._target != head.raw_path or self._method != head.method or self._version != head.version:
             return None
         raw = head.raw_headers
-        return passage if raw == self._raw else self._relengthened(passage, raw)
+        return prepared if raw == self._raw else self._relengthened(prepared, raw)
 
-    def _relengthened(self, passage: Passage, raw: RawFields) -> Passage | None:
+    def _relengthened(self, prepared: PreparedRequest, raw: RawFields) -> PreparedRequest | None:
         """Return what a header comes to that differs from the remembered one by the digits of its Content-Length alone."""
         at, known = self._length_at, self._raw
         if at < 0 or len(raw) != len(known) or raw[:at] != known[:at] or raw[at + 1 :] != known[at + 1 :]:
@@ -120,11 +120,11 @@ class Memory:
         length = declared(digits) if name == known[at][0] else None
         if length is None:
             return None
-        old, (begin, end) = passage.head, self._digits
+        old, (begin, end) = prepared.head, self._digits
         fields = (*old.fields[:at], (_LENGTH, name, digits), *old.fields[at + 1 :])
-        return Passage(
-            passage.shown,
-            Head(
+        return PreparedRequest(
+            prepared.shown,
+            RequestHead(
                 old.method,
                 old.path,
                 old.query,
@@ -136,11 +136,11 @@ class Memory:
                 old.chunked,
                 old.expects_continue,
             ),
-            passage.match,
-            passage.telling,
-            passage.client,
-            passage.label,
-            passage.request_head[:begin] + digits + passage.request_head[end:],
-            passage.secrets,
-            passage.sharing,
+            prepared.match,
+            prepared.telling,
+            prepared.client,
+            prepared.label,
+            prepared.request_head[:begin] + digits + prepared.request_head[end:],
+            prepared.secrets,
+            prepared.sharing,
         )

@@ -17,23 +17,23 @@ from aiohttp import web
 from ..errors import ClientGone, Failure, Refusal
 from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, began
 from ..meter.usage import Unmetered
-from .attempts import Sender, Way
-from .auth import Gate
-from .call import Call, Counting
-from .concurrency import Slots
+from .attempts import RequestContext, Sender
+from .auth import Authenticator
+from .call import Call, MeterFactory
+from .concurrency import ConcurrencyLimits
 from .cors import Cors, Sharing
-from .downstream.connection import Downstream, Sent
+from .downstream.connection import ResponseWriter, Sent
 from .downstream.malformed_head import Malformed
-from .error_response import Reply, date_line, own_answer, own_reply
+from .error_response import Reply, date_line, own_reply, own_response
 from .origins import PageGuard
-from .prepared import Passage
-from .request_head import escaped_path, plain
-from .response_body import Flow
-from .rewrite import Forward, label_of, response_fields, without_secrets
+from .prepared import PreparedRequest
+from .request_head import escaped_path, validate
+from .response_body import ResponseBody
+from .rewrite import HeaderRewriter, label_of, response_fields, without_secrets
 from .routes import Route, RouteTable
 from .settle import Settling
-from .upstream.pool import Upstream
-from .upstream.response_head import Answer, Framing
+from .upstream.pool import ConnectionPool
+from .upstream.response_head import Framing, ResponseHead
 
 _GOES_ON: Final = Sent(keeps_alive=True)
 _ENDS: Final = Sent(keeps_alive=False)
@@ -47,17 +47,17 @@ class Rules:
     """
 
     routes: RouteTable
-    gate: Gate
+    authenticator: Authenticator
     max_parallel: int | None = None
     guard: PageGuard | None = None
     cors: Cors | None = None
-    _forwards: dict[int, Forward] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _forwards: dict[int, HeaderRewriter] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def forward(self, route: Route) -> Forward:
+    def forward(self, route: Route) -> HeaderRewriter:
         """Return what crosses on one of the routes; it is made when the route is first used."""
         forward = self._forwards.get(id(route))  # The table keeps its routes: an id is one route's.
         if forward is None:
-            forward = self._forwards[id(route)] = Forward(route, self.gate)
+            forward = self._forwards[id(route)] = HeaderRewriter(route, self.authenticator)
         return forward
 
     def sharing(self, request: web.BaseRequest) -> Sharing | None:
@@ -71,7 +71,7 @@ class Relay:
     def __init__(
         self,
         rules: Rules,
-        upstream: Upstream,
+        upstream: ConnectionPool,
         done: Done,
         passed: Passed,
         decoders: Executor,
@@ -85,56 +85,56 @@ class Relay:
         self.active: dict[web.RequestHandler, asyncio.Task[None]] = {}
         self._upstream = upstream
         self.fair = upstream.fair
-        self._slots = Slots()
+        self._slots = ConcurrencyLimits()
         self._allowance = allowance
         self._done = done
-        self._sender = Sender(upstream, Counting(decoders, passed))
+        self._sender = Sender(upstream, MeterFactory(decoders, passed))
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one request; aiohttp cancels it when the client's connection ends."""
-        rules, downstream = self.rules, Downstream(request)
-        passage = downstream.memory.recall(rules, request)
-        path = _shown(request.raw_path) if passage is None else passage.shown
-        way = Way(began(request.method, path), downstream)
+        rules, downstream = self.rules, ResponseWriter(request)
+        prepared = downstream.head_cache.recall(rules, request)
+        path = _shown(request.raw_path) if prepared is None else prepared.shown
+        context = RequestContext(began(request.method, path), downstream)
         self.active[request.protocol] = request.task
-        way.among_others = len(self.active) > 1
+        context.among_others = len(self.active) > 1
         handed_over = False
         try:
-            if passage is None:
-                passage = self._judged(way, request, rules)
-                downstream.memory.keep(rules, request, passage)
-            await self._serve(way, passage, rules)
+            if prepared is None:
+                prepared = self._judged(context, request, rules)
+                downstream.head_cache.keep(rules, request, prepared)
+            await self._serve(context, prepared, rules)
         except Failure as failure:
-            if not way.exchange.admitted:
-                way.exchange.client = rules.gate.known(request.raw_headers)
-            await self._fail(way, _blamed(way, failure), rules.sharing(request))
+            if not context.exchange.admitted:
+                context.exchange.client = rules.authenticator.known(request.raw_headers)
+            await self._fail(context, _blamed(context, failure), rules.sharing(request))
         except Reply as reply:
-            await self._reply(way, reply)
+            await self._reply(context, reply)
         except (ClientGone, asyncio.CancelledError) as gone:
-            handed_over = self._leave(way)
+            handed_over = self._leave(context)
             if isinstance(gone, asyncio.CancelledError):
                 raise
         finally:
             del self.active[request.protocol]
-            if way.uploading is not None:
-                way.uploading.cancel()
-            if way.held is not None:
-                way.held.close()
+            if context.uploading is not None:
+                context.uploading.cancel()
+            if context.held is not None:
+                context.held.close()
             if not handed_over:
-                if way.call is not None:
-                    way.call.connection.abort()
-                self._end(way.exchange)
-        return _GOES_ON if way.keeps_alive else _ENDS
+                if context.call is not None:
+                    context.call.connection.abort()
+                self._end(context.exchange)
+        return _GOES_ON if context.keeps_alive else _ENDS
 
     def refused(self, malformed: Malformed) -> bytes:
         """Return the answer to a head that is no request, and book the exchange; nothing of it but names is echoed."""
         exchange, failure, rules = began(malformed.method, malformed.path), malformed.refusal, self.rules
         exchange.status, exchange.error, exchange.outcome = failure.kind.status, failure.kind.code, Outcome.REFUSED
         raw = tuple((name, value) for _, name, value in malformed.fields)
-        exchange.client = rules.gate.known(raw)
+        exchange.client = rules.authenticator.known(raw)
         self._end(exchange)
         more = () if rules.cors is None else rules.cors.sharing(raw).lines
-        return own_answer(failure, exchange.began_utc, keeps_alive=False, with_body=malformed.method != "HEAD", more=more)
+        return own_response(failure, exchange.began_utc, keeps_alive=False, with_body=malformed.method != "HEAD", more=more)
 
     def _end(self, exchange: Exchange) -> None:
         exchange.end()
@@ -143,23 +143,23 @@ class Relay:
 
     # ── the steps ──
 
-    def _judged(self, way: Way, request: web.BaseRequest, rules: Rules) -> Passage:
+    def _judged(self, context: RequestContext, request: web.BaseRequest, rules: Rules) -> PreparedRequest:
         """Take steps 0 to 3: all that follows from the head's bytes and the rules alone. Raises Refusal, Reply."""
         target = request.raw_path.encode("utf-8", "surrogateescape")
-        head = way.head = plain(request.method, target, (request.version[0], request.version[1]), request.raw_headers)
+        head = context.head = validate(request.method, target, (request.version[0], request.version[1]), request.raw_headers)
         if head.path == b"*":
             raise Reply(204, (b"Allow: " + ", ".join(rules.routes.methods()).encode(),))
         if rules.cors is not None:
             rules.cors.answer_preflight(head, request.raw_headers, rules.routes)
         match = rules.routes.match(head.method, head.path)
         route = match.route
-        way.exchange.terms = route.terms
-        if rules.guard is not None and not rules.gate.asks_for_key(route):
+        context.exchange.terms = route.terms
+        if rules.guard is not None and not rules.authenticator.asks_for_key(route):
             rules.guard.check(target, head.fields)
-        client = rules.gate.admit(route, head.fields)
+        client = rules.authenticator.admit(route, head.fields)
         forward = rules.forward(route)
-        return Passage(
-            shown=way.exchange.path,
+        return PreparedRequest(
+            shown=context.exchange.path,
             head=head,
             match=match,
             telling=match.telling(head.method, head.path),
@@ -170,36 +170,36 @@ class Relay:
             sharing=rules.sharing(request),
         )
 
-    async def _serve(self, way: Way, passage: Passage, rules: Rules) -> None:
-        exchange, head, route, client = way.exchange, passage.head, passage.match.route, passage.client
-        way.head = head
+    async def _serve(self, context: RequestContext, prepared: PreparedRequest, rules: Rules) -> None:
+        exchange, head, route, client = context.exchange, prepared.head, prepared.match.route, prepared.client
+        context.head = head
         exchange.terms = route.terms
         exchange.client = None if client is None else client.name
-        exchange.label = passage.label
+        exchange.label = prepared.label
         exchange.target, exchange.sandbox = route.targets[0].name, route.targets[0].name == "sandbox"
         exchange.admitted = True
         self._slots.enter(client, route, rules.max_parallel, exchange)
         if (asked := self._allowance.enter(exchange)) is not None:
             await asked
-        way.downstream.expect_within(route.timeouts.idle_s)
+        context.downstream.expect_within(route.timeouts.idle_s)
         if head.length is not None and head.length > route.max_body_bytes:
             raise Refusal("body_too_large", f"The body is larger than {route.max_body_bytes} bytes.", closes=True)
-        call, answer = await self._sender.answered(way, passage)
-        await self._copy(way, passage, call, answer)
+        call, answer = await self._sender.answered(context, prepared)
+        await self._copy(context, prepared, call, answer)
 
-    async def _copy(self, way: Way, passage: Passage, call: Call, answer: Answer) -> None:
+    async def _copy(self, context: RequestContext, prepared: PreparedRequest, call: Call, answer: ResponseHead) -> None:
         """Send the answer's head at once and its body as it comes; release the connection when both bodies are whole."""
-        downstream, exchange, head = way.downstream, way.exchange, passage.head
+        downstream, exchange, head = context.downstream, context.exchange, prepared.head
         framing = answer.framing
         counted = framing is Framing.LENGTH or framing is Framing.NONE
         chunked = not (counted or head.http10)
-        delimited = way.delimited = chunked or counted
-        way.keeps_alive = (
+        delimited = context.delimited = chunked or counted
+        context.keeps_alive = (
             head.keep_alive and delimited and downstream.body.is_eof() and call.upload.complete and not self.draining
         )
         exchange.status = answer.status
-        unsent = _answer_head(answer, passage, chunked=chunked, keeps_alive=way.keeps_alive)
-        flow = Flow(call, downstream, chunked=chunked)
+        unsent = _answer_head(answer, prepared, chunked=chunked, keeps_alive=context.keeps_alive)
+        flow = ResponseBody(call, downstream, chunked=chunked)
         while True:
             if unsent and not call.connection.ready:
                 exchange.answering()
@@ -213,11 +213,13 @@ class Relay:
                 if unsent:
                     exchange.answering()
                 # A whole answer in one piece, and behind it a connection that goes on.
-                soon = way.among_others and way.keeps_alive and bool(unsent) and not chunked and len(piece) == answer.length
+                soon = (
+                    context.among_others and context.keeps_alive and bool(unsent) and not chunked and len(piece) == answer.length
+                )
                 if flow.send(piece, unsent, soon=soon):
                     await downstream.drained()
                 unsent = b""
-                if not call.room:
+                if not call.meter_ready:
                     await call.metered()
             else:
                 await flow.go_on()
@@ -230,60 +232,62 @@ class Relay:
             downstream.finish()
         if call.upload.complete:
             self._upstream.release(call.target, call.connection)
-            way.call = None
+            context.call = None
 
     # ── the ends ──
 
-    async def _fail(self, way: Way, failure: Failure, sharing: Sharing | None) -> None:
+    async def _fail(self, context: RequestContext, failure: Failure, sharing: Sharing | None) -> None:
         """Answer with the failure, or, after the first byte of another answer, break the connection: nothing else is honest."""
-        exchange, downstream, head = way.exchange, way.downstream, way.head
+        exchange, downstream, head = context.exchange, context.downstream, context.head
         exchange.error = failure.kind.code
         exchange.outcome = Outcome.REFUSED if isinstance(failure, Refusal) else Outcome.UPSTREAM_FAILED
-        if way.call is not None:  # A refusal comes from its upload: the client is to blame, as when it leaves.
-            way.call.abort(Unmetered.CANCELLED if isinstance(failure, Refusal) else Unmetered.BROKEN)
+        if context.call is not None:  # A refusal comes from its upload: the client is to blame, as when it leaves.
+            context.call.abort(Unmetered.CANCELLED if isinstance(failure, Refusal) else Unmetered.BROKEN)
         if downstream.started:
-            way.keeps_alive = False
-            downstream.abort(shows=way.delimited)
+            context.keeps_alive = False
+            downstream.abort(shows=context.delimited)
             return
-        way.keeps_alive = (
+        context.keeps_alive = (
             head is not None and head.keep_alive and downstream.body.is_eof() and not failure.closes and not self.draining
         )
         exchange.status = failure.kind.status
         more = () if sharing is None else sharing.lines
         with_body = exchange.method != "HEAD"
-        await self._say(way, own_answer(failure, time.time(), keeps_alive=way.keeps_alive, with_body=with_body, more=more))
+        await self._say(
+            context, own_response(failure, time.time(), keeps_alive=context.keeps_alive, with_body=with_body, more=more)
+        )
 
-    async def _reply(self, way: Way, reply: Reply) -> None:
+    async def _reply(self, context: RequestContext, reply: Reply) -> None:
         """Answer what concerns nobody but us."""
-        exchange, head = way.exchange, way.head
+        exchange, head = context.exchange, context.head
         exchange.terms, exchange.status, exchange.outcome = reply.terms, reply.status, Outcome.COMPLETED
-        way.keeps_alive = head is not None and head.keep_alive and way.downstream.body.is_eof() and not self.draining
-        await self._say(way, own_reply(reply, time.time(), keeps_alive=way.keeps_alive))
+        context.keeps_alive = head is not None and head.keep_alive and context.downstream.body.is_eof() and not self.draining
+        await self._say(context, own_reply(reply, time.time(), keeps_alive=context.keeps_alive))
 
-    async def _say(self, way: Way, answer: bytes) -> None:
+    async def _say(self, context: RequestContext, answer: bytes) -> None:
         """Send an answer of our own, whole."""
         try:
-            if way.downstream.write(answer):
-                await way.downstream.drained()
+            if context.downstream.write(answer):
+                await context.downstream.drained()
         except ClientGone:
-            way.exchange.status = None
+            context.exchange.status = None
 
-    def _leave(self, way: Way) -> bool:
+    def _leave(self, context: RequestContext) -> bool:
         """Decide what becomes of a call that has no client any more; True: settling has it, and its exchange."""
-        way.exchange.outcome = Outcome.CUT_OFF if self.cut_off else Outcome.CLIENT_GONE
-        way.keeps_alive = False
-        way.downstream.abort()
-        if way.call is None:
+        context.exchange.outcome = Outcome.CUT_OFF if self.cut_off else Outcome.CLIENT_GONE
+        context.keeps_alive = False
+        context.downstream.abort()
+        if context.call is None:
             return False
-        if not self.cut_off and self.settling.take(way.call):
+        if not self.cut_off and self.settling.take(context.call):
             return True
-        way.call.abort(Unmetered.CANCELLED)
+        context.call.abort(Unmetered.CANCELLED)
         return False
 
 
-def _blamed(way: Way, failure: Failure) -> Failure:
+def _blamed(context: RequestContext, failure: Failure) -> Failure:
     """Return what the upload failed with, where it was that which broke the call."""
-    uploading = way.uploading
+    uploading = context.uploading
     if uploading is not None and uploading.done() and not uploading.cancelled():
         cause = uploading.exception()
         if isinstance(cause, Failure):
@@ -295,19 +299,19 @@ def _shown(target: str) -> str:
     return escaped_path(target.encode("utf-8", "surrogateescape"))
 
 
-def _answer_head(answer: Answer, passage: Passage, *, chunked: bool, keeps_alive: bool) -> bytes:
+def _answer_head(answer: ResponseHead, prepared: PreparedRequest, *, chunked: bool, keeps_alive: bool) -> bytes:
     """Return the head of the answer to the client: the target's status and fields, our framing and connection."""
-    reason = without_secrets(answer.reason, passage.secrets)
-    lines = [b"HTTP/1.1 %d %b" % (answer.status, reason), *response_fields(answer.fields, passage.secrets)]
-    if passage.sharing is not None:
-        lines = passage.sharing.marked(lines)
+    reason = without_secrets(answer.reason, prepared.secrets)
+    lines = [b"HTTP/1.1 %d %b" % (answer.status, reason), *response_fields(answer.fields, prepared.secrets)]
+    if prepared.sharing is not None:
+        lines = prepared.sharing.marked(lines)
     if answer.first(b"date") is None:
         lines.append(date_line(int(time.time())))
     if chunked:
         lines.append(b"Transfer-Encoding: chunked")
     if not keeps_alive:
         lines.append(b"Connection: close")
-    elif passage.head.http10:
+    elif prepared.head.http10:
         lines.append(b"Connection: keep-alive")
     lines.append(b"\r\n")
     return b"\r\n".join(lines)

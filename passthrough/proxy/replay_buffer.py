@@ -10,7 +10,7 @@ from typing import IO, Final
 _PIECE_BYTES: Final = 256 * 1024
 
 
-class Held:
+class ReplayBuffer:
     """The bytes of one body. `whole` is true until one had to be let go."""
 
     __slots__ = ("_bound", "_bytes", "_file", "_pieces", "_spools", "whole")

@@ -11,10 +11,10 @@ from aiohttp.web import RequestPayloadError
 
 from ..errors import ClientGone, Refusal
 from ..exchange import Exchange
-from ..meter.request import Asked, AskedAtOnce
-from .downstream.body_bypass import Basin, Straight
-from .replay_buffer import Held
-from .request_head import Head
+from ..meter.request import BufferedRequestMeter, RequestMeter
+from .downstream.body_bypass import BodyBypass, SharedBuffer
+from .replay_buffer import ReplayBuffer
+from .request_head import RequestHead
 from .routes import Route
 from .upload_rate import WINDOW_S, UploadRate
 from .upstream.connection import Connection
@@ -26,7 +26,7 @@ _CHUNKED_WORK: Final = 512 * 1024
 _SLOW_HINT: Final = "Send the body faster, or lower the route's 'min_upload_rate' (none: any)."
 
 
-class Upload:
+class RequestBody:
     """One body."""
 
     __slots__ = ("_connection", "_ended", "_exchange", "_head", "_held", "_route", "_written", "asked")
@@ -34,12 +34,12 @@ class Upload:
     def __init__(
         self,
         exchange: Exchange,
-        head: Head,
+        head: RequestHead,
         route: Route,
         connection: Connection,
-        held: Held | None = None,
+        held: ReplayBuffer | None = None,
         *,
-        asked: Asked | AskedAtOnce | None = None,
+        asked: RequestMeter | BufferedRequestMeter | None = None,
     ) -> None:
         """`held` keeps the body on its way, where the route may send it again; `asked` looks at it, once."""
         self.asked = asked
@@ -59,26 +59,28 @@ class Upload:
         """
         return self._ended or (self._written == self._head.length and not self._connection.full)
 
-    async def whole(self, request_head: bytes, body: bytes, *, soon: bool) -> None:
+    async def whole(self, request_head: bytes, body: bytes, *, batched: bool) -> None:
         """Send head and body in one piece: the body is here already, and looked at. Raises Refusal (body_too_large).
 
         `soon`: see Connection.write.
         """
         self._count(body)
         end = b"0\r\n\r\n" if self._head.chunked else b""
-        self._connection.write(request_head + self._framed(body) + end, soon=soon)
+        self._connection.write(request_head + self._framed(body) + end, batched=batched)
         self._ended = True
         if self._held is not None:  # Behind the write: what the target said during a wait before it would pass for the answer.
             await self._held.keep(body)
 
-    async def stream(self, body: StreamReader, asked: Asked | None, straight: Callable[[int, int], Straight | None]) -> None:
+    async def stream(
+        self, body: StreamReader, asked: RequestMeter | None, bypass: Callable[[int, int], BodyBypass | None]
+    ) -> None:
         """Send the body as it comes, past what looks at it; `straight` opens the way past the parser for the rest of a long one.
 
         Raises Refusal (body_too_large, slow_request, bad_request), ClientGone where the client's connection ended too early, and
         UpstreamFailure where the target takes nothing more: in none of these cases is the body ended on the connection.
         """
         idle_s = self._route.timeouts.idle_s
-        rest: Straight | None = None
+        rest: BodyBypass | None = None
         rate: UploadRate | None = None
         fair = self._connection.fair
         try:
@@ -93,7 +95,7 @@ class Upload:
                     if self._held is not None:
                         await self._held.keep(piece)
                     elif self._head.length is not None:
-                        rest = straight(self._exchange.bytes_up, self._head.length - self._exchange.bytes_up)
+                        rest = bypass(self._exchange.bytes_up, self._head.length - self._exchange.bytes_up)
                     self._write(piece)
                     # Behind the write: what is read off the body is not in its way.
                     if asked is not None and not asked.feed(piece):
@@ -135,18 +137,18 @@ class Upload:
             lambda: None if idle.expired() else idle.reschedule(loop.time()),
         )
 
-    async def _pour(self, rest: Straight, rate: UploadRate, asked: Asked | None, idle_s: float | None) -> None:
+    async def _pour(self, rest: BodyBypass, rate: UploadRate, asked: RequestMeter | None, idle_s: float | None) -> None:
         """Send the rest of a body whose length is known to be allowed. Raises as `stream` does, and what Straight.flow does."""
 
-        def take(basin: Basin, size: int) -> bool:
+        def take(buffer: SharedBuffer, size: int) -> bool:
             self._exchange.bytes_up += size
-            piece = basin.view[:size]
+            piece = buffer.view[:size]
             left = self._connection.pour(piece)
             self._written += size
-            wanted = asked is None or asked.skim(basin.bytes, size) or asked.feed(bytes(piece))
+            wanted = asked is None or asked.peek(buffer.bytes, size) or asked.feed(bytes(piece))
             if not left:
-                basin.renew()
-            return wanted and self._connection.flows
+                buffer.renew()
+            return wanted and self._connection.writable
 
         while rest.left:
             rate.reads()

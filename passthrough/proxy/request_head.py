@@ -27,7 +27,7 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 
 
 @dataclass(slots=True)
-class Head:
+class RequestHead:
     """One plain request head. Nobody changes it; to freeze it would take five times as long to make one.
 
     `path` and `query` are raw bytes; `query` is None without a `?` and empty for a bare one. `length` is the declared
@@ -65,7 +65,7 @@ _UPGRADES_READ_ON: Final = frozenset({b"websocket", b"tcp"})
 """Behind any other upgrade aiohttp 3.14 loses what came in one piece with the request: the rest would be read as the next one."""
 
 
-def plain(method: str, target: bytes, version: tuple[int, int], raw: tuple[tuple[bytes, bytes], ...]) -> Head:
+def validate(method: str, target: bytes, version: tuple[int, int], raw: tuple[tuple[bytes, bytes], ...]) -> RequestHead:
     """Return the head as one plain request, or raise Refusal; those that leave the framing in doubt close the connection.
 
     `target` is the whole request target and `raw` the header's names and values, both as they came.
@@ -84,7 +84,7 @@ def plain(method: str, target: bytes, version: tuple[int, int], raw: tuple[tuple
     _check_host(by_name.get(b"host", ()), required=version == (1, 1))
     length, chunked = _framing(by_name, http10=version == (1, 0))
     connection = nominated(fields) if b"connection" in by_name else frozenset()
-    return Head(
+    return RequestHead(
         method=method,
         path=path,
         query=query,

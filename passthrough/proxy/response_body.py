@@ -6,12 +6,12 @@ from typing import Final
 
 from ..errors import ClientGone
 from .call import Call
-from .downstream.connection import Downstream
+from .downstream.connection import ResponseWriter
 
 _LARGE_BYTES: Final = 16 * 1024  # from here on a copy costs more than to send a piece and what frames it in parts
 
 
-class Flow:
+class ResponseBody:
     """The body of one answer on its way to its client (connection.Flow).
 
     `stopped` tells that it does not take pieces where they arrive until `go_on` was awaited.
@@ -19,7 +19,7 @@ class Flow:
 
     __slots__ = ("_call", "_chunked", "_downstream", "_gone", "_slow", "stopped")
 
-    def __init__(self, call: Call, downstream: Downstream, *, chunked: bool) -> None:
+    def __init__(self, call: Call, downstream: ResponseWriter, *, chunked: bool) -> None:
         self._call = call
         self._downstream = downstream
         self._chunked = chunked
@@ -43,7 +43,7 @@ class Flow:
         except ClientGone:
             self._gone = True
         call.feed(piece)
-        self.stopped = self._slow or self._gone or not call.room
+        self.stopped = self._slow or self._gone or not call.meter_ready
         return not self.stopped
 
     def send(self, piece: bytes, head: bytes = b"", *, soon: bool = False) -> bool:
@@ -63,6 +63,6 @@ class Flow:
             raise ClientGone
         if self._slow:
             await self._downstream.drained()
-        if not self._call.room:
+        if not self._call.meter_ready:
             await self._call.metered()
         self.stopped = False

@@ -6,13 +6,13 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from .routes import Retries
-from .upstream.response_head import Answer
+from .upstream.response_head import ResponseHead
 
 _FIRST_S: Final = 0.5
-_LONGEST_S: Final = 8.0
+_MAX_S: Final = 8.0
 
 
-def pause_s(retries: Retries, answer: Answer, tries: int, now_utc: float, chance: float) -> float | None:
+def pause_s(retries: Retries, answer: ResponseHead, tries: int, now_utc: float, chance: float) -> float | None:
     """Return the seconds to wait before another try after this answer, None where it is to be relayed.
 
     `tries` is how often it was sent so far, `chance` a random number from 0 to 1. Retry-After is honoured, and ends the matter
@@ -25,7 +25,7 @@ def pause_s(retries: Retries, answer: Answer, tries: int, now_utc: float, chance
     if asked is not None:
         return asked if asked <= retries.max_wait_s else None
     doubled = _FIRST_S * float(1 << tries - 1)
-    return min(min(doubled, _LONGEST_S) * (1 - chance / 2), retries.max_wait_s)
+    return min(min(doubled, _MAX_S) * (1 - chance / 2), retries.max_wait_s)
 
 
 def _asked_s(retry_after: bytes | None, now_utc: float) -> float | None:

@@ -10,9 +10,9 @@ from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from ..secret import Secret
-from .auth import CREDENTIAL_HEADERS, Gate
+from .auth import CREDENTIAL_HEADERS, Authenticator
 from .headers import HOP_BY_HOP, Fields, imitates_framing, nominated
-from .request_head import Head
+from .request_head import RequestHead
 from .routes import Route, Target
 
 _DESCRIBES_BODY: Final = re.compile(rb"content-.+|accept.*|range|if-.+|user-agent")
@@ -48,7 +48,7 @@ _NEVER_DOWN: Final = HOP_BY_HOP | _CREDENTIALS | {b"alt-svc"}
 """Alt-Svc would tell the client how to go around the proxy (as Caddy does)."""
 
 
-_MOST_NAMES: Final = 256
+_MAX_NAMES: Final = 256
 
 
 class _Fate(Enum):
@@ -60,25 +60,27 @@ class _Fate(Enum):
     CREDENTIAL = auto()  # it crosses if it is none of ours
 
 
-class Forward:
+class HeaderRewriter:
     """What crosses on one route: its own fields, made once, and the fate of each name that clients send, found out once."""
 
-    __slots__ = ("_alike", "_credentials", "_fates", "_gate", "_lines", "_replaced", "_route", "_spared", "secrets")
+    __slots__ = ("_alike", "_authenticator", "_credentials", "_fates", "_lines", "_replaced", "_route", "_spared", "secrets")
 
-    def __init__(self, route: Route, gate: Gate, *, multipart: bool = False) -> None:
+    def __init__(self, route: Route, authenticator: Authenticator, *, multipart: bool = False) -> None:
         """`multipart`: for bodies whose own Content-Type is needed, as it names their boundary; a configured one stays away."""
         own = [(name, value) for name, value in route.headers if not (multipart and name.lower() == b"content-type")]
         self._route = route
-        self._gate = gate
-        self._credentials = gate.credential_headers(route)
+        self._authenticator = authenticator
+        self._credentials = authenticator.credential_headers(route)
         self._lines = tuple([name + b": " + value.reveal().encode("utf-8", "surrogateescape") for name, value in own])
         self._replaced = frozenset([name.lower() for name, _ in own])
         self._alike = frozenset([_NOT_ALPHANUMERIC.sub(b"-", name) for name in self._replaced])
         self._fates: dict[bytes, _Fate] = {}
-        self._spared = Forward(route, gate, multipart=True) if not multipart and b"content-type" in self._replaced else None
+        self._spared = (
+            HeaderRewriter(route, authenticator, multipart=True) if not multipart and b"content-type" in self._replaced else None
+        )
         self.secrets = injected_secrets(route)
 
-    def request_head(self, head: Head, suffix: bytes, target: Target) -> bytes:
+    def request_head(self, head: RequestHead, suffix: bytes, target: Target) -> bytes:
         """Return the head of the request to `target`, ready to be sent, up to and with the empty line.
 
         Strip first, inject after: no field of the client, not even one that Connection nominates, can take an injected one away
@@ -103,7 +105,7 @@ class Forward:
             elif fate is _Fate.UNPEELED:
                 lines.append(name[7:] + b": " + value)
             # Bring your own key: what the client's provider gave it crosses, a key of ours never does.
-            elif self._gate.holder(value) is None:
+            elif self._authenticator.holder(value) is None:
                 lines.append(name + b": " + value)
         if head.chunked:
             lines.append(b"Transfer-Encoding: chunked")
@@ -113,7 +115,7 @@ class Forward:
 
     def _fate(self, lower: bytes) -> _Fate:
         fate = self._found_fate(lower)
-        if len(self._fates) < _MOST_NAMES and len(lower) <= 40:
+        if len(self._fates) < _MAX_NAMES and len(lower) <= 40:
             self._fates[lower] = fate
         return fate
 

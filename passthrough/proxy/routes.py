@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ..errors import Refusal
-from ..exchange import Terms
+from ..exchange import RouteTerms
 from ..meter.path_variants import MAX_ODD_BYTES, folded, is_too_odd, readings
 from ..secret import Secret
 
@@ -112,7 +112,7 @@ class Route:
 
     path: bytes
     targets: tuple[Target, ...]
-    terms: Terms
+    terms: RouteTerms
     include_subpath: bool = False
     methods: frozenset[str] | None = None
     headers: tuple[tuple[bytes, Secret], ...] = ()

@@ -8,7 +8,7 @@ from ..errors import UpstreamFailure
 from ..exchange import Done, Outcome
 from ..meter.usage import Unmetered
 from .call import Call
-from .upstream.pool import Upstream
+from .upstream.pool import ConnectionPool
 
 
 class Settling:
@@ -18,7 +18,7 @@ class Settling:
     clients are refused, and no call is forgotten that the provider works on and bills.
     """
 
-    def __init__(self, upstream: Upstream, end: Done) -> None:
+    def __init__(self, upstream: ConnectionPool, end: Done) -> None:
         """`end` takes each exchange when it has settled, or was cut off."""
         self._upstream = upstream
         self._end_exchange = end
@@ -39,7 +39,7 @@ class Settling:
 
     async def _settle(self, call: Call) -> None:
         try:
-            await call.answer()
+            await call.response_head()
             while await call.piece():
                 await call.metered()
             self._upstream.release(call.target, call.connection)

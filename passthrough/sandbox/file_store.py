@@ -53,7 +53,7 @@ class Stored:
         }
 
 
-class Shelf:
+class FileStore:
     """All files of one sandbox, newest first. Their paths are unlinked by whoever takes them off."""
 
     def __init__(self, directory: Path, secret: bytes, clock: Callable[[], float]) -> None:

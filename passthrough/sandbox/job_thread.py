@@ -19,7 +19,7 @@ class Abandoned(PassthroughError):
     """Nobody waited for the job any more, so that it stopped half-way; nobody sees this either."""
 
 
-class Bench:
+class JobThread:
     """A queue of jobs and the one thread that does them: pdfium is not thread safe, and the order is kept."""
 
     def __init__(self, name: str) -> None:

@@ -13,10 +13,10 @@ from urllib.parse import unquote_to_bytes
 
 from .documents import DPI, Page, Picture, Reading, read
 from .errors import Rejection, no_such_file, not_fetched, unreadable
-from .file_store import Shelf, Stored
+from .file_store import FileStore, Stored
 from .job_thread import Gone
 from .models import LATEST, answered
-from .request import Ask, Source, ask, chosen
+from .request import OcrRequest, Source, ask, chosen
 
 MAX_DOCUMENT_BYTES: Final = 50_000_000
 _WORTH_GZIP: Final = 1024  # bytes
@@ -45,7 +45,7 @@ class Counter:
     model: str | None = None
 
 
-def answer(raw: bytes, *, shelf: Shelf, counter: Counter, gzipped: bool, gone: Gone) -> Answer:
+def answer(raw: bytes, *, shelf: FileStore, counter: Counter, gzipped: bool, gone: Gone) -> Answer:
     """Return the answer to an OCR request whose body is `raw`; errors are answers too. Blocks; for the Bench of the reader."""
     try:
         asked = ask(raw, model_needed=counter.model is None)
@@ -64,7 +64,7 @@ def encoded(status: int, body: Mapping[str, object], gzipped: bool, headers: Map
     return Answer(status, gzip.compress(raw, _GZIP_LEVEL, mtime=0), {**described, "Content-Encoding": "gzip"})
 
 
-def _read(asked: Ask, shelf: Shelf, counter: Counter, gone: Gone) -> dict[str, object]:
+def _read(asked: OcrRequest, shelf: FileStore, counter: Counter, gone: Gone) -> dict[str, object]:
     name = asked.model or counter.model or LATEST
     model = name if counter.any_model else answered(name)
     document = _document(asked.source, shelf)
@@ -83,7 +83,7 @@ def _read(asked: Ask, shelf: Shelf, counter: Counter, gone: Gone) -> dict[str, o
     }
 
 
-def _page(page: Page, asked: Ask) -> dict[str, object]:
+def _page(page: Page, asked: OcrRequest) -> dict[str, object]:
     return {
         "index": page.index,
         "markdown": page.markdown,
@@ -96,7 +96,7 @@ def _page(page: Page, asked: Ask) -> dict[str, object]:
     }
 
 
-def _picture(picture: Picture, asked: Ask) -> dict[str, object]:
+def _picture(picture: Picture, asked: OcrRequest) -> dict[str, object]:
     left, top, right, bottom = picture.box
     content = f"data:{picture.mime};base64,{base64.b64encode(picture.content).decode()}" if picture.content else None
     return {
@@ -123,7 +123,7 @@ def _annotation(form: Mapping[str, object] | None) -> str | None:
     return json.dumps({name: _EMPTY.get(kind) if isinstance(kind, str) else None for name, kind in kinds.items()})
 
 
-def _document(source: Source, shelf: Shelf) -> bytes:
+def _document(source: Source, shelf: FileStore) -> bytes:
     """Return the bytes of the document; nothing is fetched from anywhere but the shelf."""
     if source.file_id:
         return _content(shelf.get(source.file_id))

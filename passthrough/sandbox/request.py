@@ -20,7 +20,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class OcrRequest:
     """One OCR request.
 
     `model` None: the latest. `pages` are ranges, both ends included, counted from 0; None: all. The annotation formats are
@@ -44,7 +44,7 @@ _STRING: Final = ("string_type", "Input should be a valid string")
 _OBJECT: Final = ("model_attributes_type", "Input should be a valid dictionary or object to extract fields from")
 _PAGES: Final = ("value_error", "Value error, pages should be a list of integers from 0, or ranges such as '0-5' or '0,2-4'")
 _RANGES: Final = re.compile(r"\s*\d{1,9}\s*(-\s*\d{1,9}\s*)?(,\s*\d{1,9}\s*(-\s*\d{1,9}\s*)?)*", re.ASCII)
-_LONGEST_RANGES: Final = 10_000  # characters: a thousand pages, one by one, need half of it
+_MAX_RANGES: Final = 10_000  # characters: a thousand pages, one by one, need half of it
 _DEEPEST: Final = 100
 
 
@@ -69,7 +69,7 @@ def _object(value: object) -> tuple[str, str] | None:
 def _pages(value: object) -> tuple[str, str] | None:
     if isinstance(value, list):
         return _PAGES if any(_count(page) for page in value) else None
-    if not isinstance(value, str) or len(value) > _LONGEST_RANGES or not _RANGES.fullmatch(value):
+    if not isinstance(value, str) or len(value) > _MAX_RANGES or not _RANGES.fullmatch(value):
         return _PAGES
     return None if all(first <= last for first, last in _ranges(value)) else _PAGES
 
@@ -104,7 +104,7 @@ _DOCUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
 _KEY_OF: Final = {"document_url": "document_url", "image_url": "image_url", "file": "file_id"}
 
 
-def ask(raw: bytes, *, model_needed: bool = True) -> Ask:
+def ask(raw: bytes, *, model_needed: bool = True) -> OcrRequest:
     """Return what the body of a request asks for. Raises Rejection (422) with every flaw found.
 
     `model_needed` False: the model may be left out, as where the path names it (Vertex).
@@ -122,7 +122,7 @@ def ask(raw: bytes, *, model_needed: bool = True) -> Ask:
     source = _source(document, flaws) if isinstance(document, dict) else None
     if flaws or source is None:
         raise unprocessable(flaws)
-    return Ask(
+    return OcrRequest(
         source=source,
         model=body.get("model"),
         pages=None if body.get("pages") is None else _ranges(body["pages"]),

@@ -16,8 +16,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from .errors import Rejection, detail, flaw, not_found, too_large, unprocessable
-from .file_store import Shelf
-from .job_thread import Bench
+from .file_store import FileStore
+from .job_thread import JobThread
 from .models import card, listed
 from .ocr import Answer, Counter, answer, encoded
 from .upload import receive
@@ -40,9 +40,9 @@ class Bounds:
 class _Room:
     """What lives as long as the sandbox runs: the files, and the threads that read documents and write files."""
 
-    shelf: Shelf
-    reader: Bench
-    disk: Bench
+    shelf: FileStore
+    reader: JobThread
+    disk: JobThread
 
 
 _ROOM: Final = web.AppKey("room", _Room)
@@ -77,9 +77,9 @@ def build(*, key: str | None, bounds: Bounds, clock: Callable[[], float]) -> web
 
 def _room(clock: Callable[[], float]) -> Callable[[web.Application], AsyncIterator[None]]:
     async def room(app: web.Application) -> AsyncIterator[None]:
-        reader, disk = Bench("sandbox-reader"), Bench("sandbox-disk")
+        reader, disk = JobThread("sandbox-reader"), JobThread("sandbox-disk")
         directory = await disk.do(lambda _: tempfile.TemporaryDirectory(prefix="passthrough-sandbox-"))
-        app[_ROOM] = _Room(Shelf(Path(directory.name), secrets.token_bytes(32), clock), reader, disk)
+        app[_ROOM] = _Room(FileStore(Path(directory.name), secrets.token_bytes(32), clock), reader, disk)
         yield
         await reader.close()
         disk.queue(directory.cleanup)

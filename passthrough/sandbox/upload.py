@@ -12,11 +12,11 @@ from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from .errors import MISSING, detail, error, flaw, too_large, unprocessable
-from .file_store import Shelf, Stored
-from .job_thread import Bench
+from .file_store import FileStore, Stored
+from .job_thread import JobThread
 
 _PIECE: Final = 1 << 20
-_LONGEST_FIELD: Final = 8192
+_MAX_FIELD: Final = 8192
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class _Writing:
         self.path.unlink(missing_ok=True)
 
 
-async def receive(request: web.Request, shelf: Shelf, disk: Bench, max_bytes: int) -> Stored:
+async def receive(request: web.Request, shelf: FileStore, disk: JobThread, max_bytes: int) -> Stored:
     """Store the part `file` of a multipart request and return it, on the shelf.
 
     `disk` is where files are written, so that what is left of an upload that broke is closed and removed after its last write.
@@ -72,7 +72,7 @@ async def receive(request: web.Request, shelf: Shelf, disk: Bench, max_bytes: in
     return stored
 
 
-async def _parts(request: web.Request, writing: _Writing, disk: Bench, max_bytes: int) -> tuple[str, str]:
+async def _parts(request: web.Request, writing: _Writing, disk: JobThread, max_bytes: int) -> tuple[str, str]:
     """Read every part, the file's bytes to disk; return the file's name and the purpose."""
     filename: str | None = None
     fields: dict[str, str] = {}
@@ -84,8 +84,8 @@ async def _parts(request: web.Request, writing: _Writing, disk: Bench, max_bytes
             filename = part.filename or "file"
             await _to_disk(part, writing, disk, max_bytes)
         else:
-            piece = await part.read_chunk(_LONGEST_FIELD)
-            if not part.at_eof() and await part.read_chunk(_LONGEST_FIELD):
+            piece = await part.read_chunk(_MAX_FIELD)
+            if not part.at_eof() and await part.read_chunk(_MAX_FIELD):
                 raise ValueError("A field that is too long")
             fields[part.name or ""] = piece.decode("utf-8", "replace")
     if filename is None:
@@ -93,7 +93,7 @@ async def _parts(request: web.Request, writing: _Writing, disk: Bench, max_bytes
     return filename, fields.get("purpose") or "ocr"
 
 
-async def _to_disk(part: BodyPartReader, writing: _Writing, disk: Bench, max_bytes: int) -> None:
+async def _to_disk(part: BodyPartReader, writing: _Writing, disk: JobThread, max_bytes: int) -> None:
     total, piece = 0, bytearray()
     while chunk := await part.read_chunk(_PIECE):
         total += len(chunk)
@@ -107,5 +107,5 @@ async def _to_disk(part: BodyPartReader, writing: _Writing, disk: Bench, max_byt
     await disk.do(lambda _: writing.close())
 
 
-async def _written(piece: bytes, writing: _Writing, disk: Bench) -> None:
+async def _written(piece: bytes, writing: _Writing, disk: JobThread) -> None:
     await disk.do(lambda _: writing.write(piece))

@@ -15,14 +15,14 @@ from socket import socket, socketpair
 from typing import Final
 
 from ..config.model import Listen
-from ..worker import SANDBOX, Seat, Stage
+from ..worker import SANDBOX, Stage, WorkerContext
 from .ports import ListenError, bound, url
 
 _SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD")
-_LONGEST: Final = 60  # bytes of the folder's place
+_MAX_PATH: Final = 60  # bytes of the folder's place
 
 
-class Shared:
+class SharedResources:
     """The ports, a folder for the workers' own sockets, the stage, and the pipe by which signals wake the parent."""
 
     def __init__(self, listen: Listen, *, sandbox: bool) -> None:
@@ -59,7 +59,7 @@ class Shared:
         for name in _SIGNALS:
             signal.signal(getattr(signal, name), lambda *_: None)
 
-    def fork(self, number: int, lines: Collection[socket], trouble: str | None) -> tuple[int, socket] | Seat:
+    def fork(self, number: int, lines: Collection[socket], trouble: str | None) -> tuple[int, socket] | WorkerContext:
         """Start a worker: return in the parent its process and our end of its line, and in the worker its seat.
 
         `lines` are our ends of the others' lines, `trouble` is what the seat shall tell. Raises OSError.
@@ -70,7 +70,7 @@ class Shared:
         try:
             pid = os.fork()
             if pid == 0:
-                return replace(self._seat(number, theirs, (ours, *lines)), trouble=trouble)
+                return replace(self._worker(number, theirs, (ours, *lines)), trouble=trouble)
         except OSError:
             ours.close()
             theirs.close()
@@ -81,7 +81,7 @@ class Shared:
         ours.setblocking(False)
         return pid, ours
 
-    def _seat(self, number: int, line: socket, lines: Collection[socket]) -> Seat:
+    def _worker(self, number: int, line: socket, lines: Collection[socket]) -> WorkerContext:
         """Return the seat of a worker, in its own process.
 
         What is the parent's or another's alone is closed: else nobody would see its end, or would be refused at its port.
@@ -98,7 +98,7 @@ class Shared:
         others = [self._sandbox] if self._sandbox is not None and not is_sandbox else []
         for each in (self.wakes, self._writes, *lines, *(each for each in given if each not in kept), *others):
             each.close()
-        return Seat(
+        return WorkerContext(
             number=number,
             count=self._listen.workers,
             traffic=() if is_sandbox else self._traffic[number - 1],
@@ -137,6 +137,6 @@ def _folder() -> Path:
     """Return a new folder of ours alone, whose name leaves room for a socket's (macOS: 104 bytes in all). Raises ListenError."""
     try:
         usual = tempfile.gettempdir()
-        return Path(tempfile.mkdtemp(prefix="passthrough-", dir=usual if len(os.fsencode(usual)) <= _LONGEST else "/tmp"))  # noqa: S108 - the folder in it is private
+        return Path(tempfile.mkdtemp(prefix="passthrough-", dir=usual if len(os.fsencode(usual)) <= _MAX_PATH else "/tmp"))  # noqa: S108 - the folder in it is private
     except OSError as error:
         raise ListenError(f"Workers need a folder for their sockets: {error.strerror}.\n  Let TMPDIR name one.") from None

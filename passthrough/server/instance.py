@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Final
 
 from .. import sandbox
-from ..accounting.access_log import Lines
+from ..accounting.access_log import AccessLog
 from ..accounting.bookkeeper import Bookkeeper
 from ..accounting.budget import Policy
 from ..accounting.budgets.budgets import Budgets
@@ -23,7 +23,7 @@ from ..accounting.ledger.ledger import Ledger
 from ..accounting.ledger.retention import Retention
 from ..accounting.pricing.prices import Prices, shipped
 from ..admin.app import Shown
-from ..admin.budget_status import Standing
+from ..admin.budget_status import BudgetStatus
 from ..admin.gauges import Gauges, Reloads
 from ..admin.health import Health, Phase
 from ..admin.metrics import Metrics
@@ -32,18 +32,18 @@ from ..config.model import Config
 from ..config.reload import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
 from ..errors import ConfigError
 from ..loopback import is_loopback
-from ..proxy.auth import Gate
+from ..proxy.auth import Authenticator
 from ..proxy.cors import Cors
 from ..proxy.listener import Listener
 from ..proxy.origins import PageGuard
 from ..proxy.relay import Relay, Rules
 from ..proxy.routes import Route, RouteTable
-from ..proxy.upstream.pool import Upstream
-from ..worker import HURRY, RELOAD, STOP, Seat
+from ..proxy.upstream.pool import ConnectionPool
+from ..worker import FORCE_STOP, RELOAD, STOP, WorkerContext
 from .certificate import ServerCertificate
 from .gc_tuning import YOUNG, set_apart, undisturbed
 from .listeners import open_admin, open_traffic
-from .ports import ListenError, room, server_tls, url
+from .ports import ListenError, file_budget, server_tls, url
 from .signals import Hangup, on_signal
 
 ARRIVING_S: Final = 0.05
@@ -58,10 +58,12 @@ LAST_CALLS_S: Final = 2.0
 _log: Final = logging.getLogger("passthrough")
 
 
-class House:
+class Server:
     """One running instance. `config` is what it was built from; reloads replace the rules, never the house."""
 
-    def __init__(self, config: Config, sources: Sources, seen: bytes, lines: Lines, seat: Seat | None = None) -> None:
+    def __init__(
+        self, config: Config, sources: Sources, seen: bytes, lines: AccessLog, worker: WorkerContext | None = None
+    ) -> None:
         """`seen` is the snapshot of the files, taken before `config` was read of them: what changes in between is a change.
 
         `seat` is this worker's among several, whose parent has the ports, watches the files and says what concerns all; None:
@@ -69,20 +71,20 @@ class House:
         """
         self._config = config
         self._current = config
-        self._seat = seat
+        self._worker = worker
         self._sources = sources
         self._files = WatchedFiles(sources, seen, config)
         self._certificate: ServerCertificate | None = None
-        self._reload_trouble = None if seat is None else seat.trouble
+        self._reload_trouble = None if worker is None else worker.trouble
         self._reload_count = Reloads()
         self._metrics = Metrics()
         self._admin_digest = config.admin_digest
         self._sandbox: sandbox.Running | None = None
-        self._sandbox_port = None if seat is None else seat.sandbox_port
+        self._sandbox_port = None if worker is None else worker.sandbox_port
         self._lines = lines
         self._ledger = None if config.ledger is None else Ledger.at(config.ledger, _log.warning)
         self._listed = shipped()
-        self._budgets = Budgets(self._ledger, _log.warning, lambda: self._bookkeeper.nudge())  # noqa: PLW0108 - it is made below
+        self._budgets = Budgets(self._ledger, _log.warning, lambda: self._bookkeeper.wake())  # noqa: PLW0108 - it is made below
         self._retention = Retention(self._ledger, config.ledger_keep_days, warn=_log.warning)
         self._bookkeeper = Bookkeeper(
             prices=Prices(config.prices, self._listed),
@@ -91,11 +93,11 @@ class House:
             lines=self._lines,
             warn=_log.warning,
             observers=(self._budgets, self._metrics),
-            between=self._between,
+            housekeeping=self._housekeeping,
             reserved=self._budgets.reserved,
         )
         self._decoders = ThreadPoolExecutor(2, "decode")
-        self._upstream = Upstream(idle_s=config.listen.upstream_keep_alive_s)
+        self._upstream = ConnectionPool(idle_s=config.listen.upstream_keep_alive_s)
         self._relay = Relay(
             _rules(config, self._sandbox_port, config.listen.host),
             self._upstream,
@@ -120,13 +122,13 @@ class House:
         """Serve until told to stop. Raises ListenError where a port is taken, SandboxError where its extra is missing."""
         self._mind_signals()
         async with self._reloading:
-            if with_sandbox and self._seat is None:
+            if with_sandbox and self._worker is None:
                 self._sandbox = await sandbox.start("127.0.0.1", 0)
                 self._sandbox_port = self._sandbox.port
             await self._adopt(self._config)
         await self._bookkeeper.start()
         listen = self._config.listen
-        room_ = room()
+        room_ = file_budget()
         if (few := room_.warning(listen.max_connections)) is not None:
             _log.warning("%s", few)
         listener = Listener(
@@ -137,25 +139,25 @@ class House:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._close)
             tls = None if self._certificate is None else self._certificate.context
-            traffic = await open_traffic(listener, listen, tls, self._seat, stack)
-            admin = await open_admin(self._shown(listener), listen, self._seat, stack, room_.admin)
-            seat = self._seat
-            own = [*traffic[0].sockets, *admin.sockets] if seat is None else [*seat.traffic, *seat.admin]
+            traffic = await open_traffic(listener, listen, tls, self._worker, stack)
+            admin = await open_admin(self._shown(listener), listen, self._worker, stack, room_.admin)
+            worker = self._worker
+            own = [*traffic[0].sockets, *admin.sockets] if worker is None else [*worker.traffic, *worker.admin]
             self._upstream.own = [each.getsockname() for each in own]
             set_apart(YOUNG)
             self.health.phase = Phase.READY
-            if self._seat is None:
+            if self._worker is None:
                 scheme = "https" if listen.tls_cert else "http"
                 urls = url(scheme, traffic[0].sockets), url("http", admin.sockets)
                 self._say(announce.started(self._config, *urls, sandbox=with_sandbox))
             else:
-                self._seat.say_ready()
+                self._worker.say_ready()
             await self._until_stopped()
             await self._drain(listener, traffic)
 
     def _mind_signals(self) -> None:
         """Take signals or, as a worker, the parent's orders; before the ports are named, whose reader may send one at once."""
-        if self._seat is None:
+        if self._worker is None:
             on_signal("SIGTERM", self.stop)
             on_signal("SIGINT", self.stop)
             hangup = Hangup()
@@ -163,7 +165,7 @@ class House:
             return
         # A service manager may send it to parent and workers alike: it does not count as a second order.
         on_signal("SIGTERM", self._stop.set)
-        self._seat.obey({RELOAD: self._reload_soon, STOP: self._stop.set, HURRY: self._hurry.set}, self._orphaned)
+        self._worker.obey({RELOAD: self._reload_soon, STOP: self._stop.set, FORCE_STOP: self._hurry.set}, self._orphaned)
 
     def _orphaned(self) -> None:
         _log.error("The parent process has gone.")
@@ -181,27 +183,27 @@ class House:
             "journal_bytes": lambda: self._bookkeeper.journal_bytes,
             "log_dropped": lambda: self._lines.dropped,
         }
-        gauges = Gauges(readings, self.health, self._reload_count, self._standings)
+        gauges = Gauges(readings, self.health, self._reload_count, self._statuses)
         return Shown(
             health=self.health,
             ledger=self._ledger,
             sources=lambda: [chain(gauges.families(), self._metrics.families())],
-            budgets=self._standings,
+            budgets=self._statuses,
             digest=lambda: self._admin_digest,
         )
 
-    def _between(self) -> None:
+    def _housekeeping(self) -> None:
         """Do what the books do beside writing, on the thread that writes the ledger."""
         self._budgets.refresh()
         self._retention.step()
 
-    def _standings(self) -> list[Standing]:
-        return [Standing(*state) for state in self._budgets.state()]
+    def _statuses(self) -> list[BudgetStatus]:
+        return [BudgetStatus(*state) for state in self._budgets.state()]
 
     def _say(self, said: announce.Said) -> None:
         """Say what concerns the whole, unless the parent does."""
         for level, text in said:
-            _log.log(level if self._seat is None else logging.DEBUG, "%s", text)
+            _log.log(level if self._worker is None else logging.DEBUG, "%s", text)
 
     # ── reload ──
 
@@ -274,7 +276,7 @@ class House:
         self._stop.set()
 
     async def _until_stopped(self) -> None:
-        watch = [asyncio.create_task(self._watch())] if self._seat is None else []
+        watch = [asyncio.create_task(self._watch())] if self._worker is None else []
         try:
             await self._stop.wait()
         finally:
@@ -340,6 +342,6 @@ def _rules(config: Config, sandbox_port: int | None, host: str) -> Rules:
         routes = (
             replace(route, targets=tuple(replace(target, port=sandbox_port) for target in route.targets)) for route in routes
         )
-    gate = Gate(config.clients, key_header=config.key_header)
+    authenticator = Authenticator(config.clients, key_header=config.key_header)
     guard = PageGuard(config.cors) if is_loopback(host) and not config.allow_anonymous else None
-    return Rules(RouteTable(routes), gate, config.max_parallel, guard, Cors(config.cors) if config.cors else None)
+    return Rules(RouteTable(routes), authenticator, config.max_parallel, guard, Cors(config.cors) if config.cors else None)

@@ -8,38 +8,40 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from ..admin.app import Shown, app, served
-from ..admin.peers import Siblings
+from ..admin.peers import WorkerPeers
 from ..config.model import Listen
 from ..loopback import is_loopback
 from ..proxy.listener import Listener
-from ..worker import Seat
+from ..worker import WorkerContext
 from .ports import listening, serving
 
 
 async def open_traffic(
-    listener: Listener, listen: Listen, tls: ssl.SSLContext | None, seat: Seat | None, stack: AsyncExitStack
+    listener: Listener, listen: Listen, tls: ssl.SSLContext | None, worker: WorkerContext | None, stack: AsyncExitStack
 ) -> list[asyncio.Server]:
     """Let clients in, until the stack is left or the servers are closed. Raises ListenError."""
     protocol = listener if tls is None else listener.encrypted(tls)
-    if seat is None:
+    if worker is None:
         servers = [await listening(protocol, listen.host, listen.port)]
     else:
-        servers = await serving(protocol, seat.traffic)
+        servers = await serving(protocol, worker.traffic)
     for server in servers:
         stack.callback(server.close)
     return servers
 
 
-async def open_admin(shown: Shown, listen: Listen, seat: Seat | None, stack: AsyncExitStack, most: int) -> asyncio.Server:
+async def open_admin(
+    shown: Shown, listen: Listen, worker: WorkerContext | None, stack: AsyncExitStack, most: int
+) -> asyncio.Server:
     """Answer operators and, as a worker, the others; until the stack is left. At most `most` connections. Raises ListenError."""
     on_loopback = is_loopback(listen.admin_host)
-    if seat is None:
+    if worker is None:
         alone = await served(app(shown, on_loopback=on_loopback), stack, most)
         servers = [await listening(alone, listen.admin_host, listen.admin_port)]
     else:
         inside = await served(app(shown, on_loopback=True), stack)
-        whole = replace(shown, siblings=await Siblings.join(seat, inside, stack))
-        servers = await serving(await served(app(whole, on_loopback=on_loopback), stack, most), seat.admin)
+        whole = replace(shown, peers=await WorkerPeers.join(worker, inside, stack))
+        servers = await serving(await served(app(whole, on_loopback=on_loopback), stack, most), worker.admin)
     for server in servers:
         stack.callback(server.close)
     return servers[0]

@@ -26,7 +26,7 @@ FEW_CONNECTIONS: Final = 100
 """Where no more can be served at once, it is said at start."""
 
 _ALL: Final = "::"
-_MENDS: Final = {
+_HINTS: Final = {
     errno.EADDRINUSE: "Is another instance running? Stop it, or choose another --port / --admin-port.",
     errno.EACCES: "Ports below 1024 are the system's: choose a higher --port / --admin-port.",
 }
@@ -103,8 +103,8 @@ def _refused(host: str, port: int, error: OSError) -> ListenError:
     # Not `strerror`: the loop puts the address into it once more.
     number = error.errno or 0
     why = os.strerror(number) if number in errno.errorcode else error.strerror or str(error)
-    mend = _MENDS.get(number, "Check --host / --admin-host.")
-    return ListenError(f"Cannot listen on {host} port {port}: {why}.\n  {mend}")
+    hint = _HINTS.get(number, "Check --host / --admin-host.")
+    return ListenError(f"Cannot listen on {host} port {port}: {why}.\n  {hint}")
 
 
 def server_tls(cert: str | None, key: str | None) -> ssl.SSLContext | None:
@@ -121,7 +121,7 @@ def server_tls(cert: str | None, key: str | None) -> ssl.SSLContext | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class FileBudget:
     """How many connections this process can serve at once. `files` may be open in all; None, as `traffic`: there is no limit."""
 
     files: int | None
@@ -139,7 +139,7 @@ class Room:
         )
 
 
-def room() -> Room:
+def file_budget() -> FileBudget:
     """Return what this process can serve, after raising its limit of open files as far as it may. Raises ListenError: nothing.
 
     Each client may need a second descriptor, towards its target; some are kept back for the ledger, the log and the admin port.
@@ -147,14 +147,14 @@ def room() -> Room:
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:
-        return Room(None, None, ADMIN_FILES)
+        return FileBudget(None, None, ADMIN_FILES)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
     if soft == resource.RLIM_INFINITY:
-        return Room(None, None, ADMIN_FILES)
+        return FileBudget(None, None, ADMIN_FILES)
     admin = min(ADMIN_FILES, soft // 8)
     traffic = (soft - _OTHER_FILES - admin) // 2
     if traffic < 1:
@@ -162,7 +162,7 @@ def room() -> Room:
             f"This process may open {soft} files only, and needs {_OTHER_FILES} before it serves anybody.\n"
             "  Raise its limit: ulimit -n 65536, LimitNOFILE= in systemd, or --ulimit nofile=65536 for a container."
         )
-    return Room(soft, traffic, admin)
+    return FileBudget(soft, traffic, admin)
 
 
 def url(scheme: str, sockets: Sequence[socket.socket]) -> str:

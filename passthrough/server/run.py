@@ -13,19 +13,19 @@ from typing import Any
 
 from aiohttp import http_parser
 
-from ..accounting.access_log import Format, Lines
+from ..accounting.access_log import AccessLog, Format
 from ..accounting.ledger.ledger import Ledger
 from ..config.environment import contents, environment, snapshot
 from ..config.load import load
 from ..config.reload import Sources
 from ..errors import ConfigError, PassthroughError, Problem, UnservableLedgerError
 from ..sandbox import start, start_on
-from ..worker import HURRY, SANDBOX, STOP, Seat
+from ..worker import FORCE_STOP, SANDBOX, STOP, WorkerContext
 from .gc_tuning import undisturbed
-from .instance import House
+from .instance import Server
 from .signals import on_signal
-from .stderr_log import Direct, Messages
-from .supervisor import Workers
+from .stderr_log import DirectHandler, StderrHandler
+from .supervisor import Supervisor
 
 
 class UnfitError(PassthroughError):
@@ -47,37 +47,37 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
     asked = loaded.listen.log_format
     form: Format = "text" if asked == "text" or (asked == "auto" and sys.stdout.isatty()) else "json"
 
-    seat = None
+    worker = None
     if loaded.listen.workers > 1:
         if not hasattr(os, "fork"):
             raise UnfitError("Several workers are not served on this system.\n  Leave 'workers' at 1, or start more instances.")
-        _log_at(loaded.listen.log_level, Direct(sys.stderr.fileno()))
-        workers = Workers(loaded, sources, seen, sandbox=sandbox)
-        seat = workers.run()
-        if seat is None:
+        _log_at(loaded.listen.log_level, DirectHandler(sys.stderr.fileno()))
+        workers = Supervisor(loaded, sources, seen, sandbox=sandbox)
+        worker = workers.run()
+        if worker is None:
             return
         loaded = workers.config
-    if seat is not None and seat.number == SANDBOX:
+    if worker is not None and worker.number == SANDBOX:
         with logging_to_stderr(loaded.listen.log_level, "sandbox"):
-            _run(_sandbox_of(seat))
+            _run(_sandbox_of(worker))
         return
 
     async def run() -> None:
-        lines = Lines(sys.stdout, form, None if seat is None else seat.folder / "log.lock")
-        await House(loaded, sources, seen, lines, seat).run(with_sandbox=sandbox)
+        lines = AccessLog(sys.stdout, form, None if worker is None else worker.folder / "log.lock")
+        await Server(loaded, sources, seen, lines, worker).run(with_sandbox=sandbox)
 
-    with logging_to_stderr(loaded.listen.log_level, f"worker {seat.number}" if seat else ""):
+    with logging_to_stderr(loaded.listen.log_level, f"worker {worker.number}" if worker else ""):
         _run(run())
 
 
-async def _sandbox_of(seat: Seat) -> None:
+async def _sandbox_of(worker: WorkerContext) -> None:
     """Serve the sandbox of several workers until the parent says, or has come to, its end."""
     stopped = asyncio.Event()
     on_signal("SIGTERM", stopped.set)
-    seat.obey({STOP: stopped.set, HURRY: stopped.set}, stopped.set)
-    assert seat.sandbox is not None
-    running = await start_on(seat.sandbox)
-    seat.say_ready()
+    worker.obey({STOP: stopped.set, FORCE_STOP: stopped.set}, stopped.set)
+    assert worker.sandbox is not None
+    running = await start_on(worker.sandbox)
+    worker.say_ready()
     await stopped.wait()
     await running.close()
 
@@ -98,8 +98,8 @@ def _greet_ledger(config: str, url: str | None) -> None:
     try:
         ledger.greet()
     except UnservableLedgerError as error:
-        what, _, mend = str(error).partition("\n")
-        raise ConfigError([Problem(config, 0, "ledger", what, mend)]) from None
+        what, _, hint = str(error).partition("\n")
+        raise ConfigError([Problem(config, 0, "ledger", what, hint)]) from None
     finally:
         ledger.close()
 
@@ -134,7 +134,7 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 @contextmanager
 def logging_to_stderr(level: str, speaker: str = "") -> Iterator[None]:
     """Send the program's own messages to stderr, from `level` on; stdout is for exchanges alone."""
-    messages = Messages(sys.stderr, speaker)
+    messages = StderrHandler(sys.stderr, speaker)
     _log_at(level, messages)
     try:
         yield

@@ -8,8 +8,8 @@ import select
 from threading import Thread
 from typing import Final, TextIO
 
-from ..background.batch_queue import Backlog
-from ..background.stream_writer import POLL_S, Sink
+from ..background.batch_queue import BatchQueue
+from ..background.stream_writer import POLL_S, StreamWriter
 
 FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 
@@ -18,7 +18,7 @@ _BATCH: Final = 100
 _GATHER_S: Final = 0.01
 
 
-class Messages(logging.Handler):
+class StderrHandler(logging.Handler):
     """Writes what is logged, in order, from a thread of its own.
 
     logging's handler writes where the message arises, on the event loop: a pipe that nobody reads would stop the road. Here
@@ -30,8 +30,8 @@ class Messages(logging.Handler):
         """`speaker` is named before each message, where several processes share the stream."""
         super().__init__()
         self.setFormatter(logging.Formatter(FORMAT.replace("%(message)s", f"{speaker}: %(message)s") if speaker else FORMAT))
-        self._backlog: Backlog[str] = Backlog(_WAITING, batch=_BATCH, gather_s=_GATHER_S)
-        self._sink = Sink(stream)
+        self._backlog: BatchQueue[str] = BatchQueue(_WAITING, batch=_BATCH, gather_s=_GATHER_S)
+        self._sink = StreamWriter(stream)
         self._refused = 0
         self._thread = Thread(target=self._run, name="messages", daemon=True)
         self._thread.start()
@@ -63,7 +63,7 @@ class Messages(logging.Handler):
             self._sink.write([_dropped(self._refused).encode("ascii") + b"\n"])
 
 
-class Direct(logging.Handler):
+class DirectHandler(logging.Handler):
     """Writes what is logged at once, without a thread: for a process that forks, and so may have none.
 
     What the stream does not take at once is dropped: whoever keeps workers alive cannot wait for a reader.

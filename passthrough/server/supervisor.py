@@ -23,15 +23,15 @@ from ..config import announce
 from ..config.model import Config
 from ..config.reload import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
 from ..errors import ConfigError, PassthroughError
-from ..worker import HURRY, READY, RELOAD, SANDBOX, STOP, Seat, Stage
-from .fork import Shared
+from ..worker import FORCE_STOP, READY, RELOAD, SANDBOX, STOP, Stage, WorkerContext
+from .fork import SharedResources
 from .gc_tuning import YOUNG, set_apart, undisturbed
 from .signals import Hangup
 
 EARLY_S: Final = 10.0
 """A worker that ends sooner than this after its start may do so again and again."""
 
-MOST_EARLY: Final = 5
+MAX_EARLY: Final = 5
 WITHIN_S: Final = 60.0
 """So many early ends in such a time end them all."""
 
@@ -45,7 +45,7 @@ _AGAIN_S: Final = 1.0  # until a worker is started for which there was no proces
 _log: Final = logging.getLogger("passthrough")
 
 
-class WorkersError(PassthroughError):
+class SupervisorError(PassthroughError):
     """The workers cannot be kept alive; the message says why and how to mend it."""
 
 
@@ -70,7 +70,7 @@ class _Child:
         return f"{'The sandbox' if self.number == SANDBOX else f'Worker {self.number}'} (process {self.pid})"
 
 
-class Workers:
+class Supervisor:
     """All workers of one program, seen from their parent: a process without threads and without an event loop."""
 
     def __init__(self, config: Config, sources: Sources, seen: bytes, *, sandbox: bool) -> None:
@@ -80,7 +80,7 @@ class Workers:
         self._sources = sources
         self._files = WatchedFiles(sources, seen, config)
         self._hangup = Hangup()
-        self._shared = Shared(config.listen, sandbox=sandbox)
+        self._shared = SharedResources(config.listen, sandbox=sandbox)
         self._children: dict[int, _Child] = {}
         self._due = dict.fromkeys(range(SANDBOX if sandbox else 1, config.listen.workers + 1), 0.0)
         self._early: deque[float] = deque()
@@ -91,7 +91,7 @@ class Workers:
         self._why = ""
         self._trouble: str | None = None
 
-    def run(self) -> Seat | None:
+    def run(self) -> WorkerContext | None:
         """Return as fork does: in each worker its seat; in the parent None, when all have ended as they were told to.
 
         Raises WorkersError, or ends with a worker's exit code where that could not even start (it has said why).
@@ -99,24 +99,24 @@ class Workers:
         set_apart(YOUNG)
         while self._due or self._children:
             for number in [number for number, at in self._due.items() if at <= time.monotonic()]:
-                if (seat := self._begin(number)) is not None:
-                    return seat
+                if (worker := self._begin(number)) is not None:
+                    return worker
             self._wait()
         self._shared.close()
         if self._why:
-            raise WorkersError(self._why)
+            raise SupervisorError(self._why)
         if self._code:
             sys.exit(self._code)
         return None
 
-    def _begin(self, number: int) -> Seat | None:
+    def _begin(self, number: int) -> WorkerContext | None:
         try:
             forked = self._shared.fork(number, [child.line for child in self._children.values()], self._trouble)
         except OSError as error:
             _log.error("Worker %d cannot be started now: %s.", number, error.strerror)
             self._due[number] = time.monotonic() + _AGAIN_S
             return None
-        if isinstance(forked, Seat):
+        if isinstance(forked, WorkerContext):
             return forked
         pid, line = forked
         del self._due[number]
@@ -223,7 +223,7 @@ class Workers:
         pause_s = self._pause_s(child)
         if pause_s is None:
             _log.error("%s.", ended)
-            self._why = f"{MOST_EARLY} times within a minute a worker ended soon after its start.\n  Their messages may tell why."
+            self._why = f"{MAX_EARLY} times within a minute a worker ended soon after its start.\n  Their messages may tell why."
             self._stop()
             return
         _log.warning("%s; another takes its place.", ended)
@@ -237,7 +237,7 @@ class Workers:
         if now - child.began >= EARLY_S:
             return 0.0
         self._early.append(now)
-        return None if len(self._early) >= MOST_EARLY else _PAUSE_S * 2.0 ** len(self._early)
+        return None if len(self._early) >= MAX_EARLY else _PAUSE_S * 2.0 ** len(self._early)
 
     # ── what concerns all ──
 
@@ -257,7 +257,7 @@ class Workers:
     def _stop(self) -> None:
         """Have all drain; a second call hurries."""
         if self._shared.stage is Stage.STOPPING:
-            self._tell(HURRY)
+            self._tell(FORCE_STOP)
             return
         self._shared.stage = Stage.STOPPING
         self._due.clear()

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.accounting.access_log import Lines, json_line, text_line
+from passthrough.accounting.access_log import AccessLog, json_line, text_line
 from passthrough.accounting.entry import Charge, Entry, believable, entry, printable
 from passthrough.meter.usage import Unmetered, Usage
 from tests.harness.entries import booked, exchange
@@ -164,7 +164,7 @@ def test_lines_reach_a_file_in_order(tmp_path: Path, format: str, render: object
     assert callable(render)
     made = [booked(f"client {number}") for number in range(3000)]
     with (tmp_path / "log").open("w+", encoding="utf-8") as file:
-        lines = Lines(file, "text" if format == "text" else "json")
+        lines = AccessLog(file, "text" if format == "text" else "json")
         for one in made:
             lines.put(one)
         lines.close(30)
@@ -178,12 +178,12 @@ def test_lines_reach_a_stream_in_memory() -> None:
     """A stream without a descriptor is written to as it is; one that was closed drops and counts."""
     stream = io.StringIO()
     made = booked()
-    lines = Lines(stream)
+    lines = AccessLog(stream)
     lines.put(made)
     lines.close(30)
     assert stream.getvalue() == json_line(made) + "\n"
     stream.close()
-    lines = Lines(stream)
+    lines = AccessLog(stream)
     lines.put(made)
     lines.close(30)
     assert lines.dropped == 1
@@ -194,7 +194,7 @@ def test_a_reader_that_left_is_counted() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as stream:
-        lines = Lines(stream)
+        lines = AccessLog(stream)
         for _ in range(1000):
             lines.put(booked())
         lines.close(30)
@@ -205,7 +205,7 @@ def test_a_reader_that_left_is_counted() -> None:
 def test_a_full_disk_is_counted() -> None:
     """A stream that has no space left drops and counts."""
     with Path("/dev/full").open("w", encoding="utf-8") as stream:
-        lines = Lines(stream)
+        lines = AccessLog(stream)
         lines.put(booked())
         lines.close(30)
     assert lines.dropped == 1
@@ -217,7 +217,7 @@ def test_a_reader_that_does_not_read_stops_nobody(blocking: bool) -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, blocking)
     with os.fdopen(writing, "w") as stream:
-        lines = Lines(stream)
+        lines = AccessLog(stream)
         for _ in range(15_000):
             lines.put(booked())
         lines.close(0.1)
@@ -234,7 +234,7 @@ def test_a_reader_that_comes_late_gets_the_rest() -> None:
     made = [replace(booked(), path="/" + "p" * 1990, label="l" * 2000, client="c" * 2000) for _ in range(100)]
     read: list[bytes] = []
     with os.fdopen(writing, "w") as stream:
-        lines = Lines(stream)
+        lines = AccessLog(stream)
         for one in made:
             lines.put(one)
         with os.fdopen(reading, "rb") as pipe:

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from passthrough.accounting.access_log import Lines
+from passthrough.accounting.access_log import AccessLog
 from passthrough.accounting.bookkeeper import Bookkeeper, Observer
 from passthrough.accounting.entry import Entry
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.accounting.pricing.prices import Price, Prices
-from passthrough.background.batch_queue import Backlog
-from passthrough.exchange import Exchange, Outcome, Terms
+from passthrough.background.batch_queue import BatchQueue
+from passthrough.exchange import Exchange, Outcome, RouteTerms
 from passthrough.meter.usage import Unmetered, Usage
 from tests.harness.entries import exchange
 
@@ -54,17 +54,23 @@ class Books:
 def keeping(
     path: Path,
     ledger: Ledger | None,
-    lines: Lines,
+    lines: AccessLog,
     warn: Callable[[str], None] = print,
     prices: Prices | None = None,
     *,
     observers: Sequence[Observer] = (),
-    between: Callable[[], None] = lambda: None,
+    housekeeping: Callable[[], None] = lambda: None,
 ) -> Bookkeeper:
     """Return a bookkeeper whose journal lies in `path`."""
     journal = path / "books.journal"
     return Bookkeeper(
-        prices=prices or Prices(), ledger=ledger, journal=journal, lines=lines, warn=warn, observers=observers, between=between
+        prices=prices or Prices(),
+        ledger=ledger,
+        journal=journal,
+        lines=lines,
+        warn=warn,
+        observers=observers,
+        housekeeping=housekeeping,
     )
 
 
@@ -73,7 +79,7 @@ async def books(path: Path, *overrides: Price, close_s: float = 30) -> AsyncIter
     """Yield open books; they are closed, with all that was done written, when this returns."""
     with closing(Ledger.open(f"sqlite:///{path}/books.db")) as ledger:
         stream, warned = io.StringIO(), list[str]()
-        keeper = keeping(path, ledger, Lines(stream), warned.append, Prices(overrides))
+        keeper = keeping(path, ledger, AccessLog(stream), warned.append, Prices(overrides))
         await keeper.start()
         yield Books(keeper, ledger, stream, warned)
         await keeper.close(close_s)
@@ -129,7 +135,7 @@ async def test_a_price_per_request_is_for_what_succeeded(
 ) -> None:
     """Every 2xx costs the route's price, with pages or without, and so does an answer that was counted after the client left."""
     made = exchange(usage=usage)
-    made.status, made.terms = status, Terms("/ocr", cost_per_request_nano=70)
+    made.status, made.terms = status, RouteTerms("/ocr", cost_per_request_nano=70)
     async with books(tmp_path) as open_books:
         open_books.keeper.done(made)
         await open_books.keeper.close(30)
@@ -160,7 +166,7 @@ async def test_an_unknown_model_is_unpriced_and_said_once(tmp_path: Path) -> Non
 def answered(status: int | None, route: str = "/mistral", outcome: Outcome = Outcome.COMPLETED) -> Exchange:
     """Return an admitted exchange that ended so."""
     made = exchange()
-    made.status, made.terms, made.outcome = status, Terms(route), outcome
+    made.status, made.terms, made.outcome = status, RouteTerms(route), outcome
     return made
 
 
@@ -195,7 +201,7 @@ async def test_a_blocked_log_does_not_hold_up_the_end(tmp_path: Path) -> None:
     """A reader of the log that does not read is given up long before the time for the ledger is over."""
     reading, writing = os.pipe()
     with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger, os.fdopen(writing, "w") as stream:
-        lines = Lines(stream)
+        lines = AccessLog(stream)
         keeper = keeping(tmp_path, ledger, lines)
         await keeper.start()
         for _ in range(1000):
@@ -232,7 +238,7 @@ class Late:
         await self.told.wait()
         return self.found
 
-    def at_once(self) -> None:
+    def usage_if_ready(self) -> None:
         """Say that it is not known yet."""
 
 
@@ -246,7 +252,7 @@ class Defective:
         """Raise."""
         raise RuntimeError("a defect")
 
-    def at_once(self) -> Usage | None:
+    def usage_if_ready(self) -> Usage | None:
         """Raise, or leave that to `usage`."""
         if self.at_once_too:
             raise RuntimeError("a defect")
@@ -256,7 +262,7 @@ class Defective:
 async def test_a_slow_answer_holds_up_no_other(tmp_path: Path) -> None:
     """What is read later is booked later; all others are booked meanwhile."""
     slow = exchange()
-    slow.reading = late = Late(OCR)
+    slow.usage_source = late = Late(OCR)
     async with books(tmp_path) as open_books:
         open_books.keeper.done(slow)
         open_books.keeper.done(exchange(usage=OCR))
@@ -270,7 +276,7 @@ async def test_a_slow_answer_holds_up_no_other(tmp_path: Path) -> None:
 async def test_an_answer_that_is_never_read_is_booked_without_pages(tmp_path: Path) -> None:
     """When the time is over, what is still being read is booked as cancelled: no exchange is lost."""
     slow = exchange()
-    slow.reading = Late(OCR)
+    slow.usage_source = Late(OCR)
     async with books(tmp_path, close_s=0.2) as open_books:
         open_books.keeper.done(slow)
         await open_books.keeper.close(0.2)
@@ -281,7 +287,7 @@ async def test_an_answer_that_is_never_read_is_booked_without_pages(tmp_path: Pa
 async def test_a_defect_of_a_meter_stops_nothing(tmp_path: Path) -> None:
     """A reading that raises, or finds nonsense, is said; its exchange and the next ones are booked."""
     broken, worse, absurd = exchange(), exchange(), exchange(usage=Usage(-5, 0, "m"))
-    broken.reading, worse.reading = Defective(False), Defective(True)
+    broken.usage_source, worse.usage_source = Defective(False), Defective(True)
     async with books(tmp_path) as open_books:
         for made in (broken, worse, absurd, exchange(usage=OCR)):
             open_books.keeper.done(made)
@@ -296,7 +302,7 @@ async def test_a_defect_of_a_meter_stops_nothing(tmp_path: Path) -> None:
 async def test_what_is_done_before_the_start_is_booked_and_after_the_end_is_lost(tmp_path: Path) -> None:
     """Exchanges wait for the books to open; when they are closed, what comes is counted as lost."""
     with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
-        keeper = keeping(tmp_path, ledger, Lines(io.StringIO()))
+        keeper = keeping(tmp_path, ledger, AccessLog(io.StringIO()))
         keeper.done(exchange(usage=OCR))
         assert keeper.waiting == 1
         await keeper.start()
@@ -310,7 +316,7 @@ async def test_books_that_never_opened_say_what_is_lost(tmp_path: Path) -> None:
     """Closed without a start, the log has the lines and the ledger's loss is said."""
     warned = list[str]()
     with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
-        keeper = keeping(tmp_path, ledger, Lines(io.StringIO()), warned.append)
+        keeper = keeping(tmp_path, ledger, AccessLog(io.StringIO()), warned.append)
         keeper.done(exchange())
         await keeper.close(1)
         assert (keeper.booked, keeper.lost) == (1, 1)
@@ -321,7 +327,7 @@ async def test_books_that_never_opened_say_what_is_lost(tmp_path: Path) -> None:
 async def test_without_a_ledger_the_log_is_all(tmp_path: Path) -> None:
     """`ledger: none` books in the log only, and is no trouble."""
     stream = io.StringIO()
-    keeper = keeping(tmp_path, None, Lines(stream))
+    keeper = keeping(tmp_path, None, AccessLog(stream))
     await keeper.start()
     keeper.done(exchange(usage=OCR))
     await keeper.close(30)
@@ -375,7 +381,7 @@ async def test_a_ledger_that_is_taken_away_gets_everything_in_a_new_file(tmp_pat
 
 def test_a_backlog_gives_batches_in_order_and_ends() -> None:
     """Items come out oldest first, at most a batch at once; a closed backlog takes none and gives what is left."""
-    backlog = Backlog[int](5, batch=2, gather_s=0)
+    backlog = BatchQueue[int](5, batch=2, gather_s=0)
     assert [backlog.put(number) for number in range(6)] == [True] * 5 + [False]
     backlog.close()
     assert not backlog.put(9)
@@ -412,7 +418,7 @@ def lines_of(first: int, last: int, model: str = "mistral-ocr-2512") -> tuple[Us
 async def test_lines_are_booked_while_their_file_passes(tmp_path: Path) -> None:
     """They are in the ledger before the exchange ends; its end adds no pages, and the log has one line with the sums."""
     made = exchange()
-    made.reading = late = Late(Usage(model="mistral-ocr-2512"))
+    made.usage_source = late = Late(Usage(model="mistral-ocr-2512"))
     async with books(tmp_path) as open_books:
         open_books.keeper.passed(made, lines_of(0, 500))
         open_books.keeper.passed(made, lines_of(500, 700))
@@ -484,7 +490,7 @@ async def test_observers_are_told_of_what_ends_and_of_what_is_booked(tmp_path: P
     watched, warned = Watched(raises), list[str]()
     with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
         keeper = keeping(
-            tmp_path, ledger if with_ledger else None, Lines(io.StringIO()), warned.append, observers=[watched, Watched()]
+            tmp_path, ledger if with_ledger else None, AccessLog(io.StringIO()), warned.append, observers=[watched, Watched()]
         )
         await keeper.start()
         plain, batch, again = exchange(usage=OCR), exchange(usage=Usage()), exchange(usage=Usage())
@@ -509,16 +515,16 @@ async def test_the_ledgers_thread_does_what_it_is_asked_for(tmp_path: Path) -> N
     """What is to be done between two batches is done when it is asked for; without a ledger there is nobody to do it."""
     calls: list[int] = []
     with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
-        keeper = keeping(tmp_path, ledger, Lines(io.StringIO()), between=lambda: calls.append(1))
+        keeper = keeping(tmp_path, ledger, AccessLog(io.StringIO()), housekeeping=lambda: calls.append(1))
         await keeper.start()
         await until(lambda: calls)
         seen = len(calls)
-        keeper.nudge()
+        keeper.wake()
         await until(lambda: len(calls) > seen)
         assert (0, 0.0) == (keeper.journal_bytes, keeper.lag_s)
         await keeper.close(30)
-    alone = keeping(tmp_path, None, Lines(io.StringIO()), between=lambda: calls.append(1))
-    alone.nudge()
+    alone = keeping(tmp_path, None, AccessLog(io.StringIO()), housekeeping=lambda: calls.append(1))
+    alone.wake()
     assert (0, 0.0) == (alone.journal_bytes, alone.lag_s)
     await alone.close(30)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from passthrough.accounting.charge import Passing, charge, line_charge, rest_charge
+from passthrough.accounting.charge import BatchTotals, charge, line_charge, rest_charge
 from passthrough.accounting.entry import Charge, Part, believable, entry
 from passthrough.accounting.pricing.prices import Prices
-from passthrough.exchange import Exchange, Terms
+from passthrough.exchange import Exchange, RouteTerms
 from passthrough.meter.usage import NOTHING, Unmetered, Usage
 from tests.harness.entries import exchange
 
@@ -21,9 +21,9 @@ def answered(
 ) -> Exchange:
     """Return an exchange that got this answer, and whose header told a cost."""
     made = exchange()
-    made.status, made.admitted, made.cost_told_nano = status, admitted, told
+    made.status, made.admitted, made.reported_cost_nano = status, admitted, told
     made.cost_header = None if told is None else "X-AIMLAPI-USD-Spent"
-    made.terms = Terms("/mistral", cost_per_request_nano=per_request)
+    made.terms = RouteTerms("/mistral", cost_per_request_nano=per_request)
     return made
 
 
@@ -96,7 +96,7 @@ def test_what_a_download_costs_beside_its_lines(made: Exchange, nano: int | None
 
 def test_only_sums_are_kept_of_what_passes() -> None:
     """The closing entry is logged with the sums of all charges; one without a price leaves the whole without."""
-    passing = Passing()
+    passing = BatchTotals()
     passing.add([Charge("m", 3, 1, cost_nano=5, cost_source="prices.yaml"), Charge("m", 2, tokens_in=4, cost_nano=2)])
     ended = entry(exchange(), passing.reason(Usage(model="m")), (Charge(cost_nano=1),), part=Part.CLOSE)
     logged = passing.logged(ended)

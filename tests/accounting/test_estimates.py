@@ -20,15 +20,15 @@ import aiohttp
 import pytest
 
 from passthrough.accounting.budget import Budget, Calendar, Per, Scope, Span, Unit
-from passthrough.accounting.budgets.lease_client import Leasing
+from passthrough.accounting.budgets.lease_client import LeaseClient
 from passthrough.accounting.entry import Entry, entry
 from passthrough.accounting.estimates import Estimates, is_paid_and_unknown
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.accounting.periods import period_of
 from passthrough.accounting.pricing.prices import Prices
 from passthrough.accounting.reports.report import summarize, to_csv, to_json, to_table
-from passthrough.exchange import Terms
-from passthrough.meter.usage import Counted, Plan, Unmetered, Usage
+from passthrough.exchange import RouteTerms
+from passthrough.meter.usage import JsonCounts, MeterPlan, Unmetered, Usage
 from tests.harness.client import client
 from tests.harness.entries import booked, exchange
 from tests.harness.process import Program, program
@@ -275,7 +275,7 @@ def test_budgets_count_estimates(ledger_url: str, unit: Unit, amount: int, asked
     period = period_of(Calendar(day_starts_minute=1), per, int(AT * 1000))
     span = Span(budget.scope, unit, False, period)
     with closing(Ledger.open(ledger_url)) as ledger:
-        leasing = Leasing(ledger)
+        leasing = LeaseClient(ledger)
         if asked_first:
             assert {span: 0} == leasing.survey([span])
         ledger.append([booked(at=AT, pages=3), unknown(), unknown(client="other")])
@@ -297,14 +297,14 @@ def guessed(
     estimates: Estimates,
     *,
     client_: str | None = "invoices",
-    plan: Plan | None = None,
+    plan: MeterPlan | None = None,
     reserved: tuple[int | None, int | None] = (None, None),
     model: str | None = None,
     flat: int | None = None,
 ) -> Sequence[int | None]:
     """Return what a call of a client is taken to have come to."""
     made = exchange(client_)
-    made.terms = Terms("/mistral", plan or Plan(), flat)
+    made.terms = RouteTerms("/mistral", plan or MeterPlan(), flat)
     return estimates.guess(made, replace(CANCELLED, model=model), Prices(), reserved)
 
 
@@ -315,9 +315,9 @@ def test_a_guess_goes_by_what_came_before() -> None:
     assert (9, 80) == guessed(seen, client_="new")
     assert (1, None) == guessed(Estimates())
     assert (1, 2_000_000) == guessed(Estimates(), model="mistral-ocr-2512")
-    assert (1, 2_000_000) == guessed(Estimates(), plan=Plan(model="mistral-ocr-2512"))
+    assert (1, 2_000_000) == guessed(Estimates(), plan=MeterPlan(model="mistral-ocr-2512"))
     assert (1, 5) == guessed(Estimates(), flat=5)
-    assert (None, None) == guessed(Estimates(), plan=Plan("chat"))
+    assert (None, None) == guessed(Estimates(), plan=MeterPlan("chat"))
 
 
 def test_a_guess_is_no_less_than_what_was_reserved() -> None:
@@ -331,11 +331,11 @@ def test_calls_with_tokens_are_no_measure_of_those_with_pages() -> None:
     """One route has both: a chat costs a thousandth of a document."""
     (charge,) = booked().charges
     chat = replace(booked(), charges=(replace(charge, pages=None, pages_annotated=None, tokens_in=5, cost_nano=70),))
-    credits_ = Counted(credits=("credits",))
-    assert (None, 70) == guessed(learnt(chat), plan=Plan("chat"))
-    assert (None, 70) == guessed(learnt(chat), plan=Plan("json", counted=credits_))
-    assert (None, None) == guessed(Estimates(), plan=Plan("json", counted=credits_))
-    assert (1, None) == guessed(learnt(chat), plan=Plan("json", counted=Counted(constant=1)))
+    credits_ = JsonCounts(credits=("credits",))
+    assert (None, 70) == guessed(learnt(chat), plan=MeterPlan("chat"))
+    assert (None, 70) == guessed(learnt(chat), plan=MeterPlan("json", counted=credits_))
+    assert (None, None) == guessed(Estimates(), plan=MeterPlan("json", counted=credits_))
+    assert (1, None) == guessed(learnt(chat), plan=MeterPlan("json", counted=JsonCounts(constant=1)))
     assert (1, None) == guessed(learnt(chat))
     assert (8, 80) == guessed(learnt(booked(pages=8, cost_nano=80), *[chat] * 20))
 

@@ -26,7 +26,7 @@ from passthrough import __version__
 from passthrough.accounting.budget import Budget, Per, Scope, Unit
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.admin.app import Shown, app
-from passthrough.admin.budget_status import Standing
+from passthrough.admin.budget_status import BudgetStatus
 from passthrough.admin.health import Health, Phase
 from passthrough.admin.ledger_reads import Reads
 from passthrough.cli.main import main
@@ -61,7 +61,7 @@ async def asking(
     on_loopback: bool = True,
     ledger: Ledger | None = None,
     key: str | None = None,
-    budgets: tuple[Standing, ...] = (),
+    budgets: tuple[BudgetStatus, ...] = (),
 ) -> AsyncIterator[Asking]:
     """Serve the admin application on a real socket."""
     digest = None if key is None else sha256(key.encode()).digest()
@@ -468,9 +468,9 @@ async def test_budgets() -> None:
     """Whose, how much of how much, in its own unit, and when it resets."""
     reset = NOON + DAY / 2
     standings = (
-        Standing(Budget(Scope("client", "invoices"), Unit.PAGES, Per.DAY, 5000), 4650, 12, reset),
-        Standing(Budget(Scope("all"), Unit.USD, Per.MONTH, 50 * 10**9), 50_000_000_001, 0, reset),
-        Standing(Budget(Scope("route", "/mistral"), Unit.REQUESTS, Per.MINUTE, 0), 0, 0, reset),
+        BudgetStatus(Budget(Scope("client", "invoices"), Unit.PAGES, Per.DAY, 5000), 4650, 12, reset),
+        BudgetStatus(Budget(Scope("all"), Unit.USD, Per.MONTH, 50 * 10**9), 50_000_000_001, 0, reset),
+        BudgetStatus(Budget(Scope("route", "/mistral"), Unit.REQUESTS, Per.MINUTE, 0), 0, 0, reset),
     )
     async with asking(budgets=standings) as client, client.get("/budgets") as answer:
         found = json.loads(await answer.text(), parse_float=str)["budgets"]

@@ -15,11 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from passthrough.accounting.budget import Budget, Per, Scope, Unit
 from passthrough.accounting.entry import Charge, Entry, entry
-from passthrough.admin.budget_status import Standing
+from passthrough.admin.budget_status import BudgetStatus
 from passthrough.admin.exposition import exposition
 from passthrough.admin.gauges import READINGS, Gauges, Reloads
 from passthrough.admin.health import Health, Phase
-from passthrough.admin.metrics import MOST_MODELS, OTHER, Metrics
+from passthrough.admin.metrics import MAX_MODELS, OTHER, Metrics
 from passthrough.exchange import Outcome
 from passthrough.meter.usage import NOTHING, Unmetered
 from tests.harness.documents import pdf
@@ -137,9 +137,9 @@ def test_what_was_used_agrees_with_an_independent_sum() -> None:
 def test_models_are_bounded() -> None:
     """Whatever answers say, there are at most so many models, and one more for the rest: no page is lost."""
     metrics = Metrics()
-    found = of(metrics, [booked(model=f"model-{number}", pages=1) for number in range(MOST_MODELS + 50)])
+    found = of(metrics, [booked(model=f"model-{number}", pages=1) for number in range(MAX_MODELS + 50)])
     named = {dict(labels)["model"] for name, labels in found if name == "passthrough_pages_total"}
-    assert MOST_MODELS + 1 == len(named)
+    assert MAX_MODELS + 1 == len(named)
     assert 50 == value(found, "passthrough_pages_total", model=OTHER)
     again = of(metrics, [booked(model="model-0", pages=1)])
     assert 2 == value(again, "passthrough_pages_total", model="model-0")
@@ -169,8 +169,8 @@ def test_booking_in_another_thread_loses_nothing() -> None:
 def gauges(health: Health | None = None, **readings: float | None) -> Gauges:
     """Return the gauges of a house with such readings and two budgets."""
     standings = [
-        Standing(Budget(Scope("client", "invoices"), Unit.USD, Per.MONTH, 50 * 10**9), 25 * 10**9, 10**9, 1.8e9),
-        Standing(Budget(Scope("all"), Unit.PAGES, Per.DAY, 0), 0, 0, 1.8e9),
+        BudgetStatus(Budget(Scope("client", "invoices"), Unit.USD, Per.MONTH, 50 * 10**9), 25 * 10**9, 10**9, 1.8e9),
+        BudgetStatus(Budget(Scope("all"), Unit.PAGES, Per.DAY, 0), 0, 0, 1.8e9),
     ]
     asked = {name: lambda number=number: number for name, number in readings.items()}
     return Gauges(asked, health or Health(), Reloads(good=3, failed=1, good_utc=1.7e9), lambda: standings)

@@ -11,7 +11,7 @@ from typing import Any
 
 from passthrough.config.environment import environment
 from passthrough.config.load import load
-from passthrough.proxy.auth import Gate
+from passthrough.proxy.auth import Authenticator
 from passthrough.proxy.routes import RouteTable
 
 from .bodies import KB, MB, TOKEN
@@ -106,7 +106,7 @@ def lookup_us(place: Place, count: int) -> tuple[float, float]:
     """Return how long it takes to match the last route of a table, and to look up the last key, in µs."""
     file = str(place.folder / "routes.yaml")
     config = load(file, environment(file, os.environ, place.folder), cwd=place.folder)
-    table_, gate = RouteTable(config.routes), Gate(config.clients, key_header=config.key_header)
+    table_, gate = RouteTable(config.routes), Authenticator(config.clients, key_header=config.key_header)
     path = f"/r{count - 1}/v1/ocr".encode()
     fields = ((b"authorization", b"Authorization", f"Bearer {_last_key(count)}".encode()),)
     route = table_.match("POST", path).route

@@ -80,7 +80,7 @@ def test_a_listen_setting_from_env_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "mend"),
+    ("name", "value", "hint"),
     [
         ("PASSTHROUGH_PORT", "5000", "Did you mean PASSTHROUGH_LISTEN_PORT?"),
         ("PASSTHROUGH_HOST", "0.0.0.0", "Did you mean PASSTHROUGH_LISTEN_HOST?"),
@@ -94,11 +94,11 @@ def test_a_listen_setting_from_env_file(tmp_path: Path) -> None:
         ("PASSTHROUGH_PORT_4000_TCPX", "x", "Remove it, or give it another beginning."),
     ],
 )
-def test_a_variable_that_means_nothing_is_a_warning(tmp_path: Path, name: str, value: str, mend: str) -> None:
+def test_a_variable_that_means_nothing_is_a_warning(tmp_path: Path, name: str, value: str, hint: str) -> None:
     """A misspelt PASSTHROUGH_… variable, in the environment or in `.env`, is told with the one that was meant."""
     (found,) = load.load(written(tmp_path, ROUTE), {name: value}, cwd=tmp_path).warnings
     shown = name.replace("\x1b", "\\x1b")
-    expected = Problem("environment", 0, shown, "There is no such variable; it has no effect.", mend)
+    expected = Problem("environment", 0, shown, "There is no such variable; it has no effect.", hint)
     assert expected == found
 
     if name.isprintable() and not name.endswith("_"):

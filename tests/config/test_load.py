@@ -17,9 +17,9 @@ from passthrough.accounting.pricing.prices import Price
 from passthrough.cli import check
 from passthrough.config import load
 from passthrough.config.model import Config, Listen
-from passthrough.exchange import Terms
-from passthrough.meter.usage import Counted, Plan
-from passthrough.proxy.auth import Client
+from passthrough.exchange import RouteTerms
+from passthrough.meter.usage import JsonCounts, MeterPlan
+from passthrough.proxy.auth import ClientKey
 from passthrough.proxy.routes import LabelHeader, Retries, Route, Target, Timeouts
 from passthrough.secret import Secret
 from tests.harness.configs import KEYS, ROUTE, loaded, written
@@ -81,7 +81,7 @@ def test_litellms_example_works_as_it_stands(tmp_path: Path) -> None:
     expected = Route(
         path=b"/mistral/v1/ocr",
         targets=(Target(True, "api.mistral.ai", 443, b"/v1/ocr", name="api.mistral.ai"),),
-        terms=Terms("/mistral/v1/ocr"),
+        terms=RouteTerms("/mistral/v1/ocr"),
         headers=(
             (b"Authorization", Secret("bearer mistral-canary-0123456789")),
             (b"content-type", Secret("application/json")),
@@ -113,15 +113,15 @@ def test_the_whole_example_loads(tmp_path: Path) -> None:
                 name="res.services.ai.azure.com",
             ),
         ),
-        terms=Terms("/azure/v1/ocr", Plan("ocr", "azure/mistral-document-ai-2512")),
+        terms=RouteTerms("/azure/v1/ocr", MeterPlan("ocr", "azure/mistral-document-ai-2512")),
         headers=((b"Authorization", Secret("azure-canary")),),
         label_headers=labels,
     )
     assert expected_azure == found.routes[1]
     assert (True, Timeouts(), labels) == (found.routes[0].settles, found.routes[0].timeouts, found.routes[0].label_headers)
     assert (
-        Client("invoices", sha256(b"invoices-canary-0123").digest(), frozenset({"/mistral"}), 8),
-        Client("archive", sha256(b"test").digest()),
+        ClientKey("invoices", sha256(b"invoices-canary-0123").digest(), frozenset({"/mistral"}), 8),
+        ClientKey("archive", sha256(b"test").digest()),
     ) == found.clients
     assert (
         Price("my-azure-deployment", Decimal(3), Decimal(3), batch_factor=Decimal("0.5"), effective_from=date(2026, 1, 1)),
@@ -212,6 +212,9 @@ pass_through_endpoints:
 """
 
 
+SPENT = MeterPlan(cost_headers=(b"x-aimlapi-usd-spent",))
+
+
 @pytest.mark.parametrize(
     ("key", "field", "expected"),
     [
@@ -222,14 +225,14 @@ pass_through_endpoints:
         ("min_upload_rate: 1KB", "min_upload_rate", 1000),
         ("min_upload_rate: none", "min_upload_rate", None),
         ("min_upload_rate: 0", "min_upload_rate", None),
-        ("cost_per_request: 0.002", "terms", Terms("/a", cost_per_request_nano=2_000_000)),
-        ("meter: none", "terms", Terms("/a", Plan("none"))),
-        ("meter: {model: m}", "terms", Terms("/a", Plan("auto", "m"))),
-        ("meter: chat", "terms", Terms("/a", Plan("chat"))),
-        ("meter: {shape: batch, account: ours}", "terms", Terms("/a", Plan("batch"), account="ours")),
-        ("meter: {cost_header: X-AIMLAPI-USD-Spent}", "terms", Terms("/a", Plan(cost_headers=(b"x-aimlapi-usd-spent",)))),
-        ("meter: {cost_header: [x-a, x-b]}", "terms", Terms("/a", Plan(cost_headers=(b"x-a", b"x-b")))),
-        ("meter: {shape: json, constant: 1}", "terms", Terms("/a", Plan("json", counted=Counted(constant=1)))),
+        ("cost_per_request: 0.002", "terms", RouteTerms("/a", cost_per_request_nano=2_000_000)),
+        ("meter: none", "terms", RouteTerms("/a", MeterPlan("none"))),
+        ("meter: {model: m}", "terms", RouteTerms("/a", MeterPlan("auto", "m"))),
+        ("meter: chat", "terms", RouteTerms("/a", MeterPlan("chat"))),
+        ("meter: {shape: batch, account: ours}", "terms", RouteTerms("/a", MeterPlan("batch"), account="ours")),
+        ("meter: {cost_header: X-AIMLAPI-USD-Spent}", "terms", RouteTerms("/a", SPENT)),
+        ("meter: {cost_header: [x-a, x-b]}", "terms", RouteTerms("/a", MeterPlan(cost_headers=(b"x-a", b"x-b")))),
+        ("meter: {shape: json, constant: 1}", "terms", RouteTerms("/a", MeterPlan("json", counted=JsonCounts(constant=1)))),
         ("max_parallel: 3", "max_parallel", 3),
         ("client_gone: cancel", "settles", False),
         ("merge_query_params: yes", "merge_query_params", True),
@@ -323,7 +326,7 @@ def test_keys_in_general_settings(tmp_path: Path) -> None:
     """The master key is a client that may do everything, and opens the admin port where no other key is given."""
     general = "general_settings: {master_key: sk-master-0123456789, litellm_key_header_name: X-Litellm-Key}\n"
     found = loaded(tmp_path, ROUTE + general)
-    assert (Client("master", sha256(b"sk-master-0123456789").digest()),) == found.clients
+    assert (ClientKey("master", sha256(b"sk-master-0123456789").digest()),) == found.clients
     assert (b"x-litellm-key", sha256(b"sk-master-0123456789").digest()) == (found.key_header, found.admin_digest)
 
     own = loaded(tmp_path, ROUTE + general + "admin_key: os.environ/ADMIN\n", {"ADMIN": "admin-0123456789"})
@@ -348,7 +351,7 @@ def test_warnings(tmp_path: Path, text: str, line: int, words: str) -> None:
     warning = loaded(tmp_path, ROUTE + text).warnings[0]
     assert line == warning.line
     assert words in warning.what
-    assert warning.mend
+    assert warning.hint
 
 
 def test_unknown_general_settings_are_one_warning(tmp_path: Path) -> None:
@@ -362,7 +365,7 @@ def test_unknown_general_settings_are_one_warning(tmp_path: Path) -> None:
     ) == (
         warning.line,
         warning.what,
-        warning.mend,
+        warning.hint,
     )
 
 
@@ -525,13 +528,13 @@ pass_through_endpoints:
 - {path: /documentai, target: 'https://d.example', meter: {shape: json, count: document.pages, model: documentai}}
 """
     found = [route.terms.plan for route in loaded(tmp_path, text).routes]
-    counted = Counted(
+    counted = JsonCounts(
         pages=("usage.num_pages", "parts[].num pages"),
         credits=("usage.credits",),
         when=(("status", "Completed"), ("result.ok", "true")),
         model="meta.engine",
     )
-    assert [Plan("json", counted=counted), Plan("json", "documentai", Counted(count=("document.pages",)))] == found
+    assert [MeterPlan("json", counted=counted), MeterPlan("json", "documentai", JsonCounts(count=("document.pages",)))] == found
 
 
 OWN_PRICES = """\

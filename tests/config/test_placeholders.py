@@ -152,14 +152,14 @@ def test_everywhere_a_secret_may_stand(tmp_path: Path, key: str, text: str) -> N
     """One problem, with its line and the right spelling: it opened the door as it was spelt, or went upstream."""
     found = problems(tmp_path, A + PLACES[key].format(f"'{text}'"), {"NAME": "a-value"})
     assert [(5, key)] == [(problem.line, problem.key) for problem in found if "tls_key" not in problem.what]
-    assert ("os.environ/NAME" in found[0].mend, text in str(found[0])) == (True, False)
+    assert ("os.environ/NAME" in found[0].hint, text in str(found[0])) == (True, False)
 
 
 def test_a_target(tmp_path: Path) -> None:
     """Also where it hides in a target."""
     for target in ("$AZURE_ENDPOINT", "https://${AZURE_ENDPOINT}.services.ai.azure.com", "https://$AZURE_ENDPOINT/v1"):
         (found,) = problems(tmp_path, A.replace("http://a.example", f"'{target}'"))
-        assert (3, "pass_through_endpoints[0].target", "Write os.environ/AZURE_ENDPOINT.") == (found.line, found.key, found.mend)
+        assert (3, "pass_through_endpoints[0].target", "Write os.environ/AZURE_ENDPOINT.") == (found.line, found.key, found.hint)
 
 
 @pytest.mark.parametrize("value", ["${OTHER}", "$OTHER", "os.environ/OTHER", "<your-key>", "Bearer %OTHER%"])

@@ -387,7 +387,7 @@ PRICES = [
 
 def _expect(expected: tuple[int, str, str], found: tuple[Problem, ...]) -> None:
     line, key, words = expected
-    assert [] == [problem for problem in found if not problem.mend]
+    assert [] == [problem for problem in found if not problem.hint]
     assert [(line, key)] == [(problem.line, problem.key) for problem in found if words in str(problem)]
 
 
@@ -411,7 +411,7 @@ def test_endpoints(tmp_path: Path, key: str, value: str, words: str) -> None:
     assert [list(endpoint).index(key) + 2] == [problem.line for problem in found]
     assert found[0].key.startswith(f"pass_through_endpoints[0].{key}")
     assert words in str(found[0])
-    assert found[0].mend
+    assert found[0].hint
 
 
 @pytest.mark.parametrize(
@@ -423,7 +423,7 @@ def test_items_of_sections(tmp_path: Path, section: str, item: str, key: str, wo
     found = problems(tmp_path, A + f"{section}:\n- {item}\n", ENVIRON)
     assert [(5, f"{section}[0].{key}".rstrip("."))] == [(problem.line, problem.key) for problem in found]
     assert words in str(found[0])
-    assert found[0].mend
+    assert found[0].hint
 
 
 @pytest.mark.parametrize(

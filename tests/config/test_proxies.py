@@ -27,7 +27,7 @@ def warnings(folder: Path, text: str = ROUTES, *, sandbox: bool = False, **envir
     found = loaded(folder, text, environ, sandbox=sandbox).warnings
     assert {"environment"} >= {warning.file for warning in found}
     assert "secret-of-proxy" not in "".join(map(str, found))
-    return [(warning.key, f"{warning.what} {warning.mend}") for warning in found]
+    return [(warning.key, f"{warning.what} {warning.hint}") for warning in found]
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,8 @@ def _load(raw: bytes, name: str = "routes.yaml") -> None:
         for sandbox in (False, True):
             found += _tried(partial(lambda sandbox: check.rows(load.load(file, KEYS, cwd=cwd, sandbox=sandbox)), sandbox))
         environment.snapshot(file, cwd)
-    assert [] == [problem for problem in found if not (problem.what + problem.mend + problem.key).isprintable()]
-    assert [] == [problem for problem in found if not problem.mend]
+    assert [] == [problem for problem in found if not (problem.what + problem.hint + problem.key).isprintable()]
+    assert [] == [problem for problem in found if not problem.hint]
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))

@@ -20,7 +20,7 @@ import pytest
 import trustme
 import yaml
 
-from passthrough.accounting.access_log import Lines
+from passthrough.accounting.access_log import AccessLog
 from passthrough.accounting.entry import entry
 from passthrough.cli.main import main
 from passthrough.config.environment import environment
@@ -162,7 +162,7 @@ def test_table_of_errors_is_the_programs() -> None:
 def test_table_of_log_fields_is_the_logs() -> None:
     """The fields of the log are those of a line."""
     stdout = StringIO()
-    lines = Lines(stdout)
+    lines = AccessLog(stdout)
     lines.put(entry(began("GET", "/"), NOTHING, ()))
     lines.close(5.0)
     found = [name for cells in table(PAGES["docs/monitoring.md"], "field") for name in spans(cells[0])]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from passthrough.accounting.entry import Charge, Entry, entry
 from passthrough.accounting.ledger.ledger import Ledger
-from passthrough.exchange import Exchange, Outcome, Terms, began, new_id
+from passthrough.exchange import Exchange, Outcome, RouteTerms, began, new_id
 from passthrough.meter.usage import Usage
 
 
@@ -20,7 +20,7 @@ class Read:
         """Return what was found."""
         return self.found
 
-    def at_once(self) -> Usage:
+    def usage_if_ready(self) -> Usage:
         """Return it without waiting."""
         return self.found
 
@@ -31,7 +31,7 @@ def exchange(client: str | None = "invoices", *, at: float | None = None, usage:
     if at is not None:
         made.began_utc = at
         made.id = new_id(at)
-    made.terms = Terms("/mistral")
+    made.terms = RouteTerms("/mistral")
     made.admitted = True
     made.client = client
     made.target = "api.mistral.ai"
@@ -39,7 +39,7 @@ def exchange(client: str | None = "invoices", *, at: float | None = None, usage:
     made.outcome = Outcome.COMPLETED
     made.attempts = 1
     if usage is not None:
-        made.reading = Read(usage)
+        made.usage_source = Read(usage)
     return made
 
 

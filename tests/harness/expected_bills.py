@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, Final
 
 from passthrough.exchange import Outcome
-from passthrough.meter.usage import Counted, Plan, Usage
+from passthrough.meter.usage import JsonCounts, MeterPlan, Usage
 
 FLAT_NANO: Final = 12_345_678
 
@@ -51,28 +51,28 @@ class Road:
 
     path: str
     host: str
-    plan: Plan = Plan()
+    plan: MeterPlan = MeterPlan()
     stanza: str = ""
     factor: str = "1"
     flat: bool = False
     account: str | None = None
 
 
-_COUNTED: Final = Counted(pages=("usage.num_pages",), credits=("usage.credits",), when=(("status", "done"),))
+_COUNTED: Final = JsonCounts(pages=("usage.num_pages",), credits=("usage.credits",), when=(("status", "done"),))
 _COST: Final = "x-aimlapi-usd-spent"
 _AZURE, _VERTEX = "azure/mistral-document-ai-2512", "vertex/mistral-ocr-2505"
 ROADS: Final = {
     "mistral": Road("/mistral", "api.mistral.ai"),
     "eu": Road("/eu", "api.eu.mistral.ai", factor="1.1"),
     "second": Road("/second", "api.mistral.ai", stanza="meter: {account: second}", account="second"),
-    "azure": Road("/azure", "acme.services.ai.azure.com", Plan(model=_AZURE), f"meter: {{model: {_AZURE}}}"),
-    "vertex": Road("/vertex", "europe-west4-aiplatform.googleapis.com", Plan(model=_VERTEX), f"meter: {{model: {_VERTEX}}}"),
-    "aiml": Road("/aiml", "api.aimlapi.com", Plan(cost_headers=(_COST.encode(),)), f"meter: {{cost_header: {_COST}}}"),
+    "azure": Road("/azure", "acme.services.ai.azure.com", MeterPlan(model=_AZURE), f"meter: {{model: {_AZURE}}}"),
+    "vertex": Road("/vertex", "europe-west4-aiplatform.googleapis.com", MeterPlan(model=_VERTEX), f"meter: {{model: {_VERTEX}}}"),
+    "aiml": Road("/aiml", "api.aimlapi.com", MeterPlan(cost_headers=(_COST.encode(),)), f"meter: {{cost_header: {_COST}}}"),
     "flat": Road("/flat", "ocr.example", stanza="cost_per_request: 0.012345678", flat=True),
     "extract": Road(
         "/extract",
         "extract.example",
-        Plan("json", "extractor", _COUNTED),
+        MeterPlan("json", "extractor", _COUNTED),
         "meter: {shape: json, model: extractor, pages: usage.num_pages, credits: usage.credits, when: {status: done}}",
     ),
     "hasty": Road("/hasty", "api.mistral.ai", stanza="client_gone: cancel"),

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from passthrough.accounting.budget import Budget, Per, Scope, Unit
 from passthrough.accounting.entry import Charge
-from passthrough.admin.budget_status import Standing
+from passthrough.admin.budget_status import BudgetStatus
 from passthrough.admin.exposition import exposition
 from passthrough.admin.gauges import READINGS, Gauges, Reloads
 from passthrough.admin.health import Health
@@ -28,7 +28,7 @@ def exported() -> dict[str, set[str]]:
     for each in entries:
         metrics.ended(each)
     metrics.booked(entries)
-    standing = Standing(Budget(Scope("all"), Unit.PAGES, Per.DAY, 1), 0, 0, 0.0)
+    standing = BudgetStatus(Budget(Scope("all"), Unit.PAGES, Per.DAY, 1), 0, 0, 0.0)
     readings = dict.fromkeys(READINGS, lambda: 1.0)
     gauges = Gauges(readings, Health({"ledger": lambda: None}), Reloads(), lambda: [standing])
     found: dict[str, set[str]] = {}

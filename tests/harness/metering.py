@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import brotli
 import zstandard
 
-from passthrough.meter.buffered import AtOnce
+from passthrough.meter.buffered import BufferedMeter
 from passthrough.meter.meter import Answered, Meter, open_meter
-from passthrough.meter.request import Asked
-from passthrough.meter.usage import Plan, Unmetered, Usage
+from passthrough.meter.request import RequestMeter
+from passthrough.meter.usage import MeterPlan, Unmetered, Usage
 
 SIZES = (1, 2, 3, 7, 64, 1000)
 """How large the pieces are into which a body is cut; and it comes whole."""
@@ -64,7 +64,7 @@ class Read:
         self.groups.append(len(lines))
 
 
-async def read(meter: Meter | AtOnce, chunks: Iterable[bytes], cut: Unmetered | None = None) -> Usage:
+async def read(meter: Meter | BufferedMeter, chunks: Iterable[bytes], cut: Unmetered | None = None) -> Usage:
     """Feed as the road does, and read."""
     for chunk in chunks:
         if not meter.feed(chunk):
@@ -77,10 +77,10 @@ async def metered(
     answered: Answered,
     chunks: Iterable[bytes],
     decoders: ThreadPoolExecutor,
-    plan: Plan = Plan(),
+    plan: MeterPlan = MeterPlan(),
     *,
     cut: Unmetered | None = None,
-    asked: Asked | None = None,
+    asked: RequestMeter | None = None,
     most_bytes: int | None = None,
 ) -> Read:
     """Return what the meter of this answer says; `usage` is None where it has no meter."""

@@ -19,7 +19,7 @@ from typing import Final
 
 from aiohttp.test_utils import TestClient, TestServer
 
-from passthrough.accounting.access_log import Lines
+from passthrough.accounting.access_log import AccessLog
 from passthrough.accounting.bookkeeper import Bookkeeper
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.accounting.pricing.prices import Prices, shipped
@@ -27,9 +27,9 @@ from passthrough.admin.app import Shown, app
 from passthrough.admin.health import Health, Phase
 from passthrough.admin.metrics import Metrics
 from passthrough.config.load import load_prices
-from passthrough.exchange import Exchange, Terms, new_id
-from passthrough.meter.buffered import AtOnce
-from passthrough.meter.cost_header import told_nano
+from passthrough.exchange import Exchange, RouteTerms, new_id
+from passthrough.meter.buffered import BufferedMeter
+from passthrough.meter.cost_header import reported_nano
 from passthrough.meter.meter import Answered, Meter, open_meter
 from passthrough.meter.request import open_asked
 from passthrough.meter.usage import Unmetered, Usage
@@ -69,11 +69,11 @@ class Replay:
         """Hand over one."""
         exchange = _exchange(deed)
         if deed.number % _REAL == 0 and deed.answer and deed.client is not None:
-            exchange.reading = await self._read(deed, exchange)
+            exchange.usage_source = await self._read(deed, exchange)
         else:
             for start in range(0, len(deed.lines), _GROUP):
                 self.keeper.passed(exchange, deed.lines[start : start + _GROUP])
-            exchange.reading = Read(deed.usage)
+            exchange.usage_source = Read(deed.usage)
         self.keeper.done(exchange)
         if deed.number % 100 == 0:
             await asyncio.sleep(0)
@@ -84,7 +84,7 @@ class Replay:
         """End the decoders."""
         self._decoders.shutdown()
 
-    async def _read(self, deed: Deed, exchange: Exchange) -> Meter | AtOnce | Read:
+    async def _read(self, deed: Deed, exchange: Exchange) -> Meter | BufferedMeter | Read:
         """Let the real meter read the real bytes, and see that it finds what is in them."""
         lines: list[Usage] = []
 
@@ -115,15 +115,15 @@ class Replay:
 def _exchange(deed: Deed) -> Exchange:
     road = deed.road
     made = Exchange(id=new_id(deed.at), began_utc=deed.at, began=time.monotonic(), method=deed.method, path=deed.path)
-    made.terms = Terms(road.path, road.plan, FLAT_NANO if road.flat else None, road.account)
+    made.terms = RouteTerms(road.path, road.plan, FLAT_NANO if road.flat else None, road.account)
     made.admitted = deed.client is not None
     made.client, made.label, made.target, made.sandbox = deed.client, deed.label, road.host, deed.sandbox
     made.status, made.outcome, made.error, made.attempts = deed.status, deed.outcome, deed.error, 1
     made.bytes_up, made.bytes_down = len(deed.request), len(deed.answer)
     made.first_byte_s = made.total_s = 0.5
     if road.plan.cost_headers and deed.told is not None:
-        made.cost_told_nano = told_nano(deed.told.encode())
-        made.cost_header = road.plan.cost_headers[0].decode() if made.cost_told_nano is not None else None
+        made.reported_cost_nano = reported_nano(deed.told.encode())
+        made.cost_header = road.plan.cost_headers[0].decode() if made.reported_cost_nano is not None else None
     return made
 
 
@@ -136,7 +136,12 @@ async def replayed(traffic: Traffic, url: str, folder: Path) -> tuple[Metrics, i
     for share in (traffic.count // 2, traffic.count):
         with closing(Ledger.open(url)) as ledger, (folder / "log").open("a", encoding="utf-8") as log:
             keeper = Bookkeeper(
-                prices=prices, ledger=ledger, journal=folder / "journal", lines=Lines(log), warn=said.append, observers=(metrics,)
+                prices=prices,
+                ledger=ledger,
+                journal=folder / "journal",
+                lines=AccessLog(log),
+                warn=said.append,
+                observers=(metrics,),
             )
             await keeper.start()
             replay = Replay(keeper)

@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from passthrough.exchange import BOUNDLESS, Allowance, Exchange, Terms
-from passthrough.meter.usage import Plan, Usage
-from passthrough.proxy.auth import Client, Gate
+from passthrough.exchange import BOUNDLESS, Allowance, Exchange, RouteTerms
+from passthrough.meter.usage import MeterPlan, Usage
+from passthrough.proxy.auth import Authenticator, ClientKey
 from passthrough.proxy.listener import Listener
 from passthrough.proxy.relay import Relay, Rules
 from passthrough.proxy.routes import Route, RouteTable, Target
 from passthrough.proxy.settle import Settling
-from passthrough.proxy.upstream.pool import Upstream
+from passthrough.proxy.upstream.pool import ConnectionPool
 from tests.harness.upstream import RawUpstream, Script, upstream
 from tests.harness.waiting import WAIT_S
 
@@ -24,7 +24,7 @@ from tests.harness.waiting import WAIT_S
 def route_to(port: int, path: bytes = b"", *, base: bytes = b"", query: bytes = b"", **settings: Any) -> Route:
     """Return a route for everything below `path` to a port of loopback."""
     target = Target(tls=False, host="127.0.0.1", port=port, base_path=base, query=query, name=f"127.0.0.1:{port}")
-    terms = settings.pop("terms", Terms(path.decode() or "/", settings.pop("plan", Plan())))
+    terms = settings.pop("terms", RouteTerms(path.decode() or "/", settings.pop("plan", MeterPlan())))
     settings.setdefault("include_subpath", True)
     settings.setdefault("forward_headers", True)
     target = replace(target, **settings.pop("target", {}))
@@ -37,7 +37,7 @@ class Road:
 
     relay: Relay
     listener: Listener
-    upstream: Upstream
+    upstream: ConnectionPool
     settling: Settling
     server: asyncio.AbstractServer
     exchanges: list[Exchange] = field(default_factory=list)
@@ -49,9 +49,9 @@ class Road:
         """The port it listens on."""
         return int(self.server.sockets[0].getsockname()[1])
 
-    def adopt(self, routes: Iterable[Route], clients: Iterable[Client] = ()) -> None:
+    def adopt(self, routes: Iterable[Route], clients: Iterable[ClientKey] = ()) -> None:
         """Put other rules in force."""
-        self.relay.rules = Rules(RouteTable(routes), Gate(clients))
+        self.relay.rules = Rules(RouteTable(routes), Authenticator(clients))
 
     async def booked(self, count: int = 1) -> list[Exchange]:
         """Wait until `count` exchanges have ended and return all of them."""
@@ -72,14 +72,14 @@ class Road:
 @asynccontextmanager
 async def road(
     *routes: Route,
-    clients: Iterable[Client] = (),
+    clients: Iterable[ClientKey] = (),
     tls: Any = None,
     allowance: Allowance = BOUNDLESS,
-    pool: Upstream | None = None,
+    pool: ConnectionPool | None = None,
     **listening: Any,
 ) -> AsyncIterator[Road]:
     """Run the road on a free port of loopback."""
-    pool = pool or Upstream()
+    pool = pool or ConnectionPool()
     await pool.prepare(target for route in routes for target in route.targets)
     exchanges: list[Exchange] = []
     ended = asyncio.Event()
@@ -94,7 +94,7 @@ async def road(
         lines.extend((exchange.id, usage) for usage in usages)
 
     decoders = ThreadPoolExecutor(1)
-    relay = Relay(Rules(RouteTable(routes), Gate(clients)), pool, done, passed, decoders, allowance=allowance)
+    relay = Relay(Rules(RouteTable(routes), Authenticator(clients)), pool, done, passed, decoders, allowance=allowance)
     listener = Listener(relay, **listening)
     server = await asyncio.get_running_loop().create_server(listener if tls is None else listener.encrypted(tls), "127.0.0.1", 0)
     try:
@@ -108,7 +108,9 @@ async def road(
 
 
 @asynccontextmanager
-async def street(script: Script, *, clients: Iterable[Client] = (), **settings: Any) -> AsyncIterator[tuple[Road, RawUpstream]]:
+async def street(
+    script: Script, *, clients: Iterable[ClientKey] = (), **settings: Any
+) -> AsyncIterator[tuple[Road, RawUpstream]]:
     """Run a raw upstream and the road to it, with one route for every path; at the end nothing may be left over.
 
     What is looked for: requests still served, calls still settling, connections to the upstream, tasks.

@@ -10,14 +10,14 @@ from dataclasses import replace
 
 import pytest
 
-from passthrough.meter.buffered import SMALL_BYTES, AtOnce
+from passthrough.meter.buffered import SMALL_BYTES, BufferedMeter
 from passthrough.meter.meter import Answered, Meter, open_meter
-from passthrough.meter.request import AskedAtOnce, open_asked
-from passthrough.meter.usage import NOTHING, Counted, Plan, Unmetered, Usage
+from passthrough.meter.request import BufferedRequestMeter, open_asked
+from passthrough.meter.usage import NOTHING, JsonCounts, MeterPlan, Unmetered, Usage
 
 OCR = Answered("POST", b"/v1/ocr", 200)
 CHAT = Answered("POST", b"/v1/chat/completions", 200)
-JSON = Plan("json", counted=Counted(pages=("n",)))
+JSON = MeterPlan("json", counted=JsonCounts(pages=("n",)))
 
 PAGES = b'{"pages":[{"images":[{"image_annotation":null}]}],"model":"m","usage_info":{"pages_processed":3,"doc_size_bytes":9}}'
 TOKENS = b'{"model":"m","usage":{"prompt_tokens":7,"completion_tokens":null}}'
@@ -47,9 +47,11 @@ def decoders() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def opened(plan: Plan, answered: Answered, decoders: ThreadPoolExecutor, *, request: bytes | None = None) -> Meter | AtOnce:
+def opened(
+    plan: MeterPlan, answered: Answered, decoders: ThreadPoolExecutor, *, request: bytes | None = None
+) -> Meter | BufferedMeter:
     """Return the meter of an answer to this request."""
-    asked = None if request is None else AskedAtOnce(request)
+    asked = None if request is None else BufferedRequestMeter(request)
     meter = open_meter(plan, answered, decoders, asked=asked, passed=print)
     assert meter is not None
     return meter
@@ -61,16 +63,16 @@ def opened(plan: Plan, answered: Answered, decoders: ThreadPoolExecutor, *, requ
 @pytest.mark.parametrize(
     ("plan", "answered"),
     [
-        (Plan(), OCR),
-        (Plan(), replace(OCR, path=b"/m:rawPredict")),
-        (Plan(), CHAT),
-        (Plan(model="alias"), OCR),
-        (Plan("chat"), CHAT),
+        (MeterPlan(), OCR),
+        (MeterPlan(), replace(OCR, path=b"/m:rawPredict")),
+        (MeterPlan(), CHAT),
+        (MeterPlan(model="alias"), OCR),
+        (MeterPlan("chat"), CHAT),
         (JSON, OCR),
     ],
 )
 async def test_what_is_found_does_not_depend_on_a_known_length(
-    plan: Plan, answered: Answered, body: bytes, cut: Unmetered | None, request_: bytes | None, decoders: ThreadPoolExecutor
+    plan: MeterPlan, answered: Answered, body: bytes, cut: Unmetered | None, request_: bytes | None, decoders: ThreadPoolExecutor
 ) -> None:
     """In one piece, in two and in many, whole or cut off, with what the request told; as often as it is asked."""
     other = opened(plan, answered, decoders, request=request_)
@@ -79,31 +81,31 @@ async def test_what_is_found_does_not_depend_on_a_known_length(
     expected = await other.usage()
     for size in (1, max(1, len(body) // 2), SMALL_BYTES):
         meter = opened(plan, replace(answered, length=len(body)), decoders, request=request_)
-        assert isinstance(meter, AtOnce)
+        assert isinstance(meter, BufferedMeter)
         for at in range(0, len(body), size):
             assert meter.feed(body[at : at + size])
             await meter.drained()
         meter.end(cut)
         meter.end(Unmetered.TOO_LARGE)
         assert meter.feed(b"}")
-        assert [expected] * 3 == [meter.at_once(), await meter.usage(), meter.at_once()]
+        assert [expected] * 3 == [meter.usage_if_ready(), await meter.usage(), meter.usage_if_ready()]
 
 
 async def test_an_answer_that_does_not_end_is_broken(decoders: ThreadPoolExecutor) -> None:
     """Nothing is read of it; where no count was to be expected, there is nothing to say."""
     for answered, expected in ((OCR, Usage(unmetered=Unmetered.BROKEN)), (CHAT, NOTHING)):
-        meter = opened(Plan(), replace(answered, length=len(PAGES)), decoders)
+        meter = opened(MeterPlan(), replace(answered, length=len(PAGES)), decoders)
         meter.feed(PAGES)
-        assert expected == meter.at_once()
+        assert expected == meter.usage_if_ready()
 
 
 async def test_more_than_is_held_is_not_read(decoders: ThreadPoolExecutor) -> None:
     """Whatever the head told: an answer of more bytes is not held."""
-    meter = opened(Plan(), replace(OCR, length=len(PAGES)), decoders)
+    meter = opened(MeterPlan(), replace(OCR, length=len(PAGES)), decoders)
     for piece in (PAGES, b" " * SMALL_BYTES, PAGES):
         assert meter.feed(piece)
     meter.end()
-    assert Usage(unmetered=Unmetered.TOO_LARGE) == meter.at_once()
+    assert Usage(unmetered=Unmetered.TOO_LARGE) == meter.usage_if_ready()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ async def test_more_than_is_held_is_not_read(decoders: ThreadPoolExecutor) -> No
 )
 async def test_what_is_large_coded_or_of_many_is_read_as_it_passes(answered: Answered, decoders: ThreadPoolExecutor) -> None:
     """Only a plain document with one usage is held."""
-    assert isinstance(opened(Plan(), answered, decoders), Meter)
+    assert isinstance(opened(MeterPlan(), answered, decoders), Meter)
 
 
 async def test_a_request_that_is_still_decoded_is_awaited() -> None:
@@ -129,11 +131,11 @@ async def test_a_request_that_is_still_decoded_is_awaited() -> None:
         assert asked is not None
         busy.submit(lambda: asyncio.run_coroutine_threadsafe(gate.wait(), loop).result())
         asked.feed(gzip.compress(b'{"model":"m","x":"' + bytes(range(35, 91)) * 1000 + b'"}', compresslevel=0))
-        meter = open_meter(Plan(), replace(OCR, length=44), busy, asked=asked, passed=print)
-        assert isinstance(meter, AtOnce)
+        meter = open_meter(MeterPlan(), replace(OCR, length=44), busy, asked=asked, passed=print)
+        assert isinstance(meter, BufferedMeter)
         meter.feed(b'{"usage_info":{"pages_processed":1},"p":"  "}')
         meter.end()
         assert asked.busy
-        assert meter.at_once() is None
+        assert meter.usage_if_ready() is None
         gate.set()
-        assert Usage(pages=1, model="m") == await meter.usage() == meter.at_once()
+        assert Usage(pages=1, model="m") == await meter.usage() == meter.usage_if_ready()

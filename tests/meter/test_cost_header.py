@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from passthrough.meter.cost_header import told_nano
-from passthrough.meter.usage import Plan
+from passthrough.meter.cost_header import reported_nano
+from passthrough.meter.usage import MeterPlan
 from tests.harness.client import asking, client
 from tests.harness.proxy import street
 from tests.harness.upstream import Peer, answering, ok
 
-HEADERS = Plan(cost_headers=(b"x-aimlapi-usd-spent", b"x-litellm-response-cost"))
+HEADERS = MeterPlan(cost_headers=(b"x-aimlapi-usd-spent", b"x-litellm-response-cost"))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ HEADERS = Plan(cost_headers=(b"x-aimlapi-usd-spent", b"x-litellm-response-cost")
 )
 def test_a_cost_is_told_exactly_or_not_at_all(value: bytes | None, nano: int | None) -> None:
     """Decimal dollars become whole nano-dollars, halves the even one; what is no plausible amount is ignored."""
-    assert nano == told_nano(value)
+    assert nano == reported_nano(value)
 
 
 @pytest.mark.parametrize(
@@ -65,20 +65,20 @@ def test_a_cost_is_told_exactly_or_not_at_all(value: bytes | None, nano: int | N
         ((b"x-litellm-response-cost: 2", b"x-aimlapi-usd-spent: 1"), HEADERS, (10**9, "x-aimlapi-usd-spent")),
         ((b"x-aimlapi-usd-spent: None", b"x-litellm-response-cost: 2"), HEADERS, (2 * 10**9, "x-litellm-response-cost")),
         ((b"x-aimlapi-usd-spent: -1",), HEADERS, (None, None)),
-        ((b"x-aimlapi-usd-spent: 0.013",), Plan(), (None, None)),
+        ((b"x-aimlapi-usd-spent: 0.013",), MeterPlan(), (None, None)),
         ((), HEADERS, (None, None)),
     ],
 )
 @pytest.mark.parametrize("line", [b"POST /v1/ocr HTTP/1.1", b"GET /v1/models HTTP/1.1"])
 async def test_a_cost_in_a_header_is_noted(
-    fields: tuple[bytes, ...], plan: Plan, expected: tuple[int | None, str | None], line: bytes
+    fields: tuple[bytes, ...], plan: MeterPlan, expected: tuple[int | None, str | None], line: bytes
 ) -> None:
     """The first of the route's headers with an amount counts, in metered answers and in others."""
     async with street(answering(ok(b"{}", *fields)), plan=plan) as (house, _), client(house.port) as raw:
         await raw.send(asking(line))
         await raw.answer()
         exchange = (await house.booked())[0]
-        assert expected == (exchange.cost_told_nano, exchange.cost_header)
+        assert expected == (exchange.reported_cost_nano, exchange.cost_header)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"x" * 300_000])

@@ -9,8 +9,8 @@ import pytest
 from passthrough.errors import Refusal
 from passthrough.exchange import Outcome
 from passthrough.meter.path_variants import folded, readings
-from passthrough.meter.usage import Plan
-from passthrough.proxy.request_head import plain
+from passthrough.meter.usage import MeterPlan
+from passthrough.proxy.request_head import validate
 from tests.harness.client import asking, client
 from tests.harness.process import program
 from tests.harness.proxy import street
@@ -23,7 +23,7 @@ HOST = ((b"Host", b"proxy.test"),)
 def is_refused(method: str, path: bytes) -> bool:
     """Tell whether a head with this path is not let in."""
     try:
-        plain(method, path, (1, 1), HOST)
+        validate(method, path, (1, 1), HOST)
     except Refusal:
         return True
     return False
@@ -39,7 +39,7 @@ def test_every_spelling_that_a_router_serves_is_refused_or_counted() -> None:
         if reader is None:
             continue
         served += 1
-        if not is_refused(method, path) and Plan().reads(method, path) is None:
+        if not is_refused(method, path) and MeterPlan().reads(method, path) is None:
             free.append((method, path, reader))
     assert [] == free
     assert served > 1500, (asked, served)
@@ -81,7 +81,7 @@ async def test_what_starlette_answers_with_pages_has_been_counted(path: bytes) -
         await raw.send(asking(b"POST " + path + b" HTTP/1.1", body=b"{}"))
         _, body = await raw.answer()
         exchange = (await house.booked())[0]
-        usage = await exchange.reading.usage()
+        usage = await exchange.usage_source.usage()
         assert (3 if tells_pages(body) else None) == usage.pages
 
 

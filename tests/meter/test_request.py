@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from passthrough.meter.meter import Answered, open_meter
 from passthrough.meter.pipeline import BACKLOG_BYTES
-from passthrough.meter.request import MOST_BYTES, Asked, AskedAtOnce, open_asked
-from passthrough.meter.usage import NOTHING, Counted, Plan, Unmetered, Usage
+from passthrough.meter.request import MAX_BYTES, BufferedRequestMeter, RequestMeter, open_asked
+from passthrough.meter.usage import NOTHING, JsonCounts, MeterPlan, Unmetered, Usage
 from passthrough.proxy.routes import Retries
 from tests.harness.client import asking, client
 from tests.harness.metering import CODINGS, cuts, metered, pieces, read
@@ -70,7 +70,7 @@ def _decoders() -> Iterator[ThreadPoolExecutor]:
 
 async def looked(
     chunks: Iterable[bytes], decoders: ThreadPoolExecutor, coding: bytes | None = None, *, skims: bool = False, **more: Any
-) -> Asked:
+) -> RequestMeter:
     """Feed as the road does; `skims`: out of a buffer."""
     asked = open_asked(coding, decoders, **more)
     assert asked is not None
@@ -81,7 +81,7 @@ async def looked(
     return asked
 
 
-def wish(asked: Asked) -> Wish:
+def wish(asked: RequestMeter) -> Wish:
     """What was asked for."""
     assert not asked.busy
     return asked.model, asked.annotated
@@ -127,9 +127,9 @@ async def test_each_request_is_understood_however_its_letters_are_written(
         for size in (len(sent), 1, 2, 3, 5, 900):
             for skims in (False, True):
                 assert expected == wish(await looked(pieces(sent, size), decoders, coding, skims=skims)), (name, size)
-        at_once = AskedAtOnce(written)
-        assert expected == (at_once.model, at_once.annotated)
-        assert expected[1] == AskedAtOnce(written).annotated
+        usage_if_ready = BufferedRequestMeter(written)
+        assert expected == (usage_if_ready.model, usage_if_ready.annotated)
+        assert expected[1] == BufferedRequestMeter(written).annotated
 
 
 async def test_a_large_document_in_utf_16_is_crossed(decoders: ThreadPoolExecutor) -> None:
@@ -229,11 +229,11 @@ async def test_the_request_tells_what_the_answer_does_not(
 async def test_the_request_does_not_touch_other_counts(decoders: ThreadPoolExecutor) -> None:
     """Configured counts are at one price; the configured model stands before the request's; what is not counted has no model."""
     asked = await looked([b'{"model":"m","bbox_annotation_format":{}}'], decoders)
-    plan = Plan(shape="json", counted=Counted(pages=("n",)))
+    plan = MeterPlan(shape="json", counted=JsonCounts(pages=("n",)))
     assert Usage(pages=3, model="m") == (await metered(OCR, [b'{"n":3}'], decoders, plan, asked=asked)).usage
-    when = Plan(shape="json", counted=Counted(pages=("n",), when=(("a", "b"),)))
+    when = MeterPlan(shape="json", counted=JsonCounts(pages=("n",), when=(("a", "b"),)))
     assert NOTHING == (await metered(OCR, [b'{"n":3}'], decoders, when, asked=asked)).usage
-    mine = Plan(model="mine")
+    mine = MeterPlan(model="mine")
     answer = b'{"usage_info":{"pages_processed":2}}'
     assert Usage(pages=0, pages_annotated=2, model="mine") == (await metered(OCR, [answer], decoders, mine, asked=asked)).usage
 
@@ -247,14 +247,14 @@ async def test_a_meter_waits_for_what_the_request_tells() -> None:
         assert asked is not None
         busy.submit(lambda: asyncio.run_coroutine_threadsafe(gate.wait(), loop).result())
         asked.feed(gzip.compress(b'{"model":"m","x":"' + bytes(range(35, 91)) * 1000 + b'"}', compresslevel=0))
-        meter = open_meter(Plan(), OCR, busy, asked=asked, passed=print)
+        meter = open_meter(MeterPlan(), OCR, busy, asked=asked, passed=print)
         assert meter is not None
         reading = asyncio.ensure_future(read(meter, [b'{"usage_info":{"pages_processed":1}}']))
         done, _ = await asyncio.wait((reading,), timeout=0)
-        assert (set(), None) == (done, meter.at_once())
+        assert (set(), None) == (done, meter.usage_if_ready())
         gate.set()
         assert Usage(pages=1, model="m") == await reading
-        assert Usage(pages=1, model="m") == meter.at_once()
+        assert Usage(pages=1, model="m") == meter.usage_if_ready()
 
 
 @given(
@@ -294,7 +294,7 @@ async def test_the_upload_is_looked_at_on_the_road(framing: bytes, send: Callabl
         await raw.send(asking(b"POST /v1/ocr HTTP/1.1", field), *send(body))
         await raw.answer()
         exchange = (await house.booked())[0]
-        assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.reading.usage()
+        assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.usage_source.usage()
         assert body == above.received[0].body
 
 
@@ -305,7 +305,7 @@ async def test_a_coded_upload_is_looked_at_on_the_road() -> None:
         await raw.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Encoding: gzip", body=body))
         await raw.answer()
         exchange = (await house.booked())[0]
-        assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.reading.usage()
+        assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.usage_source.usage()
         assert body == above.received[0].body
 
 
@@ -321,19 +321,19 @@ async def test_no_spelling_of_an_annotated_request_is_cheaper(encoding: str, cod
         await raw.send(asking(b"POST /v1/ocr HTTP/1.1", *fields, body=body))
         await raw.answer()
         exchange = (await house.booked())[0]
-        assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.reading.usage()
+        assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.usage_source.usage()
         assert body == above.received[0].body
 
 
 async def test_a_bomb_passes_untouched() -> None:
     """A coded upload that stands for more than is read reaches the target as it is; what stood before is known."""
     head = b'{"model":"m","bbox_annotation_format":{},"x":"'
-    body = gzip.compress(head) + gzip.compress(bytes(16 << 20)) * (1 + (MOST_BYTES >> 24))
+    body = gzip.compress(head) + gzip.compress(bytes(16 << 20)) * (1 + (MAX_BYTES >> 24))
     async with street(answering(PLAIN)) as (house, above), client(house.port) as raw:
         await raw.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Encoding: gzip", body=body))
         await raw.answer()
         exchange = (await house.booked())[0]
-        assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.reading.usage()
+        assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.usage_source.usage()
         assert body == above.received[0].body
 
 
@@ -368,5 +368,5 @@ async def test_a_request_that_is_sent_again_is_looked_at_once() -> None:
         await raw.send(asking(b"POST /v1/ocr HTTP/1.1", body=body))
         await raw.answer()
         exchange = (await house.booked())[0]
-        assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.reading.usage()
+        assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.usage_source.usage()
         assert [body, body] == [each.body for each in above.received]

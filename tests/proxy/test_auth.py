@@ -9,23 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passthrough.errors import Refusal
-from passthrough.exchange import Terms
-from passthrough.proxy.auth import CREDENTIAL_HEADERS, Client, Gate
+from passthrough.exchange import RouteTerms
+from passthrough.proxy.auth import CREDENTIAL_HEADERS, Authenticator, ClientKey
 from passthrough.proxy.headers import Fields, fields_of
 from passthrough.proxy.routes import Route, Target
 
 TARGET = Target(tls=True, host="api.test", port=443, base_path=b"")
-OPEN = Route(b"/open", (TARGET,), Terms("/open"), auth=False)
-OCR = Route(b"/ocr", (TARGET,), Terms("/ocr"))
-FILES = Route(b"/files", (TARGET,), Terms("/files"), key_header=b"x-team-key")
+OPEN = Route(b"/open", (TARGET,), RouteTerms("/open"), auth=False)
+OCR = Route(b"/ocr", (TARGET,), RouteTerms("/ocr"))
+FILES = Route(b"/files", (TARGET,), RouteTerms("/files"), key_header=b"x-team-key")
 
 
-def client(name: str, *routes: str) -> Client:
+def client(name: str, *routes: str) -> ClientKey:
     """Return a client whose key is `key-NAME`, for these routes or for all."""
-    return Client(name, sha256(b"key-" + name.encode()).digest(), frozenset(routes) or None)
+    return ClientKey(name, sha256(b"key-" + name.encode()).digest(), frozenset(routes) or None)
 
 
-GATE = Gate([client("master"), client("ann", "/ocr"), client("bob", "/files")], key_header=b"x-gate-key")
+GATE = Authenticator([client("master"), client("ann", "/ocr"), client("bob", "/files")], key_header=b"x-gate-key")
 
 
 def sent(*raw: tuple[bytes, bytes]) -> Fields:
@@ -109,7 +109,7 @@ def test_a_key_header_of_one_route_is_none_elsewhere() -> None:
 @pytest.mark.parametrize("header", [None, b"x-gate-key", b"authorization"])
 def test_headers_of_credentials_are_listed_once(header: bytes | None) -> None:
     """A route's key header that is one of the others changes nothing."""
-    route = Route(b"/", (TARGET,), Terms("/"), key_header=header)
+    route = Route(b"/", (TARGET,), RouteTerms("/"), key_header=header)
     assert (b"x-gate-key", *CREDENTIAL_HEADERS) == GATE.credential_headers(route)
 
 
@@ -135,7 +135,7 @@ def test_a_route_without_auth_asks_nobody() -> None:
 
 def test_a_gate_without_clients_asks_nobody() -> None:
     """Without keys everybody may call: the configuration allows that on loopback, or when told to."""
-    gate = Gate([])
+    gate = Authenticator([])
     assert (True, None) == (gate.anonymous, gate.admit(OCR, sent((b"api-key", b"anything"))))
 
 

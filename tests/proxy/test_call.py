@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from passthrough.exchange import Outcome
-from passthrough.meter.usage import Plan
+from passthrough.meter.usage import MeterPlan
 from passthrough.proxy.routes import Timeouts
 from tests.harness.client import asking, client
 from tests.harness.proxy import road, route_to, street
@@ -53,7 +53,7 @@ async def test_no_head_in_time_is_a_504(limits: dict[str, float], interim: bool)
         assert b"X-Passthrough-Error: upstream_timeout\r\n" in head
         exchange = (await house.booked())[0]
         assert (Outcome.UPSTREAM_FAILED, "upstream_timeout", 504) == (exchange.outcome, exchange.error, exchange.status)
-        assert "broken" == (await exchange.reading.usage()).unmetered
+        assert "broken" == (await exchange.usage_source.usage()).unmetered
 
 
 @pytest.mark.parametrize("limits", [{"idle_s": 0.05}, {"total_s": 1.5}])
@@ -118,24 +118,24 @@ async def test_the_header_time_out_counts_from_the_last_byte_of_the_request() ->
 @pytest.mark.parametrize(
     ("answer", "method", "plan", "pages", "unmetered"),
     [
-        (ok(b'{"model":"m","usage_info":{"pages_processed":3}}'), b"POST", Plan(), 3, None),
-        (ok(b"{}"), b"POST", Plan(), None, "no_usage"),
-        (ok(b""), b"POST", Plan(), None, "no_usage"),
-        (ok(b"{}"), b"GET", Plan(), None, None),
-        (ok(b"{}"), b"POST", Plan("none"), None, None),
-        (ok(b"{}", status=b"422 No"), b"POST", Plan(), None, None),
-        (ok(b"xx", b"Content-Encoding: secret"), b"POST", Plan(), None, "unknown_coding"),
-        (b"HTTP/1.1 204 No\r\n\r\n", b"POST", Plan(), None, "no_usage"),
+        (ok(b'{"model":"m","usage_info":{"pages_processed":3}}'), b"POST", MeterPlan(), 3, None),
+        (ok(b"{}"), b"POST", MeterPlan(), None, "no_usage"),
+        (ok(b""), b"POST", MeterPlan(), None, "no_usage"),
+        (ok(b"{}"), b"GET", MeterPlan(), None, None),
+        (ok(b"{}"), b"POST", MeterPlan("none"), None, None),
+        (ok(b"{}", status=b"422 No"), b"POST", MeterPlan(), None, None),
+        (ok(b"xx", b"Content-Encoding: secret"), b"POST", MeterPlan(), None, "unknown_coding"),
+        (b"HTTP/1.1 204 No\r\n\r\n", b"POST", MeterPlan(), None, "no_usage"),
     ],
 )
 async def test_the_meter_reads_what_passed(
-    answer: bytes, method: bytes, plan: Plan, pages: int | None, unmetered: str | None
+    answer: bytes, method: bytes, plan: MeterPlan, pages: int | None, unmetered: str | None
 ) -> None:
     """Where a count is expected it is read off the answer, or it is told why there is none."""
     async with street(answering(answer), plan=plan) as (house, _), client(house.port) as raw:
         await raw.send(asking(method + b" /v1/ocr HTTP/1.1", body=b"{}"))
         await raw.answer()
-        usage = await (await house.booked())[0].reading.usage()
+        usage = await (await house.booked())[0].usage_source.usage()
         assert (pages, unmetered) == (usage.pages, usage.unmetered)
 
 
@@ -159,7 +159,7 @@ async def test_a_count_is_expected_where_the_targets_path_tells_it(
     async with upstream(answering(answer)) as above, road(route_to(above.port, **settings)) as house, client(house.port) as raw:
         await raw.send(asking(method + b" " + path + b" HTTP/1.1", body=b'{"document_annotation_format":{}}'))
         await raw.answer()
-        usage = await (await house.booked())[0].reading.usage()
+        usage = await (await house.booked())[0].usage_source.usage()
         annotated = (None, None) if pages is None else (0, pages)
         assert annotated == (usage.pages, usage.pages_annotated)
 

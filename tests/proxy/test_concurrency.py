@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from passthrough.proxy.auth import Client
+from passthrough.proxy.auth import ClientKey
 from tests.harness.client import asking, client
 from tests.harness.proxy import road, route_to
 from tests.harness.upstream import Peer, RawUpstream, answering, ok, upstream
 from tests.harness.waiting import until
 
 KEY = b"pt-a-key-of-some-length"
-TEAM = Client("team", hashlib.sha256(KEY).digest(), max_parallel=2)
+TEAM = ClientKey("team", hashlib.sha256(KEY).digest(), max_parallel=2)
 POST = asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 2", b"Authorization: Bearer " + KEY) + b"{}"
 
 

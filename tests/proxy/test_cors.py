@@ -9,7 +9,7 @@ from hashlib import sha256
 import pytest
 
 from passthrough.exchange import Outcome
-from passthrough.proxy.auth import Client, Gate
+from passthrough.proxy.auth import Authenticator, ClientKey
 from passthrough.proxy.cors import Cors, Sharing
 from passthrough.proxy.relay import Rules
 from passthrough.proxy.routes import RouteTable
@@ -17,7 +17,7 @@ from tests.harness.client import client
 from tests.harness.proxy import Road, road, route_to
 from tests.harness.upstream import RawUpstream, answering, ok, upstream
 
-ANN = Client("ann", sha256(b"key-of-ann").digest())
+ANN = ClientKey("ann", sha256(b"key-of-ann").digest())
 KEY = b"Authorization: Bearer key-of-ann"
 PAGE = b"Origin: https://app.example"
 OTHER = b"Origin: https://other.example"
@@ -39,7 +39,7 @@ async def sharing(*fields: bytes, cors: bool = True) -> AsyncIterator[tuple[Road
             ]
         )
         shared = Cors([b"https://app.example", b"http://localhost:3000"]) if cors else None
-        house.relay.rules = Rules(routes, Gate([ANN]), cors=shared)
+        house.relay.rules = Rules(routes, Authenticator([ANN]), cors=shared)
         yield house, raw
 
 

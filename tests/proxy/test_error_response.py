@@ -7,7 +7,7 @@ import json
 import pytest
 
 from passthrough.errors import KINDS, Failure
-from passthrough.proxy.error_response import own_answer
+from passthrough.proxy.error_response import own_response
 
 NOW_UTC = 784111777.0
 
@@ -25,7 +25,7 @@ def taken_apart(answer: bytes) -> tuple[bytes, dict[str, str], bytes]:
 @pytest.mark.parametrize("code", KINDS)
 def test_every_code_has_one_shape(code: str) -> None:
     """Every answer of ours is Mistral's error object with a hint, exactly as long as it says, and marked."""
-    line, fields, body = taken_apart(own_answer(Failure(code, "What – happened."), NOW_UTC, keeps_alive=True, with_body=True))
+    line, fields, body = taken_apart(own_response(Failure(code, "What – happened."), NOW_UTC, keeps_alive=True, with_body=True))
     kind = KINDS[code]
     assert line.startswith(b"HTTP/1.1 %d " % kind.status)
     assert {
@@ -51,8 +51,8 @@ def test_every_code_has_one_shape(code: str) -> None:
 def test_head_gets_the_head_alone() -> None:
     """The answer to HEAD declares the body's length and has no body (RFC 9110 §9.3.2)."""
     failure = Failure("no_route", "No route has this path.")
-    whole = own_answer(failure, NOW_UTC, keeps_alive=True, with_body=True)
-    assert whole[: whole.index(b"\r\n\r\n") + 4] == own_answer(failure, NOW_UTC, keeps_alive=True, with_body=False)
+    whole = own_response(failure, NOW_UTC, keeps_alive=True, with_body=True)
+    assert whole[: whole.index(b"\r\n\r\n") + 4] == own_response(failure, NOW_UTC, keeps_alive=True, with_body=False)
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ def test_head_gets_the_head_alone() -> None:
 )
 def test_what_an_answer_adds(failure: Failure, keeps_alive: bool, name: str, value: str) -> None:
     """Allow, Retry-After and Connection say what the failure says."""
-    assert value == taken_apart(own_answer(failure, NOW_UTC, keeps_alive=keeps_alive, with_body=True))[1][name]
+    assert value == taken_apart(own_response(failure, NOW_UTC, keeps_alive=keeps_alive, with_body=True))[1][name]
 
 
 def test_a_hint_of_its_own_replaces_the_tables() -> None:
     """A failure that knows better how to be mended says so; an empty hint is one too."""
-    body = taken_apart(own_answer(Failure("no_route", "No.", hint="Do this."), NOW_UTC, keeps_alive=True, with_body=True))[2]
+    body = taken_apart(own_response(Failure("no_route", "No.", hint="Do this."), NOW_UTC, keeps_alive=True, with_body=True))[2]
     assert "Do this." == json.loads(body)["hint"]
     assert "" == Failure("no_route", "No.", hint="").hint

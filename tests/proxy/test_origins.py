@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from passthrough.proxy.auth import Client, Gate
+from passthrough.proxy.auth import Authenticator, ClientKey
 from passthrough.proxy.origins import PageGuard
 from passthrough.proxy.relay import Rules
 from passthrough.proxy.routes import RouteTable
@@ -20,17 +20,17 @@ from tests.harness.upstream import RawUpstream, answering, ok, upstream
 from tests.harness.waiting import eventually
 
 KEY = b"Authorization: Bearer key-of-ann"
-ANN = Client("ann", sha256(b"key-of-ann").digest())
+ANN = ClientKey("ann", sha256(b"key-of-ann").digest())
 LOCAL = b"Host: 127.0.0.1:4000"
 POST = b"POST /ocr HTTP/1.1"
 
 
 @asynccontextmanager
-async def guarded(*clients: Client, auth: bool = True) -> AsyncIterator[tuple[Road, RawUpstream]]:
+async def guarded(*clients: ClientKey, auth: bool = True) -> AsyncIterator[tuple[Road, RawUpstream]]:
     """Run the road as it is on a loopback port where pages of https://app.example may call."""
     async with upstream(answering(ok(b"{}"))) as raw, road() as house:
         routes = RouteTable([route_to(raw.port, auth=auth)])
-        house.relay.rules = Rules(routes, Gate(clients), guard=PageGuard([b"https://app.example"]))
+        house.relay.rules = Rules(routes, Authenticator(clients), guard=PageGuard([b"https://app.example"]))
         yield house, raw
 
 

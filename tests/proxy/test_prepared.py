@@ -9,9 +9,9 @@ from hashlib import sha256
 
 import pytest
 
-from passthrough.proxy.auth import Client
-from passthrough.proxy.prepared import MOST_BYTES, Memory, Passage
-from passthrough.proxy.request_head import plain
+from passthrough.proxy.auth import ClientKey
+from passthrough.proxy.prepared import MAX_BYTES, HeadCache, PreparedRequest
+from passthrough.proxy.request_head import validate
 from passthrough.proxy.routes import LabelHeader, Match, Route
 from passthrough.secret import Secret
 from tests.harness.client import RawClient, client
@@ -20,7 +20,7 @@ from tests.harness.upstream import Peer, answering, ok, upstream
 from tests.harness.waiting import until
 
 ANN, BOB = b"key-of-ann-0123456789", b"key-of-bob-0123456789"
-CLIENTS = (Client("ann", sha256(ANN).digest()), Client("bob", sha256(BOB).digest(), frozenset({"/bobs"})))
+CLIENTS = (ClientKey("ann", sha256(ANN).digest()), ClientKey("bob", sha256(BOB).digest(), frozenset({"/bobs"})))
 LINE = b"POST /m/ocr?x=1 HTTP/1.1"
 HOST, KEY, TYPE, TEAM = b"Host: proxy.test", b"Authorization: Bearer " + ANN, b"Content-Type: application/json", b"X-Team: red"
 
@@ -261,7 +261,7 @@ async def test_what_is_remembered_ends_with_its_rules() -> None:
 
 def passages() -> int:
     """Return how many heads are remembered."""
-    return sum(isinstance(each, Passage) for each in gc.get_objects())
+    return sum(isinstance(each, PreparedRequest) for each in gc.get_objects())
 
 
 @dataclass
@@ -274,11 +274,11 @@ class Came:
     version: tuple[int, int] = (1, 1)
 
 
-def passage(came: Came, request_head: bytes) -> Passage:
+def passage(came: Came, request_head: bytes) -> PreparedRequest:
     """Return what a head comes to, with another head for the target."""
-    found = plain(came.method, came.raw_path.encode(), came.version, came.raw_headers)
+    found = validate(came.method, came.raw_path.encode(), came.version, came.raw_headers)
     (route,) = (route_to(1, b""),)
-    return Passage("/shown", found, Match(route, b"/ocr"), b"/told", CLIENTS[0], "red", request_head, (PROVIDER_KEY,))
+    return PreparedRequest("/shown", found, Match(route, b"/ocr"), b"/told", CLIENTS[0], "red", request_head, (PROVIDER_KEY,))
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def passage(came: Came, request_head: bytes) -> Passage:
 )
 def test_a_length_that_is_set_anew(field: tuple[bytes, bytes], version: tuple[int, int]) -> None:
     """What a head comes to that differs by it alone is known without a judgement, and is what the judgement would be."""
-    memory, rules = Memory(), object()
+    memory, rules = HeadCache(), object()
     five, six = (
         Came(((b"Host", b"a"), (b"content-Length", digits), field), raw_path="/ocr?x=1", version=version)
         for digits in (b"5", b"066")
@@ -306,8 +306,8 @@ def test_a_length_that_is_set_anew(field: tuple[bytes, bytes], version: tuple[in
 def test_a_large_head_is_not_held() -> None:
     """One beyond the bound is forgotten, and with it the one before."""
     small = Came(((b"Host", b"a"), (b"Cookie", b"c")))
-    large = Came(((b"Host", b"a"), (b"Cookie", b"c" * MOST_BYTES)))
-    memory, rules = Memory(), object()
+    large = Came(((b"Host", b"a"), (b"Cookie", b"c" * MAX_BYTES)))
+    memory, rules = HeadCache(), object()
     memory.keep(rules, small, passage(small, b"small"))
     assert memory.recall(rules, small) is not None
     memory.keep(rules, large, passage(large, b"large"))
@@ -323,7 +323,7 @@ def test_a_large_head_is_not_held() -> None:
 )
 def test_a_length_that_cannot_be_set_anew(request_head: bytes) -> None:
     """Then only the same length is known, and any other is judged."""
-    memory, rules = Memory(), object()
+    memory, rules = HeadCache(), object()
     five, six = (Came(((b"Host", b"a"), (b"Content-Length", digits))) for digits in (b"5", b"6"))
     memory.keep(rules, five, passage(five, request_head))
     assert memory.recall(rules, five) is not None

@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from passthrough.exchange import Outcome
-from passthrough.proxy.auth import Client
+from passthrough.proxy.auth import ClientKey
 from passthrough.proxy.routes import LabelHeader
 from tests.harness.client import asking, client, once
 from tests.harness.proxy import street
@@ -345,7 +345,7 @@ async def test_a_target_that_breaks_before_its_head_is_a_502(version: bytes, sen
         assert ("error", error, 502) == (told["object"], told["code"], told["raw_status_code"])
         exchange = (await house.booked())[0]
         assert (Outcome.UPSTREAM_FAILED, error, 502) == (exchange.outcome, exchange.error, exchange.status)
-        assert "broken" == (await exchange.reading.usage()).unmetered
+        assert "broken" == (await exchange.usage_source.usage()).unmetered
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
@@ -382,7 +382,7 @@ async def test_an_answer_cut_short_never_looks_whole(version: bytes, sent: bytes
         exchange = (await house.booked())[0]
         assert (Outcome.UPSTREAM_FAILED, 200) == (exchange.outcome, exchange.status)
         assert exchange.error in {"upstream_broke", "bad_upstream_answer"}
-        assert "broken" == (await exchange.reading.usage()).unmetered
+        assert "broken" == (await exchange.usage_source.usage()).unmetered
 
 
 @pytest.mark.parametrize("surplus", [b"x", ok(b"poison")])
@@ -451,7 +451,7 @@ async def test_a_slow_client_holds_the_target_back() -> None:
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
 async def test_refusals(method: bytes, request_bytes: bytes, status: int, code: str) -> None:
     """What we refuse has our shape and mark, reaches no target, is booked once and not admitted; to HEAD it has no body."""
-    keys = [Client("ann", sha256(b"k").digest()), Client("bob", sha256(b"other").digest(), frozenset({"/else"}))]
+    keys = [ClientKey("ann", sha256(b"k").digest()), ClientKey("bob", sha256(b"other").digest(), frozenset({"/else"}))]
     if request_bytes.startswith(b"GET"):
         request_bytes = method + request_bytes[3:]
     settings = {"path": b"/api", "methods": frozenset({"GET", "HEAD"})}
@@ -475,7 +475,7 @@ async def test_the_exchange_tells_who_called_what() -> None:
     """Client, label, target, path without query, the provider's request id, bytes and attempts are on the parcel."""
     answer = ok(b"12345", b"x-request-id: r-1", b"Mistral-Correlation-Id: c-1")
     settings = {"label_headers": (LabelHeader(b"x-team", forward=False),), "forward_headers": True}
-    keys = [Client("ann", sha256(b"k").digest())]
+    keys = [ClientKey("ann", sha256(b"k").digest())]
     async with street(answering(answer), clients=keys, **settings) as (house, above):
         fields = (b"X-Team: blue", b"api-key: k", b"Connection: close")
         await once(house.port, asking(b"PUT /a%20b?secret=1 HTTP/1.1", *fields, body=b"123"))
@@ -495,7 +495,7 @@ async def test_a_target_that_nobody_serves_is_a_502() -> None:
         assert (b"502", "upstream_unreachable") == (head[9:12], json.loads(body)["code"])
         exchange = (await house.booked())[0]
         assert (2, Outcome.UPSTREAM_FAILED) == (exchange.attempts, exchange.outcome)
-        assert (await exchange.reading.usage()).unmetered is None
+        assert (await exchange.usage_source.usage()).unmetered is None
 
 
 async def test_draining_closes_behind_the_answer() -> None:
@@ -541,7 +541,7 @@ async def test_the_drain_deadline_cuts_off(answered: bool) -> None:
         assert await raw.broken()
         exchange = (await house.booked())[0]
         assert (Outcome.CUT_OFF, 200 if answered else None) == (exchange.outcome, exchange.status)
-        assert "cancelled" == (await exchange.reading.usage()).unmetered
+        assert "cancelled" == (await exchange.usage_source.usage()).unmetered
 
 
 @pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from passthrough.exchange import Outcome
-from passthrough.proxy.auth import Client
+from passthrough.proxy.auth import ClientKey
 from passthrough.proxy.routes import Timeouts
 from tests.harness.client import RawClient, asking, client
 from tests.harness.proxy import street
@@ -56,7 +56,7 @@ async def test_100_continue_comes_when_local_checks_have_passed(framing: bytes, 
 )
 async def test_a_refused_expectation_gets_no_100(fields: tuple[bytes, ...], expected: tuple[int, str]) -> None:
     """Local checks come first: the refusal is the first thing that the client reads, and the target sees nothing."""
-    keys = [Client("ann", sha256(b"k").digest())]
+    keys = [ClientKey("ann", sha256(b"k").digest())]
     async with street(answering(ok()), clients=keys, max_body_bytes=10) as (house, above), client(house.port) as raw:
         await raw.send(asking(b"POST /a HTTP/1.1", b"Expect: 100-continue", *fields))
         head, _ = await raw.answer()

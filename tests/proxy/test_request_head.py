@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from passthrough.errors import Refusal
 from passthrough.proxy.headers import HOP_BY_HOP, fields_of, imitates_framing, nominated
-from passthrough.proxy.request_head import Head, plain
+from passthrough.proxy.request_head import RequestHead, validate
 
 HOST = (b"Host", b"proxy.test")
 RawFields = tuple[tuple[bytes, bytes], ...]
@@ -21,9 +21,11 @@ PATH = st.text("/ab%20~:@!$&'()*+,;=-_", max_size=20).map(lambda text: b"/" + te
 QUERY = st.none() | st.text("ab=&?/%20+;", max_size=20).map(str.encode)
 
 
-def head(target: bytes = b"/", *fields: tuple[bytes, bytes], method: str = "POST", version: tuple[int, int] = (1, 1)) -> Head:
+def head(
+    target: bytes = b"/", *fields: tuple[bytes, bytes], method: str = "POST", version: tuple[int, int] = (1, 1)
+) -> RequestHead:
     """Return the head of a request with a good Host and these fields."""
-    return plain(method, target, version, (HOST, *fields))
+    return validate(method, target, version, (HOST, *fields))
 
 
 def refusal(
@@ -142,7 +144,7 @@ def test_methods_and_versions_that_are_not_relayed(code: str, method: str, targe
 )
 def test_a_well_formed_host_passes(host: bytes) -> None:
     """Names, IPv4 and IPv6 addresses pass, with a port or without (RFC 9110 §7.2)."""
-    assert (b"host", b"Host", host) in plain("GET", b"/", (1, 1), ((b"Host", host),)).fields
+    assert (b"host", b"Host", host) in validate("GET", b"/", (1, 1), ((b"Host", host),)).fields
 
 
 @pytest.mark.parametrize(
@@ -172,7 +174,7 @@ def test_a_well_formed_host_passes(host: bytes) -> None:
 def test_other_than_one_well_formed_host_is_refused(hosts: tuple[bytes, ...], target: bytes) -> None:
     """HTTP/1.1 has exactly one Host, well-formed, in absolute-form too (RFC 9112 §3.2)."""
     with pytest.raises(Refusal) as caught:
-        plain("GET", target, (1, 1), tuple((b"Host", host) for host in hosts))
+        validate("GET", target, (1, 1), tuple((b"Host", host) for host in hosts))
     assert ("bad_request", True) == (caught.value.kind.code, caught.value.closes)
 
 
@@ -181,10 +183,10 @@ def test_http10_may_leave_host_out(hosts: tuple[bytes, ...], fits: bool) -> None
     """An HTTP/1.0 request needs no Host, but not two either."""
     raw = tuple((b"Host", host) for host in hosts)
     if fits:
-        assert plain("GET", b"/", (1, 0), raw).http10
+        assert validate("GET", b"/", (1, 0), raw).http10
     else:
         with pytest.raises(Refusal):
-            plain("GET", b"/", (1, 0), raw)
+            validate("GET", b"/", (1, 0), raw)
 
 
 CL, TE = b"Content-Length", b"Transfer-Encoding"

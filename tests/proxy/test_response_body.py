@@ -144,9 +144,9 @@ async def test_a_body_arrives_whole_and_metered_however_it_comes(framing: Framin
         await raw.send(asking(b"POST /v1/ocr HTTP/1.1", body=b"{}"))
         assert body == (await raw.answer("POST"))[1]
         (exchange,) = await house.booked()
-        assert exchange.reading is not None
+        assert exchange.usage_source is not None
         assert (exchange.outcome, exchange.bytes_down) == (Outcome.COMPLETED, len(body))
-        assert 7 == (await exchange.reading.usage()).pages
+        assert 7 == (await exchange.usage_source.usage()).pages
 
 
 async def test_a_body_that_stops_coming_ends_in_time() -> None:

@@ -82,7 +82,7 @@ async def test_a_busy_target_is_asked_again_with_the_same_bytes(body: bytes, chu
         assert b"HTTP/1.1 200 OK" == head.split(b"\r\n")[0]
         assert [body] * 3 == [received.body for received in raw.received]
         assert (3, Outcome.COMPLETED, len(body), 200) == (exchange.attempts, exchange.outcome, exchange.bytes_up, exchange.status)
-        assert 3 == (await exchange.reading.usage()).pages
+        assert 3 == (await exchange.usage_source.usage()).pages
         assert 1 == len(house.exchanges)
 
 

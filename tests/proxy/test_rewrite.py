@@ -11,16 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.exchange import Terms
-from passthrough.proxy.auth import CREDENTIAL_HEADERS, Client, Gate
+from passthrough.exchange import RouteTerms
+from passthrough.proxy.auth import CREDENTIAL_HEADERS, Authenticator, ClientKey
 from passthrough.proxy.headers import HOP_BY_HOP, fields_of
-from passthrough.proxy.request_head import plain
-from passthrough.proxy.rewrite import Forward, injected_secrets, label_of, proxy_authorization, request_target, response_fields
+from passthrough.proxy.request_head import validate
+from passthrough.proxy.rewrite import (
+    HeaderRewriter,
+    injected_secrets,
+    label_of,
+    proxy_authorization,
+    request_target,
+    response_fields,
+)
 from passthrough.proxy.routes import LabelHeader, Route, Target
 from passthrough.secret import Secret
 
 OURS = b"key-of-this-proxy"
-GATE = Gate([Client("ann", sha256(OURS).digest())], key_header=b"x-gate-key")
+GATE = Authenticator([ClientKey("ann", sha256(OURS).digest())], key_header=b"x-gate-key")
 TARGET = Target(tls=True, host="api.test", port=443, base_path=b"/v1")
 HOST = (b"Host", b"proxy.test")
 Raw = tuple[bytes, bytes]
@@ -29,13 +36,13 @@ Raw = tuple[bytes, bytes]
 def route(**settings: Any) -> Route:
     """Return a route that forwards headers, with these settings."""
     settings.setdefault("forward_headers", True)
-    return Route(b"", (TARGET,), Terms("/"), include_subpath=True, **settings)
+    return Route(b"", (TARGET,), RouteTerms("/"), include_subpath=True, **settings)
 
 
 def sent_up(route: Route, *raw: Raw, target: Target = TARGET, method: str = "POST", path: bytes = b"/ocr") -> list[bytes]:
     """Return the lines of the head that goes to the target for a request with these fields."""
-    head = plain(method, path, (1, 1), (HOST, *raw))
-    whole = Forward(route, GATE).request_head(head, head.path, target)
+    head = validate(method, path, (1, 1), (HOST, *raw))
+    whole = HeaderRewriter(route, GATE).request_head(head, head.path, target)
     assert whole.endswith(b"\r\n\r\n")
     assert 1 == whole.count(b"\r\n\r\n")
     return whole[:-4].split(b"\r\n")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passthrough.errors import Refusal
-from passthrough.exchange import Terms
+from passthrough.exchange import RouteTerms
 from passthrough.meter.path_variants import folded, readings
 from passthrough.proxy.routes import Match, Route, RouteTable, Target
 
@@ -20,7 +20,7 @@ GET, POST = frozenset({"GET"}), frozenset({"POST"})
 
 def route(path: bytes, *, below: bool = False, methods: frozenset[str] | None = None) -> Route:
     """Return a route at `path`."""
-    return Route(path, (TARGET,), Terms(path.decode() or "/"), include_subpath=below, methods=methods)
+    return Route(path, (TARGET,), RouteTerms(path.decode() or "/"), include_subpath=below, methods=methods)
 
 
 def belongs(route: Route, path: bytes) -> bool:

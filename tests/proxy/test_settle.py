@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from passthrough.exchange import Exchange, Outcome
-from passthrough.meter.usage import Plan
+from passthrough.meter.usage import MeterPlan
 from passthrough.proxy.routes import Timeouts
 from tests.harness.client import asking, client
 from tests.harness.proxy import Road, road, route_to, street
@@ -97,7 +97,7 @@ async def test_an_ocr_call_is_read_to_its_end_for_its_pages(first: bytes, rest: 
         provider.go.set()
         exchange = await the_only(house)
         assert (Outcome.CLIENT_GONE, None, status) == (exchange.outcome, exchange.error, exchange.status)
-        assert (3, "mistral-ocr-2512") == ((usage := await exchange.reading.usage()).pages, usage.model)
+        assert (3, "mistral-ocr-2512") == ((usage := await exchange.usage_source.usage()).pages, usage.model)
         async with client(house.port) as raw:
             await raw.send(OCR)
             await raw.answer()
@@ -111,7 +111,7 @@ async def test_an_ocr_call_is_read_to_its_end_for_its_pages(first: bytes, rest: 
     [
         (b"POST /v1/ocr HTTP/1.1", {"settles": False}, "cancelled"),
         (b"POST /v1/files HTTP/1.1", {}, None),
-        (b"POST /v1/ocr HTTP/1.1", {"plan": Plan("none")}, None),
+        (b"POST /v1/ocr HTTP/1.1", {"plan": MeterPlan("none")}, None),
     ],
 )
 async def test_other_calls_are_given_up(first: bytes, line: bytes, settings: dict[str, object], unmetered: str | None) -> None:
@@ -120,7 +120,7 @@ async def test_other_calls_are_given_up(first: bytes, line: bytes, settings: dic
     async with left(provider, request=asking(line, body=b"{}"), **settings) as house:
         exchange = await the_only(house)
         assert Outcome.CLIENT_GONE == exchange.outcome
-        assert unmetered == (await exchange.reading.usage()).unmetered
+        assert unmetered == (await exchange.usage_source.usage()).unmetered
         await until(lambda: provider.ends == [b""])
 
 
@@ -153,7 +153,7 @@ async def test_settling_keeps_the_routes_time_outs(first: bytes, rest: bytes, li
             provider.go.set()
         exchange = await the_only(house)
         assert (Outcome.CLIENT_GONE, error, True) == (exchange.outcome, exchange.error, exchange.went_up)
-        assert "broken" == (await exchange.reading.usage()).unmetered
+        assert "broken" == (await exchange.usage_source.usage()).unmetered
 
 
 @pytest.mark.parametrize("first", [b"", BEGUN])
@@ -172,7 +172,7 @@ async def test_the_drain_deadline_cuts_settling_off(first: bytes, at_once: bool)
             await house.settling.cut_off()
         exchange = await the_only(house)
         assert (Outcome.CUT_OFF, True) == (exchange.outcome, exchange.went_up)
-        assert "cancelled" == (await exchange.reading.usage()).unmetered
+        assert "cancelled" == (await exchange.usage_source.usage()).unmetered
         await until(lambda: provider.ends == [b""])
 
 
@@ -196,7 +196,7 @@ async def test_a_call_is_paid_whose_whole_upload_went_up_while_others_had_their_
             provider.go.set()
         exchange = await the_only(house)
         assert (Outcome.CLIENT_GONE, True, size) == (exchange.outcome, exchange.went_up, exchange.bytes_up)
-        assert (3 if settles else None) == (await exchange.reading.usage()).pages
+        assert (3 if settles else None) == (await exchange.usage_source.usage()).pages
 
 
 async def leaves(house: Road, provider: Provider) -> None:
@@ -218,7 +218,7 @@ async def test_all_that_leave_are_settled() -> None:
         assert ([], many) == (house.exchanges, len(house.settling))
         provider.go.set()
         settled = await house.booked(many)
-        assert [3] * many == [(await each.reading.usage()).pages for each in settled]
+        assert [3] * many == [(await each.usage_source.usage()).pages for each in settled]
         assert {Outcome.CLIENT_GONE} == {each.outcome for each in settled}
         assert many == len({each.id for each in house.exchanges})
 
@@ -239,7 +239,7 @@ async def test_calls_that_settle_count_as_connections() -> None:
         assert (most, ["overloaded"]) == (len(house.settling), [each.error for each in house.exchanges])
         provider.go.set()
         settled = (await house.booked(most + 1))[1:]
-        assert [3] * most == [(await each.reading.usage()).pages for each in settled]
+        assert [3] * most == [(await each.usage_source.usage()).pages for each in settled]
         async with client(house.port) as raw:
             await raw.send(OCR)
             await raw.answer()
@@ -262,5 +262,5 @@ async def test_a_client_that_leaves_a_large_answer_unread_is_settled() -> None:
             await raw.reader.readexactly(1000)
             raw.reset()
         exchange = await the_only(house)
-        assert (Outcome.CLIENT_GONE, 7) == (exchange.outcome, (await exchange.reading.usage()).pages)
+        assert (Outcome.CLIENT_GONE, 7) == (exchange.outcome, (await exchange.usage_source.usage()).pages)
         assert exchange.bytes_down < len(body)

@@ -18,7 +18,7 @@ from reportlab.pdfgen.canvas import Canvas
 from passthrough.sandbox import Running, start
 from passthrough.sandbox.documents import Box, Page, Reading, read
 from passthrough.sandbox.errors import Rejection
-from passthrough.sandbox.job_thread import Abandoned, Bench, Gone
+from passthrough.sandbox.job_thread import Abandoned, Gone, JobThread
 from tests.harness.documents import jpeg, pdf, png, words_of
 
 
@@ -162,7 +162,7 @@ def test_reading_stops_when_nobody_waits() -> None:
 
 async def test_a_job_learns_that_it_was_left() -> None:
     """Cancelling who waits tells the running job, drops those that have not begun, and keeps the thread for the next."""
-    bench, running, ended = Bench("test"), threading.Event(), threading.Event()
+    bench, running, ended = JobThread("test"), threading.Event(), threading.Event()
     begun: list[str] = []
 
     def job(gone: Gone) -> None:
@@ -187,7 +187,7 @@ async def test_a_job_learns_that_it_was_left() -> None:
 
 async def test_closing_ends_the_running_job() -> None:
     """A bench that closes tells its running job so, and waits for it."""
-    bench, running = Bench("test"), threading.Event()
+    bench, running = JobThread("test"), threading.Event()
 
     def job(gone: Gone) -> str:
         running.set()

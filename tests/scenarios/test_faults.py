@@ -592,14 +592,14 @@ class Scene:
             # What the target did overtook the request, once or twice: nothing was sent, so that it was tried again.
             ends = replace(ends, attempts=2, usage=None if exchange.error == "upstream_unreachable" else ends.usage)
         assert (ends.outcome, ends.status, ends.attempts) == (exchange.outcome, exchange.status, exchange.attempts)
-        usage = await exchange.reading.usage()
+        usage = await exchange.usage_source.usage()
         assert ends.usage == (usage.unmetered if usage.pages is None else usage.pages)
         assert exchange.admitted == (ends.attempts > 0 or ends.status == 413)
         for further in exchanges[before + 1 :]:
             await self._check_further(further)
 
     async def _check_further(self, exchange: Exchange) -> None:
-        usage = await exchange.reading.usage()
+        usage = await exchange.usage_source.usage()
         assert (None, None) == (usage.pages, usage.unmetered)
         well = self.case.fault is Fault.LONG and self.case.moment is Moment.AFTER
         assert ("completed" if well else "refused", well) == (exchange.outcome, exchange.admitted)

@@ -11,10 +11,10 @@ import pytest
 
 from passthrough.config.model import Config
 from passthrough.exchange import began
-from passthrough.proxy.auth import Gate
-from passthrough.proxy.relay import Rules, Way
-from passthrough.proxy.request_head import Head, plain
-from passthrough.proxy.rewrite import Forward
+from passthrough.proxy.auth import Authenticator
+from passthrough.proxy.relay import RequestContext, Rules
+from passthrough.proxy.request_head import RequestHead, validate
+from passthrough.proxy.rewrite import HeaderRewriter
 from passthrough.proxy.routes import Match, RouteTable
 from passthrough.proxy.upstream.connection import Connection
 from passthrough.proxy.upstream.response_head import parse_head
@@ -41,10 +41,10 @@ pass_through_endpoints:
 """
 
 
-def arrived(path: bytes = b"/a") -> Head:
+def arrived(path: bytes = b"/a") -> RequestHead:
     """Return the head of a request that carries a client's key and a query."""
     fields = ((b"Host", b"x"), (b"Authorization", b"Bearer " + CLIENT.encode()), (b"api-key", MASTER.encode()))
-    return plain("POST", path + b"?key=" + QUERY.encode(), (1, 1), fields)
+    return validate("POST", path + b"?key=" + QUERY.encode(), (1, 1), fields)
 
 
 class _Client:
@@ -55,7 +55,7 @@ async def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
     """Whatever a debugger, an assertion or a traceback's text may show of the core's values, keys and queries are not in it."""
     config = loaded(tmp_path, CONFIG, {"UPSTREAM_KEY": UPSTREAM, "BASE_KEY": BASE, "DEFAULT_KEY": DEFAULT})
     (route,) = config.routes
-    gate, head = Gate(config.clients), arrived()
+    gate, head = Authenticator(config.clients), arrived()
     exchange = began("POST", "/a")
     answer = parse_head(b"HTTP/1.1 200 OK\r\nX-Echo: " + UPSTREAM.encode(), "POST")
     shown: dict[str, object] = {
@@ -69,7 +69,7 @@ async def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
         "rules": Rules(RouteTable(config.routes), gate),
         "head": head,
         "exchange": exchange,
-        "way": Way(exchange, _Client(), head),  # type: ignore[arg-type]  # the client's side holds the socket, and has no repr
+        "way": RequestContext(exchange, _Client(), head),  # type: ignore[arg-type]  # the client's side holds the socket, and has no repr
         "answer": answer,
         "connection": Connection(asyncio.get_running_loop(), "name"),
     }
@@ -107,11 +107,11 @@ INJECTED = (
 
 def heads(config: Config) -> list[bytes]:
     """Return what each route sends for an ordinary request, and for one with a method of its own."""
-    gate, made = Gate(config.clients), []
+    gate, made = Authenticator(config.clients), []
     for route in config.routes:
         for method in route.methods or {"POST"}:
-            head = plain(method, route.path or b"/", (1, 1), ((b"Host", b"x"),))
-            made.append(Forward(route, gate).request_head(head, b"", route.targets[0]))
+            head = validate(method, route.path or b"/", (1, 1), ((b"Host", b"x"),))
+            made.append(HeaderRewriter(route, gate).request_head(head, b"", route.targets[0]))
     return made
 
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import psycopg
 import pytest
 
-from passthrough.accounting.journal.writer import Writer
+from passthrough.accounting.journal.writer import JournalWriter
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.errors import LedgerError
 from tests.harness.entries import booked, one
@@ -52,7 +52,7 @@ def write_at_once(url: str, folder: Path) -> None:
             thread.join()
     with closing(ledgers[0]), closing(ledgers[1]), closing(ledgers[2]):
         assert ([], 6 * BATCHES) == (refused, one(ledgers[0])[0])
-        writer = Writer(ledgers[1], folder / "books.journal", warned.append)
+        writer = JournalWriter(ledgers[1], folder / "books.journal", warned.append)
         writer.start()
         for _ in range(10):
             writer.put(booked())

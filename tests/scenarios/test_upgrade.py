@@ -187,7 +187,7 @@ def test_a_journal_of_the_version_before_is_booked(tmp_path: Path) -> None:
     (tmp_path / "0000000000001-abcdef01.jsonl").write_bytes(OLD_HEAD + OLD_ENTRY + OLD_ENTRY[:50])
     with closing(Journal(tmp_path, print)) as journal:
         journal.adopt()
-        portion = journal.portion(10)
+        portion = journal.next_batch(10)
         assert portion is not None
         (entry,) = portion.entries
         assert booked(at=1_795_219_200.5, exchange_id=f"{3:032x}") == entry
@@ -201,5 +201,5 @@ def test_a_journal_that_the_version_before_had_hardly_begun_is_removed(tmp_path:
     (tmp_path / "0000000000001-abcdef01.jsonl").write_bytes(OLD_HEAD[:size])
     with closing(Journal(tmp_path, print)) as journal:
         journal.adopt()
-        assert None is journal.portion(10)
+        assert None is journal.next_batch(10)
     assert [] == list(tmp_path.glob("*.jsonl"))

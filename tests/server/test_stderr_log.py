@@ -15,7 +15,7 @@ from typing import IO
 
 import aiohttp
 
-from passthrough.server.stderr_log import Messages
+from passthrough.server.stderr_log import StderrHandler
 from tests.harness.process import clean_environment
 from tests.harness.upstream import answering, ok, upstream
 from tests.harness.waiting import WAIT_S, eventually
@@ -31,7 +31,7 @@ def said(handler: logging.Handler, text: str, *args: object) -> None:
 def test_messages_are_written_whole_and_in_order() -> None:
     """What is logged is there when the handler is closed, one line each, in the order in which it was logged."""
     stream = io.StringIO()
-    messages = Messages(stream)
+    messages = StderrHandler(stream)
     for number in range(200):
         said(messages, "number %d", number)
     messages.close()
@@ -43,7 +43,7 @@ def test_a_blocked_stream_does_not_hold_up_the_end() -> None:
     """Closing ends although nobody reads."""
     reading, writing = os.pipe()
     with os.fdopen(writing, "w") as stream, os.fdopen(reading, "rb"):
-        messages = Messages(stream)
+        messages = StderrHandler(stream)
         for _ in range(MANY):
             said(messages, "x" * 200)
         messages.close(0.1)
@@ -55,7 +55,7 @@ def test_messages_that_nobody_reads_are_dropped_and_their_number_is_said() -> No
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe:
         with os.fdopen(writing, "w") as stream:
-            messages = Messages(stream)
+            messages = StderrHandler(stream)
             for number in range(MANY):
                 said(messages, "number %d %s", number, "x" * 200)
             lines: list[bytes] = []
@@ -78,7 +78,7 @@ def test_messages_that_nobody_reads_are_dropped_and_their_number_is_said() -> No
 def test_a_message_whose_arguments_do_not_fit_ends_nothing() -> None:
     """It is reported as logging reports it; the next one is written."""
     stream = io.StringIO()
-    messages = Messages(stream)
+    messages = StderrHandler(stream)
     said(messages, "%d pages", "no number")
     said(messages, "next")
     messages.close()

@@ -251,7 +251,7 @@ async def _spelt(seed: int) -> list[str]:
                 head, body = await raw.answer()
             statuses[int(head[9:12])] += 1
             exchange = (await house.booked(statuses.total()))[-1]
-            if tells_pages(body) and exchange.reading is NOTHING_READ:
+            if tells_pages(body) and exchange.usage_source is NOTHING_READ:
                 free.append(f"* NOT COUNTED: {method} {path.decode()}")
     told = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
     return [f"{len(asked)} spellings of metered paths (seed {seed}); answered {told}; served and not counted: {len(free)}", *free]

@@ -16,15 +16,15 @@ from typing import Final
 from ...background.thread_waiters import Waiters
 from ...errors import LedgerError
 from ...exchange import Exchange
-from ..budget import LEASE_S, Budget, Per, Plea, Policy, Span, Unit
+from ..budget import LEASE_S, Budget, LeaseRequest, Per, Policy, Span, Unit
 from ..entry import Entry, Part
 from ..ledger import leases
 from ..ledger.ledger import Ledger
 from ..money import json_object
 from . import messages
-from .index import Purses
-from .lease_client import Leasing
-from .state import Purse, Tally, Verdict
+from .index import BudgetIndex
+from .lease_client import LeaseClient
+from .state import BudgetHistory, BudgetState, Verdict
 from .webhook import Webhook, replaced
 
 EVERY_S: Final = 0.5
@@ -48,18 +48,18 @@ _OVER_MS: Final = 5000
 class Budgets:
     """All budgets of one process (exchange.Allowance, bookkeeper.Observer)."""
 
-    def __init__(self, ledger: Ledger | None, warn: Callable[[str], None], nudge: Callable[[], None]) -> None:
+    def __init__(self, ledger: Ledger | None, warn: Callable[[str], None], wake: Callable[[], None]) -> None:
         """`ledger` None: budgets last as long as the process. `nudge` has `refresh` called at once, on the feeder's thread."""
-        self._leasing = None if ledger is None else Leasing(ledger)
+        self._leasing = None if ledger is None else LeaseClient(ledger)
         self._warn = warn
-        self._nudge = nudge
+        self._wake = wake
         self._lock = Lock()
         self._policy = Policy()
-        self._purses = Purses()
-        self._active: dict[Tally, Purse] = {}
-        self._asked: set[Tally] = set()
-        self._reserved: dict[str, list[tuple[Purse, Tally, int]]] = {}
-        self._unbooked: dict[str, list[tuple[Tally, int]]] = {}
+        self._purses = BudgetIndex()
+        self._active: dict[BudgetState, BudgetHistory] = {}
+        self._asked: set[BudgetState] = set()
+        self._reserved: dict[str, list[tuple[BudgetHistory, BudgetState, int]]] = {}
+        self._unbooked: dict[str, list[tuple[BudgetState, int]]] = {}
         self._webhook: Webhook | None = None
         self._waiters = Waiters()
         self._unanswered = False
@@ -71,7 +71,7 @@ class Budgets:
         """Go by another configuration from now on; what is spent, and what is under way, counts on. For one thread at a time."""
         same = policy.calendar == self._policy.calendar and policy.sandbox == self._policy.sandbox
         kept = {purse.budget.key: purse for purse in self._purses if same}
-        purses = Purses(kept.get(budget.key) or Purse(budget, policy.sandbox) for budget in policy.budgets)
+        purses = BudgetIndex(kept.get(budget.key) or BudgetHistory(budget, policy.sandbox) for budget in policy.budgets)
         for purse, budget in zip(purses, policy.budgets, strict=True):
             with self._lock:  # for one at a time: the road waits for it
                 purse.bound(budget)
@@ -82,7 +82,7 @@ class Budgets:
             self._purses, self._policy = purses, policy
             self._surveyed = -inf
         self._webhook = replaced(self._webhook, policy.webhook, self._warn)
-        self._nudge()
+        self._wake()
 
     # ── on the road ──
 
@@ -99,15 +99,15 @@ class Budgets:
             return None
         return self._wait(exchange, purses)
 
-    async def _wait(self, exchange: Exchange, purses: list[Purse]) -> None:
+    async def _wait(self, exchange: Exchange, purses: list[BudgetHistory]) -> None:
         """Let the ledger be asked until the exchange is admitted, or refused. Raises Refusal."""
         loop = asyncio.get_running_loop()
         answers, deadline = self._answers, loop.time() + WAIT_S
-        asking: Tally | None = None
+        asking: BudgetState | None = None
         for pause_s in _PAUSES_S:
             await asyncio.sleep(pause_s)
             waiter = self._waiters.join()
-            self._nudge()
+            self._wake()
             await self._waiters.wait(waiter, max(deadline - loop.time(), 0))
             asking = self._admit(exchange, purses)
             if asking is None:
@@ -119,9 +119,9 @@ class Budgets:
             self._unanswered = True
             self._without_ledger(exchange, purses, asking)
             return
-        raise messages.refusal(asking, Verdict.PROMISED, time.time())
+        raise messages.refusal(asking, Verdict.RESERVED, time.time())
 
-    def _admit(self, exchange: Exchange, purses: list[Purse], *, unlent: bool = False) -> Tally | None:
+    def _admit(self, exchange: Exchange, purses: list[BudgetHistory], *, unlent: bool = False) -> BudgetState | None:
         """Reserve in every budget, and return None; or in none, and return one that the ledger must be asked about.
 
         Raises Refusal where one is used up for certain. `unlent`: what is not leased is taken all the same.
@@ -134,15 +134,15 @@ class Budgets:
                 return asking
             low = self._reserve(exchange.id, found, now)
         if low:
-            self._nudge()
+            self._wake()
         return None
 
-    def _asking(self, found: list[tuple[Purse, Tally]], now: float) -> Tally | None:
+    def _asking(self, found: list[tuple[BudgetHistory, BudgetState]], now: float) -> BudgetState | None:
         """Return one that the ledger must be asked about, None where all is free. Raises Refusal where one is used up."""
         verdicts = [tally.verdict(now) for _, tally in found]
         if verdicts.count(Verdict.FREE) == len(verdicts):
             return None
-        for wanted in (Verdict.SPENT, Verdict.PROMISED):
+        for wanted in (Verdict.SPENT, Verdict.RESERVED):
             if wanted in verdicts:
                 raise messages.refusal(found[verdicts.index(wanted)][1], wanted, time.time())
         asking = None
@@ -154,7 +154,7 @@ class Budgets:
                 asking = tally
         return asking
 
-    def _reserve(self, exchange_id: str, found: list[tuple[Purse, Tally]], now: float) -> bool:
+    def _reserve(self, exchange_id: str, found: list[tuple[BudgetHistory, BudgetState]], now: float) -> bool:
         """Reserve in every budget what the exchange may come to; return whether a lease runs low with it."""
         self._reserved[exchange_id] = reserved = [(purse, tally, purse.guess) for purse, tally in found]
         low = False
@@ -165,15 +165,15 @@ class Budgets:
                 low = True
         return low
 
-    def _tally(self, purse: Purse, at_ms: int) -> Tally:
+    def _tally(self, purse: BudgetHistory, at_ms: int) -> BudgetState:
         tally = purse.at(self._policy.calendar, at_ms)
         if self._leasing is None and not tally.until:
             tally.held, tally.until = tally.budget.most, inf
         return tally
 
-    def _without_ledger(self, exchange: Exchange, purses: list[Purse], asking: Tally) -> None:
+    def _without_ledger(self, exchange: Exchange, purses: list[BudgetHistory], asking: BudgetState) -> None:
         """Decide without the ledger, as the configuration says. Raises Refusal."""
-        if self._policy.refuse_unlent:
+        if self._policy.refuse_without_lease:
             raise messages.unknown(asking.budget)
         self._admit(exchange, purses, unlent=True)
 
@@ -209,7 +209,7 @@ class Budgets:
         """Count what is in the ledger as spent (bookkeeper.Observer)."""
         if not self._reserved and not self._unbooked:  # nothing of these: they were told of before, by `enter` and `ended`
             return
-        warned: list[Tally] = []
+        warned: list[BudgetState] = []
         for entry in entries:
             with self._lock:
                 if entry.part is Part.OPEN:
@@ -259,7 +259,7 @@ class Budgets:
         """Why budgets do not hold now, or stop requests that they need not; None while the ledger can be asked."""
         if not self._unanswered or not self._purses:
             return None
-        unlent = "refused (503)" if self._policy.refuse_unlent else "let through"
+        unlent = "refused (503)" if self._policy.refuse_without_lease else "let through"
         return f"The ledger cannot be asked what is left of the budgets: a request beyond what was leased is {unlent}."
 
     def state(self) -> list[tuple[Budget, int, int, float]]:
@@ -274,20 +274,20 @@ class Budgets:
 
     # ── the ledger ──
 
-    def _ask(self, leasing: Leasing, tallies: list[Tally], now: float) -> None:
-        pleas: dict[Plea, Tally] = {}
+    def _ask(self, leasing: LeaseClient, tallies: list[BudgetState], now: float) -> None:
+        requests: dict[LeaseRequest, BudgetState] = {}
         for tally in tallies:
             with self._lock:  # for one at a time: the road waits for it
-                self._plead(tally, now, pleas)
-        if not pleas:
+                self._plead(tally, now, requests)
+        if not requests:
             return
-        granted = leasing.ask(list(pleas))
-        for plea, grant in granted.items():
+        granted = leasing.ask(list(requests))
+        for request, grant in granted.items():
             with self._lock:
-                pleas[plea].grant(grant, now)
-        self._say(pleas[plea] for plea, grant in granted.items() if grant.warns)
+                requests[request].grant(grant, now)
+        self._say(requests[request] for request, grant in granted.items() if grant.warns)
 
-    def _plead(self, tally: Tally, now: float, pleas: dict[Plea, Tally]) -> None:
+    def _plead(self, tally: BudgetState, now: float, requests: dict[LeaseRequest, BudgetState]) -> None:
         """Add what is to be asked for a tally, and for the period after it if that is near; let go of one that is not in use."""
         purse, now_ms = self._active.get(tally), int(time.time() * 1000)
         if purse is None or tally.idle(now) or tally.span.period.ends_ms < now_ms - _OVER_MS:
@@ -298,12 +298,12 @@ class Budgets:
             if each is not None and each.due(now):
                 self._active[each] = purse
                 self._asked.discard(each)
-                pleas[each.plea(now, purse.guess)] = each
+                requests[each.lease_request(now, purse.guess)] = each
 
-    def _survey(self, leasing: Leasing) -> None:
+    def _survey(self, leasing: LeaseClient) -> None:
         """Look up the budgets that are not in use."""
         at_ms = int(time.time() * 1000)
-        idle: dict[Span, Tally] = {}
+        idle: dict[Span, BudgetState] = {}
         for purse in self._purses:
             with self._lock:  # for one at a time: the road waits for it
                 tally = self._tally(purse, at_ms)
@@ -313,7 +313,7 @@ class Budgets:
             for span, amount in leasing.survey(idle).items():
                 idle[span].spent = amount
 
-    def _say(self, tallies: Iterable[Tally]) -> None:
+    def _say(self, tallies: Iterable[BudgetState]) -> None:
         for tally in tallies:
             self._warn(messages.warning(tally))
             if self._webhook is not None:

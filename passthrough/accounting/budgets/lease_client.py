@@ -12,7 +12,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from ...errors import LedgerError
-from ..budget import Grant, Plea, Span
+from ..budget import LeaseGrant, LeaseRequest, Span
 from ..ledger import leases
 from ..ledger.ledger import Ledger
 
@@ -20,7 +20,7 @@ _MADE_UNASKED: Final = 100
 _SWEEP_S: Final = 600.0
 
 
-class Leasing:
+class LeaseClient:
     """What one process holds in one ledger. All methods but `close` are for one thread; they block, and raise LedgerError."""
 
     def __init__(self, ledger: Ledger, now_utc: Callable[[], float] = time.time) -> None:
@@ -31,20 +31,20 @@ class Leasing:
         self._swept = float("-inf")
         self._held_any = False
 
-    def ask(self, pleas: Sequence[Plea]) -> dict[Plea, Grant]:
+    def ask(self, requests: Sequence[LeaseRequest]) -> dict[LeaseRequest, LeaseGrant]:
         """Return what is granted; what a budget's period came to before anybody asked is summed up first."""
         self._held_any = True
         with self._ledger.explained():
             with self._ledger.transaction(writes=True) as connection:
-                stored = {self._stored_plea(plea): plea for plea in pleas}
+                stored = {self._stored_plea(request): request for request in requests}
                 granted = leases.ask(connection, list(stored), self.replica, self._now_ms(connection))
-            missing = [plea for plea in stored if plea not in granted]
+            missing = [request for request in stored if request not in granted]
             if missing:
                 with self._ledger.transaction(alone=True) as connection:
-                    leases.make(connection, [plea.span for plea in missing])
+                    leases.make(connection, [request.span for request in missing])
                 with self._ledger.transaction(writes=True) as connection:
                     granted |= leases.ask(connection, missing, self.replica, self._now_ms(connection))
-        return {stored[plea]: grant for plea, grant in granted.items()}
+        return {stored[request]: grant for request, grant in granted.items()}
 
     def survey(self, spans: Collection[Span]) -> dict[Span, int]:
         """Return what periods came to; where few are looked at, those that nobody asked about are summed up now."""
@@ -69,9 +69,9 @@ class Leasing:
     def _now_ms(self, connection: sa.Connection) -> int:
         return leases.now_ms(connection, int(self._now_utc() * 1000))
 
-    def _stored_plea(self, plea: Plea) -> Plea:
-        span = self._stored(plea.span)
-        return plea if span is plea.span else replace(plea, span=span)
+    def _stored_plea(self, request: LeaseRequest) -> LeaseRequest:
+        span = self._stored(request.span)
+        return request if span is request.span else replace(request, span=span)
 
     def _stored(self, span: Span) -> Span:
         """Return a period as it stands in the ledger, whose encoding may not hold its scope's name."""

@@ -8,7 +8,7 @@ from typing import Final
 from ...errors import Refusal
 from ..budget import Budget, Per, Unit
 from ..money import usd
-from .state import Tally, Verdict
+from .state import BudgetState, Verdict
 
 SOON_S: Final = 1
 """What a client is told to wait where requests under way hold the rest: nobody knows what they will come to."""
@@ -17,7 +17,7 @@ UNKNOWN_S: Final = 5
 """What a client is told to wait where the ledger does not answer."""
 
 
-def refusal(tally: Tally, verdict: Verdict, now_utc: float) -> Refusal:
+def refusal(tally: BudgetState, verdict: Verdict, now_utc: float) -> Refusal:
     """Return the refusal of a request that a budget does not allow: whose budget, how much of how much, and until when."""
     budget = tally.budget
     code = "rate_limited" if budget.per == Per.MINUTE else "budget_spent"
@@ -36,14 +36,14 @@ def unknown(budget: Budget) -> Refusal:
     return Refusal("overloaded", what, retry_after_s=UNKNOWN_S)
 
 
-def warning(tally: Tally) -> str:
+def warning(tally: BudgetState) -> str:
     """Return the message for the operator that a budget will soon be used up."""
     budget, resets = tally.budget, _iso(tally.span.period.ends_ms)
     percent = 100 * tally.spent // budget.most if budget.most else 100
     return f"{_who(budget)} has used {_amount(budget.unit, tally.spent)} of {_most(budget)} ({percent} %), until {resets}."
 
 
-def posted(tally: Tally) -> dict[str, object]:
+def posted(tally: BudgetState) -> dict[str, object]:
     """Return the same as the body of a webhook's POST; `text` is what chat services show."""
     budget, period = tally.budget, tally.span.period
     return {

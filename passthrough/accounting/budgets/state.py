@@ -12,7 +12,7 @@ from enum import Enum, auto
 from math import ceil, inf
 from typing import Final
 
-from ..budget import Budget, Calendar, Grant, Period, Plea, Scope, Span, Unit
+from ..budget import Budget, Calendar, LeaseGrant, LeaseRequest, Period, Scope, Span, Unit
 from ..entry import printable
 from ..periods import period_of
 
@@ -35,12 +35,12 @@ class Verdict(Enum):
 
     FREE = auto()
     SPENT = auto()  # it is used up, for certain
-    PROMISED = auto()  # it will be, if the requests under way come to what is reserved for them
+    RESERVED = auto()  # it will be, if the requests under way come to what is reserved for them
     ASK = auto()  # the lease is used up, or there is none yet: only the ledger knows
 
 
 @dataclass(slots=True, eq=False)
-class Tally:
+class BudgetState:
     """One budget in one period. `spent` is what is in the ledger, `unbooked` what is not yet, `reserved` a guess of the rest.
 
     Times are seconds of a monotonic clock. The lease counts until `until`: then others may take it.
@@ -76,7 +76,7 @@ class Tally:
             return Verdict.FREE
         if self.spent + self.unbooked + self.reserved >= self.budget.most:
             # What is reserved for a request is exact where requests are counted.
-            return Verdict.SPENT if self.budget.unit == Unit.REQUESTS else Verdict.PROMISED
+            return Verdict.SPENT if self.budget.unit == Unit.REQUESTS else Verdict.RESERVED
         return Verdict.ASK
 
     def reserve(self, amount: int, now: float) -> bool:
@@ -118,7 +118,7 @@ class Tally:
         self.budget = budget
         self.changed = True
 
-    def plea(self, now: float, guess: int) -> Plea:
+    def lease_request(self, now: float, guess: int) -> LeaseRequest:
         """Return what is to be asked of the ledger; what is given back is no longer used from here on.
 
         What is wanted is enough for a few moments, and an eighth of the budget at least; towards its end it shrinks, so that no
@@ -137,9 +137,9 @@ class Tally:
         if self.held - base > 2 * self.wanted:
             self.held = base + self.wanted
         keep = max(self.held, base)
-        return Plea(self.span, self.budget.most, keep, max(base + self.wanted - keep, 0), self._warn_from())
+        return LeaseRequest(self.span, self.budget.most, keep, max(base + self.wanted - keep, 0), self._warn_from())
 
-    def grant(self, grant: Grant, now: float) -> None:
+    def grant(self, grant: LeaseGrant, now: float) -> None:
         """Take what the ledger granted; it covers what was reserved since it was asked, for that was within the lease before."""
         self.spent, self.others, self.replicas = grant.spent, grant.others, grant.replicas
         self.held = grant.held
@@ -169,14 +169,14 @@ class Tally:
 
 
 @dataclass(slots=True, eq=False)
-class Purse:
+class BudgetHistory:
     """One budget, through its periods: `guess` is what a request is taken to come to."""
 
     budget: Budget
     sandbox: bool
     mean: float = 1.0
-    tallies: dict[Period, Tally] = field(default_factory=dict)
-    current: Tally | None = None
+    tallies: dict[Period, BudgetState] = field(default_factory=dict)
+    current: BudgetState | None = None
 
     @property
     def guess(self) -> int:
@@ -193,7 +193,7 @@ class Purse:
         """Take note of what a request came to."""
         self.mean += (amount - self.mean) / _SMOOTHED
 
-    def at(self, calendar: Calendar, at_ms: int) -> Tally:
+    def at(self, calendar: Calendar, at_ms: int) -> BudgetState:
         """Return the tally of the period that a moment lies in."""
         tally = self.current
         if tally is not None and tally.span.period.starts_ms <= at_ms < tally.span.period.ends_ms:
@@ -205,11 +205,11 @@ class Purse:
                 del self.tallies[old]
             scope = Scope(self.budget.scope.kind, printable(self.budget.scope.name) or "")  # as it stands in the ledger
             span = Span(scope, self.budget.unit, self.sandbox, period)
-            found = self.tallies[period] = Tally(self.budget, span)
+            found = self.tallies[period] = BudgetState(self.budget, span)
         self.current = found
         return found
 
-    def ahead(self, calendar: Calendar, now_ms: int) -> Tally | None:
+    def ahead(self, calendar: Calendar, now_ms: int) -> BudgetState | None:
         """Return the tally of the period that is about to begin, if it is and the current one is in use."""
         tally = self.current
         if tally is None or not tally.held or tally.span.period.ends_ms - now_ms > AHEAD_MS:

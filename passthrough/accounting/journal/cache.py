@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import Final
 
 from ..entry import Entry
-from .segment import Portion, Segment
+from .segment import Batch, Segment
 
 KEPT_BYTES: Final = 1024 * 1024
 """How many bytes of lines have their entries kept: what waits beyond that is read from its file."""
@@ -25,7 +25,7 @@ class _Stretch:
     entries: Sequence[Entry]
 
 
-class Recent:
+class EntryCache:
     """Spares the ledger's thread the reading of what this process has just written. Bounded, and never the truth.
 
     One thread keeps, another takes. What is taken stands in its segment at that place, just so; where an entry is not kept (there
@@ -48,7 +48,7 @@ class Recent:
             self._kept_bytes += places[many] - begin
             self._kept.append(_Stretch(segment, places[: many + 1], entries[:many]))
 
-    def portion(self, segment: Segment, most: int) -> Portion | None:
+    def next_batch(self, segment: Segment, most: int) -> Batch | None:
         """Return the segment's next entries, about `most` charges in all; None where it must be read. See Segment.portion."""
         while self._kept:
             self._taken.append(self._kept.popleft())
@@ -63,7 +63,7 @@ class Recent:
             entries.append(entry)
             most -= len(entry.charges) or 1
             at = end
-        return Portion(segment, tuple(entries), at, 0) if entries else None
+        return Batch(segment, tuple(entries), at, 0) if entries else None
 
     def _following(self, segment: Segment, at: int) -> Iterator[tuple[Entry, int]]:
         """Yield the entries that stand one after another from an offset on, each with where its line ends."""

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
 from ..entry import Entry
-from .cache import Recent
-from .segment import ForeignSegmentError, Portion, Segment
+from .cache import EntryCache
+from .segment import Batch, ForeignSegmentError, Segment
 
 NAME: Final = "passthrough.journal"
 """The folder's name in the working directory, where the ledger is no file."""
@@ -59,7 +59,7 @@ class Journal:
         self._owner = os.urandom(4).hex()
         self._own: list[Segment] = []  # the oldest first
         self._adopted: list[Segment] = []
-        self._recent = Recent()
+        self._cache = EntryCache()
         self._left_alone: set[str] = set()  # names of files that are not ours to read
         self._born = 0.0
         self._last_ms = 0
@@ -86,7 +86,7 @@ class Journal:
             begin = segment.size
             segment.append(block)
         if entries:
-            self._recent.keep(segment, begin, lines, entries)
+            self._cache.keep(segment, begin, lines, entries)
 
     def try_out(self) -> None:
         """Raise OSError where lines could not be appended now: there is no folder, no permission, no space."""
@@ -103,23 +103,23 @@ class Journal:
         for segment in self._own[-1:]:
             segment.sync()
 
-    def portion(self, most: int, *, own_only: bool = False) -> Portion | None:
+    def next_batch(self, most: int, *, own_only: bool = False) -> Batch | None:
         """Return the oldest entries that are not in the ledger, about `most` charges of them; None where all are."""
         for segment in [] if own_only else list(self._adopted):
             try:
-                portion = segment.portion(most)
+                batch = segment.next_batch(most)
             except OSError as error:
                 self._leave_alone(segment.path, error)
                 self._adopted.remove(segment)
                 segment.close()
                 continue
-            if portion is not None:
-                return portion
+            if batch is not None:
+                return batch
             self._delete(segment, self._adopted)
         for segment in list(self._own):
-            portion = self._recent.portion(segment, most) or segment.portion(most)
-            if portion is not None:
-                return portion
+            batch = self._cache.next_batch(segment, most) or segment.next_batch(most)
+            if batch is not None:
+                return batch
             self._retire(segment)
         return None
 

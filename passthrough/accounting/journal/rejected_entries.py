@@ -17,7 +17,7 @@ SUFFIX: Final = ".refused"
 _MAX_IN_MEMORY: Final = 1000
 
 
-class RefusedEntries:
+class RejectedEntries:
     """Keeps them in one file of this process, made with the first, in the journal's own format; for any thread.
 
     Renamed to `.jsonl` it is a segment of the journal, and tried again. Where it cannot be written, entries wait in memory; at

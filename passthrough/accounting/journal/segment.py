@@ -33,7 +33,7 @@ class ForeignSegmentError(PassthroughError):
 
 
 @dataclass(frozen=True, slots=True)
-class Portion:
+class Batch:
     """Entries as they stand one after another in a segment, and the offset behind them; `spoilt` lines were among them."""
 
     segment: Segment
@@ -138,7 +138,7 @@ class Segment:
             if not self._closed:
                 _sync(self._descriptor)
 
-    def portion(self, most: int) -> Portion | None:
+    def next_batch(self, most: int) -> Batch | None:
         """Return the next entries, about `most` charges in all; None where nothing is left. The same again, until it is fed.
 
         What cannot be read is left out and counted in `spoilt`.
@@ -159,16 +159,16 @@ class Segment:
             most -= len(entry.charges) or 1
             if most <= 0:
                 break
-        portion = Portion(self, tuple(entries), at, spoilt)
+        batch = Batch(self, tuple(entries), at, spoilt)
         if entries:
-            return portion
-        self.note(portion)
+            return batch
+        self.note(batch)
         return None
 
-    def note(self, portion: Portion) -> None:
+    def note(self, batch: Batch) -> None:
         """Note that a portion is in the ledger: the next one begins behind it."""
-        self.fed = portion.until
-        self.spoilt += portion.spoilt
+        self.fed = batch.until
+        self.spoilt += batch.spoilt
 
     def close(self) -> None:
         """Give the file up."""

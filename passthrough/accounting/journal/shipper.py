@@ -11,13 +11,13 @@ from ...errors import EntryRefusedError, LedgerError
 from ..entry import Entry, Part
 from ..ledger.ledger import Ledger
 from .journal import Journal
-from .rejected_entries import RefusedEntries
+from .rejected_entries import RejectedEntries
 
 BATCH: Final = 1000
 """About how many entries and charges go into one transaction."""
 
 _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-_BETWEEN_S: Final = 1.0
+_HOUSEKEEPING_S: Final = 1.0
 _ADOPT_S: Final = 10.0
 _GULP_S: Final = 0.25
 """How often the ledger is fed while entries come all the time: a commit costs as much as a hundred entries."""
@@ -36,7 +36,7 @@ class Losses:
             self.count += count
 
 
-class Handover:
+class Handoff:
     """Entries that the journal could not take, offered to the ledger's thread: taken there, or taken back, never both."""
 
     def __init__(self, hurry: Callable[[], None]) -> None:
@@ -76,7 +76,7 @@ class Handover:
         self._settled.set()
 
 
-class Feeder:
+class LedgerShipper:
     """The thread that writes the ledger. All but the properties belongs to that thread."""
 
     def __init__(
@@ -84,28 +84,28 @@ class Feeder:
         journal: Journal,
         ledger: Ledger,
         losses: Losses,
-        refused: RefusedEntries,
+        refused: RejectedEntries,
         warn: Callable[[str], None],
         *,
         booked: Callable[[Sequence[Entry]], None],
-        between: Callable[[], None],
+        housekeeping: Callable[[], None],
     ) -> None:
         """See Writer for `booked` and `between`."""
         self.from_journal = 0  # entries of this process that are done with, by the way that they came
         self.past_journal = 0
         self.refusal: str | None = None
         self.oldest: Entry | None = None  # that waits for a ledger that refuses
-        self.wake = Event()  # there is something in the journal
-        self.handover = Handover(self._hurry)
+        self.has_work = Event()  # there is something in the journal
+        self.handoff = Handoff(self._hurry)
         self._journal = journal
         self._ledger = ledger
         self._losses = losses
         self._refused_entries = refused
         self._warn = warn
         self._booked = booked
-        self._between = between
-        self._between_failed = False
-        self._nudged = False
+        self._housekeeping = housekeeping
+        self._housekeeping_failed = False
+        self._woken = False
         self._ending = Event()
         self._hurried = Event()
         self._deadline = float("inf")
@@ -113,11 +113,11 @@ class Feeder:
         self._opened = False
         self._doubtful = False  # the last try to append may have been in vain, or not: only its answer is missing
         self._tries = 0
-        self._retry_at = self._adopt_at = self._between_at = self._gulp_at = 0.0
+        self._retry_at = self._adopt_at = self._housekeeping_at = self._gulp_at = 0.0
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Have `between` called at once; from any thread."""
-        self._nudged = True
+        self._woken = True
         self._hurry()
 
     def end(self, deadline: float) -> None:
@@ -132,7 +132,7 @@ class Feeder:
             last = drained.is_set()  # before the journal is read
             try:
                 done = time.monotonic() >= self._retry_at and self._fed_all()
-                self._look_between()
+                self._keep_house()
             except Exception as defect:  # noqa: BLE001 - the loop of the books: what waits must not wait for ever
                 self._refused(f"The ledger could not be fed: {defect!r}. Please report this.")
                 self._opened = done = False  # so that it is tried again, whether something waits or not
@@ -141,7 +141,7 @@ class Feeder:
             self._pause()
 
     def _hurry(self) -> None:
-        self.wake.set()
+        self.has_work.set()
         self._hurried.set()
 
     def _pause(self) -> None:
@@ -151,25 +151,25 @@ class Feeder:
             self._retry_at = min(self._retry_at, now + _RETRY_S[0])
             time.sleep(0.01)
             return
-        until = self._between_at if now >= self._retry_at else min(self._between_at, self._retry_at)
-        self.wake.wait(max(0.0, until - now))
-        self.wake.clear()
+        until = self._housekeeping_at if now >= self._retry_at else min(self._housekeeping_at, self._retry_at)
+        self.has_work.wait(max(0.0, until - now))
+        self.has_work.clear()
         self._hurried.wait(max(0.0, self._gulp_at - time.monotonic()))
         self._hurried.clear()
 
-    def _look_between(self, *, appended: bool = False) -> None:
+    def _keep_house(self, *, appended: bool = False) -> None:
         now = time.monotonic()
-        if appended or self._nudged or now >= self._between_at:
-            self._nudged = False
-            self._between_at = now + _BETWEEN_S
+        if appended or self._woken or now >= self._housekeeping_at:
+            self._woken = False
+            self._housekeeping_at = now + _HOUSEKEEPING_S
             self._refused_entries.look()
             self._look_at_ledger()
             try:
-                self._between()
+                self._housekeeping()
             except Exception as defect:  # noqa: BLE001 - the loop of the books: entries are fed, whatever becomes of this
-                if not self._between_failed:
+                if not self._housekeeping_failed:
                     self._warn(f"What is done between two batches failed: {defect!r}. Please report this.")
-                self._between_failed = True
+                self._housekeeping_failed = True
 
     def _look_at_ledger(self) -> None:
         """Find out, also while nothing is to be written, whether the ledger was taken away."""
@@ -183,7 +183,7 @@ class Feeder:
         """Feed until nothing is left, and return True; False where the ledger refuses, or the time is over."""
         if not self._opened:  # what is wrong with the ledger is said at the start, not at the first entry
             if not self._wrote([], own=True):
-                first = self._journal.portion(1)
+                first = self._journal.next_batch(1)
                 self.oldest = None if first is None else first.entries[0]
                 return False
             self._opened = True
@@ -195,16 +195,16 @@ class Feeder:
                 self.past_journal += len(self._past)
                 self._past = []
                 continue
-            offered = self.handover.offered  # before the journal is read: what stands there came first
-            portion = self._journal.portion(BATCH, own_only=self._ending.is_set())
-            if portion is not None:
-                own = not portion.segment.adopted
-                if not self._wrote(portion.entries, own=own):
+            offered = self.handoff.offered  # before the journal is read: what stands there came first
+            batch = self._journal.next_batch(BATCH, own_only=self._ending.is_set())
+            if batch is not None:
+                own = not batch.segment.adopted
+                if not self._wrote(batch.entries, own=own):
                     return False
-                portion.segment.note(portion)
-                self.from_journal += len(portion.entries) if own else 0
+                batch.segment.note(batch)
+                self.from_journal += len(batch.entries) if own else 0
             elif offered:
-                self._past = self.handover.take()
+                self._past = self.handoff.take()
             else:
                 return True
         return False
@@ -233,7 +233,7 @@ class Feeder:
             self._booked(accepted)
         if entries:
             self._gulp_at = time.monotonic() + _GULP_S
-            self._look_between(appended=True)
+            self._keep_house(appended=True)
         return True
 
     def _refused(self, why: str) -> None:

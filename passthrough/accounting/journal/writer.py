@@ -8,14 +8,14 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Final
 
-from ...background.batch_queue import Backlog
+from ...background.batch_queue import BatchQueue
 from ..entry import Entry
 from ..ledger.ledger import Ledger
 from .arrivals import Arrival, Arrivals
 from .codec import encode
 from .journal import Journal
-from .rejected_entries import RefusedEntries
-from .shipper import BATCH, Feeder, Losses
+from .rejected_entries import RejectedEntries
+from .shipper import BATCH, LedgerShipper, Losses
 
 _WAITING: Final = 100_000
 _GATHER_S: Final = 0.02
@@ -26,7 +26,7 @@ _SLOW_S: Final = 5.0
 _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
-class Writer:
+class JournalWriter:
     """Takes entries from the event loop, and sees that they get into the ledger, even after a kill.
 
     Thread `journal` gathers entries and appends them to the journal, `sync` has the disk keep them, and `ledger` takes them from
@@ -42,7 +42,7 @@ class Writer:
         warn: Callable[[str], None],
         *,
         booked: Callable[[Sequence[Entry]], None] = lambda _: None,
-        between: Callable[[], None] = lambda: None,
+        housekeeping: Callable[[], None] = lambda: None,
     ) -> None:
         """`booked` takes entries that the ledger has accepted (bookkeeper.Observer.booked).
 
@@ -53,11 +53,13 @@ class Writer:
         self._folder = folder
         self._losses = Losses()
         self._journal = Journal(folder, warn)
-        self._refused = RefusedEntries(folder, warn)
-        self._feeder = Feeder(self._journal, ledger, self._losses, self._refused, warn, booked=booked, between=between)
+        self._refused = RejectedEntries(folder, warn)
+        self._shipper = LedgerShipper(
+            self._journal, ledger, self._losses, self._refused, warn, booked=booked, housekeeping=housekeeping
+        )
         self._arrivals = Arrivals()
         self._taken = 0
-        self._backlog: Backlog[Entry] = Backlog(_WAITING, batch=BATCH, gather_s=_GATHER_S, weigh=_weight)
+        self._backlog: BatchQueue[Entry] = BatchQueue(_WAITING, batch=BATCH, gather_s=_GATHER_S, weigh=_weight)
         self._put = self._journaled = self._unwritten = 0
         self._unwritable: str | None = None
         self._unsynced = False
@@ -75,7 +77,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """How many entries of this process are not in the ledger yet."""
-        return self._put - self._unwritten - self._feeder.from_journal - self._feeder.past_journal
+        return self._put - self._unwritten - self._shipper.from_journal - self._shipper.past_journal
 
     @property
     def lost(self) -> int:
@@ -90,7 +92,7 @@ class Writer:
     @property
     def lag_s(self) -> float:
         """How long ago the oldest entry ended that waits, whatever it waits for; 0 where none does."""
-        adopted, own = self._feeder.oldest, self._oldest
+        adopted, own = self._shipper.oldest, self._oldest
         ended = [] if adopted is None else [adopted.began_utc + adopted.total_s]
         ended += [] if own is None else [own.ended_utc]
         return max((max(0.0, time.time() - ended_utc) for ended_utc in ended), default=0.0)
@@ -98,7 +100,7 @@ class Writer:
     @property
     def trouble(self) -> str | None:
         """Why entries do not reach the ledger or the journal now, and how many wait; None when they do."""
-        refusal, unwritable = self._feeder.refusal, self._unwritable
+        refusal, unwritable = self._shipper.refusal, self._unwritable
         if refusal is None and unwritable is None:
             refusal = self._slow()
         if refusal is not None:
@@ -134,22 +136,22 @@ class Writer:
             self._warn(f"Too many entries wait to be written: from exchange {entry.id} on they are in the log only.")
         self._losses.add(1)
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Have `between` called at once."""
-        self._feeder.nudge()
+        self._shipper.wake()
 
     def close(self, timeout_s: float) -> None:
         """Write all that waits, for at most `timeout_s` seconds; then say what is left. Blocks: not for the event loop."""
         self._deadline = time.monotonic() + timeout_s
         self._backlog.close()
-        self._feeder.handover.hurry()
-        self._feeder.end(self._deadline)
+        self._shipper.handoff.hurry()
+        self._shipper.end(self._deadline)
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, self._deadline - time.monotonic()) + 0.1)
         self._refused.close()
-        kept = self._journaled - self._feeder.from_journal
-        why = " ".join(filter(None, (self._feeder.refusal, self._unwritable)))
+        kept = self._journaled - self._shipper.from_journal
+        why = " ".join(filter(None, (self._shipper.refusal, self._unwritable)))
         if self.waiting > kept:
             self._warn(f"Entries that did not reach the ledger in time: {self.waiting - kept}. {why}".rstrip())
             self._losses.add(self.waiting - kept)
@@ -159,7 +161,7 @@ class Writer:
     # ── the threads ──
 
     def _feed(self) -> None:
-        self._feeder.run(self._drained)
+        self._shipper.run(self._drained)
         self._drained.wait()
         self._journal.close()  # here, since this thread may be held up in the database beyond the end of `close`
 
@@ -174,7 +176,7 @@ class Writer:
                 self._overflowed = False
             self._try_out()
         self._drained.set()
-        for event in (self._written, self._feeder.wake):
+        for event in (self._written, self._shipper.has_work):
             event.set()
 
     def _kept(self, batch: list[Entry]) -> bool:
@@ -190,11 +192,11 @@ class Writer:
                 self._journaled += len(batch)
                 self._say_writable()
                 self._written.set()
-                self._feeder.wake.set()
+                self._shipper.has_work.set()
                 return True
             pause_s = _RETRY_S[0 if self._deadline < float("inf") else min(tries, len(_RETRY_S) - 1)]
             tries += 1
-            if self._feeder.handover.offer(batch, pause_s):
+            if self._shipper.handoff.offer(batch, pause_s):
                 return True
             if time.monotonic() >= self._deadline:
                 return False

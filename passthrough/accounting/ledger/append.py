@@ -9,13 +9,25 @@ from typing import Final
 import sqlalchemy as sa
 
 from ..entry import Charge, Entry, Part
-from .bulk_insert import Into, Row
-from .daily_sums import Additions, Key
-from .schema import ALIKE, CHARGED_ALIKE, CHARGES, EXCHANGES, KEYED, LINES, charge_row, ending, exchange_row, key_of, line_of
+from .bulk_insert import BulkInsert, Row
+from .daily_sums import Key, SumDeltas
+from .schema import (
+    CHARGES,
+    EXCHANGES,
+    LINES,
+    SHARED_CHARGE_COLUMNS,
+    SHARED_COLUMNS,
+    SUM_KEYS,
+    charge_row,
+    ending,
+    exchange_row,
+    key_of,
+    line_of,
+)
 
-_EXCHANGES: Final = Into(EXCHANGES, alike=ALIKE)
-_CHARGES: Final = Into(CHARGES, alike=CHARGED_ALIKE)
-_LINES: Final = Into(LINES)
+_EXCHANGES: Final = BulkInsert(EXCHANGES, shared_columns=SHARED_COLUMNS)
+_CHARGES: Final = BulkInsert(CHARGES, shared_columns=SHARED_CHARGE_COLUMNS)
+_LINES: Final = BulkInsert(LINES)
 
 
 @dataclass(slots=True)
@@ -42,12 +54,12 @@ def append(connection: sa.Connection, entries: Sequence[Entry]) -> list[Entry]:
     """
     rows = {entry.id: exchange_row(entry) for entry in reversed(entries)}  # of several parts, the first one's
     new = _EXCHANGES.write(connection, rows.values())
-    additions = Additions()
+    deltas = SumDeltas()
     if len(new) == len(entries) and all(map(_is_plain, entries)):
-        accepted = _plain(connection, entries, rows, additions)
+        accepted = _plain(connection, entries, rows, deltas)
     else:
-        accepted = _parts(connection, _offers(connection, entries, rows, {key for (key,) in new}), additions)
-    additions.write(connection)
+        accepted = _parts(connection, _offers(connection, entries, rows, {key for (key,) in new}), deltas)
+    deltas.write(connection)
     return accepted
 
 
@@ -56,7 +68,7 @@ def _is_plain(entry: Entry) -> bool:
     return entry.part is Part.WHOLE and (not charges or (len(charges) == 1 and not charges[0].line))
 
 
-def _plain(connection: sa.Connection, entries: Sequence[Entry], rows: Mapping[str, Row], additions: Additions) -> list[Entry]:
+def _plain(connection: sa.Connection, entries: Sequence[Entry], rows: Mapping[str, Row], deltas: SumDeltas) -> list[Entry]:
     """Write the charges of entries whose exchanges are all new: see (5) of `append`."""
     charges = [charge_row(entry, charge) for entry in entries for charge in entry.charges]
     written = _CHARGES.write(connection, charges)
@@ -64,11 +76,11 @@ def _plain(connection: sa.Connection, entries: Sequence[Entry], rows: Mapping[st
     if len(written) < len(charges):  # somebody deleted an exchange, and not its charge
         new = {exchange for exchange, _ in written}
         accepted = [entry if entry.id in new else replace(entry, charges=()) for entry in entries]
-    additions.count_whole((key_of(rows[entry.id]), entry) for entry in accepted)
+    deltas.count_whole((key_of(rows[entry.id]), entry) for entry in accepted)
     return accepted
 
 
-def _parts(connection: sa.Connection, offers: Sequence[_Offer], additions: Additions) -> list[Entry]:
+def _parts(connection: sa.Connection, offers: Sequence[_Offer], deltas: SumDeltas) -> list[Entry]:
     """Write what offers bring: see (1) to (3) of `append`."""
     _charge(connection, offers)
     ended = [{"exchange": offer.entry.id} | ending(offer.entry) for offer in offers if offer.ends and not offer.begins]
@@ -76,7 +88,7 @@ def _parts(connection: sa.Connection, offers: Sequence[_Offer], additions: Addit
         ended.sort(key=lambda row: str(row["exchange"]))
         connection.execute(sa.update(EXCHANGES).where(EXCHANGES.c.id == sa.bindparam("exchange")), ended)
     for offer in offers:
-        additions.count(offer.key, offer.entry, offer.charges, begins=offer.begins, ends=offer.ends)
+        deltas.count(offer.key, offer.entry, offer.charges, begins=offer.begins, ends=offer.ends)
     return [_accepted(offer) for offer in offers if offer.begins or offer.ends or offer.charges]
 
 
@@ -108,7 +120,7 @@ def _known(connection: sa.Connection, ids: Sequence[str]) -> dict[str, tuple[boo
     """Return of exchanges that are there whether they are open, and what they are summed under; nobody changes them now."""
     if not ids:
         return {}
-    columns = EXCHANGES.c["id", "open", *KEYED]
+    columns = EXCHANGES.c["id", "open", *SUM_KEYS]
     asked = sa.select(*columns).where(EXCHANGES.c.id.in_(ids)).order_by(EXCHANGES.c.id).with_for_update()
     return {key: (is_open, tuple(summed)) for key, is_open, *summed in connection.execute(asked)}
 

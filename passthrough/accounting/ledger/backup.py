@@ -58,8 +58,8 @@ def _check_room(ledger: Path, version: int) -> None:
         raise _refused(ledger, version, what, "Free some space there.")
 
 
-def _refused(ledger: Path, version: int, what: str, mend: str) -> LedgerError:
-    return LedgerError(f"The ledger {ledger} has schema {version} and is copied before that is changed: {what}.\n{mend}")
+def _refused(ledger: Path, version: int, what: str, hint: str) -> LedgerError:
+    return LedgerError(f"The ledger {ledger} has schema {version} and is copied before that is changed: {what}.\n{hint}")
 
 
 def _copy(ledger: Path, part: Path) -> None:

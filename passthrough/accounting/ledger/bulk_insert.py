@@ -28,7 +28,7 @@ def upsert(connection: sa.Connection, table: sa.Table) -> Any:
     return (_postgresql() if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
-class Into:
+class BulkInsert:
     """Writes rows into one table, with statements that are built once: that takes a millisecond.
 
     A row is the values of all columns, in their order, the key's first. One that is there already stays as it is; or, with
@@ -39,15 +39,15 @@ class Into:
     time to hand a value over than to write it.
     """
 
-    def __init__(self, table: sa.Table, *, adding: Sequence[str] = (), alike: Sequence[str] = ()) -> None:
+    def __init__(self, table: sa.Table, *, adding: Sequence[str] = (), shared_columns: Sequence[str] = ()) -> None:
         self._names = [column.name for column in table.columns]
         self._key = [column.name for column in table.primary_key]
         assert self._names[: len(self._key)] == self._key
         self._adding = adding
         self._table = table
-        self._alike = alike
-        self._own = [name for name in self._names if name not in alike]
-        self._kind_of = itemgetter(*map(self._names.index, alike)) if alike else None
+        self._shared_columns = shared_columns
+        self._own = [name for name in self._names if name not in shared_columns]
+        self._kind_of = itemgetter(*map(self._names.index, shared_columns)) if shared_columns else None
         self._own_of = itemgetter(*map(self._names.index, self._own))
 
     @cached_property
@@ -70,11 +70,11 @@ class Into:
     @cached_property
     def _told_apart(self) -> str:
         """The statement of SQLite for rows of few kinds: places for what is each row's own, and for the kinds, both numbered."""
-        names, own, alike = (", ".join(found) for found in (self._names, self._own, self._alike))
+        names, own, shared_columns = (", ".join(found) for found in (self._names, self._own, self._shared_columns))
         # The rows come first: they are gone through once, in their order, and each looks for its kind among the few.
         return (
             f"INSERT INTO {self._table.name} ({names}) WITH own(kind, {own}) AS (VALUES {_PLACES}), "  # noqa: S608 - names of ours
-            f"alike(number, {alike}) AS (VALUES {_PLACES}) "
+            f"alike(number, {shared_columns}) AS (VALUES {_PLACES}) "
             f"SELECT {names} FROM own CROSS JOIN alike ON kind = number WHERE true ON CONFLICT DO NOTHING"
         )
 
@@ -89,10 +89,10 @@ class Into:
         keys = list(map(itemgetter(slice(len(self._key))), ordered))
         # Nobody else writes meanwhile (BEGIN IMMEDIATE): what is not there now, will be new.
         there = set() if self._adding else self._there(connection, keys)
-        most = _many(connection, len(self._own) + 1, len(self._alike) + 1)
+        most = _many(connection, len(self._own) + 1, len(self._shared_columns) + 1)
         for at in range(0, len(ordered), most):
             some = ordered[at : at + most]
-            if not (self._alike and self._wrote_alike(connection, some)):
+            if not (self._shared_columns and self._wrote_shared(connection, some)):
                 self._write_each(connection, some)
         return [found for found in keys if found not in there] if there else keys
 
@@ -105,7 +105,7 @@ class Into:
             connection.exec_driver_sql(text, tuple(chain.from_iterable(rows[at : at + many])))
             at += many
 
-    def _wrote_alike(self, connection: sa.Connection, rows: Sequence[Row]) -> bool:
+    def _wrote_shared(self, connection: sa.Connection, rows: Sequence[Row]) -> bool:
         """Write rows of few kinds with one statement, and return True; False where they are of too many kinds."""
         numbers: dict[Row, int] = {}
         values: list[Any] = []
@@ -121,8 +121,8 @@ class Into:
             values.append(number)
             values += kind
         kinds = next(room for room in _KINDS if room >= len(numbers))
-        values += [-2] * ((kinds - len(numbers)) * (len(self._alike) + 1))
-        text = _statement(self._told_apart, (len(self._own) + 1, many), (len(self._alike) + 1, kinds))
+        values += [-2] * ((kinds - len(numbers)) * (len(self._shared_columns) + 1))
+        text = _statement(self._told_apart, (len(self._own) + 1, many), (len(self._shared_columns) + 1, kinds))
         connection.exec_driver_sql(text, tuple(values))
         return True
 
@@ -133,9 +133,11 @@ class Into:
         last = connection.exec_driver_sql(f"SELECT max({self._key[0]}) FROM {self._table.name}").scalar()  # noqa: S608 - names of ours
         keys = [] if last is None else keys[: bisect_right(keys, last, key=itemgetter(0))]
         names = ", ".join(f"asked_{name}" for name in self._key)
-        alike = " AND ".join(f"{name} = asked_{name}" for name in self._key)
+        same_key = " AND ".join(f"{name} = asked_{name}" for name in self._key)
         # Joined, for SQLite looks through the whole table for (…, …) IN (VALUES …).
-        asking = f"WITH asked({names}) AS (VALUES {_PLACES}) SELECT {names} FROM asked CROSS JOIN {self._table.name} ON {alike}"  # noqa: S608 - names of ours
+        asking = (
+            f"WITH asked({names}) AS (VALUES {_PLACES}) SELECT {names} FROM asked CROSS JOIN {self._table.name} ON {same_key}"  # noqa: S608 - names of ours
+        )
         most = _many(connection, len(self._key))
         for at in range(0, len(keys), most):
             asked = keys[at : at + most]

@@ -17,8 +17,8 @@ from ...exchange import Outcome
 from ...meter.usage import Unmetered
 from ..entry import Charge, Entry
 from ..money import NANO
-from .bulk_insert import Into, Row
-from .schema import CHARGES, EXCHANGES, FIGURES, KEYED, SUMS, TOTALS
+from .bulk_insert import BulkInsert, Row
+from .schema import CHARGES, EXCHANGES, FIGURES, SUM_KEYS, SUMS, TOTALS
 
 KEYS: Final = ("client", "route", "model", "day", "month", "label", "target", "status")
 """What sums can be grouped by. Days and months are UTC."""
@@ -32,10 +32,10 @@ _FOREVER: Final = 10**8  # days
 _UNPRICED: Final = str(Unmetered.UNPRICED)
 _COMPLETED: Final = str(Outcome.COMPLETED)
 _OK: Final = 200
-_LABEL: Final = KEYED.index("label")
-_MODEL: Final = KEYED.index("model")
-_SUMS: Final = Into(SUMS, adding=FIGURES)
-_TOTALS: Final = Into(TOTALS, adding=FIGURES)
+_LABEL: Final = SUM_KEYS.index("label")
+_MODEL: Final = SUM_KEYS.index("model")
+_SUMS: Final = BulkInsert(SUMS, adding=FIGURES)
+_TOTALS: Final = BulkInsert(TOTALS, adding=FIGURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Sums:
     estimated_nano: int = 0
 
 
-class Additions:
+class SumDeltas:
     """What entries add to the daily sums, gathered in memory."""
 
     def __init__(self) -> None:
@@ -200,7 +200,7 @@ def sums_query(by: Sequence[str], period: Period) -> sa.Select[Any]:
     """Return the question for the sums of a period, by some of KEYS and `sandbox`: from the daily sums, but for its edges."""
     (first, behind), edges = period.parts()
     daily = SUMS if "label" in by else TOTALS
-    parts = [sa.select(*daily.c[*KEYED, *FIGURES]).where(daily.c.day >= first, daily.c.day < behind)]
+    parts = [sa.select(*daily.c[*SUM_KEYS, *FIGURES]).where(daily.c.day >= first, daily.c.day < behind)]
     if edges:
         within = sa.or_(*(EXCHANGES.c.began_ms.between(begin, end - 1) for begin, end in edges))
         parts += [question.where(within) for question in booked()]
@@ -262,7 +262,7 @@ def booked() -> tuple[sa.Select[Any], sa.Select[Any]]:
 
 
 def _keyed(model: sa.ColumnElement[Any]) -> Iterable[sa.ColumnElement[Any]]:
-    return ((model if name == "model" else EXCHANGES.c[name]).label(name) for name in KEYED)
+    return ((model if name == "model" else EXCHANGES.c[name]).label(name) for name in SUM_KEYS)
 
 
 def _by(summed: sa.Subquery, name: str) -> sa.ColumnElement[Any]:

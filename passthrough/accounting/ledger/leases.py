@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ..budget import LEASE_S, Grant, Period, Plea, Scope, Span, Unit
+from ..budget import LEASE_S, LeaseGrant, LeaseRequest, Period, Scope, Span, Unit
 from ..entry import Entry, Part
 from .bulk_insert import upsert
-from .period_sums import LARGEST, sums_of
+from .period_sums import MAX_AMOUNT, sums_of
 from .schema import EXCHANGES, SCHEMA, TEXT
 
 MANY: Final = 500
@@ -112,10 +112,10 @@ def spend(connection: sa.Connection, accepted: Sequence[Entry]) -> None:
             for span, row in running.get((scope, entry.sandbox), ()):
                 if span.period.starts_ms <= at_ms < span.period.ends_ms:
                     added[row] = added.get(row, 0) + amount_of(entry, span.unit)
-    changes = [_bound(row._mapping) | {"amount": min(amount, LARGEST)} for row, amount in added.items() if amount]
+    changes = [_bound(row._mapping) | {"amount": min(amount, MAX_AMOUNT)} for row, amount in added.items() if amount]
     if changes:
         amount = sa.bindparam("amount", type_=sa.BigInteger)
-        larger = sa.case((BUDGETS.c.spent > LARGEST - amount, LARGEST), else_=BUDGETS.c.spent + amount)
+        larger = sa.case((BUDGETS.c.spent > MAX_AMOUNT - amount, MAX_AMOUNT), else_=BUDGETS.c.spent + amount)
         connection.execute(sa.update(BUDGETS).where(*_is_bound(BUDGETS)).values(spent=larger), changes)
 
 
@@ -147,33 +147,33 @@ def now_ms(connection: sa.Connection, here_ms: int) -> int:
     return int(connection.exec_driver_sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").scalar_one())
 
 
-def ask(connection: sa.Connection, pleas: Sequence[Plea], replica: str, now_ms: int) -> dict[Plea, Grant]:
+def ask(connection: sa.Connection, requests: Sequence[LeaseRequest], replica: str, now_ms: int) -> dict[LeaseRequest, LeaseGrant]:
     """Lease to one process what is neither spent nor held by others, as far as wanted; periods without a row are left out.
 
     What it keeps it keeps in any case: that is spent, or promised to requests under way.
     """
-    spans = [plea.span for plea in pleas]
+    spans = [request.span for request in requests]
     columns = [BUDGETS.c[name] for name in _SPAN]
     locked = sa.select(*columns, BUDGETS.c.spent, BUDGETS.c.warned).where(_within(BUDGETS, spans)).order_by(*columns)
     budgets = {_span(row): row for row in connection.execute(locked.with_for_update())}
     leases = _leases(connection, spans, now_ms)
     _bound_leases(connection, leases, now_ms + _LEASE_MS)
-    granted: dict[Plea, Grant] = {}
-    for plea in pleas:
-        row = budgets.get(plea.span)
+    granted: dict[LeaseRequest, LeaseGrant] = {}
+    for request in requests:
+        row = budgets.get(request.span)
         if row is None:
             continue
-        held = [lease.held for name, lease in leases.get(plea.span, {}).items() if name != replica]
-        left = plea.most - row.spent - sum(held) - plea.keep
+        held = [lease.held for name, lease in leases.get(request.span, {}).items() if name != replica]
+        left = request.most - row.spent - sum(held) - request.keep
         # Each of those who are here gets its part of what is left, one unit at least: so nobody is kept out by who came first.
-        more = max(min(plea.wanted, max(left // (len(held) + 1), 1), left), 0)
-        warns = plea.warn_from is not None and row.spent >= plea.warn_from > row.warned
-        mine = leases.get(plea.span, {}).get(replica)
-        lasts_ms = _LEASE_MS if mine is None or _is_renewed(mine, plea.keep + more, now_ms) else mine.expires_ms - now_ms
-        granted[plea] = Grant(int(row.spent), sum(held), len(held) + 1, plea.keep + more, warns, lasts_ms / 1000)
+        more = max(min(request.wanted, max(left // (len(held) + 1), 1), left), 0)
+        warns = request.warn_from is not None and row.spent >= request.warn_from > row.warned
+        mine = leases.get(request.span, {}).get(replica)
+        lasts_ms = _LEASE_MS if mine is None or _is_renewed(mine, request.keep + more, now_ms) else mine.expires_ms - now_ms
+        granted[request] = LeaseGrant(int(row.spent), sum(held), len(held) + 1, request.keep + more, warns, lasts_ms / 1000)
     own = {span: found[replica] for span, found in leases.items() if replica in found}
     _write_leases(connection, granted, own, {"replica": replica, "expires_ms": now_ms + _LEASE_MS})
-    warned = [_bound(_keys(plea.span)) | {"from": plea.warn_from} for plea, grant in granted.items() if grant.warns]
+    warned = [_bound(_keys(request.span)) | {"from": request.warn_from} for request, grant in granted.items() if grant.warns]
     if warned:
         connection.execute(sa.update(BUDGETS).where(*_is_bound(BUDGETS)).values(warned=sa.bindparam("from")), warned)
     return granted
@@ -255,13 +255,13 @@ def _is_renewed(lease: Any, held: int, now_ms: int) -> bool:
 
 
 def _write_leases(
-    connection: sa.Connection, granted: Mapping[Plea, Grant], mine: Mapping[Span, Any], own: dict[str, Any]
+    connection: sa.Connection, granted: Mapping[LeaseRequest, LeaseGrant], mine: Mapping[Span, Any], own: dict[str, Any]
 ) -> None:
     """Write what has changed of one process's leases, and those that need a later end."""
     changed, ended = [], []
-    for plea, grant in granted.items():
-        span, lease = plea.span, mine.get(plea.span)
-        if plea.ends:
+    for request, grant in granted.items():
+        span, lease = request.span, mine.get(request.span)
+        if request.ends:
             if lease is not None:
                 ended.append(_bound(_keys(span)) | {"of_replica": own["replica"]})
         elif _is_renewed(lease, grant.held, own["expires_ms"] - _LEASE_MS):

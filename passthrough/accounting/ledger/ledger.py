@@ -18,7 +18,7 @@ from ..entry import Entry
 from . import append, clock, leases, migrations, prune, queries
 from .daily_sums import Period, Sums, sums, sums_query
 from .database import Database, database
-from .queries import Booked
+from .queries import LedgerRow
 from .schema import SCHEMA_VERSION
 from .storable_text import ASCII, UNICODE, storable, storable_text
 
@@ -167,7 +167,7 @@ class Ledger:
             found = [connection.execute(sums_query(by, period)).all() for by in groupings]
             return tuple([sums(row, len(by)) for row in rows] for by, rows in zip(groupings, found, strict=True))
 
-    def latest(self, limit: int, *, before: str | None = None, **only: str | None) -> list[Booked]:
+    def latest(self, limit: int, *, before: str | None = None, **only: str | None) -> list[LedgerRow]:
         """Return the latest exchanges, the youngest first, each with the sum of its charges.
 
         `only` restricts them to those with a client, route, label, target or model (the exchange's own); None: those that have
@@ -181,7 +181,7 @@ class Ledger:
             query = queries.latest_query(limit, before, stored)
             return [queries.booked(row) for row in connection.execute(query).mappings()]
 
-    def exported(self, since: datetime | None = None, until: datetime | None = None) -> Iterator[Booked]:
+    def exported(self, since: datetime | None = None, until: datetime | None = None) -> Iterator[LedgerRow]:
         """Yield each charge of a period with its exchange, the oldest first; an exchange without a charge once.
 
         A stream: what is held in memory does not grow with the ledger. All is of the moment of the first one. Close the iterator

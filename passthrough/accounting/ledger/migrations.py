@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ...errors import LedgerError
 from .bulk_insert import upsert
 from .daily_sums import add, booked
-from .schema import CHARGES, EXCHANGES, FIGURES, KEYED, LINES, META, SCHEMA, SCHEMA_VERSION
+from .schema import CHARGES, EXCHANGES, FIGURES, LINES, META, SCHEMA, SCHEMA_VERSION, SUM_KEYS
 
 _OURS: Final = frozenset({"meta", "exchanges", "charges"})
 """The tables that every version has."""
@@ -105,9 +105,9 @@ def _to_2(connection: sa.Connection) -> None:
 def _sum_up(connection: sa.Connection) -> None:
     """Fill the daily sums from all exchanges."""
     every = sa.union_all(*booked()).subquery()
-    summed = sa.select(*every.c[KEYED], *(sa.func.sum(every.c[name]) for name in FIGURES)).group_by(*every.c[KEYED])
+    summed = sa.select(*every.c[SUM_KEYS], *(sa.func.sum(every.c[name]) for name in FIGURES)).group_by(*every.c[SUM_KEYS])
     for rows in connection.execute(summed).partitions(_MANY):
-        add(connection, {tuple(row[: len(KEYED)]): dict(zip(FIGURES, row[len(KEYED) :], strict=True)) for row in rows})
+        add(connection, {tuple(row[: len(SUM_KEYS)]): dict(zip(FIGURES, row[len(SUM_KEYS) :], strict=True)) for row in rows})
 
 
 _ESTIMATED: Final = ("estimated_pages", "estimated_dollars", "estimated_nano")

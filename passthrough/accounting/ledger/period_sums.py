@@ -13,7 +13,7 @@ from ..budget import Period, Span, Unit
 from ..money import NANO
 from .schema import CHARGES, EXCHANGES, SUMS
 
-LARGEST: Final = 2**62
+MAX_AMOUNT: Final = 2**62
 """No sum grows beyond it: what passes 64 bits would keep all that comes after it out of the ledger."""
 
 _DAY_MS: Final = 86_400_000
@@ -21,17 +21,17 @@ _DAY_MS: Final = 86_400_000
 
 def sums_of(connection: sa.Connection, spans: Collection[Span]) -> dict[Span, int]:
     """Sum up what was booked of periods: those that differ by the scope's name only in one go."""
-    alike: dict[tuple[str, Unit, bool, Period], list[Span]] = {}
+    shared_columns: dict[tuple[str, Unit, bool, Period], list[Span]] = {}
     for span in spans:
-        alike.setdefault((span.scope.kind, span.unit, span.sandbox, span.period), []).append(span)
+        shared_columns.setdefault((span.scope.kind, span.unit, span.sandbox, span.period), []).append(span)
     summed: dict[Span, int] = {}
-    for group in alike.values():
+    for group in shared_columns.values():
         totals: Counter[str] = Counter()
         for part in _parts(group):
             totals.update(
                 {name or "": int(plain or 0) + int(dollars or 0) * NANO for name, plain, dollars in connection.execute(part)}
             )
-        summed |= {span: min(totals[span.scope.name], LARGEST) for span in group}
+        summed |= {span: min(totals[span.scope.name], MAX_AMOUNT) for span in group}
     return summed
 
 

@@ -128,13 +128,13 @@ class PostgresServer:
         """Return what the server or the driver said as an error of ours, by the SQLSTATE, without the password."""
         state = _state(error)
         _check_encoding(self.where, str(error))
-        what, mend = _CAUSES.get(state) or _CAUSES.get(state[:2]) or ("failed: {words}", "Look into the server's log.")
+        what, hint = _CAUSES.get(state) or _CAUSES.get(state[:2]) or ("failed: {words}", "Look into the server's log.")
         said = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()
         words = " ".join(" ".join(line for line in said if not line.startswith("\t")).split())  # without libpq's own hints
         for secret in self._secrets:
             words = words.replace(secret, "***")
         kind = EntryRefusedError if state[:2] in {"22", "23", "54"} else LedgerError
-        return kind(f"The ledger {self.where} {what.format(words=words[:500].rstrip('.'))}.\n{mend}")
+        return kind(f"The ledger {self.where} {what.format(words=words[:500].rstrip('.'))}.\n{hint}")
 
 
 def _begin(connection: sa.Connection, *, at_once: bool) -> None:

@@ -18,7 +18,7 @@ _SUMMED: Final = ("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_
 
 
 @dataclass(frozen=True, slots=True)
-class Booked:
+class LedgerRow:
     """An exchange as the ledger has it; the fields are entry.Entry's.
 
     `charge` is one of its charges, or the sum of all `charges` of them (its `cost_nano` None where one has no price, its `line`
@@ -55,7 +55,7 @@ class Booked:
     charges: int = 0
 
 
-_EXCHANGE: Final = tuple(name for name in Booked.__slots__ if name in EXCHANGES.c)
+_EXCHANGE: Final = tuple(name for name in LedgerRow.__slots__ if name in EXCHANGES.c)
 
 
 def exported_query(since: datetime | None, until: datetime | None) -> sa.Select[Any]:
@@ -102,7 +102,7 @@ def latest_query(limit: int, before: str | None, only: Mapping[str, str | None])
     )
 
 
-def booked(row: sa.RowMapping) -> Booked:
+def booked(row: sa.RowMapping) -> LedgerRow:
     """Return one row of the answer to one of these questions."""
     charge = None
     if row["charges"]:
@@ -112,4 +112,4 @@ def booked(row: sa.RowMapping) -> Booked:
             values["cost_nano"] += int(row["dollars"]) * NANO
         charge = Charge(**(values | {"in_batch": bool(values["in_batch"])}))
     exchange = {name: row[name] for name in _EXCHANGE}
-    return Booked(began_utc=row["began_ms"] / 1000, **exchange, charge=charge, charges=row["charges"])
+    return LedgerRow(began_utc=row["began_ms"] / 1000, **exchange, charge=charge, charges=row["charges"])

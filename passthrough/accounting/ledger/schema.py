@@ -82,13 +82,13 @@ CHARGES: Final = sa.Table(
     sqlite_with_rowid=False,
 )
 
-ALIKE: Final = (
+SHARED_COLUMNS: Final = (
     *("day", "route", "client", "label", "target", "sandbox", "method", "path", "status", "outcome", "error", "attempts"),
     *("model", "unmetered", "account", "open", "estimated_pages", "estimated_nano", "requests"),
 )
 """Columns of `exchanges` that are the same in many rows, all together (rows.Into)."""
 
-CHARGED_ALIKE: Final = ("model", "pages_annotated", "tokens_in", "tokens_out", "cost_source", "credits_micro", "in_batch")
+SHARED_CHARGE_COLUMNS: Final = ("model", "pages_annotated", "tokens_in", "tokens_out", "cost_source", "credits_micro", "in_batch")
 """The same of `charges`."""
 
 LINES: Final = sa.Table(
@@ -99,7 +99,7 @@ LINES: Final = sa.Table(
     sqlite_with_rowid=False,
 )
 
-KEYED: Final = ("day", "client", "label", "route", "target", "model", "status", "sandbox")
+SUM_KEYS: Final = ("day", "client", "label", "route", "target", "model", "status", "sandbox")
 """What one row of `sums` is the sum of."""
 
 FIGURES: Final = (
@@ -133,7 +133,7 @@ def _daily(name: str) -> sa.Table:
         SCHEMA,
         sa.Column("day", TEXT, primary_key=True),
         sa.Column("key", TEXT, primary_key=True),  # a digest of the rest of KEYED: their texts are too long for an index
-        *(sa.Column(name, TEXT, nullable=False) for name in KEYED[1:-2]),  # empty: null
+        *(sa.Column(name, TEXT, nullable=False) for name in SUM_KEYS[1:-2]),  # empty: null
         sa.Column("status", sa.Integer, nullable=False),  # 0: null
         sa.Column("sandbox", sa.Boolean, nullable=False),
         *(_figure(name) for name in FIGURES),
@@ -150,11 +150,11 @@ TOTALS: Final = _daily("totals")
 OPENED: Final[dict[str, Any]] = {"outcome": str(Outcome.CUT_OFF), "error": None, "unmetered": None}
 """What is said of the end of an exchange whose end is not written: if its process died, this is how it ended."""
 
-_LONGEST_LINE: Final = 200
+_MAX_LINE: Final = 200
 _DAY_MS: Final = 86_400_000
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _of_charge: Final = attrgetter(*[column.name for column in CHARGES.c][2:])
-key_of: Final[Callable[[Row], Row]] = itemgetter(*[[column.name for column in EXCHANGES.c].index(name) for name in KEYED])
+key_of: Final[Callable[[Row], Row]] = itemgetter(*[[column.name for column in EXCHANGES.c].index(name) for name in SUM_KEYS])
 """Returns what an exchange is summed under (KEYED), of its row."""
 _AT_THE_END: Final = (
     "outcome",
@@ -178,10 +178,10 @@ def _day(number: int) -> str:
 
 def line_key(text: str) -> str:
     """Return the text by which a line (or an account) is known: itself, or a digest where it is too long for an index."""
-    if len(text) <= _LONGEST_LINE // 4:
+    if len(text) <= _MAX_LINE // 4:
         return text
     coded = text.encode()
-    return text if len(coded) <= _LONGEST_LINE else f"sha256:{sha256(coded).hexdigest()}"
+    return text if len(coded) <= _MAX_LINE else f"sha256:{sha256(coded).hexdigest()}"
 
 
 def line_of(entry: Entry, charge: Charge) -> tuple[str, str]:

@@ -100,9 +100,9 @@ class SqliteFile:
     def ours(self, error: SQLAlchemyError) -> LedgerError:
         """Return what the driver said as an error of ours; the low byte of SQLite's extended code is the kind."""
         cause = error.orig if isinstance(error, DatabaseError) else None
-        what, mend = _CAUSES.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, ("", ""))
+        what, hint = _CAUSES.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, ("", ""))
         if what:
-            return LedgerError(f"The ledger {self.where} {what}.\n{mend}")
+            return LedgerError(f"The ledger {self.where} {what}.\n{hint}")
         if isinstance(error, IntegrityError | DataError):
             return EntryRefusedError(
                 f"The ledger {self.where} does not take what was to be written: {cause}.\nPlease report this."

@@ -9,7 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final, TypeVar
 
-from ...exchange import Terms
+from ...exchange import RouteTerms
 from ...meter.usage import Usage
 from ..entry import Charge, charged, counted
 from .price_list import OVERRIDE, SHIPPED, Alias, Host, Price, PriceList, shipped
@@ -21,7 +21,7 @@ PER_REQUEST: Final = "cost_per_request"
 _NANO_PER_PAGE: Final = 10**6  # of one USD per 1000 pages
 _NANO_PER_TOKEN: Final = 10**3  # of one USD per million tokens
 _NANO_PER_MICRO_CREDIT: Final = 10**3  # of one USD per credit
-_LARGEST: Final = 2**63 - 1  # nano-USD that fit a database's column: more than nine thousand million dollars
+_MAX_PRICE: Final = 2**63 - 1  # nano-USD that fit a database's column: more than nine thousand million dollars
 _DAY_S: Final = 86_400
 _REMEMBERED: Final = 1024  # rates; models are named by answers, so that their number has no bound of its own
 
@@ -84,7 +84,7 @@ class _Rate:
 
 
 def _bounded(nano: Fraction | int) -> int | None:
-    return round(nano) if nano <= _LARGEST else None
+    return round(nano) if nano <= _MAX_PRICE else None
 
 
 class Prices:
@@ -106,7 +106,7 @@ class Prices:
                 self._tables.setdefault((source, row.route), {}).setdefault(self._key(row.model), []).append(row)
         self._rates: dict[tuple[str, str | None, int, str | None, bool], _Rate | None] = {}
 
-    def charge(self, usage: Usage, *, terms: Terms | None, target: str | None, began_utc: float) -> Charge | None:
+    def charge(self, usage: Usage, *, terms: RouteTerms | None, target: str | None, began_utc: float) -> Charge | None:
         """Return what an answer costs; None where nothing was counted and the route has no price per request.
 
         `target` is the authority that answered. A charge without a cost is one whose price is not known: never 0 for that.

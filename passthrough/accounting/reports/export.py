@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, TextIO
 
 from ..entry import Charge
-from ..ledger.queries import Booked
+from ..ledger.queries import LedgerRow
 from ..money import Number, json_object, usd
 from .report import harmless
 
@@ -38,7 +38,7 @@ class Written:
     exchanges: int
 
 
-def write(rows: Iterable[Booked], stream: TextIO, form: Form) -> Written:
+def write(rows: Iterable[LedgerRow], stream: TextIO, form: Form) -> Written:
     """Write rows as they come, and return how many; exchanges without a charge have a row too, without figures.
 
     CSV is RFC 4180 with a head, JSON is one object a line. Costs and credits have their exact decimals; texts that a spreadsheet
@@ -54,7 +54,7 @@ def write(rows: Iterable[Booked], stream: TextIO, form: Form) -> Written:
     return Written(count, exchanges)
 
 
-def _values(booked: Booked) -> list[object]:
+def _values(booked: LedgerRow) -> list[object]:
     charge = booked.charge or _NO_CHARGE
     began = datetime.fromtimestamp(booked.began_utc, UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
     return [

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from ...exchange import Terms
+from ...exchange import RouteTerms
 from ...meter.usage import Usage
 from ..entry import Charge
-from ..ledger.queries import Booked
+from ..ledger.queries import LedgerRow
 from ..money import Number, json_object, usd
 from ..pricing.prices import OVERRIDE, PER_REQUEST, SHIPPED, Prices
 from .report import Key, aligned, harmless, iso, key_columns, period_text
@@ -64,7 +64,7 @@ class Today:
     per_request_nano: Mapping[str, int]
     now_utc: float
 
-    def cost_nano(self, booked: Booked, charge: Charge) -> int | None:
+    def cost_nano(self, booked: LedgerRow, charge: Charge) -> int | None:
         """Return what a charge would cost today, None where no price is known.
 
         1. What the provider told stays as it was told.
@@ -76,12 +76,12 @@ class Today:
         flat = None if booked.route is None else self.per_request_nano.get(booked.route)
         if flat is not None:
             return 0 if charge.line else flat
-        terms = None if booked.route is None else Terms(booked.route)
+        terms = None if booked.route is None else RouteTerms(booked.route)
         found = self.prices.charge(_usage(booked, charge), terms=terms, target=booked.target, began_utc=self.now_utc)
         return None if found is None else found.cost_nano
 
 
-def _usage(booked: Booked, charge: Charge) -> Usage:
+def _usage(booked: LedgerRow, charge: Charge) -> Usage:
     return Usage(
         pages=charge.pages,
         pages_annotated=charge.pages_annotated,
@@ -96,7 +96,7 @@ def _usage(booked: Booked, charge: Charge) -> Usage:
 
 
 def reprice(
-    rows: Iterable[Booked], today: Today, by: tuple[str, ...], since: datetime | None, until: datetime | None
+    rows: Iterable[LedgerRow], today: Today, by: tuple[str, ...], since: datetime | None, until: datetime | None
 ) -> Repricing:
     """Return what the charges among `rows` would cost today, in one pass; `since` and `until` are the rows' period."""
     groups: dict[Key, Repriced] = {}
@@ -113,7 +113,7 @@ def reprice(
     return Repricing(by, since, until, tuple(found), total)
 
 
-def _value(booked: Booked, charge: Charge, name: str) -> str | int | None:
+def _value(booked: LedgerRow, charge: Charge, name: str) -> str | int | None:
     if name == "model":
         return charge.model or booked.model
     if name in {"day", "month"}:

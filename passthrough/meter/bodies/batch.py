@@ -23,7 +23,7 @@ from . import short_lines
 TRIED: Final = 100
 """How many lines of a file are looked at, where none need be a result, before it is left alone: it is another file."""
 
-_MOST_ID: Final = 300
+_MAX_ID: Final = 300
 _LINE_STEPS: Final = 20  # what a line costs apart from its bytes, in the scanner's steps
 
 _BODY: Final = "response.body"
@@ -79,7 +79,7 @@ class Result:
 
 
 def _name(value: Value) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= _MOST_ID and value.isprintable() else None
+    return value if isinstance(value, str) and 0 < len(value) <= _MAX_ID and value.isprintable() else None
 
 
 class _Results:
@@ -150,7 +150,7 @@ def _is_json(line: bytes) -> bool:
     return scanner.whole or scanner.empty
 
 
-class Lines:
+class BatchFile:
     """The body of a file of results, a JSON document in each line (JSONL); lines end with LF or CRLF, blank ones are ignored."""
 
     __slots__ = ("_expected", "_result", "_results", "_scanner", "deaf")
@@ -175,7 +175,7 @@ class Lines:
             if self.deaf:
                 return size
             end = chunk.find(b"\n", at)
-            if self._scanner is None and 0 <= end - at <= short_lines.MOST_BYTES:
+            if self._scanner is None and 0 <= end - at <= short_lines.MAX_BYTES:
                 lines = short_lines.run(chunk, at)
                 at += len(lines)
                 steps -= 1 + self._results.add_short(lines)
@@ -232,7 +232,7 @@ class Lines:
         return self._results.taken()
 
 
-class Job:
+class BatchJob:
     """The body of an answer that describes a job, which may have its results in `outputs`."""
 
     __slots__ = ("_result", "_results", "_scanner")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from ..jsonscan import small_document
-from ..jsonscan.paths import Node, Value
+from ..jsonscan.paths import PathNode, Value
 from ..jsonscan.scanner import Scanner
 from ..usage import Unmetered, Usage
 
@@ -16,7 +16,7 @@ class Shape(Protocol):
     """What a usage looks like in documents of one kind."""
 
     @property
-    def wanted(self) -> Node:
+    def wanted(self) -> PathNode:
         """The paths that are looked for."""
         ...
 

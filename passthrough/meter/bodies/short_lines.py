@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-MOST_BYTES: Final = 18
+MAX_BYTES: Final = 18
 """The shortest line that is a result is `{"id":"","error":0}`, one byte longer."""
 
 _RUN_BYTES: Final = 2048  # so that a run is about a thousand steps at most, whatever is in it
-_RUN: Final = re.compile(rb"(?:[^\n]{0,%d}\n)++" % MOST_BYTES).match
+_RUN: Final = re.compile(rb"(?:[^\n]{0,%d}\n)++" % MAX_BYTES).match
 _BOMS: Final = re.compile(rb"^\xef\xbb\xbf", re.M)
 # JSON's blanks go; what only `bytes.split` takes for blanks becomes a letter.
 _BLANKS: Final = b" \t\r"

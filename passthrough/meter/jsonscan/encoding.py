@@ -11,7 +11,7 @@ from collections.abc import Callable
 from json import detect_encoding
 from typing import Final
 
-from .paths import Node
+from .paths import PathNode
 from .scanner import STEPS, Emit, Scanner
 
 _HEAD_BYTES: Final = 4
@@ -27,13 +27,13 @@ def is_wide(head: bytes) -> bool:
 class WideScanner:
     """Scans a body as a Scanner does, once its first bytes have told how its letters are written (tap.Reader)."""
 
-    __slots__ = ("_at", "_decode", "_emit", "_head", "_scanner", "_slice", "_taken", "_wanted", "skim")
+    __slots__ = ("_at", "_decode", "_emit", "_head", "_scanner", "_slice", "_taken", "_wanted", "peek")
 
-    def __init__(self, wanted: Node, emit: Emit) -> None:
+    def __init__(self, wanted: PathNode, emit: Emit) -> None:
         self._wanted = wanted
         self._emit = emit
         self._scanner = Scanner(wanted, emit)
-        self.skim = self._scanner.skim
+        self.peek = self._scanner.peek
         """As Scanner.skim. A text that is not UTF-8 gets a scanner of its own, and this one then never begins."""
         self._head: bytes | None = b""  # None: it is known which it is
         self._decode: Callable[[bytes], str] | None = None  # None: it is UTF-8

@@ -28,21 +28,21 @@ Match = Callable[[bytes, int], "re.Match[bytes] | None"]
 
 
 @dataclass(frozen=True, slots=True)
-class Landing:
+class Transition:
     """Where a match ended that left the object in which it began: behind a member's name in another one."""
 
-    node: Node
+    node: PathNode
     """The object that it ended in."""
 
     left: int
     """How many containers it left, the innermost first."""
 
-    entered: tuple[tuple[Node, bool], ...]
+    entered: tuple[tuple[PathNode, bool], ...]
     """The containers around `node` that it entered then, the outermost first, and whether each is an object."""
 
 
 @dataclass(slots=True, eq=False)
-class Node:
+class PathNode:
     """One step of the wanted paths: what is wanted below it. `told` tells that the path itself is wanted.
 
     `first` and `next` match, behind an object's opening brace or behind a member's value, up to a member's first byte of its
@@ -53,14 +53,14 @@ class Node:
     """
 
     path: str = ""
-    told: bool = False
-    around: tuple[Node, ...] = field(default=(), repr=False)
-    members: dict[bytes, Node] = field(default_factory=dict)
-    items: Node | None = None
-    named: dict[str, Node] = field(default_factory=dict, repr=False)
+    emits: bool = False
+    around: tuple[PathNode, ...] = field(default=(), repr=False)
+    members: dict[bytes, PathNode] = field(default_factory=dict)
+    items: PathNode | None = None
+    named: dict[str, PathNode] = field(default_factory=dict, repr=False)
     first: Match = field(init=False, repr=False)
     next: Match = field(init=False, repr=False)
-    landings: list[Landing | None] = field(default_factory=list, repr=False)
+    landings: list[Transition | None] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         # A pattern takes milliseconds to make: it is made when it is used first. Two threads may do so, with the same result.
@@ -81,47 +81,47 @@ class Node:
         return self.next(chunk, at)
 
     def _make(self) -> None:
-        landings: list[Landing | None] = [None]  # there is no group 0
+        landings: list[Transition | None] = [None]  # there is no group 0
         onward = re.compile(patterns.BLANKS + _onward(self, 0, landings), re.DOTALL)
         inward = re.compile(_inward(self, 0, (), []), re.DOTALL)
         self.landings = landings
         self.first, self.next = inward.match, onward.match
 
 
-def _onward(node: Node, left: int, landings: list[Landing | None]) -> bytes:
+def _onward(node: PathNode, left: int, landings: list[Transition | None]) -> bytes:
     """Return what matches behind a member's value in `node` and the blanks there."""
     onward = _separator(node) + _inward(node, left, (), landings)
     if not _is_quiet_item(node):
         return onward
     *_, outer, array = (None, *node.around)
-    if outer is None or array is None or array.told or outer.items is array:
+    if outer is None or array is None or array.emits or outer.items is array:
         return onward
     outward = patterns.ARRAY_END + patterns.BLANKS + _onward(outer, left + 2, landings)
     return rb"(?:" + onward + rb"|" + outward + rb")"
 
 
-def _inward(node: Node, left: int, entered: tuple[tuple[Node, bool], ...], landings: list[Landing | None]) -> bytes:
+def _inward(node: PathNode, left: int, entered: tuple[tuple[PathNode, bool], ...], landings: list[Transition | None]) -> bytes:
     """Return what matches from before a member of `node` to a head, in it or in an array's first object below."""
-    untold = [name for name, child in node.members.items() if not child.told and _is_plain(name)]
+    silent = [name for name, child in node.members.items() if not child.emits and _is_plain(name)]
     heads = []
-    for name in untold:
+    for name in silent:
         array = node.members[name]
         item = array.items
-        if item is not None and item.members and not item.told:
+        if item is not None and item.members and not item.emits:
             inside = (*entered, (node, True), (array, False))
             heads.append(patterns.head_of_items(name) + _inward(item, left, inside, landings))
-    landings.append(Landing(node, left, entered) if left or entered else None)
+    landings.append(Transition(node, left, entered) if left or entered else None)
     heads.append(patterns.HEAD)
-    return patterns.members(node.members, untold, _separator(node)) + rb"(?:" + rb"|".join(heads) + rb")"
+    return patterns.members(node.members, silent, _separator(node)) + rb"(?:" + rb"|".join(heads) + rb")"
 
 
-def _separator(node: Node) -> bytes:
+def _separator(node: PathNode) -> bytes:
     return patterns.COMMA_OR_NEXT_ITEM if _is_quiet_item(node) else patterns.COMMA
 
 
-def _is_quiet_item(node: Node) -> bool:
+def _is_quiet_item(node: PathNode) -> bool:
     """Tell whether it is every item of an array, and nothing is to be told of where it begins and ends."""
-    return not node.told and bool(node.around) and node.around[-1].items is node
+    return not node.emits and bool(node.around) and node.around[-1].items is node
 
 
 def _is_plain(name: bytes) -> bool:
@@ -130,20 +130,20 @@ def _is_plain(name: bytes) -> bool:
 
 
 @lru_cache(maxsize=64)
-def paths(wanted: tuple[str, ...]) -> Node:
+def paths(wanted: tuple[str, ...]) -> PathNode:
     """Return the tree of the wanted paths: names joined by `.`, with `[]` for every item of an array.
 
     `usage_info.pages_processed`, `pages[].images[].image_annotation`. A tree is shared by all scanners.
     """
-    root = Node()
+    root = PathNode()
     for path in wanted:
         node = root
         for step in re.findall(r"\[\]|[^.\[\]]+", path):
             if step == "[]":
-                node.items = node = node.items or Node(f"{node.path}[]", around=(*node.around, node))
+                node.items = node = node.items or PathNode(f"{node.path}[]", around=(*node.around, node))
             else:
                 name = f"{node.path}.{step}" if node.path else step
-                node = node.members.setdefault(step.encode(), Node(name, around=(*node.around, node)))
-        node.told = True
+                node = node.members.setdefault(step.encode(), PathNode(name, around=(*node.around, node)))
+        node.emits = True
     root.close()
     return root

@@ -19,7 +19,7 @@ _PLAIN: Final = rb'[^"\\\[\]{}\1]{0,512}+'
 _FLAT: Final = rb"[\[{]" + _PLAIN + rb"(?:" + _TEXT + _PLAIN + rb"){0,8}+[\]}]"
 _VALUE: Final = rb"(?:[-+.0-9A-Za-z]++|" + _TEXT + rb"|" + _FLAT + rb")"
 _NOTHING: Final = rb"(?:\[" + BLANKS + rb"\]|\{" + BLANKS + rb"\}|null)"
-_MOST_MEMBERS: Final = 24
+_MAX_MEMBERS: Final = 24
 
 COMMA: Final = rb","
 """What stands between two members."""
@@ -49,4 +49,4 @@ def members(wanted: Iterable[bytes], untold: Iterable[bytes], separator: bytes) 
     empty = b"|".join(map(re.escape, untold))
     if empty:
         other = rb"(?:" + other + rb'|"(?:' + empty + rb')"' + _COLON + _NOTHING + rb")"
-    return rb"(?:" + BLANKS + other + BLANKS + separator + rb"){0,%d}" % _MOST_MEMBERS + BLANKS
+    return rb"(?:" + BLANKS + other + BLANKS + separator + rb"){0,%d}" % _MAX_MEMBERS + BLANKS

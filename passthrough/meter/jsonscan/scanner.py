@@ -18,7 +18,7 @@ from typing import Final
 
 from . import small_document
 from .numbers import scalar
-from .paths import Landing, Mark, Node, Value
+from .paths import Mark, PathNode, Transition, Value
 from .skip import Skip, flat
 from .strings import closing, escapes, text
 
@@ -53,13 +53,13 @@ class Scanner:
         "_bom", "_child", "_emit", "_escaped", "_in_object", "_kept", "_node", "_skip", "_stack", "_state", "_steps",
     )  # fmt: skip
 
-    def __init__(self, wanted: Node, emit: Emit) -> None:
+    def __init__(self, wanted: PathNode, emit: Emit) -> None:
         self._emit = emit
         self._state: _State = _start
-        self._stack: list[tuple[Node | None, bool]] = []
-        self._node: Node | None = None  # the wanted container that we are in, None outside the document
+        self._stack: list[tuple[PathNode | None, bool]] = []
+        self._node: PathNode | None = None  # the wanted container that we are in, None outside the document
         self._in_object = False
-        self._child: Node | None = wanted  # of the value that comes next, or that we are in
+        self._child: PathNode | None = wanted  # of the value that comes next, or that we are in
         self._skip: Skip  # the way through an unwanted container, while in one
         self._kept: bytearray | None = None
         self._escaped = False  # the border stands between a backslash and what it escapes
@@ -77,7 +77,7 @@ class Scanner:
             at = self._state(self, chunk, at)
         return at
 
-    def skim(self, buffer: bytearray, size: int) -> bool:
+    def peek(self, buffer: bytearray, size: int) -> bool:
         """Scan the first bytes of `buffer` if they lie wholly inside a string that nobody wants; else return False."""
         if self._state is _skip:
             inside = self._skip.inside
@@ -157,7 +157,7 @@ def _value(scanner: Scanner, chunk: bytes, at: int) -> int:
         return _container(scanner, chunk, at)
     if first in _BLANKS:
         return _blanks(chunk, at)
-    told = scanner._child is not None and scanner._child.told
+    told = scanner._child is not None and scanner._child.emits
     if first != _QUOTE:
         scanner._kept, scanner._state = bytearray(), _scalar
         return at
@@ -174,7 +174,7 @@ def _container(scanner: Scanner, chunk: bytes, at: int) -> int:
     """Enter the container that begins at `at`, or cross it, or begin to."""
     child, is_object = scanner._child, chunk[at] == _OPENING_BRACE
     if child is not None:
-        if child.told:
+        if child.emits:
             scanner._emit(child.path, Mark.OBJECT if is_object else Mark.ARRAY)
         if child.members if is_object else child.items:
             scanner._stack.append((scanner._node, scanner._in_object))
@@ -191,7 +191,7 @@ def _container(scanner: Scanner, chunk: bytes, at: int) -> int:
 def _container_end(scanner: Scanner) -> None:
     """A container has come to its end; `_child` is what is wanted of it."""
     scanner._state = _after
-    if scanner._child is not None and scanner._child.told:
+    if scanner._child is not None and scanner._child.emits:
         scanner._emit(scanner._child.path, Mark.END)
 
 
@@ -243,7 +243,7 @@ def _after(scanner: Scanner, chunk: bytes, at: int) -> int:
     return at + 1
 
 
-def _members(scanner: Scanner, chunk: bytes, node: Node, head: re.Match[bytes] | None) -> int:
+def _members(scanner: Scanner, chunk: bytes, node: PathNode, head: re.Match[bytes] | None) -> int:
     """Cross the members that nobody wants, and wanted scalars, as long as they lie open; begin with another wanted value."""
     at = size = len(chunk)
     while head:
@@ -282,7 +282,7 @@ def _members(scanner: Scanner, chunk: bytes, node: Node, head: re.Match[bytes] |
     return at
 
 
-def _land(scanner: Scanner, landing: Landing) -> Node:
+def _land(scanner: Scanner, landing: Transition) -> PathNode:
     """Enter and leave the containers that a match has crossed the borders of; return the object that we are in now."""
     stack = scanner._stack
     if landing.left:
@@ -339,7 +339,7 @@ def _string(scanner: Scanner, chunk: bytes, at: int) -> int:
     if at <= 0:
         return -at
     scanner._state = _after
-    if scanner._child is not None and scanner._child.told:
+    if scanner._child is not None and scanner._child.emits:
         told = Mark.LONG if scanner._kept is None else text(scanner._kept)
         if told is None:
             return _fail(scanner)
@@ -378,7 +378,7 @@ def _scalar(scanner: Scanner, chunk: bytes, at: int) -> int:
 def _scalar_end(scanner: Scanner) -> None:
     """Emit the scalar that has come to its end; one that nobody wants is not checked further, unless it is the whole document."""
     spelt, scanner._kept = bytes(scanner._kept or b""), None
-    child = scanner._child if scanner._child and scanner._child.told else None
+    child = scanner._child if scanner._child and scanner._child.emits else None
     scanner._state = _after
     if spelt and child is None and scanner._node is not None:
         return

@@ -6,14 +6,14 @@ from typing import Any, Final
 
 import orjson
 
-from .paths import Mark, Node, Value
+from .paths import Mark, PathNode, Value
 
-MOST_BYTES: Final = 8192
+MAX_BYTES: Final = 8192
 """A larger document is scanned as it passes."""
 
 _LONG: Final = 1024  # scan.KEPT_BYTES; in characters: one is spelt with one byte at least
 _SHORT: Final = 170  # characters of ASCII, however they are spelt, are not longer than that
-_MOST_COUNT: Final = 10**15
+_MAX_COUNT: Final = 10**15
 
 
 _CONTAINERS: Final = frozenset({dict, list})
@@ -24,14 +24,14 @@ class _UnsureError(ValueError):
     """Something stands there whose spelling matters."""
 
 
-def found(document: bytes, wanted: Node) -> list[tuple[str, Value]] | None:
+def found(document: bytes, wanted: PathNode) -> list[tuple[str, Value]] | None:
     """Return what the scanner would emit of a document that is whole, with no blanks around it; None: let it be scanned.
 
     Only small objects are read here, and what is not plain goes the scanner's way: what orjson takes for an error (the scanner is
     more lenient inside what nobody wants), a name that comes twice in one object, and wanted values whose spelling decides: long
     texts, such with letters beyond ASCII, fractions.
     """
-    if len(document) > MOST_BYTES or document[:1] != b"{" or document[-1:] != b"}":
+    if len(document) > MAX_BYTES or document[:1] != b"{" or document[-1:] != b"}":
         return None
     emitted: list[tuple[str, Value]] = []
     try:
@@ -59,9 +59,9 @@ def _quotes(text: bytes) -> int:
     return len(text) - len(text.replace(b'"', b""))  # before Python 3.13 this is twice as fast as to count
 
 
-def _take(value: Any, node: Node, emitted: list[tuple[str, Value]]) -> None:
+def _take(value: Any, node: PathNode, emitted: list[tuple[str, Value]]) -> None:
     """Tell of a container of which something is wanted, in the document's order."""
-    is_object, told = type(value) is dict, node.told
+    is_object, told = type(value) is dict, node.emits
     if told:
         emitted.append((node.path, _OBJECT if is_object else _ARRAY))
     if is_object:
@@ -70,16 +70,16 @@ def _take(value: Any, node: Node, emitted: list[tuple[str, Value]]) -> None:
             if name in named and name in value:
                 below, member = named[name], value[name]
                 if type(member) in _CONTAINERS:
-                    if member or below.told:
+                    if member or below.emits:
                         _take(member, below, emitted)
-                elif below.told:
+                elif below.emits:
                     emitted.append((below.path, _scalar(member)))
     elif node.items is not None:
         items = node.items
         for item in value:
             if type(item) in _CONTAINERS:
                 _take(item, items, emitted)
-            elif items.told:
+            elif items.emits:
                 emitted.append((items.path, _scalar(item)))
     if told:
         emitted.append((node.path, _END))
@@ -95,7 +95,7 @@ def _scalar(value: Any) -> Value:
                 raise _UnsureError(value)
             plain = _LONGER
     elif kind is int:
-        if not -_MOST_COUNT < value < _MOST_COUNT:
+        if not -_MAX_COUNT < value < _MAX_COUNT:
             raise _UnsureError(value)
     elif kind is not bool:
         raise _UnsureError(value)

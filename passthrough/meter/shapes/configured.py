@@ -5,12 +5,12 @@ from __future__ import annotations
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final
 
-from ..jsonscan.paths import Mark, Node, Value, paths
-from ..usage import Counted, Unmetered, Usage
+from ..jsonscan.paths import Mark, PathNode, Value, paths
+from ..usage import JsonCounts, Unmetered, Usage
 from .ocr import count, model_name
 
 _MICRO: Final = Decimal(10**6)
-_MOST_CREDITS: Final = 10**12
+_MAX_CREDITS: Final = 10**12
 _EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN)  # a number is spelt in 64 bytes at most
 _ROOT: Final = ""
 
@@ -26,13 +26,13 @@ class CountedShape:
 
     __slots__ = ("_alias", "_counted", "_credits", "_found", "_lengths", "_pages", "_spoilt", "_whole", "wanted")
 
-    def __init__(self, counted: Counted, alias: str | None = None) -> None:
+    def __init__(self, counted: JsonCounts, alias: str | None = None) -> None:
         """`alias`: the model's name for the prices, whatever the answer says (Plan.model)."""
         self._counted = counted
         self._alias = alias
         self._lengths = frozenset(f"{path}[]" for path in counted.count)
         names = (*counted.pages, *counted.credits, *counted.count, *self._lengths, *(path for path, _ in counted.when))
-        self.wanted: Node = paths((_ROOT, *names, *([counted.model] if counted.model else [])))
+        self.wanted: PathNode = paths((_ROOT, *names, *([counted.model] if counted.model else [])))
         self._found: dict[str, Value] = {}
         self._pages: int | None = counted.constant
         self._credits: Decimal | None = None
@@ -62,7 +62,7 @@ class CountedShape:
         self._pages = (self._pages or 0) + (pages or 0)
 
     def _add_credits(self, value: Value) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value <= _MOST_CREDITS:
+        if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value <= _MAX_CREDITS:
             self._spoilt = True
         else:
             self._credits = _EXACT.add(self._credits or Decimal(0), Decimal(value))

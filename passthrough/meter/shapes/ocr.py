@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Final
 
-from ..jsonscan.paths import Mark, Node, Value, paths
+from ..jsonscan.paths import Mark, PathNode, Value, paths
 from ..usage import Unmetered, Usage
 
 __all__ = ["EITHER_PATHS", "ChatShape", "EitherShape", "OcrShape", "count", "model_name"]
 
-_MOST_COUNT: Final = 2**53  # beyond it JSON numbers are not exact (RFC 8259 §6), and no document has so many pages
-_MOST_MODEL: Final = 200
+_MAX_COUNT: Final = 2**53  # beyond it JSON numbers are not exact (RFC 8259 §6), and no document has so many pages
+_MAX_MODEL: Final = 200
 
 _END: Final = Mark.END  # before Python 3.12 an enum's look-up is dear
 
@@ -67,7 +67,7 @@ class OcrShape:
         self._image_annotated = False
 
     @property
-    def wanted(self) -> Node:
+    def wanted(self) -> PathNode:
         """The paths that are looked for."""
         return _OCR_WANTED
 
@@ -119,7 +119,7 @@ class ChatShape:
         self._tokens: tuple[int | None, int | None] | None = None
 
     @property
-    def wanted(self) -> Node:
+    def wanted(self) -> PathNode:
         """The paths that are looked for."""
         return _CHAT_WANTED
 
@@ -162,7 +162,7 @@ class EitherShape:
         self._chat = ChatShape(alias)
 
     @property
-    def wanted(self) -> Node:
+    def wanted(self) -> PathNode:
         """The paths that are looked for."""
         return _EITHER_WANTED
 
@@ -192,12 +192,12 @@ def _first(names: Iterable[str], counts: Mapping[str, int | None]) -> int | None
 def count(value: Value) -> int | None:
     """Return the value if it is a count, else None."""
     if type(value) is int:  # no bool, which is one by its class
-        return value if 0 <= value <= _MOST_COUNT else None
-    if not isinstance(value, Decimal) or not 0 <= value <= _MOST_COUNT or value != int(value):
+        return value if 0 <= value <= _MAX_COUNT else None
+    if not isinstance(value, Decimal) or not 0 <= value <= _MAX_COUNT or value != int(value):
         return None
     return int(value)
 
 
 def model_name(value: Value) -> str | None:
     """Return the value if it can name a model, else None."""
-    return value if isinstance(value, str) and 0 < len(value) <= _MOST_MODEL else None
+    return value if isinstance(value, str) and 0 < len(value) <= _MAX_MODEL else None

@@ -22,7 +22,7 @@ WORTH_BYTES: Final = 128 * 1024
 """Below this the change of ways costs what it saves."""
 
 
-class Basin:
+class SharedBuffer:
     """The buffer that all bodies pass through, one piece at a time: between two pieces it holds nothing."""
 
     __slots__ = ("bytes", "view")
@@ -36,7 +36,7 @@ class Basin:
         self.view = memoryview(self.bytes)
 
 
-Take = Callable[[Basin, int], bool]
+Take = Callable[[SharedBuffer, int], bool]
 """Takes so many bytes from the basin's begin, on the spot; never raises. False: no more for now."""
 
 
@@ -63,7 +63,7 @@ class Owner(Protocol):
         """Note that the client has caught up."""
 
 
-class Straight(asyncio.BufferedProtocol):
+class BodyBypass(asyncio.BufferedProtocol):
     """The rest of one body: `left` bytes of it are not read yet. The connection is its own until they are.
 
     It begins with the client held back, reads while somebody has it `flow`, and after `leave` feeds the body's stream as the
@@ -71,16 +71,27 @@ class Straight(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_basin", "_body", "_fair", "_loop", "_lost", "_owner", "_piece_s", "_resting", "_take", "_transport", "_waiter", "left",
+        "_body",
+        "_buffer",
+        "_fair",
+        "_loop",
+        "_lost",
+        "_owner",
+        "_piece_s",
+        "_resting",
+        "_take",
+        "_transport",
+        "_waiter",
+        "left",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, body: StreamReader, basin: Basin, fair: FairQueue, left: int) -> None:
+    def __init__(self, owner: Owner, body: StreamReader, buffer: SharedBuffer, fair: FairQueue, left: int) -> None:
         """`left` is the length of what the parser has not passed to the body's stream; `fair` is the whole loop's."""
         assert owner.transport is not None
         self.left = left
         self._owner = owner
         self._body = body
-        self._basin = basin
+        self._buffer = buffer
         self._fair = fair
         self._transport = owner.transport
         self._loop = asyncio.get_running_loop()
@@ -141,7 +152,7 @@ class Straight(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return what may be filled (asyncio calls this): never more than is left of the body."""
-        view = self._basin.view
+        view = self._buffer.view
         return view if self.left >= PIECE_BYTES else view[: self.left]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -150,9 +161,9 @@ class Straight(asyncio.BufferedProtocol):
         self._piece_s = self._loop.time()
         wanted = True
         if self._take is None:
-            self._body.feed_data(bytes(self._basin.view[:nbytes]))
+            self._body.feed_data(bytes(self._buffer.view[:nbytes]))
         else:
-            wanted = self._take(self._basin, nbytes)
+            wanted = self._take(self._buffer, nbytes)
         more = self._fair.spend(nbytes)
         if not self.left:
             self._end()

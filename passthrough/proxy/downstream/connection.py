@@ -12,9 +12,9 @@ from aiohttp.http import HttpRequestParser
 from ...errors import ClientGone
 from ..net.fair_queue import FairQueue
 from ..net.sockets import reset_on_close, unsent_bytes
-from ..net.write_batch import Turn
-from ..prepared import Memory
-from .body_bypass import WORTH_BYTES, Basin, Straight
+from ..net.write_batch import WriteBatch
+from ..prepared import HeadCache
+from .body_bypass import WORTH_BYTES, BodyBypass, SharedBuffer
 from .request_parser import RequestParser
 
 
@@ -36,25 +36,25 @@ class Sent(web.StreamResponse):
         """Send nothing: the body has been sent."""
 
 
-class Client(web.RequestHandler):
+class ClientConnection(web.RequestHandler):
     """A client's connection, as aiohttp serves it, and what is sent on it; all else comes behind `unsent`, to be sent soon."""
 
-    __slots__ = ("_basin", "_fair", "_turn", "memory", "unsent")
+    __slots__ = ("_buffer", "_fair", "_turn", "head_cache", "unsent")
 
-    def __init__(self, manager: web.Server, turn: Turn, basin: Basin, fair: FairQueue, **options: Any) -> None:
+    def __init__(self, manager: web.Server, turn: WriteBatch, buffer: SharedBuffer, fair: FairQueue, **options: Any) -> None:
         super().__init__(manager, **options)
         self._turn = turn
         self._fair = fair
-        self._basin = basin
+        self._buffer = buffer
         self.unsent = b""
-        self.memory = Memory()
+        self.head_cache = HeadCache()
         self.begin_anew()
 
     def send(self, piece: bytes, *, soon: bool = False) -> None:
         """Send bytes; `soon`: with what others send at the end of the loop's turn, where that holds up nothing."""
         if soon and not (self.unsent or self._close or self._force_close or self._messages or self.writing_paused):
             self.unsent = piece
-            self._turn.due(self.send_unsent)
+            self._turn.schedule(self.send_unsent)
             return
         if self.unsent:
             self.send_unsent()
@@ -74,14 +74,14 @@ class Client(web.RequestHandler):
             if self.transport is not None and not self.transport.is_closing():
                 self.transport.write(piece)
 
-    def straight(self, body: StreamReader, taken: int, left: int) -> Straight | None:
+    def bypass(self, body: StreamReader, taken: int, left: int) -> BodyBypass | None:
         """Take the connection for what is `left` of a body behind what was `taken` from its stream; None: the parser keeps it."""
         transport = self.transport
         if left < WORTH_BYTES or transport is None or transport.is_closing():
             return None
         if taken != body.total_bytes or self._reading_paused or self._buffer_paused:
             return None  # There is more in the stream, or in the parser: it would be overtaken.
-        return Straight(self, body, self._basin, self._fair, left)
+        return BodyBypass(self, body, self._buffer, self._fair, left)
 
     def begin_anew(self) -> None:
         """Expect a request: the rest of the body, for which the old parser waits, went past it."""
@@ -109,7 +109,7 @@ class Client(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Hold no client's key any longer, whoever still refers to this (asyncio calls this)."""
-        self.memory.forget()
+        self.head_cache.forget()
         super().connection_lost(exc)
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:
@@ -131,31 +131,31 @@ class Client(web.RequestHandler):
 _FLUSH_S: Final = 60.0
 
 
-class Downstream:
+class ResponseWriter:
     """One request's client. `started` tells whether a byte of an answer was sent to it."""
 
     __slots__ = ("_client", "_follows", "_idle_s", "_request", "started")
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
-        self._client = cast(Client, request.protocol)
+        self._client = cast(ClientConnection, request.protocol)
         self._idle_s: float | None = None
         self._follows = request.protocol._request_count > 1
         self.started = False
 
     @property
-    def memory(self) -> Memory:
+    def head_cache(self) -> HeadCache:
         """The last head of this client's connection, and what it came to."""
-        return self._client.memory
+        return self._client.head_cache
 
     @property
     def body(self) -> StreamReader:
         """The request's body, as it comes."""
         return self._request.content
 
-    def straight(self, taken: int, left: int) -> Straight | None:
+    def bypass(self, taken: int, left: int) -> BodyBypass | None:
         """Return the way past the parser for what is `left` of the body behind what was `taken` of it; None: there is none."""
-        return self._client.straight(self._request.content, taken, left)
+        return self._client.bypass(self._request.content, taken, left)
 
     def expect_within(self, idle_s: float | None) -> None:
         """Give up on a client that takes nothing for so long."""
@@ -191,7 +191,7 @@ class Downstream:
         """Send 100 Continue: local checks have passed, the body is wanted (RFC 9110 §10.1.1). Raises ClientGone."""
         self._open().send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _open(self) -> Client:
+    def _open(self) -> ClientConnection:
         transport = self._client.transport
         if transport is None or transport.is_closing():
             raise ClientGone

@@ -13,7 +13,7 @@ from typing import Final
 
 from ...errors import Refusal
 from ..headers import Fields, is_token, named
-from ..request_head import control_byte, escaped_path, plain, unencoded_byte
+from ..request_head import control_byte, escaped_path, unencoded_byte, validate
 
 _START: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) +")
 _UNFINISHED_START: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{0,32}")
@@ -71,7 +71,7 @@ def explained(head: bytes, refusal: Refusal) -> Malformed:
         return Malformed(Refusal("bad_request", _NO_START, closes=True) if is_other else refusal)
     method = start[1].decode("ascii")
     target = _VERSION.sub(b"", line[start.end() :]).rstrip(b" ") if ended else line[start.end() :].partition(b" ")[0]
-    lines = _Lines(rest)
+    lines = _HeadLines(rest)
     why = refusal.message
     if is_of_another_protocol(line):
         refusal, why = Refusal("version_not_supported", _VERSIONS, closes=True), _VERSIONS
@@ -86,19 +86,19 @@ def explained(head: bytes, refusal: Refusal) -> Malformed:
     return Malformed(told, method, path, tuple(lines.fields))
 
 
-def _as_judged(method: str, target: bytes, line: bytes, lines: _Lines) -> str:
+def _as_judged(method: str, target: bytes, line: bytes, lines: _HeadLines) -> str:
     """Return what the checks of a whole head say to this one, nothing where it has not all come."""
     version = _VERSION.search(line)
     if not lines.whole or version is None:
         return ""
     try:
-        plain(method, target, (int(version[2]), int(version[3])), tuple((name, value) for _, name, value in lines.fields))
+        validate(method, target, (int(version[2]), int(version[3])), tuple((name, value) for _, name, value in lines.fields))
     except Refusal as refusal:
         return refusal.message
     return ""
 
 
-class _Lines:
+class _HeadLines:
     """The lines of a header, as far as they came and can be read; `problem` says which one cannot.
 
     `suspect` names the last field, which is to blame where the parser stopped in the middle of the header.

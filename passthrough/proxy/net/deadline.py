@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class Alarm:
+class DeadlineTimer:
     """One connection's timer. Neither what arrives nor a later end touches it: when it rings, its owner looks whether it is time.
 
     So a wait that ends as it should costs no timer of its own.

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class Turn:
+class WriteBatch:
     """The sends that are due at the end of the event loop's present turn."""
 
     __slots__ = ("_due", "_loop")
@@ -19,7 +19,7 @@ class Turn:
         self._loop = loop
         self._due: list[Callable[[], None]] = []
 
-    def due(self, send: Callable[[], None]) -> None:
+    def schedule(self, send: Callable[[], None]) -> None:
         """Have `send` called soon, with all others of this turn. It does nothing where its piece has been sent meanwhile."""
         if not self._due:
             self._loop.call_soon(self._send)

@@ -7,7 +7,7 @@ import asyncio
 from .sockets import unsent_bytes
 
 
-class Room:
+class WriteGate:
     """The room in one connection's write buffer. `full`: more is to be written only behind `wait`. One waits at a time."""
 
     __slots__ = ("_loop", "_waiter", "full")

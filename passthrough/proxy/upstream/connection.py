@@ -22,13 +22,13 @@ from enum import Enum, auto
 from typing import Final, Protocol, cast
 
 from ...errors import UpstreamFailure
-from ..net.deadline import Alarm
+from ..net.deadline import DeadlineTimer
 from ..net.fair_queue import FairQueue
 from ..net.sockets import input_of, unread
-from ..net.write_batch import Turn
-from ..net.write_gate import Room
-from .parser import Incoming
-from .response_head import Answer, BadAnswer, idle_hint_s
+from ..net.write_batch import WriteBatch
+from ..net.write_gate import WriteGate
+from .parser import ResponseParser
+from .response_head import MalformedResponse, ResponseHead, idle_hint_s
 
 _HIGH_WATER: Final = 256 * 1024
 _LOW_WATER: Final = 64 * 1024
@@ -40,7 +40,7 @@ _CHUNK_WORK: Final = 1024
 """What it costs to read one chunk's framing, as bytes that pass through."""
 
 
-class Flow(Protocol):
+class BodySink(Protocol):
     """What takes a body where it arrives, while its task waits."""
 
     @property
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
     """The protocol of one connection. It raises nothing but UpstreamFailure, and that only from `take_*` and `drain`."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, name: str, turn: Turn | None = None, fair: FairQueue | None = None
+        self, loop: asyncio.AbstractEventLoop, name: str, turn: WriteBatch | None = None, fair: FairQueue | None = None
     ) -> None:
         """`name` is what messages call the target; `turn` sends what is written `soon`, which without one is sent at once.
 
@@ -90,18 +90,18 @@ class Connection(asyncio.Protocol):
         self._failure: tuple[str, str] | None = None
         self._arrival: asyncio.Future[bool] | None = None
         self._until: float | None = None
-        self._alarm = Alarm(loop)
+        self._alarm = DeadlineTimer(loop)
         self._has_input: Callable[[], bool] | None = None
-        self._flow: Flow | None = None
+        self._flow: BodySink | None = None
         self._flowed_at: float | None = None
-        self._room = Room(loop)
+        self._room = WriteGate(loop)
         self._reading_paused = False
         self._ended_cleanly = False
-        self.answered_anything = False
+        self.has_responded = False
         self.was_kept = False
         self.opened_at = self.round_trip_s = 0.0
         self.idle_hint_s: float | None = None
-        self._incoming = Incoming("GET")
+        self._incoming = ResponseParser("GET")
 
     # ── the life of it ──
 
@@ -115,8 +115,8 @@ class Connection(asyncio.Protocol):
 
         False: the target has ended the connection, or spoken first. Nothing of a request was sent then, nor will be.
         """
-        self._incoming = Incoming(method)
-        self.answered_anything = False
+        self._incoming = ResponseParser(method)
+        self.has_responded = False
         if self._state is _IDLE and self._transport is not None and not self._transport.is_closing():
             self._state = _BUSY
             return True
@@ -125,13 +125,13 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> bool:
         """End an exchange whose request and answer are both complete; tell whether the connection may serve another."""
-        answer, transport = self._incoming.answer, self._transport
+        answer, transport = self._incoming.head, self._transport
         whole = self._state is _BUSY and self._incoming.ended and not self._unsent
         reusable = whole and transport is not None and not transport.is_closing() and answer is not None and answer.persists
         if not reusable or answer is None:
             self.abort()
             return False
-        self._incoming = Incoming("GET")
+        self._incoming = ResponseParser("GET")
         self.was_kept = True
         hint = answer.values.get(b"keep-alive")
         self.idle_hint_s = None if hint is None else idle_hint_s(hint)
@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
         self._resume_reading()  # A paused idle connection would stall the next answer, and hide a close.
         return True
 
-    def fresh(self, *, looks: bool = True) -> bool:
+    def is_reusable(self, *, probe: bool = True) -> bool:
         """Tell whether an idle connection can be used: still open, and not one byte of input that nobody asked for.
 
         Input that still lies in the kernel counts: it is either the target's close or somebody else's answer. Without `looks` it
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
             return False
         if self._has_input is None:
             self._has_input = input_of(transport)
-        return not (looks and self._has_input())
+        return not (probe and self._has_input())
 
     def abort(self) -> None:
         """Close the connection at once; whoever still waits for an answer is told so. Idempotent."""
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         if self._state is _IDLE:
             self._state = _CLOSED
         elif self._state is _BUSY and not self._incoming.ended and not (self._ended_cleanly and self._incoming.close()):
-            when = "before it answered" if self._incoming.answer is None else "in the middle of its answer"
+            when = "before it answered" if self._incoming.head is None else "in the middle of its answer"
             self._fail("upstream_broke", f"{self._name} closed the connection {when}.")
         self._transport = None
         self._alarm.end()
@@ -204,14 +204,14 @@ class Connection(asyncio.Protocol):
 
     # ── the request ──
 
-    def write(self, piece: bytes, *, soon: bool = False) -> None:
+    def write(self, piece: bytes, *, batched: bool = False) -> None:
         """Send bytes of the request; they are dropped where the connection has ended (the answer's side tells why).
 
         `soon`: with what others send at the end of the loop's turn; nothing is to follow before that.
         """
-        if soon and self._turn is not None and not self._unsent:
+        if batched and self._turn is not None and not self._unsent:
             self._unsent = piece
-            self._turn.due(self._send_unsent)
+            self._turn.schedule(self._send_unsent)
             return
         self._send_unsent()
         if self._transport is not None and not self._transport.is_closing():
@@ -255,7 +255,7 @@ class Connection(asyncio.Protocol):
         return self._room.full
 
     @property
-    def flows(self) -> bool:
+    def writable(self) -> bool:
         """Whether `drain` would neither wait nor raise."""
         return not self._room.full and self._transport is not None and not self._transport.is_closing()
 
@@ -273,7 +273,7 @@ class Connection(asyncio.Protocol):
                 raise UpstreamFailure("upstream_timeout", why) from None
             if not transport.is_closing():
                 return
-        if self._incoming.answer is None:
+        if self._incoming.head is None:
             self._raise_failure()
 
     def pause_writing(self) -> None:
@@ -286,11 +286,11 @@ class Connection(asyncio.Protocol):
 
     # ── the answer ──
 
-    def take_answer(self) -> Answer | None:
+    def take_response_head(self) -> ResponseHead | None:
         """Return the final head once it has come, else None. Raises UpstreamFailure where none will come."""
-        if self._incoming.answer is None:
+        if self._incoming.head is None:
             self._raise_failure()
-        return self._incoming.answer
+        return self._incoming.head
 
     def take(self) -> bytes | None:
         """Return the next bytes of the body, small ones joined; b"" at its end; None where more must be awaited.
@@ -311,7 +311,7 @@ class Connection(asyncio.Protocol):
         incoming = self._incoming
         return incoming.ended or incoming.held > 0 or self._failure is not None or self._state is _CLOSED
 
-    async def arrived(self, until: float | None = None, flow: Flow | None = None) -> bool:
+    async def arrived(self, until: float | None = None, sink: BodySink | None = None) -> bool:
         """Wait until `take_answer` or `take` has something new to say; one waiter at a time.
 
         False: it has not until this time of the loop's clock. What comes of the body meanwhile is given to `flow`: then it also
@@ -325,7 +325,7 @@ class Connection(asyncio.Protocol):
             return False
         arrival: asyncio.Future[bool] = self._loop.create_future()
         self._arrival = arrival
-        self._flow, self._flowed_at = flow, None
+        self._flow, self._flowed_at = sink, None
         self._until = until
         if until is not None:
             self._alarm.set(until, self._rung)
@@ -352,21 +352,21 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what came (asyncio calls this)."""
-        self.answered_anything = True
-        flow = self._flow
+        self.has_responded = True
+        sink = self._flow
         if self._state is _BUSY:
             if self._unsent:
                 self._fail_unsent()
-            elif flow is not None and self._incoming.passes(len(data)):
+            elif sink is not None and self._incoming.passes(len(data)):
                 # There is nothing to read. Behind what moves so many bytes the caches are cold, and each call costs microseconds.
                 self._spend(len(data))
-                if flow.take(data):
+                if sink.take(data):
                     self._flowed_at = self._loop.time()
                     return
                 self._flow = None
             else:
                 self._read(data)
-                if flow is not None and self._flows(flow):
+                if sink is not None and self._deliver(sink):
                     return
         elif self._state is _IDLE:
             self._state = _CLOSED
@@ -376,7 +376,7 @@ class Connection(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         try:
             spoilt = self._incoming.feed(data)
-        except BadAnswer as bad:
+        except MalformedResponse as bad:
             self._fail("bad_upstream_answer", f"{self._name} sent {bad}.")
             return
         incoming = self._incoming
@@ -392,10 +392,10 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _flows(self, flow: Flow) -> bool:
+    def _deliver(self, sink: BodySink) -> bool:
         """Give what came to `flow`; True: it takes more, and its task need not know."""
         while self._failure is None and (piece := self._incoming.next()) is not None:
-            if not flow.take(piece):
+            if not sink.take(piece):
                 self._flow = None
                 return False
         if self._state is not _BUSY or not self._incoming.begun:

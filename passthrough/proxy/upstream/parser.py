@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import replace
 from typing import Final
 
-from .response_head import Answer, BadAnswer, Chunks, Framing, check_beginning, parse_head
+from .response_head import ChunkedDecoder, Framing, MalformedResponse, ResponseHead, check_beginning, parse_head
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 
@@ -19,16 +19,16 @@ MAX_INTERIM: Final = 20
 _JOINED_BYTES: Final = 64 * 1024
 
 
-class Incoming:
+class ResponseParser:
     """The answer to one request. `answer` is its final head, None before it has come; `ended` tells that its body is whole.
 
     `held` is how many bytes of the body have come and were not taken yet.
     """
 
-    __slots__ = ("_chunks", "_interim", "_left", "_method", "_pieces", "_raw", "_sound", "answer", "ended", "held")
+    __slots__ = ("_chunks", "_interim", "_left", "_method", "_pieces", "_raw", "_sound", "ended", "head", "held")
 
     def __init__(self, method: str) -> None:
-        self.answer: Answer | None = None
+        self.head: ResponseHead | None = None
         self.ended = False
         self.held = 0
         self._method = method
@@ -36,7 +36,7 @@ class Incoming:
         self._sound = 0  # so many bytes of `_raw` are known to begin a head
         self._interim = 0
         self._left = 0  # of a body of known length
-        self._chunks: Chunks | None = None
+        self._chunks: ChunkedDecoder | None = None
         self._pieces: deque[bytes] = deque()
 
     @property
@@ -52,49 +52,49 @@ class Incoming:
     @property
     def begun(self) -> bool:
         """Whether a body is being read: the head is here, the end is not."""
-        return self.answer is not None and not self.ended
+        return self.head is not None and not self.ended
 
     def feed(self, data: bytes) -> bool:
         """Read what came; True: something stands behind the answer's end. Raises BadAnswer, and is then not fed any more."""
-        if self.answer is None:
+        if self.head is None:
             data = self._raw + data if self._raw else data
             position = self._read_heads(data)
-            if self.answer is None:
+            if self.head is None:
                 return False
             data, self._raw = data[position:], b""
-            self._begin(self.answer)
+            self._begin(self.head)
         if not data and not self.unread:
             return False
         if self.ended:
             return self._surplus()
-        return self._read(data, self.answer)
+        return self._read(data, self.head)
 
     def _read_heads(self, data: bytes) -> int:
         """Read heads up to the final one, and return where it ends; what may become one is kept."""
         position = 0
-        while self.answer is None:
+        while self.head is None:
             end = data.find(b"\r\n\r\n", position + self._sound - 3 if self._sound > 3 else position)
             if end - position > MAX_HEAD_BYTES or (end < 0 and len(data) - position > MAX_HEAD_BYTES):
-                raise BadAnswer(f"a header of more than {MAX_HEAD_BYTES} bytes")
+                raise MalformedResponse(f"a header of more than {MAX_HEAD_BYTES} bytes")
             if end < 0:
                 self._raw = data[position:] if position else data
                 self._sound = check_beginning(self._raw, self._sound)
                 break
-            self.answer = parse_head(data[position:end], self._method)
+            self.head = parse_head(data[position:end], self._method)
             position, self._sound = end + 4, 0
-            if self.answer is None:  # An interim response, which is not relayed (RFC 9110 §15.2).
+            if self.head is None:  # An interim response, which is not relayed (RFC 9110 §15.2).
                 self._interim += 1
                 if self._interim > MAX_INTERIM:
-                    raise BadAnswer(f"more than {MAX_INTERIM} interim responses")
+                    raise MalformedResponse(f"more than {MAX_INTERIM} interim responses")
         return position
 
-    def _begin(self, answer: Answer) -> None:
+    def _begin(self, answer: ResponseHead) -> None:
         self._left = answer.length or 0
         self.ended = answer.framing is Framing.NONE or (answer.framing is Framing.LENGTH and self._left == 0)
         if answer.framing is Framing.CHUNKED:
-            self._chunks = Chunks()
+            self._chunks = ChunkedDecoder()
 
-    def _read(self, data: bytes, answer: Answer) -> bool:
+    def _read(self, data: bytes, answer: ResponseHead) -> bool:
         """Read bytes of the body, as `feed`."""
         if self._chunks is not None:
             surplus = self._chunks.feed(data, self._keep)
@@ -115,13 +115,13 @@ class Incoming:
 
     def _surplus(self) -> bool:
         """Note that the connection is spoilt; the answer itself is whole."""
-        if self.answer is not None:
-            self.answer = replace(self.answer, persists=False)
+        if self.head is not None:
+            self.head = replace(self.head, persists=False)
         return True
 
     def close(self) -> bool:
         """Take the target's close for the body's end; False: this answer does not end so (RFC 9112 §6.3)."""
-        if self.answer is not None and self.answer.framing is Framing.CLOSE:
+        if self.head is not None and self.head.framing is Framing.CLOSE:
             self.ended = True
         return self.ended
 

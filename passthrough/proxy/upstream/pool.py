@@ -19,7 +19,7 @@ from ...secret import Secret
 from ..net.fair_queue import FairQueue
 from ..net.sockets import keep_alive
 from ..net.tls import encrypt, trusting
-from ..net.write_batch import Turn
+from ..net.write_batch import WriteBatch
 from ..rewrite import proxy_authorization
 from ..routes import Origin, Target
 from .connection import Connection
@@ -42,7 +42,7 @@ _MARGIN_S: Final = 0.1
 _MAX_PROXY_HEAD_BYTES: Final = 16 * 1024
 
 
-class Upstream:
+class ConnectionPool:
     """All connections of one process to all targets. Every method is called on the event loop.
 
     `fair` is where the large bodies of the loop wait for their turn, in both directions.
@@ -58,7 +58,7 @@ class Upstream:
         self._max_age_s = max_age_s
         self._resolver = Resolver(look_up)
         self._loop = asyncio.get_running_loop()
-        self._turn = Turn(self._loop)
+        self._turn = WriteBatch(self._loop)
         self.fair = FairQueue(self._loop)
         self._idle: dict[Origin, deque[tuple[float, Connection]]] = {}
         self._contexts: dict[str | None, ssl.SSLContext] = {}
@@ -69,7 +69,7 @@ class Upstream:
         wanted = {target.ca_file for target in targets if target.tls}
         self._contexts = {ca_file: await asyncio.to_thread(trusting, ca_file) for ca_file in wanted}
 
-    def kept(self, origin: Origin, *, looks: bool = True) -> Connection | None:
+    def checkout_idle(self, origin: Origin, *, probe: bool = True) -> Connection | None:
         """Return a kept connection that is certainly clean, the youngest first; drop those that are not.
 
         `looks`: see Connection.fresh.
@@ -77,26 +77,26 @@ class Upstream:
         idle = self._idle.get(origin)
         while idle:
             until, connection = idle.pop()
-            if self._loop.time() < until and connection.fresh(looks=looks):
+            if self._loop.time() < until and connection.is_reusable(probe=probe):
                 return connection
             connection.abort()
         return None
 
-    def begun(self, target: Target, method: str, *, looks: bool = True) -> Connection | None:
+    def checkout(self, target: Target, method: str, *, probe: bool = True) -> Connection | None:
         """Return a kept connection on which an exchange of this method has begun, None where there is none."""
-        connection = self.kept(target.origin, looks=looks)
+        connection = self.checkout_idle(target.origin, probe=probe)
         return connection if connection is not None and connection.begin(method) else None
 
-    async def opened(self, target: Target, connect_s: float | None, method: str) -> Connection:
+    async def checkout_or_connect(self, target: Target, connect_s: float | None, method: str) -> Connection:
         """Return a connection on which an exchange of this method has begun: a new one, or one that was kept meanwhile.
 
         Raises UpstreamFailure, also where the target ended a new one at once, or spoke on it. Nothing was sent then.
         """
-        connection = self.begun(target, method)
+        connection = self.checkout(target, method)
         if connection is None:
             connection = await self.open(target, connect_s)
             if not connection.begin(method):
-                connection.take_answer()  # It raises why.
+                connection.take_response_head()  # It raises why.
         return connection
 
     async def open(self, target: Target, connect_s: float | None) -> Connection:

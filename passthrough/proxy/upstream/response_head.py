@@ -43,7 +43,7 @@ _NONE, _LENGTH, _CHUNKED, _CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKED
 
 
 @dataclass(slots=True)  # not frozen, as wire.Head
-class Answer:
+class ResponseHead:
     """A final response's head. `reason` and field values are bytes as they came; `length` where a Content-Length was sent.
 
     `values` are those of each field by its lower-case name.
@@ -63,11 +63,11 @@ class Answer:
         return None if values is None else values[0]
 
 
-class BadAnswer(Exception):
+class MalformedResponse(Exception):
     """What a target sent is not one well-formed response; the text completes 'the target sent …'."""
 
 
-def parse_head(head: bytes, method: str) -> Answer | None:
+def parse_head(head: bytes, method: str) -> ResponseHead | None:
     """Return the response head in `head` (without its empty line), None for an interim one (1xx).
 
     Raises BadAnswer for whatever two readers could read in two ways: bare LF, folded lines, control bytes, several or odd
@@ -76,15 +76,15 @@ def parse_head(head: bytes, method: str) -> Answer | None:
     end = head.find(b"\r\n")
     start = _STATUS_LINE.fullmatch(head, 0, end if end >= 0 else len(head))
     if start is None:
-        raise BadAnswer("no HTTP/1.1 status line")
+        raise MalformedResponse("no HTTP/1.1 status line")
     status = int(start[2])
     if status == 101:
-        raise BadAnswer("101 Switching Protocols, which nobody asked for")
+        raise MalformedResponse("101 Switching Protocols, which nobody asked for")
     fields: list[Field] = []
     values: dict[bytes, list[bytes]] = {}
     found = _FIELDS(head, end) if end >= 0 else []
     if len(found) != head.count(b"\r\n"):
-        raise BadAnswer("a header line that is not 'name: value'")
+        raise MalformedResponse("a header line that is not 'name: value'")
     for name, spaced in found:
         lower, value = name.lower(), spaced.strip(b" \t")
         fields.append((lower, name, value))
@@ -95,7 +95,7 @@ def parse_head(head: bytes, method: str) -> Answer | None:
     framing, length = _framing(values, status, method, http10=http10)
     connection = nominated(tuple(fields)) if b"connection" in values else frozenset()
     persists = framing is not _CLOSE and b"close" not in connection and (not http10 or b"keep-alive" in connection)
-    return Answer(status, start[3] or b"", tuple(fields), values, framing, length, persists)
+    return ResponseHead(status, start[3] or b"", tuple(fields), values, framing, length, persists)
 
 
 def idle_hint_s(values: Sequence[bytes]) -> float | None:
@@ -111,14 +111,14 @@ def check_beginning(head: bytes, sound: int) -> int:
     line; a line that ends in LF or CR alone (RFC 9112 §2.2); a control byte; a line that is no field.
     """
     if sound < len(_START) and not _STARTS(head[: len(_START)] + _START[len(head) :]):
-        raise BadAnswer("no HTTP/1.1 status line")
+        raise MalformedResponse("no HTTP/1.1 status line")
     if _SPOILS(head, max(0, sound - 1)):
-        raise BadAnswer("a header with a bare LF, a bare CR or another control character")
+        raise MalformedResponse("a header with a bare LF, a bare CR or another control character")
     # The lines that have been finished since; the first one is the status line.
     begin, end = head.rfind(b"\n", 0, sound) + 1, head.rfind(b"\r\n")
     for line in head[begin:end].split(b"\r\n") if begin < end else ():
         if line and not (_FIELD if begin else _STATUS_LINE).fullmatch(line):
-            raise BadAnswer("a header line that is not 'name: value'" if begin else "no HTTP/1.1 status line")
+            raise MalformedResponse("a header line that is not 'name: value'" if begin else "no HTTP/1.1 status line")
         begin = end
     return len(head)
 
@@ -128,9 +128,9 @@ def _framing(values: Mapping[bytes, Sequence[bytes]], status: int, method: str, 
     codings = values.get(b"transfer-encoding", ())
     lengths = values.get(b"content-length", ())
     if codings and (lengths or http10 or len(codings) > 1 or codings[0].lower() != b"chunked"):
-        raise BadAnswer("a Transfer-Encoding that is not plain 'chunked', or conflicts with Content-Length")
+        raise MalformedResponse("a Transfer-Encoding that is not plain 'chunked', or conflicts with Content-Length")
     if lengths and (len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 19):
-        raise BadAnswer("more than one Content-Length, or an odd one")
+        raise MalformedResponse("more than one Content-Length, or an odd one")
     length = int(lengths[0]) if lengths else None
     if method == "HEAD" or status in {204, 304}:
         return _NONE, length
@@ -141,7 +141,7 @@ def _framing(values: Mapping[bytes, Sequence[bytes]], status: int, method: str, 
     return _CLOSE, None
 
 
-class Chunks:
+class ChunkedDecoder:
     """The chunked coding, undone piece by piece (RFC 9112 §7.1); extensions and trailers are dropped."""
 
     __slots__ = ("_excess", "_left", "_line", "_next", "_trailer_bytes", "count", "ended", "unread")
@@ -196,34 +196,34 @@ class Chunks:
             end = data.find(b"\n", position)
             self._line += data[position:] if end < 0 else data[position : end + 1]
             if len(self._line) > _MAX_LINE_BYTES:
-                raise BadAnswer("an endless line between its chunks")
+                raise MalformedResponse("an endless line between its chunks")
             if end < 0:
                 return b""
             position = end + 1
             line, self._line = self._line, b""
             if not line.endswith(b"\r\n"):
-                raise BadAnswer("a bare LF between its chunks")
+                raise MalformedResponse("a bare LF between its chunks")
             self._read_line(line[:-2])
         return data[position:] if self.ended else b""
 
     def _read_line(self, line: bytes) -> None:
         if self._next == "crlf":
             if line:
-                raise BadAnswer("a chunk that is longer than it says")
+                raise MalformedResponse("a chunk that is longer than it says")
             self._next = "size"
         elif self._next == "size":
             size = _CHUNK_SIZE.fullmatch(line)
             if size is None:
-                raise BadAnswer("an odd chunk size")
+                raise MalformedResponse("an odd chunk size")
             self._left = int(size[1], 16)
             self._next = "data" if self._left else "trailer"
             # Extensions that outweigh what they belong to cost time and carry nothing (as Go's net/http, CVE-2023-39326).
             self._excess = max(0, self._excess + len(line) - _FREE_BYTES - 2 * self._left)
             if self._excess > _MAX_EXCESS_BYTES:
-                raise BadAnswer("chunk extensions without end")
+                raise MalformedResponse("chunk extensions without end")
         elif not line:
             self.ended = True
         else:
             self._trailer_bytes += len(line)
             if _FIELD.fullmatch(line) is None or self._trailer_bytes > _MAX_TRAILER_BYTES:
-                raise BadAnswer("an odd trailer")
+                raise MalformedResponse("an odd trailer")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passthrough.accounting.budget import LEASE_S, Budget, Calendar, Grant, Per, Period, Plea, Scope, Span, Unit
-from passthrough.accounting.budgets.state import AGAIN_S, AHEAD_MS, IDLE_S, Purse, Tally, Verdict
+from passthrough.accounting.budget import LEASE_S, Budget, Calendar, LeaseGrant, LeaseRequest, Per, Period, Scope, Span, Unit
+from passthrough.accounting.budgets.state import AGAIN_S, AHEAD_MS, IDLE_S, BudgetHistory, BudgetState, Verdict
 
 TEAM = Scope("client", "team")
 MONTH = Budget(TEAM, Unit.PAGES, Per.MONTH, 100, warn_at=0.8)
@@ -18,10 +18,10 @@ UTC = Calendar()
 MINUTE_MS = 60_000
 
 
-def tally(budget: Budget = MONTH, **figures: float) -> Tally:
+def tally(budget: Budget = MONTH, **figures: float) -> BudgetState:
     """Return a tally with a lease that counts."""
     span = Span(budget.scope, budget.unit, False, Period(0, MINUTE_MS))
-    return Tally(budget, span, **{"until": LEASE_S, **figures})  # type: ignore[arg-type]
+    return BudgetState(budget, span, **{"until": LEASE_S, **figures})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def tally(budget: Budget = MONTH, **figures: float) -> Tally:
         ({"spent": 100}, Verdict.SPENT),
         ({"spent": 60, "unbooked": 40, "held": 50}, Verdict.SPENT),
         ({"unbooked": 100, "until": 0.0}, Verdict.SPENT),
-        ({"spent": 60, "reserved": 40, "held": 40}, Verdict.PROMISED),
+        ({"spent": 60, "reserved": 40, "held": 40}, Verdict.RESERVED),
         ({"spent": 60, "reserved": 39, "held": 39}, Verdict.ASK),
         ({"spent": 60, "others": 40}, Verdict.ASK),
     ],
@@ -75,11 +75,11 @@ def test_a_reservation_becomes_what_it_came_to_and_then_spent() -> None:
 def test_the_ledger_is_asked_before_the_lease_is_used_up() -> None:
     """When half of what was wanted is left, and the ledger has more: once, until it has answered."""
     one = tally()
-    asked = one.plea(1.0, 1)
-    assert Plea(one.span, 100, 0, 12, 80) == asked
-    one.grant(Grant(0, 0, 1, 12), 1.0)
+    asked = one.lease_request(1.0, 1)
+    assert LeaseRequest(one.span, 100, 0, 12, 80) == asked
+    one.grant(LeaseGrant(0, 0, 1, 12), 1.0)
     assert [False] * 6 + [True, False] == [one.reserve(1, 1.0) for _ in range(8)]
-    assert Plea(one.span, 100, 12, 12, 80) == one.plea(1.0, 1)
+    assert LeaseRequest(one.span, 100, 12, 12, 80) == one.lease_request(1.0, 1)
 
 
 def test_who_waits_is_heard() -> None:
@@ -88,18 +88,18 @@ def test_who_waits_is_heard() -> None:
     for _ in range(20):
         one.ask(1, 1.0)
     assert one.due(1.0)
-    assert 40 == one.plea(1.0, 1).wanted
+    assert 40 == one.lease_request(1.0, 1).wanted
 
 
 def test_an_idle_lease_is_given_back() -> None:
     """After a while without a request everything that is not promised goes back, and then the ledger is left alone."""
     one = tally(held=40, reserved=2, used_at=1.0, asked_at=1.0)
-    assert Plea(one.span, 100, 14, 0, 80) == one.plea(1.0 + IDLE_S, 1)
+    assert LeaseRequest(one.span, 100, 14, 0, 80) == one.lease_request(1.0 + IDLE_S, 1)
     later = 1.1 + IDLE_S
-    assert Plea(one.span, 100, 2, 0, 80) == one.plea(later, 1)
+    assert LeaseRequest(one.span, 100, 2, 0, 80) == one.lease_request(later, 1)
     one.settle(2, 0)
-    one.grant(Grant(0, 0, 1, 2), later)
-    assert (Plea(one.span, 100, 0, 0, 80), True) == (asked := one.plea(later, 1), asked.ends)
+    one.grant(LeaseGrant(0, 0, 1, 2), later)
+    assert (LeaseRequest(one.span, 100, 0, 0, 80), True) == (asked := one.lease_request(later, 1), asked.ends)
     assert not one.due(later)
     assert one.idle(later)
 
@@ -109,24 +109,24 @@ def test_towards_its_end_a_budget_is_taken_in_small_pieces() -> None:
     wanted = []
     for spent in (0, 50, 80, 90, 96, 99):
         one = tally(spent=spent, replicas=2, used_at=1.0)
-        wanted.append(one.plea(1.0, 1).wanted)
+        wanted.append(one.lease_request(1.0, 1).wanted)
     assert [12, 12, 5, 2, 1, 1] == wanted
 
 
 def test_what_is_too_much_is_given_back_at_once() -> None:
     """A process that needs less than it holds lets the others have it, and does not use it meanwhile."""
     one = tally(held=90, reserved=5, used_at=1.0, replicas=2)
-    asked = one.plea(1.0, 1)
+    asked = one.lease_request(1.0, 1)
     assert (17, 0, 17) == (asked.keep, asked.wanted, one.held)
 
 
 def test_the_ledger_is_asked_again_now_and_then() -> None:
     """Where nothing changed here others may have come: every few moments, and at once when something happens."""
     one = tally(held=5)
-    one.plea(1.0, 1)
+    one.lease_request(1.0, 1)
     assert not one.due(1.0 + AGAIN_S)
     assert one.due(1.1 + AGAIN_S)
-    one.plea(5.0, 1)
+    one.lease_request(5.0, 1)
     one.settle(0, 1)
     assert one.due(5.0)
 
@@ -137,28 +137,28 @@ def test_a_larger_budget_counts_at_once_and_a_smaller_one_too() -> None:
     assert Verdict.SPENT == one.verdict(1.0)
     one.bound(Budget(TEAM, Unit.PAGES, Per.MONTH, 200))
     assert Verdict.ASK == one.verdict(1.0)
-    one.grant(Grant(100, 0, 1, 25), 1.0)
+    one.grant(LeaseGrant(100, 0, 1, 25), 1.0)
     one.reserve(3, 1.0)
     one.bound(Budget(TEAM, Unit.PAGES, Per.MONTH, 101))
-    assert (3, Verdict.PROMISED) == (one.held, one.verdict(1.0))
+    assert (3, Verdict.RESERVED) == (one.held, one.verdict(1.0))
 
 
 def test_what_a_request_may_come_to_is_learnt() -> None:
     """The guess follows what requests came to, is one unit at least, and exactly one where requests are counted."""
-    purse = Purse(MONTH, sandbox=False)
+    purse = BudgetHistory(MONTH, sandbox=False)
     guesses = [purse.guess]
     for amount in [40] * 30 + [0] * 60:
         purse.learn(amount)
         guesses.append(purse.guess)
     assert (1, 39, 1) == (guesses[0], guesses[30], guesses[-1])
-    counted = Purse(Budget(TEAM, Unit.REQUESTS, Per.MINUTE, 9), sandbox=False)
+    counted = BudgetHistory(Budget(TEAM, Unit.REQUESTS, Per.MINUTE, 9), sandbox=False)
     counted.learn(50)
     assert 1 == counted.guess
 
 
 def test_every_period_has_its_own_tally() -> None:
     """The next one begins with nothing; the last one is kept for what is still under way, for a while."""
-    purse = Purse(Budget(TEAM, Unit.PAGES, Per.MINUTE, 9), sandbox=False)
+    purse = BudgetHistory(Budget(TEAM, Unit.PAGES, Per.MINUTE, 9), sandbox=False)
     first = purse.at(UTC, 0)
     first.reserve(3, 1.0)
     assert first is purse.at(UTC, MINUTE_MS - 1)
@@ -171,7 +171,7 @@ def test_every_period_has_its_own_tally() -> None:
 
 def test_the_next_period_is_leased_before_it_begins() -> None:
     """Shortly before the turn, if the budget is in use; so nobody waits when it comes."""
-    purse = Purse(Budget(TEAM, Unit.PAGES, Per.MINUTE, 9), sandbox=False)
+    purse = BudgetHistory(Budget(TEAM, Unit.PAGES, Per.MINUTE, 9), sandbox=False)
     now = purse.at(UTC, 5)
     assert None is purse.ahead(UTC, MINUTE_MS - 1)
     now.held, now.used_at = 3, 7.0
@@ -191,13 +191,13 @@ class Shared:
     spent: int = 0
     leases: dict[int, int] = field(default_factory=dict)
 
-    def ask(self, name: int, plea: Plea) -> Grant:
+    def ask(self, name: int, plea: LeaseRequest) -> LeaseGrant:
         """Grant as spending.ask does."""
         others = [held for other, held in self.leases.items() if other != name]
         left = plea.most - self.spent - sum(others) - plea.keep
         more = max(min(plea.wanted, max(left // (len(others) + 1), 1), left), 0)
         self.leases[name] = plea.keep + more
-        return Grant(self.spent, sum(others), len(others) + 1, plea.keep + more)
+        return LeaseGrant(self.spent, sum(others), len(others) + 1, plea.keep + more)
 
 
 @settings(max_examples=200, deadline=None)
@@ -211,14 +211,14 @@ def test_no_budget_is_passed_by_more_than_what_is_under_way(
     """
     chance = random.Random(seed)
     shared = Shared()
-    purses = [Purse(Budget(TEAM, Unit.PAGES, Per.MONTH, most), sandbox=False) for _ in range(processes)]
+    purses = [BudgetHistory(Budget(TEAM, Unit.PAGES, Per.MONTH, most), sandbox=False) for _ in range(processes)]
     tallies = [purse.at(UTC, 0) for purse in purses]
     flying: list[tuple[int, int]] = []
     ended: list[tuple[int, int]] = []
     now = 0.0
 
     def refresh(name: int) -> None:
-        plea = tallies[name].plea(now, purses[name].guess)
+        plea = tallies[name].lease_request(now, purses[name].guess)
         tallies[name].grant(shared.ask(name, plea), now)
 
     def come(name: int) -> None:

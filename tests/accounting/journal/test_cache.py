@@ -23,10 +23,10 @@ def appended(journal: Journal, entries: list[Entry], *, kept: bool = True) -> No
 
 def fed(journal: Journal, most: int) -> list[Entry]:
     """Feed one portion and return what was in it."""
-    portion = journal.portion(most)
+    portion = journal.next_batch(most)
     if portion is None:
         return []
-    assert portion == journal.portion(most)
+    assert portion == journal.next_batch(most)
     portion.segment.note(portion)
     return list(portion.entries)
 

@@ -22,9 +22,9 @@ from tests.harness.entries import booked
 def read(journal: Journal, most: int = 500) -> list[Entry]:
     """Return all entries that a journal still has, and let them count as fed."""
     found: list[Entry] = []
-    while portion := journal.portion(most):
+    while portion := journal.next_batch(most):
         assert len(portion.entries) <= most
-        assert journal.portion(most) == portion, "what is not fed is read again"
+        assert journal.next_batch(most) == portion, "what is not fed is read again"
         found.extend(portion.entries)
         portion.segment.note(portion)
     return found
@@ -54,7 +54,7 @@ def test_what_is_appended_is_read_back_in_order(tmp_path: Path) -> None:
     """Any number of entries, in portions of any size, over several files; when they are fed, the files are deleted."""
     entries = numbered(100)
     with closing(Journal(tmp_path / "j", print, segment_bytes=4000)) as journal:
-        assert (None, 0) == (journal.portion(5), journal.left)
+        assert (None, 0) == (journal.next_batch(5), journal.left)
         for start in range(0, 100, 10):
             journal.append([encode(entry) for entry in entries[start : start + 10]])
         journal.sync()
@@ -74,7 +74,7 @@ def test_many_charges_make_a_portion_short(tmp_path: Path) -> None:
     with closing(Journal(tmp_path, print)) as journal:
         journal.append([encode(entry) for entry in (*large, booked())])
         sizes = []
-        while portion := journal.portion(500):
+        while portion := journal.next_batch(500):
             sizes.append([len(entry.charges) for entry in portion.entries])
             portion.segment.note(portion)
         assert [[8000], [8000], [8000], [1]] == sizes
@@ -89,7 +89,7 @@ def test_what_a_dead_process_left_is_adopted(tmp_path: Path) -> None:
     journal = Journal(tmp_path, said.append)
     journal.adopt()
     assert len(files) == len(said) == journal.adopted
-    portion = journal.portion(4)
+    portion = journal.next_batch(4)
     assert portion is not None
     portion.segment.note(portion)
     journal.close()

@@ -17,11 +17,11 @@ from passthrough.accounting.entry import Charge, Entry, Part
 from passthrough.accounting.journal.arrivals import Arrival, Arrivals
 from passthrough.accounting.journal.codec import decode, encode, value_of
 from passthrough.accounting.journal.journal import Journal
-from passthrough.accounting.journal.rejected_entries import RefusedEntries
+from passthrough.accounting.journal.rejected_entries import RejectedEntries
 from passthrough.accounting.journal.shipper import completed
-from passthrough.accounting.journal.writer import Writer
+from passthrough.accounting.journal.writer import JournalWriter
 from passthrough.accounting.ledger.ledger import Ledger
-from passthrough.background.batch_queue import Backlog
+from passthrough.background.batch_queue import BatchQueue
 from tests.harness.entries import booked, one
 from tests.harness.postgres import Postgres, programs
 
@@ -32,7 +32,7 @@ WAIT_S = 60.0
 class Books:
     """A writer with its ledger and journal, and what it told."""
 
-    writer: Writer
+    writer: JournalWriter
     ledger: Ledger
     database: Path
     journal: Path
@@ -45,11 +45,11 @@ class Books:
 
 
 @contextmanager
-def books(folder: Path, between: Callable[[], None] = lambda: None, *, url: str | None = None) -> Iterator[Books]:
+def books(folder: Path, housekeeping: Callable[[], None] = lambda: None, *, url: str | None = None) -> Iterator[Books]:
     """Yield a writer that is not started; it is closed at the end."""
     database, journal, warned, seen = folder / "books.db", folder / "books.journal", list[str](), list[Entry]()
     with closing(Ledger.at(url or f"sqlite:///{database}")) as ledger:
-        writer = Writer(ledger, journal, warned.append, booked=seen.extend, between=between)
+        writer = JournalWriter(ledger, journal, warned.append, booked=seen.extend, housekeeping=housekeeping)
         yield Books(writer, ledger, database, journal, warned, seen)
         writer.close(WAIT_S)
 
@@ -209,7 +209,7 @@ def test_one_entry_that_cannot_be_written_stops_no_other(tmp_path: Path, ledger_
 def test_what_was_refused_is_tried_again_once_it_is_renamed(tmp_path: Path) -> None:
     """The file is a segment of the journal by another name: where a newer program can write it, it is booked from there."""
     with books(tmp_path) as opened:
-        refused = RefusedEntries(opened.journal, opened.warned.append)
+        refused = RejectedEntries(opened.journal, opened.warned.append)
         entry = booked(pages=7)
         refused.keep(entry, "a defect of today.")
         (kept,) = opened.journal.glob("*.refused")
@@ -364,19 +364,19 @@ def test_what_is_done_between_is_done_on_the_ledgers_thread(tmp_path: Path) -> N
     calls: list[int] = []
     called = Event()
 
-    def between() -> None:
+    def housekeeping() -> None:
         calls.append(get_ident())
         called.set()
         raise RuntimeError("a defect")
 
-    with books(tmp_path, between) as opened:
+    with books(tmp_path, housekeeping) as opened:
         opened.writer.start()
         until(lambda: len(calls) > 2)  # by itself
         opened.writer.put(booked())
         until(lambda: opened.writer.waiting == 0)
         for _ in range(3):
             called.clear()
-            opened.writer.nudge()
+            opened.writer.wake()
             assert called.wait(WAIT_S)
         assert 1 == len(set(calls))
         assert get_ident() not in calls
@@ -420,7 +420,7 @@ def test_an_entry_whose_answer_was_lost_is_told_once() -> None:
 
 def test_a_backlog_is_bounded_by_weight() -> None:
     """With weights both bound and batch go by them; an item heavier than a batch comes alone."""
-    backlog = Backlog[int](10, batch=4, gather_s=0, weigh=lambda item: item)
+    backlog = BatchQueue[int](10, batch=4, gather_s=0, weigh=lambda item: item)
     assert [True, True, True, True, False] == [backlog.put(weight) for weight in (1, 2, 3, 9, 1)]
     assert [[1, 2, 3], [9]] == [backlog.take(), backlog.take()]
     assert backlog.put(1)

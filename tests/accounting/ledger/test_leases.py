@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from passthrough.accounting.budget import LEASE_S, Grant, Period, Plea, Scope, Span, Unit
-from passthrough.accounting.budgets.lease_client import Leasing
+from passthrough.accounting.budget import LEASE_S, LeaseGrant, LeaseRequest, Period, Scope, Span, Unit
+from passthrough.accounting.budgets.lease_client import LeaseClient
 from passthrough.accounting.entry import Charge, Entry, Part
 from passthrough.accounting.ledger import leases
 from passthrough.accounting.ledger.ledger import Ledger
-from passthrough.accounting.ledger.period_sums import LARGEST
+from passthrough.accounting.ledger.period_sums import MAX_AMOUNT
 from passthrough.errors import LedgerError
 from tests.harness.entries import booked
 
@@ -52,16 +52,16 @@ def make(ledger: Ledger, *spans: Span) -> None:
         leases.make(connection, spans)
 
 
-def ask(ledger: Ledger, replica: str, *pleas: Plea, now_ms: int = NOW_MS) -> list[Grant | None]:
+def ask(ledger: Ledger, replica: str, *pleas: LeaseRequest, now_ms: int = NOW_MS) -> list[LeaseGrant | None]:
     """Ask for leases."""
     with ledger.transaction(writes=True) as connection:
         found = leases.ask(connection, pleas, replica, now_ms)
     return [found.get(plea) for plea in pleas]
 
 
-def plea(keep: int, wanted: int, most: int = 100, warn_from: int | None = None) -> Plea:
+def plea(keep: int, wanted: int, most: int = 100, warn_from: int | None = None) -> LeaseRequest:
     """Return a plea for pages."""
-    return Plea(PAGES, most, keep, wanted, warn_from)
+    return LeaseRequest(PAGES, most, keep, wanted, warn_from)
 
 
 def test_a_row_begins_with_what_was_booked_and_goes_on_with_it(ledger: Ledger) -> None:
@@ -127,10 +127,10 @@ def test_no_sum_passes_64_bits(ledger: Ledger) -> None:
     make(ledger, span)
     for _ in range(5):
         ledger.append([booked(at=NOON, cost_nano=2**61)])
-    assert [LARGEST] == spent(ledger, span)
+    assert [MAX_AMOUNT] == spent(ledger, span)
     later = replace(span, scope=Scope("all"))
     make(ledger, later)
-    assert [LARGEST] == spent(ledger, later)
+    assert [MAX_AMOUNT] == spent(ledger, later)
 
 
 def test_leases_share_what_is_left(ledger: Ledger) -> None:
@@ -138,23 +138,23 @@ def test_leases_share_what_is_left(ledger: Ledger) -> None:
     ledger.append([booked(at=NOON, pages=40)])
     assert [None] == ask(ledger, "a", plea(0, 30))
     make(ledger, PAGES)
-    assert [Grant(40, 0, 1, 30)] == ask(ledger, "a", plea(0, 30))
-    assert [Grant(40, 30, 2, 15)] == ask(ledger, "b", plea(0, 30))
-    assert [Grant(40, 45, 3, 5)] == ask(ledger, "c", plea(0, 30))
-    assert [Grant(40, 20, 3, 40)] == ask(ledger, "a", plea(40, 30))
-    assert [Grant(40, 55, 3, 10)] == ask(ledger, "c", plea(10, 30))
-    assert [Grant(40, 25, 3, 0)] == ask(ledger, "a", plea(0, 0))
-    assert [Grant(40, 10, 2, 25)] == ask(ledger, "b", plea(15, 10))
+    assert [LeaseGrant(40, 0, 1, 30)] == ask(ledger, "a", plea(0, 30))
+    assert [LeaseGrant(40, 30, 2, 15)] == ask(ledger, "b", plea(0, 30))
+    assert [LeaseGrant(40, 45, 3, 5)] == ask(ledger, "c", plea(0, 30))
+    assert [LeaseGrant(40, 20, 3, 40)] == ask(ledger, "a", plea(40, 30))
+    assert [LeaseGrant(40, 55, 3, 10)] == ask(ledger, "c", plea(10, 30))
+    assert [LeaseGrant(40, 25, 3, 0)] == ask(ledger, "a", plea(0, 0))
+    assert [LeaseGrant(40, 10, 2, 25)] == ask(ledger, "b", plea(15, 10))
 
 
 def test_who_comes_and_finds_nothing_is_seen_by_the_others(ledger: Ledger) -> None:
     """An empty lease is a lease: others leave a part to who waits; the last unit goes to who asks first."""
     make(ledger, PAGES)
-    assert [Grant(0, 0, 1, 100)] == ask(ledger, "a", plea(0, 100))
-    assert [Grant(0, 100, 2, 0)] == ask(ledger, "b", plea(0, 10))
-    assert [Grant(0, 0, 2, 95)] == ask(ledger, "a", plea(90, 10))
-    assert [Grant(0, 95, 2, 2)] == ask(ledger, "b", plea(0, 10))
-    assert [Grant(0, 2, 2, 96)] == ask(ledger, "a", plea(95, 1))
+    assert [LeaseGrant(0, 0, 1, 100)] == ask(ledger, "a", plea(0, 100))
+    assert [LeaseGrant(0, 100, 2, 0)] == ask(ledger, "b", plea(0, 10))
+    assert [LeaseGrant(0, 0, 2, 95)] == ask(ledger, "a", plea(90, 10))
+    assert [LeaseGrant(0, 95, 2, 2)] == ask(ledger, "b", plea(0, 10))
+    assert [LeaseGrant(0, 2, 2, 96)] == ask(ledger, "a", plea(95, 1))
 
 
 def test_the_lease_of_a_process_that_died_runs_out(ledger: Ledger) -> None:
@@ -162,10 +162,10 @@ def test_the_lease_of_a_process_that_died_runs_out(ledger: Ledger) -> None:
     make(ledger, PAGES)
     later_ms = NOW_MS + int(LEASE_S * 1000)
     ask(ledger, "a", plea(0, 100))
-    assert [Grant(0, 100, 2, 0)] == ask(ledger, "b", plea(0, 10), now_ms=later_ms - 1)
+    assert [LeaseGrant(0, 100, 2, 0)] == ask(ledger, "b", plea(0, 10), now_ms=later_ms - 1)
     ask(ledger, "a", plea(100, 0), now_ms=later_ms - 1)
-    assert [Grant(0, 100, 2, 0)] == ask(ledger, "b", plea(0, 10), now_ms=later_ms)
-    assert [Grant(0, 0, 1, 10)] == ask(ledger, "b", plea(0, 10), now_ms=2 * later_ms - NOW_MS)
+    assert [LeaseGrant(0, 100, 2, 0)] == ask(ledger, "b", plea(0, 10), now_ms=later_ms)
+    assert [LeaseGrant(0, 0, 1, 10)] == ask(ledger, "b", plea(0, 10), now_ms=2 * later_ms - NOW_MS)
 
 
 def test_a_process_gives_everything_back(ledger: Ledger) -> None:
@@ -174,7 +174,7 @@ def test_a_process_gives_everything_back(ledger: Ledger) -> None:
     ask(ledger, "a", plea(0, 100))
     with ledger.transaction(writes=True) as connection:
         leases.give_back(connection, "a")
-    assert [Grant(0, 0, 1, 100)] == ask(ledger, "b", plea(0, 100))
+    assert [LeaseGrant(0, 0, 1, 100)] == ask(ledger, "b", plea(0, 100))
 
 
 def test_one_process_warns_once(ledger: Ledger) -> None:
@@ -287,7 +287,7 @@ def test_rows_that_are_made_while_others_book_miss_nothing(ledger_url: str) -> N
         for number in range(25):
             if number % 5 == 0:
                 persist(partial(make, ledger, *wanted[: 1 + number // 5]))
-            persist(partial(ask, ledger, replica, *(Plea(span, 10_000, 0, number) for span in wanted)))
+            persist(partial(ask, ledger, replica, *(LeaseRequest(span, 10_000, 0, number) for span in wanted)))
 
     try:
         actions: list[Callable[[], None]] = [lambda ledger=ledger: write(ledger) for ledger in ledgers]  # type: ignore[misc]
@@ -303,7 +303,7 @@ def test_many_budgets_are_asked_about_together(ledger: Ledger) -> None:
     """Hundreds of clients in one transaction, each its own."""
     spans = [replace(PAGES, scope=Scope("client", f"client-{number}")) for number in range(500)]
     make(ledger, *spans)
-    granted = ask(ledger, "a", *(Plea(span, 10, 0, number % 7 + 1) for number, span in enumerate(spans)))
+    granted = ask(ledger, "a", *(LeaseRequest(span, 10, 0, number % 7 + 1) for number, span in enumerate(spans)))
     assert [number % 7 + 1 for number in range(500)] == [grant.held if grant else None for grant in granted]
 
 
@@ -323,11 +323,11 @@ def test_leases_go_by_the_servers_clock(postgres_url: str, skew_s: float) -> Non
     now_ms = int(time.time() * 1000)
     span = Span(TEAM, Unit.PAGES, sandbox=False, period=Period(now_ms - 10**8, now_ms + 10**8))
     with closing(Ledger.open(postgres_url)) as ledger:
-        replicas = [Leasing(ledger, lambda: time.time() + skew_s), Leasing(ledger), Leasing(ledger)]
+        replicas = [LeaseClient(ledger, lambda: time.time() + skew_s), LeaseClient(ledger), LeaseClient(ledger)]
         held = [0, 0, 0]
         for _ in range(4):
             for number, replica in enumerate(replicas):
-                (grant,) = replica.ask([Plea(span, 100, held[number], 60)]).values()
+                (grant,) = replica.ask([LeaseRequest(span, 100, held[number], 60)]).values()
                 held[number] = grant.held
                 assert (sum(held) - held[number], True) == (grant.others, sum(held) <= 100)
         ends = [int(end) for (end,) in rows(ledger, "SELECT expires_ms FROM leases")]

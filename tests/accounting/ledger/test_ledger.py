@@ -105,9 +105,9 @@ def test_what_is_no_ledger_is_refused(path: Path, make: Callable[[Path], None], 
     make(path)
     with pytest.raises(LedgerError, match=says) as refused:
         Ledger.open(f"sqlite:///{path}", read_only=read_only)
-    message, _, mend = str(refused.value).partition("\n")
+    message, _, hint = str(refused.value).partition("\n")
     assert str(path) in message
-    assert mend
+    assert hint
 
 
 @pytest.mark.parametrize(

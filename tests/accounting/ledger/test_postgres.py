@@ -218,10 +218,10 @@ def test_a_server_that_refuses_is_said_without_the_password(
     """What the server says is shown with a mend, never a password, whatever part of the URL is wrong; its parameters pass."""
     with pytest.raises(LedgerError, match=says) as refused:
         Ledger.open(postgres.tcp(database, user=user, password=password, query=query))
-    message, _, mend = str(refused.value).partition("\n")
+    message, _, hint = str(refused.value).partition("\n")
     assert "hunter2" not in message.replace('sslmode value: "hunter2"', "")
     assert f"postgresql://127.0.0.1:{postgres.port}/{database}" in message
-    assert mend
+    assert hint
 
 
 def test_a_user_without_rights_is_told_so(postgres: Postgres, postgres_url: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from passthrough.accounting.entry import Charge
 from passthrough.accounting.ledger.ledger import Ledger
-from passthrough.accounting.ledger.queries import Booked
+from passthrough.accounting.ledger.queries import LedgerRow
 from tests.harness.entries import booked, one
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -60,7 +60,7 @@ def test_what_is_read_back_is_what_was_written(ledger: Ledger) -> None:
     assert [(1, charges[0]), (1, charges[1])] == [(row.charges, row.charge) for row in exported]
     summed = Charge("m", 7, 1, 2**40, 5, 13, 2**63, "prices.yaml", credits_micro=1_500_000, in_batch=True)
     assert (2, summed) == (latest.charges, latest.charge)
-    names = [field.name for field in fields(Booked) if field.name not in {"charge", "charges", "model", "open"}]
+    names = [field.name for field in fields(LedgerRow) if field.name not in {"charge", "charges", "model", "open"}]
     for row in (latest, *exported):
         assert [getattr(entry, name) for name in names] == [getattr(row, name) for name in names]
         assert (entry.usage.model, False) == (row.model, row.open)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passthrough.accounting.budget import Period, Plea, Scope, Span, Unit
-from passthrough.accounting.budgets.lease_client import Leasing
+from passthrough.accounting.budget import LeaseRequest, Period, Scope, Span, Unit
+from passthrough.accounting.budgets.lease_client import LeaseClient
 from passthrough.accounting.entry import Charge
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.accounting.ledger.storable_text import storable, storable_text
@@ -65,8 +65,8 @@ def test_a_budget_of_a_client_that_cannot_be_spelt_holds(encoded_url: str) -> No
     period = Period(0, 4_102_444_800_000)
     span = Span(Scope("client", "größe →"), Unit.PAGES, sandbox=False, period=period)
     with closing(Ledger.open(encoded_url)) as ledger:
-        leasing = Leasing(ledger)
-        asked = Plea(span, 10, 0, 2)
+        leasing = LeaseClient(ledger)
+        asked = LeaseRequest(span, 10, 0, 2)
         ledger.append([booked("größe →", pages=3)])
         assert 3 == leasing.ask([asked])[asked].spent
         ledger.append([booked("größe →", pages=4)])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from passthrough.accounting.money import json_object, usd
 from passthrough.accounting.pricing.prices import Price, Prices, shipped
-from passthrough.exchange import Terms
+from passthrough.exchange import RouteTerms
 from passthrough.meter.usage import Usage
 
 TODAY = date(2026, 11, 20)
@@ -30,7 +30,7 @@ def cost(
     usage: Usage, *, prices: Prices = PRICES, target: str | None = "api.mistral.ai", on: date = TODAY
 ) -> tuple[int | None, str | None] | None:
     """Return a charge's cost and where it came from."""
-    charge = prices.charge(usage, terms=Terms("/mistral"), target=target, began_utc=noon(on))
+    charge = prices.charge(usage, terms=RouteTerms("/mistral"), target=target, began_utc=noon(on))
     return None if charge is None else (charge.cost_nano, charge.cost_source)
 
 
@@ -212,7 +212,7 @@ def test_credits_have_a_price(price: Price, usage: Usage, expected: int | None) 
 def test_a_routes_own_prices_come_first(route: str | None, model: str, per_1000: int) -> None:
     """A row of the route goes before one for every route, and that before the shipped list; other routes do not see it."""
     prices = Prices([Price("mistral-ocr-2512", Decimal(8)), Price("mistral-ocr-2512", Decimal(7), route="/mistral"), OCR])
-    terms = None if route is None else Terms(route)
+    terms = None if route is None else RouteTerms(route)
     charge = prices.charge(Usage(1, model=model), terms=terms, target="api.mistral.ai", began_utc=noon(TODAY))
     assert charge is not None
     assert per_1000 * MILLI == charge.cost_nano
@@ -232,7 +232,7 @@ def test_many_rows_are_found_at_once() -> None:
     """Thousands of the operator's rows, of routes of their own, make no question slow, and each is the one that counts."""
     prices = Prices([Price(f"m{n % 10}", Decimal(n), route=f"/{n // 10}") for n in range(20_000)])
     for n in range(0, 20_000, 997):
-        charge = prices.charge(Usage(1, model=f"m{n % 10}"), terms=Terms(f"/{n // 10}"), target=None, began_utc=noon(TODAY))
+        charge = prices.charge(Usage(1, model=f"m{n % 10}"), terms=RouteTerms(f"/{n // 10}"), target=None, began_utc=noon(TODAY))
         assert charge is not None
         assert n * MILLI == charge.cost_nano
 
@@ -240,7 +240,7 @@ def test_many_rows_are_found_at_once() -> None:
 @pytest.mark.parametrize("usage", [Usage(), Usage(5, model="mistral-ocr-2512"), Usage(5, model="who-knows")])
 def test_a_price_per_request_replaces_all_others(usage: Usage) -> None:
     """A route with a price of its own costs that, with pages or without."""
-    charge = PRICES.charge(usage, terms=Terms("/x", cost_per_request_nano=42), target=None, began_utc=noon(TODAY))
+    charge = PRICES.charge(usage, terms=RouteTerms("/x", cost_per_request_nano=42), target=None, began_utc=noon(TODAY))
     assert charge is not None
     assert (42, "cost_per_request", usage.pages) == (charge.cost_nano, charge.cost_source, charge.pages)
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from passthrough.meter.bodies.batch import TRIED
 from passthrough.meter.meter import GROUP, Answered, open_meter
-from passthrough.meter.usage import NOTHING, Plan, Unmetered, Usage
+from passthrough.meter.usage import NOTHING, MeterPlan, Unmetered, Usage
 from tests.harness.client import asking, client
 from tests.harness.metering import CODINGS, Read, cuts, metered, pieces, read
 from tests.harness.proxy import street
@@ -28,7 +28,7 @@ from tests.harness.waiting import until
 
 FILE = Answered("GET", b"/mistral/v1/files/f-1/content", 200)
 JOB = Answered("GET", b"/mistral/v1/batch/jobs/j-1", 200)
-NAMED = Plan(shape="batch")
+NAMED = MeterPlan(shape="batch")
 
 NO_USAGE, NOT_JSON = Unmetered.NO_USAGE, Unmetered.NOT_JSON
 
@@ -112,9 +112,9 @@ def seen(found: Read) -> tuple[list[Usage], Usage | None]:
     return found.lines, found.usage
 
 
-@pytest.mark.parametrize("plan", [Plan(), NAMED])
+@pytest.mark.parametrize("plan", [MeterPlan(), NAMED])
 @pytest.mark.parametrize("name", RESULTS)
-async def test_each_line_has_its_usage_however_the_file_is_cut(name: str, plan: Plan, decoders: ThreadPoolExecutor) -> None:
+async def test_each_line_has_its_usage_however_the_file_is_cut(name: str, plan: MeterPlan, decoders: ThreadPoolExecutor) -> None:
     """Every result's usage passes, with its id and at a batch's price; the file itself has no counters, only the reason."""
     results, lines, usage = RESULTS[name]
     for end in ("\n", "\r\n", "\n\r\n \n\n"):
@@ -125,9 +125,9 @@ async def test_each_line_has_its_usage_however_the_file_is_cut(name: str, plan: 
         assert (lines, usage) == seen(await metered(FILE, chunks, decoders, plan))
 
 
-@pytest.mark.parametrize("plan", [Plan(), NAMED])
+@pytest.mark.parametrize("plan", [MeterPlan(), NAMED])
 @pytest.mark.parametrize("name", [name for name in RESULTS if name != "a document that is no result"])
-async def test_each_output_of_a_job_has_its_usage(name: str, plan: Plan, decoders: ThreadPoolExecutor) -> None:
+async def test_each_output_of_a_job_has_its_usage(name: str, plan: MeterPlan, decoders: ThreadPoolExecutor) -> None:
     """Results that stand in the answer that describes the job are read like a file's, whatever stands around them."""
     results, lines, usage = RESULTS[name]
     around = {"id": "j-1", "model": "no", "response": {"status_code": 200}, "outputs": results, "error": None, "custom_id": "no"}
@@ -235,36 +235,36 @@ async def test_another_file_is_left_alone_after_some_lines(decoders: ThreadPoolE
 )
 async def test_a_job_without_results_is_not_unmetered(content: bytes, decoders: ThreadPoolExecutor) -> None:
     """A job is asked for its status again and again: that uses nothing."""
-    for plan in (Plan(), NAMED):
+    for plan in (MeterPlan(), NAMED):
         assert ([], NOTHING) == seen(await metered(JOB, [content], decoders, plan))
 
 
 @pytest.mark.parametrize(
     ("plan", "method", "path", "status", "expected"),
     [
-        (Plan(), "GET", b"/v1/files/f/content", 200, NOTHING),
-        (Plan(), "GET", b"/v1/files/f/content", 206, summed(NO_USAGE, None)),
-        (Plan(), "HEAD", b"/v1/files/f/content", 200, None),
-        (Plan(), "POST", b"/v1/files/f/content", 200, None),
-        (Plan(), "GET", b"/v1/files/f/content", 304, None),
-        (Plan(), "GET", b"/v1/files/f/content", 404, None),
-        (Plan(), "GET", b"/v1/files/f", 200, None),
-        (Plan(), "GET", b"/v1/files//content", 200, None),
-        (Plan(), "GET", b"/v1/batch/jobs", 200, None),
-        (Plan(), "GET", b"/v1/batch/jobs/", 200, None),
-        (Plan(), "GET", b"/v1/batch/jobs/j/cancel", 200, None),
-        (Plan(), "POST", b"/v1/batch/jobs", 200, None),
+        (MeterPlan(), "GET", b"/v1/files/f/content", 200, NOTHING),
+        (MeterPlan(), "GET", b"/v1/files/f/content", 206, summed(NO_USAGE, None)),
+        (MeterPlan(), "HEAD", b"/v1/files/f/content", 200, None),
+        (MeterPlan(), "POST", b"/v1/files/f/content", 200, None),
+        (MeterPlan(), "GET", b"/v1/files/f/content", 304, None),
+        (MeterPlan(), "GET", b"/v1/files/f/content", 404, None),
+        (MeterPlan(), "GET", b"/v1/files/f", 200, None),
+        (MeterPlan(), "GET", b"/v1/files//content", 200, None),
+        (MeterPlan(), "GET", b"/v1/batch/jobs", 200, None),
+        (MeterPlan(), "GET", b"/v1/batch/jobs/", 200, None),
+        (MeterPlan(), "GET", b"/v1/batch/jobs/j/cancel", 200, None),
+        (MeterPlan(), "POST", b"/v1/batch/jobs", 200, None),
         (NAMED, "GET", b"/results/7", 200, summed(NO_USAGE, None)),
         (NAMED, "GET", b"/results/7", 206, summed(NO_USAGE, None)),
-        (Plan(), "GET", b"/v1/files/f/%63ontent", 200, NOTHING),
+        (MeterPlan(), "GET", b"/v1/files/f/%63ontent", 200, NOTHING),
         (NAMED, "HEAD", b"/results/7", 200, None),
         (NAMED, "POST", b"/v1/ocr", 200, None),
-        (Plan(shape="none"), "GET", b"/v1/files/f/content", 200, None),
-        (Plan(shape="ocr"), "GET", b"/v1/files/f/content", 200, None),
+        (MeterPlan(shape="none"), "GET", b"/v1/files/f/content", 200, None),
+        (MeterPlan(shape="ocr"), "GET", b"/v1/files/f/content", 200, None),
     ],
 )
 async def test_downloads_are_read_by_their_path(
-    plan: Plan, method: str, path: bytes, status: int, expected: Usage | None, decoders: ThreadPoolExecutor
+    plan: MeterPlan, method: str, path: bytes, status: int, expected: Usage | None, decoders: ThreadPoolExecutor
 ) -> None:
     """A batch is looked for in files and jobs, or where it is named; a piece of a file (206) is not read, which is said."""
     content = file(result(1)) if status == 206 else b""
@@ -311,7 +311,7 @@ async def test_a_line_is_not_held(decoders: ThreadPoolExecutor) -> None:
     text = json.dumps(result(1, body(1, document_annotation="QUJD", zz="QUJD")))
     before, between, behind = text.encode().split(b"QUJD")
     found = Read()
-    meter = open_meter(Plan(), FILE, decoders, passed=found.passed)
+    meter = open_meter(MeterPlan(), FILE, decoders, passed=found.passed)
     assert meter is not None
     tracemalloc.start()
     try:
@@ -338,7 +338,7 @@ class Holder:
 async def test_what_read_a_batch_goes_with_its_exchange(decoders: ThreadPoolExecutor) -> None:
     """No cycle keeps it once all is read: what undoes a coding has windows of megabytes."""
     holder = Holder()
-    holder.reading = meter = open_meter(Plan(), FILE, decoders, passed=holder.passed)
+    holder.reading = meter = open_meter(MeterPlan(), FILE, decoders, passed=holder.passed)
     assert meter is not None
     assert summed() == await read(meter, [file(result(1))])
     gone = weakref.ref(holder)
@@ -392,7 +392,7 @@ async def test_lines_pass_on_the_road() -> None:
         await raw.send(asking(b"GET /v1/files/f-1/content HTTP/1.1"))
         assert content == (await raw.answer())[1]
         exchange = (await house.booked())[0]
-        assert summed() == await exchange.reading.usage()
+        assert summed() == await exchange.usage_source.usage()
         assert [(exchange.id, each) for each in TWO] == house.passed
 
 

@@ -10,24 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.meter.bodies.batch import Job, Lines
+from passthrough.meter.bodies.batch import BatchFile, BatchJob
 from passthrough.meter.bodies.document import Document, Shape, read
 from passthrough.meter.bodies.sse import Events
 from passthrough.meter.shapes.configured import CountedShape
 from passthrough.meter.shapes.ocr import ChatShape, EitherShape, OcrShape
-from passthrough.meter.usage import Counted, Unmetered, Usage
+from passthrough.meter.usage import JsonCounts, Unmetered, Usage
 
-COUNTED = Counted(
+COUNTED = JsonCounts(
     pages=("usage.prompt_tokens", "usage_info.pages_processed"),
     count=("outputs", "p"),
     credits=("usage.prompt_tokens",),
     when=(("status", "ok"),),
 )
 
-READERS: Final[dict[str, Callable[[], Lines | Job | Events | Document]]] = {
-    "lines, expected": lambda: Lines("f", None, expected=True),
-    "lines": lambda: Lines("f", None, expected=False),
-    "a job": lambda: Job("j", None),
+READERS: Final[dict[str, Callable[[], BatchFile | BatchJob | Events | Document]]] = {
+    "lines, expected": lambda: BatchFile("f", None, expected=True),
+    "lines": lambda: BatchFile("f", None, expected=False),
+    "a job": lambda: BatchJob("j", None),
     "events": lambda: Events(ChatShape()),
     "chat": lambda: Document(ChatShape()),
     "either": lambda: Document(EitherShape()),
@@ -63,10 +63,10 @@ def found(name: str, chunks: list[bytes], steps: int) -> Found:
         at = 0
         while at < len(chunk):
             at = reader.feed(chunk, at, steps)
-            if isinstance(reader, Lines | Job):
+            if isinstance(reader, BatchFile | BatchJob):
                 lines += reader.taken()
     why = reader.end()
-    if isinstance(reader, Lines | Job):
+    if isinstance(reader, BatchFile | BatchJob):
         lines += reader.taken()
     return lines, why, reader.usage(why), reader.recognised
 

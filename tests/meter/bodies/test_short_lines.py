@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from passthrough.meter.bodies.batch import Lines
-from passthrough.meter.bodies.short_lines import MOST_BYTES
+from passthrough.meter.bodies.batch import BatchFile
+from passthrough.meter.bodies.short_lines import MAX_BYTES
 from passthrough.meter.bodies.sse import Events
 from passthrough.meter.jsonscan.scanner import STEPS
 from passthrough.meter.pipeline import Reader
@@ -23,7 +23,7 @@ SHORT = (
     b"x", b"\x0b", b"\x0c", b"1\x0b2", b"1", b"1 2", b"{}", b"[", b"[]", b'"', b"true", b"null", b"tru", b"{}{}", b"NaN", b"-",
     b'{"id":"a"}', b'{"id":"a","id":1}', b'{"id":"","error":0', b'{"id":"","error":0}', b'{"id":"","error":00}',
     b'{"error":null}',
-    b"x" * MOST_BYTES, b"x" * (MOST_BYTES + 1), b"1" * MOST_BYTES, b"\\", b'"\\"', b"\x00", b"\xff",
+    b"x" * MAX_BYTES, b"x" * (MAX_BYTES + 1), b"1" * MAX_BYTES, b"\\", b'"\\"', b"\x00", b"\xff",
 )  # fmt: skip
 BODIES = st.lists(st.sampled_from([*SHORT, RESULT, NAMELESS]), max_size=60)
 
@@ -41,7 +41,7 @@ def fed(reader: Reader, chunks: list[bytes]) -> int:
 
 def read(chunks: list[bytes], *, expected: bool) -> tuple[Unmetered | None, list[Usage], bool, Usage]:
     """Return all that a file of results says."""
-    lines = Lines("f", None, expected=expected)
+    lines = BatchFile("f", None, expected=expected)
     fed(lines, chunks)
     why = lines.end()
     return why, lines.taken(), lines.recognised, lines.usage(why)
@@ -67,7 +67,7 @@ def test_many_at_once_are_what_each_is(lines: list[bytes], expected: bool, ended
 def test_one_hundred_short_lines_are_another_file() -> None:
     """Where nothing need be a result, a file of short lines is left alone as one of long ones is."""
     for line in (b"x\n", b'{"a":1}\n'):
-        lines = Lines("f", None, expected=False)
+        lines = BatchFile("f", None, expected=False)
         fed(lines, [line * 99])
         assert not lines.deaf
         fed(lines, [line])
@@ -119,7 +119,7 @@ JUNK = (
 def test_a_megabyte_of_junk_is_few_turns(junk: bytes) -> None:
     """It was ten thousand turns of a thousand steps each, more than a second: one for every fifty lines."""
     body = junk * (MEGABYTE // len(junk))
-    for reader in (Lines("f", None, expected=True), Events(ChatShape(None))):
+    for reader in (BatchFile("f", None, expected=True), Events(ChatShape(None))):
         assert 200 > fed(reader, [body])
     open_event = Events(ChatShape(None))
     fed(open_event, [b"data: {\n"])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from passthrough.meter.jsonscan.paths import Mark, Node, Value, paths
+from passthrough.meter.jsonscan.paths import Mark, PathNode, Value, paths
 from passthrough.meter.jsonscan.scanner import KEPT_BYTES, Scanner
 
 NAMES = ("model", "usage", "pages", "images", "n", "note", "", 'a"b', "us\\age", "ü", "\u2028")
@@ -20,7 +20,9 @@ WANTED = paths(PATHS)
 Found = list[tuple[str, Value]]
 
 
-def scanned(chunks: list[bytes], wanted: Node = WANTED, steps: int = 1000, *, skims: bool = False) -> tuple[Found, bool, bool]:
+def scanned(
+    chunks: list[bytes], wanted: PathNode = WANTED, steps: int = 1000, *, skims: bool = False
+) -> tuple[Found, bool, bool]:
     """What is emitted for these chunks, and whether the document is whole, or empty.
 
     `skims`: they come in a buffer that still holds something behind them, and only what cannot be skimmed is fed.
@@ -42,13 +44,13 @@ class Members(list[tuple[str, Any]]):
     """An object as the oracle reads it: with its duplicates, in order."""
 
 
-def oracle(text: bytes | str, wanted: Node = WANTED) -> Found:
+def oracle(text: bytes | str, wanted: PathNode = WANTED) -> Found:
     """What a scanner must emit for a document, by `json.loads`."""
     found: Found = []
 
-    def walk(node: Node, value: Any) -> None:
+    def walk(node: PathNode, value: Any) -> None:
         is_container = isinstance(value, list)
-        if node.told:
+        if node.emits:
             mark = Mark.OBJECT if isinstance(value, Members) else Mark.ARRAY
             found.append((node.path, mark if is_container else shown(value)))
         if isinstance(value, Members):
@@ -58,7 +60,7 @@ def oracle(text: bytes | str, wanted: Node = WANTED) -> Found:
         elif is_container and node.items:
             for item in value:
                 walk(node.items, item)
-        if node.told and is_container:
+        if node.emits and is_container:
             found.append((node.path, Mark.END))
 
     walk(wanted, json.loads(text, object_pairs_hook=Members, parse_float=Decimal))
@@ -193,7 +195,7 @@ SHORT = st.sampled_from([None, True, 1, -2.5, "", "x", "x" * 64, "x" * 65, "\n",
 
 
 @st.composite
-def shaped(draw: st.DrawFn, node: Node) -> Any:
+def shaped(draw: st.DrawFn, node: PathNode) -> Any:
     """A value in which much stands where it is wanted: arrays of objects that are alike, and short members beside."""
     if node.items is not None and draw(st.integers(0, 5)):
         return [draw(shaped(node.items)) for _ in range(draw(st.integers(0, 4)))]
@@ -204,7 +206,7 @@ def shaped(draw: st.DrawFn, node: Node) -> Any:
     return draw(SHORT)
 
 
-def member(node: Node, name: str) -> st.SearchStrategy[Any]:
+def member(node: PathNode, name: str) -> st.SearchStrategy[Any]:
     """What stands under a name: mostly what is wanted there, else something short."""
     below = node.members.get(name.encode())
     return SHORT if below is None else st.one_of(shaped(below), shaped(below), SHORT)
@@ -212,7 +214,7 @@ def member(node: Node, name: str) -> st.SearchStrategy[Any]:
 
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(TREES), st.data())
-def test_objects_of_an_array_are_read_alike_whole_and_byte_by_byte(wanted: Node, data: st.DataObject) -> None:
+def test_objects_of_an_array_are_read_alike_whole_and_byte_by_byte(wanted: PathNode, data: st.DataObject) -> None:
     """Where one match crosses ends and begins of arrays and of their objects, nothing is found otherwise than step by step."""
     body = b" " + data.draw(spelt(shaped(wanted)))
     expected = oracle(body, wanted), True, False
@@ -223,7 +225,7 @@ def test_objects_of_an_array_are_read_alike_whole_and_byte_by_byte(wanted: Node,
 
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(TREES), st.data())
-def test_a_flaw_among_such_objects_is_found_whole_and_byte_by_byte(wanted: Node, data: st.DataObject) -> None:
+def test_a_flaw_among_such_objects_is_found_whole_and_byte_by_byte(wanted: PathNode, data: st.DataObject) -> None:
     """A byte that is wrong, missing or too much anywhere has one result, wherever the borders are."""
     body = b" " + data.draw(spelt(shaped(wanted)))
     at = data.draw(st.integers(0, len(body)))

@@ -6,7 +6,7 @@ import pytest
 
 from passthrough.meter.jsonscan.paths import Value, paths
 from passthrough.meter.jsonscan.scanner import KEPT_BYTES, Scanner
-from passthrough.meter.jsonscan.small_document import MOST_BYTES, found
+from passthrough.meter.jsonscan.small_document import MAX_BYTES, found
 
 WANTED = paths(("model", "usage", "usage.n", "pages", "pages[].note"))
 
@@ -91,7 +91,7 @@ def test_what_is_not_plain_is_left_to_the_scanner(document: bytes) -> None:
 
 @pytest.mark.parametrize("steps", [1, 1000])
 @pytest.mark.parametrize("behind", [b"", b" ", b"\n{}", b"x"])
-@pytest.mark.parametrize("document", [*PLAIN, *SPECIAL, DEEP, b'{"x":"' + b"y" * MOST_BYTES + b'","model":"m"}'])
+@pytest.mark.parametrize("document", [*PLAIN, *SPECIAL, DEEP, b'{"x":"' + b"y" * MAX_BYTES + b'","model":"m"}'])
 def test_a_whole_document_is_read_as_one_that_comes_byte_by_byte(document: bytes, behind: bytes, steps: int) -> None:
     """Whatever comes behind it, at once or later, and however little work is to be done at once."""
     expected = scanned(single(document + behind))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passthrough.meter.meter import Answered
-from passthrough.meter.usage import NOTHING, Plan, Unmetered, Usage
+from passthrough.meter.usage import NOTHING, MeterPlan, Unmetered, Usage
 from tests.harness.client import asking, client
 from tests.harness.metering import cuts, metered, pieces
 from tests.harness.proxy import street
@@ -22,7 +22,7 @@ from tests.harness.upstream import answering, ok
 PATH = b"/mistral/v1/chat/completions"
 JSON = Answered("POST", PATH, 200, None, b"application/json")
 SSE = Answered("POST", PATH, 200, None, b"Text/Event-Stream; charset=utf-8")
-NAMED = Plan(shape="chat")
+NAMED = MeterPlan(shape="chat")
 
 NO_USAGE, NOT_JSON = Unmetered.NO_USAGE, Unmetered.NOT_JSON
 
@@ -236,7 +236,7 @@ async def test_a_raw_prediction_is_pages_or_tokens(decoders: ThreadPoolExecutor)
 
 async def test_the_configured_model_wins(decoders: ThreadPoolExecutor) -> None:
     """The plan's model stands in the usage, whatever the answer names."""
-    usage = (await metered(JSON, [json.dumps(ANSWER).encode()], decoders, Plan(model="mine"))).usage
+    usage = (await metered(JSON, [json.dumps(ANSWER).encode()], decoders, MeterPlan(model="mine"))).usage
     assert usage is not None
     assert "mine" == usage.model
 
@@ -260,4 +260,4 @@ async def test_tokens_are_read_on_the_road() -> None:
     async with street(answering(ok(content, b"Content-Type: text/event-stream"))) as (house, _), client(house.port) as raw:
         await raw.send(asking(b"POST /v1/chat/completions HTTP/1.1", body=b"{}"))
         assert content == (await raw.answer())[1]
-        assert TOLD == (await house.booked())[0].reading.at_once()
+        assert TOLD == (await house.booked())[0].usage_source.usage_if_ready()

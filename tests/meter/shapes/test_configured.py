@@ -13,23 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passthrough.meter.meter import Answered
-from passthrough.meter.usage import NOTHING, Counted, Plan, Unmetered, Usage
+from passthrough.meter.usage import NOTHING, JsonCounts, MeterPlan, Unmetered, Usage
 from tests.harness.metering import cuts, metered, pieces
 
 POST = Answered("POST", b"/parse", 200)
 NO_USAGE, NOT_JSON = Unmetered.NO_USAGE, Unmetered.NOT_JSON
 
-REDUCTO = Counted(pages=("usage.num_pages",), credits=("usage.credits",))
-RESULTS = Counted(pages=("results[].pages",))
-GOOGLE = Counted(count=("document.pages",))
-AZURE = Counted(count=("analyzeResult.pages",), when=(("status", "succeeded"),), model="analyzeResult.modelId")
-ONE = Counted(constant=1)
-WHEN = Counted(constant=1, when=(("done", "true"), ("n", "3")))
+REDUCTO = JsonCounts(pages=("usage.num_pages",), credits=("usage.credits",))
+RESULTS = JsonCounts(pages=("results[].pages",))
+GOOGLE = JsonCounts(count=("document.pages",))
+AZURE = JsonCounts(count=("analyzeResult.pages",), when=(("status", "succeeded"),), model="analyzeResult.modelId")
+ONE = JsonCounts(constant=1)
+WHEN = JsonCounts(constant=1, when=(("done", "true"), ("n", "3")))
 
 PAGE = {"pages": [{"pages": [1, 2]}], "text": "]}"}
 UNMETERED = Usage(unmetered=NO_USAGE)
 
-DOCUMENTS: list[tuple[Counted, Any, Usage]] = [
+DOCUMENTS: list[tuple[JsonCounts, Any, Usage]] = [
     (REDUCTO, {"usage": {"num_pages": 3, "credits": 1.5}, "model": "r"}, Usage(pages=3, credits_micro=1_500_000, model="r")),
     (REDUCTO, {"usage": {"num_pages": 3, "credits": None}}, Usage(pages=3)),
     (REDUCTO, {"usage": {"num_pages": None, "credits": 2}}, Usage(credits_micro=2_000_000)),
@@ -50,9 +50,9 @@ DOCUMENTS: list[tuple[Counted, Any, Usage]] = [
     (RESULTS, {"results": [{"pages": 1}, {"pages": 2}, {}, {"pages": None}, 7]}, Usage(pages=3)),
     (RESULTS, {"results": [{"pages": 1}, {"pages": "2"}]}, UNMETERED),
     (RESULTS, {"results": []}, UNMETERED),
-    (Counted(pages=("a", "b.c")), {"b": {"c": 2}, "a": 1}, Usage(pages=3)),
-    (Counted(pages=("a", "b.c")), {"b": {}, "a": 1}, Usage(pages=1)),
-    (Counted(pages=("[].n",)), [{"n": 1}, {"n": 4}], Usage(pages=5)),
+    (JsonCounts(pages=("a", "b.c")), {"b": {"c": 2}, "a": 1}, Usage(pages=3)),
+    (JsonCounts(pages=("a", "b.c")), {"b": {}, "a": 1}, Usage(pages=1)),
+    (JsonCounts(pages=("[].n",)), [{"n": 1}, {"n": 4}], Usage(pages=5)),
     (GOOGLE, {"document": {"pages": [PAGE, PAGE, PAGE]}}, Usage(pages=3)),
     (GOOGLE, {"document": {"pages": [1, None, "x", [1, 2], {}]}}, Usage(pages=5)),
     (GOOGLE, {"document": {"pages": []}}, Usage(pages=0)),
@@ -60,7 +60,7 @@ DOCUMENTS: list[tuple[Counted, Any, Usage]] = [
     (GOOGLE, {"document": {"pages": {"0": 1}}}, UNMETERED),
     (GOOGLE, {"document": {"pages": 3}}, UNMETERED),
     (GOOGLE, {"document": {}}, UNMETERED),
-    (Counted(count=("a[].p", "b")), {"a": [{"p": [1, 2]}, {"p": [3]}, {}], "b": [4]}, Usage(pages=4)),
+    (JsonCounts(count=("a[].p", "b")), {"a": [{"p": [1, 2]}, {"p": [3]}, {}], "b": [4]}, Usage(pages=4)),
     (AZURE, {"status": "succeeded", "analyzeResult": {"modelId": "layout", "pages": [1, 2]}}, Usage(pages=2, model="layout")),
     (AZURE, {"analyzeResult": {"pages": [1, 2]}, "status": "succeeded"}, Usage(pages=2)),
     (AZURE, {"status": "running"}, NOTHING),
@@ -73,8 +73,8 @@ DOCUMENTS: list[tuple[Counted, Any, Usage]] = [
     (WHEN, {"done": False, "n": 3}, NOTHING),
     (WHEN, {"done": True, "n": 4}, NOTHING),
     (WHEN, {"done": True, "n": [3]}, NOTHING),
-    (Counted(pages=("p",), model=None), {"p": 1, "model": "m"}, Usage(pages=1)),
-    (Counted(), {"p": 1}, UNMETERED),
+    (JsonCounts(pages=("p",), model=None), {"p": 1, "model": "m"}, Usage(pages=1)),
+    (JsonCounts(), {"p": 1}, UNMETERED),
 ]
 
 
@@ -84,14 +84,14 @@ def _decoders() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
-def plan(counted: Counted, model: str | None = None) -> Plan:
+def plan(counted: JsonCounts, model: str | None = None) -> MeterPlan:
     """A plan with this configuration."""
-    return Plan(shape="json", model=model, counted=counted)
+    return MeterPlan(shape="json", model=model, counted=counted)
 
 
 @pytest.mark.parametrize(("counted", "document", "expected"), DOCUMENTS)
 async def test_counts_stand_where_the_configuration_says(
-    counted: Counted, document: Any, expected: Usage, decoders: ThreadPoolExecutor
+    counted: JsonCounts, document: Any, expected: Usage, decoders: ThreadPoolExecutor
 ) -> None:
     """Numbers, sums, lengths and constants; what is missing, or is no number, is told; however the answer is cut."""
     for body in (json.dumps(document).encode(), json.dumps(document, indent=1).encode() + b" \n"):
@@ -132,7 +132,7 @@ async def test_credits_are_summed_exactly(amounts: list[Decimal], size: int) -> 
     """Any sum of credits is that of their spellings."""
     body = b'{"a":[' + b",".join(b'{"c":%s}' % str(each).encode() for each in amounts) + b"]}"
     with ThreadPoolExecutor(1) as decoders:
-        usage = (await metered(POST, pieces(body, size), decoders, plan(Counted(credits=("a[].c",))))).usage
+        usage = (await metered(POST, pieces(body, size), decoders, plan(JsonCounts(credits=("a[].c",))))).usage
     assert Usage(credits_micro=int(sum(amounts) * 10**6)) == usage
 
 
@@ -169,7 +169,7 @@ async def test_every_method_with_an_answer_is_counted(method: str, is_read: bool
 
 async def test_a_plan_without_counts_reads_nothing(decoders: ThreadPoolExecutor) -> None:
     """A shape that is not described cannot be found."""
-    assert (await metered(POST, [b"{}"], decoders, Plan(shape="json"))).usage is None
+    assert (await metered(POST, [b"{}"], decoders, MeterPlan(shape="json"))).usage is None
 
 
 async def test_the_configured_model_wins(decoders: ThreadPoolExecutor) -> None:

@@ -17,8 +17,8 @@ from passthrough.meter.bodies.document import Document
 from passthrough.meter.decode import PIECE_BYTES, chain
 from passthrough.meter.jsonscan.paths import Value, paths
 from passthrough.meter.meter import Answered, Meter, open_meter
-from passthrough.meter.pipeline import BACKLOG_BYTES, Tap
-from passthrough.meter.usage import Kind, Plan, Unmetered, Usage
+from passthrough.meter.pipeline import BACKLOG_BYTES, MeterPipeline
+from passthrough.meter.usage import Kind, MeterPlan, Unmetered, Usage
 from tests.harness.metering import CODINGS, pieces, read
 
 POST = "POST"
@@ -168,7 +168,7 @@ def refuse_lines(lines: tuple[Usage, ...]) -> None:
     raise AssertionError(lines)
 
 
-def opened(decoders: ThreadPoolExecutor, coding: bytes | None = None, plan: Plan = Plan(), **more: Any) -> Meter:
+def opened(decoders: ThreadPoolExecutor, coding: bytes | None = None, plan: MeterPlan = MeterPlan(), **more: Any) -> Meter:
     """A meter of an answer with status 200."""
     meter = open_meter(plan, Answered(POST, PATH, 200, coding), decoders, passed=refuse_lines, **more)
     assert meter is not None
@@ -298,7 +298,7 @@ async def test_a_defect_in_a_slice_is_reported_and_ends_the_wait(decoders: Threa
     reported: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     body = Document(Faulty())
-    tap = Tap(body, chain(b"gzip", 10**9), decoders, 10**9, lambda: True)
+    tap = MeterPipeline(body, chain(b"gzip", 10**9), decoders, 10**9, lambda: True)
     meter = Meter(body, tap, Kind.OCR, expected=True, asked=None)
     usage = await read(meter, [gzip.compress(b'{"a":1,"b":"' + random.Random(1).randbytes(9000).hex().encode() + b'"}')])
     assert unmetered(UNKNOWN_CODING) == usage
@@ -316,7 +316,7 @@ async def test_a_full_backlog_asks_for_a_pause_and_drops_nothing() -> None:
         meter = opened(decoders, b"gzip")
         roomy = [meter.feed(chunk) for chunk in chunks[:20]]
         assert [True] * (BACKLOG_BYTES // 65536 - 1) + [False] * (21 - BACKLOG_BYTES // 65536) == roomy
-        assert meter.at_once() is None
+        assert meter.usage_if_ready() is None
         waiting = asyncio.ensure_future(meter.drained())
         done, _ = await asyncio.wait((waiting,), timeout=0)
         assert set() == done
@@ -383,7 +383,7 @@ async def test_of_several_codings_none_is_undone_on_the_loop(codings: int, at_on
         meter = opened(decoders, b",".join([b"gzip"] * codings))
         meter.feed(body)
         meter.end()
-        read_by_then = meter.at_once()
+        read_by_then = meter.usage_if_ready()
         gate.set()
         assert (at_once, Usage(pages=5)) == (read_by_then is not None, await meter.usage())
 
@@ -400,7 +400,7 @@ async def test_end_is_idempotent_and_a_meter_without_it_is_broken(decoders: Thre
 
 async def test_the_configured_model_wins(decoders: ThreadPoolExecutor) -> None:
     """The plan's model stands in the usage, whatever the answer names, and where it names none."""
-    plan = Plan(model="azure/mistral-document-ai-2512")
+    plan = MeterPlan(model="azure/mistral-document-ai-2512")
     for body in (b'{"model":"my-deployment","usage_info":{"pages_processed":1}}', b'{"usage_info":{"pages_processed":1}}'):
         assert Usage(pages=1, model=plan.model) == await read(opened(decoders, plan=plan), [body])
 
@@ -408,30 +408,30 @@ async def test_the_configured_model_wins(decoders: ThreadPoolExecutor) -> None:
 @pytest.mark.parametrize(
     ("plan", "method", "path", "status", "expected"),
     [
-        (Plan(), "POST", PATH, 200, True),
-        (Plan(), "POST", PATH, 201, True),
-        (Plan(), "POST", PATH, 199, False),
-        (Plan(), "POST", PATH, 300, False),
-        (Plan(), "POST", PATH, 429, False),
-        (Plan(), "GET", PATH, 200, False),
-        (Plan(), "POST", b"/mistral/v1/%6Fcr", 200, True),
-        (Plan(), "POST", b"/mistral/v1/%256Fcr", 200, True),
-        (Plan(), "POST", b"/mistral/v1/ocr/", 200, True),
-        (Plan(), "POST", b"/mistral/v1/ocr//", 200, True),
-        (Plan(), "POST", b"/providers/Mistral/Azure/OCR", 200, True),
-        (Plan(), "POST", b"/mistral/v1/ocr;x=1", 200, True),
-        (Plan(), "POST", b"/mistral/v1\\ocr%20", 200, True),
-        (Plan(), "POST", b"/mistral/v1%5Cocr%2F.", 200, True),
-        (Plan(), "POST", b"/models/m%3ArawPredict", 200, True),
-        (Plan(), "POST", b"/ocr/files", 200, False),
-        (Plan(), "POST", b"/v1/myocr", 200, False),
-        (Plan(), "POST", b"/v1/files", 200, False),
-        (Plan(shape="ocr"), "POST", b"/v1/files", 200, True),
-        (Plan(shape="none"), "POST", PATH, 200, False),
+        (MeterPlan(), "POST", PATH, 200, True),
+        (MeterPlan(), "POST", PATH, 201, True),
+        (MeterPlan(), "POST", PATH, 199, False),
+        (MeterPlan(), "POST", PATH, 300, False),
+        (MeterPlan(), "POST", PATH, 429, False),
+        (MeterPlan(), "GET", PATH, 200, False),
+        (MeterPlan(), "POST", b"/mistral/v1/%6Fcr", 200, True),
+        (MeterPlan(), "POST", b"/mistral/v1/%256Fcr", 200, True),
+        (MeterPlan(), "POST", b"/mistral/v1/ocr/", 200, True),
+        (MeterPlan(), "POST", b"/mistral/v1/ocr//", 200, True),
+        (MeterPlan(), "POST", b"/providers/Mistral/Azure/OCR", 200, True),
+        (MeterPlan(), "POST", b"/mistral/v1/ocr;x=1", 200, True),
+        (MeterPlan(), "POST", b"/mistral/v1\\ocr%20", 200, True),
+        (MeterPlan(), "POST", b"/mistral/v1%5Cocr%2F.", 200, True),
+        (MeterPlan(), "POST", b"/models/m%3ArawPredict", 200, True),
+        (MeterPlan(), "POST", b"/ocr/files", 200, False),
+        (MeterPlan(), "POST", b"/v1/myocr", 200, False),
+        (MeterPlan(), "POST", b"/v1/files", 200, False),
+        (MeterPlan(shape="ocr"), "POST", b"/v1/files", 200, True),
+        (MeterPlan(shape="none"), "POST", PATH, 200, False),
     ],
 )
 def test_a_meter_is_opened_where_a_count_is_expected(
-    plan: Plan, method: str, path: bytes, status: int, expected: bool, decoders: ThreadPoolExecutor
+    plan: MeterPlan, method: str, path: bytes, status: int, expected: bool, decoders: ThreadPoolExecutor
 ) -> None:
     """A count is expected in 2xx answers to what the plan names."""
     assert expected == (open_meter(plan, Answered(method, path, status), decoders, passed=refuse_lines) is not None)

@@ -18,7 +18,7 @@ from aiohttp.base_protocol import BaseProtocol
 
 from passthrough.exchange import Outcome
 from passthrough.meter.usage import Usage
-from passthrough.proxy.downstream.body_bypass import PIECE_BYTES, WORTH_BYTES, Basin, Straight
+from passthrough.proxy.downstream.body_bypass import PIECE_BYTES, WORTH_BYTES, BodyBypass, SharedBuffer
 from passthrough.proxy.net.fair_queue import FairQueue
 from passthrough.proxy.routes import Retries, Timeouts
 from tests.harness.client import RawClient, asking, client
@@ -291,7 +291,7 @@ async def test_a_long_upload_is_looked_at(coding: bytes | None) -> None:
         await raw.answer()
         await sending
         exchange = (await house.booked())[0]
-        assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.reading.usage()
+        assert Usage(pages=0, pages_annotated=2, model="m") == await exchange.usage_source.usage()
         assert body == above.received[0].body
 
 
@@ -336,10 +336,10 @@ async def test_others_have_their_turn_wherever_the_target_was_slower(stops: int,
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     owner = Owner(loop)
     await loop.create_connection(lambda: owner, *server.sockets[0].getsockname()[:2])
-    straight = Straight(owner, StreamReader(owner, 2**16, loop=loop), Basin(), FairQueue(loop), 100 * PIECE_BYTES)
+    straight = BodyBypass(owner, StreamReader(owner, 2**16, loop=loop), SharedBuffer(), FairQueue(loop), 100 * PIECE_BYTES)
     pieces, reads = 0, []
 
-    def take(_: Basin, size: int) -> bool:
+    def take(_: SharedBuffer, size: int) -> bool:
         nonlocal pieces
         pieces += 1
         return pieces != stops

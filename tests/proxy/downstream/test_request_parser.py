@@ -11,7 +11,7 @@ import pytest
 
 from passthrough.errors import Refusal
 from passthrough.exchange import Outcome
-from passthrough.proxy.auth import Client
+from passthrough.proxy.auth import ClientKey
 from passthrough.proxy.downstream.malformed_head import explained
 from passthrough.proxy.downstream.repeated_fields import renamed
 from passthrough.proxy.downstream.request_parser import MAX_FIELD_BYTES, MAX_LINE_BYTES
@@ -21,7 +21,7 @@ from tests.harness.proxy import street
 from tests.harness.upstream import Peer, answering, ok
 from tests.harness.waiting import until
 
-ANN = Client("ann", sha256(b"key-of-ann").digest())
+ANN = ClientKey("ann", sha256(b"key-of-ann").digest())
 KEY = b"Authorization: Bearer key-of-ann"
 TWO = (b"User-Agent: one", b"X-Between: y", b"user-agent: two")
 POST = b"POST /v1/ocr HTTP/1.1"
@@ -385,12 +385,12 @@ async def test_the_one_at_fault_behind_good_ones_is_told() -> None:
         ([ANN], asking(b"GET /%2e HTTP/1.1", KEY), "bad_request", "ann"),
         ([ANN], asking(b"GET / HTTP/1.1", b"x-api-key: key-of-ann", b"Content_Length: 1"), "bad_request", "ann"),
         ([ANN], asking(b"GET / HTTP/1.1", b"Authorization: Bearer other"), "invalid_key", None),
-        ([Client("bob", sha256(b"bob").digest(), routes=frozenset({"/x"}))], asking(b"GET / HTTP/1.1", b"api-key: bob"), "route_forbidden", "bob"),
+        ([ClientKey("bob", sha256(b"bob").digest(), routes=frozenset({"/x"}))], asking(b"GET / HTTP/1.1", b"api-key: bob"), "route_forbidden", "bob"),
         ([ANN], asking(b"TRACE / HTTP/1.1", KEY), "not_implemented", "ann"),
     ],
 )  # fmt: skip
 async def test_a_refusal_is_booked_with_the_client_whose_key_came(
-    clients: list[Client], sent: bytes, code: str, name: str
+    clients: list[ClientKey], sent: bytes, code: str, name: str
 ) -> None:
     """Refused before anybody was admitted, the log still says whose program it was."""
     async with street(answering(ok()), clients=clients) as (house, _), client(house.port) as raw:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from passthrough.proxy.net.deadline import Alarm
+from passthrough.proxy.net.deadline import DeadlineTimer
 from tests.harness.waiting import WAIT_S
 
 
@@ -21,7 +21,7 @@ async def test_it_rings_again_when_it_is_told() -> None:
         loop.call_later(0.02, rung.set)
         return None
 
-    Alarm(loop).set(loop.time() + 0.01, ring)
+    DeadlineTimer(loop).set(loop.time() + 0.01, ring)
     async with asyncio.timeout(WAIT_S):
         await rung.wait()
     assert again == said
@@ -36,7 +36,7 @@ async def test_an_earlier_time_counts() -> None:
         calls.append(name)
         rung.set()
 
-    alarm = Alarm(loop)
+    alarm = DeadlineTimer(loop)
     alarm.set(loop.time() + WAIT_S, lambda: ring("late"))
     alarm.set(loop.time() + 0.01, lambda: ring("early"))
     alarm.set(loop.time() + WAIT_S, lambda: ring("later"))
@@ -49,7 +49,7 @@ async def test_it_is_ended() -> None:
     """Then it does not ring, until it is set anew."""
     loop, rung = asyncio.get_running_loop(), asyncio.Event()
     calls: list[str] = []
-    alarm = Alarm(loop)
+    alarm = DeadlineTimer(loop)
     alarm.set(loop.time() + 0.01, lambda: calls.append("ended"))
     alarm.end()
     alarm.end()

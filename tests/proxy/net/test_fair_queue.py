@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from passthrough.proxy.net.fair_queue import PIECE, WORK, FairQueue
-from passthrough.proxy.upstream.parser import Incoming
-from passthrough.proxy.upstream.response_head import Chunks
+from passthrough.proxy.upstream.parser import ResponseParser
+from passthrough.proxy.upstream.response_head import ChunkedDecoder
 from tests.harness.client import asking, client
 from tests.harness.proxy import street
 from tests.harness.upstream import Peer, chunk
@@ -59,7 +59,7 @@ async def test_a_turn_that_is_given_up_is_nobodys() -> None:
 @pytest.mark.parametrize("size", [1, 999, 1000, 1001, 5000])
 def test_chunks_are_read_in_stretches(size: int) -> None:
     """Of very many chunks in one piece a thousand are read at a time; nothing is lost, and the end is the end."""
-    chunks, kept = Chunks(), list[bytes]()
+    chunks, kept = ChunkedDecoder(), list[bytes]()
     behind = chunks.feed(ONE_BYTE * size + b"0\r\n\r\nrest", kept.append)
     rounds = 1
     while chunks.unread:
@@ -72,7 +72,7 @@ def test_chunks_are_read_in_stretches(size: int) -> None:
 
 def test_more_comes_while_chunks_are_unread() -> None:
     """What comes behind an unread stretch is read behind it."""
-    incoming = Incoming("GET")
+    incoming = ResponseParser("GET")
     assert not incoming.feed(HEAD + ONE_BYTE * 2000 + ONE_BYTE * 500)
     assert incoming.unread
     assert not incoming.feed(ONE_BYTE * 100 + b"0\r\n\r\n")

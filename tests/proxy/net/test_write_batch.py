@@ -14,7 +14,7 @@ import pytest
 from passthrough.errors import UpstreamFailure
 from passthrough.exchange import Exchange, Outcome
 from passthrough.meter.usage import Usage
-from passthrough.proxy.net.write_batch import Turn
+from passthrough.proxy.net.write_batch import WriteBatch
 from passthrough.proxy.routes import Retries
 from passthrough.proxy.upstream.connection import Connection
 from tests.harness.client import asking, client
@@ -28,9 +28,9 @@ UNASKED = ok(b"late", b"Connection: close", status=b"408 Request Timeout")
 async def test_what_is_due_is_sent_at_the_end_of_the_turn_in_its_order() -> None:
     """Nothing is sent where it is due; all of it has gone, in order, before whatever was to happen behind it."""
     loop = asyncio.get_running_loop()
-    turn, sent = Turn(loop), list[str]()
+    turn, sent = WriteBatch(loop), list[str]()
     for name in "abc":
-        turn.due(lambda name=name: sent.append(name))  # type: ignore[misc] # mypy does not see through the default
+        turn.schedule(lambda name=name: sent.append(name))  # type: ignore[misc] # mypy does not see through the default
     at_once = list(sent)
     behind = loop.create_future()
     loop.call_soon(lambda: behind.set_result(list(sent)))
@@ -40,8 +40,8 @@ async def test_what_is_due_is_sent_at_the_end_of_the_turn_in_its_order() -> None
 async def test_what_falls_due_while_others_are_sent_has_a_turn_of_its_own() -> None:
     """A send may make another one due: it goes out too."""
     loop = asyncio.get_running_loop()
-    turn, gone = Turn(loop), loop.create_future()
-    turn.due(lambda: turn.due(lambda: gone.set_result("gone")))
+    turn, gone = WriteBatch(loop), loop.create_future()
+    turn.schedule(lambda: turn.schedule(lambda: gone.set_result("gone")))
     assert "gone" == await asyncio.wait_for(gone, 20)
 
 
@@ -50,13 +50,13 @@ async def test_a_send_that_fails_keeps_no_other_back() -> None:
     loop = asyncio.get_running_loop()
     told: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: told.append(context))
-    turn, gone = Turn(loop), loop.create_future()
+    turn, gone = WriteBatch(loop), loop.create_future()
 
     def fail() -> None:
         raise OSError("odd")
 
-    turn.due(fail)
-    turn.due(lambda: gone.set_result("gone"))
+    turn.schedule(fail)
+    turn.schedule(lambda: gone.set_result("gone"))
     assert "gone" == await asyncio.wait_for(gone, 20)
     assert ["odd"] == [str(context["exception"]) for context in told]
 
@@ -182,24 +182,24 @@ async def test_a_request_that_waits_and_finds_no_other_connection() -> None:
         head, _ = await raw.answer()
         assert (b"502", True) == (head[9:12], b"X-Passthrough-Error: upstream_unreachable\r\n" in head)
         second = (await house.booked(2))[1]
-        assert (Outcome.UPSTREAM_FAILED, Usage()) == (second.outcome, await second.reading.usage())
+        assert (Outcome.UPSTREAM_FAILED, Usage()) == (second.outcome, await second.usage_source.usage())
 
 
 async def test_an_answer_to_what_has_not_been_sent_is_nobodys() -> None:
     """What a target says on its own is not taken for the answer to the request that waits for the end of the turn."""
     loop = asyncio.get_running_loop()
-    turn = Turn(loop)
+    turn = WriteBatch(loop)
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     _, connection = await loop.create_connection(
         lambda: Connection(loop, "api.test", turn), "127.0.0.1", server.sockets[0].getsockname()[1]
     )
     connection.begin("POST")
-    connection.write(b"request", soon=True)
+    connection.write(b"request", batched=True)
     before = connection.unsent
     connection.data_received(UNASKED)
     assert (b"", b"request") == (before, connection.unsent)
     with pytest.raises(UpstreamFailure, match="before a request was sent"):
-        connection.take_answer()
+        connection.take_response_head()
     connection.abort()
     server.close()
     assert b"" == connection.unsent

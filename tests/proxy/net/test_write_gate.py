@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from passthrough.proxy.net.write_gate import Room
+from passthrough.proxy.net.write_gate import WriteGate
 from tests.harness.waiting import WAIT_S, until
 
 
@@ -17,7 +17,7 @@ class Writer(asyncio.Protocol):
     """A protocol that tells its room what the transport says."""
 
     def __init__(self) -> None:
-        self.room = Room(asyncio.get_running_loop())
+        self.room = WriteGate(asyncio.get_running_loop())
 
     def pause_writing(self) -> None:
         """Note that it is full."""
@@ -33,7 +33,7 @@ class Writer(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def full() -> AsyncIterator[tuple[Room, asyncio.Transport, socket.socket]]:
+async def full() -> AsyncIterator[tuple[WriteGate, asyncio.Transport, socket.socket]]:
     """Connect two sockets, and write to one until it is full."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from passthrough.errors import UpstreamFailure
 from passthrough.proxy.upstream.connection import Connection
 from passthrough.proxy.upstream.parser import MAX_HEAD_BYTES
-from passthrough.proxy.upstream.response_head import Answer, Framing, parse_head
+from passthrough.proxy.upstream.response_head import Framing, ResponseHead, parse_head
 from tests.harness.waiting import WAIT_S
 
 
@@ -37,10 +37,10 @@ async def connected() -> AsyncIterator[tuple[Connection, socket.socket]]:
         theirs.close()
 
 
-async def answer_of(connection: Connection) -> Answer:
+async def answer_of(connection: Connection) -> ResponseHead:
     """Wait for the answer's head."""
     async with asyncio.timeout(WAIT_S):
-        while (answer := connection.take_answer()) is None:
+        while (answer := connection.take_response_head()) is None:
             await connection.arrived()
         return answer
 
@@ -74,8 +74,8 @@ async def test_what_is_poured_out_of_one_buffer_arrives(seed: int) -> None:
             if not connection.pour(memoryview(buffer)[:size]):
                 assert size >= 65_536
                 buffer = bytearray(300_000)
-            assert connection.flows or len(sent) > 65_536
-            while not connection.flows and len(came) < len(sent):
+            assert connection.writable or len(sent) > 65_536
+            while not connection.writable and len(came) < len(sent):
                 came += await asyncio.get_running_loop().sock_recv(theirs, 1 << 20)
         while len(came) < len(sent):
             came += await asyncio.get_running_loop().sock_recv(theirs, 1 << 20)
@@ -86,7 +86,7 @@ async def test_pouring_into_a_connection_that_has_ended() -> None:
     """What is poured is dropped, as what is written is; the buffer is free."""
     async with connected() as (connection, _):
         connection.abort()
-        assert (True, False) == (connection.pour(memoryview(bytes(100_000))), connection.flows)
+        assert (True, False) == (connection.pour(memoryview(bytes(100_000))), connection.writable)
 
 
 async def closed(theirs: socket.socket) -> None:
@@ -208,7 +208,7 @@ async def test_a_head_made_to_be_read_slowly_is_refused_at_once(line: bytes) -> 
         connection.begin("GET")
         feed(connection, [b"HTTP/1.1 200 OK\r\n" + line + b"\r\n\r\n"])
         with pytest.raises(UpstreamFailure):
-            connection.take_answer()
+            connection.take_response_head()
 
 
 @pytest.mark.parametrize("end", [b"", b"\r\n\r\n"])
@@ -218,7 +218,7 @@ async def test_a_head_without_end_is_refused(end: bytes) -> None:
         connection.begin("GET")
         feed(connection, [b"HTTP/1.1 200 OK\r\n", b"A: %b" % (b"b" * MAX_HEAD_BYTES), end])
         with pytest.raises(UpstreamFailure) as caught:
-            connection.take_answer()
+            connection.take_response_head()
         assert "bad_upstream_answer" == caught.value.kind.code
 
 
@@ -275,11 +275,11 @@ async def test_an_answer_is_the_same_in_every_splitting(method: str, wire: bytes
     async with connected() as (connection, _):
         splittings = [[wire], [bytes([byte]) for byte in wire], *([wire[:cut], wire[cut:]] for cut in range(1, len(wire)))]
         for pieces in splittings:
-            assert connection.fresh()
+            assert connection.is_reusable()
             connection.begin(method)
             feed(connection, pieces)
             assert body == await body_of(connection)
-            assert (True, b"") == (connection.answered_anything, connection.take())
+            assert (True, b"") == (connection.has_responded, connection.take())
             assert connection.finish()
 
 
@@ -314,7 +314,7 @@ async def test_what_follows_an_answer_spoils_the_connection_alone(
         feed(connection, [wire, surplus] if late else [wire + surplus])
         assert body == await body_of(connection)
         assert not connection.finish()
-        assert not connection.fresh()
+        assert not connection.is_reusable()
         await closed(theirs)
 
 
@@ -407,7 +407,7 @@ async def test_interim_responses_are_not_the_answer() -> None:
         theirs.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n")
         async with asyncio.timeout(WAIT_S):
             await connection.arrived()
-        assert None is connection.take_answer()
+        assert None is connection.take_response_head()
         theirs.send(b"HTTP/1.1 204 No Content\r\n\r\n")
         assert 204 == (await answer_of(connection)).status
 
@@ -545,20 +545,20 @@ async def test_a_connection_that_ended_before_its_first_request_is_no_wait() -> 
 async def test_an_idle_connection_with_unasked_input_is_not_fresh(unasked: bytes, seen_by_loop: bool) -> None:
     """Input that nobody asked for spoils an idle connection, even while it lies in the kernel."""
     async with connected() as (connection, theirs):
-        assert connection.fresh()
+        assert connection.is_reusable()
         theirs.send(unasked)
         if seen_by_loop:
             await closed(theirs)
-        assert not connection.fresh()
+        assert not connection.is_reusable()
 
 
 async def test_a_connection_in_use_is_not_fresh() -> None:
     """Only an idle connection may be given out."""
     async with connected() as (connection, _):
         connection.begin("GET")
-        assert not connection.fresh()
+        assert not connection.is_reusable()
         feed(connection, [CASES["length"][1]])
-        assert not connection.fresh()
+        assert not connection.is_reusable()
 
 
 async def test_an_unfinished_exchange_does_not_give_its_connection_back() -> None:

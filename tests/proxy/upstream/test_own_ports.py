@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from passthrough.proxy.upstream.own_ports import leads_back
-from passthrough.proxy.upstream.pool import Upstream
+from passthrough.proxy.upstream.pool import ConnectionPool
 from tests.harness.client import asking, client, once
 from tests.harness.ports import free_port
 from tests.harness.process import program
@@ -48,7 +48,7 @@ async def test_a_route_that_leads_back_by_a_name() -> None:
     def look_up(host: str, port: None, **options: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
 
-    pool = Upstream(look_up=look_up)
+    pool = ConnectionPool(look_up=look_up)
     async with upstream(answering(ok(b"a"))) as raw, road(pool=pool) as house, client(house.port) as one:
         itself = route_to(house.port, b"/itself", target={"host": "proxy.test"})
         house.adopt([itself, route_to(raw.port, b"/other", target={"host": "other.test"})])

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.proxy.upstream.parser import MAX_HEAD_BYTES, Incoming
-from passthrough.proxy.upstream.response_head import BadAnswer
+from passthrough.proxy.upstream.parser import MAX_HEAD_BYTES, ResponseParser
+from passthrough.proxy.upstream.response_head import MalformedResponse
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,16 @@ class Seen:
 
 def seen(pieces: Iterable[bytes], method: str = "POST") -> Seen:
     """Return what is read of these pieces, taken as they come."""
-    incoming, body, surplus, bad = Incoming(method), b"", False, ""
+    incoming, body, surplus, bad = ResponseParser(method), b"", False, ""
     for piece in pieces:
         try:
             surplus = incoming.feed(piece) or surplus
-        except BadAnswer as error:
+        except MalformedResponse as error:
             bad = str(error)
         body += b"".join(iter(incoming.next, None))
         if bad:
             break
-    answer = incoming.answer
+    answer = incoming.head
     return Seen(answer and answer.status, body, incoming.ended, surplus, answer is None or answer.persists, bad)
 
 
@@ -121,15 +121,15 @@ def test_an_answer_in_pieces(name: str, borders: list[int]) -> None:
     assert expected == seen([sent[begin:end] for begin, end in pairwise(cuts)], method)
 
 
-def begun(head: bytes = b"Content-Length: 100000") -> Incoming:
+def begun(head: bytes = b"Content-Length: 100000") -> ResponseParser:
     """Return an answer whose head has come."""
-    incoming = Incoming("POST")
+    incoming = ResponseParser("POST")
     assert not incoming.feed(OK + head + b"\r\n\r\n")
     assert incoming.begun
     return incoming
 
 
-def taken(incoming: Incoming) -> Iterator[bytes]:
+def taken(incoming: ResponseParser) -> Iterator[bytes]:
     """Yield what is there, small pieces joined."""
     return iter(incoming.take, None)
 
@@ -168,7 +168,7 @@ def test_a_close() -> None:
     assert [True, False, False] == [
         begun(head).close() for head in (b"Connection: close", b"Content-Length: 5", b"Transfer-Encoding: chunked")
     ]
-    assert not Incoming("POST").close()
+    assert not ResponseParser("POST").close()
 
 
 def test_what_is_dropped() -> None:

@@ -22,7 +22,7 @@ from passthrough.errors import UpstreamFailure
 from passthrough.exchange import Exchange
 from passthrough.proxy.routes import Target
 from passthrough.proxy.upstream.connection import Connection
-from passthrough.proxy.upstream.pool import MAX_IDLE, Upstream
+from passthrough.proxy.upstream.pool import MAX_IDLE, ConnectionPool
 from passthrough.secret import Secret
 from tests.harness.client import RawClient, client
 from tests.harness.proxy import road, route_to
@@ -38,9 +38,9 @@ def target_at(port: int, **more: Any) -> Target:
 
 
 @asynccontextmanager
-async def pool(**options: Any) -> AsyncIterator[Upstream]:
+async def pool(**options: Any) -> AsyncIterator[ConnectionPool]:
     """Run a pool of connections."""
-    connections = Upstream(**options)
+    connections = ConnectionPool(**options)
     try:
         yield connections
     finally:
@@ -100,8 +100,8 @@ async def test_a_connection_serves_one_exchange_after_the_other() -> None:
         first = await connections.open(target, WAIT_S)
         assert b"a" == await exchanged(first)
         connections.release(target, first)
-        assert first is connections.kept(target.origin)
-        assert None is connections.kept(target.origin)
+        assert first is connections.checkout_idle(target.origin)
+        assert None is connections.checkout_idle(target.origin)
         assert b"a" == await exchanged(first)
         assert 1 == raw.connections
 
@@ -113,7 +113,7 @@ async def test_a_new_connection_that_is_spoilt_at_once_is_a_failed_connect(speak
         listening.settimeout(WAIT_S)
         target = target_at(listening.getsockname()[1])
         async with pool() as connections:
-            begun = asyncio.create_task(connections.opened(target, WAIT_S, "GET"))
+            begun = asyncio.create_task(connections.checkout_or_connect(target, WAIT_S, "GET"))
             while not select.select([listening], [], [], 0)[0]:  # noqa: ASYNC110 - the kernel sets no event
                 await asyncio.sleep(0)
             peer, _ = listening.accept()  # At once: what the target does is there before the loop has gone on.
@@ -132,7 +132,7 @@ async def test_the_youngest_connection_is_given_out_first() -> None:
         for each in opened:
             await exchanged(each)
             connections.release(target, each)
-        assert [*reversed(opened), None] == [connections.kept(target.origin) for _ in range(4)]
+        assert [*reversed(opened), None] == [connections.checkout_idle(target.origin) for _ in range(4)]
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ async def test_a_connection_serves_its_own_origin_only(other: dict[str, Any]) ->
         connection = await connections.open(target, WAIT_S)
         await exchanged(connection)
         connections.release(target, connection)
-        assert None is connections.kept(replace(target, **other).origin)
-        assert connection is connections.kept(replace(target, base_path=b"/v1", query=b"a", name="b").origin)
+        assert None is connections.checkout_idle(replace(target, **other).origin)
+        assert connection is connections.checkout_idle(replace(target, base_path=b"/v1", query=b"a", name="b").origin)
 
 
 SPOILT = {
@@ -174,7 +174,7 @@ async def test_a_spoilt_connection_is_not_kept(pieces: list[bytes]) -> None:
         connection = await connections.open(target, WAIT_S)
         await exchanged(connection)
         connections.release(target, connection)
-        assert None is connections.kept(target.origin)
+        assert None is connections.checkout_idle(target.origin)
 
 
 async def idle_and_then(last: bytes, *, close: bool) -> tuple[bool, bool]:
@@ -197,7 +197,7 @@ async def idle_and_then(last: bytes, *, close: bool) -> tuple[bool, bool]:
         connections.release(target, connection)
         told.set()
         await until_ended(connection)
-        return connections.kept(target.origin) is not None, connection.fresh()
+        return connections.checkout_idle(target.origin) is not None, connection.is_reusable()
 
 
 @pytest.mark.parametrize(("last", "close"), [(b"", True), (ok(b"poison"), False), (ok(b"poison"), True), (b"\r\n", False)])
@@ -223,14 +223,14 @@ async def test_an_idle_connection_has_its_time() -> None:
         connections.release(target, connection)
         async with asyncio.timeout(WAIT_S):
             await gone.wait()
-        assert None is connections.kept(target.origin)
+        assert None is connections.checkout_idle(target.origin)
 
     async with upstream(answering(ok(b"a"))) as raw, pool(idle_s=0.0) as connections:
         target = target_at(raw.port)
         connection = await connections.open(target, WAIT_S)
         await exchanged(connection)
         connections.release(target, connection)
-        assert None is connections.kept(target.origin)
+        assert None is connections.checkout_idle(target.origin)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ async def test_what_the_target_says_of_its_keep_alive(said: bytes, way_s: float,
         connection.round_trip_s = way_s
         await exchanged(connection)
         connections.release(target, connection)
-        assert kept == (connections.kept(target.origin) is connection)
+        assert kept == (connections.checkout_idle(target.origin) is connection)
 
 
 async def test_a_connection_whose_time_at_the_target_is_over_gets_no_request() -> None:
@@ -269,7 +269,7 @@ async def test_a_connection_whose_time_at_the_target_is_over_gets_no_request() -
         await exchanged(connection)
         connections.release(target, connection)
         await asyncio.sleep(1.0)
-        assert None is connections.kept(target.origin)
+        assert None is connections.checkout_idle(target.origin)
 
 
 async def test_a_connection_has_an_age() -> None:
@@ -281,7 +281,7 @@ async def test_a_connection_has_an_age() -> None:
             await exchanged(first)
             first.opened_at = asyncio.get_running_loop().time() - since_s
             connections.release(target, first)
-            assert kept == (connections.kept(target.origin) is first)
+            assert kept == (connections.checkout_idle(target.origin) is first)
 
 
 async def test_only_so_many_idle_connections_are_kept() -> None:
@@ -292,8 +292,8 @@ async def test_only_so_many_idle_connections_are_kept() -> None:
         for each in opened:
             await exchanged(each)
             connections.release(target, each)
-        assert not opened[0].fresh()
-        assert [*reversed(opened[1:]), None] == [connections.kept(target.origin) for _ in opened]
+        assert not opened[0].is_reusable()
+        assert [*reversed(opened[1:]), None] == [connections.checkout_idle(target.origin) for _ in opened]
 
 
 async def test_closing_the_pool_closes_what_is_idle() -> None:
@@ -304,7 +304,7 @@ async def test_closing_the_pool_closes_what_is_idle() -> None:
         await exchanged(connection)
         connections.release(target, connection)
         connections.close()
-        assert (None, False) == (connections.kept(target.origin), connection.fresh())
+        assert (None, False) == (connections.checkout_idle(target.origin), connection.is_reusable())
 
 
 # ── the pool behind the road: no client ever meets another's bytes ──
@@ -535,7 +535,7 @@ async def test_an_authority_of_ones_own(authority: trustme.CA, ca_file: str, hos
         connection = await connections.open(target, WAIT_S)
         assert b"a" == await exchanged(connection)
         connections.release(target, connection)
-        assert connection is connections.kept(target.origin)
+        assert connection is connections.checkout_idle(target.origin)
         assert b"a" == await exchanged(connection)
         assert (["http/1.1"], 1) == (chosen, raw.connections)
 

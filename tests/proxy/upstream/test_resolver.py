@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from passthrough.errors import UpstreamFailure
-from passthrough.proxy.upstream.pool import Upstream
+from passthrough.proxy.upstream.pool import ConnectionPool
 from passthrough.proxy.upstream.resolver import MAX_LOOK_UPS, Ages, Resolver
 from tests.harness.client import asking, client
 from tests.harness.proxy import road, route_to
@@ -197,7 +197,7 @@ async def test_a_hanging_name_stalls_no_other_route() -> None:
         async with upstream(answering(ok(b"a"))) as raw:
             slow = route_to(raw.port, b"/slow", target={"host": "hung"})
             quick = route_to(raw.port, b"/quick", target={"host": "good"})
-            async with road(slow, quick, pool=Upstream(look_up=given.look_up)) as house:
+            async with road(slow, quick, pool=ConnectionPool(look_up=given.look_up)) as house:
                 stuck = [await asyncio.open_connection("127.0.0.1", house.port) for _ in range(20)]
                 for _, writer in stuck:
                     writer.write(asking(b"GET /slow HTTP/1.1"))
