@@ -111,7 +111,7 @@ ENDPOINT = st.fixed_dictionaries(
 )
 CLIENT = st.fixed_dictionaries(
     {"name": st.just("n") | VALUES, "key": st.just("k" * 16) | VALUES},
-    optional={key: VALUES for key in made()["$defs"]["ClientKey"]["properties"] if key not in {"name", "key"}},
+    optional={key: VALUES for key in made()["$defs"]["ClientKeyPart"]["properties"] if key not in {"name", "key"}},
 )
 FILE = st.fixed_dictionaries(
     {"pass_through_endpoints": st.lists(ENDPOINT, max_size=3) | VALUES},
