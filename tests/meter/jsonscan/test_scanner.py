@@ -21,17 +21,17 @@ Found = list[tuple[str, Value]]
 
 
 def scanned(
-    chunks: list[bytes], wanted: PathNode = WANTED, steps: int = 1000, *, skims: bool = False
+    chunks: list[bytes], wanted: PathNode = WANTED, steps: int = 1000, *, peeks: bool = False
 ) -> tuple[Found, bool, bool]:
     """What is emitted for these chunks, and whether the document is whole, or empty.
 
-    `skims`: they come in a buffer that still holds something behind them, and only what cannot be skimmed is fed.
+    `peeks`: they come in a buffer that still holds something behind them, and only what cannot be peeked at is fed.
     """
     found: Found = []
     scanner = Scanner(wanted, lambda path, value: found.append((path, value)))
     for chunk in chunks:
         at = 0
-        if skims and chunk and scanner.skim(bytearray(chunk + b'"\\'), len(chunk)):
+        if peeks and chunk and scanner.peek(bytearray(chunk + b'"\\'), len(chunk)):
             continue
         while at < len(chunk):
             at = scanner.feed(chunk, at, steps)
@@ -140,13 +140,13 @@ def test_what_is_emitted_is_what_json_loads_finds(body: bytes, data: st.DataObje
     assert expected == scanned([body])
     assert expected == scanned([body], steps=1)
     assert expected == scanned([body[at : at + 1] for at in range(len(body))])
-    assert expected == scanned([body[at : at + 1] for at in range(len(body))], skims=True)
+    assert expected == scanned([body[at : at + 1] for at in range(len(body))], peeks=True)
     if data is not None:
-        assert expected == scanned(data.draw(cut(body)), steps=data.draw(st.integers(1, 30)), skims=data.draw(st.booleans()))
+        assert expected == scanned(data.draw(cut(body)), steps=data.draw(st.integers(1, 30)), peeks=data.draw(st.booleans()))
 
 
-def test_only_the_inside_of_an_unwanted_string_is_skimmed() -> None:
-    """What stands in such a string, at the top or deep in something unwanted, is skimmed; what could change anything is not."""
+def test_only_the_inside_of_an_unwanted_string_is_peeked_at() -> None:
+    """What stands in such a string, at the top or deep in something unwanted, is peeked at; what could change anything is not."""
     inside, outside = bytearray(b"QUJD}],:"), [b'QU"D', b"QUJ\\", b'QU\\"D']
     for begin, expected in (
         (b'{"x":"', True),
@@ -163,8 +163,8 @@ def test_only_the_inside_of_an_unwanted_string_is_skimmed() -> None:
     ):
         scanner = Scanner(WANTED, lambda path, value: None)
         assert len(begin) == scanner.feed(begin)
-        assert [False] * len(outside) == [scanner.skim(bytearray(each), len(each)) for each in outside]
-        assert (expected, expected) == (scanner.skim(inside, len(inside)), scanner.skim(inside, 1))
+        assert [False] * len(outside) == [scanner.peek(bytearray(each), len(each)) for each in outside]
+        assert (expected, expected) == (scanner.peek(inside, len(inside)), scanner.peek(inside, 1))
 
 
 @settings(max_examples=300, deadline=None)
