@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
-from .meter.usage import NOTHING, MeterPlan, Usage
+from .meter.plan import MeterPlan
+from .meter.usage import NOTHING, Usage
 
 _STOCK: Final = 100
 

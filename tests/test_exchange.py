@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passthrough.exchange import NOTHING_READ, Exchange, Outcome, RouteTerms, began, new_id
-from passthrough.meter.usage import NOTHING, MeterPlan
+from passthrough.meter.plan import MeterPlan
+from passthrough.meter.usage import NOTHING
 
 TIMES = st.floats(0, 2**48 / 1000 - 1, allow_nan=False)
 

@@ -7,7 +7,8 @@ from math import ceil
 from typing import Final
 
 from ..exchange import Exchange
-from ..meter.usage import MeterPlan, Unmetered, Usage
+from ..meter.plan import MeterPlan
+from ..meter.usage import Unmetered, Usage
 from .entry import Entry, counted, printable
 from .pricing.prices import Prices
 

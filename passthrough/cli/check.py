@@ -10,13 +10,17 @@ from ..accounting.budget import Budget, Calendar, Per, Scope, Unit
 from ..config.budgets import ALL
 from ..config.model import Config
 from ..config.values import WEEK_DAYS
-from ..meter.usage import Kind
+from ..meter.plan import ResponseKind
 from ..proxy.auth import CREDENTIAL_HEADERS, MASTER
 from ..proxy.routes import Match, Route
 
 COLUMNS: Final = ("path", "methods", "target", "credentials", "meter", "price", "limits")
 _SECRET_WORDS: Final = (b"auth", b"key", b"token", b"secret", b"cookie")
-_PRICED: Final = {Kind.CHAT: "per token", Kind.RESULTS: "per page, as a batch", Kind.JOB: "per page, as a batch"}
+_PRICED: Final = {
+    ResponseKind.CHAT: "per token",
+    ResponseKind.RESULTS: "per page, as a batch",
+    ResponseKind.JOB: "per page, as a batch",
+}
 _Limited = Mapping[Scope, Sequence[Budget]]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..meter.usage import JsonCounts, MeterPlan
+from ..meter.plan import JsonCounts, MeterPlan
 from . import values
 from .problems import At, InvalidValue, Problems
 from .schema import MeterPart

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from .bodies import document
+from .plan import ResponseKind
 from .request import BufferedRequestMeter, RequestMeter, named_by
-from .usage import NOTHING, Kind, Unmetered, Usage
+from .usage import NOTHING, Unmetered, Usage
 
 SMALL_BYTES: Final = 8192
 """What is no larger is held until it is read."""
@@ -18,7 +19,7 @@ class BufferedMeter:
     __slots__ = ("_asked", "_cut", "_ended", "_expected", "_kind", "_left_bytes", "_missing", "_pieces", "_shape")
 
     def __init__(
-        self, shape: document.Shape, kind: Kind, *, expected: bool, asked: RequestMeter | BufferedRequestMeter | None
+        self, shape: document.Shape, kind: ResponseKind, *, expected: bool, asked: RequestMeter | BufferedRequestMeter | None
     ) -> None:
         """`expected`: without a count the usage says why. `asked` is what looked at the request."""
         self._shape = shape

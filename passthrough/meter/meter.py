@@ -15,10 +15,11 @@ from .buffered import SMALL_BYTES, BufferedMeter
 from .decode import Chain, chain
 from .false_coding import Undecodable
 from .pipeline import MeterPipeline, Moved, Reader
+from .plan import JsonCounts, MeterPlan, ResponseKind, results_path
 from .request import BufferedRequestMeter, RequestMeter, named_by
 from .shapes.configured import CountedShape
 from .shapes.ocr import ChatShape, EitherShape, OcrShape
-from .usage import NOTHING, JsonCounts, Kind, MeterPlan, Unmetered, Usage, results_path
+from .usage import NOTHING, Unmetered, Usage
 
 MAX_BYTES: Final = 1024**3
 """Decoded, an answer beyond this is not read to its end."""
@@ -27,7 +28,8 @@ MAX_RESULTS_BYTES: Final = 16 * 1024**3
 """As `MOST_BYTES`, for a batch's results that are coded. Plain ones have no bound: they are read line by line."""
 
 _ENDLESS: Final = 2**62
-_RESULTS, _JOB, _CHAT, _OCR = Kind.RESULTS, Kind.JOB, Kind.CHAT, Kind.OCR  # before Python 3.12 an enum's look-up is dear
+# Constants, because before Python 3.12 an enum's look-up is expensive.
+_RESULTS, _JOB, _CHAT, _OCR = ResponseKind.RESULTS, ResponseKind.JOB, ResponseKind.CHAT, ResponseKind.OCR
 
 GROUP: Final = 500
 """The most lines of a batch that are passed on at once."""
@@ -80,7 +82,13 @@ class Meter:
     """
 
     def __init__(
-        self, body: Body, tap: MeterPipeline, kind: Kind, *, expected: bool, asked: RequestMeter | BufferedRequestMeter | None
+        self,
+        body: Body,
+        tap: MeterPipeline,
+        kind: ResponseKind,
+        *,
+        expected: bool,
+        asked: RequestMeter | BufferedRequestMeter | None,
     ) -> None:
         """`expected`: without a count the usage says why; else only where the body shows that there should be one.
 
@@ -198,7 +206,7 @@ def open_meter(
     return Meter(body, tap, kind, expected=expected, asked=asked)
 
 
-def _results(kind: Kind, plan: MeterPlan, answered: Answered, *, expected: bool) -> BatchFile | BatchJob:
+def _results(kind: ResponseKind, plan: MeterPlan, answered: Answered, *, expected: bool) -> BatchFile | BatchJob:
     """Return what reads an answer with a batch's results; the last step of its path names the file or the job."""
     *_, above, last = ("", *results_path(answered.path).decode("ascii", "backslashreplace").split("/"))
     holder = above if last.lower() == "content" else last
@@ -209,12 +217,12 @@ def _is_stream(answered: Answered) -> bool:
     return (answered.content_type or b"").strip().lower().startswith(b"text/event-stream")
 
 
-def _shape(kind: Kind, plan: MeterPlan) -> Shape:
+def _shape(kind: ResponseKind, plan: MeterPlan) -> Shape:
     """Return what looks for the usage of an answer that has one."""
     if kind is _OCR:
         return OcrShape(plan.model)
-    if kind is Kind.EITHER:
+    if kind is ResponseKind.EITHER:
         return EitherShape(plan.model)
-    if kind is Kind.COUNTED:
+    if kind is ResponseKind.COUNTED:
         return CountedShape(plan.counted or JsonCounts(), plan.model)
     return ChatShape(plan.model)

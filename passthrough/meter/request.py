@@ -13,8 +13,9 @@ from .false_coding import Undecodable
 from .jsonscan.encoding import WideScanner, is_wide
 from .jsonscan.paths import Mark, Value, paths
 from .pipeline import MeterPipeline
+from .plan import ResponseKind
 from .shapes.ocr import model_name
-from .usage import NOTHING, Kind, Usage
+from .usage import NOTHING, Usage
 
 MAX_BYTES: Final = 256 * 1024**2
 """Decoded, a body beyond this is not read to its end: no provider takes documents of that size, and bombs cost time."""
@@ -136,13 +137,13 @@ def open_asked(content_encoding: bytes | None, decoders: Executor, *, most_bytes
         return None
 
 
-def named_by(usage: Usage, asked: RequestMeter | BufferedRequestMeter, kind: Kind) -> Usage:
+def named_by(usage: Usage, asked: RequestMeter | BufferedRequestMeter, kind: ResponseKind) -> Usage:
     """Return the usage with what only the request told: the model's name, and that all pages are annotated.
 
     Nothing at all stays that. `kind` is what the answer was read as.
     """
     if usage.model is None and usage != NOTHING and asked.model is not None:
         usage = replace(usage, model=asked.model)
-    if usage.pages is not None and usage.pages_annotated is None and kind is not Kind.COUNTED and asked.annotated:
+    if usage.pages is not None and usage.pages_annotated is None and kind is not ResponseKind.COUNTED and asked.annotated:
         usage = replace(usage, pages=0, pages_annotated=usage.pages)
     return usage

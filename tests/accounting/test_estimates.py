@@ -28,7 +28,8 @@ from passthrough.accounting.periods import period_of
 from passthrough.accounting.pricing.prices import Prices
 from passthrough.accounting.reports.report import summarize, to_csv, to_json, to_table
 from passthrough.exchange import RouteTerms
-from passthrough.meter.usage import JsonCounts, MeterPlan, Unmetered, Usage
+from passthrough.meter.plan import JsonCounts, MeterPlan
+from passthrough.meter.usage import Unmetered, Usage
 from tests.harness.client import client
 from tests.harness.entries import booked, exchange
 from tests.harness.process import Program, program

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import uvloop
 
 from passthrough.meter.meter import Answered, open_meter
-from passthrough.meter.usage import MeterPlan
+from passthrough.meter.plan import MeterPlan
 
 from .bodies import MB, answer_body
 

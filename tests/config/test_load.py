@@ -18,7 +18,7 @@ from passthrough.cli import check
 from passthrough.config import load
 from passthrough.config.model import Config, Listen
 from passthrough.exchange import RouteTerms
-from passthrough.meter.usage import JsonCounts, MeterPlan
+from passthrough.meter.plan import JsonCounts, MeterPlan
 from passthrough.proxy.auth import ClientKey
 from passthrough.proxy.routes import LabelHeader, Retries, Route, Target, Timeouts
 from passthrough.secret import Secret

@@ -30,7 +30,7 @@ __main__
 INSIDE = {
     "meter": """
         path_variants jsonscan.*
-        usage
+        usage plan
         cost_header inflate shapes.*
         bodies.*
         false_coding

@@ -9,7 +9,8 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, Final
 
 from passthrough.exchange import Outcome
-from passthrough.meter.usage import JsonCounts, MeterPlan, Usage
+from passthrough.meter.plan import JsonCounts, MeterPlan
+from passthrough.meter.usage import Usage
 
 FLAT_NANO: Final = 12_345_678
 

@@ -13,8 +13,9 @@ import zstandard
 
 from passthrough.meter.buffered import BufferedMeter
 from passthrough.meter.meter import Answered, Meter, open_meter
+from passthrough.meter.plan import MeterPlan
 from passthrough.meter.request import RequestMeter
-from passthrough.meter.usage import MeterPlan, Unmetered, Usage
+from passthrough.meter.usage import Unmetered, Usage
 
 SIZES = (1, 2, 3, 7, 64, 1000)
 """How large the pieces are into which a body is cut; and it comes whole."""

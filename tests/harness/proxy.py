@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from passthrough.exchange import BOUNDLESS, Allowance, Exchange, RouteTerms
-from passthrough.meter.usage import MeterPlan, Usage
+from passthrough.meter.plan import MeterPlan
+from passthrough.meter.usage import Usage
 from passthrough.proxy.auth import Authenticator, ClientKey
 from passthrough.proxy.listener import Listener
 from passthrough.proxy.relay import Relay, Rules

@@ -12,8 +12,9 @@ import pytest
 
 from passthrough.meter.buffered import SMALL_BYTES, BufferedMeter
 from passthrough.meter.meter import Answered, Meter, open_meter
+from passthrough.meter.plan import JsonCounts, MeterPlan
 from passthrough.meter.request import BufferedRequestMeter, open_asked
-from passthrough.meter.usage import NOTHING, JsonCounts, MeterPlan, Unmetered, Usage
+from passthrough.meter.usage import NOTHING, Unmetered, Usage
 
 OCR = Answered("POST", b"/v1/ocr", 200)
 CHAT = Answered("POST", b"/v1/chat/completions", 200)

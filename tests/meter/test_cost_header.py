@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from passthrough.meter.cost_header import reported_nano
-from passthrough.meter.usage import MeterPlan
+from passthrough.meter.plan import MeterPlan
 from tests.harness.client import asking, client
 from tests.harness.proxy import street
 from tests.harness.upstream import Peer, answering, ok

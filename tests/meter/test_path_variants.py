@@ -9,7 +9,7 @@ import pytest
 from passthrough.errors import Refusal
 from passthrough.exchange import Outcome
 from passthrough.meter.path_variants import folded, readings
-from passthrough.meter.usage import MeterPlan
+from passthrough.meter.plan import MeterPlan
 from passthrough.proxy.request_head import validate
 from tests.harness.client import asking, client
 from tests.harness.process import program

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from passthrough.meter.meter import Answered, open_meter
 from passthrough.meter.pipeline import BACKLOG_BYTES
+from passthrough.meter.plan import JsonCounts, MeterPlan
 from passthrough.meter.request import MAX_BYTES, BufferedRequestMeter, RequestMeter, open_asked
-from passthrough.meter.usage import NOTHING, JsonCounts, MeterPlan, Unmetered, Usage
+from passthrough.meter.usage import NOTHING, Unmetered, Usage
 from passthrough.proxy.routes import Retries
 from tests.harness.client import asking, client
 from tests.harness.metering import CODINGS, cuts, metered, pieces, read
@@ -69,13 +70,13 @@ def _decoders() -> Iterator[ThreadPoolExecutor]:
 
 
 async def looked(
-    chunks: Iterable[bytes], decoders: ThreadPoolExecutor, coding: bytes | None = None, *, skims: bool = False, **more: Any
+    chunks: Iterable[bytes], decoders: ThreadPoolExecutor, coding: bytes | None = None, *, peeks: bool = False, **more: Any
 ) -> RequestMeter:
-    """Feed as the road does; `skims`: out of a buffer."""
+    """Feed as the road does; `peeks`: out of a buffer."""
     asked = open_asked(coding, decoders, **more)
     assert asked is not None
     for each in chunks:
-        if not (skims and each and asked.skim(bytearray(each + b'"'), len(each))) and not asked.feed(each):
+        if not (peeks and each and asked.peek(bytearray(each + b'"'), len(each))) and not asked.feed(each):
             await asked.drained()
     await asked.rest()
     return asked
@@ -93,7 +94,7 @@ async def test_each_request_is_understood_however_it_is_cut(name: str, decoders:
     body, expected = REQUESTS[name]
     for chunks in cuts(body):
         assert expected == wish(await looked(chunks, decoders))
-        assert expected == wish(await looked(chunks, decoders, skims=True))
+        assert expected == wish(await looked(chunks, decoders, peeks=True))
 
 
 @pytest.mark.parametrize(("coding", "code"), CODINGS)
@@ -105,8 +106,8 @@ async def test_each_request_is_understood_however_it_is_coded(
         body, expected = REQUESTS[name]
         coded = code(body)
         for size in (len(coded), 5, 900):
-            for skims in (False, True):
-                assert expected == wish(await looked(pieces(coded, size), decoders, coding, skims=skims))
+            for peeks in (False, True):
+                assert expected == wish(await looked(pieces(coded, size), decoders, coding, peeks=peeks))
 
 
 ENCODINGS = ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
@@ -125,8 +126,8 @@ async def test_each_request_is_understood_however_its_letters_are_written(
         assert json.loads(body) == json.loads(written)
         sent = gzip.compress(written) if coding == b"gzip" else written
         for size in (len(sent), 1, 2, 3, 5, 900):
-            for skims in (False, True):
-                assert expected == wish(await looked(pieces(sent, size), decoders, coding, skims=skims)), (name, size)
+            for peeks in (False, True):
+                assert expected == wish(await looked(pieces(sent, size), decoders, coding, peeks=peeks)), (name, size)
         usage_if_ready = BufferedRequestMeter(written)
         assert expected == (usage_if_ready.model, usage_if_ready.annotated)
         assert expected[1] == BufferedRequestMeter(written).annotated
@@ -147,8 +148,8 @@ async def test_a_coding_that_is_not_true_hides_nothing(coding: bytes, decoders: 
     for name in WIDE:
         body, expected = REQUESTS[name]
         for size in (len(body), 1, 7):
-            for skims in (False, True):
-                assert expected == wish(await looked(pieces(body, size), decoders, coding, skims=skims))
+            for peeks in (False, True):
+                assert expected == wish(await looked(pieces(body, size), decoders, coding, peeks=peeks))
 
 
 async def test_what_cannot_be_decoded_asks_for_nothing(decoders: ThreadPoolExecutor) -> None:
@@ -166,9 +167,9 @@ async def test_a_large_document_between_the_keys_is_crossed(decoders: ThreadPool
     """67 MB of base64 stand between the model and the format."""
     document = b'{"model":"m","document":{"document_url":"data:application/pdf;base64,' + b"QUJD" * (67 << 18)
     chunks = [*pieces(document, 65536), b'"},"document_annotation_format":{"type":"json_schema"}}']
-    for skims in (False, True):
-        assert ("m", True) == wish(await looked(chunks, decoders, skims=skims))
-        assert ("m", False) == wish(await looked(chunks, decoders, skims=skims, most_bytes=60_000_000))
+    for peeks in (False, True):
+        assert ("m", True) == wish(await looked(chunks, decoders, peeks=peeks))
+        assert ("m", False) == wish(await looked(chunks, decoders, peeks=peeks, most_bytes=60_000_000))
 
 
 async def test_a_full_backlog_asks_for_a_pause(decoders: ThreadPoolExecutor) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from passthrough.exchange import Outcome
-from passthrough.meter.usage import MeterPlan
+from passthrough.meter.plan import MeterPlan
 from passthrough.proxy.routes import Timeouts
 from tests.harness.client import asking, client
 from tests.harness.proxy import road, route_to, street

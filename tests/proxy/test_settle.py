@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from passthrough.exchange import Exchange, Outcome
-from passthrough.meter.usage import MeterPlan
+from passthrough.meter.plan import MeterPlan
 from passthrough.proxy.routes import Timeouts
 from tests.harness.client import asking, client
 from tests.harness.proxy import Road, road, route_to, street

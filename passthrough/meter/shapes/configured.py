@@ -6,7 +6,8 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final
 
 from ..jsonscan.paths import Mark, PathNode, Value, paths
-from ..usage import JsonCounts, Unmetered, Usage
+from ..plan import JsonCounts
+from ..usage import Unmetered, Usage
 from .ocr import count, model_name
 
 _MICRO: Final = Decimal(10**6)

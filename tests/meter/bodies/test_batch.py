@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from passthrough.meter.bodies.batch import TRIED
 from passthrough.meter.meter import GROUP, Answered, open_meter
-from passthrough.meter.usage import NOTHING, MeterPlan, Unmetered, Usage
+from passthrough.meter.plan import MeterPlan
+from passthrough.meter.usage import NOTHING, Unmetered, Usage
 from tests.harness.client import asking, client
 from tests.harness.metering import CODINGS, Read, cuts, metered, pieces, read
 from tests.harness.proxy import street

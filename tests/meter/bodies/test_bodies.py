@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from passthrough.meter.bodies.batch import BatchFile, BatchJob
 from passthrough.meter.bodies.document import Document, Shape, read
 from passthrough.meter.bodies.sse import Events
+from passthrough.meter.plan import JsonCounts
 from passthrough.meter.shapes.configured import CountedShape
 from passthrough.meter.shapes.ocr import ChatShape, EitherShape, OcrShape
-from passthrough.meter.usage import JsonCounts, Unmetered, Usage
+from passthrough.meter.usage import Unmetered, Usage
 
 COUNTED = JsonCounts(
     pages=("usage.prompt_tokens", "usage_info.pages_processed"),

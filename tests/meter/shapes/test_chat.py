@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passthrough.meter.meter import Answered
-from passthrough.meter.usage import NOTHING, MeterPlan, Unmetered, Usage
+from passthrough.meter.plan import MeterPlan
+from passthrough.meter.usage import NOTHING, Unmetered, Usage
 from tests.harness.client import asking, client
 from tests.harness.metering import cuts, metered, pieces
 from tests.harness.proxy import street

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passthrough.meter.meter import Answered
-from passthrough.meter.usage import NOTHING, JsonCounts, MeterPlan, Unmetered, Usage
+from passthrough.meter.plan import JsonCounts, MeterPlan
+from passthrough.meter.usage import NOTHING, Unmetered, Usage
 from tests.harness.metering import cuts, metered, pieces
 
 POST = Answered("POST", b"/parse", 200)

@@ -18,7 +18,8 @@ from passthrough.meter.decode import PIECE_BYTES, chain
 from passthrough.meter.jsonscan.paths import Value, paths
 from passthrough.meter.meter import Answered, Meter, open_meter
 from passthrough.meter.pipeline import BACKLOG_BYTES, MeterPipeline
-from passthrough.meter.usage import Kind, MeterPlan, Unmetered, Usage
+from passthrough.meter.plan import MeterPlan, ResponseKind
+from passthrough.meter.usage import Unmetered, Usage
 from tests.harness.metering import CODINGS, pieces, read
 
 POST = "POST"
@@ -299,7 +300,7 @@ async def test_a_defect_in_a_slice_is_reported_and_ends_the_wait(decoders: Threa
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     body = Document(Faulty())
     tap = MeterPipeline(body, chain(b"gzip", 10**9), decoders, 10**9, lambda: True)
-    meter = Meter(body, tap, Kind.OCR, expected=True, asked=None)
+    meter = Meter(body, tap, ResponseKind.OCR, expected=True, asked=None)
     usage = await read(meter, [gzip.compress(b'{"a":1,"b":"' + random.Random(1).randbytes(9000).hex().encode() + b'"}')])
     assert unmetered(UNKNOWN_CODING) == usage
     assert ["The meter failed."] == [context["message"] for context in reported]
