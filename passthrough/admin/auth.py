@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from ..loopback import names_loopback
-from .responses import refused
+from .responses import error_response
 
 HEALTH: Final = frozenset({"/healthz", "/readyz", "/health/liveliness", "/health/readiness"})
 """What everybody may ask: orchestrators have no key, and learn nothing but how the instance is."""
@@ -24,14 +24,14 @@ _WRONG_KEY: Final = "Send the admin key as 'Authorization: Bearer <key>', or as 
 
 
 @web.middleware
-async def of_this_machine(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def loopback_names_only(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer to loopback's names only: a page on the web whose name was rebound to 127.0.0.1 learns nothing."""
     if not names_loopback(request.headers.get(hdrs.HOST, "")):
-        return refused(421, "misdirected", "This port answers to localhost and 127.0.0.1 only.")
+        return error_response(421, "misdirected", "This port answers to localhost and 127.0.0.1 only.")
     return await handler(request)
 
 
-def with_key(digest: Callable[[], bytes | None]) -> Middleware:
+def require_key(digest: Callable[[], bytes | None]) -> Middleware:
     """Return what asks for the key whose SHA-256 is `digest()` now, for everything but health; without any there is a 403.
 
     Paths that there are not are refused alike: what there is, strangers need not know.
@@ -43,13 +43,13 @@ def with_key(digest: Callable[[], bytes | None]) -> Middleware:
             return await handler(request)
         wanted = digest()
         if wanted is None:
-            return refused(403, "no_admin_key", _NO_KEY, _SET_ONE)
+            return error_response(403, "no_admin_key", _NO_KEY, _SET_ONE)
         given = _key(request.headers.get(hdrs.AUTHORIZATION, ""))
         # Digests are compared, in the same time whatever differs: neither length nor bytes of the key can be felt for.
         if given is None or not hmac.compare_digest(sha256(given).digest(), wanted):
-            answer = refused(401, "invalid_key", "This needs the admin key.", _WRONG_KEY)
-            answer.headers[hdrs.WWW_AUTHENTICATE] = _CHALLENGE
-            return answer
+            response = error_response(401, "invalid_key", "This needs the admin key.", _WRONG_KEY)
+            response.headers[hdrs.WWW_AUTHENTICATE] = _CHALLENGE
+            return response
         return await handler(request)
 
     return guard

@@ -20,7 +20,7 @@ _FILES: Final = {
 }
 
 
-def add_pages(router: web.UrlDispatcher) -> None:
+def add_dashboard(router: web.UrlDispatcher) -> None:
     """Serve the files, which are read once."""
     folder = resources.files(__package__) / "assets"
     for path, name in _FILES.items():

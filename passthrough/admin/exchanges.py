@@ -21,21 +21,21 @@ def exchanges_json(found: Iterable[LedgerRow]) -> str:
     return json_object((("exchanges", Number(f"[{', '.join(map(_one, found))}]")),))
 
 
-def _one(booked: LedgerRow) -> str:
-    charge = booked.charge or _NOTHING
-    began = datetime.fromtimestamp(booked.began_utc, UTC).replace(tzinfo=None)
+def _one(row: LedgerRow) -> str:
+    charge = row.charge or _NOTHING
+    began = datetime.fromtimestamp(row.began_utc, UTC).replace(tzinfo=None)
     return json_object(
         (
-            ("id", booked.id),
+            ("id", row.id),
             ("time", began.isoformat(timespec="milliseconds") + "Z"),
-            *((name, getattr(booked, name)) for name in _FIRST),
+            *((name, getattr(row, name)) for name in _FIRST),
             *((name, getattr(charge, name)) for name in _COUNTED),
             ("cost_usd", usd(charge.cost_nano)),
             ("cost_source", charge.cost_source),
-            ("charges", booked.charges),
-            *((name, getattr(booked, name)) for name in _LAST),
-            ("estimated_pages", booked.estimated_pages),
-            ("estimated_usd", usd(booked.estimated_nano)),
-            ("requests", booked.requests),
+            ("charges", row.charges),
+            *((name, getattr(row, name)) for name in _LAST),
+            ("estimated_pages", row.estimated_pages),
+            ("estimated_usd", usd(row.estimated_nano)),
+            ("requests", row.requests),
         )
     )

@@ -20,7 +20,7 @@ Source = Iterable[Metric]
 _Labels = tuple[tuple[str, str], ...]
 
 
-class _Summed(Collector):
+class _FamilyCollector(Collector):
     """Families that are there already, as the library wants to be given them."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
@@ -31,17 +31,17 @@ class _Summed(Collector):
         return self._families
 
 
-def summed(texts: Iterable[bytes], dead: Iterable[bytes]) -> bytes:
+def sum_texts(texts: Iterable[bytes], dead: Iterable[bytes]) -> bytes:
     """Return the text of all that processes tell together; of `dead` ones what they had counted, not how they were.
 
     For the event loop as little as `exposition`.
     """
-    told = [text_string_to_metric_families(text.decode()) for text in texts]
-    counted = [_counted(text_string_to_metric_families(text.decode())) for text in dead]
-    return exposition([*told, *counted])
+    living = [text_string_to_metric_families(text.decode()) for text in texts]
+    ended = [_only_counts(text_string_to_metric_families(text.decode())) for text in dead]
+    return exposition([*living, *ended])
 
 
-def _counted(families: Iterable[Metric]) -> Source:
+def _only_counts(families: Iterable[Metric]) -> Source:
     return [family for family in families if family.type in {"counter", "histogram"}]
 
 
@@ -66,10 +66,10 @@ def exposition(sources: Iterable[Source]) -> bytes:
                 if before is not None:
                     value = max(before, value) if family.name in SHARED else before + value
                 found[key] = value
-    return generate_latest(_Summed(_with(families[name], found) for name, found in values.items()))
+    return generate_latest(_FamilyCollector(_family_of(families[name], found) for name, found in values.items()))
 
 
-def _with(family: Metric, found: dict[tuple[str, _Labels], float]) -> Metric:
+def _family_of(family: Metric, found: dict[tuple[str, _Labels], float]) -> Metric:
     made = Metric(family.name, family.documentation, family.type)
     for (name, labels), value in found.items():
         made.add_sample(name, dict(labels), value)

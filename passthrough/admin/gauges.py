@@ -113,13 +113,13 @@ def _budget_families(statuses: Sequence[BudgetStatus]) -> Iterable[Metric]:
     limit = GaugeMetricFamily("passthrough_budget_limit", "What may be spent in the period.", labels=_SCOPE)
     ratio = GaugeMetricFamily("passthrough_budget_used_ratio", "Spent by limit: 1 is used up.", labels=_SCOPE)
     resets = GaugeMetricFamily("passthrough_budget_resets_timestamp_seconds", "When the period ends.", labels=_SCOPE)
-    for standing in statuses:
-        budget = standing.budget
+    for status in statuses:
+        budget = status.budget
         labels = (budget.scope.kind, budget.scope.name, str(budget.unit), str(budget.per))
-        scale = NANO if standing.is_money else 1
-        spent.add_metric(labels, standing.spent / scale)
-        held.add_metric(labels, standing.reserved / scale)
+        scale = NANO if status.is_money else 1
+        spent.add_metric(labels, status.spent / scale)
+        held.add_metric(labels, status.reserved / scale)
         limit.add_metric(labels, budget.most / scale)
-        ratio.add_metric(labels, standing.used_ratio)
-        resets.add_metric(labels, standing.resets_utc)
+        ratio.add_metric(labels, status.used_ratio)
+        resets.add_metric(labels, status.resets_utc)
     return spent, held, limit, ratio, resets

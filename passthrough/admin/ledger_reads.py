@@ -18,20 +18,20 @@ READ_S: Final = 20.0
 Found = TypeVar("Found")
 
 
-class Reads:
+class LedgerReads:
     """Two threads that read; what is asked beyond waits its turn."""
 
-    def __init__(self, most_s: float = READ_S) -> None:
-        self._most_s = most_s
+    def __init__(self, timeout_s: float = READ_S) -> None:
+        self._timeout_s = timeout_s
         self._threads = ThreadPoolExecutor(MAX_CONCURRENT, "ledger-read")
 
     async def of(self, read: Callable[[], Found]) -> Found:
         """Return what `read` returns. Raises LedgerError, also where it takes too long: it is then left to its own end."""
         loop = asyncio.get_running_loop()
         try:
-            return await asyncio.wait_for(loop.run_in_executor(self._threads, read), self._most_s)
+            return await asyncio.wait_for(loop.run_in_executor(self._threads, read), self._timeout_s)
         except TimeoutError:
-            why = f"The ledger was not read within {self._most_s:g} s."
+            why = f"The ledger was not read within {self._timeout_s:g} s."
             hint = "Ask for a shorter period, or look at what its database is doing."
             raise LedgerError(f"{why}\n{hint}") from None
 

@@ -21,15 +21,15 @@ MAX_MODELS: Final = 100
 """How many models have series of their own: names come from answers, so what is beyond is counted as OTHER."""
 OTHER: Final = "other"
 
-_WAITS_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)  # OCR takes seconds to minutes
-_OVERHEADS_S: Final = (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.5)
+_LATENCY_BOUNDS_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)  # OCR takes seconds to minutes
+_OVERHEAD_BOUNDS_S: Final = (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.5)
 _REFUSED: Final = str(Outcome.REFUSED)
 _ROUTE: Final = ("route",)
 _USES: Final = ("client", "route", "model", "sandbox")
 _Use = tuple[str, str, str, str]
 
 
-class _Times:
+class _Histogram:
     """How long exchanges took: how many by the bound that they were within, and the sum, as a histogram has them."""
 
     __slots__ = ("_bounds", "_counts", "_sum_s")
@@ -50,21 +50,25 @@ class _Times:
         family.add_metric(labels, tuple(zip(bounds, accumulate(list(self._counts)), strict=True)), self._sum_s)
 
 
-class _Route:
+class _RouteCounts:
     """What is counted by the route alone."""
 
     __slots__ = ("down", "first_byte", "overhead", "total", "up")
 
     def __init__(self) -> None:
         self.up = self.down = 0
-        self.first_byte, self.total, self.overhead = _Times(_WAITS_S), _Times(_WAITS_S), _Times(_OVERHEADS_S)
+        self.first_byte, self.total, self.overhead = (
+            _Histogram(_LATENCY_BOUNDS_S),
+            _Histogram(_LATENCY_BOUNDS_S),
+            _Histogram(_OVERHEAD_BOUNDS_S),
+        )
 
 
 @dataclass(slots=True)
-class _Ended:
+class _Series:
     """What an exchange of one kind adds to, looked up once."""
 
-    route: _Route
+    route: _RouteCounts
     labels: tuple[str, str, str, str, str]
     count: int = 0
 
@@ -97,8 +101,8 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self._ended: dict[tuple[str | None, str | None, int, str, bool], _Ended] = {}
-        self._routes: dict[str, _Route] = {}
+        self._ended: dict[tuple[str | None, str | None, int, str, bool], _Series] = {}
+        self._routes: dict[str, _RouteCounts] = {}
         self._refusals: Counter[tuple[str, str, str]] = Counter()
         self._failures: Counter[tuple[str, str]] = Counter()
         self._unmetered: Counter[tuple[str, str, str, str]] = Counter()
@@ -133,11 +137,11 @@ class Metrics:
         with self._lock:
             for entry in entries:
                 if entry.estimated_pages is not None or entry.estimated_nano is not None:
-                    whose = (entry.client or "", entry.route or "", _claim(entry.sandbox))
-                    self._estimated["pages", *whose] += entry.estimated_pages or 0
-                    self._estimated["nano", *whose] += entry.estimated_nano or 0
+                    owner = (entry.client or "", entry.route or "", _bool_label(entry.sandbox))
+                    self._estimated["pages", *owner] += entry.estimated_pages or 0
+                    self._estimated["nano", *owner] += entry.estimated_nano or 0
                 for charge in entry.charges:
-                    use = (entry.client or "", entry.route or "", self._model(charge.model), _claim(entry.sandbox))
+                    use = (entry.client or "", entry.route or "", self._model(charge.model), _bool_label(entry.sandbox))
                     tally = self._tallies.get(use)
                     if tally is None:
                         tally = self._tallies[use] = _Tally()
@@ -149,10 +153,12 @@ class Metrics:
         yield from self._spans()
         yield from self._uses()
 
-    def _series(self, route: str | None, client: str | None, hundreds: int, outcome: str, sandbox: bool) -> _Ended:
+    def _series(self, route: str | None, client: str | None, hundreds: int, outcome: str, sandbox: bool) -> _Series:
         named = route or ""
         status = f"{hundreds}xx" if hundreds else "none"
-        return _Ended(self._routes.setdefault(named, _Route()), (named, client or "", status, outcome, _claim(sandbox)))
+        return _Series(
+            self._routes.setdefault(named, _RouteCounts()), (named, client or "", status, outcome, _bool_label(sandbox))
+        )
 
     def _count_faults(self, entry: Entry) -> None:
         if entry.error is not None and entry.outcome == _REFUSED:
@@ -160,7 +166,7 @@ class Metrics:
         elif entry.error is not None:
             self._failures[entry.error, entry.route or ""] += 1
         if entry.unmetered is not None:
-            self._unmetered[entry.unmetered, entry.route or "", entry.client or "", _claim(entry.sandbox)] += 1
+            self._unmetered[entry.unmetered, entry.route or "", entry.client or "", _bool_label(entry.sandbox)] += 1
 
     def _outcomes(self) -> Iterable[Metric]:
         # The event loop goes on counting meanwhile: a list is made of a dict in one go.
@@ -225,8 +231,8 @@ class Metrics:
             estimated = list(self._estimated.items())
         what = "of calls that were paid and are not known; in no other series."
         labels = ("client", "route", "sandbox")
-        guessed = [(whose, count) for (unit, *whose), count in estimated if unit == "pages"]
-        guessed_usd = [(whose, nano / NANO) for (unit, *whose), nano in estimated if unit == "nano"]
+        guessed = [(owner, count) for (unit, *owner), count in estimated if unit == "pages"]
+        guessed_usd = [(owner, nano / NANO) for (unit, *owner), nano in estimated if unit == "nano"]
         return (
             charges,
             pages,
@@ -245,5 +251,5 @@ def _family(name: str, help_: str, labels: Sequence[str], counted: Iterable[tupl
     return family
 
 
-def _claim(value: bool) -> str:
+def _bool_label(value: bool) -> str:
     return "true" if value else "false"

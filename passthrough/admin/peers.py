@@ -18,15 +18,15 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
 from ..accounting.money import NANO
 from ..worker import Stage, WorkerContext
 from .budget_status import BudgetStatus
-from .exposition import summed
+from .exposition import sum_texts
 from .health import Condition, Phase
 from .listener import AdminListener
 
-ANSWER_S: Final = 2.0
+RESPONSE_S: Final = 2.0
 """How long another worker has for its answer, less than who asks waits; one that is later counts as dead."""
 
 _SOCKET: Final = ".sock"
-_TOLD: Final = ".told"
+_METRICS: Final = ".metrics"
 
 
 class WorkerPeers:
@@ -40,10 +40,10 @@ class WorkerPeers:
         self._worker = worker
 
     @classmethod
-    async def join(cls, worker: WorkerContext, answering: AdminListener, stack: AsyncExitStack) -> WorkerPeers:
+    async def join(cls, worker: WorkerContext, listener: AdminListener, stack: AsyncExitStack) -> WorkerPeers:
         """Let the others ask `answering`, until the stack is left."""
         path = worker.folder / (worker.name + _SOCKET)
-        server = await asyncio.get_running_loop().create_unix_server(answering, path)
+        server = await asyncio.get_running_loop().create_unix_server(listener, path)
         made = cls(worker)
         stack.callback(made.leave)
         stack.callback(server.close)
@@ -62,12 +62,12 @@ class WorkerPeers:
             phase = Phase.STARTING if self._worker.stands() is Stage.STARTING else Phase.DRAINING
             return Condition(False, phase.value, {})
         found = {self._worker.name: own}
-        for name, body in (await self._asked("/readyz")).items():
+        for name, body in (await self._ask_all("/readyz")).items():
             said = json.loads(body)
             found[name] = Condition(said["status"] in {"ok", "degraded"}, said["status"], said["degraded"])
         serving = {name: each for name, each in found.items() if each.ready}
         degraded = {
-            part: _together(part, serving) for part in sorted({part for each in serving.values() for part in each.degraded})
+            part: _explain(part, serving) for part in sorted({part for each in serving.values() for part in each.degraded})
         }
         if len(serving) < self._worker.count:
             degraded["workers"] = f"Of {self._worker.count} workers {len(serving)} serve now."
@@ -75,51 +75,51 @@ class WorkerPeers:
 
     async def metrics(self, own: bytes) -> bytes:
         """Return what all count together, in Prometheus' text."""
-        texts = {self._worker.name: own, **await self._asked("/metrics")}
-        return await asyncio.to_thread(self._summed, texts)
+        texts = {self._worker.name: own, **await self._ask_all("/metrics")}
+        return await asyncio.to_thread(self._sum_texts, texts)
 
     async def budgets(self, own: Sequence[BudgetStatus]) -> Sequence[BudgetStatus]:
         """Return how budgets stand: what is spent all read in the ledger, and who knows more knows it later; reserved adds up."""
         found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-        for body in (await self._asked("/budgets")).values():
+        for body in (await self._ask_all("/budgets")).values():
             for one in json.loads(body, parse_float=Decimal)["budgets"]:
                 found.setdefault((one["scope"], one["name"], one["unit"], one["per"]), []).append(one)
-        return [_with(standing, found.get(_key(standing), ())) for standing in own]
+        return [_merge(status, found.get(_key(status), ())) for status in own]
 
     # ── questions ──
 
-    async def _asked(self, path: str) -> dict[str, bytes]:
+    async def _ask_all(self, path: str) -> dict[str, bytes]:
         """Return what the others answer, by their names; without those that do not, in time."""
         names = [found.stem for found in self._worker.folder.glob("*" + _SOCKET) if found.stem != self._worker.name]
-        answers = await asyncio.gather(*(_answer(self._worker.folder / (name + _SOCKET), path) for name in names))
-        return {name: body for name, body in zip(names, answers, strict=True) if body is not None}
+        responses = await asyncio.gather(*(_ask(self._worker.folder / (name + _SOCKET), path) for name in names))
+        return {name: body for name, body in zip(names, responses, strict=True) if body is not None}
 
-    def _summed(self, texts: Mapping[str, bytes]) -> bytes:
+    def _sum_texts(self, texts: Mapping[str, bytes]) -> bytes:
         for name, text in texts.items():
-            _keep(self._worker.folder / (name + _TOLD), text)
-        dead = [path.read_bytes() for path in self._worker.folder.glob("*" + _TOLD) if path.stem not in texts]
-        return summed(texts.values(), dead)
+            _write_whole(self._worker.folder / (name + _METRICS), text)
+        dead = [path.read_bytes() for path in self._worker.folder.glob("*" + _METRICS) if path.stem not in texts]
+        return sum_texts(texts.values(), dead)
 
 
-async def _answer(socket: Path, path: str) -> bytes | None:
+async def _ask(socket: Path, path: str) -> bytes | None:
     try:
         async with (
-            ClientSession(connector=UnixConnector(str(socket)), timeout=ClientTimeout(ANSWER_S)) as session,
-            session.get("http://localhost" + path) as answer,
+            ClientSession(connector=UnixConnector(str(socket)), timeout=ClientTimeout(RESPONSE_S)) as session,
+            session.get("http://localhost" + path) as response,
         ):
-            return await answer.read() if answer.status in {200, 503} else None
+            return await response.read() if response.status in {200, 503} else None
     except (ClientError, OSError, TimeoutError):  # It has died, or is about to.
         return None
 
 
-def _keep(path: Path, text: bytes) -> None:
+def _write_whole(path: Path, text: bytes) -> None:
     """Write a file that is whole at every moment, whoever else writes it."""
     made = path.with_name(f"{path.name}-{os.urandom(4).hex()}")
     made.write_bytes(text)
     made.replace(path)
 
 
-def _together(part: str, serving: Mapping[str, Condition]) -> str:
+def _explain(part: str, serving: Mapping[str, Condition]) -> str:
     """Return why a part is degraded: once where it is the same in all, else of each worker."""
     said = {name: each.degraded[part] for name, each in serving.items() if part in each.degraded}
     if len(said) == len(serving) and len(set(said.values())) == 1:
@@ -127,12 +127,12 @@ def _together(part: str, serving: Mapping[str, Condition]) -> str:
     return "\n".join(f"worker {name.partition('-')[0]}: {why}" for name, why in sorted(said.items()))
 
 
-def _key(standing: BudgetStatus) -> tuple[str, ...]:
-    budget = standing.budget
+def _key(status: BudgetStatus) -> tuple[str, ...]:
+    budget = status.budget
     return budget.scope.kind, budget.scope.name, str(budget.unit), str(budget.per)
 
 
-def _with(own: BudgetStatus, others: Sequence[Mapping[str, Any]]) -> BudgetStatus:
+def _merge(own: BudgetStatus, others: Sequence[Mapping[str, Any]]) -> BudgetStatus:
     scale = NANO if own.is_money else 1
     spent = max([own.spent, *(int(other["spent"] * scale) for other in others)])
     return replace(own, spent=spent, reserved=own.reserved + sum(int(other["reserved"] * scale) for other in others))

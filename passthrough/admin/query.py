@@ -25,12 +25,12 @@ Pairs = Sequence[tuple[str, str]]
 """A query's parameters as they came, decoded."""
 
 
-class Unclear(ValueError):
+class InvalidQuery(ValueError):
     """A parameter that cannot be understood; the message says which, and what would do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SumsQuery:
     """Which sums are asked for: grouped by `by`, of a period, and only of what has the values of `only`."""
 
     by: tuple[str, ...]
@@ -40,34 +40,34 @@ class Asked:
     only: Mapping[str, str | None]
 
 
-def sums_asked(pairs: Pairs, now: datetime) -> Asked:
+def parse_sums(pairs: Pairs, now: datetime) -> SumsQuery:
     """Return the question of /usage. Raises Unclear."""
     query = _single(pairs, _SUMS)
     by = tuple(dict.fromkeys(name.strip() for name in query.get("by", "client").split(",") if name.strip()))
     unknown = [name for name in by if name not in KEYS]
     if unknown:
-        raise Unclear(f"by: nothing can be summed by {', '.join(unknown)}; there are {', '.join(KEYS)}.")
+        raise InvalidQuery(f"by: nothing can be summed by {', '.join(unknown)}; there are {', '.join(KEYS)}.")
     sandbox = query.get("sandbox", "auto")
     if sandbox not in _SANDBOXES:
-        raise Unclear(f"sandbox: '{sandbox}' is none of {', '.join(_SANDBOXES)}.")
+        raise InvalidQuery(f"sandbox: '{sandbox}' is none of {', '.join(_SANDBOXES)}.")
     since, until = _moment(query, "since", now), _moment(query, "until", now)
     try:
         check_order(since, until)
     except ValueError as error:
-        raise Unclear(f"since, until: {error}") from None
-    return Asked(by, since, until, cast("Sandbox", sandbox), _only(query))
+        raise InvalidQuery(f"since, until: {error}") from None
+    return SumsQuery(by, since, until, cast("Sandbox", sandbox), _only(query))
 
 
-def latest_asked(pairs: Pairs) -> tuple[int, Mapping[str, str | None]]:
+def parse_latest(pairs: Pairs) -> tuple[int, Mapping[str, str | None]]:
     """Return how many of the latest exchanges are asked for, and which. Raises Unclear."""
     query = _single(pairs, _LATEST)
     limit = query.get("limit", str(_LIMIT))
     if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= _MAX):
-        raise Unclear(f"limit: '{limit}' is no number from 1 to {_MAX}.")
+        raise InvalidQuery(f"limit: '{limit}' is no number from 1 to {_MAX}.")
     return int(limit), _only(query)
 
 
-def answer(ledger: Ledger, asked: Asked) -> Report:
+def summarized(ledger: Ledger, asked: SumsQuery) -> Report:
     """Return the sums that are asked for. Raises LedgerError."""
     further = tuple(name for name in asked.only if name not in asked.by)
     report = summarize(ledger, (*asked.by, *further), asked.since, asked.until, sandbox=asked.sandbox)
@@ -97,7 +97,7 @@ def _moment(query: Mapping[str, str], name: str, now: datetime) -> datetime | No
     try:
         return moment(text, now) if text else None
     except ValueError as error:
-        raise Unclear(f"{name}: {error}") from None
+        raise InvalidQuery(f"{name}: {error}") from None
 
 
 def _single(pairs: Pairs, known: Sequence[str]) -> Mapping[str, str]:
@@ -105,8 +105,8 @@ def _single(pairs: Pairs, known: Sequence[str]) -> Mapping[str, str]:
     query: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:
-            raise Unclear(f"There is no parameter '{name}'; there are {', '.join(known)}.")
+            raise InvalidQuery(f"There is no parameter '{name}'; there are {', '.join(known)}.")
         if name in query:
-            raise Unclear(f"{name}: this is given twice.")
+            raise InvalidQuery(f"{name}: this is given twice.")
         query[name] = value
     return query

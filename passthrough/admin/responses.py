@@ -25,19 +25,19 @@ def json_text(text: str) -> web.Response:
     return web.Response(text=text, content_type="application/json")
 
 
-def refused(status: int, code: str, why: str, hint: str = "") -> web.Response:
+def error_response(status: int, code: str, why: str, hint: str = "") -> web.Response:
     """Return an answer that says what is wrong, and how to mend it."""
     said = {"status": code, "why": why, **({"hint": hint} if hint else {})}
     return web.json_response(said, status=status, dumps=lambda value: json.dumps(value, ensure_ascii=False))
 
 
 @web.middleware
-async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def add_security_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let no answer be stored, framed, sniffed at, or run a script that is not ours."""
     try:
-        answer = await handler(request)
+        response = await handler(request)
     except web.HTTPException as error:
         error.headers.update(_ALWAYS)
         raise
-    answer.headers.update(_ALWAYS)
-    return answer
+    response.headers.update(_ALWAYS)
+    return response

@@ -21,7 +21,7 @@ _PRICED: Final = {
     ResponseKind.RESULTS: "per page, as a batch",
     ResponseKind.JOB: "per page, as a batch",
 }
-_Limited = Mapping[Scope, Sequence[Budget]]
+_BudgetsByScope = Mapping[Scope, Sequence[Budget]]
 
 
 def rows(config: Config) -> tuple[tuple[str, ...], ...]:
@@ -33,15 +33,15 @@ def rows(config: Config) -> tuple[tuple[str, ...], ...]:
 
 def callers(config: Config) -> tuple[str, ...]:
     """Return who may call, in sentences: the names of clients and what each may spend, or that no key is asked for."""
-    return (*_who(config), *_spending(config))
+    return (*_client_names(config), *_spending(config))
 
 
-def _who(config: Config) -> Iterator[str]:
+def _client_names(config: Config) -> Iterator[str]:
     names = [client.name for client in config.clients if client.name != MASTER]
     if not config.clients:
         where = config.listen
         yield f"No client keys: everybody who reaches port {where.port} of {where.host} may call."
-        yield from _pages(config)
+        yield from _web_origins(config)
         return
     said = f"{len(names) or 'No'} client key{'' if len(names) == 1 else 's'}{': ' if names else ''}{', '.join(names)}"
     if len(names) < len(config.clients):
@@ -50,10 +50,10 @@ def _who(config: Config) -> Iterator[str]:
     keyless = ", ".join(_path(route) for route in config.routes if not route.auth)
     if keyless:
         yield f"Without a key (auth: false) everybody may call {keyless}."
-    yield from _pages(config)
+    yield from _web_origins(config)
 
 
-def _pages(config: Config) -> Iterator[str]:
+def _web_origins(config: Config) -> Iterator[str]:
     if config.cors:
         yield f"Web pages of {', '.join(origin.decode('ascii') for origin in config.cors)} may call, and read what comes back."
 
@@ -73,27 +73,27 @@ def _spending(config: Config) -> Iterator[str]:
         yield "Without a ledger budgets are kept in memory: a restart forgets what was spent."
 
 
-def _by_scope(config: Config) -> _Limited:
+def _by_scope(config: Config) -> _BudgetsByScope:
     found: dict[Scope, list[Budget]] = {}
     for budget in config.budgets:
         found.setdefault(budget.scope, []).append(budget)
     return found
 
 
-def _limits(budgets: _Limited, scope: Scope, max_parallel: int | None) -> str:
+def _limits(budgets: _BudgetsByScope, scope: Scope, max_parallel: int | None) -> str:
     parts = [_limit(budget) for budget in budgets.get(scope, ())]
     if max_parallel is not None:
-        parts.append(_counted(max_parallel, "request") + " at once")
+        parts.append(_plural(max_parallel, "request") + " at once")
     return ", ".join(parts)
 
 
 def _limit(budget: Budget) -> str:
     if budget.unit is Unit.USD:
         return f"${_usd(budget.most)} per {budget.per}"
-    return f"{_counted(budget.most, str(budget.unit).removesuffix('s'))} per {budget.per}"
+    return f"{_plural(budget.most, str(budget.unit).removesuffix('s'))} per {budget.per}"
 
 
-def _counted(count: int, thing: str) -> str:
+def _plural(count: int, thing: str) -> str:
     return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
@@ -103,7 +103,7 @@ def _periods(calendar: Calendar) -> str:
     return f"{day}, weeks on {WEEK_DAYS[calendar.week_starts].capitalize()}, months on day {calendar.month_starts}."
 
 
-def _row(route: Route, budgets: _Limited, *, own_prices: bool) -> tuple[str, ...]:
+def _row(route: Route, budgets: _BudgetsByScope, *, own_prices: bool) -> tuple[str, ...]:
     methods = "all" if route.methods is None else ", ".join(sorted(route.methods))
     targets = ", ".join(target.name for target in route.targets)
     limits = _limits(budgets, Scope("route", route.terms.route), route.max_parallel)
@@ -145,7 +145,7 @@ def _price(route: Route) -> str:
         units = [("credit", plan.counted.credits), ("page", plan.counted.pages or plan.counted.count or plan.counted.constant)]
         said = ", else ".join(f"per {unit}" for unit, counted in units if counted)
     else:
-        said = _counted_as(route)
+        said = _priced_by(route)
     told = " or ".join(name.decode("ascii") for name in plan.cost_headers)
     return f"as {told} says, else {said}" if told else said
 
@@ -154,7 +154,7 @@ def _usd(nano: int) -> str:
     return f"{Decimal(nano).scaleb(-9).normalize():f}"
 
 
-def _counted_as(route: Route) -> str:
+def _priced_by(route: Route) -> str:
     """What a count on this route is priced by: of what is counted in the answer to some request."""
     match, path = (Match(route, b"/ocr"), b"/ocr") if route.include_subpath else (Match(route, b""), route.path)
     methods = [method for method in ("POST", "GET") if route.allows(method)]

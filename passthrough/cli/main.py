@@ -21,7 +21,7 @@ import click
 from .. import __version__
 from ..errors import ConfigError, LedgerError, PassthroughError, Problem
 from . import standard_streams
-from .fast_import import unread
+from .fast_import import without_authorities
 
 if TYPE_CHECKING:
     from ..accounting.reports.reprice import Today
@@ -34,7 +34,7 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 @contextmanager
-def _said() -> Iterator[None]:
+def _exit_on_error() -> Iterator[None]:
     """Turn our errors into a message on stderr and an exit code: 2 for the configuration, 1 for anything else."""
     try:
         yield
@@ -100,10 +100,10 @@ def serve(config: str, sandbox: bool, **flags: Any) -> None:
     """Serve the routes of the configuration."""
     # Process 1 of a container ignores a signal without a handler, and what comes next takes half a second.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with unread(os.environ):
+    with without_authorities(os.environ):
         from ..server import run
 
-    with _said():
+    with _exit_on_error():
         run.serve(config, {name: value for name, value in flags.items() if value is not None}, sandbox=sandbox)
 
 
@@ -123,7 +123,7 @@ def check(config: str, sandbox: bool) -> None:
     from .check import COLUMNS, callers, rows
     from .terminal import show
 
-    with _said():
+    with _exit_on_error():
         loaded = _loaded(config, sandbox=sandbox)
         found = rows(loaded)
         title = f"{loaded.file}: fine, {len(found)} route{'' if len(found) == 1 else 's'}"
@@ -139,7 +139,7 @@ def schema() -> None:
     """Print the JSON Schema of the configuration, for editors."""
     from ..config.schema import schema as made
 
-    with _said():
+    with _exit_on_error():
         _print(json.dumps(made(), indent=2, ensure_ascii=False))
 
 
@@ -158,30 +158,30 @@ def schema() -> None:
 )
 @click.option("--export", metavar="FILE", help="Write all that is booked to FILE.csv, FILE.jsonl, or - for stdout.")
 @click.option("--reprice", is_flag=True, help="What it would cost at today's prices.")
-def usage(config: str, ledger: str | None, watch: float | None, export: str | None, reprice: bool, **asked: Any) -> None:
+def usage(config: str, ledger: str | None, watch: float | None, export: str | None, reprice: bool, **options: Any) -> None:
     """Sum up pages and cost from the ledger."""
     from . import usage
 
-    with _said():
-        keys = tuple(_keys(asked.pop("by")))
+    with _exit_on_error():
+        keys = tuple(_keys(options.pop("by")))
         try:
-            usage.Question("", keys, **asked).check()
+            usage.Question("", keys, **options).check()
             if export is not None:
-                usage.form_of(export, asked["form"])
+                usage.form_of(export, options["form"])
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         if (watch is not None) + (export is not None) + reprice > 1:
             raise click.UsageError("Choose one of --watch, --export and --reprice.")
-        if watch is not None and asked["form"] != "table":
+        if watch is not None and options["form"] != "table":
             raise click.UsageError("--watch shows a table.\nLeave --format out.")
-        question = usage.Question(_ledger_url(config, ledger), keys, **asked)
+        question = usage.Question(_ledger_url(config, ledger), keys, **options)
         if watch is not None:
             with standard_streams.printing():
-                usage.watched(question, watch)
+                usage.watch(question, watch)
         elif export is not None:
-            click.echo(usage.exported(question, export), err=True)
+            click.echo(usage.export_to(question, export), err=True)
         else:
-            found = usage.repriced(question, _today(config)) if reprice else usage.summed(question)
+            found = usage.repriced(question, _today(config)) if reprice else usage.sums(question)
             _print_sums(found, question.form)
 
 
@@ -243,7 +243,7 @@ def prices(config: str) -> None:
     from ..config.load import load_prices
     from .terminal import show
 
-    with _said():
+    with _exit_on_error():
         tables = to_tables(Prices(load_prices(config, os.environ)).today(datetime.now(UTC).date()))
         with standard_streams.printing():
             show(*tables)
@@ -260,7 +260,7 @@ def keygen(name: str) -> None:
     key = f"pt-{secrets.token_urlsafe(32)}"
     # Escapes mean the same in the file, a `?` would be another name.
     quoted = json.dumps(name, ensure_ascii=not standard_streams.encodable(name))
-    with _said():
+    with _exit_on_error():
         _print(
             f"The key of {name}; it is shown this once:\n\n  {key}\n\n"
             "Add to routes.yaml (or add the last line to the client_keys that are there):\n\nclient_keys:\n"
@@ -275,8 +275,8 @@ def _check_name(name: str) -> None:
 
     try:
         checked(name)
-    except InvalidValue as unfit:
-        raise click.BadParameter(unfit.what, param_hint="NAME") from None
+    except InvalidValue as invalid:
+        raise click.BadParameter(invalid.what, param_hint="NAME") from None
     if name == MASTER:
         raise click.BadParameter(f"'{MASTER}' is what calls with the master key are booked as.", param_hint="NAME")
 
@@ -287,10 +287,10 @@ def _check_name(name: str) -> None:
 @click.option("--key", envvar="PASSTHROUGH_SANDBOX_KEY", help="Ask for this key as Mistral would.")
 def sandbox(host: str, port: int, key: str | None) -> None:
     """Run a local upstream in Mistral's shape that really reads PDFs."""
-    with unread(os.environ):
+    with without_authorities(os.environ):
         from ..server import run
 
-    with _said():
+    with _exit_on_error():
         run.run_sandbox(host, port, key)
 
 
@@ -307,7 +307,7 @@ def health(config: str, admin_host: str | None, admin_port: int | None) -> None:
     """Ask the admin port whether the instance is ready; exit 0 if so."""
     from . import probe
 
-    with _said():
+    with _exit_on_error():
         if admin_host is None or admin_port is None:
             host, port = probe.admin_address(config, os.environ, Path.cwd(), lambda text: click.echo(text, err=True))
             admin_host, admin_port = admin_host or host, admin_port or port

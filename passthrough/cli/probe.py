@@ -15,7 +15,7 @@ from ..errors import ConfigError, PassthroughError
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 4001
-_ANSWERS_WITHIN_S: Final = 5.0
+_TIMEOUT_S: Final = 5.0
 _MAX_RESPONSE: Final = 1_000_000
 _MENTION: Final = re.compile(rb"admin_(?:host|port)", re.IGNORECASE).search
 _LOOPBACKS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
@@ -52,11 +52,11 @@ def admin_address(config: str, environ: Mapping[str, str], cwd: Path, warn: Call
 
 def _by_environment(config: str, environ: Mapping[str, str], cwd: Path) -> tuple[str, int]:
     try:
-        seen = environment(config, environ, cwd)
+        merged = environment(config, environ, cwd)
     except ConfigError:  # It has been said.
-        seen = environ
-    port = seen.get("PASSTHROUGH_ADMIN_PORT", "")
-    return seen.get("PASSTHROUGH_ADMIN_HOST") or HOST, int(port) if port.isascii() and port.isdecimal() else PORT
+        merged = environ
+    port = merged.get("PASSTHROUGH_ADMIN_PORT", "")
+    return merged.get("PASSTHROUGH_ADMIN_HOST") or HOST, int(port) if port.isascii() and port.isdecimal() else PORT
 
 
 def _content(file: Path) -> bytes:
@@ -69,7 +69,7 @@ def _content(file: Path) -> bytes:
 def ask(host: str, port: int) -> Readiness:
     """Ask an admin port. Raises ProbeError."""
     where = _LOOPBACKS.get(host, host)
-    connection = http.client.HTTPConnection(where, port, timeout=_ANSWERS_WITHIN_S)
+    connection = http.client.HTTPConnection(where, port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/readyz", headers={"Host": "localhost"})
         response = connection.getresponse()
@@ -84,10 +84,10 @@ def ask(host: str, port: int) -> Readiness:
         raise ProbeError(f"what answers on {where} port {port} is not this program's admin port.") from None
 
 
-def _lines(answer: dict[str, Any]) -> Iterator[str]:
+def _lines(readiness: dict[str, Any]) -> Iterator[str]:
     """Yield the status, then each part that is degraded and why, indented."""
-    yield str(answer["status"])
-    for part, why in answer.get("degraded", {}).items():
+    yield str(readiness["status"])
+    for part, why in readiness.get("degraded", {}).items():
         first, *more = why.splitlines() or [""]
         yield f"  {part}: {first}"
         yield from (f"    {line.strip()}" for line in more)

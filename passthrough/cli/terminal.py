@@ -20,9 +20,9 @@ from rich.text import Text
 from ..accounting.reports.table import Column, Table
 
 _GAP: Final = 2  # cells between two columns
-_HIGHEST: Final = 4  # lines of a row that can still be read across
-_NARROWEST: Final = 16  # cells of a value beside its head
-_UNBOUNDED: Final = 100_000  # cells of a line in a pipe or a file
+_MAX_ROW_LINES: Final = 4  # lines of a row that can still be read across
+_MIN_VALUE_WIDTH: Final = 16  # cells of a value beside its head
+_UNBOUNDED_WIDTH: Final = 100_000  # cells of a line in a pipe or a file
 # Behind a space, and inside of paths, addresses and names of models; not inside of numbers, versions, dates, IPv4 addresses.
 _SEAMS: Final = re.compile(r"(?<= )(?! )|(?<=\w[/@])(?![* ]|$)|(?<=\w[-.:])(?![\d ]|$)")
 
@@ -34,12 +34,12 @@ def show(*blocks: Table | str, file: TextIO | None = None, width: int | None = N
     """
     file = file or sys.stdout
     if width is None:
-        width = Console(file=file).width if file.isatty() else _UNBOUNDED
+        width = Console(file=file).width if file.isatty() else _UNBOUNDED_WIDTH
     console = Console(file=file, width=width, highlight=False)
     for number, block in enumerate(blocks):
         if number:
             console.print()
-        for part in _parts(block, _room(console)):
+        for part in _parts(block, _line_space(console)):
             console.print(part, overflow="fold")
 
 
@@ -59,7 +59,7 @@ def _on_screen(block: Callable[[], Table | str], every_s: float) -> None:
     try:
         with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
             while True:
-                live.update(Group(*_parts(shown, _room(console))), refresh=True)
+                live.update(Group(*_parts(shown, _line_space(console))), refresh=True)
                 time.sleep(every_s)
                 shown = block()
     finally:
@@ -74,18 +74,18 @@ def _one_by_one(block: Callable[[], Table | str], every_s: float) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Room:
+class _LineSpace:
     """The cells of a line, and whether there are ornaments on it."""
 
     width: int
     ornaments: bool
 
 
-def _room(console: Console) -> _Room:
-    return _Room(console.width, console.width < _UNBOUNDED and console.encoding.startswith("utf"))
+def _line_space(console: Console) -> _LineSpace:
+    return _LineSpace(console.width, console.width < _UNBOUNDED_WIDTH and console.encoding.startswith("utf"))
 
 
-def _parts(block: Table | str, room: _Room) -> Iterator[RenderableType]:
+def _parts(block: Table | str, room: _LineSpace) -> Iterator[RenderableType]:
     """(1) A sentence; (2) a table, its columns beside each other; (3) where that could not be read, its rows below each other."""
     if isinstance(block, str):
         yield Text(block)
@@ -110,7 +110,7 @@ def _grid(columns: Sequence[Column], width: int) -> Drawing | None:
     folded: list[list[Text]] = []
     for column, room in zip(columns, widths, strict=True):
         cells = [fold(text, room) for text in column.texts]
-        if any(len(lines) > _HIGHEST for lines in cells):
+        if any(len(lines) > _MAX_ROW_LINES for lines in cells):
             return None
         taken = max(cell_len(line) for lines in cells for line in lines)
         head, *body, foot = (Text("\n".join(lines)) for lines in cells)
@@ -148,7 +148,7 @@ def _records(columns: Sequence[Column], width: int) -> Text:
     for first, *values in rows:
         drawing.append("\n" if drawing else "").append("\n".join(fold(first, width)), style="bold")
         for column, value in zip(columns[1:], values, strict=True):
-            lines = fold(value, max(width - heads, _NARROWEST)) if value else ()
+            lines = fold(value, max(width - heads, _MIN_VALUE_WIDTH)) if value else ()
             for number, line in enumerate(lines):
                 head = "" if number else " " * _GAP + column.head
                 drawing.append(f"\n{head.ljust(heads)}{line}")

@@ -46,89 +46,89 @@ class Question:
         return since, until
 
 
-def summed(asked: Question) -> Table | str:
+def sums(question: Question) -> Table | str:
     """Return the sums in the form that is asked for. Raises LedgerError."""
-    with _opened(asked) as ledger:
-        found = report.summarize(ledger, asked.by, *asked.period(), sandbox=asked.sandbox)
-    if asked.form == "table":
+    with _open_ledger(question) as ledger:
+        found = report.summarize(ledger, question.by, *question.period(), sandbox=question.sandbox)
+    if question.form == "table":
         return report.to_table(found)
-    return report.to_json(found) if asked.form == "json" else report.to_csv(found).rstrip("\r\n")
+    return report.to_json(found) if question.form == "json" else report.to_csv(found).rstrip("\r\n")
 
 
-def watched(asked: Question, every_s: float) -> None:
+def watch(question: Question, every_s: float) -> None:
     """Show the sums until the user interrupts it. Raises LedgerError where they cannot be read at first; later that is shown."""
-    summed(asked)
+    sums(question)
 
-    def again() -> Table | str:
+    def sums_or_error() -> Table | str:
         # Opened anew each time: what SQLite reads without locks, because nobody writes it, may be written a second later.
         try:
-            return summed(asked)
+            return sums(question)
         except LedgerError as error:
             return str(error)
 
-    terminal.watch(again, every_s)
+    terminal.watch(sums_or_error, every_s)
 
 
-def exported(asked: Question, name: str) -> str:
+def export_to(question: Question, name: str) -> str:
     """Write what is booked into a file, and return what was done, in a sentence. Raises LedgerError, BrokenPipeError.
 
     `name` ends in .csv or .jsonl, or is a stream, as JSON lines where JSON is asked for, else as CSV; `-` is stdout.
     """
     place = Path("/dev/stdout" if name == STDOUT else name)
-    with _opened(asked) as ledger:
-        rows, left_out = _rows(ledger, asked)
+    with _open_ledger(question) as ledger:
+        rows, left_out = _rows(ledger, question)
         # Whatever the terminal's own encoding and line ends are: these are the file's.
         with closing(rows), destination.writing(place) as stream:
-            written = export.write(rows, stream, form_of(name, asked.form))
-    return _said(written, name) + left_out
+            written = export.write(rows, stream, form_of(name, question.form))
+    return _written_sentence(written, name) + left_out
 
 
-def form_of(name: str, asked: str) -> Form:
-    """Return the form that a file's name asks for; a stream without such an end has the one `asked` for. Raises ValueError."""
+def form_of(name: str, chosen: str) -> Form:
+    """Return the form that a file's name asks for; a stream without such an end has the `chosen` one. Raises ValueError."""
     try:
         return export.SUFFIXES[Path(name).suffix.lower()]
     except KeyError:
         if name == STDOUT or destination.is_stream(Path(name)):
-            return "jsonl" if asked == "json" else "csv"
+            return "jsonl" if chosen == "json" else "csv"
         raise ValueError(f"'{name}' tells no form: end it in {' or '.join(export.SUFFIXES)}, or write '-' for stdout.") from None
 
 
-def repriced(asked: Question, today: Today) -> Table | str:
+def repriced(question: Question, today: Today) -> Table | str:
     """Return what the charges of the period would cost today, in the form that is asked for. Raises LedgerError."""
-    with _opened(asked) as ledger:
-        rows, left_out = _rows(ledger, asked)
+    with _open_ledger(question) as ledger:
+        rows, left_out = _rows(ledger, question)
         with closing(rows):
-            found = reprice.reprice(rows, today, report.checked_keys(asked.by), *asked.period())
-    if asked.form == "table":
+            found = reprice.reprice(rows, today, report.checked_keys(question.by), *question.period())
+    if question.form == "table":
         return reprice.to_table(found, left_out.strip(" ()"))
-    return reprice.to_json(found) if asked.form == "json" else reprice.to_csv(found).rstrip("\r\n")
+    return reprice.to_json(found) if question.form == "json" else reprice.to_csv(found).rstrip("\r\n")
 
 
 @contextmanager
-def _opened(asked: Question) -> Iterator[Ledger]:
-    ledger = Ledger.open(asked.ledger, read_only=True)
+def _open_ledger(question: Question) -> Iterator[Ledger]:
+    ledger = Ledger.open(question.ledger, read_only=True)
     try:
         yield ledger
     finally:
         ledger.close()
 
 
-def _rows(ledger: Ledger, asked: Question) -> tuple[_Rows, str]:
+def _rows(ledger: Ledger, question: Question) -> tuple[_Rows, str]:
     """What is booked in the period, and what must be said of it: the sandbox's traffic is in it as it is in the sums."""
-    since, until = asked.period()
-    sums = report.summarize(ledger, (), since, until, sandbox=asked.sandbox)
+    since, until = question.period()
+    summary = report.summarize(ledger, (), since, until, sandbox=question.sandbox)
     rows = cast(_Rows, ledger.exported(since, until))
-    note = f" ({sums.note})" if sums.note else ""
-    if asked.sandbox == "include":
+    note = f" ({summary.note})" if summary.note else ""
+    if question.sandbox == "include":
         return rows, note
-    return _only(rows, lambda booked: booked.sandbox == sums.sandbox), note
+    return _only(rows, lambda row: row.sandbox == summary.sandbox), note
 
 
-def _only(rows: _Rows, meant: Callable[[LedgerRow], bool]) -> _Rows:
+def _only(rows: _Rows, is_wanted: Callable[[LedgerRow], bool]) -> _Rows:
     with closing(rows):
-        yield from filter(meant, rows)
+        yield from filter(is_wanted, rows)
 
 
-def _said(written: Written, name: str) -> str:
+def _written_sentence(written: Written, name: str) -> str:
     where = "stdout" if name == STDOUT else name
     return f"{written.rows} rows of {written.exchanges} exchanges written to {where}"

@@ -10,13 +10,13 @@ from ..loopback import is_loopback
 from .model import Config
 from .reload import needing_restart
 
-Said = Iterator[tuple[int, str]]
+Messages = Iterator[tuple[int, str]]
 """Messages with their level."""
 
 ANONYMOUS: Final = "No client keys: everybody who reaches the port may call."
 
 
-def started(config: Config, traffic: str, admin: str, *, sandbox: bool) -> Said:
+def started(config: Config, traffic: str, admin: str, *, sandbox: bool) -> Messages:
     """Yield what is said once the program listens; `traffic` and `admin` are URLs."""
     yield logging.INFO, f"Listening on {traffic}, admin on {admin}."
     if sandbox:
@@ -32,7 +32,7 @@ def started(config: Config, traffic: str, admin: str, *, sandbox: bool) -> Said:
         yield logging.INFO, "The admin port is open to other machines, and there is no admin_key: it answers health only."
 
 
-def adopted(config: Config, before: Config) -> Said:
+def adopted(config: Config, before: Config) -> Messages:
     """Yield what is said of a configuration that comes into force after another, or after itself at the start."""
     if before.clients and not config.clients:
         yield logging.WARNING, ANONYMOUS
@@ -40,7 +40,7 @@ def adopted(config: Config, before: Config) -> Said:
         yield logging.WARNING, str(problem)
 
 
-def reloaded(config: Config, start: Config) -> Said:
+def reloaded(config: Config, start: Config) -> Messages:
     """Yield what is said of a reload; `start` is what the program was started with."""
     yield logging.INFO, f"Reloaded {config.file}: {_number(config.routes, 'route')}, {_number(config.clients, 'client key')}."
     for name in needing_restart(start, config):

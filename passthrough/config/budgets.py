@@ -42,9 +42,9 @@ def _budgets(scope: Scope, part: LimitsPart, at: At) -> Iterator[tuple[At, Budge
     for index, given in enumerate(part.budget):
         yield from (((*at, "budget", index), budget) for budget in _budget(scope, given))
     for name, unit in (("rpm", Unit.REQUESTS), ("pages_per_minute", Unit.PAGES)):
-        most = getattr(part, name)
-        if most is not None:
-            yield (*at, name), Budget(scope, unit, Per.MINUTE, most)
+        limit = getattr(part, name)
+        if limit is not None:
+            yield (*at, name), Budget(scope, unit, Per.MINUTE, limit)
 
 
 def _budget(scope: Scope, given: BudgetPart) -> Iterator[Budget]:

@@ -60,7 +60,7 @@ ADMIN_ADDRESS: Final = ("admin_host", "admin_port")
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
+class ListenSettings:
     """The settings, where each of them was found, so that a later check can say so, and what files are called."""
 
     listen: Listen
@@ -76,9 +76,9 @@ class Listening:
             problems.wrong(at, what, hint, named=named)
 
 
-def listening(
+def listen_settings(
     file: File, environ: Mapping[str, str], flags: Mapping[str, object], folders: tuple[Path, Path], problems: Problems
-) -> Listening:
+) -> ListenSettings:
     """Return the settings; `folders` are the configuration's and the working directory, for the names of files.
 
     An empty variable counts as not set: templates of environments are full of them.
@@ -103,7 +103,7 @@ def _chosen(
     flags: Mapping[str, object],
     folders: tuple[Path, Path],
     problems: Problems,
-) -> Listening:
+) -> ListenSettings:
     chosen: dict[str, Any] = {}
     origins: dict[str, tuple[str, At]] = {}
     names: dict[str, str] = {}
@@ -122,7 +122,7 @@ def _chosen(
             value = str((folders[1] if source else folders[0]) / value.text)
         chosen[setting.field] = value
         origins[setting.field] = (source, at)
-    return Listening(Listen(**chosen), origins, names)
+    return ListenSettings(Listen(**chosen), origins, names)
 
 
 def _given(
@@ -139,7 +139,7 @@ def _given(
     return ("", (keys[0],), getattr(file, keys[0])) if keys else None
 
 
-def _check_ports(found: Listening, problems: Problems) -> None:
+def _check_ports(found: ListenSettings, problems: Problems) -> None:
     listen = found.listen
     if listen.port and (listen.port == listen.admin_port):
         what = f"Traffic and admin cannot both listen on port {listen.port}."
@@ -147,7 +147,7 @@ def _check_ports(found: Listening, problems: Problems) -> None:
         found.wrong(field, problems, what, "Choose two ports.")
 
 
-def _check_tls(found: Listening, problems: Problems) -> None:
+def _check_tls(found: ListenSettings, problems: Problems) -> None:
     """Load certificate and key now: a wrong one is a problem of the configuration, not of the first client."""
     listen = found.listen
     given, other = ("tls_cert", "tls_key") if listen.tls_key is None else ("tls_key", "tls_cert")

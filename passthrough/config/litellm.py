@@ -17,7 +17,7 @@ _KEEP: Final = "Leave it if LiteLLM reads this file too, else remove it."
 _ROUTE_HINT: Final = "Add a route under pass_through_endpoints: path, target, headers."
 
 
-def ours(tree: Mapping[str, object], problems: Problems) -> dict[str, object]:
+def supported(tree: Mapping[str, object], problems: Problems) -> dict[str, object]:
     """Return what of the file means something here; unknown keys are noted.
 
     1. LiteLLM's other sections: one warning that names them all.

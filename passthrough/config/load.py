@@ -18,21 +18,20 @@ from ..loopback import is_loopback
 from .budgets import ALL, Limits, calendar
 from .clients import check_named_routes, keys
 from .environment import read_environment
-from .listen import ADMIN_ADDRESS, Listening, admin_address, listening
-from .litellm import ENDPOINTS, ours
+from .listen import ADMIN_ADDRESS, ListenSettings, admin_address, listen_settings
+from .litellm import ENDPOINTS, supported
 from .model import Config
 from .prices import only_prices, prices
 from .problems import At, Problems
 from .proxies import check_proxies
 from .references import References
-from .routes import Surroundings, check_labels, routes
+from .routes import BuildContext, check_labels, routes
 from .schema import SECTIONS, ClientKeyPart, Endpoint, File, General, LabelItem, PricePart, RoutePrices
 from .validate import items, optional_part, part
 from .values import FileName
 from .variables import check_variables
 from .yaml_document import Document, read
 
-DEFAULT_FILE: Final = "routes.yaml"
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 _Part = TypeVar("_Part", bound=BaseModel)
 
@@ -54,46 +53,46 @@ def load(
     Raises ConfigError with all problems, and nothing else for whatever the file or the environment holds.
     """
     cwd = cwd or Path.cwd()
-    opened = _opened(path, environ, cwd, sandbox)
+    opened = _open(path, environ, cwd, sandbox)
     problems = opened.problems
     file = optional_part(File, {key: value for key, value in opened.tree.items() if key not in SECTIONS}, (), problems)
     general = _general(opened)
     labels = opened.parts(LabelItem, "label_headers")
     named = [(at, label.root) for at, label in labels]
     check_labels(named, problems)
-    where = listening(file, opened.environ, listen, (opened.folder, cwd), problems)
+    settings = listen_settings(file, opened.environ, listen, (opened.folder, cwd), problems)
     endpoints = [found for place in ENDPOINTS for found in opened.parts(Endpoint, *place)]
-    around = Surroundings(opened.folder, where.listen, sandbox, named, general)
-    built = routes(endpoints, around, problems)
+    context = BuildContext(opened.folder, settings.listen, sandbox, named, general)
+    built = routes(endpoints, context, problems)
     callers = opened.parts(ClientKeyPart, "client_keys")
-    held = keys(callers, file, general, problems)
+    given_keys = keys(callers, file, general, problems)
     check_named_routes(opened.tree, problems)
     allow_anonymous = file.allow_anonymous or general.allow_anonymous
-    _check_open(where, opened.tree, allow_anonymous, problems)
+    _check_open(settings, opened.tree, allow_anonymous, problems)
     _check_ledger(file.ledger, problems)
     budgets = _limits(file, endpoints, callers, problems)
     journal = _journal(file.journal, cwd, problems)
     own_prices = prices(opened.parts(PricePart, "prices"), endpoints, problems)
-    opened.refuse()
+    opened.raise_problems()
     check_proxies(opened.environ, opened.referred, built, problems)
     return Config(
         file=path,
         routes=built,
-        clients=held.clients,
+        clients=given_keys.clients,
         key_header=_lower(general.litellm_key_header_name),
         allow_anonymous=allow_anonymous,
         cors=tuple(file.cors),
         prices=own_prices,
         ledger=file.ledger,
         ledger_keep_days=file.ledger_keep,
-        admin_digest=held.admin_digest,
+        admin_digest=given_keys.admin_digest,
         budgets=budgets,
         calendar=calendar(file.budget_periods),
         refuse_unlent=file.on_ledger_down == "refuse",
         budget_webhook=None if file.budget_webhook is None else file.budget_webhook.reveal(),
         journal=journal,
         max_parallel=file.max_parallel,
-        listen=where.listen,
+        listen=settings.listen,
         warnings=tuple(problems.warnings),
     )
 
@@ -103,9 +102,9 @@ def load_ledger_url(path: str, environ: Mapping[str, str], *, cwd: Path | None =
 
     Raises ConfigError where the file cannot be read or its `ledger` is wrong.
     """
-    opened = _opened(path, environ, cwd or Path.cwd(), False, _only_ledger)
+    opened = _open(path, environ, cwd or Path.cwd(), False, _only_ledger)
     file = optional_part(File, opened.tree, (), opened.problems)
-    opened.refuse()
+    opened.raise_problems()
     return file.ledger
 
 
@@ -116,18 +115,18 @@ def load_admin_address(
 
     Raises ConfigError where the file cannot be read or one of the two is wrong.
     """
-    opened = _opened(path, environ, cwd or Path.cwd(), False, _only_admin_address)
+    opened = _open(path, environ, cwd or Path.cwd(), False, _only_admin_address)
     file = optional_part(File, opened.tree, (), opened.problems)
     found = admin_address(file, opened.environ, flags, opened.problems)
-    opened.refuse()
+    opened.raise_problems()
     return found
 
 
 def load_prices(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> tuple[Price, ...]:
     """Return the file's own prices; nothing else of the file is looked at. Raises ConfigError where they are wrong."""
-    opened = _opened(path, environ, cwd or Path.cwd(), False, only_prices)
+    opened = _open(path, environ, cwd or Path.cwd(), False, only_prices)
     found = prices(opened.parts(PricePart, "prices"), _priced_routes(opened), opened.problems)
-    opened.refuse()
+    opened.raise_problems()
     return found
 
 
@@ -136,9 +135,9 @@ def load_costs_per_request(path: str, environ: Mapping[str, str], *, cwd: Path |
 
     Raises ConfigError where it is wrong.
     """
-    opened = _opened(path, environ, cwd or Path.cwd(), False, only_prices)
+    opened = _open(path, environ, cwd or Path.cwd(), False, only_prices)
     routes = _priced_routes(opened)
-    opened.refuse()
+    opened.raise_problems()
     return {route.path: route.cost_per_request for _, route in routes if route.cost_per_request is not None}
 
 
@@ -174,13 +173,13 @@ class _Opened:
         found = [(at, part(model, item, at, self.problems)) for at, item in items(value, place, self.problems)]
         return [(at, item) for at, item in found if item is not None]
 
-    def refuse(self) -> None:
+    def raise_problems(self) -> None:
         """Raise ConfigError if anything is wrong."""
         if self.problems.problems:
             raise ConfigError(self.problems.problems)
 
 
-def _opened(
+def _open(
     path: str,
     environ: Mapping[str, str],
     cwd: Path,
@@ -189,14 +188,14 @@ def _opened(
 ) -> _Opened:
     document: Document = read(path, cwd)
     problems = Problems(document, document.problems)
-    seen = read_environment(path, environ, cwd, problems.problems, problems.warnings)
+    merged = read_environment(path, environ, cwd, problems.problems, problems.warnings)
     tree = cast("dict[str, Any]", document.tree())
-    found = ours(tree, problems) if only is None else only(tree)
-    references = References(seen, problems, sandbox=sandbox)
+    found = supported(tree, problems) if only is None else only(tree)
+    references = References(merged, problems, sandbox=sandbox)
     resolved = references.resolved(found)
     if only is None:
-        check_variables(seen, references.names, problems)
-    return _Opened(cast("dict[str, Any]", resolved), seen, problems, (cwd / path).parent, references.names)
+        check_variables(merged, references.names, problems)
+    return _Opened(cast("dict[str, Any]", resolved), merged, problems, (cwd / path).parent, references.names)
 
 
 def _general(opened: _Opened) -> General:
@@ -243,15 +242,15 @@ def _journal(named: FileName | None, cwd: Path, problems: Problems) -> str | Non
     return str(folder)
 
 
-def _check_open(where: Listening, tree: Mapping[str, Any], allow_anonymous: bool, problems: Problems) -> None:
+def _check_open(settings: ListenSettings, tree: Mapping[str, Any], allow_anonymous: bool, problems: Problems) -> None:
     """Without a single key, only this machine may call: a proxy that is open by accident spends its owner's money."""
     general = tree.get("general_settings")
     guarded = tree.get("client_keys") or tree.get("master_key") or (isinstance(general, dict) and general.get("master_key"))
-    if guarded or allow_anonymous or is_loopback(where.listen.host):
+    if guarded or allow_anonymous or is_loopback(settings.listen.host):
         return
     what = "Without client_keys or master_key everybody who reaches this host may call, on your account."
     hint = "Add client_keys, listen on 127.0.0.1, or write 'allow_anonymous: true'."
-    where.wrong("host", problems, what, hint)
+    settings.wrong("host", problems, what, hint)
 
 
 def _lower(name: str | None) -> bytes | None:

@@ -26,15 +26,17 @@ def plan(part: MeterPart, at: At, problems: Problems) -> MeterPlan:
             what = f"'{given[0]}' says where a count stands, which only 'shape: json' asks for."
             problems.wrong((*at, given[0]), what, "Add 'shape: json', or remove it.")
         return MeterPlan(part.shape, part.model, None, tuple(part.cost_header))
-    ways = [name for name in _COUNTERS if getattr(part, name)]
-    if not ways and not part.credits:
+    counters = [name for name in _COUNTERS if getattr(part, name)]
+    if not counters and not part.credits:
         problems.wrong(at, "This meter counts nothing.", _NO_COUNT)
-    if len(ways) > 1:
-        problems.wrong((*at, ways[1]), f"Pages are counted by '{ways[0]}' already.", "Keep one of them; each can be a list.")
-    return MeterPlan(part.shape, part.model, _counted(part, at, problems), tuple(part.cost_header))
+    if len(counters) > 1:
+        problems.wrong(
+            (*at, counters[1]), f"Pages are counted by '{counters[0]}' already.", "Keep one of them; each can be a list."
+        )
+    return MeterPlan(part.shape, part.model, _json_counts(part, at, problems), tuple(part.cost_header))
 
 
-def _counted(part: MeterPart, at: At, problems: Problems) -> JsonCounts:
+def _json_counts(part: MeterPart, at: At, problems: Problems) -> JsonCounts:
     for path in part.when:
         try:
             values.json_path(path)

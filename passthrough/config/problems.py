@@ -65,7 +65,7 @@ class Problems:
         """Note a problem that does not stand in the file but in `source`: the environment (`.env` too), the command line."""
         self.problems.append(Problem(source, 0, key, what, hint))
 
-    def odd_elsewhere(self, source: str, key: str, what: str, hint: str) -> None:
+    def warn_elsewhere(self, source: str, key: str, what: str, hint: str) -> None:
         """Note something that works, but not as its writer may think, and does not stand in the file."""
         self.warnings.append(Problem(source, 0, key, what, hint))
 

@@ -22,22 +22,22 @@ def check_proxies(environ: Mapping[str, str], referred: Collection[str], routes:
 
     A variable that the file refers to is used as the file says. What NO_PROXY names, and this machine, need no proxy.
     """
-    spared = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
-    direct = [(route, target) for route in routes for target in route.targets if _is_direct(target, spared)]
+    no_proxy = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
+    direct = [(route, target) for route in routes for target in route.targets if _is_direct(target, no_proxy)]
     for name in dict.fromkeys((*_NAMES[True], *_NAMES[False])):
-        meant = [route.terms.route for route, target in direct if name in _NAMES[target.tls]]
-        if meant and environ.get(name) and name not in referred:
-            what = f"It is not used here: {_listed(meant)} directly to the target."
-            problems.odd_elsewhere(ENVIRONMENT, name, what, _hint(name, environ[name]))
+        affected = [route.terms.route for route, target in direct if name in _NAMES[target.tls]]
+        if affected and environ.get(name) and name not in referred:
+            what = f"It is not used here: {_listed(affected)} directly to the target."
+            problems.warn_elsewhere(ENVIRONMENT, name, what, _hint(name, environ[name]))
 
 
-def _is_direct(target: Target, spared: str) -> bool:
-    return target.proxy is None and not is_loopback(target.host) and not _is_spared(target, spared)
+def _is_direct(target: Target, no_proxy: str) -> bool:
+    return target.proxy is None and not is_loopback(target.host) and not _needs_no_proxy(target, no_proxy)
 
 
-def _is_spared(target: Target, spared: str) -> bool:
+def _needs_no_proxy(target: Target, no_proxy: str) -> bool:
     """Tell whether NO_PROXY names a target, as curl reads it: a name and all below it, perhaps with a port; `*` is all."""
-    for item in spared.lower().replace(",", " ").split():
+    for item in no_proxy.lower().replace(",", " ").split():
         name, _, port = item.rpartition(":") if item.count(":") == 1 else (item, "", "")
         name = name.removeprefix("*").removeprefix(".")
         if item == "*" or (port in {"", str(target.port)} and name and f".{target.host}".endswith(f".{name}")):

@@ -23,7 +23,7 @@ _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, 
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class BuildContext:
     """What routes are built in: the file's folder, where we listen ourselves, the sandbox, settings for all routes."""
 
     folder: Path
@@ -33,19 +33,19 @@ class Surroundings:
     general: General
 
 
-def routes(endpoints: Sequence[tuple[At, Endpoint]], around: Surroundings, problems: Problems) -> tuple[Route, ...]:
+def routes(endpoints: Sequence[tuple[At, Endpoint]], context: BuildContext, problems: Problems) -> tuple[Route, ...]:
     """Return one route for each endpoint, in order; everything that does not hold is noted."""
     trusted: dict[str, bool] = {}
-    built = tuple(_route(endpoint, at, around, problems) for at, endpoint in endpoints)
+    built = tuple(_route(endpoint, at, context, problems) for at, endpoint in endpoints)
     _check_conflicts([(at, route) for (at, _), route in zip(endpoints, built, strict=True)], problems)
     for at, endpoint in endpoints:
-        if not around.sandbox:
-            _check_loop(endpoint, at, around.listen, problems)
-            _check_trust(endpoint, at, around.folder, trusted, problems)
+        if not context.sandbox:
+            _check_loop(endpoint, at, context.listen, problems)
+            _check_trust(endpoint, at, context.folder, trusted, problems)
     return built
 
 
-def _route(endpoint: Endpoint, at: At, around: Surroundings, problems: Problems) -> Route:
+def _route(endpoint: Endpoint, at: At, context: BuildContext, problems: Problems) -> Route:
     if endpoint.forward_credentials and endpoint.auth:
         what = "The client's own credentials can only cross where no client key is asked for."
         problems.wrong((*at, "forward_credentials"), what, "Add 'auth: false', or remove forward_credentials.")
@@ -54,7 +54,7 @@ def _route(endpoint: Endpoint, at: At, around: Surroundings, problems: Problems)
     path = endpoint.path.rstrip("/") if endpoint.include_subpath else endpoint.path
     return Route(
         path=path.encode("ascii"),
-        targets=(_target(endpoint, around),),
+        targets=(_target(endpoint, context),),
         terms=_terms(endpoint, at, problems),
         include_subpath=endpoint.include_subpath,
         methods=None if endpoint.methods is None else frozenset(endpoint.methods),
@@ -67,10 +67,10 @@ def _route(endpoint: Endpoint, at: At, around: Surroundings, problems: Problems)
         default_query=tuple(syntax.query_pair(n, v.reveal()) for n, v in endpoint.default_query_params.items()),
         max_body_bytes=endpoint.max_body,
         min_upload_rate=endpoint.min_upload_rate,
-        timeouts=_timeouts(endpoint, at, around.general, problems),
+        timeouts=_timeouts(endpoint, at, context.general, problems),
         retries=_retries(endpoint),
         settles=None if endpoint.client_gone is None else endpoint.client_gone == "settle",
-        label_headers=_labels(endpoint, at, around.labels, problems),
+        label_headers=_labels(endpoint, at, context.labels, problems),
         max_parallel=endpoint.max_parallel,
     )
 
@@ -80,14 +80,14 @@ def _terms(endpoint: Endpoint, at: At, problems: Problems) -> RouteTerms:
     return RouteTerms(endpoint.path, plan(meter, (*at, "meter"), problems), endpoint.cost_per_request, meter.account)
 
 
-def _target(endpoint: Endpoint, around: Surroundings) -> Target:
+def _target(endpoint: Endpoint, context: BuildContext) -> Target:
     where = endpoint.target
     # What is below the route begins with '/': joined to a base path that ends in one, it would be doubled.
     base_path = where.base_path.rstrip(b"/") if endpoint.include_subpath else where.base_path
-    if around.sandbox:
+    if context.sandbox:
         return Target(tls=False, host="127.0.0.1", port=0, base_path=base_path, query=where.query, name="sandbox")
     tls = endpoint.upstream_tls
-    ca_file = None if tls is None else str(around.folder / tls.ca_file.text)
+    ca_file = None if tls is None else str(context.folder / tls.ca_file.text)
     return Target(where.tls, where.host, where.port, base_path, where.query, ca_file, endpoint.proxy, where.authority)
 
 

@@ -28,7 +28,7 @@ _SCALAR: Final = {"type": ["string", "number", "boolean"]}
 
 
 def _invalid(error: InvalidValue) -> PydanticCustomError:
-    return PydanticCustomError(OURS, "{what}", {"what": error.what, "mend": error.hint})
+    return PydanticCustomError(OURS, "{what}", {"what": error.what, "hint": error.hint})
 
 
 def _text(value: object) -> str:

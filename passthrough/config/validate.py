@@ -13,7 +13,7 @@ from .types import OURS
 _Part = TypeVar("_Part", bound=BaseModel)
 _MAPPING: Final = ("A mapping (key: value) is expected here.", "Write {key: value}, or each key on a line of its own.")
 _LIST: Final = ("A list is expected here.", "Write [a, b], or begin each item with '- '.")
-_ELSEWHERE: Final = {
+_LITELLM_NAMES: Final = {
     "rpm_limit": "rpm", "requests_per_minute": "rpm", "max_budget": "budget", "budget_duration": "budget",
     "max_parallel_requests": "max_parallel", "allowed_routes": "routes",
 }  # fmt: skip
@@ -68,12 +68,12 @@ def _note(model: type[BaseModel], error: ErrorDetails, at: At, problems: Problem
     context = error.get("ctx", {})
     kind = error["type"]
     if kind == OURS:
-        problems.wrong(where, str(context["what"]), str(context["mend"]))
+        problems.wrong(where, str(context["what"]), str(context["hint"]))
     elif kind == "missing":
         problems.wrong(where, "This key is missing.", f"Add it. {_described(model, error['loc'])}".rstrip())
     elif kind == "extra_forbidden":
         known = _keys(model, error["loc"][:-1])
-        wanted = _ELSEWHERE.get(str(where[-1]), str(where[-1]))
+        wanted = _LITELLM_NAMES.get(str(where[-1]), str(where[-1]))
         problems.wrong(where, "There is no such key here.", did_you_mean(wanted, known, _listed(known)))
     else:
         problems.wrong(where, *_EXPECTED.get(kind, ("This does not fit here.", "See 'passthrough schema' for what does.")))

@@ -30,7 +30,7 @@ def check_variables(environ: Mapping[str, str], referred: Collection[str], probl
             continue
         if _INJECTED.fullmatch(name) or (name.endswith("_PORT") and _INJECTED_URL.fullmatch(value)):
             continue
-        problems.odd_elsewhere(ENVIRONMENT, printable(name), "There is no such variable; it has no effect.", _hint(name))
+        problems.warn_elsewhere(ENVIRONMENT, printable(name), "There is no such variable; it has no effect.", _hint(name))
 
 
 def _hint(name: str) -> str:

@@ -16,7 +16,7 @@ from typing import Final
 
 from ..config.model import Listen
 from ..worker import SANDBOX, Stage, WorkerContext
-from .ports import ListenError, bound, url
+from .ports import ListenError, bind_sockets, url
 
 _SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD")
 _MAX_PATH: Final = 60  # bytes of the folder's place
@@ -28,12 +28,12 @@ class SharedResources:
     def __init__(self, listen: Listen, *, sandbox: bool) -> None:
         """Take the ports, and the signals: each that comes is a byte in `wakes`. Raises ListenError."""
         self._listen = listen
-        self._traffic = bound(listen.host, listen.port, listen.workers)
-        self._admin = bound(listen.admin_host, listen.admin_port)[0]
-        self._sandbox = bound("127.0.0.1", 0)[0][0] if sandbox else None
+        self._traffic = bind_sockets(listen.host, listen.port, listen.workers)
+        self._admin = bind_sockets(listen.admin_host, listen.admin_port)[0]
+        self._sandbox = bind_sockets("127.0.0.1", 0)[0][0] if sandbox else None
         self.sandbox_port = None if self._sandbox is None else int(self._sandbox.getsockname()[1])
         self._stage = mmap(-1, 1)
-        self.wakes, self._writes = socketpair()
+        self.wakes, self._wakes_writer = socketpair()
         self._wake_on_signals()
         self._folder = _folder()  # the last: from here on nothing ends the process without its being removed
 
@@ -54,8 +54,8 @@ class SharedResources:
     def _wake_on_signals(self) -> None:
         """Have each signal that comes written into `wakes`, as a byte with its number."""
         self.wakes.setblocking(False)
-        self._writes.setblocking(False)
-        signal.set_wakeup_fd(self._writes.fileno(), warn_on_full_buffer=False)
+        self._wakes_writer.setblocking(False)
+        signal.set_wakeup_fd(self._wakes_writer.fileno(), warn_on_full_buffer=False)
         for name in _SIGNALS:
             signal.signal(getattr(signal, name), lambda *_: None)
 
@@ -66,7 +66,7 @@ class SharedResources:
         """
         ours, theirs = socketpair()
         # Nothing may come in between: the child has our handlers, and our pipe behind them, until it has its own.
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, name) for name in _SIGNALS])
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, name) for name in _SIGNALS])
         try:
             pid = os.fork()
             if pid == 0:
@@ -76,7 +76,7 @@ class SharedResources:
             theirs.close()
             raise
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         theirs.close()
         ours.setblocking(False)
         return pid, ours
@@ -96,7 +96,7 @@ class SharedResources:
         kept = () if is_sandbox else (*self._traffic[number - 1], *self._admin)
         given = (*(each for group in self._traffic for each in group), *self._admin)
         others = [self._sandbox] if self._sandbox is not None and not is_sandbox else []
-        for each in (self.wakes, self._writes, *lines, *(each for each in given if each not in kept), *others):
+        for each in (self.wakes, self._wakes_writer, *lines, *(each for each in given if each not in kept), *others):
             each.close()
         return WorkerContext(
             number=number,
@@ -114,8 +114,8 @@ class SharedResources:
 
     def forget(self, pid: int) -> None:
         """Remove the socket that a worker left behind; what it told of itself stays, to be counted on."""
-        for left in self._folder.glob(f"*-{pid}.sock"):
-            left.unlink(missing_ok=True)
+        for leftover in self._folder.glob(f"*-{pid}.sock"):
+            leftover.unlink(missing_ok=True)
 
     def close_ports(self) -> None:
         """Stop listening; the workers have sockets of their own. Idempotent."""
@@ -128,7 +128,7 @@ class SharedResources:
         self.close_ports()
         with suppress(ValueError):  # Not of the main thread.
             signal.set_wakeup_fd(-1)
-        for each in (self.wakes, self._writes, *([] if self._sandbox is None else [self._sandbox])):
+        for each in (self.wakes, self._wakes_writer, *([] if self._sandbox is None else [self._sandbox])):
             each.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 

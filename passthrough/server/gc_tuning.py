@@ -21,7 +21,7 @@ waits in cycles until then is little, as long as no cycle holds what is large (s
 """
 
 
-def undisturbed(make: Callable[[], Made]) -> Made:
+def without_gc(make: Callable[[], Made]) -> Made:
     """Return what `make` makes, with the collector off meanwhile.
 
     It stops all threads while it looks at every object there is; whoever makes many that stay has it look again and again.
@@ -33,7 +33,7 @@ def undisturbed(make: Callable[[], Made]) -> Made:
         gc.enable()
 
 
-def set_apart(generation: int = OLD) -> None:
+def freeze_heap(generation: int = OLD) -> None:
     """Collect what is garbage up to a generation, and keep the collector from ever looking again at what is left.
 
     The young are enough after a start: it brings forth little garbage that grows old, and to look at all that there is would take

@@ -22,7 +22,7 @@ from ..accounting.journal.journal import journal_folder
 from ..accounting.ledger.ledger import Ledger
 from ..accounting.ledger.retention import Retention
 from ..accounting.pricing.prices import Prices, shipped
-from ..admin.app import Shown
+from ..admin.app import AdminView
 from ..admin.budget_status import BudgetStatus
 from ..admin.gauges import Gauges, Reloads
 from ..admin.health import Health, Phase
@@ -41,7 +41,7 @@ from ..proxy.routes import Route, RouteTable
 from ..proxy.upstream.pool import ConnectionPool
 from ..worker import FORCE_STOP, RELOAD, STOP, WorkerContext
 from .certificate import ServerCertificate
-from .gc_tuning import YOUNG, set_apart, undisturbed
+from .gc_tuning import YOUNG, freeze_heap, without_gc
 from .listeners import open_admin, open_traffic
 from .ports import ListenError, file_budget, server_tls, url
 from .signals import Hangup, on_signal
@@ -49,10 +49,10 @@ from .signals import Hangup, on_signal
 ARRIVING_S: Final = 0.05
 """How long connections that were accepted before the stop have for the request that is on its way."""
 
-CLOSE_BOOKS_S: Final = 10.0
+CLOSE_ACCOUNTING_S: Final = 10.0
 """How long the books may take to write what is left, after the last request."""
 
-LAST_CALLS_S: Final = 2.0
+LAST_LEDGER_CALLS_S: Final = 2.0
 """How long a call of the ledger may take once the books are closed."""
 
 _log: Final = logging.getLogger("passthrough")
@@ -144,7 +144,7 @@ class Server:
             worker = self._worker
             own = [*traffic[0].sockets, *admin.sockets] if worker is None else [*worker.traffic, *worker.admin]
             self._upstream.own = [each.getsockname() for each in own]
-            set_apart(YOUNG)
+            freeze_heap(YOUNG)
             self.health.phase = Phase.READY
             if self._worker is None:
                 scheme = "https" if listen.tls_cert else "http"
@@ -161,7 +161,7 @@ class Server:
             on_signal("SIGTERM", self.stop)
             on_signal("SIGINT", self.stop)
             hangup = Hangup()
-            on_signal("SIGHUP", lambda: self.stop() if hangup.is_the_end() else self._reload_soon())
+            on_signal("SIGHUP", lambda: self.stop() if hangup.terminal_has_gone() else self._reload_soon())
             return
         # A service manager may send it to parent and workers alike: it does not count as a second order.
         on_signal("SIGTERM", self._stop.set)
@@ -171,7 +171,7 @@ class Server:
         _log.error("The parent process has gone.")
         self._stop.set()
 
-    def _shown(self, listener: Listener) -> Shown:
+    def _shown(self, listener: Listener) -> AdminView:
         """Return what the admin port shows."""
         readings = {
             "in_flight": lambda: len(self._relay.active),
@@ -184,7 +184,7 @@ class Server:
             "log_dropped": lambda: self._lines.dropped,
         }
         gauges = Gauges(readings, self.health, self._reload_count, self._statuses)
-        return Shown(
+        return AdminView(
             health=self.health,
             ledger=self._ledger,
             sources=lambda: [chain(gauges.families(), self._metrics.families())],
@@ -200,7 +200,7 @@ class Server:
     def _statuses(self) -> list[BudgetStatus]:
         return [BudgetStatus(*state) for state in self._budgets.state()]
 
-    def _say(self, said: announce.Said) -> None:
+    def _say(self, said: announce.Messages) -> None:
         """Say what concerns the whole, unless the parent does."""
         for level, text in said:
             _log.log(level if self._worker is None else logging.DEBUG, "%s", text)
@@ -237,7 +237,7 @@ class Server:
         async with self._reloading:
             await asyncio.to_thread(self._files.note)
             try:
-                config = await asyncio.to_thread(undisturbed, self._sources.load)
+                config = await asyncio.to_thread(without_gc, self._sources.load)
                 check_guarded(config, self._config.listen.host)
                 await asyncio.to_thread(self._files.follow, config)
                 await self._adopt(config)
@@ -248,7 +248,7 @@ class Server:
                 return
             self._reload_trouble = None
             self._reload_count.good += 1
-            set_apart()
+            freeze_heap()
             self._say(announce.reloaded(config, self._config))
 
     def _reload_soon(self) -> None:
@@ -325,9 +325,9 @@ class Server:
 
     async def _close(self) -> None:
         self._upstream.close()
-        await self._bookkeeper.close(CLOSE_BOOKS_S)
+        await self._bookkeeper.close(CLOSE_ACCOUNTING_S)
         if self._ledger is not None:
-            self._ledger.hurry(LAST_CALLS_S)  # those of the admin port too: the process waits for their threads
+            self._ledger.hurry(LAST_LEDGER_CALLS_S)  # those of the admin port too: the process waits for their threads
             await asyncio.to_thread(self._budgets.close)
             await asyncio.to_thread(self._ledger.close)
         self._decoders.shutdown(wait=False, cancel_futures=True)

@@ -15,7 +15,7 @@ from typing import Final
 from ..errors import PassthroughError
 
 _BACKLOG: Final = 1024
-_ENOUGH_FILES: Final = 65536
+_MAX_FILES: Final = 65536
 _OTHER_FILES: Final = 40
 """What the ledger, its journal, the log, the sockets that listen and the event loop have open; 24 at rest."""
 
@@ -36,24 +36,26 @@ class ListenError(PassthroughError):
     """A port cannot be listened on; the message says which, why, and how to mend it."""
 
 
-async def listening(protocol: Callable[[], asyncio.BaseProtocol], host: str, port: int) -> asyncio.Server:
+async def start_server(protocol: Callable[[], asyncio.BaseProtocol], host: str, port: int) -> asyncio.Server:
     """Return a server on `host` and `port` (0: any free one), on both families where the host is `::`. Raises ListenError."""
     loop = asyncio.get_running_loop()
     try:
         if host == _ALL:  # asyncio and uvloop would let IPv6 in only.
-            return await loop.create_server(protocol, sock=_bound(socket.AF_INET6, (host, port), shares=False), backlog=_BACKLOG)
+            return await loop.create_server(
+                protocol, sock=_bind_socket(socket.AF_INET6, (host, port), shares=False), backlog=_BACKLOG
+            )
         return await loop.create_server(protocol, host, port, backlog=_BACKLOG)
     except OSError as error:
-        raise _refused(host, port, error) from None
+        raise _listen_error(host, port, error) from None
 
 
-async def serving(protocol: Callable[[], asyncio.BaseProtocol], sockets: Sequence[socket.socket]) -> list[asyncio.Server]:
+async def start_servers(protocol: Callable[[], asyncio.BaseProtocol], sockets: Sequence[socket.socket]) -> list[asyncio.Server]:
     """Return servers on sockets that are bound already."""
     loop = asyncio.get_running_loop()
     return [await loop.create_server(protocol, sock=each, backlog=_BACKLOG) for each in sockets]
 
 
-def bound(host: str, port: int, count: int = 1) -> list[tuple[socket.socket, ...]]:
+def bind_sockets(host: str, port: int, count: int = 1) -> list[tuple[socket.socket, ...]]:
     """Return `count` sets of sockets that listen on `host` and `port` (0: any free one), for as many processes.
 
     Each set has a socket of its own for every address, among which Linux spreads the connections evenly; elsewhere all sets are
@@ -67,21 +69,21 @@ def bound(host: str, port: int, count: int = 1) -> list[tuple[socket.socket, ...
             socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         ):
             # SO_REUSEPORT would also let a second instance in: the first socket, which does without, is refused then.
-            first = _bound(family, address, shares=False)
+            first = _bind_socket(family, address, shares=False)
             if parts == 1:
                 found.append([first])
                 continue
             chosen = first.getsockname()
             first.close()
-            found.append([_bound(family, chosen, shares=True) for _ in range(parts)])
+            found.append([_bind_socket(family, chosen, shares=True) for _ in range(parts)])
     except OSError as error:
         for each in (each for group in found for each in group):
             each.close()
-        raise _refused(host, port, error) from None
+        raise _listen_error(host, port, error) from None
     return [tuple(group[number % parts] for group in found) for number in range(count)]
 
 
-def _bound(family: int, address: tuple[object, ...], *, shares: bool) -> socket.socket:
+def _bind_socket(family: int, address: tuple[object, ...], *, shares: bool) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -99,7 +101,7 @@ def _bound(family: int, address: tuple[object, ...], *, shares: bool) -> socket.
     return made
 
 
-def _refused(host: str, port: int, error: OSError) -> ListenError:
+def _listen_error(host: str, port: int, error: OSError) -> ListenError:
     # Not `strerror`: the loop puts the address into it once more.
     number = error.errno or 0
     why = os.strerror(number) if number in errno.errorcode else error.strerror or str(error)
@@ -132,9 +134,9 @@ class FileBudget:
         """Return what is to be said of it where `max_connections` is `wanted`."""
         if self.traffic is None or self.traffic >= (FEW_CONNECTIONS if wanted is None else wanted):
             return None
-        asked = "" if wanted is None else f", not the {wanted} of 'max_connections'"
+        instead = "" if wanted is None else f", not the {wanted} of 'max_connections'"
         return (
-            f"This process may open {self.files} files: it serves {self.traffic} connections at once{asked}.\n"
+            f"This process may open {self.files} files: it serves {self.traffic} connections at once{instead}.\n"
             "  Raise its limit: ulimit -n 65536, LimitNOFILE= in systemd, or --ulimit nofile=65536 for a container."
         )
 
@@ -149,7 +151,7 @@ def file_budget() -> FileBudget:
     except ImportError:
         return FileBudget(None, None, ADMIN_FILES)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH_FILES)
+    wanted = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted

@@ -21,14 +21,14 @@ from ..config.reload import Sources
 from ..errors import ConfigError, PassthroughError, Problem, UnservableLedgerError
 from ..sandbox import start, start_on
 from ..worker import FORCE_STOP, SANDBOX, STOP, WorkerContext
-from .gc_tuning import undisturbed
+from .gc_tuning import without_gc
 from .instance import Server
 from .signals import on_signal
 from .stderr_log import DirectHandler, StderrHandler
 from .supervisor import Supervisor
 
 
-class UnfitError(PassthroughError):
+class InstallationError(PassthroughError):
     """This installation cannot serve; the message says why and how to mend it."""
 
 
@@ -41,17 +41,19 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
         contents=contents,
     )
     seen = sources.snapshot()
-    loaded = undisturbed(sources.load)
+    loaded = without_gc(sources.load)
     _check_parser()
-    _greet_ledger(config, loaded.ledger)
-    asked = loaded.listen.log_format
-    form: Format = "text" if asked == "text" or (asked == "auto" and sys.stdout.isatty()) else "json"
+    _check_ledger(config, loaded.ledger)
+    log_format = loaded.listen.log_format
+    form: Format = "text" if log_format == "text" or (log_format == "auto" and sys.stdout.isatty()) else "json"
 
     worker = None
     if loaded.listen.workers > 1:
         if not hasattr(os, "fork"):
-            raise UnfitError("Several workers are not served on this system.\n  Leave 'workers' at 1, or start more instances.")
-        _log_at(loaded.listen.log_level, DirectHandler(sys.stderr.fileno()))
+            raise InstallationError(
+                "Several workers are not served on this system.\n  Leave 'workers' at 1, or start more instances."
+            )
+        _configure_logging(loaded.listen.log_level, DirectHandler(sys.stderr.fileno()))
         workers = Supervisor(loaded, sources, seen, sandbox=sandbox)
         worker = workers.run()
         if worker is None:
@@ -59,18 +61,18 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
         loaded = workers.config
     if worker is not None and worker.number == SANDBOX:
         with logging_to_stderr(loaded.listen.log_level, "sandbox"):
-            _run(_sandbox_of(worker))
+            _run(_serve_sandbox(worker))
         return
 
     async def run() -> None:
-        lines = AccessLog(sys.stdout, form, None if worker is None else worker.folder / "log.lock")
-        await Server(loaded, sources, seen, lines, worker).run(with_sandbox=sandbox)
+        access_log = AccessLog(sys.stdout, form, None if worker is None else worker.folder / "log.lock")
+        await Server(loaded, sources, seen, access_log, worker).run(with_sandbox=sandbox)
 
     with logging_to_stderr(loaded.listen.log_level, f"worker {worker.number}" if worker else ""):
         _run(run())
 
 
-async def _sandbox_of(worker: WorkerContext) -> None:
+async def _serve_sandbox(worker: WorkerContext) -> None:
     """Serve the sandbox of several workers until the parent says, or has come to, its end."""
     stopped = asyncio.Event()
     on_signal("SIGTERM", stopped.set)
@@ -84,13 +86,13 @@ async def _sandbox_of(worker: WorkerContext) -> None:
 
 def _check_parser() -> None:
     if not hasattr(http_parser, "HttpRequestParserC"):
-        raise UnfitError(
+        raise InstallationError(
             "aiohttp runs on its pure-Python parser, which has had request smuggling flaws that the other has not.\n"
             "  Install a wheel of aiohttp with C extensions, and unset AIOHTTP_NO_EXTENSIONS."
         )
 
 
-def _greet_ledger(config: str, url: str | None) -> None:
+def _check_ledger(config: str, url: str | None) -> None:
     """Raise ConfigError where the ledger's server says that it can never serve; one that does not answer is waited for later."""
     if url is None:
         return
@@ -135,20 +137,20 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 def logging_to_stderr(level: str, speaker: str = "") -> Iterator[None]:
     """Send the program's own messages to stderr, from `level` on; stdout is for exchanges alone."""
     messages = StderrHandler(sys.stderr, speaker)
-    _log_at(level, messages)
+    _configure_logging(level, messages)
     try:
         yield
     finally:
         messages.close()  # What is said behind it, on stderr itself, comes last.
 
 
-def _shows_no_request(record: logging.LogRecord) -> bool:
+def _is_free_of_request_bytes(record: logging.LogRecord) -> bool:
     """Tell whether a message is to be shown: not aiohttp's of the bytes that its parser did not take, for keys may be in them."""
     what = record.exc_info[0] if record.exc_info else None
     return what is None or what.__module__ != "aiohttp.http_exceptions"
 
 
-def _log_at(level: str, handler: logging.Handler) -> None:
+def _configure_logging(level: str, handler: logging.Handler) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("asyncio").setLevel(max(logging.WARNING, logging.getLogger().level))
-    logging.getLogger("aiohttp.server").addFilter(_shows_no_request)
+    logging.getLogger("aiohttp.server").addFilter(_is_free_of_request_bytes)

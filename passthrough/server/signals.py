@@ -28,11 +28,11 @@ class Hangup:
 
     def __init__(self) -> None:
         ignored = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        self._minds_terminal = not ignored and _has_terminal()
+        self._had_terminal = not ignored and _has_terminal()
 
-    def is_the_end(self) -> bool:
+    def terminal_has_gone(self) -> bool:
         """Whether a SIGHUP that came just now means that the terminal has gone."""
-        return self._minds_terminal and not _has_terminal()
+        return self._had_terminal and not _has_terminal()
 
 
 def _has_terminal() -> bool:

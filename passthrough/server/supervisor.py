@@ -25,22 +25,22 @@ from ..config.reload import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, chec
 from ..errors import ConfigError, PassthroughError
 from ..worker import FORCE_STOP, READY, RELOAD, SANDBOX, STOP, Stage, WorkerContext
 from .fork import SharedResources
-from .gc_tuning import YOUNG, set_apart, undisturbed
+from .gc_tuning import YOUNG, freeze_heap, without_gc
 from .signals import Hangup
 
-EARLY_S: Final = 10.0
+EARLY_EXIT_S: Final = 10.0
 """A worker that ends sooner than this after its start may do so again and again."""
 
-MAX_EARLY: Final = 5
-WITHIN_S: Final = 60.0
+MAX_EARLY_EXITS: Final = 5
+EARLY_EXITS_WITHIN_S: Final = 60.0
 """So many early ends in such a time end them all."""
 
 SILENT_S: Final = 30.0
 """A worker whose event loop has not run for so long is killed: a stopped or hung one keeps its share of the connections."""
 
 _GRACE_S: Final = 30.0  # beyond the drain time-out: to cut off what is left, and to write the books
-_PAUSE_S: Final = 0.1  # before a worker is started that follows one which ended early; doubled with each
-_AGAIN_S: Final = 1.0  # until a worker is started for which there was no process, or no memory
+_RESTART_PAUSE_S: Final = 0.1  # before a worker is started that follows one which ended early; doubled with each
+_FORK_RETRY_S: Final = 1.0  # until a worker is started for which there was no process, or no memory
 
 _log: Final = logging.getLogger("passthrough")
 
@@ -65,7 +65,7 @@ class _Child:
     silent_s: float = 0.0
 
     @property
-    def called(self) -> str:
+    def label(self) -> str:
         """What it is called in messages."""
         return f"{'The sandbox' if self.number == SANDBOX else f'Worker {self.number}'} (process {self.pid})"
 
@@ -76,19 +76,19 @@ class Supervisor:
     def __init__(self, config: Config, sources: Sources, seen: bytes, *, sandbox: bool) -> None:
         """Take the ports. `seen` is the snapshot of the files of which `config` was read. Raises ListenError."""
         self.config = config
-        self._start = config
+        self._start_config = config
         self._sources = sources
         self._files = WatchedFiles(sources, seen, config)
         self._hangup = Hangup()
-        self._shared = SharedResources(config.listen, sandbox=sandbox)
+        self._resources = SharedResources(config.listen, sandbox=sandbox)
         self._children: dict[int, _Child] = {}
-        self._due = dict.fromkeys(range(SANDBOX if sandbox else 1, config.listen.workers + 1), 0.0)
-        self._early: deque[float] = deque()
-        self._looks_at = 0.0
+        self._start_times = dict.fromkeys(range(SANDBOX if sandbox else 1, config.listen.workers + 1), 0.0)
+        self._early_exits: deque[float] = deque()
+        self._next_look = 0.0
         self._listened_at = time.monotonic()
-        self._kills_at: float | None = None
-        self._code = 0
-        self._why = ""
+        self._kill_deadline: float | None = None
+        self._exit_code = 0
+        self._failure = ""
         self._trouble: str | None = None
 
     def run(self) -> WorkerContext | None:
@@ -96,30 +96,30 @@ class Supervisor:
 
         Raises WorkersError, or ends with a worker's exit code where that could not even start (it has said why).
         """
-        set_apart(YOUNG)
-        while self._due or self._children:
-            for number in [number for number, at in self._due.items() if at <= time.monotonic()]:
-                if (worker := self._begin(number)) is not None:
+        freeze_heap(YOUNG)
+        while self._start_times or self._children:
+            for number in [number for number, at in self._start_times.items() if at <= time.monotonic()]:
+                if (worker := self._start_worker(number)) is not None:
                     return worker
             self._wait()
-        self._shared.close()
-        if self._why:
-            raise SupervisorError(self._why)
-        if self._code:
-            sys.exit(self._code)
+        self._resources.close()
+        if self._failure:
+            raise SupervisorError(self._failure)
+        if self._exit_code:
+            sys.exit(self._exit_code)
         return None
 
-    def _begin(self, number: int) -> WorkerContext | None:
+    def _start_worker(self, number: int) -> WorkerContext | None:
         try:
-            forked = self._shared.fork(number, [child.line for child in self._children.values()], self._trouble)
+            forked = self._resources.fork(number, [child.line for child in self._children.values()], self._trouble)
         except OSError as error:
             _log.error("Worker %d cannot be started now: %s.", number, error.strerror)
-            self._due[number] = time.monotonic() + _AGAIN_S
+            self._start_times[number] = time.monotonic() + _FORK_RETRY_S
             return None
         if isinstance(forked, WorkerContext):
             return forked
         pid, line = forked
-        del self._due[number]
+        del self._start_times[number]
         self._children[pid] = _Child(number, pid, line, time.monotonic())
         return None
 
@@ -127,52 +127,60 @@ class Supervisor:
 
     def _wait(self) -> None:
         """Wait until something happens, and do what it asks for."""
-        moments = [*self._due.values(), self._looks_at, *([] if self._kills_at is None else [self._kills_at])]
+        deadlines = [
+            *self._start_times.values(),
+            self._next_look,
+            *([] if self._kill_deadline is None else [self._kill_deadline]),
+        ]
         lines = {child.line: child for child in self._children.values() if not child.ended}
-        wakes = self._shared.wakes
-        heard, _, _ = select.select([wakes, *lines], [], [], max(0.0, min(moments) - time.monotonic()))
-        if wakes in heard:
+        wakes = self._resources.wakes
+        readable, _, _ = select.select([wakes, *lines], [], [], max(0.0, min(deadlines) - time.monotonic()))
+        if wakes in readable:
             for number in wakes.recv(4096):
-                self._take(number)
-        spoken = [lines[line] for line in heard if line in lines]
-        self._hear(spoken)
-        self._mind_silence(spoken)
+                self._handle_signal(number)
+        speakers = [lines[line] for line in readable if line in lines]
+        self._read_lines(speakers)
+        self._kill_silent(speakers)
         self._reap()
         now = time.monotonic()
-        if now >= self._looks_at:
-            self._looks_at = now + LOOK_EVERY_S
-            self._look()
-        if self._kills_at is not None and now >= self._kills_at:
-            self._kills_at = None
+        if now >= self._next_look:
+            self._next_look = now + LOOK_EVERY_S
+            self._check_files()
+        if self._kill_deadline is not None and now >= self._kill_deadline:
+            self._kill_deadline = None
             self._kill()
 
-    def _take(self, number: int) -> None:
+    def _handle_signal(self, number: int) -> None:
         """Do what a signal means."""
-        if number in {signal.SIGTERM, signal.SIGINT} or (number == signal.SIGHUP and self._hangup.is_the_end()):
+        if number in {signal.SIGTERM, signal.SIGINT} or (number == signal.SIGHUP and self._hangup.terminal_has_gone()):
             self._stop()
         elif number == signal.SIGHUP:
             self._reload()
 
-    def _hear(self, spoken: Iterable[_Child]) -> None:
+    def _read_lines(self, speakers: Iterable[_Child]) -> None:
         """Note who lives and who is ready; once all are, say where they listen."""
-        for child in spoken:
+        for child in speakers:
             said = b""
             with suppress(OSError):
                 said = child.line.recv(4096)
             child.ended = not said
             if READY in said and not child.ready:
                 child.ready = True
-                if self._shared.stage is Stage.SERVING:
-                    _log.info("%s serves.", child.called)
-        if self._shared.stage is Stage.STARTING and not self._due and all(child.ready for child in self._children.values()):
-            self._shared.stage = Stage.SERVING
-            sandbox = self._shared.sandbox_port is not None
+                if self._resources.stage is Stage.SERVING:
+                    _log.info("%s serves.", child.label)
+        if (
+            self._resources.stage is Stage.STARTING
+            and not self._start_times
+            and all(child.ready for child in self._children.values())
+        ):
+            self._resources.stage = Stage.SERVING
+            sandbox = self._resources.sandbox_port is not None
             self._say(announce.adopted(self.config, self.config))
-            self._say(announce.started(self.config, *self._shared.urls, sandbox=sandbox))
+            self._say(announce.started(self.config, *self._resources.urls, sandbox=sandbox))
             pids = [str(child.pid) for child in self._children.values() if child.number != SANDBOX]
             _log.info("%d workers: processes %s.", len(pids), ", ".join(pids))
 
-    def _mind_silence(self, spoken: Collection[_Child]) -> None:
+    def _kill_silent(self, speakers: Collection[_Child]) -> None:
         """Kill who serves and has said nothing for too long, by the time in which this process listened; `spoken` just did.
 
         It wakes every few seconds. A longer pause is its own, or the machine's, and nobody's silence.
@@ -180,12 +188,12 @@ class Supervisor:
         now = time.monotonic()
         listened_s, self._listened_at = min(now - self._listened_at, 2 * LOOK_EVERY_S), now
         for child in self._children.values():
-            if not child.ready or self._shared.stage is Stage.STOPPING:
+            if not child.ready or self._resources.stage is Stage.STOPPING:
                 continue
-            child.silent_s = 0.0 if child in spoken else child.silent_s + listened_s
+            child.silent_s = 0.0 if child in speakers else child.silent_s + listened_s
             if child.silent_s >= SILENT_S:
                 child.silent_s = 0.0
-                _log.error("%s has shown no sign of life for %g s, and is killed.", child.called, SILENT_S)
+                _log.error("%s has shown no sign of life for %g s, and is killed.", child.label, SILENT_S)
                 with suppress(ProcessLookupError):
                     os.kill(child.pid, signal.SIGKILL)
 
@@ -201,51 +209,53 @@ class Supervisor:
             child = self._children.pop(pid, None)
             if child is not None:
                 child.line.close()
-                self._shared.forget(pid)
-                self._bury(child, os.waitstatus_to_exitcode(status))
+                self._resources.forget(pid)
+                self._handle_exit(child, os.waitstatus_to_exitcode(status))
 
-    def _bury(self, child: _Child, code: int) -> None:
+    def _handle_exit(self, child: _Child, code: int) -> None:
         """Say that a worker has ended, and have another started: (1) all are to end; (2) it could not start; (3) it died."""
         ended = (
-            f"{child.called} {f'was ended by {signal.Signals(-code).name}' if code < 0 else f'has ended with exit code {code}'}"
+            f"{child.label} {f'was ended by {signal.Signals(-code).name}' if code < 0 else f'has ended with exit code {code}'}"
         )
-        if self._shared.stage is Stage.STOPPING:
+        if self._resources.stage is Stage.STOPPING:
             # One that had only begun does not know the signal yet, which a service manager may send to all.
             if code and (child.ready or code != -signal.SIGTERM):
                 _log.error("%s.", ended)
-                self._code = self._code or 1
-            self._tell(STOP, sandbox=True)
+                self._exit_code = self._exit_code or 1
+            self._send_order(STOP, sandbox=True)
             return
-        if code > 0 and not child.ready and self._shared.stage is Stage.STARTING:
-            self._code = code  # It has said why.
+        if code > 0 and not child.ready and self._resources.stage is Stage.STARTING:
+            self._exit_code = code  # It has said why.
             self._stop()
             return
-        pause_s = self._pause_s(child)
+        pause_s = self._restart_pause_s(child)
         if pause_s is None:
             _log.error("%s.", ended)
-            self._why = f"{MAX_EARLY} times within a minute a worker ended soon after its start.\n  Their messages may tell why."
+            self._failure = (
+                f"{MAX_EARLY_EXITS} times within a minute a worker ended soon after its start.\n  Their messages may tell why."
+            )
             self._stop()
             return
         _log.warning("%s; another takes its place.", ended)
-        self._due[child.number] = time.monotonic() + pause_s
+        self._start_times[child.number] = time.monotonic() + pause_s
 
-    def _pause_s(self, child: _Child) -> float | None:
+    def _restart_pause_s(self, child: _Child) -> float | None:
         """Return how long to wait before a worker is replaced; None where that has failed too often."""
         now = time.monotonic()
-        while self._early and self._early[0] < now - WITHIN_S:
-            self._early.popleft()
-        if now - child.began >= EARLY_S:
+        while self._early_exits and self._early_exits[0] < now - EARLY_EXITS_WITHIN_S:
+            self._early_exits.popleft()
+        if now - child.began >= EARLY_EXIT_S:
             return 0.0
-        self._early.append(now)
-        return None if len(self._early) >= MAX_EARLY else _PAUSE_S * 2.0 ** len(self._early)
+        self._early_exits.append(now)
+        return None if len(self._early_exits) >= MAX_EARLY_EXITS else _RESTART_PAUSE_S * 2.0 ** len(self._early_exits)
 
     # ── what concerns all ──
 
-    def _say(self, said: announce.Said) -> None:
+    def _say(self, said: announce.Messages) -> None:
         for level, text in said:
             _log.log(level, "%s", text)
 
-    def _tell(self, order: bytes, *, sandbox: bool = False) -> None:
+    def _send_order(self, order: bytes, *, sandbox: bool = False) -> None:
         """Give an order to all workers, or to the sandbox: which is asked nothing any more once it is alone."""
         if sandbox and any(child.number != SANDBOX for child in self._children.values()):
             return
@@ -256,24 +266,24 @@ class Supervisor:
 
     def _stop(self) -> None:
         """Have all drain; a second call hurries."""
-        if self._shared.stage is Stage.STOPPING:
-            self._tell(FORCE_STOP)
+        if self._resources.stage is Stage.STOPPING:
+            self._send_order(FORCE_STOP)
             return
-        self._shared.stage = Stage.STOPPING
-        self._due.clear()
-        self._shared.close_ports()  # What is the parent's: clients that come there would wait for nobody. Workers have theirs.
-        self._tell(STOP)
-        self._tell(STOP, sandbox=True)
-        listen = self._start.listen
-        self._kills_at = time.monotonic() + listen.drain_delay_s + listen.drain_timeout_s + _GRACE_S
+        self._resources.stage = Stage.STOPPING
+        self._start_times.clear()
+        self._resources.close_ports()  # What is the parent's: clients that come there would wait for nobody. Workers have theirs.
+        self._send_order(STOP)
+        self._send_order(STOP, sandbox=True)
+        listen = self._start_config.listen
+        self._kill_deadline = time.monotonic() + listen.drain_delay_s + listen.drain_timeout_s + _GRACE_S
 
     def _kill(self) -> None:
         for child in self._children.values():
-            _log.error("%s has not ended in time, and is killed.", child.called)
+            _log.error("%s has not ended in time, and is killed.", child.label)
             with suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
 
-    def _look(self) -> None:
+    def _check_files(self) -> None:
         """Reload when the files have changed."""
         found = self._files.look()
         if found != self._files.noted:
@@ -283,20 +293,20 @@ class Supervisor:
 
     def _reload(self) -> None:
         """Read the configuration, for whoever takes a dead worker's place, and have each worker read it too."""
-        if self._shared.stage is Stage.STOPPING:
+        if self._resources.stage is Stage.STOPPING:
             return
         self._files.note()
         try:
-            config = undisturbed(self._sources.load)
-            check_guarded(config, self._start.listen.host)
+            config = without_gc(self._sources.load)
+            check_guarded(config, self._start_config.listen.host)
             self._files.follow(config)
         except (ConfigError, OSError) as error:
             self._trouble = announce.not_reloaded(error)
             _log.error("%s", self._trouble)
         else:
             self._say(announce.adopted(config, self.config))
-            self._say(announce.reloaded(config, self._start))
+            self._say(announce.reloaded(config, self._start_config))
             self.config = config
             self._trouble = None
-            set_apart()
-        self._tell(RELOAD)
+            freeze_heap()
+        self._send_order(RELOAD)

@@ -25,10 +25,10 @@ from click.testing import CliRunner
 from passthrough import __version__
 from passthrough.accounting.budget import Budget, Per, Scope, Unit
 from passthrough.accounting.ledger.ledger import Ledger
-from passthrough.admin.app import Shown, app
+from passthrough.admin.app import AdminView, app
 from passthrough.admin.budget_status import BudgetStatus
 from passthrough.admin.health import Health, Phase
-from passthrough.admin.ledger_reads import Reads
+from passthrough.admin.ledger_reads import LedgerReads
 from passthrough.cli.main import main
 from passthrough.errors import LedgerError
 from tests.harness.client import once
@@ -65,7 +65,7 @@ async def asking(
 ) -> AsyncIterator[Asking]:
     """Serve the admin application on a real socket."""
     digest = None if key is None else sha256(key.encode()).digest()
-    shown = Shown(health or Books().health, ledger, lambda: [()], lambda: budgets, lambda: digest)
+    shown = AdminView(health or Books().health, ledger, lambda: [()], lambda: budgets, lambda: digest)
     async with TestClient(TestServer(app(shown, on_loopback=on_loopback))) as client:
         yield client
 
@@ -437,7 +437,7 @@ async def test_readers_never_wait_for_a_writer(ledger: Ledger, tmp_path: Path) -
 
 async def test_two_read_at_once_and_the_third_waits() -> None:
     """Reads take turns on two threads, so that they cannot take the machine from the traffic."""
-    reads, started, going_on = Reads(), threading.Semaphore(0), threading.Event()
+    reads, started, going_on = LedgerReads(), threading.Semaphore(0), threading.Event()
 
     def slow() -> int:
         started.release()
@@ -454,7 +454,7 @@ async def test_two_read_at_once_and_the_third_waits() -> None:
 
 async def test_a_read_that_takes_too_long_is_given_up() -> None:
     """Who asked is told; the thread ends by itself."""
-    reads, going_on = Reads(most_s=0.01), threading.Event()
+    reads, going_on = LedgerReads(timeout_s=0.01), threading.Event()
     with pytest.raises(LedgerError, match="not read within"):
         await reads.of(lambda: going_on.wait(WAIT_S))
     going_on.set()

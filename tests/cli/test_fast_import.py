@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from passthrough.cli.fast_import import unread
+from passthrough.cli.fast_import import without_authorities
 from tests.harness.client import client
 from tests.harness.process import program
 from tests.harness.upstream import answering, ok, upstream
@@ -19,9 +19,9 @@ POST = b"POST /mistral/v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r
 
 SCRIPT = """\
 import os, ssl, sys
-from passthrough.cli.fast_import import unread
+from passthrough.cli.fast_import import without_authorities
 before = dict(os.environ)
-with unread(os.environ):
+with without_authorities(os.environ):
     import aiohttp
     assert [] == ssl.create_default_context().get_ca_certs(), "the list was read"
 assert before == dict(os.environ), "the environment has changed"
@@ -43,7 +43,7 @@ def test_while_libraries_are_imported_the_list_is_not_read_and_afterwards_it_is(
 def test_the_environment_is_as_it_was(environ: dict[str, str]) -> None:
     """Each variable has its value again, or is away again; after an error too."""
     held = dict(environ)
-    with pytest.raises(ImportError), unread(held):  # noqa: PT012 - what it holds meanwhile is asked there
+    with pytest.raises(ImportError), without_authorities(held):  # noqa: PT012 - what it holds meanwhile is asked there
         assert {"SSL_CERT_FILE", "SSL_CERT_DIR"} <= held.keys()
         raise ImportError
     assert environ == held

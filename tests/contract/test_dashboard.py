@@ -19,7 +19,7 @@ from aiohttp.test_utils import TestServer
 
 from passthrough.accounting.entry import Charge, Entry, entry
 from passthrough.accounting.ledger.ledger import Ledger
-from passthrough.admin.app import Shown, app
+from passthrough.admin.app import AdminView, app
 from passthrough.admin.health import Health, Phase
 from passthrough.exchange import Outcome
 from passthrough.meter.usage import NOTHING
@@ -347,7 +347,7 @@ async def test_the_admin_key_opens_it(tmp_path: Path) -> None:
     with closing(Ledger.open(f"sqlite:///{tmp_path}/passthrough.db")) as ledger:
         ledger.append(list(history()))
         digest = [sha256(KEY.encode()).digest()]
-        shown = Shown(Health(phase=Phase.READY), ledger, lambda: [()], tuple, lambda: digest[0])
+        shown = AdminView(Health(phase=Phase.READY), ledger, lambda: [()], tuple, lambda: digest[0])
         async with TestServer(app(shown, on_loopback=False)) as server, browser() as page:
             await page.open(f"http://admin:{KEY}@127.0.0.1:{server.port}/", f"http://127.0.0.1:{server.port}/")
             await page.until(f"{LOADED} && !document.getElementById('figures').hidden")

@@ -17,7 +17,7 @@ import yaml
 
 from passthrough.config.environment import environment
 from passthrough.config.load import load
-from passthrough.server.instance import CLOSE_BOOKS_S
+from passthrough.server.instance import CLOSE_ACCOUNTING_S
 from tests.harness.figures import exported
 from tests.harness.process import program
 
@@ -151,7 +151,7 @@ async def test_replicas_are_served(tmp_path: Path) -> None:
     assert "postgresql://passthrough:secret@database/passthrough" == config.ledger
     assert config.admin_digest is not None
     assert 1 == len(config.budgets)
-    assert config.listen.drain_timeout_s + CLOSE_BOOKS_S <= float(service["stop_grace_period"].removesuffix("s"))
+    assert config.listen.drain_timeout_s + CLOSE_ACCOUNTING_S <= float(service["stop_grace_period"].removesuffix("s"))
 
 
 def test_replicas_files_name_each_other() -> None:

@@ -23,7 +23,7 @@ import passthrough
 from passthrough.config.load import load
 from passthrough.config.model import Config, Listen
 from passthrough.errors import ConfigError
-from passthrough.server.instance import CLOSE_BOOKS_S
+from passthrough.server.instance import CLOSE_ACCOUNTING_S
 
 HOUSE = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((HOUSE / "pyproject.toml").read_text("utf-8"))["project"]
@@ -235,7 +235,7 @@ def test_sidecar_is_served(tmp_path: Path) -> None:
 
 def test_deployments_wait_for_the_drain() -> None:
     """Nobody kills the process before its requests have ended and its books are closed."""
-    drain_s = Listen().drain_timeout_s + CLOSE_BOOKS_S
+    drain_s = Listen().drain_timeout_s + CLOSE_ACCOUNTING_S
     assert drain_s <= float(compose()["stop_grace_period"].removesuffix("s"))
     pod = manifests()["Deployment"]["spec"]["template"]["spec"]
     assert drain_s <= pod["terminationGracePeriodSeconds"]

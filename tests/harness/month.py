@@ -23,7 +23,7 @@ from passthrough.accounting.access_log import AccessLog
 from passthrough.accounting.bookkeeper import Bookkeeper
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.accounting.pricing.prices import Prices, shipped
-from passthrough.admin.app import Shown, app
+from passthrough.admin.app import AdminView, app
 from passthrough.admin.health import Health, Phase
 from passthrough.admin.metrics import Metrics
 from passthrough.config.load import load_prices
@@ -161,7 +161,7 @@ async def replayed(traffic: Traffic, url: str, folder: Path) -> tuple[Metrics, i
 async def admin(url: str, metrics: Metrics) -> AsyncIterator[Ask]:
     """Serve the admin port's application on a socket, over a ledger and metrics."""
     with closing(Ledger.open(url, read_only=True)) as ledger:
-        shown = Shown(Health({}, Phase.READY), ledger, lambda: [metrics.families()], lambda: (), lambda: None)
+        shown = AdminView(Health({}, Phase.READY), ledger, lambda: [metrics.families()], lambda: (), lambda: None)
         async with TestClient(TestServer(app(shown, on_loopback=True))) as client:
 
             async def get(path: str) -> str:

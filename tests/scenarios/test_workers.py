@@ -50,7 +50,7 @@ async def workers(folder: Path, config: str, *flags: str, count: int = 2) -> Asy
 def counted(folder: Path) -> list[float]:
     """Return how many requests each worker told of when it was last asked, from the files in their common folder."""
     counts = []
-    for file in (folder / "shared").glob("passthrough-*/*.told"):
+    for file in (folder / "shared").glob("passthrough-*/*.metrics"):
         families = {family.name: family for family in text_string_to_metric_families(file.read_text())}
         counts.append(sum(sample.value for sample in families["passthrough_requests"].samples))
     return counts

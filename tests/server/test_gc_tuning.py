@@ -7,7 +7,7 @@ import sys
 
 SCRIPT = """\
 import gc, weakref
-from passthrough.server.gc_tuning import set_apart, undisturbed
+from passthrough.server.gc_tuning import freeze_heap, without_gc
 
 class Thing: pass
 
@@ -15,11 +15,11 @@ def make():
     assert not gc.isenabled()
     return [Thing() for _ in range(100_000)]
 
-things = undisturbed(make)
+things = without_gc(make)
 assert gc.isenabled()
 loop = Thing(); loop.itself = loop
 gone = weakref.ref(loop); del loop
-set_apart()
+freeze_heap()
 assert gone() is None, "garbage was set apart"
 assert gc.get_freeze_count() > 100_000
 assert len(gc.get_objects()) < 10_000
@@ -37,10 +37,10 @@ def test_what_stays_is_set_apart_and_garbage_is_not() -> None:
 def test_after_a_start_only_the_young_are_looked_at() -> None:
     """What has just become garbage is gone, and everything is set apart, what is old without another look at it."""
     script = (
-        "import gc, weakref\nfrom passthrough.server.gc_tuning import YOUNG, set_apart\n"
+        "import gc, weakref\nfrom passthrough.server.gc_tuning import YOUNG, freeze_heap\n"
         "class Thing: pass\n"
         "loop = Thing(); loop.itself = loop; gone = weakref.ref(loop); del loop\n"
-        "before = gc.get_stats()[2]['collections']; set_apart(YOUNG)\n"
+        "before = gc.get_stats()[2]['collections']; freeze_heap(YOUNG)\n"
         "assert before == gc.get_stats()[2]['collections']\n"
         "assert gone() is None; assert gc.get_freeze_count() > 1000; assert gc.isenabled()"
     )
@@ -51,8 +51,8 @@ def test_after_a_start_only_the_young_are_looked_at() -> None:
 def test_the_collector_is_on_again_after_an_error() -> None:
     """What goes wrong is raised."""
     script = (
-        "import gc\nfrom passthrough.server.gc_tuning import undisturbed\n"
-        "try: undisturbed(lambda: 1 / 0)\nexcept ZeroDivisionError: assert gc.isenabled()\nelse: assert False"
+        "import gc\nfrom passthrough.server.gc_tuning import without_gc\n"
+        "try: without_gc(lambda: 1 / 0)\nexcept ZeroDivisionError: assert gc.isenabled()\nelse: assert False"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (0, "") == (done.returncode, done.stderr)
