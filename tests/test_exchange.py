@@ -33,6 +33,7 @@ def test_ids_of_one_moment_differ() -> None:
     assert 10_000 == len({new_id(0.0) for _ in range(10_000)})
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
 def test_ids_of_processes_that_were_forked_differ() -> None:
     """What a process had in stock for its ids goes to none of its children: worker after worker begins with bits of its own."""

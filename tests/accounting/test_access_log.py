@@ -247,6 +247,7 @@ def test_a_reader_that_comes_late_gets_the_rest() -> None:
     assert lines.dropped == 0
 
 
+@pytest.mark.process
 def test_a_line_torn_by_a_full_disk_is_ended_before_the_next(tmp_path: Path) -> None:
     """Where a write stopped in the middle of a line, the next line begins on a line of its own."""
     program = (
@@ -267,6 +268,7 @@ def test_a_line_torn_by_a_full_disk_is_ended_before_the_next(tmp_path: Path) -> 
     assert log.read_text() == "first\nseco\nfourth\n"
 
 
+@pytest.mark.process
 def test_lines_before_the_end_of_a_full_disk_are_not_counted(tmp_path: Path) -> None:
     """Of lines that are written together only those are counted as dropped that are not in the file whole."""
     program = (
@@ -290,6 +292,7 @@ def test_lines_before_the_end_of_a_full_disk_are_not_counted(tmp_path: Path) -> 
     assert rest > 0
 
 
+@pytest.mark.process
 def test_the_program_ends_while_its_stdout_is_blocked() -> None:
     """A process whose reader does not read ends by itself: nothing waits for the stream at exit."""
     program = (

@@ -110,6 +110,8 @@ async def admin(running: Program, path: str) -> str:
         return await answer.text()
 
 
+@pytest.mark.wire
+@pytest.mark.process
 async def test_the_first_call_of_all_is_estimated_by_the_model_that_it_asked_for(tmp_path: Path) -> None:
     """Nothing was counted before, as behind each restart: one page at its price, so that a budget in USD is bound too."""
     provider = Provider()
@@ -127,6 +129,8 @@ async def test_the_first_call_of_all_is_estimated_by_the_model_that_it_asked_for
         assert 1 == provider.asked
 
 
+@pytest.mark.wire
+@pytest.mark.process
 async def test_a_call_that_is_given_up_counts_in_the_budget_also_after_a_restart(tmp_path: Path) -> None:
     """Two pages were told, two are estimated: the budget of four is used up, and stays so."""
     provider = Provider()
@@ -169,6 +173,8 @@ async def test_a_call_that_is_given_up_counts_in_the_budget_also_after_a_restart
             assert [(None, None), (2, 0.004)] == [(row["estimated_pages"], row["estimated_usd"]) for row in rows][:2]
 
 
+@pytest.mark.wire
+@pytest.mark.process
 async def test_a_call_that_breaks_or_is_cut_off_counts_too(tmp_path: Path) -> None:
     """The first answer breaks in its middle, the second is cut off by the end of the program: one page each."""
     provider = Provider()
@@ -189,6 +195,8 @@ async def test_a_call_that_breaks_or_is_cut_off_counts_too(tmp_path: Path) -> No
         assert [(1, None), (1, None)] == rows
 
 
+@pytest.mark.wire
+@pytest.mark.process
 async def test_what_never_went_up_is_not_estimated(tmp_path: Path) -> None:
     """A client that leaves in the middle of its upload, a target that cannot be reached: nobody works on that."""
     async with upstream(Provider()) as above, program(tmp_path, configured(above.port, "{pages: 9, per: day}")) as running:
@@ -204,6 +212,8 @@ async def test_what_never_went_up_is_not_estimated(tmp_path: Path) -> None:
         assert ("upstream_unreachable", None, None) == tuple(line[name] for name in ("error", "unmetered", "estimated_pages"))
 
 
+@pytest.mark.wire
+@pytest.mark.process
 async def test_a_kill_forgets_no_estimate(tmp_path: Path) -> None:
     """It is in the journal as all else, and booked from there."""
     provider = Provider()
@@ -228,6 +238,7 @@ async def test_a_kill_forgets_no_estimate(tmp_path: Path) -> None:
 # ── sums and budgets ──
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize(
     ("since", "until_"), [(None, None), ("2026-11-21", "2026-11-22"), ("2026-11-21T00:00:00", "2026-11-21T00:00:02")]
 )
@@ -267,6 +278,7 @@ def test_without_estimates_a_report_is_as_it_was(tmp_path: Path) -> None:
     assert not any(column.head.startswith("est") for column in table.columns)
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize(("unit", "amount"), [(Unit.PAGES, 3 + 7), (Unit.USD, 2_000_000 + 28_000_000), (Unit.REQUESTS, 2)])
 @pytest.mark.parametrize("asked_first", [False, True])
 @pytest.mark.parametrize("per", [Per.MINUTE, Per.DAY, Per.MONTH])

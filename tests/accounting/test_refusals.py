@@ -103,6 +103,8 @@ pass_through_endpoints:
 """
 
 
+@pytest.mark.wire
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_flood_of_refusals_is_a_few_rows(tmp_path: Path, workers: int) -> None:
     """The log has every one, with its label; the ledger counts them, and has no more rows than minutes and processes."""
@@ -143,6 +145,7 @@ async def test_a_flood_of_refusals_is_a_few_rows(tmp_path: Path, workers: int) -
     assert counts[429] > 100
 
 
+@pytest.mark.process
 async def test_usage_counts_what_was_refused(tmp_path: Path) -> None:
     """Table, JSON, CSV and export say of every one that it was there."""
     with closing(Ledger.open(f"sqlite:///{tmp_path}/passthrough.db")) as ledger:

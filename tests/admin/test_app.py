@@ -194,6 +194,7 @@ async def test_a_foreign_name_gets_nothing(host: str) -> None:
                 assert HOSTS[host] == 200 or __version__ not in await answer.text()
 
 
+@pytest.mark.wire
 async def test_no_host_is_a_foreign_name() -> None:
     """HTTP/1.0 may leave Host out: that is nobody's name."""
     async with asking() as client:
@@ -274,6 +275,7 @@ async def test_on_loopback_no_key_is_asked_for() -> None:
         assert 200 == answer.status
 
 
+@pytest.mark.process
 async def test_the_key_is_changed_by_a_reload(tmp_path: Path) -> None:
     """The program says that there is none; one that is added opens at once, and the master key does so no more then."""
     key = "canary-admin-key-0123456789"

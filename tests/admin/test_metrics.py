@@ -228,6 +228,7 @@ client_keys:
 """
 
 
+@pytest.mark.process
 async def test_the_program_counts_what_it_serves(tmp_path: Path) -> None:
     """Requests through the road, a refusal and a reload that failed are in /metrics, as they are in ledger and log."""
     async with program(tmp_path, ROUTES, "--sandbox") as running, aiohttp.ClientSession() as session:

@@ -15,6 +15,8 @@ from tests.harness.client import client
 from tests.harness.process import program
 from tests.harness.upstream import answering, ok, upstream
 
+pytestmark = pytest.mark.process
+
 POST = b"POST /mistral/v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
 
 SCRIPT = """\
@@ -49,6 +51,7 @@ def test_the_environment_is_as_it_was(environ: dict[str, str]) -> None:
     assert environ == held
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize(("trusted", "status"), [(True, b"200"), (False, b"502")])
 async def test_a_target_is_trusted_as_the_system_says(tmp_path: Path, workers: str, trusted: bool, status: bytes) -> None:

@@ -35,6 +35,8 @@ from tests.harness.process import Program, clean_environment, command, program
 from tests.harness.upstream import answering, ok, upstream
 from tests.harness.waiting import eventually
 
+pytestmark = pytest.mark.process
+
 KEYED = ROUTE + "    headers: {Authorization: Bearer os.environ/MISTRAL_API_KEY}\n"
 EVERYWHERE = "Without client_keys or master_key everybody who reaches this host may call"
 
@@ -181,6 +183,7 @@ async def test_keygen(tmp_path: Path, name: str) -> None:
     assert 0 == (await command(tmp_path, "check"))[0]
 
 
+@pytest.mark.wire
 async def test_a_key_of_keygen_opens_the_door(tmp_path: Path) -> None:
     """With the stanza in the file the key calls, and nothing else does."""
     _, out, _ = await command(tmp_path, "keygen", "invoices")
@@ -455,6 +458,7 @@ async def test_health(tmp_path: Path) -> None:
     assert err.startswith(f"passthrough: no answer from 127.0.0.1 port {port}: ")
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"status": "ok", "degraded": 5}', b"\xff"])
 async def test_the_health_of_another_program_is_not_ours(tmp_path: Path, body: bytes) -> None:
     """What something else answers on that port is no health, whatever its status."""

@@ -21,6 +21,8 @@ from tests.harness.process import WAIT_S, clean_environment, command, program
 from tests.harness.upstream import answering, ok, upstream
 from tests.harness.waiting import eventually
 
+pytestmark = [pytest.mark.wire, pytest.mark.process]
+
 OCR = ok(b'{"pages": [], "model": "mistral-ocr-latest", "usage_info": {"pages_processed": 1}}', b"Content-Type: application/json")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc/…/fd and /dev/full are Linux's")
 CLOSED = ("<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-")

@@ -196,6 +196,7 @@ def test_the_ledger_of_a_report(tmp_path: Path) -> None:
         load_ledger_url("routes.yaml", dict(os.environ), cwd=tmp_path)
 
 
+@pytest.mark.process
 async def test_as_it_is_shown(tmp_path: Path) -> None:
     """`check` and `serve` end with 2, and say where and what to write."""
     (tmp_path / "routes.yaml").write_text(A + "client_keys: [{name: ann, key: '${CLIENT_KEY}'}]\n")

@@ -100,6 +100,7 @@ def test_nobody_counts_on_it(tmp_path: Path) -> None:
     assert [] == warnings(tmp_path, sandbox=True, HTTPS_PROXY=PROXY)
 
 
+@pytest.mark.process
 async def test_as_it_is_shown(tmp_path: Path) -> None:
     """`check` says it, also of .env, and ends with 0; `serve` says it once it listens."""
     (tmp_path / "routes.yaml").write_text(ROUTES)

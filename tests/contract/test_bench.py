@@ -51,6 +51,7 @@ def table(report: str, title: str) -> list[list[str]]:
     return [rows[0], *rows[2:]]
 
 
+@pytest.mark.process
 async def test_a_quick_run_reports_each_workload_on_each_target(tmp_path: Path) -> None:
     """Table, JSON and plot have all that was measured, and nothing failed on the way."""
     targets = ("direct", "passthrough")
@@ -75,6 +76,7 @@ async def test_a_quick_run_reports_each_workload_on_each_target(tmp_path: Path) 
     assert "{http://www.w3.org/2000/svg}svg" == ET.fromstring((tmp_path / "bench.svg").read_text()).tag
 
 
+@pytest.mark.process
 async def test_another_checkout_is_measured_within_each_round(tmp_path: Path) -> None:
     """What has become dearer shows as a ratio; here it is the same checkout."""
     targets = ("--targets", "direct,passthrough,before", "--before", str(ROOT))
@@ -88,12 +90,14 @@ async def test_another_checkout_is_measured_within_each_round(tmp_path: Path) ->
     assert all(float(row[4]) > 0 for row in rows[1:])
 
 
+@pytest.mark.process
 async def test_what_is_no_checkout_is_said(tmp_path: Path) -> None:
     """Nothing is measured then."""
     code, _, said = await bench("--before", str(tmp_path), "--out", str(tmp_path))
     assert (2, True) == (code, said.endswith(f"--before {tmp_path}: this is no checkout of the project.\n"))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("option", "name", "kind"), [("--targets", "apache", "target"), ("--only", "w9", "workload")])
 async def test_a_name_that_is_not_known_is_said(option: str, name: str, kind: str, tmp_path: Path) -> None:
     """The names that there are stand beside it."""

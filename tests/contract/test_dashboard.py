@@ -28,7 +28,10 @@ from tests.harness.documents import pdf
 from tests.harness.entries import booked, exchange
 from tests.harness.process import Program, program
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="There is no Chromium here: install Debian's package 'chromium'.")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(CHROMIUM is None, reason="There is no Chromium here: install Debian's package 'chromium'."),
+]
 
 SCRIPT = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
 KEY = "canary-of-invoices-0123456789"

@@ -79,6 +79,7 @@ def test_queries_are_balanced_and_rate_counters_only(where: str, query: str) -> 
         assert name.endswith(("_total", "_bucket", "_sum", "_count")), f"{where}: {name} does not count"
 
 
+@pytest.mark.process
 async def test_a_running_program_exports_every_metric(tmp_path: Path) -> None:
     """What the shipped files name is told by a program that has just started, where it has no value yet too."""
     async with program(tmp_path, ROUTES, "--sandbox") as running, aiohttp.ClientSession() as session:
@@ -112,6 +113,7 @@ def test_each_alert_was_seen_to_fire_and_to_be_quiet() -> None:
     assert {rule["alert"]: {False, True} for rule in group["rules"]} == seen
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not shutil.which("promtool"), reason="there is no promtool")
 def test_alerts_fire_as_their_tests_say() -> None:
     """Prometheus' own tool evaluates the rules."""

@@ -258,6 +258,7 @@ def test_wheel_has_every_file_that_is_no_code() -> None:
 # ── CI ──
 
 
+@pytest.mark.process
 def test_ci_runs_what_the_conventions_name() -> None:
     """The script is executable, well-formed, and runs every check with the pins."""
     script = HOUSE / ".ci/run"

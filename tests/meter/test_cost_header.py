@@ -12,6 +12,8 @@ from tests.harness.client import asking, client
 from tests.harness.proxy import street
 from tests.harness.upstream import Peer, answering, ok
 
+pytestmark = pytest.mark.wire
+
 HEADERS = MeterPlan(cost_headers=(b"x-aimlapi-usd-spent", b"x-litellm-response-cost"))
 
 

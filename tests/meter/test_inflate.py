@@ -144,6 +144,7 @@ def test_of_what_was_cut_nothing_but_the_last_symbol_may_be_missing(level: int) 
         assert len(by_zlib) - len(by_isal) <= 258  # RFC 1951 §3.2.5: the longest match
 
 
+@pytest.mark.process
 def test_without_isal_zlib_reads_all() -> None:
     """On a machine for which there is no isal everything is read as well."""
     done = subprocess.run([sys.executable, "-c", WITHOUT_ISAL], capture_output=True, text=True, check=False)

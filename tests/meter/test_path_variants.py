@@ -54,6 +54,7 @@ def test_the_router_serves_what_is_documented_and_the_line_end() -> None:
     assert len(READERS) > 20
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize(
     "end", [b"%0A", b"%0a", b"%0D", b"%0B", b"%0C", b"%00", b"%1F", b"%7F", b"%7f", b"/%09", b"%0A?a", b"%20%0A"]
 )
@@ -68,6 +69,7 @@ async def test_an_encoded_control_byte_never_reaches_a_router(path: bytes, end: 
         assert Outcome.REFUSED is (await house.booked())[0].outcome
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize(
     "path",
     [
@@ -93,6 +95,8 @@ client_keys:
 """
 
 
+@pytest.mark.wire
+@pytest.mark.process
 async def test_no_spelling_walks_round_a_budget(tmp_path: Path) -> None:
     """Six hundred pages went by a budget of two hundred, spelt `/ocr%0A`: however it is spelt, what is served is held by it."""
     paths = [b"/v1/ocr" + end for end in (b"", b"%0A", b"%0D", b"%20", b"%00", b"/", b";a", b"%7F")] * 4

@@ -279,6 +279,7 @@ async def test_random_requests_cut_anywhere_say_what_json_loads_says(request: di
 PLAIN = ok(b'{"usage_info":{"pages_processed":2}}')
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize(
     ("framing", "send"),
     [
@@ -299,6 +300,7 @@ async def test_the_upload_is_looked_at_on_the_road(framing: bytes, send: Callabl
         assert body == above.received[0].body
 
 
+@pytest.mark.wire
 async def test_a_coded_upload_is_looked_at_on_the_road() -> None:
     """The request's Content-Encoding is undone, for the looking only."""
     body = gzip.compress(json.dumps({"document": DOCUMENT, "bbox_annotation_format": FORMAT, "model": "m"}).encode())
@@ -310,6 +312,7 @@ async def test_a_coded_upload_is_looked_at_on_the_road() -> None:
         assert body == above.received[0].body
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32-be"])
 @pytest.mark.parametrize("coding", [b"", b"secret", b"gzip"])
 @pytest.mark.parametrize("size", [10, 3_000_000])
@@ -326,6 +329,7 @@ async def test_no_spelling_of_an_annotated_request_is_cheaper(encoding: str, cod
         assert body == above.received[0].body
 
 
+@pytest.mark.wire
 async def test_a_bomb_passes_untouched() -> None:
     """A coded upload that stands for more than is read reaches the target as it is; what stood before is known."""
     head = b'{"model":"m","bbox_annotation_format":{},"x":"'
@@ -354,6 +358,7 @@ async def test_an_upload_is_not_held(decoders: ThreadPoolExecutor) -> None:
     assert ("m", False) == wish(asked)
 
 
+@pytest.mark.wire
 async def test_a_request_that_is_sent_again_is_looked_at_once() -> None:
     """The second try sends what was held; the keys of the first are known."""
     answers = iter([ok(b"", status=b"503 No"), PLAIN])

@@ -14,6 +14,8 @@ from tests.harness.proxy import road, route_to, street
 from tests.harness.upstream import Peer, answering, chunk, ok, upstream
 from tests.harness.waiting import WAIT_S
 
+pytestmark = pytest.mark.wire
+
 BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"
 
 

@@ -15,6 +15,8 @@ from tests.harness.proxy import road, route_to
 from tests.harness.upstream import Peer, RawUpstream, answering, ok, upstream
 from tests.harness.waiting import until
 
+pytestmark = pytest.mark.wire
+
 KEY = b"pt-a-key-of-some-length"
 TEAM = ClientKey("team", hashlib.sha256(KEY).digest(), max_parallel=2)
 POST = asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 2", b"Authorization: Bearer " + KEY) + b"{}"

@@ -17,6 +17,8 @@ from tests.harness.client import client
 from tests.harness.proxy import Road, road, route_to
 from tests.harness.upstream import RawUpstream, answering, ok, upstream
 
+pytestmark = pytest.mark.wire
+
 ANN = ClientKey("ann", sha256(b"key-of-ann").digest())
 KEY = b"Authorization: Bearer key-of-ann"
 PAGE = b"Origin: https://app.example"

@@ -19,6 +19,8 @@ from tests.harness.proxy import street
 from tests.harness.upstream import Peer, answering, ok
 from tests.harness.waiting import until
 
+pytestmark = pytest.mark.wire
+
 HOST = b"Host: proxy.test\r\n"
 
 

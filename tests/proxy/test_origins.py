@@ -19,6 +19,8 @@ from tests.harness.proxy import Road, road, route_to
 from tests.harness.upstream import RawUpstream, answering, ok, upstream
 from tests.harness.waiting import eventually
 
+pytestmark = pytest.mark.wire
+
 KEY = b"Authorization: Bearer key-of-ann"
 ANN = ClientKey("ann", sha256(b"key-of-ann").digest())
 LOCAL = b"Host: 127.0.0.1:4000"
@@ -170,6 +172,7 @@ async def test_behind_another_request(name: str) -> None:
             assert (await raw.answer())[0].startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_reload_puts_it_in_force(tmp_path: Path, workers: str) -> None:
     """It begins when the last key goes and ends with `allow_anonymous`: by where the program listens, in each worker."""

@@ -19,6 +19,8 @@ from tests.harness.proxy import Road, road, route_to
 from tests.harness.upstream import Peer, answering, ok, upstream
 from tests.harness.waiting import until
 
+pytestmark = pytest.mark.wire
+
 ANN, BOB = b"key-of-ann-0123456789", b"key-of-bob-0123456789"
 CLIENTS = (ClientKey("ann", sha256(ANN).digest()), ClientKey("bob", sha256(BOB).digest(), frozenset({"/bobs"})))
 LINE = b"POST /m/ocr?x=1 HTTP/1.1"

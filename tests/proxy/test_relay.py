@@ -26,6 +26,8 @@ from tests.harness.proxy import street
 from tests.harness.upstream import Peer, answering, chunk, ok
 from tests.harness.waiting import until
 
+pytestmark = pytest.mark.wire
+
 CODINGS: dict[bytes, Callable[[bytes], bytes]] = {
     b"": bytes,
     b"gzip": lambda plain: gzip.compress(plain, mtime=0),

@@ -17,6 +17,8 @@ from tests.harness.proxy import street
 from tests.harness.upstream import Peer, answering, chunk, ok
 from tests.harness.waiting import WAIT_S, until
 
+pytestmark = pytest.mark.wire
+
 CHUNKED = b"Transfer-Encoding: chunked"
 MARK = b"X-Passthrough-Error: "
 

@@ -122,6 +122,7 @@ async def test_who_stops_in_a_pause_is_not_read_on_for() -> None:
     assert await again
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize("framing", [Framing.LENGTH, Framing.CHUNKED, Framing.CLOSE])
 @pytest.mark.parametrize("size", [1, 4096, 100_000, 3_000_000])
 async def test_a_body_arrives_whole_and_metered_however_it_comes(framing: Framing, size: int) -> None:
@@ -149,6 +150,7 @@ async def test_a_body_arrives_whole_and_metered_however_it_comes(framing: Framin
         assert 7 == (await exchange.usage_source.usage()).pages
 
 
+@pytest.mark.wire
 async def test_a_body_that_stops_coming_ends_in_time() -> None:
     """The time-out counts from the last piece, also where pieces went on without their task."""
 
@@ -166,6 +168,7 @@ async def test_a_body_that_stops_coming_ends_in_time() -> None:
         assert (exchange.error, exchange.bytes_down) == ("upstream_timeout", 3)
 
 
+@pytest.mark.wire
 async def test_a_client_that_leaves_is_noticed() -> None:
     """Its call is given up, or settled, as if its task had sent each piece."""
 

@@ -15,6 +15,8 @@ from tests.harness.proxy import road, route_to
 from tests.harness.upstream import Peer, ok, upstream
 from tests.harness.waiting import WAIT_S, until
 
+pytestmark = pytest.mark.wire
+
 NOW = 1_800_000_000.0
 BUSY = ok(b"busy", status=b"429 Too Many Requests")
 DONE = ok(b'{"model":"mistral-ocr-4-1","usage_info":{"pages_processed":3}}')

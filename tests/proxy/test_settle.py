@@ -17,6 +17,8 @@ from tests.harness.proxy import Road, road, route_to, street
 from tests.harness.upstream import Peer, chunk, ok, upstream
 from tests.harness.waiting import WAIT_S, until
 
+pytestmark = pytest.mark.wire
+
 COUNTED = b'{"model":"mistral-ocr-2512","pages":[],"usage_info":{"pages_processed":3,"doc_size_bytes":9}}'
 OCR = asking(b"POST /v1/ocr HTTP/1.1", body=b"{}")
 

@@ -13,6 +13,8 @@ from tests.harness.proxy import street
 from tests.harness.upstream import Peer, ok
 from tests.harness.waiting import until
 
+pytestmark = pytest.mark.wire
+
 HEADS = {
     "length": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n",
     "chunked": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nX: %d\r\n\r\n",

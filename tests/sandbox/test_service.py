@@ -603,6 +603,7 @@ async def test_a_port_that_is_taken_is_refused() -> None:
     await running.close()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("module", ["pypdfium2", "PIL"])
 def test_a_missing_extra_names_its_cure(module: str) -> None:
     """Without the extra, starting the sandbox says what to install; importing it does no harm."""

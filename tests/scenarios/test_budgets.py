@@ -21,6 +21,8 @@ from tests.harness.process import Program, program
 from tests.harness.upstream import Peer, RawUpstream, ok, upstream
 from tests.harness.waiting import eventually, until
 
+pytestmark = [pytest.mark.wire, pytest.mark.process]
+
 KEY = "pt-a-key-of-some-length"
 OTHER = "pt-another-key-of-some-length"
 

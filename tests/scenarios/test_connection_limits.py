@@ -21,6 +21,8 @@ from tests.harness.proxy import road, route_to, street
 from tests.harness.upstream import answering, ok, upstream
 from tests.harness.waiting import WAIT_S, until
 
+pytestmark = pytest.mark.wire
+
 PING = asking(b"GET /healthz HTTP/1.1").replace(b"proxy.test", b"localhost")
 ROUTE = "ledger: none\npass_through_endpoints:\n  - {path: /a, target: 'http://127.0.0.1:9'}\n"
 
@@ -89,6 +91,7 @@ async def test_who_has_begun_is_not_closed_for_another() -> None:
             assert (await raw.head()).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.process
 async def test_the_admin_port_has_places_of_its_own(tmp_path: Path) -> None:
     """Two hundred silent connections to it take nothing from the traffic, and it answers all the same."""
     async with program(tmp_path, ROUTE) as running:
@@ -107,6 +110,7 @@ async def test_the_admin_port_has_places_of_its_own(tmp_path: Path) -> None:
         assert 0 == await running.stop()
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
 @pytest.mark.parametrize(("limit", "code", "said"), [(64, None, "serves 8 connections"), (40, 1, "open 40 files only")])
 async def test_too_few_descriptors_are_said(tmp_path: Path, limit: int, code: int | None, said: str) -> None:
@@ -195,7 +199,9 @@ def test_a_tls_newcomer_is_closed_where_all_others_have_begun(make_loop: Callabl
             house.listener.max_connections = 1
             async with client(house.port, ssl=trusting, server_hostname="localhost") as first:
                 await first.send(b"GET / HTTP/1.1\r\n")
-                await until(lambda: [False] == [each.is_silent for each in house.listener.connections])  # type: ignore[attr-defined]
+                # Not silent is also what waits for nothing yet: it must wait, and its head must have begun.
+                begun = [(True, False)]
+                await until(lambda: begun == [(each.waits, each.is_silent) for each in house.listener.connections])  # type: ignore[attr-defined]
                 with pytest.raises(OSError):  # noqa: PT011 - a reset or an end, as it comes
                     async with client(house.port, ssl=trusting, server_hostname="localhost"):
                         pass

@@ -17,6 +17,8 @@ from tests.harness.process import Program, program
 from tests.harness.waiting import eventually
 from tests.scenarios.test_budgets import ask, configured, counting, degraded, pages, standing
 
+pytestmark = pytest.mark.faults
+
 
 def test_sessions_that_may_only_read_are_given_up(postgres: Postgres, postgres_url: str) -> None:
     """Where a session takes no writes, the next append has another: after a failover, of the server that is written."""
@@ -88,6 +90,7 @@ async def lag_s(running: Program) -> float:
         return float((await answer.text()).partition("\npassthrough_ledger_lag_seconds ")[2].partition("\n")[0])
 
 
+@pytest.mark.process
 async def test_a_program_whose_ledger_hangs_says_so_and_ends(own_server: Postgres, tmp_path: Path) -> None:
     """The road goes on, /readyz and the metrics tell what waits, it ends when told to, and the next one books what is left."""
     url = own_server.create("books")

@@ -47,6 +47,8 @@ from tests.harness.tables.faults import (
 from tests.harness.upstream import Peer, RawUpstream, chunk, ok, upstream
 from tests.harness.waiting import WAIT_S, until
 
+pytestmark = [pytest.mark.faults, pytest.mark.wire]
+
 CASES = tuple(cases())
 TLS_FAULTS = {
     (Side.UPSTREAM, Moment.HEAD): {Fault.HANG, Fault.RESET, Fault.CLOSE},

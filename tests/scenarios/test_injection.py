@@ -165,6 +165,7 @@ WHOLE = {"in a trailer", "in a chunk's extension", "in an interim answer", "in a
 """Where the answer is good nonetheless, once what was put in is dropped."""
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize("how", HOSTILE)
 async def test_no_target_puts_a_line_into_an_answer(how: str) -> None:
     """The client gets one well-formed answer without it, or 502; the next request on its connection is answered right."""
@@ -196,6 +197,7 @@ async def _asked(one: RawClient) -> tuple[bytes, bytes]:
 # ── the parser ──
 
 
+@pytest.mark.process
 async def test_it_does_not_start_on_the_pure_python_parser(tmp_path: Path) -> None:
     """Without aiohttp's C extensions it ends with 1 and says why and what to do; nothing has listened, nothing was made."""
     (tmp_path / "routes.yaml").write_text("pass_through_endpoints: [{path: /a, target: 'http://127.0.0.1:9'}]\n")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from passthrough.exchange import Outcome
 from tests.harness.client import asking, client
@@ -122,6 +123,8 @@ class Street:
                     await raw.broken()
 
 
+@pytest.mark.wire
+@pytest.mark.process
 async def test_traffic_through_the_program(tmp_path: Path) -> None:
     """The same kinds over sockets, through the program as its user starts it: everybody tells what the clients got."""
     traffic = Traffic(1500, at=time.time())

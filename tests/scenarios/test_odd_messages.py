@@ -16,6 +16,8 @@ from tests.harness.tables.odd_responses import ODD_ANSWERS, Fate, OddAnswer
 from tests.harness.upstream import Peer
 from tests.harness.waiting import WAIT_S
 
+pytestmark = [pytest.mark.faults, pytest.mark.wire]
+
 NEXT = b"GET /next HTTP/1.1\r\nHost: proxy.test\r\n\r\n"
 """A plain request behind an odd one: it is answered as itself, or nobody ever sees it."""
 

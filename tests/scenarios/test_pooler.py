@@ -108,6 +108,7 @@ def pgbouncer(postgres: Postgres, folder: Path, socket: str) -> Iterator[int]:
         process.communicate()
 
 
+@pytest.mark.process
 def test_pgbouncer_in_transaction_mode_books_everything_once(
     postgres: Postgres, postgres_url: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:

@@ -20,6 +20,8 @@ from tests.harness.client import RawClient, asking, client
 from tests.harness.proxy import road, route_to
 from tests.harness.upstream import chunk
 
+pytestmark = [pytest.mark.faults, pytest.mark.wire]
+
 SAID = b'{"message":"Request size limit exceeded"}'
 BODY = b"x" * 6_000_000
 CHUNKS = b"".join(chunk(BODY[:30_000]) for _ in range(100)) + chunk(b"")

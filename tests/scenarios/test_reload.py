@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.harness.process import Program, clean_environment, program
 from tests.harness.upstream import Peer, RawUpstream, answering, ok, upstream
 from tests.harness.waiting import eventually
+
+pytestmark = [pytest.mark.wire, pytest.mark.process]
 
 OK = answering(ok(b'{"pages": []}', b"Content-Type: application/json"))
 BROKEN = "pass_through_endpoints: [{path: /mistral, target: \n"

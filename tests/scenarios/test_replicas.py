@@ -14,11 +14,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
+
 from tests.harness.postgres import Postgres
 from tests.harness.process import Program, command, program
 from tests.harness.upstream import Peer, ok, upstream
 from tests.harness.waiting import eventually, until
 from tests.scenarios.test_budgets import Answered, ask, configured, standing
+
+pytestmark = [pytest.mark.wire, pytest.mark.process]
 
 PROCESSES = 4
 CALLERS = 8

@@ -23,6 +23,8 @@ from tests.harness.process import Program, program
 from tests.harness.upstream import Peer, RawUpstream, chunk, ok, upstream
 from tests.harness.waiting import eventually
 
+pytestmark = [pytest.mark.faults, pytest.mark.wire, pytest.mark.process]
+
 OCR = b'{"pages": [], "model": "mistral-ocr-2512", "usage_info": {"pages_processed": 2, "doc_size_bytes": 3}}'
 LAST_MOMENT_S = 20.0
 """How old an answer may be that a kill loses: 0.05 s are promised; the rest is for a machine that stands still for other work."""

@@ -19,6 +19,8 @@ from mistralai.client import Mistral
 from tests.harness.documents import pdf, png, words_of
 from tests.harness.process import Program, program
 
+pytestmark = pytest.mark.process
+
 PAGES = 10
 TEXT = [words_of(page) for page in range(PAGES)]
 COST = Decimal("0.020")

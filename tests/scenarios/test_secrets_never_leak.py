@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from tests.harness.client import client
 from tests.harness.process import Program, program
 from tests.harness.upstream import Peer, ok, upstream
+
+pytestmark = pytest.mark.process
 
 CLIENT_KEY = "client-canary-3c1f0a77e2"
 OTHER_KEY = "other-canary-90b1d2c4aa"
@@ -151,6 +154,7 @@ async def exchanged(running: Program) -> list[bytes]:
     return answers
 
 
+@pytest.mark.wire
 async def test_keys_and_contents_stay_where_they_belong(tmp_path: Path) -> None:
     """Upstream sees its own keys and no client's; clients see no key; log, messages and ledger see nothing of either."""
     (tmp_path / ".env").write_text(f"CLIENT_KEY={CLIENT_KEY}\nUPSTREAM_KEY={UPSTREAM_KEY}\n")
@@ -256,6 +260,7 @@ SPOILT = (
 """Requests that no parser takes."""
 
 
+@pytest.mark.wire
 async def test_a_spoilt_request_to_the_admin_port_is_not_logged(tmp_path: Path) -> None:
     """What a parser cannot read may hold the admin key: it is in no message, and whoever reaches the port cannot fill stderr."""
     values = {b"query": QUERY.encode(), b"key": MASTER_KEY.encode()}

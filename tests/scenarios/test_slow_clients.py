@@ -9,6 +9,8 @@ import pytest
 
 from tests.harness.slow_clients import NORMAL, memory_of
 
+pytestmark = pytest.mark.process
+
 CLIENTS = 100
 """`python -m tests.soak.slow_clients` does it with 500."""
 

@@ -17,7 +17,11 @@ from tests.harness.process import Program, program
 from tests.harness.upstream import RawUpstream, answering, ok, upstream
 from tests.harness.waiting import eventually
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="There is no Chromium here: install Debian's package 'chromium'.")
+pytestmark = [
+    pytest.mark.wire,
+    pytest.mark.process,
+    pytest.mark.skipif(CHROMIUM is None, reason="There is no Chromium here: install Debian's package 'chromium'."),
+]
 
 FILES = b'{"data": [{"filename": "contract.pdf"}]}'
 TARGET = answering(ok(FILES, b"Content-Type: application/json", b"X-Request-Id: of-the-target"))

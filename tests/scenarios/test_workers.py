@@ -24,6 +24,8 @@ from tests.harness.process import Program, command, program
 from tests.harness.upstream import Peer, RawUpstream, answering, ok, upstream
 from tests.harness.waiting import eventually, until
 
+pytestmark = [pytest.mark.wire, pytest.mark.process]
+
 OCR = b'{"pages": [], "model": "mistral-ocr-2512", "usage_info": {"pages_processed": 2, "doc_size_bytes": 3}}'
 ANSWER = ok(OCR, b"Content-Type: application/json")
 POST = b"POST /mistral/v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"

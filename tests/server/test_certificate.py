@@ -18,6 +18,8 @@ from tests.harness.rights import let_all_in, ordinary_user
 from tests.harness.upstream import answering, ok, upstream
 from tests.harness.waiting import eventually
 
+pytestmark = pytest.mark.process
+
 AUTHORITY = trustme.CA()
 OK = answering(ok(b"{}", b"Content-Type: application/json"))
 FLAGS = ("--tls-cert", "cert.pem", "--tls-key", "key.pem")
@@ -69,6 +71,7 @@ async def many_shown(port: int) -> set[bytes]:
     return {b"".join((await shown(port)).split()) for _ in range(20)}
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("told", ["by a signal", "by the files"])
 async def test_a_renewed_certificate_is_shown(tmp_path: Path, workers: str, told: str) -> None:
@@ -103,6 +106,7 @@ async def test_a_renewed_certificate_is_shown(tmp_path: Path, workers: str, told
             assert 0 == await running.stop()
 
 
+@pytest.mark.wire
 async def test_a_connection_outlives_the_certificate_that_it_began_with(tmp_path: Path) -> None:
     """One connection serves before and after the renewal."""
     first, second = issue(), issue()
@@ -208,6 +212,7 @@ async def test_other_files_may_be_named_but_tls_takes_a_restart(tmp_path: Path) 
             assert 404 == answer.status
 
 
+@pytest.mark.wire
 async def test_authorities_named_by_a_variable_are_read_again(tmp_path: Path) -> None:
     """`upstream_tls: {ca_file: os.environ/CA}`: the file's change is found, though the configuration does not spell its name."""
     other = trustme.CA()

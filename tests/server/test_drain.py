@@ -17,6 +17,8 @@ from tests.harness.process import WAIT_S, Program, program
 from tests.harness.upstream import Peer, RawUpstream, answering, ok, upstream
 from tests.harness.waiting import eventually
 
+pytestmark = [pytest.mark.wire, pytest.mark.process]
+
 ANSWER = ok(
     b'{"pages": [], "model": "mistral-ocr-2512", "usage_info": {"pages_processed": 1}}', b"Content-Type: application/json"
 )

@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.process
+
 SCRIPT = """\
 import gc, weakref
 from passthrough.server.gc_tuning import freeze_heap, without_gc

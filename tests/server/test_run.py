@@ -24,6 +24,8 @@ from tests.harness.client import client, once
 from tests.harness.process import WAIT_S, Program, clean_environment, program
 from tests.harness.upstream import Peer, RawUpstream, answering, ok, upstream
 
+pytestmark = [pytest.mark.wire, pytest.mark.process]
+
 OCR = b'{"pages": [], "model": "mistral-ocr-2512", "usage_info": {"pages_processed": 1, "doc_size_bytes": 3}}'
 OK = answering(ok(OCR, b"Content-Type: application/json"))
 POST = b"POST /mistral/v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import aiohttp
+import pytest
 
 from passthrough.server.stderr_log import StderrHandler
 from tests.harness.process import clean_environment
@@ -94,6 +95,8 @@ async def told_ports(pipe: IO[bytes]) -> tuple[int, int]:
     raise AssertionError("It ended before it listened.")
 
 
+@pytest.mark.wire
+@pytest.mark.process
 async def test_a_stderr_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
     """Flooded with messages into a full pipe, the program still answers and reloads, and SIGTERM ends it with 0."""
     place = tmp_path / "routes.yaml"

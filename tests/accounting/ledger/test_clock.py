@@ -191,6 +191,8 @@ def test_small_leaps_are_believed_and_large_ones_begin_anew() -> None:
     assert Known(9 * LEAP_MS + 60, 9 * LEAP_MS + 60) == done
 
 
+@pytest.mark.wire
+@pytest.mark.process
 async def test_the_program_waits_too(tmp_path: Path) -> None:
     """It says so when it starts with a ledger whose last entries are years old, and deletes none of them."""
 

@@ -43,6 +43,7 @@ def any_ledger(ledger_url: str) -> Iterator[Ledger]:
         yield opened
 
 
+@pytest.mark.process
 def test_what_was_written_survives_a_kill(path: Path) -> None:
     """A process killed after an append loses nothing, and the file opens again at once."""
     program = (

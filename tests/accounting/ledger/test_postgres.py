@@ -81,12 +81,14 @@ ledger.close()
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("names", ["ab", "abcd"])
 def test_processes_that_write_at_once_book_everything_once(ledger: Ledger, postgres_url: str, names: str) -> None:
     """Two and four processes bring the same exchanges and lines, in different orders: all are there once, nobody deadlocks."""
     assert_booked_once(ledger, postgres_url, names)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("names", ["ab"])
 def test_processes_that_write_one_file_book_everything_once(tmp_path: Path, names: str) -> None:
     """So it is with SQLite, whose file lets in one at a time."""

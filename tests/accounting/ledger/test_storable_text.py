@@ -94,6 +94,7 @@ def test_an_encoding_that_can_never_serve_is_said_by_name(encoded_url: str) -> N
                 ask()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("encoded_url", ["MULE_INTERNAL"], indirect=True)
 async def test_with_such_an_encoding_it_does_not_start(encoded_url: str, tmp_path: Path) -> None:
     """The server can be asked at the start: then it is a problem of the configuration, exit code 2."""

@@ -36,7 +36,7 @@ def cost(
 
 def test_the_list_reads_the_same_with_and_without_libyaml() -> None:
     """Which of the two parsers an installation has makes no difference to a price."""
-    text = files("passthrough.accounting").joinpath("prices.yaml").read_text("utf-8")
+    text = files("passthrough.accounting.pricing").joinpath("prices.yaml").read_text("utf-8")
     assert yaml.load(text, yaml.BaseLoader) == yaml.load(text, yaml.CBaseLoader)
 
 

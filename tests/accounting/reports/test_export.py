@@ -232,6 +232,7 @@ def test_a_loop_of_links_is_said(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["pipe", "pipe.csv"])
 async def test_a_pipe_gets_the_rows(tmp_path: Path, ledger: Ledger, name: str) -> None:
     """A FIFO stays one, and its reader gets what a file would have."""
@@ -244,6 +245,7 @@ async def test_a_pipe_gets_the_rows(tmp_path: Path, ledger: Ledger, name: str) -
     assert stat.S_ISFIFO((tmp_path / name).stat().st_mode)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("where", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 async def test_stdout_by_its_names(tmp_path: Path, ledger: Ledger, where: str) -> None:
     """It is written to where it stands: what a shell wrote before stays."""
@@ -263,6 +265,7 @@ async def test_stdout_by_its_names(tmp_path: Path, ledger: Ledger, where: str) -
     assert ("before", 5, "behind") == (first, len([json.loads(row) for row in rows]), last)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux' device that is always full")
 async def test_a_full_disk_is_said(tmp_path: Path, ledger: Ledger) -> None:
     """So is a stream that takes nothing."""
@@ -272,6 +275,7 @@ async def test_a_full_disk_is_said(tmp_path: Path, ledger: Ledger) -> None:
     assert err.startswith("passthrough: /dev/full cannot be written: No space left on device.\n")
 
 
+@pytest.mark.process
 async def test_the_command(tmp_path: Path, ledger: Ledger) -> None:
     """`usage --export` writes a file in the form of its name, says what it did, and leaves the sandbox out as sums do."""
     filled(ledger)
@@ -291,6 +295,7 @@ async def test_the_command(tmp_path: Path, ledger: Ledger) -> None:
     assert (0, 1) == (code, len(out.splitlines()))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -317,6 +322,7 @@ async def test_what_cannot_be_meant_is_exit_2(tmp_path: Path, ledger: Ledger, fl
     assert ["passthrough.db"] == [name for name in os.listdir(tmp_path) if not name.endswith(("-wal", "-shm"))]
 
 
+@pytest.mark.process
 async def test_a_file_that_cannot_be_written_is_exit_1(tmp_path: Path, ledger: Ledger) -> None:
     """The message names the file and the reason."""
     code, out, err = await command(tmp_path, "usage", "--ledger", "sqlite:///passthrough.db", "--export", "no/a.csv")
@@ -324,6 +330,7 @@ async def test_a_file_that_cannot_be_written_is_exit_1(tmp_path: Path, ledger: L
     assert "passthrough: no/a.csv cannot be written: No such file or directory.\nName another file" in err
 
 
+@pytest.mark.process
 async def test_every_question_is_answered_by_both_databases(tmp_path: Path, ledger_url: str) -> None:
     """Sums, exports and today's prices come from PostgreSQL as they come from a file."""
     with closing(Ledger.open(ledger_url)) as opened:

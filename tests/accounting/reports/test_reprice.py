@@ -115,6 +115,7 @@ def test_the_table_and_csv(ledger: Ledger) -> None:
     assert "No charges so far. (x)" == to_table(empty, "x")
 
 
+@pytest.mark.process
 async def test_the_command(tmp_path: Path, ledger: Ledger) -> None:
     """`usage --reprice` goes by the configuration's prices, per page and per request, and by those that ship."""
     ledger.append([booked("ann", at=THEN, pages=1000, cost_nano=10**9), booked("ben", at=THEN, pages=3, sandbox=True)])

@@ -386,6 +386,7 @@ async def test_random_files_cut_anywhere_say_what_json_loads_says(made: tuple[by
     assert expected == [(each.line, each.pages) for each in found.lines]
 
 
+@pytest.mark.wire
 async def test_lines_pass_on_the_road() -> None:
     """What a client downloads is booked by its lines while it passes, and its bytes are untouched."""
     content = file(result(1), result(2))
@@ -397,6 +398,7 @@ async def test_lines_pass_on_the_road() -> None:
         assert [(exchange.id, each) for each in TWO] == house.passed
 
 
+@pytest.mark.wire
 async def test_a_line_is_known_before_the_file_has_passed() -> None:
     """The download still goes on when its first line is booked."""
     content = file(result(1), result(2))

@@ -255,6 +255,7 @@ async def test_random_streams_cut_anywhere_have_the_last_usage(said: list[tuple[
     assert Usage(tokens_in=said[-1][1]) == usage
 
 
+@pytest.mark.wire
 async def test_tokens_are_read_on_the_road() -> None:
     """A chat that streams is counted while its events pass."""
     content = (event(delta()) + event(LAST) + DONE).encode()

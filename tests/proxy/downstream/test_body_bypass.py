@@ -26,6 +26,8 @@ from tests.harness.proxy import road, route_to, street
 from tests.harness.upstream import Peer, answering, ok, upstream
 from tests.harness.waiting import WAIT_S, until
 
+pytestmark = pytest.mark.wire
+
 MB = 1_000_000
 BODY = random.Random(7).randbytes(3 * MB)
 MARK = b"X-Passthrough-Error: "

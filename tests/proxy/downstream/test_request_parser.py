@@ -21,6 +21,8 @@ from tests.harness.proxy import street
 from tests.harness.upstream import Peer, answering, ok
 from tests.harness.waiting import until
 
+pytestmark = pytest.mark.wire
+
 ANN = ClientKey("ann", sha256(b"key-of-ann").digest())
 KEY = b"Authorization: Bearer key-of-ann"
 TWO = (b"User-Agent: one", b"X-Between: y", b"user-agent: two")

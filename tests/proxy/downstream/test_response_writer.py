@@ -16,6 +16,8 @@ from tests.harness.proxy import road, route_to, street
 from tests.harness.upstream import Peer, answering, chunk, ok, upstream
 from tests.harness.waiting import until
 
+pytestmark = pytest.mark.wire
+
 CUT = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf"
 
 

@@ -81,6 +81,7 @@ def test_more_comes_while_chunks_are_unread() -> None:
     assert (True, False, 2600) == (incoming.ended, incoming.unread, incoming.held)
 
 
+@pytest.mark.wire
 async def test_an_answer_in_one_byte_chunks_arrives_whole() -> None:
     """Also where the target closes behind it at once, while most of it is unread."""
 
@@ -95,6 +96,7 @@ async def test_an_answer_in_one_byte_chunks_arrives_whole() -> None:
     assert [100_000] == [exchange.bytes_down for exchange in house.exchanges]
 
 
+@pytest.mark.wire
 async def test_a_body_in_one_byte_chunks_goes_up_whole() -> None:
     """The parser gives it in many small pieces; others have their turn between them."""
     seen = []

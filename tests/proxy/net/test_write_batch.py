@@ -86,6 +86,7 @@ class Moment:
             asyncio.get_running_loop().call_soon(self.happens.pop())
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize("retries", [Retries(), Retries(attempts=1, held_bytes=0, spool=True)], ids=["once", "spooled"])
 @pytest.mark.parametrize("spoken", [b"", UNASKED, b"x"])
 async def test_a_request_that_waits_for_the_turns_end_is_not_lost_with_its_connection(spoken: bytes, retries: Retries) -> None:
@@ -118,6 +119,7 @@ async def test_a_request_that_waits_for_the_turns_end_is_not_lost_with_its_conne
         assert [(Outcome.COMPLETED, 1)] * 2 == [(each.outcome, each.attempts) for each in await house.booked(2)]
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("others", [False, True])
 @pytest.mark.parametrize("spoken", [b"", UNASKED, b"x"])
@@ -153,6 +155,7 @@ async def test_a_connection_that_has_ended_unseen_gets_no_request(spoken: bytes,
         assert [(Outcome.COMPLETED, 1)] * 2 == [(each.outcome, each.attempts) for each in await house.booked(2)]
 
 
+@pytest.mark.wire
 async def test_a_request_that_waits_and_finds_no_other_connection() -> None:
     """The client is told that the target cannot be reached, and nothing is counted: nothing was sent."""
     moment = Moment()

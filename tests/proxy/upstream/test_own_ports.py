@@ -42,6 +42,7 @@ def test_whose_port_it_is(local: str, peer: str, bound: list[str], ours: bool) -
     assert not leads_back((local, 50000), (peer, 4001), listening)
 
 
+@pytest.mark.wire
 async def test_a_route_that_leads_back_by_a_name() -> None:
     """One connection is made, nothing is sent on it, and the client is told; a neighbour on the same machine is reached."""
 
@@ -76,6 +77,8 @@ def own_name() -> str:
     return name
 
 
+@pytest.mark.wire
+@pytest.mark.process
 @pytest.mark.parametrize("port", ["traffic", "admin"])
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -96,6 +99,7 @@ pass_through_endpoints: [{{path: /a, target: "http://{own_name()}:{number}", inc
         assert ["proxy_loop"] == [line["error"] for line in running.log]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_every_address_of_both_families(workers: str, tmp_path: Path) -> None:
     """`--host ::` listens for IPv4 and IPv6 on one port, on the admin port too."""

@@ -29,6 +29,8 @@ from tests.harness.proxy import road, route_to
 from tests.harness.upstream import Peer, Received, Script, answering, ok, upstream
 from tests.harness.waiting import WAIT_S, until
 
+pytestmark = pytest.mark.wire
+
 GET = b"GET / HTTP/1.1\r\nHost: api.test\r\n\r\n"
 
 

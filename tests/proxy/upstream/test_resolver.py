@@ -190,6 +190,7 @@ async def test_a_look_up_that_hangs_for_long_has_others_beside_it() -> None:
         assert {("127.0.0.1", 80)} == {at for found in await asyncio.gather(*waiting) for at in found}
 
 
+@pytest.mark.wire
 async def test_a_hanging_name_stalls_no_other_route() -> None:
     """Twenty requests to a name that hangs, and another name's route answers meanwhile (seen: 504 after 20 s)."""
     with names(good=FOUND) as given:
@@ -211,6 +212,7 @@ async def test_a_hanging_name_stalls_no_other_route() -> None:
                 await house.quiet()
 
 
+@pytest.mark.process
 def test_a_look_up_that_hangs_does_not_keep_the_process() -> None:
     """The process ends although a question is open that nothing cancels."""
     program = """

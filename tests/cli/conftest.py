@@ -1,0 +1,7 @@
+"""The commands as their user runs them.
+
+Several modules are tested through one face:
+
+* `test_main`: main, usage, probe.
+* `test_terminal`: terminal, and the tables of accounting.reports on it.
+"""

@@ -1,0 +1,1 @@
+"""What the repository promises beside the code: its layers, docs, packaging, deployments, dashboard and benchmark."""
