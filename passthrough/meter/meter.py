@@ -17,8 +17,10 @@ from .false_coding import Undecodable
 from .pipeline import MeterPipeline, Moved, Reader
 from .plan import JsonCounts, MeterPlan, ResponseKind, results_path
 from .request import BufferedRequestMeter, RequestMeter, named_by
+from .shapes.chat import ChatShape
 from .shapes.configured import CountedShape
-from .shapes.ocr import ChatShape, EitherShape, OcrShape
+from .shapes.either import EitherShape
+from .shapes.ocr import OcrShape
 from .usage import NOTHING, Unmetered, Usage
 
 MAX_BYTES: Final = 1024**3

@@ -14,7 +14,7 @@ from .jsonscan.encoding import WideScanner, is_wide
 from .jsonscan.paths import Mark, Value, paths
 from .pipeline import MeterPipeline
 from .plan import ResponseKind
-from .shapes.ocr import model_name
+from .shapes.values import model_name
 from .usage import NOTHING, Usage
 
 MAX_BYTES: Final = 256 * 1024**2

@@ -16,7 +16,7 @@ from typing import Final
 
 from ..jsonscan.paths import Mark, Value, paths
 from ..jsonscan.scanner import STEPS, Scanner
-from ..shapes.ocr import EITHER_PATHS, EitherShape
+from ..shapes.either import EITHER_PATHS, EitherShape
 from ..usage import Unmetered, Usage
 from . import short_lines
 

@@ -8,7 +8,7 @@ from typing import Final
 from ..jsonscan.paths import Mark, PathNode, Value, paths
 from ..plan import JsonCounts
 from ..usage import Unmetered, Usage
-from .ocr import count, model_name
+from .values import count, model_name
 
 _MICRO: Final = Decimal(10**6)
 _MAX_CREDITS: Final = 10**12

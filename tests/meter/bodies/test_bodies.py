@@ -14,8 +14,10 @@ from passthrough.meter.bodies.batch import BatchFile, BatchJob
 from passthrough.meter.bodies.document import Document, Shape, read
 from passthrough.meter.bodies.sse import Events
 from passthrough.meter.plan import JsonCounts
+from passthrough.meter.shapes.chat import ChatShape
 from passthrough.meter.shapes.configured import CountedShape
-from passthrough.meter.shapes.ocr import ChatShape, EitherShape, OcrShape
+from passthrough.meter.shapes.either import EitherShape
+from passthrough.meter.shapes.ocr import OcrShape
 from passthrough.meter.usage import Unmetered, Usage
 
 COUNTED = JsonCounts(

@@ -13,7 +13,7 @@ from passthrough.meter.bodies.short_lines import MAX_BYTES
 from passthrough.meter.bodies.sse import Events
 from passthrough.meter.jsonscan.scanner import STEPS
 from passthrough.meter.pipeline import Reader
-from passthrough.meter.shapes.ocr import ChatShape
+from passthrough.meter.shapes.chat import ChatShape
 from passthrough.meter.usage import Unmetered, Usage
 
 RESULT = b'{"custom_id":"c","response":{"status_code":200,"body":{"usage_info":{"pages_processed":1},"model":"m"}}}'
