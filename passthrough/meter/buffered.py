@@ -6,7 +6,7 @@ from typing import Final
 
 from .bodies import document
 from .plan import ResponseKind
-from .request import BufferedRequestMeter, RequestMeter, named_by
+from .request import BufferedRequestMeter, RequestMeter, with_request_fields
 from .usage import NOTHING, Unmetered, Usage
 
 SMALL_BYTES: Final = 8192
@@ -16,16 +16,21 @@ SMALL_BYTES: Final = 8192
 class BufferedMeter:
     """The meter of one answer of a known length (reading.Meter)."""
 
-    __slots__ = ("_asked", "_cut", "_ended", "_expected", "_kind", "_left_bytes", "_missing", "_pieces", "_shape")
+    __slots__ = ("_cut", "_ended", "_expected", "_kind", "_left_bytes", "_missing", "_pieces", "_request_meter", "_shape")
 
     def __init__(
-        self, shape: document.Shape, kind: ResponseKind, *, expected: bool, asked: RequestMeter | BufferedRequestMeter | None
+        self,
+        shape: document.Shape,
+        kind: ResponseKind,
+        *,
+        expected: bool,
+        request_meter: RequestMeter | BufferedRequestMeter | None,
     ) -> None:
         """`expected`: without a count the usage says why. `asked` is what looked at the request."""
         self._shape = shape
         self._kind = kind
         self._expected = expected
-        self._asked = asked
+        self._request_meter = request_meter
         self._pieces: list[bytes] = []
         self._left_bytes = SMALL_BYTES
         self._ended = False
@@ -52,19 +57,19 @@ class BufferedMeter:
 
     async def usage(self) -> Usage:
         """Return what was found, after what is still being decoded of the request. Never raises for the answer's bytes."""
-        if self._asked is not None:
-            await self._asked.rest()
+        if self._request_meter is not None:
+            await self._request_meter.rest()
         return self._found()
 
     def usage_if_ready(self) -> Usage | None:
         """Return what `usage` would, where nothing is being decoded any more; None where that must be awaited."""
-        return None if self._asked is not None and self._asked.busy else self._found()
+        return None if self._request_meter is not None and self._request_meter.busy else self._found()
 
     def _found(self) -> Usage:
         usage = self._shape.usage(self._why())
         if usage.unmetered is not None and not self._expected:
             return NOTHING
-        return usage if self._asked is None else named_by(usage, self._asked, self._kind)
+        return usage if self._request_meter is None else with_request_fields(usage, self._request_meter, self._kind)
 
     def _why(self) -> Unmetered:
         """Read the body; return why a usage is missing, if it is."""

@@ -151,12 +151,12 @@ class _Zstd:
         decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
         self._decompressor = decompressor.decompressobj(read_across_frames=True)
         self._slices = _zstd_slices()
-        self._left, self._between = next(self._slices)
+        self._left, self._frame_ended = next(self._slices)
         self._slice = bytearray()
 
     @property
     def whole(self) -> bool:
-        return self._between and not self._slice
+        return self._frame_ended and not self._slice
 
     def pieces(self, coded: bytes) -> Iterator[bytes]:
         at = 0
@@ -171,7 +171,7 @@ class _Zstd:
             except zstandard.ZstdError as error:
                 raise Undecodable(f"zstd: {error}") from error
             if not self._left:
-                self._left, self._between = self._slices.send(bytes(self._slice))
+                self._left, self._frame_ended = self._slices.send(bytes(self._slice))
                 self._slice.clear()
             if piece:
                 yield piece
@@ -234,13 +234,13 @@ class Chain:
     gives out the first byte; and of several codings one may yield much that the next makes nothing of.
     """
 
-    __slots__ = ("_decoders", "_most_bytes", "_yielded", "leaps")
+    __slots__ = ("_decoders", "_max_bytes", "_yielded", "long_steps")
 
-    def __init__(self, decoders: tuple[Decoder, ...], most_bytes: int, *, leaps: bool) -> None:
+    def __init__(self, decoders: tuple[Decoder, ...], max_bytes: int, *, long_steps: bool) -> None:
         self._decoders = decoders
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._yielded = [0] * len(decoders)
-        self.leaps = leaps
+        self.long_steps = long_steps
 
     @property
     def whole(self) -> bool:
@@ -258,8 +258,8 @@ class Chain:
         is_last = stage + 1 == len(self._decoders)
         for piece in self._decoders[stage].pieces(coded):
             self._yielded[stage] += len(piece)
-            if self._yielded[stage] > self._most_bytes:
-                raise Oversized(f"more than {self._most_bytes} bytes, decoded")
+            if self._yielded[stage] > self._max_bytes:
+                raise Oversized(f"more than {self._max_bytes} bytes, decoded")
             if is_last:
                 yield piece
             else:
@@ -276,7 +276,7 @@ _DECODERS: Final[Mapping[bytes, Callable[[], Decoder]]] = {
 }
 
 
-def chain(content_encoding: bytes | None, most_bytes: int) -> Chain | None:
+def chain(content_encoding: bytes | None, max_bytes: int) -> Chain | None:
     """Return what decodes a body with this Content-Encoding (its fields joined by commas), None if it is not coded.
 
     A coding that is not known counts as none, if what the others leave looks like what is read (as_sent). Raises Undecodable for
@@ -292,5 +292,5 @@ def chain(content_encoding: bytes | None, most_bytes: int) -> Chain | None:
         raise Undecodable(f"content codings {names[:_MAX_CODINGS]!r}")
     known = [name for name in names if name in _DECODERS]
     decoders: list[Decoder] = [_Declared(_DECODERS[name]()) for name in reversed(known)]
-    leaps = len(known) > 1 or b"br" in known
-    return Chain((*decoders, *([FalseCoding()] if len(known) < len(names) else [])), most_bytes, leaps=leaps)
+    long_steps = len(known) > 1 or b"br" in known
+    return Chain((*decoders, *([FalseCoding()] if len(known) < len(names) else [])), max_bytes, long_steps=long_steps)

@@ -9,16 +9,16 @@ from functools import partial
 from typing import Final, Protocol
 
 from .bodies.batch import BatchFile, BatchJob
-from .bodies.document import Document, Shape
-from .bodies.sse import Events
+from .bodies.document import JsonDocument, Shape
+from .bodies.sse import EventStream
 from .buffered import SMALL_BYTES, BufferedMeter
 from .decode import Chain, chain
 from .false_coding import Undecodable
-from .pipeline import MeterPipeline, Moved, Reader
+from .pipeline import MeterPipeline, OnProgress, Reader
 from .plan import JsonCounts, MeterPlan, ResponseKind, results_path
-from .request import BufferedRequestMeter, RequestMeter, named_by
+from .request import BufferedRequestMeter, RequestMeter, with_request_fields
 from .shapes.chat import ChatShape
-from .shapes.configured import CountedShape
+from .shapes.configured import ConfiguredShape
 from .shapes.either import EitherShape
 from .shapes.ocr import OcrShape
 from .usage import NOTHING, Unmetered, Usage
@@ -33,15 +33,15 @@ _ENDLESS: Final = 2**62
 # Constants, because before Python 3.12 an enum's look-up is expensive.
 _RESULTS, _JOB, _CHAT, _OCR = ResponseKind.RESULTS, ResponseKind.JOB, ResponseKind.CHAT, ResponseKind.OCR
 
-GROUP: Final = 500
+MAX_LINES_AT_ONCE: Final = 500
 """The most lines of a batch that are passed on at once."""
 
-Lot = Callable[[tuple[Usage, ...]], None]
+TakeLines = Callable[[tuple[Usage, ...]], None]
 """Takes lines of a batch as they pass, on the event loop; never raises."""
 
 
 @dataclass(slots=True)  # not frozen: one is made for each answer
-class Answered:
+class ResponseFacts:
     """What is known of an answer before its body comes: to what, and its fields' values (several codings joined by commas).
 
     `path` is raw, without the query. `length` is that of the body as it is on the wire, None where it is not known.
@@ -55,7 +55,7 @@ class Answered:
     length: int | None = None
 
 
-class Body(Reader, Protocol):
+class BodyReader(Reader, Protocol):
     """What reads an answer's body (tap.Reader), and finds usages in it."""
 
     @property
@@ -75,7 +75,7 @@ class Body(Reader, Protocol):
 class Meter:
     """The meter of one answer: fed by the road, read by the books (exchange.Reading). All of it is called on the event loop."""
 
-    __slots__ = ("_asked", "_body", "_cut", "_ended", "_expected", "_kind", "_tap", "feed")
+    __slots__ = ("_body", "_cut", "_ended", "_expected", "_kind", "_pipeline", "_request_meter", "feed")
 
     feed: Callable[[bytes], bool]
     """Takes the next bytes of the body, as they are on the wire: synchronous, bounded, never raises.
@@ -85,29 +85,29 @@ class Meter:
 
     def __init__(
         self,
-        body: Body,
-        tap: MeterPipeline,
+        body: BodyReader,
+        pipeline: MeterPipeline,
         kind: ResponseKind,
         *,
         expected: bool,
-        asked: RequestMeter | BufferedRequestMeter | None,
+        request_meter: RequestMeter | BufferedRequestMeter | None,
     ) -> None:
         """`expected`: without a count the usage says why; else only where the body shows that there should be one.
 
         `asked` is what looked at the request.
         """
         self._body = body
-        self._tap = tap
+        self._pipeline = pipeline
         self._kind = kind
         self._expected = expected
-        self._asked = asked
+        self._request_meter = request_meter
         self._ended = False
         self._cut: Unmetered | None = None
-        self.feed = tap.feed  # nothing stands between
+        self.feed = pipeline.feed  # nothing stands between
 
     async def drained(self) -> None:
         """Wait until the backlog has room again."""
-        await self._tap.drained()
+        await self._pipeline.drained()
 
     def end(self, cut: Unmetered | None = None) -> None:
         """Say that no more bytes come; `cut` is why the answer did not arrive whole, None if it did. The first call counts."""
@@ -121,35 +121,35 @@ class Meter:
         A count that was complete holds, whatever became of the rest: the provider has told what it bills. A meter that was never
         told its end is BROKEN. Of a batch, the last lines are passed on before.
         """
-        await self._tap.rest()
-        if self._asked is not None:
-            await self._asked.rest()
+        await self._pipeline.rest()
+        if self._request_meter is not None:
+            await self._request_meter.rest()
         return self._found()
 
     def usage_if_ready(self) -> Usage | None:
         """Return what `usage` would, where nothing is being decoded any more; None where that must be awaited."""
-        if self._tap.busy or (self._asked is not None and self._asked.busy):
+        if self._pipeline.busy or (self._request_meter is not None and self._request_meter.busy):
             return None
         return self._found()
 
     def _found(self) -> Usage:
         why = self._why()
         # A batch's lines go to its exchange, whose meter this is: such a cycle would keep what decodes, megabytes of it.
-        self._tap.tell(last=self._ended)
+        self._pipeline.report_progress(last=self._ended)
         usage = self._body.usage(why)
         if usage.unmetered is not None and not (self._expected or self._body.recognised):
             return NOTHING
-        return usage if self._asked is None else named_by(usage, self._asked, self._kind)
+        return usage if self._request_meter is None else with_request_fields(usage, self._request_meter, self._kind)
 
     def _why(self) -> Unmetered | None:
         """End the body; return why usages are missing, if they are. Where reading failed, what was complete before counts."""
         if not self._ended:
             return Unmetered.BROKEN
-        failure = self._tap.failure
+        failure = self._pipeline.failure
         if failure is not None:  # Its reader may stand anywhere.
             return self._cut or failure
         missing = self._body.end()
-        return self._cut or (missing if self._tap.decoded else Unmetered.UNKNOWN_CODING)
+        return self._cut or (missing if self._pipeline.decoded else Unmetered.UNKNOWN_CODING)
 
 
 def _ignore(_chunk: bytes) -> bool:
@@ -157,22 +157,22 @@ def _ignore(_chunk: bytes) -> bool:
     return True
 
 
-def _hand_on(body: BatchFile | BatchJob, passed: Lot) -> bool:
+def _hand_on(body: BatchFile | BatchJob, passed: TakeLines) -> bool:
     """Pass on the lines that are complete; tell whether more is wanted."""
-    lines = body.taken()
-    for at in range(0, len(lines), GROUP):
-        passed(tuple(lines[at : at + GROUP]))
-    return not body.deaf
+    usages = body.take_usages()
+    for at in range(0, len(usages), MAX_LINES_AT_ONCE):
+        passed(tuple(usages[at : at + MAX_LINES_AT_ONCE]))
+    return not body.gave_up
 
 
 def open_meter(
     plan: MeterPlan,
-    answered: Answered,
+    response: ResponseFacts,
     decoders: Executor,
     *,
-    asked: RequestMeter | BufferedRequestMeter | None = None,
-    passed: Lot,
-    most_bytes: int | None = None,
+    request_meter: RequestMeter | BufferedRequestMeter | None = None,
+    passed: TakeLines,
+    max_bytes: int | None = None,
 ) -> Meter | BufferedMeter | None:
     """Return the meter for an answer, None where it is not read: not in the plan, or the status is not 2xx.
 
@@ -180,43 +180,43 @@ def open_meter(
     that is not known makes a meter that reads nothing and says so; so does a file of which only a range came (206): who
     asks for `bytes=0-` gets all of it.
     """
-    kind = plan.reads(answered.method, answered.path) if 200 <= answered.status < 300 else None
+    kind = plan.reads(response.method, response.path) if 200 <= response.status < 300 else None
     if kind is None:
         return None
     is_batch = kind is _RESULTS or kind is _JOB
-    is_one = not is_batch and not (kind is _CHAT and _is_stream(answered))
-    if is_one and answered.length is not None and answered.length <= SMALL_BYTES and not answered.content_encoding:
-        return BufferedMeter(_shape(kind, plan), kind, expected=plan.counts_on(kind), asked=asked)
+    is_one = not is_batch and not (kind is _CHAT and _is_stream(response))
+    if is_one and response.length is not None and response.length <= SMALL_BYTES and not response.content_encoding:
+        return BufferedMeter(_shape(kind, plan), kind, expected=plan.expects_count(kind), request_meter=request_meter)
     coding: Chain | None = None
-    refusal = Unmetered.NO_USAGE if is_batch and answered.status == 206 else None
+    refusal = Unmetered.NO_USAGE if is_batch and response.status == 206 else None
     try:
-        coding = chain(answered.content_encoding, most_bytes or (MAX_RESULTS_BYTES if is_batch else MAX_BYTES))
+        coding = chain(response.content_encoding, max_bytes or (MAX_RESULTS_BYTES if is_batch else MAX_BYTES))
     except Undecodable:
         refusal = Unmetered.UNKNOWN_CODING
-    expected = refusal is Unmetered.NO_USAGE or plan.counts_on(kind)
-    body: Body
-    moved: Moved = None
+    expected = refusal is Unmetered.NO_USAGE or plan.expects_count(kind)
+    body: BodyReader
+    on_progress: OnProgress = None
     if is_batch:
-        body = results = _results(kind, plan, answered, expected=expected)
-        moved = partial(_hand_on, results, passed)  # It knows its exchange, which is a cycle; so only a batch's meter does.
+        body = results = _results(kind, plan, response, expected=expected)
+        on_progress = partial(_hand_on, results, passed)  # It knows its exchange, which is a cycle; so only a batch's meter does.
     else:
         shape = _shape(kind, plan)
-        body = Document(shape) if is_one else Events(shape)
-    tap = MeterPipeline(body, coding, decoders, most_bytes or (_ENDLESS if is_batch else MAX_BYTES), moved)
+        body = JsonDocument(shape) if is_one else EventStream(shape)
+    pipeline = MeterPipeline(body, coding, decoders, max_bytes or (_ENDLESS if is_batch else MAX_BYTES), on_progress)
     if refusal is not None:
-        tap.refuse(refusal)
-    return Meter(body, tap, kind, expected=expected, asked=asked)
+        pipeline.refuse(refusal)
+    return Meter(body, pipeline, kind, expected=expected, request_meter=request_meter)
 
 
-def _results(kind: ResponseKind, plan: MeterPlan, answered: Answered, *, expected: bool) -> BatchFile | BatchJob:
+def _results(kind: ResponseKind, plan: MeterPlan, response: ResponseFacts, *, expected: bool) -> BatchFile | BatchJob:
     """Return what reads an answer with a batch's results; the last step of its path names the file or the job."""
-    *_, above, last = ("", *results_path(answered.path).decode("ascii", "backslashreplace").split("/"))
+    *_, above, last = ("", *results_path(response.path).decode("ascii", "backslashreplace").split("/"))
     holder = above if last.lower() == "content" else last
     return BatchJob(holder, plan.model) if kind is _JOB else BatchFile(holder, plan.model, expected=expected)
 
 
-def _is_stream(answered: Answered) -> bool:
-    return (answered.content_type or b"").strip().lower().startswith(b"text/event-stream")
+def _is_stream(response: ResponseFacts) -> bool:
+    return (response.content_type or b"").strip().lower().startswith(b"text/event-stream")
 
 
 def _shape(kind: ResponseKind, plan: MeterPlan) -> Shape:
@@ -225,6 +225,6 @@ def _shape(kind: ResponseKind, plan: MeterPlan) -> Shape:
         return OcrShape(plan.model)
     if kind is ResponseKind.EITHER:
         return EitherShape(plan.model)
-    if kind is ResponseKind.COUNTED:
-        return CountedShape(plan.counted or JsonCounts(), plan.model)
+    if kind is ResponseKind.CONFIGURED:
+        return ConfiguredShape(plan.counted or JsonCounts(), plan.model)
     return ChatShape(plan.model)

@@ -49,7 +49,7 @@ _LETTERS: Final = {"ı": "i", "i̇": "i"}
 """What a comparison without case takes for ASCII beyond Unicode's folding (CPython's re.IGNORECASE: U+0130, U+0131)."""
 
 
-def readings(path: bytes) -> tuple[bytes, ...]:
+def variants(path: bytes) -> tuple[bytes, ...]:
     """Return every path that a raw path (no query) can be read as, the one that is decoded furthest first; case stays."""
     if _ODD(path) is None:
         return (path,)
@@ -61,8 +61,8 @@ def readings(path: bytes) -> tuple[bytes, ...]:
     found: dict[bytes, None] = {}
     for decoded in reversed(depths):
         for cut in dict.fromkeys(cut.split(decoded, 1)[0] for cut in _CUTS):
-            reading = _resolved(cut)
-            found[reading] = found[_EXTENSION.sub(b"", reading)] = None
+            variant = _resolved(cut)
+            found[variant] = found[_EXTENSION.sub(b"", variant)] = None
     return tuple(found)
 
 

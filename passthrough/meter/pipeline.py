@@ -39,7 +39,7 @@ class Reader(Protocol):
 Peek = Callable[[bytearray, int], bool]
 """Reads the first bytes of a buffer, where they change nothing; False: they are to be fed."""
 
-Moved = Callable[[], bool] | None
+OnProgress = Callable[[], bool] | None
 """Called on the event loop when a body's reader has read on and rests; never raises; False: nothing more is wanted. None: all."""
 
 
@@ -48,15 +48,15 @@ class _Pipe:
 
     __slots__ = ("_at", "_piece", "_pieces", "chain", "failure", "left_bytes", "reader")
 
-    def __init__(self, reader: Reader, chain: Chain | None, most_bytes: int) -> None:
+    def __init__(self, reader: Reader, chain: Chain | None, max_bytes: int) -> None:
         self.reader = reader
         self.chain = chain
         self.failure: Unmetered | None = None
-        self.left_bytes = most_bytes  # of a plain body; a chain counts by itself
+        self.left_bytes = max_bytes  # of a plain body; a chain counts by itself
         self._pieces: Iterator[bytes] = iter(())
         self._piece, self._at = b"", 0
 
-    def leave(self, chunk: bytes, at: int) -> None:
+    def keep_rest(self, chunk: bytes, at: int) -> None:
         """Leave the rest of `chunk`, from `at` on, to `advance`."""
         self._piece, self._at = chunk, at
 
@@ -69,17 +69,17 @@ class _Pipe:
         """Take the next chunks, for `advance`; the ones before are through."""
         self._pieces = self._decoded(chunks)
 
-    def advance(self, most_bytes: int = _SLICE_DECODED_BYTES) -> bool:
+    def advance(self, max_bytes: int = _SLICE_DECODED_BYTES) -> bool:
         """Do a bounded piece of work; tell whether all that was given is through (or lost, see `failure`)."""
         try:
-            while most_bytes > 0:
+            while max_bytes > 0:
                 if self._at == len(self._piece):
                     piece = next(self._pieces, None)
                     if piece is None:
                         self._piece, self._at = b"", 0
                         return True
                     self._piece, self._at = piece, 0
-                    most_bytes -= max(len(piece), 1024)
+                    max_bytes -= max(len(piece), 1024)
                 self._at = self.reader.feed(self._piece, self._at, STEPS)
                 if self._at < len(self._piece):
                     return False
@@ -103,19 +103,19 @@ class _Pipe:
 class MeterPipeline:
     """The way of one body to its reader: fed by the road. All of it is called on the event loop."""
 
-    __slots__ = ("_decoders", "_job", "_moved", "_pipe", "_queue", "_queued_bytes", "_slice_bytes", "_waiting")
+    __slots__ = ("_decoders", "_job", "_on_progress", "_pipe", "_queue", "_queued_bytes", "_slice_bytes", "_waiting")
 
     def __init__(
         self,
         reader: Reader,
         chain: Chain | None,
         decoders: Executor,
-        most_bytes: int,
-        moved: Moved,
+        max_bytes: int,
+        on_progress: OnProgress,
     ) -> None:
         """`most_bytes`: decoded, a body beyond it is TOO_LARGE; the tap then ignores the rest."""
-        self._pipe = _Pipe(reader, chain, most_bytes)
-        self._moved = moved
+        self._pipe = _Pipe(reader, chain, max_bytes)
+        self._on_progress = on_progress
         self._decoders = decoders
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0  # what is in the queue, and what is in flight
@@ -144,12 +144,12 @@ class MeterPipeline:
         self._queue.clear()
         self._queued_bytes = self._slice_bytes = 0
 
-    def tell(self, *, last: bool) -> None:
+    def report_progress(self, *, last: bool) -> None:
         """Say that the reader has moved, whether it has or not; behind the `last` time nobody who is told is held any longer."""
-        if self._moved is not None:
-            self._moved()
+        if self._on_progress is not None:
+            self._on_progress()
             if last:
-                self._moved = None
+                self._on_progress = None
 
     def feed(self, chunk: bytes) -> bool:
         """Take the next bytes of the body, as they are on the wire. Synchronous, bounded, never raises.
@@ -160,7 +160,7 @@ class MeterPipeline:
         if pipe.failure is not None or not size:
             return True
         chain = pipe.chain
-        if self._job is None and (chain is None or (size <= _SMALL_BYTES and not chain.leaps)):
+        if self._job is None and (chain is None or (size <= _SMALL_BYTES and not chain.long_steps)):
             if chain is not None:
                 through = pipe.pass_coded(chunk)
             elif size > pipe.left_bytes:
@@ -170,8 +170,8 @@ class MeterPipeline:
                 at = pipe.reader.feed(chunk)
                 through = at == size
                 if not through:
-                    pipe.leave(chunk, at)
-            if (self._moved is None or self._rests(self._moved)) and not through:
+                    pipe.keep_rest(chunk, at)
+            if (self._on_progress is None or self._goes_on(self._on_progress)) and not through:
                 self._queued_bytes = self._slice_bytes = size
                 self._submit()
             return self._queued_bytes < BACKLOG_BYTES
@@ -191,33 +191,33 @@ class MeterPipeline:
         pipe.left_bytes -= size
         return True
 
-    def _rests(self, moved: Callable[[], bool]) -> bool:
+    def _goes_on(self, on_progress: Callable[[], bool]) -> bool:
         """Tell that the reader rests; whether it is to go on."""
-        if moved():
+        if on_progress():
             return True
         self.refuse(self._pipe.failure or Unmetered.NO_USAGE)
         return False
 
     async def drained(self) -> None:
         """Wait until the backlog has room again: half of it, so that not every chunk waits."""
-        await self._little(BACKLOG_BYTES // 2)
+        await self._until_queued(BACKLOG_BYTES // 2)
 
     async def rest(self) -> None:
         """Wait until everything that was fed is read."""
-        await self._little(-1)
+        await self._until_queued(-1)
 
-    async def _little(self, most_bytes: int) -> None:
-        while self._job is not None and self._queued_bytes > most_bytes:
+    async def _until_queued(self, max_bytes: int) -> None:
+        while self._job is not None and self._queued_bytes > max_bytes:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((most_bytes, waiter))
+            self._waiting.append((max_bytes, waiter))
             await waiter
 
     def _wake(self) -> None:
         """Let those go on who wait for what is so now."""
         waiting, self._waiting = self._waiting, []
-        for most_bytes, waiter in waiting:
-            if self._job is not None and self._queued_bytes > most_bytes:
-                self._waiting.append((most_bytes, waiter))
+        for max_bytes, waiter in waiting:
+            if self._job is not None and self._queued_bytes > max_bytes:
+                self._waiting.append((max_bytes, waiter))
             elif not waiter.done():
                 waiter.set_result(None)
 
@@ -251,10 +251,10 @@ class MeterPipeline:
             self.refuse(Unmetered.UNKNOWN_CODING)
             asyncio.get_running_loop().call_exception_handler({"message": "The meter failed.", "exception": error})
         elif self._pipe.failure is not None:
-            if self._moved is not None:
-                self._moved()
+            if self._on_progress is not None:
+                self._on_progress()
             self.refuse(self._pipe.failure)
-        elif self._moved is not None and not self._rests(self._moved):
+        elif self._on_progress is not None and not self._goes_on(self._on_progress):
             pass
         elif not job.result():
             self._submit()

@@ -8,7 +8,7 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Final
 
-from .path_variants import folded, readings
+from .path_variants import folded, variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class ResponseKind(Enum):
     CHAT = auto()
     RESULTS = auto()  # a batch's results, one in each line
     JOB = auto()  # a batch's job, which may have its results in it
-    COUNTED = auto()  # as the configuration says
+    CONFIGURED = auto()  # as the configuration says
 
 
 _JOB: Final = re.compile(rb".*/batch/jobs/[^/]+", re.I | re.S).fullmatch
@@ -50,13 +50,13 @@ _TOKENS: Final = re.compile(
 _OCR: Final = b"/ocr"
 _PREDICTION: Final = b":rawpredict"
 
-_REMEMBERED_BYTES: Final = 256
+_MAX_CACHED_BYTES: Final = 256
 
 
 def results_path(path: bytes) -> bytes:
     """Return the reading of a raw path that names a batch's job or file; the plainest one where none does."""
-    found = readings(path)
-    return next((reading for reading in found if _JOB(reading) or _FILE(reading)), found[0])
+    found = variants(path)
+    return next((variant for variant in found if _JOB(variant) or _FILE(variant)), found[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,31 +78,31 @@ class MeterPlan:
     def expects(self, method: str, path: bytes) -> bool:
         """Tell whether an exchange with this method and raw path (no query) is one whose answer carries a count."""
         kind = self.reads(method, path)
-        return kind is not None and self.counts_on(kind)
+        return kind is not None and self.expects_count(kind)
 
-    def counts_on(self, kind: ResponseKind) -> bool:
+    def expects_count(self, kind: ResponseKind) -> bool:
         """Tell whether an answer that is read as this is one that carries a count."""
         # No set of them: each look-up would call Python.
         return self.shape != "auto" or kind is ResponseKind.OCR or kind is ResponseKind.EITHER
 
     def reads(self, method: str, path: bytes) -> ResponseKind | None:
         """Return what an answer to this method and raw path (no query) is read as, None if it is not read."""
-        look_up = _remembered_kind if len(path) <= _REMEMBERED_BYTES else _kind
+        look_up = _cached_kind if len(path) <= _MAX_CACHED_BYTES else _kind
         return look_up(self.shape, self.counted is not None, method, path)
 
 
-def _kind(shape: str, is_counted: bool, method: str, path: bytes) -> ResponseKind | None:
+def _kind(shape: str, is_configured: bool, method: str, path: bytes) -> ResponseKind | None:
     """Return Plan.reads; `is_counted` tells that there is a `counted`."""
     match shape, method:
         case "auto", "POST":
-            meant = [folded(reading) for reading in readings(path)]
-            if any(reading.endswith(_OCR) for reading in meant):
+            meant = [folded(variant) for variant in variants(path)]
+            if any(variant.endswith(_OCR) for variant in meant):
                 return ResponseKind.OCR
-            if any(reading.endswith(_PREDICTION) for reading in meant):
+            if any(variant.endswith(_PREDICTION) for variant in meant):
                 return ResponseKind.EITHER
             return ResponseKind.CHAT if any(map(_TOKENS, meant)) else None
         case (("auto" | "batch"), "GET"):
-            meant = [folded(reading) for reading in readings(path)]
+            meant = [folded(variant) for variant in variants(path)]
             if any(map(_JOB, meant)):
                 return ResponseKind.JOB
             return ResponseKind.RESULTS if shape == "batch" or any(map(_FILE, meant)) else None
@@ -110,9 +110,9 @@ def _kind(shape: str, is_counted: bool, method: str, path: bytes) -> ResponseKin
             return ResponseKind.OCR
         case "chat", "POST":
             return ResponseKind.CHAT
-        case "json", _ if is_counted and method not in {"HEAD", "OPTIONS"}:
-            return ResponseKind.COUNTED
+        case "json", _ if is_configured and method not in {"HEAD", "OPTIONS"}:
+            return ResponseKind.CONFIGURED
     return None
 
 
-_remembered_kind = lru_cache(maxsize=1024)(_kind)
+_cached_kind = lru_cache(maxsize=1024)(_kind)

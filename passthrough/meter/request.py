@@ -25,7 +25,7 @@ _FORMATS_END: Final = b"_annotation_format"
 _WANTED: Final = paths(("model", *_FORMATS))
 
 
-class _Wishes:
+class _RequestFields:
     """What was found in a request's body."""
 
     __slots__ = ("formats", "model")
@@ -50,50 +50,50 @@ class RequestMeter:
     first bytes, and what its coding does not decode, too: then nothing was asked for.
     """
 
-    __slots__ = ("_tap", "_wishes", "peek")
+    __slots__ = ("_fields", "_pipeline", "peek")
 
     peek: Callable[[bytearray, int], bool]
     """Takes the first bytes of a buffer, where that needs no copy of them; False: they are to be fed."""
 
-    def __init__(self, coding: Chain | None, decoders: Executor, most_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, coding: Chain | None, decoders: Executor, max_bytes: int = MAX_BYTES) -> None:
         """`most_bytes`: what stands behind so many decoded bytes is not seen."""
-        self._wishes = _Wishes()
-        scanner = WideScanner(_WANTED, self._wishes.take)
-        self._tap = MeterPipeline(scanner, coding, decoders, most_bytes, lambda: not scanner.lost)
-        self.peek = partial(self._tap.peek, scanner.peek)  # nothing stands between
+        self._fields = _RequestFields()
+        scanner = WideScanner(_WANTED, self._fields.take)
+        self._pipeline = MeterPipeline(scanner, coding, decoders, max_bytes, lambda: not scanner.lost)
+        self.peek = partial(self._pipeline.peek, scanner.peek)  # nothing stands between
 
     @property
     def busy(self) -> bool:
         """Whether what passed is not all read yet: see `rest`."""
-        return self._tap.busy
+        return self._pipeline.busy
 
     @property
     def model(self) -> str | None:
         """The model that is asked for, None where none is named; not to be read while busy."""
-        return self._wishes.model
+        return self._fields.model
 
     @property
     def annotated(self) -> bool:
         """Whether annotations are asked for, of the document or of its images; not to be read while busy."""
-        return bool(self._wishes.formats)
+        return bool(self._fields.formats)
 
     def feed(self, piece: bytes) -> bool:
         """Take the next bytes of the body, as they are on the wire; False: await `drained` before the next (tap.Tap.feed)."""
-        return self._tap.feed(piece)
+        return self._pipeline.feed(piece)
 
     async def drained(self) -> None:
         """Wait until there is room for more."""
-        await self._tap.drained()
+        await self._pipeline.drained()
 
     async def rest(self) -> None:
         """Wait until what has passed is read."""
-        await self._tap.rest()
+        await self._pipeline.rest()
 
 
 class BufferedRequestMeter:
     """As `Asked`, of a small plain body that came whole: it is read only when somebody wants to know, which is seldom."""
 
-    __slots__ = ("_body", "_wishes")
+    __slots__ = ("_body", "_fields")
 
     busy = False
     """Whether what passed is not all read yet."""
@@ -101,7 +101,7 @@ class BufferedRequestMeter:
     def __init__(self, body: bytes) -> None:
         """`body` is held as long as the exchange is not booked: at most at_once.SMALL_BYTES."""
         self._body = body
-        self._wishes: _Wishes | None = None
+        self._fields: _RequestFields | None = None
 
     @property
     def model(self) -> str | None:
@@ -116,34 +116,39 @@ class BufferedRequestMeter:
             return False
         return bool(self._read().formats)
 
-    def _read(self) -> _Wishes:
-        if self._wishes is None:
-            self._wishes = _Wishes()
-            scanner = WideScanner(_WANTED, self._wishes.take)
+    def _read(self) -> _RequestFields:
+        if self._fields is None:
+            self._fields = _RequestFields()
+            scanner = WideScanner(_WANTED, self._fields.take)
             at = 0
             while at < len(self._body) and not scanner.lost:
                 at = scanner.feed(self._body, at)
-        return self._wishes
+        return self._fields
 
     async def rest(self) -> None:
         """Wait for nothing."""
 
 
-def open_asked(content_encoding: bytes | None, decoders: Executor, *, most_bytes: int = MAX_BYTES) -> RequestMeter | None:
+def open_request_meter(content_encoding: bytes | None, decoders: Executor, *, max_bytes: int = MAX_BYTES) -> RequestMeter | None:
     """Return what looks at a body with this Content-Encoding (its fields joined by commas), None if nothing can."""
     try:
-        return RequestMeter(chain(content_encoding, most_bytes), decoders, most_bytes)
+        return RequestMeter(chain(content_encoding, max_bytes), decoders, max_bytes)
     except Undecodable:
         return None
 
 
-def named_by(usage: Usage, asked: RequestMeter | BufferedRequestMeter, kind: ResponseKind) -> Usage:
+def with_request_fields(usage: Usage, request_meter: RequestMeter | BufferedRequestMeter, kind: ResponseKind) -> Usage:
     """Return the usage with what only the request told: the model's name, and that all pages are annotated.
 
     Nothing at all stays that. `kind` is what the answer was read as.
     """
-    if usage.model is None and usage != NOTHING and asked.model is not None:
-        usage = replace(usage, model=asked.model)
-    if usage.pages is not None and usage.pages_annotated is None and kind is not ResponseKind.COUNTED and asked.annotated:
+    if usage.model is None and usage != NOTHING and request_meter.model is not None:
+        usage = replace(usage, model=request_meter.model)
+    if (
+        usage.pages is not None
+        and usage.pages_annotated is None
+        and kind is not ResponseKind.CONFIGURED
+        and request_meter.annotated
+    ):
         usage = replace(usage, pages=0, pages_annotated=usage.pages)
     return usage

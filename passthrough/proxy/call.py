@@ -16,8 +16,8 @@ from ..errors import UpstreamFailure
 from ..exchange import Exchange, Passed
 from ..meter.buffered import SMALL_BYTES, BufferedMeter
 from ..meter.cost_header import reported_nano
-from ..meter.meter import Answered, Meter, open_meter
-from ..meter.request import BufferedRequestMeter, RequestMeter, open_asked
+from ..meter.meter import Meter, ResponseFacts, open_meter
+from ..meter.request import BufferedRequestMeter, RequestMeter, open_request_meter
 from ..meter.usage import Unmetered, Usage
 from .request_body import RequestBody
 from .request_head import RequestHead
@@ -59,7 +59,7 @@ class MeterFactory:
 
     def request(self, head: RequestHead) -> RequestMeter | None:
         """Return what looks at a request's body as it passes, None where nothing can."""
-        return open_asked(_codings(head), self.decoders)
+        return open_request_meter(_codings(head), self.decoders)
 
     def buffered_request(self, head: RequestHead, body: bytes) -> RequestMeter | BufferedRequestMeter | None:
         """Return what looks at a request's body that is here whole, None where nothing can."""
@@ -184,10 +184,12 @@ class Call:
                 exchange.reported_cost_nano, exchange.cost_header = told, name.decode("ascii", "replace")
                 break
         codings = b",".join(answer.values.get(b"content-encoding", ()))
-        answered = Answered(exchange.method, self._path, answer.status, codings, answer.first(b"content-type"), answer.length)
+        answered = ResponseFacts(
+            exchange.method, self._path, answer.status, codings, answer.first(b"content-type"), answer.length
+        )
         counting = self._counting
         passed = partial(counting.passed, exchange)
-        self._meter = open_meter(plan, answered, counting.decoders, asked=self.upload.asked, passed=passed)
+        self._meter = open_meter(plan, answered, counting.decoders, request_meter=self.upload.asked, passed=passed)
         if self._meter is not None:
             exchange.usage_source = self._meter
             exchange.went_up = True

@@ -9,7 +9,7 @@ from typing import Final
 
 from ..errors import Refusal
 from ..exchange import RouteTerms
-from ..meter.path_variants import MAX_ODD_BYTES, folded, is_too_odd, readings
+from ..meter.path_variants import MAX_ODD_BYTES, folded, is_too_odd, variants
 from ..secret import Secret
 
 
@@ -173,7 +173,7 @@ class RouteTable:
             exact[route.path] = (*exact.get(route.path, _NONE), route)
             if route.include_subpath:
                 prefixes[route.path] = (*prefixes.get(route.path, _NONE), route)
-            plain = folded(readings(route.path)[0])
+            plain = folded(variants(route.path)[0])
             lenient[plain] = (*lenient.get(plain, _NONE), route)
         self._longest = max(map(len, (*prefixes, *lenient)), default=0)  # No longer prefix is anybody's.
         self._exact: Mapping[bytes, tuple[Route, ...]] = MappingProxyType(exact)
@@ -209,7 +209,7 @@ class RouteTable:
 
     def _check_readings(self, method: str, path: bytes, route: Route) -> None:
         """Refuse a path of which a reading belongs to another route than `route`."""
-        for reading in readings(path):
+        for reading in variants(path):
             meant = self._read(method, folded(reading))
             if meant and route not in meant:
                 raise Refusal("no_route", f"Route {meant[0].terms.route} is to be called by its plain path.")

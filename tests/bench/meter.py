@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import uvloop
 
-from passthrough.meter.meter import Answered, open_meter
+from passthrough.meter.meter import ResponseFacts, open_meter
 from passthrough.meter.plan import MeterPlan
 
 from .bodies import MB, answer_body
@@ -25,7 +25,7 @@ async def cost_us_per_mb() -> float:
     with ThreadPoolExecutor(1) as decoders:
         for _ in range(ROUNDS):
             began = time.process_time()
-            meter = open_meter(MeterPlan(), Answered("POST", b"/v1/ocr", 200), decoders, passed=lambda _: None)
+            meter = open_meter(MeterPlan(), ResponseFacts("POST", b"/v1/ocr", 200), decoders, passed=lambda _: None)
             assert meter is not None
             for chunk in chunks:
                 if not meter.feed(chunk):

@@ -12,7 +12,7 @@ import brotli
 import zstandard
 
 from passthrough.meter.buffered import BufferedMeter
-from passthrough.meter.meter import Answered, Meter, open_meter
+from passthrough.meter.meter import Meter, ResponseFacts, open_meter
 from passthrough.meter.plan import MeterPlan
 from passthrough.meter.request import RequestMeter
 from passthrough.meter.usage import Unmetered, Usage
@@ -75,18 +75,18 @@ async def read(meter: Meter | BufferedMeter, chunks: Iterable[bytes], cut: Unmet
 
 
 async def metered(
-    answered: Answered,
+    answered: ResponseFacts,
     chunks: Iterable[bytes],
     decoders: ThreadPoolExecutor,
     plan: MeterPlan = MeterPlan(),
     *,
     cut: Unmetered | None = None,
-    asked: RequestMeter | None = None,
-    most_bytes: int | None = None,
+    request_meter: RequestMeter | None = None,
+    max_bytes: int | None = None,
 ) -> Read:
     """Return what the meter of this answer says; `usage` is None where it has no meter."""
     found = Read()
-    meter = open_meter(plan, answered, decoders, asked=asked, passed=found.passed, most_bytes=most_bytes)
+    meter = open_meter(plan, answered, decoders, request_meter=request_meter, passed=found.passed, max_bytes=max_bytes)
     if meter is not None:
         found.usage = await read(meter, chunks, cut)
     return found

@@ -30,8 +30,8 @@ from passthrough.config.load import load_prices
 from passthrough.exchange import Exchange, RouteTerms, new_id
 from passthrough.meter.buffered import BufferedMeter
 from passthrough.meter.cost_header import reported_nano
-from passthrough.meter.meter import Answered, Meter, open_meter
-from passthrough.meter.request import open_asked
+from passthrough.meter.meter import Meter, ResponseFacts, open_meter
+from passthrough.meter.request import open_request_meter
 from passthrough.meter.usage import Unmetered, Usage
 from tests.harness.cross_checks import (
     ALL,
@@ -93,11 +93,11 @@ class Replay:
             self.keeper.passed(exchange, found)
 
         plan, path = deed.road.plan, deed.path.encode()
-        asked = open_asked(None, self._decoders) if plan.expects(deed.method, path) else None
-        if asked is not None:
-            asked.feed(deed.request)
-        answered = Answered(deed.method, path, deed.status or 200, None, deed.content_type.encode())
-        meter = open_meter(plan, answered, self._decoders, asked=asked, passed=passed)
+        request_meter = open_request_meter(None, self._decoders) if plan.expects(deed.method, path) else None
+        if request_meter is not None:
+            request_meter.feed(deed.request)
+        answered = ResponseFacts(deed.method, path, deed.status or 200, None, deed.content_type.encode())
+        meter = open_meter(plan, answered, self._decoders, request_meter=request_meter, passed=passed)
         if meter is None:
             return Read(deed.usage)
         body = deed.answer[: deed.cut]

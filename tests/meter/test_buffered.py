@@ -11,13 +11,13 @@ from dataclasses import replace
 import pytest
 
 from passthrough.meter.buffered import SMALL_BYTES, BufferedMeter
-from passthrough.meter.meter import Answered, Meter, open_meter
+from passthrough.meter.meter import Meter, ResponseFacts, open_meter
 from passthrough.meter.plan import JsonCounts, MeterPlan
-from passthrough.meter.request import BufferedRequestMeter, open_asked
+from passthrough.meter.request import BufferedRequestMeter, open_request_meter
 from passthrough.meter.usage import NOTHING, Unmetered, Usage
 
-OCR = Answered("POST", b"/v1/ocr", 200)
-CHAT = Answered("POST", b"/v1/chat/completions", 200)
+OCR = ResponseFacts("POST", b"/v1/ocr", 200)
+CHAT = ResponseFacts("POST", b"/v1/chat/completions", 200)
 JSON = MeterPlan("json", counted=JsonCounts(pages=("n",)))
 
 PAGES = b'{"pages":[{"images":[{"image_annotation":null}]}],"model":"m","usage_info":{"pages_processed":3,"doc_size_bytes":9}}'
@@ -49,11 +49,11 @@ def decoders() -> Iterator[ThreadPoolExecutor]:
 
 
 def opened(
-    plan: MeterPlan, answered: Answered, decoders: ThreadPoolExecutor, *, request: bytes | None = None
+    plan: MeterPlan, answered: ResponseFacts, decoders: ThreadPoolExecutor, *, request: bytes | None = None
 ) -> Meter | BufferedMeter:
     """Return the meter of an answer to this request."""
-    asked = None if request is None else BufferedRequestMeter(request)
-    meter = open_meter(plan, answered, decoders, asked=asked, passed=print)
+    request_meter = None if request is None else BufferedRequestMeter(request)
+    meter = open_meter(plan, answered, decoders, request_meter=request_meter, passed=print)
     assert meter is not None
     return meter
 
@@ -73,7 +73,12 @@ def opened(
     ],
 )
 async def test_what_is_found_does_not_depend_on_a_known_length(
-    plan: MeterPlan, answered: Answered, body: bytes, cut: Unmetered | None, request_: bytes | None, decoders: ThreadPoolExecutor
+    plan: MeterPlan,
+    answered: ResponseFacts,
+    body: bytes,
+    cut: Unmetered | None,
+    request_: bytes | None,
+    decoders: ThreadPoolExecutor,
 ) -> None:
     """In one piece, in two and in many, whole or cut off, with what the request told; as often as it is asked."""
     other = opened(plan, answered, decoders, request=request_)
@@ -119,7 +124,7 @@ async def test_more_than_is_held_is_not_read(decoders: ThreadPoolExecutor) -> No
         replace(OCR, method="GET", path=b"/v1/files/f/content", length=9),
     ],
 )
-async def test_what_is_large_coded_or_of_many_is_read_as_it_passes(answered: Answered, decoders: ThreadPoolExecutor) -> None:
+async def test_what_is_large_coded_or_of_many_is_read_as_it_passes(answered: ResponseFacts, decoders: ThreadPoolExecutor) -> None:
     """Only a plain document with one usage is held."""
     assert isinstance(opened(MeterPlan(), answered, decoders), Meter)
 
@@ -128,15 +133,15 @@ async def test_a_request_that_is_still_decoded_is_awaited() -> None:
     """What it asked for may be missing in the answer."""
     with ThreadPoolExecutor(1) as busy:
         gate, loop = asyncio.Event(), asyncio.get_running_loop()
-        asked = open_asked(b"gzip", busy)
-        assert asked is not None
+        request_meter = open_request_meter(b"gzip", busy)
+        assert request_meter is not None
         busy.submit(lambda: asyncio.run_coroutine_threadsafe(gate.wait(), loop).result())
-        asked.feed(gzip.compress(b'{"model":"m","x":"' + bytes(range(35, 91)) * 1000 + b'"}', compresslevel=0))
-        meter = open_meter(MeterPlan(), replace(OCR, length=44), busy, asked=asked, passed=print)
+        request_meter.feed(gzip.compress(b'{"model":"m","x":"' + bytes(range(35, 91)) * 1000 + b'"}', compresslevel=0))
+        meter = open_meter(MeterPlan(), replace(OCR, length=44), busy, request_meter=request_meter, passed=print)
         assert isinstance(meter, BufferedMeter)
         meter.feed(b'{"usage_info":{"pages_processed":1},"p":"  "}')
         meter.end()
-        assert asked.busy
+        assert request_meter.busy
         assert meter.usage_if_ready() is None
         gate.set()
         assert Usage(pages=1, model="m") == await meter.usage() == meter.usage_if_ready()

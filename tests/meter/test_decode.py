@@ -60,9 +60,9 @@ CODINGS: tuple[tuple[bytes, Code], ...] = (
 )
 
 
-def opened(coding: bytes, most_bytes: int = MANY) -> Chain:
+def opened(coding: bytes, max_bytes: int = MANY) -> Chain:
     """The chain of a coding that is known."""
-    codings = chain(coding, most_bytes)
+    codings = chain(coding, max_bytes)
     assert codings is not None
     return codings
 
@@ -247,4 +247,4 @@ def test_what_may_take_long_in_one_step_is_said(coding: bytes) -> None:
     """brotli decodes a window of many megabytes before it yields anything; the others are done with a step in bounded time."""
     made = chain(coding, 10)
     assert made is not None
-    assert (b"br" in coding) == made.leaps
+    assert (b"br" in coding) == made.long_steps

@@ -8,7 +8,7 @@ import pytest
 
 from passthrough.errors import Refusal
 from passthrough.exchange import Outcome
-from passthrough.meter.path_variants import folded, readings
+from passthrough.meter.path_variants import folded, variants
 from passthrough.meter.plan import MeterPlan
 from passthrough.proxy.request_head import validate
 from tests.harness.client import asking, client
@@ -132,7 +132,7 @@ async def test_no_spelling_walks_round_a_budget(tmp_path: Path) -> None:
 )
 def test_the_readings_of_a_path(path: bytes, found: tuple[bytes, ...]) -> None:
     """Decoded up to three times, cut where a query could begin, with and without a format; the furthest first."""
-    assert found == readings(path)
+    assert found == variants(path)
 
 
 @pytest.mark.parametrize("path", [b"/FILE\xc5\xbf", b"/f\xc4\xb1les", b"/F\xc4\xb0LES", b"/Files"])

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.meter.meter import Answered, open_meter
+from passthrough.meter.meter import ResponseFacts, open_meter
 from passthrough.meter.pipeline import BACKLOG_BYTES
 from passthrough.meter.plan import JsonCounts, MeterPlan
-from passthrough.meter.request import MAX_BYTES, BufferedRequestMeter, RequestMeter, open_asked
+from passthrough.meter.request import MAX_BYTES, BufferedRequestMeter, RequestMeter, open_request_meter
 from passthrough.meter.usage import NOTHING, Unmetered, Usage
 from passthrough.proxy.routes import Retries
 from tests.harness.client import asking, client
@@ -25,7 +25,7 @@ from tests.harness.metering import CODINGS, cuts, metered, pieces, read
 from tests.harness.proxy import street
 from tests.harness.upstream import answering, chunk, ok
 
-OCR = Answered("POST", b"/v1/ocr", 200)
+OCR = ResponseFacts("POST", b"/v1/ocr", 200)
 FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"model": "no", "properties": {}}}}
 DOCUMENT = {"type": "document_url", "document_url": "data:application/pdf;base64," + "QUJD" * 2000, "model": "no"}
 TRAP = 'bbox_annotation_format": {"model": "no"}, \\"'
@@ -73,19 +73,19 @@ async def looked(
     chunks: Iterable[bytes], decoders: ThreadPoolExecutor, coding: bytes | None = None, *, peeks: bool = False, **more: Any
 ) -> RequestMeter:
     """Feed as the road does; `peeks`: out of a buffer."""
-    asked = open_asked(coding, decoders, **more)
-    assert asked is not None
+    request_meter = open_request_meter(coding, decoders, **more)
+    assert request_meter is not None
     for each in chunks:
-        if not (peeks and each and asked.peek(bytearray(each + b'"'), len(each))) and not asked.feed(each):
-            await asked.drained()
-    await asked.rest()
-    return asked
+        if not (peeks and each and request_meter.peek(bytearray(each + b'"'), len(each))) and not request_meter.feed(each):
+            await request_meter.drained()
+    await request_meter.rest()
+    return request_meter
 
 
-def wish(asked: RequestMeter) -> Wish:
+def wish(request_meter: RequestMeter) -> Wish:
     """What was asked for."""
-    assert not asked.busy
-    return asked.model, asked.annotated
+    assert not request_meter.busy
+    return request_meter.model, request_meter.annotated
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -154,11 +154,11 @@ async def test_a_coding_that_is_not_true_hides_nothing(coding: bytes, decoders: 
 
 async def test_what_cannot_be_decoded_asks_for_nothing(decoders: ThreadPoolExecutor) -> None:
     """A coding that is not known, bytes that are not of theirs, and a bomb; the road does not notice."""
-    assert open_asked(b"gzip,gzip,gzip,gzip,gzip", decoders) is None
+    assert open_request_meter(b"gzip,gzip,gzip,gzip,gzip", decoders) is None
     assert (None, False) == wish(await looked([b"\x1f\x9d" + b'{"model":"m"}' * 1000], decoders, b"compress"))
     assert (None, False) == wish(await looked([b'\x1f\x8b{"model":"m"}' * 1000], decoders, b"gzip"))
     bomb = gzip.compress(b'{"model":"m","x":"' + bytes(50_000_000) + b'","bbox_annotation_format":{}}')
-    assert ("m", False) == wish(await looked(pieces(bomb, 5000), decoders, b"gzip", most_bytes=1_000_000))
+    assert ("m", False) == wish(await looked(pieces(bomb, 5000), decoders, b"gzip", max_bytes=1_000_000))
     form = gzip.compress(b"--form" + bytes(50_000_000))
     assert (None, False) == wish(await looked(pieces(form, 5000), decoders, b"gzip"))
 
@@ -169,7 +169,7 @@ async def test_a_large_document_between_the_keys_is_crossed(decoders: ThreadPool
     chunks = [*pieces(document, 65536), b'"},"document_annotation_format":{"type":"json_schema"}}']
     for peeks in (False, True):
         assert ("m", True) == wish(await looked(chunks, decoders, peeks=peeks))
-        assert ("m", False) == wish(await looked(chunks, decoders, peeks=peeks, most_bytes=60_000_000))
+        assert ("m", False) == wish(await looked(chunks, decoders, peeks=peeks, max_bytes=60_000_000))
 
 
 async def test_a_full_backlog_asks_for_a_pause(decoders: ThreadPoolExecutor) -> None:
@@ -180,17 +180,17 @@ async def test_a_full_backlog_asks_for_a_pause(decoders: ThreadPoolExecutor) -> 
         gate = asyncio.Event()
         loop = asyncio.get_running_loop()
         busy.submit(lambda: asyncio.run_coroutine_threadsafe(gate.wait(), loop).result())
-        asked = open_asked(b"gzip", busy)
-        assert asked is not None
-        roomy = [asked.feed(each) for each in chunks[:20]]
+        request_meter = open_request_meter(b"gzip", busy)
+        assert request_meter is not None
+        roomy = [request_meter.feed(each) for each in chunks[:20]]
         assert [True] * (BACKLOG_BYTES // 65536 - 1) + [False] * (21 - BACKLOG_BYTES // 65536) == roomy
-        assert asked.busy
+        assert request_meter.busy
         gate.set()
-        await asked.drained()
+        await request_meter.drained()
         for each in chunks[20:]:
-            asked.feed(each)
-        await asked.rest()
-        assert ("m", False) == wish(asked)
+            request_meter.feed(each)
+        await request_meter.rest()
+        assert ("m", False) == wish(request_meter)
 
 
 ANSWERS: list[tuple[bytes, Wish, Usage]] = [
@@ -223,20 +223,23 @@ async def test_the_request_tells_what_the_answer_does_not(
 ) -> None:
     """Annotated pages: the answer's counter, its annotations, else the request. The model: the answer's, else the request's."""
     request = {"model": asks[0], "bbox_annotation_format": {} if asks[1] else None}
-    asked = await looked([json.dumps(request).encode()], decoders)
-    assert expected == (await metered(OCR, [answer], decoders, asked=asked)).usage
+    request_meter = await looked([json.dumps(request).encode()], decoders)
+    assert expected == (await metered(OCR, [answer], decoders, request_meter=request_meter)).usage
 
 
 async def test_the_request_does_not_touch_other_counts(decoders: ThreadPoolExecutor) -> None:
     """Configured counts are at one price; the configured model stands before the request's; what is not counted has no model."""
-    asked = await looked([b'{"model":"m","bbox_annotation_format":{}}'], decoders)
+    request_meter = await looked([b'{"model":"m","bbox_annotation_format":{}}'], decoders)
     plan = MeterPlan(shape="json", counted=JsonCounts(pages=("n",)))
-    assert Usage(pages=3, model="m") == (await metered(OCR, [b'{"n":3}'], decoders, plan, asked=asked)).usage
+    assert Usage(pages=3, model="m") == (await metered(OCR, [b'{"n":3}'], decoders, plan, request_meter=request_meter)).usage
     when = MeterPlan(shape="json", counted=JsonCounts(pages=("n",), when=(("a", "b"),)))
-    assert NOTHING == (await metered(OCR, [b'{"n":3}'], decoders, when, asked=asked)).usage
+    assert NOTHING == (await metered(OCR, [b'{"n":3}'], decoders, when, request_meter=request_meter)).usage
     mine = MeterPlan(model="mine")
     answer = b'{"usage_info":{"pages_processed":2}}'
-    assert Usage(pages=0, pages_annotated=2, model="mine") == (await metered(OCR, [answer], decoders, mine, asked=asked)).usage
+    assert (
+        Usage(pages=0, pages_annotated=2, model="mine")
+        == (await metered(OCR, [answer], decoders, mine, request_meter=request_meter)).usage
+    )
 
 
 async def test_a_meter_waits_for_what_the_request_tells() -> None:
@@ -244,11 +247,11 @@ async def test_a_meter_waits_for_what_the_request_tells() -> None:
     with ThreadPoolExecutor(1) as busy:
         gate = asyncio.Event()
         loop = asyncio.get_running_loop()
-        asked = open_asked(b"gzip", busy)
-        assert asked is not None
+        request_meter = open_request_meter(b"gzip", busy)
+        assert request_meter is not None
         busy.submit(lambda: asyncio.run_coroutine_threadsafe(gate.wait(), loop).result())
-        asked.feed(gzip.compress(b'{"model":"m","x":"' + bytes(range(35, 91)) * 1000 + b'"}', compresslevel=0))
-        meter = open_meter(MeterPlan(), OCR, busy, asked=asked, passed=print)
+        request_meter.feed(gzip.compress(b'{"model":"m","x":"' + bytes(range(35, 91)) * 1000 + b'"}', compresslevel=0))
+        meter = open_meter(MeterPlan(), OCR, busy, request_meter=request_meter, passed=print)
         assert meter is not None
         reading = asyncio.ensure_future(read(meter, [b'{"usage_info":{"pages_processed":1}}']))
         done, _ = await asyncio.wait((reading,), timeout=0)
@@ -271,9 +274,9 @@ async def test_random_requests_cut_anywhere_say_what_json_loads_says(request: di
     formats = (request.get("bbox_annotation_format"), request.get("document_annotation_format"))
     body = json.dumps(request, ensure_ascii=False).encode("utf-8", "replace")
     with ThreadPoolExecutor(1) as decoders:
-        asked = await looked(pieces(body, size), decoders)
+        request_meter = await looked(pieces(body, size), decoders)
     expected = json.loads(body).get("model") if isinstance(model, str) and model else None
-    assert (expected, any(each is not None for each in formats)) == wish(asked)
+    assert (expected, any(each is not None for each in formats)) == wish(request_meter)
 
 
 PLAIN = ok(b'{"usage_info":{"pages_processed":2}}')
@@ -345,17 +348,17 @@ async def test_a_bomb_passes_untouched() -> None:
 async def test_an_upload_is_not_held(decoders: ThreadPoolExecutor) -> None:
     """Whatever passes, what is kept of it is small."""
     piece = b"QUJD" * 16384
-    asked = await looked([b'{"document":"', piece], decoders)
+    request_meter = await looked([b'{"document":"', piece], decoders)
     tracemalloc.start()
     try:
         for _ in range(1000):
-            asked.feed(piece)
-        asked.feed(b'","model":"m"}')
+            request_meter.feed(piece)
+        request_meter.feed(b'","model":"m"}')
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
-    await asked.rest()
-    assert ("m", False) == wish(asked)
+    await request_meter.rest()
+    assert ("m", False) == wish(request_meter)
 
 
 @pytest.mark.wire

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from passthrough.errors import Refusal
 from passthrough.exchange import RouteTerms
-from passthrough.meter.path_variants import folded, readings
+from passthrough.meter.path_variants import folded, variants
 from passthrough.proxy.routes import Match, Route, RouteTable, Target
 
 TARGET = Target(tls=True, host="api.test", port=443, base_path=b"")
@@ -59,10 +59,10 @@ def tables(draw: st.DrawFn) -> list[Route]:
 def rivals(routes: list[Route], method: str, path: bytes) -> list[list[Route]]:
     """Return, for each way in which a lenient server could read a path, the routes with the longest path that it is below."""
     found = []
-    for reading in map(folded, readings(path)):
+    for reading in map(folded, variants(path)):
         lengths: dict[int, list[Route]] = {}
         for each in routes:
-            bare = folded(readings(each.path)[0])
+            bare = folded(variants(each.path)[0])
             if each.allows(method) and (reading == bare or (each.include_subpath and reading.startswith(bare + b"/"))):
                 lengths.setdefault(len(bare), []).append(each)
         found.append(lengths[max(lengths)] if lengths else [])

@@ -20,7 +20,7 @@ from ..shapes.either import EITHER_PATHS, EitherShape
 from ..usage import Unmetered, Usage
 from . import short_lines
 
-TRIED: Final = 100
+MAX_FOREIGN_LINES: Final = 100
 """How many lines of a file are looked at, where none need be a result, before it is left alone: it is another file."""
 
 _MAX_ID: Final = 300
@@ -38,21 +38,21 @@ _JOB: Final = paths((_OUTPUT, *(f"{_OUTPUT}.{path}" for path in _PATHS)))
 class Result:
     """One result, as its values come."""
 
-    __slots__ = ("_alias", "_answer", "_found")
+    __slots__ = ("_alias", "_found", "_shape")
 
     def __init__(self, alias: str | None) -> None:
         """`alias`: Plan.model."""
         self._alias = alias
-        self._answer: EitherShape | None = None
+        self._shape: EitherShape | None = None
         self._found: dict[str, Value] = {}
 
     def take(self, path: str, value: Value) -> None:
         """Take what stands at a wanted path."""
         if path == _BODY:
             # Of duplicated keys the last counts: what the first had is forgotten.
-            self._answer = self._answer if value is Mark.END else EitherShape(self._alias)
-        elif self._answer is not None and path.startswith(_BODY):
-            self._answer.take(path[len(_BODY) + 1 :], value)
+            self._shape = self._shape if value is Mark.END else EitherShape(self._alias)
+        elif self._shape is not None and path.startswith(_BODY):
+            self._shape.take(path[len(_BODY) + 1 :], value)
         elif value is not Mark.END:
             self._found[path] = value
 
@@ -71,11 +71,11 @@ class Result:
         status = self._found.get("response.status_code")
         if not isinstance(status, int) or not 200 <= status < 300:
             return None
-        if self._answer is None:
+        if self._shape is None:
             return Usage(unmetered=Unmetered.NO_USAGE)
         own, custom = _name(self._found.get("id")), _name(self._found.get("custom_id"))
         line = own or (f"{holder}/{custom}" if custom else f"{holder}#{number}")
-        return replace(self._answer.usage(Unmetered.NO_USAGE), line=line, in_batch=True)
+        return replace(self._shape.usage(Unmetered.NO_USAGE), line=line, in_batch=True)
 
 
 def _name(value: Value) -> str | None:
@@ -85,24 +85,24 @@ def _name(value: Value) -> str | None:
 class _Results:
     """What was found of all results so far."""
 
-    __slots__ = ("_alias", "_holder", "_taken", "missed", "model", "number", "recognised")
+    __slots__ = ("_alias", "_holder", "_usages", "missing", "model", "number", "recognised")
 
     def __init__(self, holder: str, alias: str | None) -> None:
         self._holder = holder
         self._alias = alias
-        self._taken: list[Usage] = []
+        self._usages: list[Usage] = []
         self.model = alias
         self.number = 0
         self.recognised = False  # one result was
-        self.missed: Unmetered | None = None
+        self.missing: Unmetered | None = None
 
-    def begun(self) -> Result:
+    def new_result(self) -> Result:
         return Result(self._alias)
 
     def add(self, result: Result) -> None:
         self.number += 1
         if not result.recognised:
-            self.missed = self.missed or Unmetered.NO_USAGE
+            self.missing = self.missing or Unmetered.NO_USAGE
             return
         self.recognised = True
         usage = result.usage(self._holder, self.number)
@@ -110,13 +110,13 @@ class _Results:
             return
         self.model = usage.model or self.model
         if usage.unmetered is not None:
-            self.missed = self.missed or usage.unmetered
+            self.missing = self.missing or usage.unmetered
         else:
-            self._taken.append(usage)
+            self._usages.append(usage)
 
-    def miss(self) -> None:
+    def add_broken(self) -> None:
         self.number += 1
-        self.missed = Unmetered.NOT_JSON
+        self.missing = Unmetered.NOT_JSON
 
     def add_short(self, lines: bytes) -> int:
         """Add lines that are too short to be results, all at once; return what it costs, in the scanner's steps."""
@@ -125,18 +125,18 @@ class _Results:
             return 1
         self.number += count
         steps = count >> 3
-        if self.missed is not Unmetered.NOT_JSON:  # What the others are does not matter once one is no JSON.
-            self.missed = self.missed or Unmetered.NO_USAGE
+        if self.missing is not Unmetered.NOT_JSON:  # What the others are does not matter once one is no JSON.
+            self.missing = self.missing or Unmetered.NO_USAGE
             for line in set(lines.split(b"\n")):
                 steps += 3
                 if not _is_json(line):
-                    self.missed = Unmetered.NOT_JSON
+                    self.missing = Unmetered.NOT_JSON
                     break
         return steps
 
-    def taken(self) -> list[Usage]:
-        taken, self._taken = self._taken, []
-        return taken
+    def take_usages(self) -> list[Usage]:
+        usages, self._usages = self._usages, []
+        return usages
 
     def usage(self, otherwise: Unmetered | None) -> Usage:
         return Usage(model=self.model, unmetered=otherwise)
@@ -153,7 +153,7 @@ def _is_json(line: bytes) -> bool:
 class BatchFile:
     """The body of a file of results, a JSON document in each line (JSONL); lines end with LF or CRLF, blank ones are ignored."""
 
-    __slots__ = ("_expected", "_result", "_results", "_scanner", "deaf")
+    __slots__ = ("_expected", "_result", "_results", "_scanner", "gave_up")
 
     def __init__(self, holder: str, alias: str | None, *, expected: bool) -> None:
         """`holder` is the file's id; `expected` tells that it is a file of results, whatever it looks like."""
@@ -161,7 +161,7 @@ class BatchFile:
         self._expected = expected
         self._result: Result | None = None  # of this line, once it has begun
         self._scanner: Scanner | None = None
-        self.deaf = False
+        self.gave_up = False
 
     @property
     def recognised(self) -> bool:
@@ -172,14 +172,14 @@ class BatchFile:
         """Read `chunk` from `at` on (tap.Reader)."""
         size = len(chunk)
         while at < size and steps > 0:
-            if self.deaf:
+            if self.gave_up:
                 return size
             end = chunk.find(b"\n", at)
             if self._scanner is None and 0 <= end - at <= short_lines.MAX_BYTES:
                 lines = short_lines.run(chunk, at)
                 at += len(lines)
                 steps -= 1 + self._results.add_short(lines)
-                self._listen()
+                self._judge()
                 continue
             stop = size if end < 0 else end
             if at < stop:
@@ -197,7 +197,7 @@ class BatchFile:
         return at
 
     def _begin(self) -> Scanner:
-        self._result = self._results.begun()
+        self._result = self._results.new_result()
         self._scanner = Scanner(_LINE, self._result.take)
         return self._scanner
 
@@ -210,26 +210,26 @@ class BatchFile:
         if scanner.whole:
             self._results.add(result)
         elif not scanner.empty:
-            self._results.miss()
-        self._listen()
+            self._results.add_broken()
+        self._judge()
 
-    def _listen(self) -> None:
+    def _judge(self) -> None:
         """Be deaf from now on where nothing need be a result, and nothing was."""
-        self.deaf = not (self._expected or self._results.recognised) and self._results.number >= TRIED
+        self.gave_up = not (self._expected or self._results.recognised) and self._results.number >= MAX_FOREIGN_LINES
 
     def end(self) -> Unmetered | None:
         """Say that no more bytes come; return why some results, or all, have no usage."""
         self._line_end()
         none = None if self._results.number else Unmetered.NO_USAGE
-        return self._results.missed or none
+        return self._results.missing or none
 
     def usage(self, otherwise: Unmetered | None) -> Usage:
         """Return the usage of the file: the last model and the reason, and no counters, as they are the lines' own."""
         return self._results.usage(otherwise)
 
-    def taken(self) -> list[Usage]:
+    def take_usages(self) -> list[Usage]:
         """Return the usages of lines that are complete, each once."""
-        return self._results.taken()
+        return self._results.take_usages()
 
 
 class BatchJob:
@@ -237,7 +237,7 @@ class BatchJob:
 
     __slots__ = ("_result", "_results", "_scanner")
 
-    deaf = False
+    gave_up = False
 
     def __init__(self, holder: str, alias: str | None) -> None:
         """`holder` is the job's id."""
@@ -252,7 +252,7 @@ class BatchJob:
 
     def _take(self, path: str, value: Value) -> None:
         if path == _OUTPUT and value is Mark.OBJECT:
-            self._result = self._results.begun()
+            self._result = self._results.new_result()
         elif self._result is not None and path != _OUTPUT:
             self._result.take(path[len(_OUTPUT) + 1 :], value)
         elif self._result is not None:
@@ -266,12 +266,12 @@ class BatchJob:
     def end(self) -> Unmetered | None:
         """Say that no more bytes come; return why some results have no usage. A job without results is not unmetered."""
         self._scanner.end()
-        return self._results.missed if self._scanner.whole or self._scanner.empty else Unmetered.NOT_JSON
+        return self._results.missing if self._scanner.whole or self._scanner.empty else Unmetered.NOT_JSON
 
     def usage(self, otherwise: Unmetered | None) -> Usage:
         """Return the usage of the job: the last model and the reason, and no counters, as they are the results' own."""
         return self._results.usage(otherwise)
 
-    def taken(self) -> list[Usage]:
+    def take_usages(self) -> list[Usage]:
         """Return the usages of results that are complete, each once."""
-        return self._results.taken()
+        return self._results.take_usages()

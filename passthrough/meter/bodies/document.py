@@ -29,7 +29,7 @@ class Shape(Protocol):
         ...
 
 
-class Document:
+class JsonDocument:
     """The body of an answer that is one document, with one usage."""
 
     __slots__ = ("_scanner", "_shape", "feed")
@@ -56,7 +56,7 @@ def read(shape: Shape, body: bytes) -> Unmetered:
     """Read a body that is here whole, for its shape, as a Document does; return what it says at its end."""
     found = small_document.found(body.strip(_BLANKS), shape.wanted)
     if found is None:
-        document = Document(shape)
+        document = JsonDocument(shape)
         at = document.feed(body[:1])  # by itself: a document that comes whole would be offered to `small` once more
         while at < len(body):
             at = document.feed(body, at)

@@ -24,7 +24,7 @@ _IDLE: Final = re.compile(rb"(?:(?!(?:\xef\xbb\xbf)?data:)[^\r\n]*+[\r\n])++").m
 _WITHIN: Final = re.compile(rb"(?:(?!(?:\xef\xbb\xbf)?data:)[^\r\n]++(?:\r\n?|\n))++").match
 
 
-class Events:
+class EventStream:
     """The body of an answer that is a stream of events, of which the last with a usage counts.
 
     What ends such a stream, `[DONE]`, reads like a JSON array, and nothing is wanted of it. An event at the end without its empty

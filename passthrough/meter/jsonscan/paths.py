@@ -60,7 +60,7 @@ class PathNode:
     named: dict[str, PathNode] = field(default_factory=dict, repr=False)
     first: Match = field(init=False, repr=False)
     next: Match = field(init=False, repr=False)
-    landings: list[Transition | None] = field(default_factory=list, repr=False)
+    transitions: list[Transition | None] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         # A pattern takes milliseconds to make: it is made when it is used first. Two threads may do so, with the same result.
@@ -81,26 +81,26 @@ class PathNode:
         return self.next(chunk, at)
 
     def _make(self) -> None:
-        landings: list[Transition | None] = [None]  # there is no group 0
-        onward = re.compile(patterns.BLANKS + _onward(self, 0, landings), re.DOTALL)
+        transitions: list[Transition | None] = [None]  # there is no group 0
+        onward = re.compile(patterns.BLANKS + _onward(self, 0, transitions), re.DOTALL)
         inward = re.compile(_inward(self, 0, (), []), re.DOTALL)
-        self.landings = landings
+        self.transitions = transitions
         self.first, self.next = inward.match, onward.match
 
 
-def _onward(node: PathNode, left: int, landings: list[Transition | None]) -> bytes:
+def _onward(node: PathNode, left: int, transitions: list[Transition | None]) -> bytes:
     """Return what matches behind a member's value in `node` and the blanks there."""
-    onward = _separator(node) + _inward(node, left, (), landings)
+    onward = _separator(node) + _inward(node, left, (), transitions)
     if not _is_quiet_item(node):
         return onward
     *_, outer, array = (None, *node.around)
     if outer is None or array is None or array.emits or outer.items is array:
         return onward
-    outward = patterns.ARRAY_END + patterns.BLANKS + _onward(outer, left + 2, landings)
+    outward = patterns.ARRAY_END + patterns.BLANKS + _onward(outer, left + 2, transitions)
     return rb"(?:" + onward + rb"|" + outward + rb")"
 
 
-def _inward(node: PathNode, left: int, entered: tuple[tuple[PathNode, bool], ...], landings: list[Transition | None]) -> bytes:
+def _inward(node: PathNode, left: int, entered: tuple[tuple[PathNode, bool], ...], transitions: list[Transition | None]) -> bytes:
     """Return what matches from before a member of `node` to a head, in it or in an array's first object below."""
     silent = [name for name, child in node.members.items() if not child.emits and _is_plain(name)]
     heads = []
@@ -109,8 +109,8 @@ def _inward(node: PathNode, left: int, entered: tuple[tuple[PathNode, bool], ...
         item = array.items
         if item is not None and item.members and not item.emits:
             inside = (*entered, (node, True), (array, False))
-            heads.append(patterns.head_of_items(name) + _inward(item, left, inside, landings))
-    landings.append(Transition(node, left, entered) if left or entered else None)
+            heads.append(patterns.head_of_items(name) + _inward(item, left, inside, transitions))
+    transitions.append(Transition(node, left, entered) if left or entered else None)
     heads.append(patterns.HEAD)
     return patterns.members(node.members, silent, _separator(node)) + rb"(?:" + rb"|".join(heads) + rb")"
 

@@ -25,7 +25,7 @@ from .strings import closing, escapes, text
 Emit = Callable[[str, Value], None]
 """Takes a wanted path and what was found there, in the document's order; duplicates come again."""
 
-KEPT_BYTES: Final = 1024
+MAX_KEPT_BYTES: Final = 1024
 """The longest key or wanted scalar, in bytes as spelt. A wanted key, escaped throughout, must fit: 170 characters."""
 
 STEPS: Final = 1000
@@ -250,16 +250,16 @@ def _members(scanner: Scanner, chunk: bytes, node: PathNode, head: re.Match[byte
         begin, at = head.span()
         scanner._steps -= 1 + ((at - begin) >> _STEP_BITS)
         group = head.lastindex or 0
-        landing = node.landings[group]
-        if landing is not None:
-            node = _land(scanner, landing)
+        transition = node.transitions[group]
+        if transition is not None:
+            node = _follow(scanner, transition)
         child = scanner._child = node.members.get(head[group])
         if child is not None:
             token = _TOKEN(chunk, at)
             end = token.end() if token else at
             if not at < end < size:
                 return _value(scanner, chunk, at)
-            scanner._kept = bytearray(chunk[at : min(end, at + KEPT_BYTES + 1)])
+            scanner._kept = bytearray(chunk[at : min(end, at + MAX_KEPT_BYTES + 1)])
             _scalar_end(scanner)  # a wanted scalar, which is here whole
             scanner._steps -= 1
             at = end
@@ -282,14 +282,14 @@ def _members(scanner: Scanner, chunk: bytes, node: PathNode, head: re.Match[byte
     return at
 
 
-def _land(scanner: Scanner, landing: Transition) -> PathNode:
+def _follow(scanner: Scanner, transition: Transition) -> PathNode:
     """Enter and leave the containers that a match has crossed the borders of; return the object that we are in now."""
     stack = scanner._stack
-    if landing.left:
-        del stack[-landing.left :]
-    stack += landing.entered
-    scanner._node, scanner._in_object = landing.node, True
-    return landing.node
+    if transition.left:
+        del stack[-transition.left :]
+    stack += transition.entered
+    scanner._node, scanner._in_object = transition.node, True
+    return transition.node
 
 
 def _key(scanner: Scanner, chunk: bytes, at: int) -> int:
@@ -358,8 +358,8 @@ def _cross(scanner: Scanner, chunk: bytes, at: int) -> int:
     if end < 0:
         scanner._escaped = escapes(chunk, at, size)
     if scanner._kept is not None:
-        scanner._kept += chunk[begin : min(size if end < 0 else end, begin + KEPT_BYTES + 1)]
-        if len(scanner._kept) > KEPT_BYTES:
+        scanner._kept += chunk[begin : min(size if end < 0 else end, begin + MAX_KEPT_BYTES + 1)]
+        if len(scanner._kept) > MAX_KEPT_BYTES:
             scanner._kept = None
     return -size if end < 0 else end + 1
 
@@ -368,8 +368,8 @@ def _scalar(scanner: Scanner, chunk: bytes, at: int) -> int:
     """Inside a number, or true, false, null."""
     token = _TOKEN(chunk, at)
     end = token.end() if token else at
-    if scanner._kept is not None and len(scanner._kept) <= KEPT_BYTES:
-        scanner._kept += chunk[at : min(end, at + KEPT_BYTES + 1)]
+    if scanner._kept is not None and len(scanner._kept) <= MAX_KEPT_BYTES:
+        scanner._kept += chunk[at : min(end, at + MAX_KEPT_BYTES + 1)]
     if end < len(chunk):
         _scalar_end(scanner)
     return end
@@ -382,7 +382,7 @@ def _scalar_end(scanner: Scanner) -> None:
     scanner._state = _after
     if spelt and child is None and scanner._node is not None:
         return
-    value = Mark.LONG if len(spelt) > KEPT_BYTES else scalar(spelt)
+    value = Mark.LONG if len(spelt) > MAX_KEPT_BYTES else scalar(spelt)
     if value is Mark.END:
         _fail(scanner)
     elif child is not None:

@@ -16,7 +16,7 @@ _EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN)  # a number is spelt
 _ROOT: Final = ""
 
 
-class CountedShape:
+class ConfiguredShape:
     """The usage of an answer as `Counted` says.
 
     1. The document must have come to its end: sums are not known before. Only a `constant` without a `when` holds without it.

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.meter.bodies.batch import TRIED
-from passthrough.meter.meter import GROUP, Answered, open_meter
+from passthrough.meter.bodies.batch import MAX_FOREIGN_LINES
+from passthrough.meter.meter import MAX_LINES_AT_ONCE, ResponseFacts, open_meter
 from passthrough.meter.plan import MeterPlan
 from passthrough.meter.usage import NOTHING, Unmetered, Usage
 from tests.harness.client import asking, client
@@ -27,8 +27,8 @@ from tests.harness.proxy import street
 from tests.harness.upstream import answering, ok
 from tests.harness.waiting import until
 
-FILE = Answered("GET", b"/mistral/v1/files/f-1/content", 200)
-JOB = Answered("GET", b"/mistral/v1/batch/jobs/j-1", 200)
+FILE = ResponseFacts("GET", b"/mistral/v1/files/f-1/content", 200)
+JOB = ResponseFacts("GET", b"/mistral/v1/batch/jobs/j-1", 200)
 NAMED = MeterPlan(shape="batch")
 
 NO_USAGE, NOT_JSON = Unmetered.NO_USAGE, Unmetered.NOT_JSON
@@ -224,7 +224,7 @@ async def test_a_download_that_is_no_batch_is_no_usage(content: bytes, why: Unme
 async def test_another_file_is_left_alone_after_some_lines(decoders: ThreadPoolExecutor) -> None:
     """Where results are not sure to come, they must come within the first lines; a named batch is read to its end."""
     other = b'{"custom_id":"1"}\n'
-    late = other * (TRIED - 1) + file(result(1))
+    late = other * (MAX_FOREIGN_LINES - 1) + file(result(1))
     assert [line(1)] == (await metered(FILE, pieces(late, 1000), decoders)).lines
     assert [] == (await metered(FILE, pieces(other + late, 1000), decoders)).lines
     assert [] == (await metered(replace(FILE, content_encoding=b"gzip"), [gzip.compress(other + late)], decoders)).lines
@@ -269,7 +269,7 @@ async def test_downloads_are_read_by_their_path(
 ) -> None:
     """A batch is looked for in files and jobs, or where it is named; a piece of a file (206) is not read, which is said."""
     content = file(result(1)) if status == 206 else b""
-    assert ([], expected) == seen(await metered(Answered(method, path, status), [content], decoders, plan))
+    assert ([], expected) == seen(await metered(ResponseFacts(method, path, status), [content], decoders, plan))
 
 
 async def test_a_coding_that_is_not_known_matters_where_results_are_expected(decoders: ThreadPoolExecutor) -> None:
@@ -283,7 +283,7 @@ async def test_a_bomb_is_too_large_and_what_came_before_counts(decoders: ThreadP
     """Decoded beyond the bound it is read no further; the lines before are booked."""
     bomb = gzip.compress(file(result(1)) + b'{"id":"' + bytes(50_000_000))
     coded = replace(FILE, content_encoding=b"gzip")
-    found = await metered(coded, pieces(bomb, 5000), decoders, most_bytes=1_000_000)
+    found = await metered(coded, pieces(bomb, 5000), decoders, max_bytes=1_000_000)
     assert ([line(1)], summed(Unmetered.TOO_LARGE)) == seen(found)
 
 
@@ -294,7 +294,7 @@ async def test_lines_pass_in_groups_while_the_file_does(decoders: ThreadPoolExec
     for coding, coded in ((None, content), (b"gzip", gzip.compress(content)), (b"deflate", zlib.compress(content, 0))):
         found = await metered(replace(FILE, content_encoding=coding), pieces(coded, 100_000), decoders)
         assert [line(number) for number in range(1, 2000)] == found.lines
-        assert max(found.groups) <= GROUP
+        assert max(found.groups) <= MAX_LINES_AT_ONCE
         assert len(found.groups) >= 4
 
 
@@ -431,6 +431,6 @@ async def test_a_line_is_known_before_the_file_has_passed() -> None:
 async def test_a_file_is_one_however_its_path_is_spelt(path: bytes, decoders: ThreadPoolExecutor) -> None:
     """What a lenient server takes for the same file is the same file: no spelling is free, none is booked a second time."""
     nameless = {"custom_id": "a", "response": {"status_code": 200, "body": body(1)}}
-    plain = await metered(Answered("GET", b"/v1/files/f1/content", 200), [file(nameless)], decoders)
-    assert seen(plain) == seen(await metered(Answered("GET", path, 200), [file(nameless)], decoders))
+    plain = await metered(ResponseFacts("GET", b"/v1/files/f1/content", 200), [file(nameless)], decoders)
+    assert seen(plain) == seen(await metered(ResponseFacts("GET", path, 200), [file(nameless)], decoders))
     assert ["f1/a"] == [each.line for each in plain.lines]

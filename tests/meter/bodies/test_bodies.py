@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passthrough.meter.bodies.batch import BatchFile, BatchJob
-from passthrough.meter.bodies.document import Document, Shape, read
-from passthrough.meter.bodies.sse import Events
+from passthrough.meter.bodies.document import JsonDocument, Shape, read
+from passthrough.meter.bodies.sse import EventStream
 from passthrough.meter.plan import JsonCounts
 from passthrough.meter.shapes.chat import ChatShape
-from passthrough.meter.shapes.configured import CountedShape
+from passthrough.meter.shapes.configured import ConfiguredShape
 from passthrough.meter.shapes.either import EitherShape
 from passthrough.meter.shapes.ocr import OcrShape
 from passthrough.meter.usage import Unmetered, Usage
@@ -27,15 +27,15 @@ COUNTED = JsonCounts(
     when=(("status", "ok"),),
 )
 
-READERS: Final[dict[str, Callable[[], BatchFile | BatchJob | Events | Document]]] = {
+READERS: Final[dict[str, Callable[[], BatchFile | BatchJob | EventStream | JsonDocument]]] = {
     "lines, expected": lambda: BatchFile("f", None, expected=True),
     "lines": lambda: BatchFile("f", None, expected=False),
     "a job": lambda: BatchJob("j", None),
-    "events": lambda: Events(ChatShape()),
-    "chat": lambda: Document(ChatShape()),
-    "either": lambda: Document(EitherShape()),
-    "ocr": lambda: Document(OcrShape("alias")),
-    "counted": lambda: Document(CountedShape(COUNTED)),
+    "events": lambda: EventStream(ChatShape()),
+    "chat": lambda: JsonDocument(ChatShape()),
+    "either": lambda: JsonDocument(EitherShape()),
+    "ocr": lambda: JsonDocument(OcrShape("alias")),
+    "counted": lambda: JsonDocument(ConfiguredShape(COUNTED)),
 }
 
 RESULT = b'"response":{"status_code":200,"body":{"model":"m","usage_info":{"pages_processed":3}}}'
@@ -67,10 +67,10 @@ def found(name: str, chunks: list[bytes], steps: int) -> Found:
         while at < len(chunk):
             at = reader.feed(chunk, at, steps)
             if isinstance(reader, BatchFile | BatchJob):
-                lines += reader.taken()
+                lines += reader.take_usages()
     why = reader.end()
     if isinstance(reader, BatchFile | BatchJob):
-        lines += reader.taken()
+        lines += reader.take_usages()
     return lines, why, reader.usage(why), reader.recognised
 
 
@@ -88,7 +88,7 @@ SHAPES: Final[dict[str, Callable[[], Shape]]] = {
     "chat": ChatShape,
     "either": EitherShape,
     "ocr": lambda: OcrShape("alias"),
-    "counted": lambda: CountedShape(COUNTED),
+    "counted": lambda: ConfiguredShape(COUNTED),
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from passthrough.meter.bodies.batch import BatchFile
 from passthrough.meter.bodies.short_lines import MAX_BYTES
-from passthrough.meter.bodies.sse import Events
+from passthrough.meter.bodies.sse import EventStream
 from passthrough.meter.jsonscan.scanner import STEPS
 from passthrough.meter.pipeline import Reader
 from passthrough.meter.shapes.chat import ChatShape
@@ -44,7 +44,7 @@ def read(chunks: list[bytes], *, expected: bool) -> tuple[Unmetered | None, list
     lines = BatchFile("f", None, expected=expected)
     fed(lines, chunks)
     why = lines.end()
-    return why, lines.taken(), lines.recognised, lines.usage(why)
+    return why, lines.take_usages(), lines.recognised, lines.usage(why)
 
 
 @settings(max_examples=300)
@@ -69,9 +69,9 @@ def test_one_hundred_short_lines_are_another_file() -> None:
     for line in (b"x\n", b'{"a":1}\n'):
         lines = BatchFile("f", None, expected=False)
         fed(lines, [line * 99])
-        assert not lines.deaf
+        assert not lines.gave_up
         fed(lines, [line])
-        assert lines.deaf
+        assert lines.gave_up
 
 
 STREAM = (b"data:", b"data:{", b'data: {"usage":{"prompt_tokens":1,"completion_tokens":2}}', b"data", b"date", b":", b"d", b"x",
@@ -80,7 +80,7 @@ STREAM = (b"data:", b"data:{", b'data: {"usage":{"prompt_tokens":1,"completion_t
 
 def event(body: list[bytes]) -> tuple[Unmetered, Usage]:
     """Return all that a stream of events says."""
-    events = Events(ChatShape(None))
+    events = EventStream(ChatShape(None))
     fed(events, [chunk for chunk in body if chunk])
     why = events.end()
     return why, events.usage(why)
@@ -119,8 +119,8 @@ JUNK = (
 def test_a_megabyte_of_junk_is_few_turns(junk: bytes) -> None:
     """It was ten thousand turns of a thousand steps each, more than a second: one for every fifty lines."""
     body = junk * (MEGABYTE // len(junk))
-    for reader in (BatchFile("f", None, expected=True), Events(ChatShape(None))):
+    for reader in (BatchFile("f", None, expected=True), EventStream(ChatShape(None))):
         assert 200 > fed(reader, [body])
-    open_event = Events(ChatShape(None))
+    open_event = EventStream(ChatShape(None))
     fed(open_event, [b"data: {\n"])
     assert 200 > fed(open_event, [body])

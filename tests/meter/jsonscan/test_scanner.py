@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from passthrough.meter.jsonscan.paths import Mark, PathNode, Value, paths
-from passthrough.meter.jsonscan.scanner import KEPT_BYTES, Scanner
+from passthrough.meter.jsonscan.scanner import MAX_KEPT_BYTES, Scanner
 
 NAMES = ("model", "usage", "pages", "images", "n", "note", "", 'a"b', "us\\age", "ü", "\u2028")
 PATHS = ("model", "usage", "usage.n", "pages[].images[].note", "pages[].n", "pages", "note")
@@ -328,8 +328,8 @@ def test_what_is_not_json_is_not_whole(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (b'{"model":"' + b"m" * KEPT_BYTES + b'"}', "m" * KEPT_BYTES),
-        (b'{"model":"' + b"m" * (KEPT_BYTES + 1) + b'"}', Mark.LONG),
+        (b'{"model":"' + b"m" * MAX_KEPT_BYTES + b'"}', "m" * MAX_KEPT_BYTES),
+        (b'{"model":"' + b"m" * (MAX_KEPT_BYTES + 1) + b'"}', Mark.LONG),
         (b'{"model":"' + b"\\u0041" * 170 + b'"}', "A" * 170),
         (b'{"model":' + b"9" * 64 + b"}", 10**64 - 1),
         (b'{"model":' + b"9" * 65 + b"}", Mark.LONG),
@@ -378,7 +378,7 @@ def test_memory_is_bounded_in_a_document_that_never_ends() -> None:
             while at < 65536:
                 at = scanner.feed(more * 65536, at)
         kept = [getattr(scanner, name, None) for name in Scanner.__slots__]
-        assert sum(len(value) for value in kept if isinstance(value, bytearray | list)) <= 2 * KEPT_BYTES
+        assert sum(len(value) for value in kept if isinstance(value, bytearray | list)) <= 2 * MAX_KEPT_BYTES
         assert [] == found
 
 

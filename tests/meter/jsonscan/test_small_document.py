@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from passthrough.meter.jsonscan.paths import Value, paths
-from passthrough.meter.jsonscan.scanner import KEPT_BYTES, Scanner
+from passthrough.meter.jsonscan.scanner import MAX_KEPT_BYTES, Scanner
 from passthrough.meter.jsonscan.small_document import MAX_BYTES, found
 
 WANTED = paths(("model", "usage", "usage.n", "pages", "pages[].note"))
@@ -22,7 +22,7 @@ PLAIN = (
     b'{"x":"\\"model\\":\\"n\\"","model":"m"}',
     b'{"model":"' + b"a" * 170 + b'"}',
     b'{"model":"' + b"\\u0061" * 170 + b'"}',
-    b'{"model":"' + b"a" * (KEPT_BYTES + 1) + b'"}',
+    b'{"model":"' + b"a" * (MAX_KEPT_BYTES + 1) + b'"}',
     b'{"usage":{"n":999999999999999}}',
 )
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.meter.meter import Answered
+from passthrough.meter.meter import ResponseFacts
 from passthrough.meter.plan import MeterPlan
 from passthrough.meter.usage import NOTHING, Unmetered, Usage
 from tests.harness.client import asking, client
@@ -21,8 +21,8 @@ from tests.harness.proxy import street
 from tests.harness.upstream import answering, ok
 
 PATH = b"/mistral/v1/chat/completions"
-JSON = Answered("POST", PATH, 200, None, b"application/json")
-SSE = Answered("POST", PATH, 200, None, b"Text/Event-Stream; charset=utf-8")
+JSON = ResponseFacts("POST", PATH, 200, None, b"application/json")
+SSE = ResponseFacts("POST", PATH, 200, None, b"Text/Event-Stream; charset=utf-8")
 NAMED = MeterPlan(shape="chat")
 
 NO_USAGE, NOT_JSON = Unmetered.NO_USAGE, Unmetered.NOT_JSON
@@ -153,7 +153,7 @@ async def test_each_stream_has_its_tokens_however_it_is_cut(name: str, decoders:
 async def test_a_stream_that_comes_coded_is_read(decoders: ThreadPoolExecutor) -> None:
     """gzip around a stream of events."""
     coded = gzip.compress((event(delta()) * 300 + event(LAST) + DONE).encode())
-    answered = Answered("POST", PATH, 200, b"gzip", SSE.content_type)
+    answered = ResponseFacts("POST", PATH, 200, b"gzip", SSE.content_type)
     for chunks in cuts(coded):
         assert TOLD == (await metered(answered, chunks, decoders)).usage
 
@@ -178,7 +178,7 @@ async def test_large_events_leave_the_loop_and_keep_their_order(decoders: Thread
     ],
 )
 async def test_what_is_not_json_is_told_where_chat_is_named(
-    answered: Answered, body: bytes, why: Unmetered, decoders: ThreadPoolExecutor
+    answered: ResponseFacts, body: bytes, why: Unmetered, decoders: ThreadPoolExecutor
 ) -> None:
     """The content type says how the answer is read; what it is not then has no usage."""
     for chunks in cuts(body):
@@ -221,15 +221,15 @@ async def test_a_stream_that_breaks_off_has_what_was_told_before(cut: Unmetered,
 async def test_chat_is_counted_by_its_path(path: bytes, is_read: bool, decoders: ThreadPoolExecutor) -> None:
     """The paths of Mistral and OpenAI whose answers tell tokens; a named route counts on every path."""
     body = [json.dumps(ANSWER).encode()]
-    assert (TOLD if is_read else None) == (await metered(Answered("POST", path, 200), body, decoders)).usage
-    assert TOLD == (await metered(Answered("POST", path, 200), body, decoders, NAMED)).usage
-    assert (await metered(Answered("GET", path, 200), body, decoders)).usage is None
-    assert (await metered(Answered("POST", path, 429), body, decoders)).usage is None
+    assert (TOLD if is_read else None) == (await metered(ResponseFacts("POST", path, 200), body, decoders)).usage
+    assert TOLD == (await metered(ResponseFacts("POST", path, 200), body, decoders, NAMED)).usage
+    assert (await metered(ResponseFacts("GET", path, 200), body, decoders)).usage is None
+    assert (await metered(ResponseFacts("POST", path, 429), body, decoders)).usage is None
 
 
 async def test_a_raw_prediction_is_pages_or_tokens(decoders: ThreadPoolExecutor) -> None:
     """One path serves OCR and chat: pages where there are some, else tokens, else the reason, as a count is expected."""
-    answered = Answered("POST", b"/m:rawPredict", 200)
+    answered = ResponseFacts("POST", b"/m:rawPredict", 200)
     pages = {"model": "o", "usage_info": {"pages_processed": 2}, "usage": {"prompt_tokens": 1}}
     assert Usage(pages=2, model="o") == (await metered(answered, [json.dumps(pages).encode()], decoders)).usage
     assert Usage(model="m", unmetered=NO_USAGE) == (await metered(answered, [b'{"model":"m"}'], decoders)).usage

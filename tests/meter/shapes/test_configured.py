@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.meter.meter import Answered
+from passthrough.meter.meter import ResponseFacts
 from passthrough.meter.plan import JsonCounts, MeterPlan
 from passthrough.meter.usage import NOTHING, Unmetered, Usage
 from tests.harness.metering import cuts, metered, pieces
 
-POST = Answered("POST", b"/parse", 200)
+POST = ResponseFacts("POST", b"/parse", 200)
 NO_USAGE, NOT_JSON = Unmetered.NO_USAGE, Unmetered.NOT_JSON
 
 REDUCTO = JsonCounts(pages=("usage.num_pages",), credits=("usage.credits",))
@@ -163,7 +163,7 @@ async def test_a_condition_that_cannot_be_read_is_told(body: bytes, expected: Us
 )
 async def test_every_method_with_an_answer_is_counted(method: str, is_read: bool, decoders: ThreadPoolExecutor) -> None:
     """A result may be fetched by GET; HEAD and OPTIONS have none."""
-    found = await metered(Answered(method, b"/x", 200), [b"{}"], decoders, plan(ONE))
+    found = await metered(ResponseFacts(method, b"/x", 200), [b"{}"], decoders, plan(ONE))
     assert (Usage(pages=1) if is_read else None) == found.usage
     assert is_read == plan(ONE).expects(method, b"/x")
 

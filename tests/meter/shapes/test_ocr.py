@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from passthrough.meter.bodies.document import Document
+from passthrough.meter.bodies.document import JsonDocument
 from passthrough.meter.decode import PIECE_BYTES, chain
 from passthrough.meter.jsonscan.paths import Value, paths
-from passthrough.meter.meter import Answered, Meter, open_meter
+from passthrough.meter.meter import Meter, ResponseFacts, open_meter
 from passthrough.meter.pipeline import BACKLOG_BYTES, MeterPipeline
 from passthrough.meter.plan import MeterPlan, ResponseKind
 from passthrough.meter.usage import Unmetered, Usage
@@ -171,7 +171,7 @@ def refuse_lines(lines: tuple[Usage, ...]) -> None:
 
 def opened(decoders: ThreadPoolExecutor, coding: bytes | None = None, plan: MeterPlan = MeterPlan(), **more: Any) -> Meter:
     """A meter of an answer with status 200."""
-    meter = open_meter(plan, Answered(POST, PATH, 200, coding), decoders, passed=refuse_lines, **more)
+    meter = open_meter(plan, ResponseFacts(POST, PATH, 200, coding), decoders, passed=refuse_lines, **more)
     assert meter is not None
     return meter
 
@@ -259,11 +259,11 @@ async def test_an_answer_beyond_the_bound_is_too_large(
     """Beyond the bound the rest is ignored; a count that was complete before holds."""
     bound = 4 * PIECE_BYTES
     blanks = code(b" " * (8 * bound) + b"null")
-    meter = opened(decoders, coding, most_bytes=bound)
+    meter = opened(decoders, coding, max_bytes=bound)
     assert unmetered(Unmetered.TOO_LARGE) == await read(meter, pieces(blanks, PIECE_BYTES))
     assert meter.feed(b"more")
     early = code(b'{"usage_info":{"pages_processed":1}}' + b" " * (8 * bound))
-    assert Usage(pages=1) == await read(opened(decoders, coding, most_bytes=bound), pieces(early, PIECE_BYTES))
+    assert Usage(pages=1) == await read(opened(decoders, coding, max_bytes=bound), pieces(early, PIECE_BYTES))
 
 
 async def test_dense_bytes_leave_the_loop_and_keep_their_order(decoders: ThreadPoolExecutor) -> None:
@@ -276,7 +276,7 @@ async def test_dense_bytes_leave_the_loop_and_keep_their_order(decoders: ThreadP
 async def test_a_plain_body_in_the_backlog_has_the_same_bound(decoders: ThreadPoolExecutor) -> None:
     """Chunks that wait behind dense ones count towards the bound like any other."""
     dense = b'{"pages":[' + b"{}," * 50_000
-    meter = opened(decoders, most_bytes=len(dense) + 10)
+    meter = opened(decoders, max_bytes=len(dense) + 10)
     assert unmetered(Unmetered.TOO_LARGE) == await read(meter, [dense, b"{}" * 6])
 
 
@@ -298,9 +298,9 @@ async def test_a_defect_in_a_slice_is_reported_and_ends_the_wait(decoders: Threa
     """What nobody expected off the loop reaches the loop's exception handler; reading the meter does not hang."""
     reported: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
-    body = Document(Faulty())
-    tap = MeterPipeline(body, chain(b"gzip", 10**9), decoders, 10**9, lambda: True)
-    meter = Meter(body, tap, ResponseKind.OCR, expected=True, asked=None)
+    body = JsonDocument(Faulty())
+    pipeline = MeterPipeline(body, chain(b"gzip", 10**9), decoders, 10**9, lambda: True)
+    meter = Meter(body, pipeline, ResponseKind.OCR, expected=True, request_meter=None)
     usage = await read(meter, [gzip.compress(b'{"a":1,"b":"' + random.Random(1).randbytes(9000).hex().encode() + b'"}')])
     assert unmetered(UNKNOWN_CODING) == usage
     assert ["The meter failed."] == [context["message"] for context in reported]
@@ -435,4 +435,4 @@ def test_a_meter_is_opened_where_a_count_is_expected(
     plan: MeterPlan, method: str, path: bytes, status: int, expected: bool, decoders: ThreadPoolExecutor
 ) -> None:
     """A count is expected in 2xx answers to what the plan names."""
-    assert expected == (open_meter(plan, Answered(method, path, status), decoders, passed=refuse_lines) is not None)
+    assert expected == (open_meter(plan, ResponseFacts(method, path, status), decoders, passed=refuse_lines) is not None)
