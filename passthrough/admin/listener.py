@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from ..aiohttp_internals import AiohttpConnection
+
 KEEP_ALIVE_S: Final = 75.0
 """How long a connection may wait for a request's first byte, as on the traffic port."""
 
@@ -46,7 +48,7 @@ class AdminListener:
         return True
 
 
-class _Protocol(web.RequestHandler):
+class _Protocol(AiohttpConnection):
     """One connection."""
 
     __slots__ = ("_late", "_listener", "silent_since")
@@ -60,13 +62,16 @@ class _Protocol(web.RequestHandler):
     @property
     def is_silent(self) -> bool:
         """Whether it waits for a request of which no byte has come, and is not being closed."""
-        return self._waiter is not None and not self._waiter.done() and self._late is None and not self._force_close
+        return self._awaits_request() and self._late is None and not self.force_closed
+
+    def _awaits_request(self) -> bool:
+        return self.request_waiter is not None and not self.request_waiter.done()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve where there is room (asyncio calls this)."""
         super().connection_made(transport)
-        self.silent_since = self._loop.time()
-        open_ = sum(not each._force_close for each in self._listener.server.connections)
+        self.silent_since = asyncio.get_running_loop().time()
+        open_ = sum(not each.force_closed for each in self._listener.server.connections if isinstance(each, _Protocol))
         if open_ > self._listener.most and not self._listener.make_room(self):
             assert self.transport is not None
             self.transport.write(_TOO_MANY)
@@ -80,14 +85,14 @@ class _Protocol(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Read what came, and give a head that has begun its time (asyncio calls this)."""
         super().data_received(data)
-        self._expect_head(self._waiter is not None and not self._waiter.done() and bool(data))
+        self._expect_head(self._awaits_request() and bool(data))
 
     def _expect_head(self, expected: bool) -> None:
         if not expected and self._late is not None:
             self._late.cancel()
             self._late = None
         elif expected and self._late is None:
-            self._late = self._loop.call_later(HEAD_S, self.force_close)
+            self._late = asyncio.get_running_loop().call_later(HEAD_S, self.force_close)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -100,4 +105,4 @@ class _Protocol(web.RequestHandler):
             self.force_close()
             return resp, True
         finally:
-            self.silent_since = self._loop.time()
+            self.silent_since = asyncio.get_running_loop().time()

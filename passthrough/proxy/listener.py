@@ -165,7 +165,7 @@ class _Protocol(ClientConnection):
             self._late.cancel()
             self._late = None
         elif expected and self._late is None:
-            self._late = self._loop.call_later(self._head_s, self._head_is_late)
+            self._late = asyncio.get_running_loop().call_later(self._head_s, self._head_is_late)
 
     def _head_is_late(self) -> None:
         self._late = None
@@ -180,7 +180,7 @@ class _Protocol(ClientConnection):
     def give_way(self) -> None:
         """Close at once, for another: under TLS its place would be held until it closes too, which it may take 30 s for."""
         transport = self.transport
-        owed = self._request_count > 0 and unsent_bytes(transport) > 0  # TLS itself has sent tickets.
+        owed = self.request_count > 0 and unsent_bytes(transport) > 0  # TLS itself has sent tickets.
         self.force_close()
         if transport is not None and not owed:
             transport.abort()
@@ -188,12 +188,12 @@ class _Protocol(ClientConnection):
     @property
     def is_silent(self) -> bool:
         """Whether it waits for a request of which no byte has come, and is not being closed."""
-        return self.waits and self._late is None and not self._force_close
+        return self.waits and self._late is None and not self.force_closed
 
     @property
     def silent_until(self) -> float:
         """The loop's time until which it may stay silent: the earlier, the longer it has been so already."""
-        return self._next_keepalive_close_time
+        return self.keep_alive_until
 
     @property
     def waits(self) -> bool:
@@ -201,7 +201,7 @@ class _Protocol(ClientConnection):
 
         Closing under such a rest would reset the connection, and take our answer from the client (RFC 9112 §9.6).
         """
-        return self._waiter is not None and not self._waiter.done()
+        return self.request_waiter is not None and not self.request_waiter.done()
 
     def data_received(self, data: bytes) -> None:
         """Read what came; a body whose framing breaks off in error is told so to the handler that waits for it.
@@ -211,8 +211,9 @@ class _Protocol(ClientConnection):
         super().data_received(data)
         if self._late is not None or self.waits:
             self._expect_head(self.waits and bool(data))
-        if self._messages and self._current_request is not None and not hasattr(self._messages[-1][0], "raw_headers"):
-            body = self._current_request.content
+        messages = self.queued_messages
+        if messages and self.current_request is not None and not hasattr(messages[-1][0], "raw_headers"):
+            body = self.current_request.content
             if not body.is_eof() and body.exception() is None:
                 body.set_exception(web.RequestPayloadError("malformed body"))
 
@@ -221,7 +222,7 @@ class _Protocol(ClientConnection):
 
         aiohttp 3.14 calls this with every piece that is taken of a body, and has the parser look for more each time.
         """
-        if self._reading_paused or self._buffer_paused or self._messages:
+        if self.reading_paused or self.buffer_paused or self.queued_messages:
             super().resume_reading(resume_parser)
 
     async def hear_out(self) -> None:
@@ -230,7 +231,7 @@ class _Protocol(ClientConnection):
         Closing at once would reset the connection under what is on its way, and take our answer from the client.
         """
         if self.transport is not None and not self.transport.is_closing():
-            self._close = True  # aiohttp 3.14: what comes now is not even parsed.
+            self.close()  # aiohttp 3.14: what comes now is not even parsed.
             if self.transport.can_write_eof():
                 self.transport.write_eof()
             await asyncio.sleep(LINGER_S)

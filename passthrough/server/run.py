@@ -11,10 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from aiohttp import http_parser
-
 from ..accounting.access_log import AccessLog, Format
 from ..accounting.ledger.ledger import Ledger
+from ..aiohttp_internals import unsupported
 from ..config.environment import contents, environment, snapshot
 from ..config.load import load
 from ..config.reload import Sources
@@ -42,7 +41,7 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
     )
     seen = sources.snapshot()
     loaded = without_gc(sources.load)
-    _check_parser()
+    _check_aiohttp()
     _check_ledger(config, loaded.ledger)
     log_format = loaded.listen.log_format
     form: Format = "text" if log_format == "text" or (log_format == "auto" and sys.stdout.isatty()) else "json"
@@ -84,12 +83,10 @@ async def _serve_sandbox(worker: WorkerContext) -> None:
     await running.close()
 
 
-def _check_parser() -> None:
-    if not hasattr(http_parser, "HttpRequestParserC"):
-        raise InstallationError(
-            "aiohttp runs on its pure-Python parser, which has had request smuggling flaws that the other has not.\n"
-            "  Install a wheel of aiohttp with C extensions, and unset AIOHTTP_NO_EXTENSIONS."
-        )
+def _check_aiohttp() -> None:
+    """Raise InstallationError where the program does not run on the aiohttp that is installed."""
+    if why := unsupported():
+        raise InstallationError(why)
 
 
 def _check_ledger(config: str, url: str | None) -> None:

@@ -15,7 +15,7 @@ import passthrough
 SOURCE = Path(passthrough.__file__).parent
 
 LAYERS = """
-errors loopback
+errors loopback aiohttp_internals
 secret worker background.* cli.fast_import cli.standard_streams
 meter.* sandbox.*
 exchange
@@ -69,7 +69,7 @@ WALL = ("proxy.*", "accounting.* admin.*")
 """Bytes go straight through on one side, money is counted on the other: neither reaches the other. They meet in `server`."""
 
 DOORS = {
-    "aiohttp": "proxy.listener proxy.relay proxy.request_body proxy.downstream.* admin.* sandbox.* server.instance server.run",
+    "aiohttp": "aiohttp_internals proxy.listener proxy.relay proxy.request_body proxy.downstream.* admin.* sandbox.*",
     "aiohappyeyeballs": "proxy.upstream.pool",
     "yaml": "config.* accounting.pricing.price_list",
     "dotenv": "config.*",

@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import passthrough
+from passthrough.aiohttp_internals import SUPPORTED
 from passthrough.config.load import load
 from passthrough.config.model import Config, Listen
 from passthrough.errors import ConfigError
@@ -131,9 +133,16 @@ def test_constraints_are_plain_pins() -> None:
 
 @pytest.mark.parametrize("requirement", list(declared()), ids=str)
 def test_constraints_satisfy_pyproject(requirement: Requirement) -> None:
-    """Every dependency has a lower bound, and a pin within its bounds."""
-    assert {">="} == {each.operator for each in requirement.specifier}
+    """Every dependency has a lower bound and a pin within its bounds; an upper one has only what is used beyond its contract."""
+    assert {">="} == {each.operator for each in requirement.specifier} - ({"<"} if requirement.name == "aiohttp" else set())
     assert requirement.specifier.contains(dict(pins())[canonicalize_name(requirement.name)])
+
+
+def test_aiohttp_is_bound_to_the_versions_that_were_tried() -> None:
+    """What pyproject.toml installs is what the program says to install where it meets another aiohttp."""
+    assert {SpecifierSet(SUPPORTED)} == {each.specifier for each in declared() if each.name == "aiohttp"}
+    assert ">=" in SUPPORTED
+    assert "<" in SUPPORTED.replace(">=", "")
 
 
 def test_constraints_cover_what_dependencies_bring() -> None:

@@ -93,7 +93,7 @@ async def test_a_bad_head_behind_a_good_one() -> None:
         await raw.send(asking())
         await asked.wait()
         await raw.send(b"nonsense\r\n\r\n")
-        await until(lambda: len(house.listener.connections[0]._messages) == 1)
+        await until(lambda: len(house.listener.connections[0].queued_messages) == 1)
         go.set()
         assert b"good" == (await raw.answer())[1]
         assert b"HTTP/1.1 400 " in await raw.rest()

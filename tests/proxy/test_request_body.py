@@ -172,9 +172,9 @@ async def test_a_malformed_chunk_of_a_request_that_waits_its_turn_is_a_400() -> 
         await asked.wait()
         await raw.send(asking(b"POST /2 HTTP/1.1", CHUNKED) + chunk(b"good"))
         protocol = house.listener.connections[0]
-        await until(lambda: len(protocol._messages) == 1)
+        await until(lambda: len(protocol.queued_messages) == 1)
         await raw.send(b"zz\r\n")
-        await until(lambda: len(protocol._messages) == 2)
+        await until(lambda: len(protocol.queued_messages) == 2)
         go.set()
         assert b"first" == (await raw.answer())[1]
         assert (400, "bad_request") == code_of((await raw.answer())[0])

@@ -7,8 +7,8 @@ from typing import Any, Final, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import HttpRequestParser
 
+from ...aiohttp_internals import AiohttpConnection
 from ...errors import ClientGone
 from ..net.fair_queue import FairQueue
 from ..net.sockets import reset_on_close, unsent_bytes
@@ -26,7 +26,12 @@ class Sent(web.StreamResponse):
 
     def __init__(self, *, keeps_alive: bool) -> None:
         super().__init__()
-        self._keep_alive = keeps_alive
+        self._keeps_alive = keeps_alive
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection lives on (aiohttp's server asks this)."""
+        return self._keeps_alive
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send nothing: the head has been sent."""
@@ -36,7 +41,7 @@ class Sent(web.StreamResponse):
         """Send nothing: the body has been sent."""
 
 
-class ClientConnection(web.RequestHandler):
+class ClientConnection(AiohttpConnection):
     """A client's connection, as aiohttp serves it, and what is sent on it; all else comes behind `unsent`, to be sent soon."""
 
     __slots__ = ("_buffer", "_fair", "_turn", "head_cache", "unsent")
@@ -52,7 +57,9 @@ class ClientConnection(web.RequestHandler):
 
     def send(self, piece: bytes, *, soon: bool = False) -> None:
         """Send bytes; `soon`: with what others send at the end of the loop's turn, where that holds up nothing."""
-        if soon and not (self.unsent or self._close or self._force_close or self._messages or self.writing_paused):
+        if soon and not (
+            self.unsent or self.closes_when_idle or self.force_closed or self.queued_messages or self.writing_paused
+        ):
             self.unsent = piece
             self._turn.schedule(self.send_unsent)
             return
@@ -79,27 +86,13 @@ class ClientConnection(web.RequestHandler):
         transport = self.transport
         if left < WORTH_BYTES or transport is None or transport.is_closing():
             return None
-        if taken != body.total_bytes or self._reading_paused or self._buffer_paused:
+        if taken != body.total_bytes or self.reading_paused or self.buffer_paused:
             return None  # There is more in the stream, or in the parser: it would be overtaken.
         return BodyBypass(self, body, self._buffer, self._fair, left)
 
     def begin_anew(self) -> None:
         """Expect a request: the rest of the body, for which the old parser waits, went past it."""
-        self._parser = cast(HttpRequestParser, RequestParser(self._parser_of_aiohttp))
-
-    def _parser_of_aiohttp(self) -> HttpRequestParser:
-        """Return a parser as aiohttp 3.14 makes it for a connection."""
-        return HttpRequestParser(
-            self,
-            self._loop,
-            self._read_bufsize,
-            max_line_size=self.max_line_size,
-            max_field_size=self.max_field_size,
-            max_headers=self.max_headers,
-            payload_exception=web.RequestPayloadError,
-            auto_decompress=False,
-            max_msg_queue_size=self._max_msg_queue_size,
-        )
+        self.use_parser(RequestParser(self.new_parser))
 
     def data_received(self, data: bytes) -> None:
         """Take what came (asyncio calls this)."""
@@ -140,7 +133,7 @@ class ResponseWriter:
         self._request = request
         self._client = cast(ClientConnection, request.protocol)
         self._idle_s: float | None = None
-        self._follows = request.protocol._request_count > 1
+        self._follows = self._client.request_count > 1
         self.started = False
 
     @property

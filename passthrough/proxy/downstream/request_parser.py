@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import StreamReader, http_exceptions
-from aiohttp.http import HttpRequestParser
 
+from ...aiohttp_internals import Parser, with_raw_headers
 from ...errors import Refusal
 from ..request_head import MAX_HEAD_BYTES
 from .malformed_head import Malformed, explained, is_of_another_protocol, may_begin_with_a_method
@@ -57,7 +57,7 @@ class RequestParser:
         "_spent", "feed_eof", "message_consumed", "pause_reading", "set_upgraded",
     )  # fmt: skip
 
-    def __init__(self, make: Callable[[], HttpRequestParser]) -> None:
+    def __init__(self, make: Callable[[], Parser]) -> None:
         """`make` returns a new parser of aiohttp's."""
         self._make = make
         self._broken = False
@@ -71,7 +71,7 @@ class RequestParser:
         self._rest = self._loose = self._size = 0
         self._adopt(make())
 
-    def _adopt(self, parser: HttpRequestParser) -> None:
+    def _adopt(self, parser: Parser) -> None:
         """Use a parser. What needs no look is its own: nothing stands between."""
         self._parser = parser
         self.feed_eof = parser.feed_eof
@@ -231,7 +231,7 @@ class RequestParser:
         message, payload = messages[0]
         real = {stand_in: iter(spelt) for stand_in, spelt in names.items()}
         raw = tuple((next(real[name]) if name in real else name, value) for name, value in message.raw_headers)
-        fed = ([(message._replace(raw_headers=raw), payload), *messages[1:]], upgrades, tail)
+        fed = ([(with_raw_headers(message, raw), payload), *messages[1:]], upgrades, tail)
         self._note(fed, whole, bytes(data))
         return fed
 

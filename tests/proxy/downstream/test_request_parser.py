@@ -280,7 +280,7 @@ async def test_a_head_behind_a_request_that_is_served_has_the_bound_too(first: b
         await raw.send(first + b"GET /2 HTTP/1.1\r\nHost: proxy.test\r\n")
         await until(lambda: bool(above.received))
         await raw.send(*(MANY[at : at + 9999] for at in range(0, len(MANY), 9999)))
-        await until(lambda: len(house.listener.connections[0]._messages) == 1)
+        await until(lambda: len(house.listener.connections[0].queued_messages) == 1)
         go.set()
         assert b"good" == (await raw.answer())[1]
         await _refused_for_its_size(raw)
