@@ -11,7 +11,7 @@ from ..errors import UpstreamFailure
 from ..exchange import Exchange
 from ..meter.request import BufferedRequestMeter, RequestMeter
 from .call import Call, MeterFactory
-from .downstream.connection import ResponseWriter
+from .downstream.response_writer import ResponseWriter
 from .prepared import PreparedRequest
 from .replay_buffer import ReplayBuffer
 from .request_body import RequestBody

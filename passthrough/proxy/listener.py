@@ -13,10 +13,11 @@ from aiohttp import http_exceptions, web
 
 from ..errors import Refusal
 from .downstream.body_bypass import SharedBuffer
-from .downstream.connection import ClientConnection, Sent
+from .downstream.connection import ClientConnection
 from .downstream.handshake import Handshake, Handshakes
 from .downstream.malformed_head import Malformed
 from .downstream.request_parser import MAX_FIELD_BYTES, MAX_FIELDS, MAX_LINE_BYTES, RejectedHead, refusal_of
+from .downstream.response_writer import Sent
 from .net.sockets import keep_alive, reset_on_close, unsent_bytes
 from .net.write_batch import WriteBatch
 from .relay import Relay

@@ -22,8 +22,8 @@ from .auth import Authenticator
 from .call import Call, MeterFactory
 from .concurrency import ConcurrencyLimits
 from .cors import Cors, Sharing
-from .downstream.connection import ResponseWriter, Sent
 from .downstream.malformed_head import Malformed
+from .downstream.response_writer import ResponseWriter, Sent
 from .error_response import Reply, date_line, own_reply, own_response
 from .origins import PageGuard
 from .prepared import PreparedRequest

@@ -6,7 +6,7 @@ from typing import Final
 
 from ..errors import ClientGone
 from .call import Call
-from .downstream.connection import ResponseWriter
+from .downstream.response_writer import ResponseWriter
 
 _LARGE_BYTES: Final = 16 * 1024  # from here on a copy costs more than to send a piece and what frames it in parts
 
