@@ -1,1 +1,1 @@
-"""The running program: its processes, its ports, its reload and its shutdown."""
+"""The running program: its processes, its ports, its reload and its stop."""

@@ -1,4 +1,4 @@
-"""The certificate that the traffic port shows, exchanged while it serves."""
+"""The certificate that the traffic port shows; a reload replaces it while the port serves."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import ssl
 
 
 class ServerCertificate:
-    """What a server speaks TLS with: `context` is the server's for good, and new connections get the latest certificate.
+    """A server's TLS context whose certificate can be replaced: new connections get the latest one.
 
-    A context's own certificate is not exchanged: OpenSSL keeps one for each kind of key (an RSA certificate stays in force for
-    some clients when one with ECDSA comes), and a failure half-way would leave a certificate without its key.
+    `context` stays the server's. Its own certificate is not replaced: OpenSSL keeps one for each kind of key (an RSA certificate
+    stays in force for some clients after an ECDSA one is loaded), and a failure half-way would leave a certificate without its
+    key.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.context = context
         self._latest = context
-        # OpenSSL calls it in each handshake, also where the client names no server. Connections that are there go on.
+        # OpenSSL calls it in each handshake, also where the client names no server. Open connections go on.
         context.sni_callback = self._choose
 
     def renew(self, context: ssl.SSLContext) -> None:

@@ -1,4 +1,4 @@
-"""What all workers of one program share, and the fork that gives each its part of it."""
+"""What the workers of one program share (ports, a folder, the stage), and the fork that gives each worker its part."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MAX_PATH: Final = 60  # bytes of the folder's place
 
 
 class SharedResources:
-    """The ports, a folder for the workers' own sockets, the stage, and the pipe by which signals wake the parent."""
+    """The ports, a folder for the workers' own sockets, the stage, and the pipe by which signals wake the supervisor."""
 
     def __init__(self, listen: Listen, *, sandbox: bool) -> None:
-        """Take the ports, and the signals: each that comes is a byte in `wakes`. Raises ListenError."""
+        """Take the ports and the signals: each signal arrives as a byte in `wakes`. Raises ListenError."""
         self._listen = listen
         self._traffic = bind_sockets(listen.host, listen.port, listen.workers)
         self._admin = bind_sockets(listen.admin_host, listen.admin_port)[0]
@@ -35,11 +35,11 @@ class SharedResources:
         self._stage = mmap(-1, 1)
         self.wakes, self._wakes_writer = socketpair()
         self._wake_on_signals()
-        self._folder = _folder()  # the last: from here on nothing ends the process without its being removed
+        self._folder = _folder()  # the last: from here on it is removed however the process ends
 
     @property
     def stage(self) -> Stage:
-        """Where all workers together stand; they see it at once."""
+        """The stage of all workers together; they see a change at once."""
         return Stage(self._stage[0])
 
     @stage.setter
@@ -48,11 +48,11 @@ class SharedResources:
 
     @property
     def urls(self) -> tuple[str, str]:
-        """Where traffic is served, and where operators ask."""
+        """The URLs of the traffic port and of the admin port."""
         return url("https" if self._listen.tls_cert else "http", self._traffic[0]), url("http", self._admin)
 
     def _wake_on_signals(self) -> None:
-        """Have each signal that comes written into `wakes`, as a byte with its number."""
+        """Have each signal written into `wakes`, as a byte with its number."""
         self.wakes.setblocking(False)
         self._wakes_writer.setblocking(False)
         signal.set_wakeup_fd(self._wakes_writer.fileno(), warn_on_full_buffer=False)
@@ -60,12 +60,12 @@ class SharedResources:
             signal.signal(getattr(signal, name), lambda *_: None)
 
     def fork(self, number: int, lines: Collection[socket], trouble: str | None) -> tuple[int, socket] | WorkerContext:
-        """Start a worker: return in the parent its process and our end of its line, and in the worker its seat.
+        """Fork a worker. In the supervisor, return its process and our end of its line; in the worker, return its context.
 
-        `lines` are our ends of the others' lines, `trouble` is what the seat shall tell. Raises OSError.
+        `lines` are our ends of the other workers' lines; `trouble` goes into the context. Raises OSError.
         """
         ours, theirs = socketpair()
-        # Nothing may come in between: the child has our handlers, and our pipe behind them, until it has its own.
+        # No signal may arrive in between: the child has our handlers, and our pipe behind them, until it has its own.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, name) for name in _SIGNALS])
         try:
             pid = os.fork()
@@ -82,12 +82,13 @@ class SharedResources:
         return pid, ours
 
     def _worker(self, number: int, line: socket, lines: Collection[socket]) -> WorkerContext:
-        """Return the seat of a worker, in its own process.
+        """Return the context of a worker, in its own process.
 
-        What is the parent's or another's alone is closed: else nobody would see its end, or would be refused at its port.
+        What belongs to the supervisor or to another worker alone is closed here. A copy that stayed open would hide the end of
+        that process, and would keep its port open.
         """
         signal.set_wakeup_fd(-1)
-        # A terminal sends these to the whole group; what they mean the parent says.
+        # A terminal sends these to the whole group; the supervisor orders what they mean.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -113,7 +114,7 @@ class SharedResources:
         )
 
     def forget(self, pid: int) -> None:
-        """Remove the socket that a worker left behind; what it told of itself stays, to be counted on."""
+        """Remove the socket that a worker left behind; its metrics stay, so that sums never fall."""
         for leftover in self._folder.glob(f"*-{pid}.sock"):
             leftover.unlink(missing_ok=True)
 
@@ -124,7 +125,7 @@ class SharedResources:
                 each.close()
 
     def close(self) -> None:
-        """Let go of everything, once no worker is left."""
+        """Release everything, once no worker is left."""
         self.close_ports()
         with suppress(ValueError):  # Not of the main thread.
             signal.set_wakeup_fd(-1)
@@ -134,7 +135,7 @@ class SharedResources:
 
 
 def _folder() -> Path:
-    """Return a new folder of ours alone, whose name leaves room for a socket's (macOS: 104 bytes in all). Raises ListenError."""
+    """Return a new private folder; its name is short enough for a socket in it (macOS: 104 bytes in all). Raises ListenError."""
     try:
         usual = tempfile.gettempdir()
         return Path(tempfile.mkdtemp(prefix="passthrough-", dir=usual if len(os.fsencode(usual)) <= _MAX_PATH else "/tmp"))  # noqa: S108 - the folder in it is private

@@ -1,4 +1,4 @@
-"""Opens the two ports, taken here or by the parent: to traffic, and to operators and the other workers."""
+"""Opens the traffic port and the admin port, on sockets of this process or on those that its supervisor bound."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .ports import start_server, start_servers
 async def open_traffic(
     listener: Listener, listen: Listen, tls: ssl.SSLContext | None, worker: WorkerContext | None, stack: AsyncExitStack
 ) -> list[asyncio.Server]:
-    """Let clients in, until the stack is left or the servers are closed. Raises ListenError."""
+    """Accept client connections, until the stack is left or the servers are closed. Raises ListenError."""
     protocol = listener if tls is None else listener.encrypted(tls)
     if worker is None:
         servers = [await start_server(protocol, listen.host, listen.port)]
@@ -33,17 +33,16 @@ async def open_traffic(
 async def open_admin(
     view: AdminView, listen: Listen, worker: WorkerContext | None, stack: AsyncExitStack, max_connections: int
 ) -> asyncio.Server:
-    """Answer operators and, as a worker, the others; until the stack is left. At most `most` connections. Raises ListenError."""
+    """Serve operators, over at most `max_connections`, and a worker's peers, until the stack is left. Raises ListenError."""
     on_loopback = is_loopback(listen.admin_host)
     if worker is None:
-        alone = await start_listener(app(view, on_loopback=on_loopback), stack, max_connections)
-        servers = [await start_server(alone, listen.admin_host, listen.admin_port)]
+        for_operators = await start_listener(app(view, on_loopback=on_loopback), stack, max_connections)
+        servers = [await start_server(for_operators, listen.admin_host, listen.admin_port)]
     else:
-        inside = await start_listener(app(view, on_loopback=True), stack)
-        whole = replace(view, peers=await WorkerPeers.join(worker, inside, stack))
-        servers = await start_servers(
-            await start_listener(app(whole, on_loopback=on_loopback), stack, max_connections), worker.admin
-        )
+        for_peers = await start_listener(app(view, on_loopback=True), stack)
+        view = replace(view, peers=await WorkerPeers.join(worker, for_peers, stack))
+        for_operators = await start_listener(app(view, on_loopback=on_loopback), stack, max_connections)
+        servers = await start_servers(for_operators, worker.admin)
     for server in servers:
         stack.callback(server.close)
     return servers[0]

@@ -1,4 +1,4 @@
-"""Ports to listen on, and what TLS needs there; why one cannot be had, and how to mend it."""
+"""Listening sockets, their TLS context, and how many connections the limit of open files allows."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _OTHER_FILES: Final = 40
 """What the ledger, its journal, the log, the sockets that listen and the event loop have open; 24 at rest."""
 
 ADMIN_FILES: Final = 64
-"""At most so many are kept back for the admin port, and an eighth of them all."""
+"""The most descriptors that are kept back for the admin port; never more than an eighth of all."""
 
 FEW_CONNECTIONS: Final = 100
-"""Where no more can be served at once, it is said at start."""
+"""Where fewer connections than this can be served at once, a warning is logged at start."""
 
 _ALL: Final = "::"
 _HINTS: Final = {
@@ -33,7 +33,7 @@ _HINTS: Final = {
 
 
 class ListenError(PassthroughError):
-    """A port cannot be listened on; the message says which, why, and how to mend it."""
+    """A port cannot be listened on; the message says which and why, and gives a hint."""
 
 
 async def start_server(protocol: Callable[[], asyncio.BaseProtocol], host: str, port: int) -> asyncio.Server:
@@ -110,7 +110,7 @@ def _listen_error(host: str, port: int, error: OSError) -> ListenError:
 
 
 def server_tls(cert: str | None, key: str | None) -> ssl.SSLContext | None:
-    """Return what a server speaks TLS with, None without a certificate (PEM files). Raises ListenError."""
+    """Return a server's TLS context out of two PEM files, None without a certificate. Raises ListenError."""
     if cert is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -124,14 +124,17 @@ def server_tls(cert: str | None, key: str | None) -> ssl.SSLContext | None:
 
 @dataclass(frozen=True, slots=True)
 class FileBudget:
-    """How many connections this process can serve at once. `files` may be open in all; None, as `traffic`: there is no limit."""
+    """How many connections this process can serve at once.
+
+    `files` is the limit of open files; None, as for `traffic`: there is no limit.
+    """
 
     files: int | None
     traffic: int | None
     admin: int
 
     def warning(self, wanted: int | None) -> str | None:
-        """Return what is to be said of it where `max_connections` is `wanted`."""
+        """Return the warning that is due where `max_connections` is `wanted`, None where it fits."""
         if self.traffic is None or self.traffic >= (FEW_CONNECTIONS if wanted is None else wanted):
             return None
         instead = "" if wanted is None else f", not the {wanted} of 'max_connections'"
@@ -142,9 +145,10 @@ class FileBudget:
 
 
 def file_budget() -> FileBudget:
-    """Return what this process can serve, after raising its limit of open files as far as it may. Raises ListenError: nothing.
+    """Raise this process's limit of open files as far as it may, and return what it can serve then.
 
-    Each client may need a second descriptor, towards its target; some are kept back for the ledger, the log and the admin port.
+    Each client connection may need a second descriptor, for its target; some are kept back for the ledger, the log and the admin
+    port. Raises ListenError where nothing is left for traffic.
     """
     try:
         import resource  # noqa: PLC0415 - not on Windows
@@ -168,7 +172,7 @@ def file_budget() -> FileBudget:
 
 
 def url(scheme: str, sockets: Sequence[socket.socket]) -> str:
-    """Return where a server listens that has these sockets, as a URL."""
+    """Return the URL of a server that listens on these sockets."""
     name = sockets[0].getsockname()
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
     return f"{scheme}://{host}:{name[1]}"

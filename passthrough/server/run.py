@@ -1,4 +1,4 @@
-"""Starts the event loop for the commands that serve, and ends the process as its parent expects."""
+"""Runs the commands that serve: reads the configuration, starts the workers or the event loop, and sets up logging."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from .supervisor import Supervisor
 
 
 class InstallationError(PassthroughError):
-    """This installation cannot serve; the message says why and how to mend it."""
+    """This installation cannot serve; the message says why and gives a hint."""
 
 
 def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
-    """Serve until a signal stops it. Raises ConfigError, ListenError, and what the sandbox raises without its extra."""
+    """Serve until a signal stops it. Raises ConfigError, ListenError, and SandboxError where the sandbox's extra is missing."""
     cwd = Path.cwd()
     sources = Sources(
         load=lambda: load(config, environment(config, os.environ, cwd), cwd=cwd, sandbox=sandbox, listen=flags),
@@ -53,11 +53,11 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
                 "Several workers are not served on this system.\n  Leave 'workers' at 1, or start more instances."
             )
         _configure_logging(loaded.listen.log_level, DirectHandler(sys.stderr.fileno()))
-        workers = Supervisor(loaded, sources, seen, sandbox=sandbox)
-        worker = workers.run()
+        supervisor = Supervisor(loaded, sources, seen, sandbox=sandbox)
+        worker = supervisor.run()
         if worker is None:
             return
-        loaded = workers.config
+        loaded = supervisor.config
     if worker is not None and worker.number == SANDBOX:
         with logging_to_stderr(loaded.listen.log_level, "sandbox"):
             _run(_serve_sandbox(worker))
@@ -72,7 +72,7 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
 
 
 async def _serve_sandbox(worker: WorkerContext) -> None:
-    """Serve the sandbox of several workers until the parent says, or has come to, its end."""
+    """Serve the sandbox that several workers share, until the supervisor orders the stop or ends."""
     stopped = asyncio.Event()
     on_signal("SIGTERM", stopped.set)
     worker.obey({STOP: stopped.set, FORCE_STOP: stopped.set}, stopped.set)
@@ -90,7 +90,7 @@ def _check_aiohttp() -> None:
 
 
 def _check_ledger(config: str, url: str | None) -> None:
-    """Raise ConfigError where the ledger's server says that it can never serve; one that does not answer is waited for later."""
+    """Raise ConfigError where the ledger's server says that it can never serve; one that is away is tried again later."""
     if url is None:
         return
     ledger = Ledger.at(url)
@@ -112,7 +112,7 @@ def run_sandbox(host: str, port: int, key: str | None) -> None:
         on_signal("SIGINT", stopped.set)
         running = await start(host, port, key=key)
         with suppress(OSError):  # A stderr that takes nothing is no reason not to serve.
-            print(f"Sandbox of Mistral's API on http://{host}:{running.port}; nothing is billed.", file=sys.stderr)  # noqa: T201 - a command's word
+            print(f"Sandbox of Mistral's API on http://{host}:{running.port}; nothing is billed.", file=sys.stderr)  # noqa: T201 - a command's output
         await stopped.wait()
         await running.close()
 
@@ -132,17 +132,17 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
 @contextmanager
 def logging_to_stderr(level: str, speaker: str = "") -> Iterator[None]:
-    """Send the program's own messages to stderr, from `level` on; stdout is for exchanges alone."""
+    """Send the program's own messages to stderr, from `level` on; stdout is for the access log alone."""
     messages = StderrHandler(sys.stderr, speaker)
     _configure_logging(level, messages)
     try:
         yield
     finally:
-        messages.close()  # What is said behind it, on stderr itself, comes last.
+        messages.close()  # What is written to stderr itself after it comes last.
 
 
 def _is_free_of_request_bytes(record: logging.LogRecord) -> bool:
-    """Tell whether a message is to be shown: not aiohttp's of the bytes that its parser did not take, for keys may be in them."""
+    """Tell whether a record may be logged: aiohttp's of bytes that its parser refused may not, for keys may be in them."""
     what = record.exc_info[0] if record.exc_info else None
     return what is None or what.__module__ != "aiohttp.http_exceptions"
 

@@ -1,4 +1,4 @@
-"""Signals, and what they mean here."""
+"""Signal handlers on the event loop, and the two meanings of SIGHUP."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 def on_signal(name: str, act: Callable[[], None]) -> None:
-    """Call `act` on the running event loop when the signal comes; a signal that the system does not have never comes."""
+    """Call `act` on the running event loop when the signal arrives; one that the system does not have never arrives."""
     number = getattr(signal, name, None)
     if number is None:
         return
@@ -21,9 +21,9 @@ def on_signal(name: str, act: Callable[[], None]) -> None:
 
 
 class Hangup:
-    """Tells the two meanings of SIGHUP apart: an operator's word to reload, and the end of the terminal it was started on.
+    """Tells the two meanings of SIGHUP apart: an operator's order to reload, and the end of the terminal.
 
-    Made before the handler is set: a process that was started with SIGHUP ignored (nohup) is to outlive its terminal.
+    It is made before the handler is set: a process that was started with SIGHUP ignored (nohup) is to outlive its terminal.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Hangup:
         self._had_terminal = not ignored and _has_terminal()
 
     def terminal_has_gone(self) -> bool:
-        """Whether a SIGHUP that came just now means that the terminal has gone."""
+        """Tell whether a SIGHUP that arrived just now means that the terminal has gone."""
         return self._had_terminal and not _has_terminal()
 
 

@@ -1,7 +1,7 @@
-"""The parent of several workers: starts them, passes on what concerns all, replaces who dies.
+"""The parent process of several workers: starts them, passes on signals and reloads, and replaces a worker that dies.
 
-The workers are forked from a process that has read and checked the configuration, has the ports, and has no threads: they share
-its memory, and whoever takes another's place later begins with the configuration that was good last. The parent serves nothing.
+The workers are forked from a process that has read and checked the configuration, holds the ports, and has no threads: they
+share its memory, and a replacement begins with the last good configuration. The supervisor itself serves nothing.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ EARLY_EXIT_S: Final = 10.0
 
 MAX_EARLY_EXITS: Final = 5
 EARLY_EXITS_WITHIN_S: Final = 60.0
-"""So many early ends in such a time end them all."""
+"""MAX_EARLY_EXITS within this time stop the whole program."""
 
 SILENT_S: Final = 30.0
-"""A worker whose event loop has not run for so long is killed: a stopped or hung one keeps its share of the connections."""
+"""A worker whose event loop has not run for this time is killed: a stopped or hung one keeps its share of the connections."""
 
-_GRACE_S: Final = 30.0  # beyond the drain time-out: to cut off what is left, and to write the books
-_RESTART_PAUSE_S: Final = 0.1  # before a worker is started that follows one which ended early; doubled with each
-_FORK_RETRY_S: Final = 1.0  # until a worker is started for which there was no process, or no memory
+_GRACE_S: Final = 30.0  # beyond the drain time-out: to cut off what is left, and to write the ledger
+_RESTART_PAUSE_S: Final = 0.1  # before a worker that ended early is replaced; doubled with each
+_FORK_RETRY_S: Final = 1.0  # until a fork is tried again that found no process, or no memory
 
 _log: Final = logging.getLogger("passthrough")
 
 
 class SupervisorError(PassthroughError):
-    """The workers cannot be kept alive; the message says why and how to mend it."""
+    """The workers cannot be kept alive; the message says why and gives a hint."""
 
 
 @dataclass(slots=True)
 class _Child:
-    """A process that was started: its number among the workers, our end of its line, when it began (monotonic).
+    """A worker process: its number among the workers, our end of its line, when it was started (monotonic).
 
-    `silent_s` is how long it has said nothing while the parent listened.
+    `silent_s` is for how long no beat of it came while the supervisor listened.
     """
 
     number: int
@@ -66,15 +66,15 @@ class _Child:
 
     @property
     def label(self) -> str:
-        """What it is called in messages."""
+        """Its name in log messages."""
         return f"{'The sandbox' if self.number == SANDBOX else f'Worker {self.number}'} (process {self.pid})"
 
 
 class Supervisor:
-    """All workers of one program, seen from their parent: a process without threads and without an event loop."""
+    """Keeps the workers of one program running. Its process has no threads and no event loop."""
 
     def __init__(self, config: Config, sources: Sources, seen: bytes, *, sandbox: bool) -> None:
-        """Take the ports. `seen` is the snapshot of the files of which `config` was read. Raises ListenError."""
+        """Take the ports. `seen` is the snapshot of the files that was taken before `config` was read. Raises ListenError."""
         self.config = config
         self._start_config = config
         self._sources = sources
@@ -92,9 +92,9 @@ class Supervisor:
         self._trouble: str | None = None
 
     def run(self) -> WorkerContext | None:
-        """Return as fork does: in each worker its seat; in the parent None, when all have ended as they were told to.
+        """Return as fork does: in each worker its context; in the parent None, once all have ended as ordered.
 
-        Raises WorkersError, or ends with a worker's exit code where that could not even start (it has said why).
+        Raises SupervisorError, or exits with a worker's exit code where that worker could not start (it has logged why).
         """
         freeze_heap(YOUNG)
         while self._start_times or self._children:
@@ -123,10 +123,10 @@ class Supervisor:
         self._children[pid] = _Child(number, pid, line, time.monotonic())
         return None
 
-    # ── what happens ──
+    # ── events ──
 
     def _wait(self) -> None:
-        """Wait until something happens, and do what it asks for."""
+        """Wait for the next event (a signal, a worker's beat or end, a deadline) and handle it."""
         deadlines = [
             *self._start_times.values(),
             self._next_look,
@@ -151,20 +151,20 @@ class Supervisor:
             self._kill()
 
     def _handle_signal(self, number: int) -> None:
-        """Do what a signal means."""
+        """Stop or reload, as the signal means."""
         if number in {signal.SIGTERM, signal.SIGINT} or (number == signal.SIGHUP and self._hangup.terminal_has_gone()):
             self._stop()
         elif number == signal.SIGHUP:
             self._reload()
 
     def _read_lines(self, speakers: Iterable[_Child]) -> None:
-        """Note who lives and who is ready; once all are, say where they listen."""
+        """Note which workers are alive and ready; once all are, log where they listen."""
         for child in speakers:
-            said = b""
+            received = b""
             with suppress(OSError):
-                said = child.line.recv(4096)
-            child.ended = not said
-            if READY in said and not child.ready:
+                received = child.line.recv(4096)
+            child.ended = not received
+            if READY in received and not child.ready:
                 child.ready = True
                 if self._resources.stage is Stage.SERVING:
                     _log.info("%s serves.", child.label)
@@ -175,15 +175,16 @@ class Supervisor:
         ):
             self._resources.stage = Stage.SERVING
             sandbox = self._resources.sandbox_port is not None
-            self._say(announce.adopted(self.config, self.config))
-            self._say(announce.started(self.config, *self._resources.urls, sandbox=sandbox))
+            self._log_messages(announce.adopted(self.config, self.config))
+            self._log_messages(announce.started(self.config, *self._resources.urls, sandbox=sandbox))
             pids = [str(child.pid) for child in self._children.values() if child.number != SANDBOX]
             _log.info("%d workers: processes %s.", len(pids), ", ".join(pids))
 
     def _kill_silent(self, speakers: Collection[_Child]) -> None:
-        """Kill who serves and has said nothing for too long, by the time in which this process listened; `spoken` just did.
+        """Kill each worker that serves and was silent for too long; `speakers` are those that sent a byte just now.
 
-        It wakes every few seconds. A longer pause is its own, or the machine's, and nobody's silence.
+        Only the time counts in which this process listened. It wakes every few seconds: a longer pause is its own, or the
+        machine's, and no worker's silence.
         """
         now = time.monotonic()
         listened_s, self._listened_at = min(now - self._listened_at, 2 * LOOK_EVERY_S), now
@@ -198,7 +199,7 @@ class Supervisor:
                     os.kill(child.pid, signal.SIGKILL)
 
     def _reap(self) -> None:
-        """Take note of every process that has ended; the first of a container has also those whose parents have gone."""
+        """Handle every process that has ended. Process 1 of a container is also given the orphans of others."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -213,19 +214,19 @@ class Supervisor:
                 self._handle_exit(child, os.waitstatus_to_exitcode(status))
 
     def _handle_exit(self, child: _Child, code: int) -> None:
-        """Say that a worker has ended, and have another started: (1) all are to end; (2) it could not start; (3) it died."""
+        """Handle a worker's end: (1) all are stopping: nothing follows; (2) it could not start: stop; (3) it died: replace it."""
         ended = (
             f"{child.label} {f'was ended by {signal.Signals(-code).name}' if code < 0 else f'has ended with exit code {code}'}"
         )
         if self._resources.stage is Stage.STOPPING:
-            # One that had only begun does not know the signal yet, which a service manager may send to all.
+            # A worker that has just begun does not handle the signal yet, which a service manager may send to all.
             if code and (child.ready or code != -signal.SIGTERM):
                 _log.error("%s.", ended)
                 self._exit_code = self._exit_code or 1
             self._send_order(STOP, sandbox=True)
             return
         if code > 0 and not child.ready and self._resources.stage is Stage.STARTING:
-            self._exit_code = code  # It has said why.
+            self._exit_code = code  # It has logged why.
             self._stop()
             return
         pause_s = self._restart_pause_s(child)
@@ -249,29 +250,30 @@ class Supervisor:
         self._early_exits.append(now)
         return None if len(self._early_exits) >= MAX_EARLY_EXITS else _RESTART_PAUSE_S * 2.0 ** len(self._early_exits)
 
-    # ── what concerns all ──
+    # ── orders ──
 
-    def _say(self, said: announce.Messages) -> None:
-        for level, text in said:
+    def _log_messages(self, messages: announce.Messages) -> None:
+        for level, text in messages:
             _log.log(level, "%s", text)
 
     def _send_order(self, order: bytes, *, sandbox: bool = False) -> None:
-        """Give an order to all workers, or to the sandbox: which is asked nothing any more once it is alone."""
+        """Send an order to all workers, or to the sandbox, which gets none while a worker is left: it serves them until then."""
         if sandbox and any(child.number != SANDBOX for child in self._children.values()):
             return
         for child in self._children.values():
             if (child.number == SANDBOX) == sandbox:
-                with suppress(OSError):  # It has ended, or does not listen any more: it is killed in the end.
+                with suppress(OSError):  # It has ended, or does not read any more: it is killed in the end.
                     child.line.send(order)
 
     def _stop(self) -> None:
-        """Have all drain; a second call hurries."""
+        """Have all workers drain; a second call forces the stop."""
         if self._resources.stage is Stage.STOPPING:
             self._send_order(FORCE_STOP)
             return
         self._resources.stage = Stage.STOPPING
         self._start_times.clear()
-        self._resources.close_ports()  # What is the parent's: clients that come there would wait for nobody. Workers have theirs.
+        # Only the supervisor's own: a connection there would never be accepted. Workers have sockets of their own.
+        self._resources.close_ports()
         self._send_order(STOP)
         self._send_order(STOP, sandbox=True)
         listen = self._start_config.listen
@@ -292,7 +294,7 @@ class Supervisor:
                 self._reload()
 
     def _reload(self) -> None:
-        """Read the configuration, for whoever takes a dead worker's place, and have each worker read it too."""
+        """Read the configuration, for replacements of dead workers, and have each worker read it too."""
         if self._resources.stage is Stage.STOPPING:
             return
         self._files.note()
@@ -304,8 +306,8 @@ class Supervisor:
             self._trouble = announce.not_reloaded(error)
             _log.error("%s", self._trouble)
         else:
-            self._say(announce.adopted(config, self.config))
-            self._say(announce.reloaded(config, self._start_config))
+            self._log_messages(announce.adopted(config, self.config))
+            self._log_messages(announce.reloaded(config, self._start_config))
             self.config = config
             self._trouble = None
             freeze_heap()
