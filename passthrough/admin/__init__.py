@@ -1,1 +1,1 @@
-"""What operators see, on a port of its own: no path here shadows a route of the traffic."""
+"""The admin port: health, metrics, budgets, the ledger's sums and the dashboard, apart from the traffic's routes."""

@@ -33,11 +33,11 @@ _SHUTDOWN_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class AdminView:
-    """What of the house is shown. The functions are called on the event loop, at every request.
+    """What the admin port shows of an instance. The functions are called on the event loop, at every request.
 
     `ledger` None: there is none. `sources` are what the processes count; their families may be made lazily, in a thread.
-    `digest` is the SHA-256 of the admin key that holds now, None without one. `siblings` are the other workers, of which all is
-    told too; None: only this process is shown.
+    `digest` is the SHA-256 of the admin key in force, None without one. `peers` are the other workers, which are shown too;
+    None: only this process is shown.
     """
 
     health: Health
@@ -49,7 +49,7 @@ class AdminView:
 
 
 def app(view: AdminView, *, on_loopback: bool) -> web.Application:
-    """Return the application. Bound to loopback, it answers to loopback's names only; elsewhere it asks for the admin key."""
+    """Return the application. Bound to loopback, it serves loopback's names only; elsewhere it requires the admin key."""
     reads = LedgerReads()
     application = web.Application(
         middlewares=[add_security_headers, loopback_names_only if on_loopback else require_key(view.digest), _explain_errors]
@@ -73,7 +73,7 @@ def app(view: AdminView, *, on_loopback: bool) -> web.Application:
 async def start_listener(
     application: web.Application, stack: AsyncExitStack, max_connections: int = MAX_CONNECTIONS
 ) -> AdminListener:
-    """Return what connections to an application are given to, at most so many at once, until the stack is left."""
+    """Return the factory of connections to an application, at most `max_connections` at once, until the stack is left."""
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
@@ -89,8 +89,8 @@ def _add_health(router: web.UrlDispatcher, view: AdminView) -> None:
         condition = Condition.of(view.health)
         if view.peers is not None:
             condition = await view.peers.condition(condition)
-        said = {"status": condition.status, "degraded": condition.degraded, "version": __version__}
-        return web.json_response(said, status=200 if condition.ready else 503)
+        body = {"status": condition.status, "degraded": condition.degraded, "version": __version__}
+        return web.json_response(body, status=200 if condition.ready else 503)
 
     for path in ("/healthz", "/health/liveliness"):
         router.add_get(path, healthz)
@@ -144,7 +144,7 @@ async def _no_ledger(_: web.Request) -> web.Response:
 
 @web.middleware
 async def _explain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Say why a question was not answered: (1) it was not understood; (2) the ledger cannot be read now."""
+    """Turn errors into responses: (1) the query is wrong: 400; (2) the ledger cannot be read now: 503."""
     try:
         return await handler(request)
     except InvalidQuery as invalid:

@@ -1,4 +1,4 @@
-"""Who may ask the admin port: this machine by its own names, others with the admin key."""
+"""Authentication of the admin port: on loopback by the Host field, elsewhere by the admin key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..loopback import names_loopback
 from .responses import error_response
 
 HEALTH: Final = frozenset({"/healthz", "/readyz", "/health/liveliness", "/health/readiness"})
-"""What everybody may ask: orchestrators have no key, and learn nothing but how the instance is."""
+"""Paths that need no key: orchestrators have none, and learn nothing but the instance's health."""
 
 _CHALLENGE: Final = 'Basic realm="passthrough", charset="UTF-8", Bearer realm="passthrough"'
 _NO_KEY: Final = "There is no admin_key, and this port is open to other machines: it answers health only."
@@ -25,16 +25,16 @@ _WRONG_KEY: Final = "Send the admin key as 'Authorization: Bearer <key>', or as 
 
 @web.middleware
 async def loopback_names_only(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer to loopback's names only: a page on the web whose name was rebound to 127.0.0.1 learns nothing."""
+    """Serve requests for loopback's names only: a web page whose name was rebound to 127.0.0.1 learns nothing."""
     if not names_loopback(request.headers.get(hdrs.HOST, "")):
         return error_response(421, "misdirected", "This port answers to localhost and 127.0.0.1 only.")
     return await handler(request)
 
 
 def require_key(digest: Callable[[], bytes | None]) -> Middleware:
-    """Return what asks for the key whose SHA-256 is `digest()` now, for everything but health; without any there is a 403.
+    """Return a middleware that requires the key whose SHA-256 is `digest()` now, except for health; without a key set, a 403.
 
-    Paths that there are not are refused alike: what there is, strangers need not know.
+    Unknown paths are refused alike: strangers do not learn which paths there are.
     """
 
     @web.middleware
@@ -45,7 +45,7 @@ def require_key(digest: Callable[[], bytes | None]) -> Middleware:
         if wanted is None:
             return error_response(403, "no_admin_key", _NO_KEY, _SET_ONE)
         given = _key(request.headers.get(hdrs.AUTHORIZATION, ""))
-        # Digests are compared, in the same time whatever differs: neither length nor bytes of the key can be felt for.
+        # Digests are compared, in constant time: the duration shows neither the length nor a byte of the key.
         if given is None or not hmac.compare_digest(sha256(given).digest(), wanted):
             response = error_response(401, "invalid_key", "This needs the admin key.", _WRONG_KEY)
             response.headers[hdrs.WWW_AUTHENTICATE] = _CHALLENGE

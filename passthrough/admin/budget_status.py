@@ -1,4 +1,4 @@
-"""How a budget stands now, for metrics, for programs and for people."""
+"""The state of a budget in its running period, for the metrics and as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..accounting.money import Number, json_object, usd
 
 @dataclass(frozen=True, slots=True)
 class BudgetStatus:
-    """A budget in its running period: `spent` and `reserved` (for requests in flight) in the budget's own unit.
+    """A budget in its running period. `spent` and `reserved` (for requests in flight) are in the budget's own unit.
 
     `resets_utc` is when the period ends, in seconds since the epoch.
     """
@@ -29,12 +29,12 @@ class BudgetStatus:
 
     @property
     def used_ratio(self) -> float:
-        """Spent by limit: 1 is used up, more is what was in flight then; a budget of nothing is always used up."""
+        """Spent by limit: 1 is used up; requests that were in flight then make it more. A budget of 0 is always used up."""
         return self.spent / self.budget.most if self.budget.most else 1.0
 
 
 def budgets_json(statuses: Sequence[BudgetStatus]) -> str:
-    """Return the budgets as one JSON object, figures of money as dollars with their exact decimals."""
+    """Return the budgets as one JSON object; money is in dollars with its exact decimals."""
     return json_object((("budgets", Number(f"[{', '.join(map(_one, statuses))}]")),))
 
 

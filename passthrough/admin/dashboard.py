@@ -21,7 +21,7 @@ _FILES: Final = {
 
 
 def add_dashboard(router: web.UrlDispatcher) -> None:
-    """Serve the files, which are read once."""
+    """Add the dashboard's files to a router; they are read once."""
     folder = resources.files(__package__) / "assets"
     for path, name in _FILES.items():
         router.add_get(path, _serving((folder / name).read_bytes(), _TYPES[name.rpartition(".")[2]]))

@@ -17,7 +17,7 @@ _NOTHING: Final = Charge()
 
 
 def exchanges_json(found: Iterable[LedgerRow]) -> str:
-    """Return exchanges as one JSON object, in the order that they came in; costs are numbers with their exact decimals."""
+    """Return exchanges as one JSON object, in the order given; costs are numbers with their exact decimals."""
     return json_object((("exchanges", Number(f"[{', '.join(map(_one, found))}]")),))
 
 

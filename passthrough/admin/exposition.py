@@ -1,4 +1,4 @@
-"""Metrics as Prometheus reads them, those of several processes summed up."""
+"""Metrics in Prometheus' text format; those of several processes are summed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .gauges import SHARED
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Source = Iterable[Metric]
-"""What one process counts, at one moment."""
+"""The metric families of one process, at one moment."""
 
 _Labels = tuple[tuple[str, str], ...]
 
 
 class _FamilyCollector(Collector):
-    """Families that are there already, as the library wants to be given them."""
+    """A collector of families that are made already: the library's writer takes collectors only."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
@@ -32,9 +32,9 @@ class _FamilyCollector(Collector):
 
 
 def sum_texts(texts: Iterable[bytes], dead: Iterable[bytes]) -> bytes:
-    """Return the text of all that processes tell together; of `dead` ones what they had counted, not how they were.
+    """Return one text for the texts of several processes; `dead` ones add their counters and histograms, not their gauges.
 
-    For the event loop as little as `exposition`.
+    Not for the event loop, like `exposition`.
     """
     living = [text_string_to_metric_families(text.decode()) for text in texts]
     ended = [_only_counts(text_string_to_metric_families(text.decode())) for text in dead]
@@ -46,7 +46,7 @@ def _only_counts(families: Iterable[Metric]) -> Source:
 
 
 def exposition(sources: Iterable[Source]) -> bytes:
-    """Return the text of all sources together: what counts is summed, and of what all share the largest is taken.
+    """Return one text for all sources: values are summed; of a family in SHARED, the largest value is taken.
 
     Takes milliseconds for each ten thousand series: not for the event loop.
     """
@@ -57,7 +57,7 @@ def exposition(sources: Iterable[Source]) -> bytes:
             families.setdefault(family.name, family)
             found = values.setdefault(family.name, {})
             for sample in family.samples:
-                # When a series began is told of no other program's series, and would be summed up to nonsense.
+                # The time at which a series began: no other program shows it, and a sum of such times means nothing.
                 if sample.name.endswith("_created"):
                     continue
                 key = (sample.name, tuple(sorted(sample.labels.items())))

@@ -1,4 +1,4 @@
-"""What the house says of its state, whenever its metrics are asked for."""
+"""Gauges of the instance's state: they are read whenever its metrics are requested."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .budget_status import BudgetStatus
 from .health import Health
 
 Reading = Callable[[], float | None]
-"""Returns one figure of the house at once, on the event loop; None: there is none."""
+"""Returns one figure of the instance at once, on the event loop; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One figure: its metric's name and help. `counts` tells that it only grows, `shared` that every process sees the same."""
+    """One figure: its metric's name and help. `counts`: it only grows. `shared`: every process sees the same value."""
 
     name: str
     help: str
@@ -41,7 +41,7 @@ READINGS: Final[Mapping[str, _Row]] = MappingProxyType(
         "log_dropped": _Row("passthrough_log_lines_dropped", "Lines of the log that were not written.", counts=True),
     }
 )
-"""Every figure that the house may be asked for, by the name of its reading."""
+"""Every figure of an instance, by the name of its reading."""
 
 _SCOPE: Final = ("scope", "name", "unit", "per")
 SHARED: Final = frozenset(
@@ -51,12 +51,12 @@ SHARED: Final = frozenset(
         *(f"passthrough_budget_{name}" for name in ("spent", "limit", "used_ratio", "resets_timestamp_seconds")),
     }
 )
-"""Of what several processes' values are one: the largest, not their sum."""
+"""Families of which several processes show the same thing: the largest value counts, not the sum."""
 
 
 @dataclass(slots=True)
 class Reloads:
-    """How often the configuration was read anew, how that went, and when the one in force was read (UTC seconds)."""
+    """How many reloads succeeded and failed, and when the configuration in force was read (UTC seconds)."""
 
     good: int = 0
     failed: int = 0
@@ -65,7 +65,7 @@ class Reloads:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """Asks for figures, troubles and budgets. `readings` are by their name in READINGS; those that are not there are left out."""
+    """Makes metric families of figures, troubles and budgets. `readings` have names of READINGS; missing ones are left out."""
 
     readings: Mapping[str, Reading]
     health: Health

@@ -1,4 +1,4 @@
-"""What the instance says of itself: alive, ready, and in what it is degraded."""
+"""The instance's health: its phase, and which parts are degraded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """Where the instance stands between its start and its end."""
+    """The instance's phase between its start and its end."""
 
     STARTING = "starting"
     READY = "ready"
@@ -16,25 +16,25 @@ class Phase(StrEnum):
 
 
 Trouble = Callable[[], str | None]
-"""Returns why one part of the house is degraded, None while it is well."""
+"""Returns why one part of the instance is degraded, None while it is well."""
 
 
 @dataclass(slots=True)
 class Health:
-    """The instance's phase, and whom to ask for troubles, by the part's name."""
+    """The instance's phase, and a function for each part that tells its trouble, by the part's name."""
 
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
     phase: Phase = Phase.STARTING
 
     @property
     def ready(self) -> bool:
-        """Whether requests should come here: troubles of the books or of a reload do not stop the road."""
+        """Whether requests should come here: trouble of the ledger or of a reload does not stop traffic."""
         return self.phase is Phase.READY
 
     def degraded(self) -> dict[str, str]:
         """Return what is degraded and why, by the part's name."""
-        said = {name: trouble() for name, trouble in self.troubles.items()}
-        return {name: why for name, why in said.items() if why is not None}
+        reasons = {name: trouble() for name, trouble in self.troubles.items()}
+        return {name: why for name, why in reasons.items() if why is not None}
 
     def status(self) -> str:
         """Return one word: the phase while it is not ready, then `ok` or `degraded`."""
@@ -45,7 +45,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What is said of the health of one process, or of all: whether requests should come, one word, and what is degraded."""
+    """The health of one process, or of all workers together: whether requests should come, one word, and what is degraded."""
 
     ready: bool
     status: str
@@ -53,5 +53,5 @@ class Condition:
 
     @classmethod
     def of(cls, health: Health) -> Condition:
-        """Return what a process says of itself now."""
+        """Return the condition of this process now."""
         return cls(health.ready, health.status(), health.degraded())

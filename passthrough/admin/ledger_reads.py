@@ -1,4 +1,4 @@
-"""Reads of the ledger, off the event loop: two at once, and none for long."""
+"""A pool of two threads for reads of the ledger, each with a time limit."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ MAX_CONCURRENT: Final = 2
 """More would take the database, and the interpreter, from the traffic."""
 
 READ_S: Final = 20.0
-"""How long a read may take, its waiting for others included."""
+"""How long a read may take, its wait for a thread included."""
 
 Found = TypeVar("Found")
 
 
 class LedgerReads:
-    """Two threads that read; what is asked beyond waits its turn."""
+    """Two threads that read the ledger; further reads wait for one of them."""
 
     def __init__(self, timeout_s: float = READ_S) -> None:
         self._timeout_s = timeout_s
         self._threads = ThreadPoolExecutor(MAX_CONCURRENT, "ledger-read")
 
     async def of(self, read: Callable[[], Found]) -> Found:
-        """Return what `read` returns. Raises LedgerError, also where it takes too long: it is then left to its own end."""
+        """Return what `read` returns. Raises LedgerError, also where it takes too long; its thread then goes on to its end."""
         loop = asyncio.get_running_loop()
         try:
             return await asyncio.wait_for(loop.run_in_executor(self._threads, read), self._timeout_s)
@@ -36,5 +36,5 @@ class LedgerReads:
             raise LedgerError(f"{why}\n{hint}") from None
 
     def close(self) -> None:
-        """Begin no more reads."""
+        """Start no more reads."""
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Counts what was booked, for Prometheus: requests, refusals, latencies, bytes, pages, cost."""
+"""Counters and histograms of ended exchanges and booked charges, for Prometheus."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..accounting.money import NANO
 from ..exchange import Outcome
 
 MAX_MODELS: Final = 100
-"""How many models have series of their own: names come from answers, so what is beyond is counted as OTHER."""
+"""How many models have series of their own: names come from responses, so all beyond are counted as OTHER."""
 OTHER: Final = "other"
 
 _LATENCY_BOUNDS_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)  # OCR takes seconds to minutes
@@ -30,7 +30,7 @@ _Use = tuple[str, str, str, str]
 
 
 class _Histogram:
-    """How long exchanges took: how many by the bound that they were within, and the sum, as a histogram has them."""
+    """A histogram of durations: how many were within each bound, and their sum."""
 
     __slots__ = ("_bounds", "_counts", "_sum_s")
 
@@ -40,7 +40,7 @@ class _Histogram:
         self._sum_s = 0.0
 
     def add(self, span_s: float) -> None:
-        """Count one: a bound holds what took up to it."""
+        """Count one; a bound is inclusive."""
         self._counts[bisect_left(self._bounds, span_s)] += 1
         self._sum_s += span_s
 
@@ -51,7 +51,7 @@ class _Histogram:
 
 
 class _RouteCounts:
-    """What is counted by the route alone."""
+    """What is counted for a route alone: bytes and durations."""
 
     __slots__ = ("down", "first_byte", "overhead", "total", "up")
 
@@ -66,7 +66,7 @@ class _RouteCounts:
 
 @dataclass(slots=True)
 class _Series:
-    """What an exchange of one kind adds to, looked up once."""
+    """One series of ended exchanges, with its route's counts: found by one look-up."""
 
     route: _RouteCounts
     labels: tuple[str, str, str, str, str]
@@ -85,7 +85,7 @@ class _Tally:
     cost_nano: int = 0
 
     def add(self, charge: Charge) -> None:
-        """Add one charge; what it does not tell is nothing."""
+        """Add one charge; a field without a value adds nothing."""
         self.charges += 1
         self.pages += charge.pages or 0
         self.annotated += charge.pages_annotated or 0
@@ -95,9 +95,9 @@ class _Tally:
 
 
 class Metrics:
-    """An observer of the books. `ended` belongs to the event loop and takes a few microseconds; the rest may be called anywhere.
+    """An observer of the bookkeeper. `ended` runs on the event loop and takes a few microseconds; the rest, on any thread.
 
-    Labels are bounded: clients and routes are named in the configuration, models are counted up to MOST_MODELS.
+    Labels are bounded: clients and routes are named in the configuration, models have series up to MAX_MODELS.
     """
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class Metrics:
         route = series.route
         route.up += entry.bytes_up
         route.down += entry.bytes_down
-        # A refusal takes no time, and what is answered here neither: they would make the targets look fast.
+        # A refusal takes no time, nor does a response of our own: they would make the targets look fast.
         if entry.outcome != _REFUSED and (entry.target is not None or entry.error is not None):
             if entry.first_byte_s is not None:
                 route.first_byte.add(entry.first_byte_s)
@@ -148,7 +148,7 @@ class Metrics:
                     tally.add(charge)
 
     def families(self) -> Iterable[Metric]:
-        """Yield all that is counted, as one moment's values of each."""
+        """Yield every family, each with its values at one moment."""
         yield from self._outcomes()
         yield from self._spans()
         yield from self._uses()

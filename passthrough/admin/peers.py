@@ -1,4 +1,4 @@
-"""The other workers of the same program: whichever of them is asked, the answer is that of all."""
+"""The other workers of the same program: each worker's admin port shows health, metrics and budgets of all."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .health import Condition, Phase
 from .listener import AdminListener
 
 RESPONSE_S: Final = 2.0
-"""How long another worker has for its answer, less than who asks waits; one that is later counts as dead."""
+"""How long another worker has for its response, less than operators wait; one that is later counts as dead."""
 
 _SOCKET: Final = ".sock"
 _METRICS: Final = ".metrics"
 
 
 class WorkerPeers:
-    """Asks the other workers, by the Unix sockets in their common folder. Belongs to the event loop.
+    """Asks the other workers, over the Unix sockets in their common folder. Belongs to the event loop.
 
-    What a worker told last of what it counted is kept in a file beside its socket: after its death that still counts, so that a
-    sum never falls. Whoever is asked by an operator writes and reads these files.
+    The last metrics of each worker are kept in a file beside its socket: they still count after its death, so that a sum never
+    falls. The worker that an operator asks writes and reads these files.
     """
 
     def __init__(self, worker: WorkerContext) -> None:
@@ -41,7 +41,7 @@ class WorkerPeers:
 
     @classmethod
     async def join(cls, worker: WorkerContext, listener: AdminListener, stack: AsyncExitStack) -> WorkerPeers:
-        """Let the others ask `answering`, until the stack is left."""
+        """Let the other workers ask `listener`, until the stack is left."""
         path = worker.folder / (worker.name + _SOCKET)
         server = await asyncio.get_running_loop().create_unix_server(listener, path)
         made = cls(worker)
@@ -50,21 +50,21 @@ class WorkerPeers:
         return made
 
     def leave(self) -> None:
-        """Let nobody ask here any more; the last one clears the folder up, where the parent cannot."""
+        """Remove this worker's socket. Where the supervisor has died, the last worker removes the folder."""
         folder = self._worker.folder
         (folder / (self._worker.name + _SOCKET)).unlink(missing_ok=True)
         if self._worker.is_orphan and not any(folder.glob("*" + _SOCKET)):
             shutil.rmtree(folder, ignore_errors=True)
 
     async def condition(self, own: Condition) -> Condition:
-        """Return how all are: ready while some serve, degraded where one of them is or is missing."""
+        """Return the condition of all workers: ready while one serves, degraded where one is degraded or missing."""
         if self._worker.stands() is not Stage.SERVING:
             phase = Phase.STARTING if self._worker.stands() is Stage.STARTING else Phase.DRAINING
             return Condition(False, phase.value, {})
         found = {self._worker.name: own}
         for name, body in (await self._ask_all("/readyz")).items():
-            said = json.loads(body)
-            found[name] = Condition(said["status"] in {"ok", "degraded"}, said["status"], said["degraded"])
+            its = json.loads(body)
+            found[name] = Condition(its["status"] in {"ok", "degraded"}, its["status"], its["degraded"])
         serving = {name: each for name, each in found.items() if each.ready}
         degraded = {
             part: _explain(part, serving) for part in sorted({part for each in serving.values() for part in each.degraded})
@@ -74,22 +74,25 @@ class WorkerPeers:
         return Condition(True, "degraded" if degraded else "ok", degraded)
 
     async def metrics(self, own: bytes) -> bytes:
-        """Return what all count together, in Prometheus' text."""
+        """Return the metrics of all workers together, in Prometheus' text format."""
         texts = {self._worker.name: own, **await self._ask_all("/metrics")}
         return await asyncio.to_thread(self._sum_texts, texts)
 
     async def budgets(self, own: Sequence[BudgetStatus]) -> Sequence[BudgetStatus]:
-        """Return how budgets stand: what is spent all read in the ledger, and who knows more knows it later; reserved adds up."""
+        """Return the budgets of all workers together: `reserved` adds up.
+
+        All read `spent` in the ledger at some moment, and within a period it only grows: the largest value is the latest.
+        """
         found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for body in (await self._ask_all("/budgets")).values():
             for one in json.loads(body, parse_float=Decimal)["budgets"]:
                 found.setdefault((one["scope"], one["name"], one["unit"], one["per"]), []).append(one)
         return [_merge(status, found.get(_key(status), ())) for status in own]
 
-    # ── questions ──
+    # ── requests to the other workers ──
 
     async def _ask_all(self, path: str) -> dict[str, bytes]:
-        """Return what the others answer, by their names; without those that do not, in time."""
+        """Return the others' response bodies by their names, without those that do not respond in time."""
         names = [found.stem for found in self._worker.folder.glob("*" + _SOCKET) if found.stem != self._worker.name]
         responses = await asyncio.gather(*(_ask(self._worker.folder / (name + _SOCKET), path) for name in names))
         return {name: body for name, body in zip(names, responses, strict=True) if body is not None}
@@ -113,18 +116,18 @@ async def _ask(socket: Path, path: str) -> bytes | None:
 
 
 def _write_whole(path: Path, text: bytes) -> None:
-    """Write a file that is whole at every moment, whoever else writes it."""
+    """Write a file atomically: it is whole at every moment, also where two workers write it."""
     made = path.with_name(f"{path.name}-{os.urandom(4).hex()}")
     made.write_bytes(text)
     made.replace(path)
 
 
 def _explain(part: str, serving: Mapping[str, Condition]) -> str:
-    """Return why a part is degraded: once where it is the same in all, else of each worker."""
-    said = {name: each.degraded[part] for name, each in serving.items() if part in each.degraded}
-    if len(said) == len(serving) and len(set(said.values())) == 1:
-        return next(iter(said.values()))
-    return "\n".join(f"worker {name.partition('-')[0]}: {why}" for name, why in sorted(said.items()))
+    """Return why a part is degraded: one reason where all workers have the same, else one for each worker."""
+    reasons = {name: each.degraded[part] for name, each in serving.items() if part in each.degraded}
+    if len(reasons) == len(serving) and len(set(reasons.values())) == 1:
+        return next(iter(reasons.values()))
+    return "\n".join(f"worker {name.partition('-')[0]}: {why}" for name, why in sorted(reasons.items()))
 
 
 def _key(status: BudgetStatus) -> tuple[str, ...]:

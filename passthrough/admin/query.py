@@ -1,4 +1,4 @@
-"""What is asked of the ledger over HTTP: a query's parameters become a question, and the answer the report's."""
+"""The query parameters of /usage and /exchanges: what they may be, and the sums that they ask for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..accounting.ledger.ledger import Ledger
 from ..accounting.reports.report import Report, Sandbox, check_order, moment, summarize
 
 FILTERS: Final = ("client", "route", "model", "label")
-"""What sums and exchanges can be narrowed to; an empty value means those that have none."""
+"""Parameters that filter sums and exchanges; an empty value means those that have none."""
 
 _SUMS: Final = ("by", "since", "until", "sandbox", *FILTERS)
 _LATEST: Final = ("limit", *FILTERS)
@@ -22,16 +22,16 @@ _MAX: Final = 1000
 
 
 Pairs = Sequence[tuple[str, str]]
-"""A query's parameters as they came, decoded."""
+"""A query's parameters as received, decoded."""
 
 
 class InvalidQuery(ValueError):
-    """A parameter that cannot be understood; the message says which, and what would do."""
+    """A parameter that is unknown or has a wrong value; the message says which, and what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SumsQuery:
-    """Which sums are asked for: grouped by `by`, of a period, and only of what has the values of `only`."""
+    """Which sums to make: grouped by `by`, of a period, and only of exchanges that have the values of `only`."""
 
     by: tuple[str, ...]
     since: datetime | None
@@ -41,7 +41,7 @@ class SumsQuery:
 
 
 def parse_sums(pairs: Pairs, now: datetime) -> SumsQuery:
-    """Return the question of /usage. Raises Unclear."""
+    """Return the query of /usage. Raises InvalidQuery."""
     query = _single(pairs, _SUMS)
     by = tuple(dict.fromkeys(name.strip() for name in query.get("by", "client").split(",") if name.strip()))
     unknown = [name for name in by if name not in KEYS]
@@ -59,7 +59,7 @@ def parse_sums(pairs: Pairs, now: datetime) -> SumsQuery:
 
 
 def parse_latest(pairs: Pairs) -> tuple[int, Mapping[str, str | None]]:
-    """Return how many of the latest exchanges are asked for, and which. Raises Unclear."""
+    """Return the query of /exchanges: how many of the latest, and which values they must have. Raises InvalidQuery."""
     query = _single(pairs, _LATEST)
     limit = query.get("limit", str(_LIMIT))
     if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= _MAX):
@@ -68,7 +68,7 @@ def parse_latest(pairs: Pairs) -> tuple[int, Mapping[str, str | None]]:
 
 
 def summarized(ledger: Ledger, asked: SumsQuery) -> Report:
-    """Return the sums that are asked for. Raises LedgerError."""
+    """Return the sums of a query. Raises LedgerError."""
     further = tuple(name for name in asked.only if name not in asked.by)
     report = summarize(ledger, (*asked.by, *further), asked.since, asked.until, sandbox=asked.sandbox)
     if not asked.only:
@@ -79,7 +79,7 @@ def summarized(ledger: Ledger, asked: SumsQuery) -> Report:
     for row in rows:
         groups.setdefault(row.key[: len(asked.by)], []).append(row)
     summed = tuple(_together(key, found) for key, found in groups.items())
-    # How many requests of the sandbox were left out is known of the whole period only.
+    # How many requests of the sandbox were left out is known for the whole period only.
     return replace(report, by=asked.by, groups=summed, total=_together((), rows), left_out=0, mixed_in=0)
 
 
@@ -101,7 +101,7 @@ def _moment(query: Mapping[str, str], name: str, now: datetime) -> datetime | No
 
 
 def _single(pairs: Pairs, known: Sequence[str]) -> Mapping[str, str]:
-    """(1) A misspelt filter would show what was not asked for; (2) of one that is given twice, one would be dropped."""
+    """Refuse (1) an unknown name: a misspelt filter would show too much; (2) one given twice: one of them would be dropped."""
     query: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:

@@ -1,4 +1,4 @@
-"""What the admin port's answers have in common: JSON, and headers that keep them in this one page."""
+"""The admin port's responses: JSON, errors, and the header fields that every response has."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _ALWAYS: Final = MappingProxyType(
 
 
 def json_text(text: str) -> web.Response:
-    """Return a JSON document as an answer."""
+    """Return a JSON document as a response."""
     return web.Response(text=text, content_type="application/json")
 
 
 def error_response(status: int, code: str, why: str, hint: str = "") -> web.Response:
-    """Return an answer that says what is wrong, and how to mend it."""
-    said = {"status": code, "why": why, **({"hint": hint} if hint else {})}
-    return web.json_response(said, status=status, dumps=lambda value: json.dumps(value, ensure_ascii=False))
+    """Return a response that says what is wrong, and gives a hint."""
+    body = {"status": code, "why": why, **({"hint": hint} if hint else {})}
+    return web.json_response(body, status=status, dumps=lambda value: json.dumps(value, ensure_ascii=False))
 
 
 @web.middleware
 async def add_security_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let no answer be stored, framed, sniffed at, or run a script that is not ours."""
+    """Forbid browsers to store or frame a response, to guess its type, or to run a foreign script in it."""
     try:
         response = await handler(request)
     except web.HTTPException as error:
