@@ -1,1 +1,1 @@
-"""The money, beside the road: prices, the ledger, and what carries an exchange there."""
+"""Accounting: prices, charges, the journal, the ledger, budgets and reports. It runs beside the proxy, never in its way."""

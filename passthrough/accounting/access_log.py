@@ -18,10 +18,10 @@ from .money import members, usd
 
 Format = Literal["json", "text"]
 
-_WAITING: Final = 10_000
+_MAX_WAITING: Final = 10_000
 _BATCH: Final = 500
 _GATHER_S: Final = 0.05
-_ALIKE: Final = 256
+_MAX_CACHED: Final = 256
 _FIXED_S: Final = 0.0001  # seconds below have an exponent
 _EXACT_S: Final = 1e9  # so many digits before the point and six behind it are those of the number that is nearest
 
@@ -36,8 +36,8 @@ class AccessLog:
     def __init__(self, stream: TextIO, format: Format = "json", turns: Path | None = None) -> None:
         """`turns` is a file that processes share which write to one stream (see Sink)."""
         self._render = json_line if format == "json" else text_line
-        self._backlog: BatchQueue[Entry] = BatchQueue(_WAITING, batch=_BATCH, gather_s=_GATHER_S)
-        self._sink = StreamWriter(stream, turns)
+        self._queue: BatchQueue[Entry] = BatchQueue(_MAX_WAITING, batch=_BATCH, gather_s=_GATHER_S)
+        self._stream = StreamWriter(stream, turns)
         self._refused = 0
         self._failed = 0
         self._thread = Thread(target=self._run, name="lines", daemon=True)
@@ -50,37 +50,37 @@ class AccessLog:
 
     def put(self, entry: Entry) -> None:
         """Let the entry's line be written soon; never blocks, never raises."""
-        if not self._backlog.put(entry):
+        if not self._queue.put(entry):
             self._refused += 1
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what waits, for at most `timeout_s` seconds and a little; what is left then is dropped and counted."""
-        self._backlog.close()
+        self._queue.close()
         self._thread.join(timeout_s)
-        self._sink.give_up()
+        self._stream.give_up()
         self._thread.join(2 * POLL_S)
 
     def _run(self) -> None:
-        while batch := self._backlog.take():
-            if self._sink.given_up:
+        while batch := self._queue.take():
+            if self._stream.given_up:
                 self._failed += len(batch)
                 continue
-            self._failed += self._sink.write([self._render(entry).encode("utf-8") + b"\n" for entry in batch])
+            self._failed += self._stream.write([self._render(entry).encode("utf-8") + b"\n" for entry in batch])
 
 
 def json_line(entry: Entry) -> str:
     """Return the entry as one JSON object, all its keys always there, in the order that is promised."""
     usage, request_id, estimated = entry.usage, entry.upstream_request_id, entry.estimated_pages
     pages, annotated, doc_bytes, tokens_in, tokens_out = _counts_of(usage)
-    asked, answered, billed = _alike(*_alike_of(entry), usage.model, entry.cost_source)
+    request, response, bill = _shared_members(*_shared_of(entry), usage.model, entry.cost_source)
     return (
         f'{{"time": "{_time(entry.began_utc)}", "id": {encode_basestring(entry.id)}, '
-        f"{asked}, {answered}, "
+        f"{request}, {response}, "
         f'"pages": {"null" if pages is None else pages}, "pages_annotated": {"null" if annotated is None else annotated}, '
         f'"doc_bytes": {"null" if doc_bytes is None else doc_bytes}, '
         f'"tokens_in": {"null" if tokens_in is None else tokens_in}, '
         f'"tokens_out": {"null" if tokens_out is None else tokens_out}, '
-        f'"cost_usd": {_cost(entry.cost_nano)}, {billed}, '
+        f'"cost_usd": {_cost(entry.cost_nano)}, {bill}, '
         f'"estimated_pages": {"null" if estimated is None else estimated}, "estimated_usd": {_cost(entry.estimated_nano)}, '
         f'"upstream_request_id": {"null" if request_id is None else encode_basestring(request_id)}, '
         f'"bytes_up": {entry.bytes_up}, "bytes_down": {entry.bytes_down}, '
@@ -88,35 +88,35 @@ def json_line(entry: Entry) -> str:
     )
 
 
-_ASKED: Final = ("route", "client", "label", "target", "sandbox", "method", "path")
-_ANSWERED: Final = ("status", "outcome", "error", "attempts")
-_alike_of: Final = attrgetter(*_ASKED, *_ANSWERED, "unmetered")
+_REQUEST: Final = ("route", "client", "label", "target", "sandbox", "method", "path")
+_RESPONSE: Final = ("status", "outcome", "error", "attempts")
+_shared_of: Final = attrgetter(*_REQUEST, *_RESPONSE, "unmetered")
 _counts_of: Final = attrgetter("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_out")
 
 
-@lru_cache(_ALIKE)  # so many requests are alike, one by one they take the time of all the rest
-def _alike(*values: object) -> tuple[str, str, str]:
+@lru_cache(_MAX_CACHED)  # so many requests are alike, one by one they take the time of all the rest
+def _shared_members(*values: object) -> tuple[str, str, str]:
     *plain, unmetered, model, source = values
-    behind = len(_ASKED)
-    return _asked(*plain[:behind]), _answered(*plain[behind:], model), _billed(source, unmetered)
+    behind = len(_REQUEST)
+    return _request_members(*plain[:behind]), _response_members(*plain[behind:], model), _bill_members(source, unmetered)
 
 
-@lru_cache(_ALIKE)  # paths and labels may be many, where all the rest is the same, or the other way round
-def _asked(*values: object) -> str:
-    return members(zip(_ASKED, values, strict=True))
+@lru_cache(_MAX_CACHED)  # paths and labels may be many, where all the rest is the same, or the other way round
+def _request_members(*values: object) -> str:
+    return members(zip(_REQUEST, values, strict=True))
 
 
-@lru_cache(_ALIKE)
-def _answered(*values: object) -> str:
-    return members(zip((*_ANSWERED, "model"), values, strict=True))
+@lru_cache(_MAX_CACHED)
+def _response_members(*values: object) -> str:
+    return members(zip((*_RESPONSE, "model"), values, strict=True))
 
 
-@lru_cache(_ALIKE)
-def _billed(*values: object) -> str:
+@lru_cache(_MAX_CACHED)
+def _bill_members(*values: object) -> str:
     return members(zip(("cost_source", "unmetered"), values, strict=True))
 
 
-@lru_cache(_ALIKE)
+@lru_cache(_MAX_CACHED)
 def _cost(nano: int | None) -> str:
     return usd(nano) or "null"
 
@@ -173,7 +173,7 @@ def _time(utc_s: float) -> str:
     return f"{_second(second)}.{ms:03d}Z"
 
 
-@lru_cache(_ALIKE)
+@lru_cache(_MAX_CACHED)
 def _second(utc_s: int) -> str:
     return datetime.fromtimestamp(utc_s, UTC).isoformat()[:-6]
 

@@ -1,4 +1,7 @@
-"""Exchange → usage → charges → log and ledger, in the background."""
+"""Turns each ended exchange into usage, charges and one entry, and hands the entry to the log, the ledger and the observers.
+
+All of it runs after the response, in tasks of the event loop and on other threads: no request waits for it.
+"""
 
 from __future__ import annotations
 
@@ -20,35 +23,35 @@ from .ledger.ledger import Ledger
 from .pricing.prices import Prices
 from .refusals import Refusals
 
-_COMPLETED: Final = Outcome.COMPLETED  # before Python 3.12 an enum's look-up is dear
-_REMEMBERED: Final = 1000
-_LINES_S: Final = 1.0  # for the log at the end: what nobody reads by then nobody reads, and the ledger has it
+_COMPLETED: Final = Outcome.COMPLETED  # before Python 3.12 an enum's look-up is slow
+_MAX_REMEMBERED: Final = 1000
+_LOG_S: Final = 1.0  # for the log at shutdown: a line that is not read by then is never read, and the ledger has it
 
 
 class Observer(Protocol):
-    """Is told of what is booked: metrics and budgets are. What it raises is said, and stops nothing."""
+    """Receives the entries: metrics and budgets do. What an observer raises becomes a warning, and stops nothing."""
 
     def ended(self, entry: Entry) -> None:
-        """Take the entry of an exchange that has ended, refused ones too: once for each, on the event loop, before `booked`.
+        """Take the entry of an ended exchange, refused ones too: once for each, on the event loop, before `booked`.
 
-        Its part is WHOLE or CLOSE: what a batch file's lines came to while it passed is told to `booked` only.
+        Its part is WHOLE or CLOSE: the charges of a batch file's lines, while the file passes, go to `booked` only.
         """
         ...
 
     def booked(self, entries: Sequence[Entry]) -> None:
-        """Take admitted entries that are in the ledger now (without one: that would be), OPEN parts too; on any thread.
+        """Take admitted entries that the ledger has accepted (without a ledger: at once), OPEN parts too; on any thread.
 
-        Each has only the charges that were new there. All that other processes left behind when they died come too; of what
-        this process made, each entry comes once, or it is lost.
+        Each entry has only the charges that were new in the ledger. Entries that dead processes left in their journals come
+        too. Each entry of this process comes once, or it is lost.
         """
         ...
 
 
 class Bookkeeper:
-    """Books every exchange that has ended: once in the log, and once in the ledger if it was admitted.
+    """Books every ended exchange: once in the log, and once in the ledger if it was admitted.
 
-    `done` and `passed` are what the road calls. All methods belong to the event loop's thread; what can block
-    (the log's stream, the journal, the database) has threads of its own.
+    The proxy calls `done` and `passed`. All methods belong to the event loop's thread; what can block (the log's stream, the
+    journal, the database) has threads of its own.
     """
 
     def __init__(
@@ -65,48 +68,51 @@ class Bookkeeper:
     ) -> None:
         """`ledger` None: exchanges are in the log only. `warn` takes messages for the operator, from any thread.
 
-        `journal` is the folder for what is not in the ledger yet. `between` is called on the thread that writes the ledger (see
-        Writer), never where there is none. `reserved` returns the pages and the nano-USD that budgets hold for an exchange.
+        `journal` is the folder for what is not in the ledger yet. `housekeeping` is called on the thread that writes the ledger
+        (see JournalWriter); without a ledger it is never called. `reserved` returns the pages and the nano-USD that budgets
+        reserve for an exchange.
         """
         self.booked = 0
         self._prices = prices
-        self._lines = lines
+        self._access_log = lines
         self._warn = warn
         self._observers = tuple(observers)
         self._writer = (
-            None if ledger is None else JournalWriter(ledger, journal, warn, booked=self._tell_booked, housekeeping=housekeeping)
+            None
+            if ledger is None
+            else JournalWriter(ledger, journal, warn, booked=self._notify_booked, housekeeping=housekeeping)
         )
         self._ended: deque[Exchange] = deque()
         self._reading: dict[asyncio.Task[None], Exchange] = {}
-        self._passing: dict[str, BatchTotals] = {}
+        self._totals: dict[str, BatchTotals] = {}
         self._estimates = Estimates()
         self._reserved = reserved
         self._refusals = Refusals(self._write)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._begins = False
+        self._is_scheduled = False
         self._closed = False
         self._missed = 0
-        self._unpriced: set[str] = set()
-        self._unaccepted: set[str] = set()
+        self._unpriced_models: set[str] = set()
+        self._rejected_routes: set[str] = set()
 
     @property
     def waiting(self) -> int:
-        """How many exchanges are not booked yet, or not in the ledger."""
+        """How many exchanges are not booked yet, or not in the ledger yet."""
         return len(self._ended) + len(self._reading) + (self._writer.waiting if self._writer else 0)
 
     @property
     def lost(self) -> int:
-        """How many entries should be in the ledger and will not be."""
+        """How many entries should be in the ledger and never will be."""
         return self._missed + (self._writer.lost if self._writer else 0)
 
     @property
     def trouble(self) -> str | None:
-        """Why the ledger or its journal is behind, None when both are well."""
+        """Why the ledger or its journal is behind; None when both are well."""
         return self._writer.trouble if self._writer else None
 
     @property
     def lag_s(self) -> float:
-        """How long ago the oldest exchange ended that cannot be brought into the ledger now; 0 where all is well."""
+        """Seconds since the end of the oldest exchange that the ledger cannot take now; 0 where none waits."""
         return self._writer.lag_s if self._writer else 0.0
 
     @property
@@ -115,24 +121,24 @@ class Bookkeeper:
         return self._writer.journal_bytes if self._writer else 0
 
     def wake(self) -> None:
-        """Have `between` called at once."""
+        """Have `housekeeping` called at once."""
         if self._writer is not None:
             self._writer.wake()
 
     def done(self, exchange: Exchange) -> None:
-        """Take an exchange that has ended (exchange.Done): synchronous, never blocks, never raises."""
+        """Take an ended exchange (exchange.Done): synchronous, never blocks, never raises."""
         if self._closed:
             self._missed += 1
             return
         self._ended.append(exchange)
-        if not self._begins and self._loop is not None:  # not here: the road comes first
-            self._begins = True
-            self._loop.call_soon(self._begin)
+        if not self._is_scheduled and self._loop is not None:  # later in the loop: the traffic comes first
+            self._is_scheduled = True
+            self._loop.call_soon(self._book_ended)
 
     def passed(self, exchange: Exchange, usages: Sequence[Usage]) -> None:
         """Take lines of a batch file that have passed (exchange.Passed): synchronous, never blocks, never raises.
 
-        They are booked now, as a part of an exchange that goes on; of what they come to, only the sums are kept for its end.
+        They are booked now, as an OPEN part of their exchange. Only their sums are kept in memory, for its closing log line.
         """
         if not usages:
             return
@@ -140,41 +146,41 @@ class Bookkeeper:
             found = [believable(usage) for usage in usages]
             charges = tuple(filter(None, (line_charge(exchange, usage, self._prices) for usage in found)))
             part = entry(exchange, Usage(model=found[-1].model), charges, part=Part.OPEN)
-        except Exception as defect:  # noqa: BLE001 - the loop of the books: it never raises into the road
+        except Exception as defect:  # noqa: BLE001 - the accounting loop: it never raises into the proxy
             self._warn(f"Lines of exchange {exchange.id} cannot be booked: {defect!r}. Please report this.")
             self._missed += 1
             return
-        passing = self._passing.setdefault(exchange.id, BatchTotals())
-        passing.add(charges)
-        passing.unmetered = passing.unmetered or next((usage.unmetered for usage in found if usage.unmetered), None)
-        self._say_unpriced(charges, exchange.target)
+        totals = self._totals.setdefault(exchange.id, BatchTotals())
+        totals.add(charges)
+        totals.unmetered = totals.unmetered or next((usage.unmetered for usage in found if usage.unmetered), None)
+        self._warn_unpriced(charges, exchange.target)
         if charges:
             self._write(part)
 
     def swap(self, prices: Prices) -> None:
-        """Price what is booked from now on by another list; what an exchange costs still goes by the day it began."""
+        """Use another price list from now on; an exchange still has the price of the day on which it began."""
         self._prices = prices
-        self._unpriced.clear()
+        self._unpriced_models.clear()
 
     async def start(self) -> None:
-        """Begin to book, also what was done before."""
+        """Begin to book, also the exchanges that ended before."""
         if self._writer is not None:
             self._writer.start()
         self._loop = asyncio.get_running_loop()
-        self._begin()
+        self._book_ended()
 
     async def close(self, timeout_s: float) -> None:
-        """Book everything that was done: usage read, lines written, ledger written, for at most about `timeout_s` seconds.
+        """Book every ended exchange: read usage, write the log and the ledger, for at most about `timeout_s` seconds.
 
-        An answer that is not read to its end by then is booked without its pages. Says what did not reach the ledger.
+        An exchange whose usage is not read by then is booked without its pages. Warns of entries that did not reach the ledger.
         """
         if self._closed:
             return
         self._closed = True
         deadline = asyncio.get_running_loop().time() + timeout_s
-        self._begin()
+        self._book_ended()
         if self._reading:
-            # A third is kept back for the ledger.
+            # A third of the time is kept back for the ledger.
             await asyncio.wait(tuple(self._reading), timeout=timeout_s * 2 / 3)
         for task, exchange in tuple(self._reading.items()):
             if not task.done():
@@ -183,19 +189,19 @@ class Bookkeeper:
         self._refusals.flush()
         left_s = max(0.1, deadline - asyncio.get_running_loop().time())
         await asyncio.gather(
-            asyncio.to_thread(self._lines.close, min(left_s, _LINES_S)),
+            asyncio.to_thread(self._access_log.close, min(left_s, _LOG_S)),
             *((asyncio.to_thread(self._writer.close, left_s),) if self._writer else ()),
         )
 
-    def _begin(self) -> None:
-        """Book what has nothing to be read, and let the rest be read, each in a task: one slow answer holds up no other."""
-        self._begins = False
+    def _book_ended(self) -> None:
+        """Book the exchanges whose usage is ready; read each other one in a task, so that a slow one holds up no other."""
+        self._is_scheduled = False
         while self._ended:
             exchange = self._ended.popleft()
             try:
                 usage = exchange.usage_source.usage_if_ready()
-            except Exception as defect:  # noqa: BLE001 - the loop of the books: an exchange is booked, whatever its meter does
-                usage = self._unread(exchange, defect)
+            except Exception as defect:  # noqa: BLE001 - the accounting loop: an exchange is booked, whatever its meter does
+                usage = self._read_failed(exchange, defect)
             if usage is not None:
                 self._book(exchange, usage)
             else:
@@ -206,39 +212,39 @@ class Bookkeeper:
     async def _read(self, exchange: Exchange) -> None:
         try:
             usage = await exchange.usage_source.usage()
-        except Exception as defect:  # noqa: BLE001 - the loop of the books: an exchange is booked, whatever its meter does
-            usage = self._unread(exchange, defect)
+        except Exception as defect:  # noqa: BLE001 - the accounting loop: an exchange is booked, whatever its meter does
+            usage = self._read_failed(exchange, defect)
         self._book(exchange, usage)
 
-    def _unread(self, exchange: Exchange, defect: Exception) -> Usage:
+    def _read_failed(self, exchange: Exchange, defect: Exception) -> Usage:
         self._warn(f"The answer of exchange {exchange.id} was not read: {defect!r}. Please report this.")
         return Usage(unmetered=Unmetered.BROKEN)
 
     def _book(self, exchange: Exchange, usage: Usage) -> None:
-        passing = self._passing.pop(exchange.id, None) if self._passing else None
+        totals = self._totals.pop(exchange.id, None) if self._totals else None
         try:
-            booked = self._entry(exchange, believable(usage), passing)
-        except Exception as defect:  # noqa: BLE001 - the loop of the books: the next exchange must be booked
+            booked = self._entry(exchange, believable(usage), totals)
+        except Exception as defect:  # noqa: BLE001 - the accounting loop: the next exchange must be booked
             self._warn(f"Exchange {exchange.id} cannot be booked: {defect!r}. Please report this.")
             self._missed += 1
             return
-        self._lines.put(booked if passing is None else passing.logged(booked))
+        self._access_log.put(booked if totals is None else totals.logged(booked))
         for observer in self._observers:
             try:
                 observer.ended(booked)
-            except Exception as defect:  # noqa: BLE001 - the loop of the books: nobody who looks on stops it
+            except Exception as defect:  # noqa: BLE001 - the accounting loop: no observer stops it
                 self._warn(f"Exchange {exchange.id} was not observed: {defect!r}. Please report this.")
         if exchange.admitted and not self._refusals.take(booked):
             self._write(booked)
         self.booked += 1
-        self._watch_credentials(exchange)
+        self._check_credentials(exchange)
 
-    def _entry(self, exchange: Exchange, usage: Usage, passing: BatchTotals | None) -> Entry:
-        found = (charge if passing is None else rest_charge)(exchange, usage, self._prices)
+    def _entry(self, exchange: Exchange, usage: Usage, totals: BatchTotals | None) -> Entry:
+        found = (charge if totals is None else rest_charge)(exchange, usage, self._prices)
         charges = () if found is None else (found,)
         if found is not None and found.cost_nano is None:
-            self._say_unpriced(charges, exchange.target)
-        if passing is None:
+            self._warn_unpriced(charges, exchange.target)
+        if totals is None:
             booked = entry(exchange, usage, charges)
             if found is not None and usage.unmetered is None:
                 self._estimates.learn(booked)
@@ -246,40 +252,40 @@ class Bookkeeper:
                 pages, nano = self._estimates.guess(exchange, usage, self._prices, self._reserved(exchange.id))
                 return replace(booked, estimated_pages=pages, estimated_nano=None if charges else nano)
             return booked
-        return entry(exchange, passing.reason(usage), charges, part=Part.CLOSE)
+        return entry(exchange, totals.reason(usage), charges, part=Part.CLOSE)
 
     def _write(self, booked: Entry) -> None:
         if self._writer is not None:
             self._writer.put(booked)
         else:
-            self._tell_booked((booked,))
+            self._notify_booked((booked,))
 
-    def _tell_booked(self, entries: Sequence[Entry]) -> None:
+    def _notify_booked(self, entries: Sequence[Entry]) -> None:
         for observer in self._observers:
             try:
                 observer.booked(entries)
-            except Exception as defect:  # noqa: BLE001 - the loop of the books: nobody who looks on stops it
+            except Exception as defect:  # noqa: BLE001 - the accounting loop: no observer stops it
                 self._warn(f"{len(entries)} booked entries were not observed: {defect!r}. Please report this.")
 
-    def _watch_credentials(self, exchange: Exchange) -> None:
-        """Say once that a route's target does not accept its credentials, and again after it did accept them."""
+    def _check_credentials(self, exchange: Exchange) -> None:
+        """Warn once that a route's target rejects its credentials, and once more after it has accepted them."""
         if exchange.terms is None or exchange.status is None or not exchange.admitted or exchange.outcome != _COMPLETED:
             return
         route = exchange.terms.route
         if 200 <= exchange.status < 300:
-            self._unaccepted.discard(route)
-        elif exchange.status in {401, 403} and route not in self._unaccepted:
-            self._unaccepted.add(route)
+            self._rejected_routes.discard(route)
+        elif exchange.status in {401, 403} and route not in self._rejected_routes:
+            self._rejected_routes.add(route)
             self._warn(
                 f"{exchange.target} answered {exchange.status} on route {route}: "
                 "it does not accept the credentials that it gets. Check the route's headers."
             )
 
-    def _say_unpriced(self, charges: Sequence[Charge], target: str | None) -> None:
+    def _warn_unpriced(self, charges: Sequence[Charge], target: str | None) -> None:
         for model in (unpriced.model or "(not named)" for unpriced in charges if unpriced.cost_nano is None):
-            if model in self._unpriced or len(self._unpriced) >= _REMEMBERED:
+            if model in self._unpriced_models or len(self._unpriced_models) >= _MAX_REMEMBERED:
                 continue
-            self._unpriced.add(model)
+            self._unpriced_models.add(model)
             self._warn(
                 f"No price is known for what model '{model}' of {target} was used for: it is counted and booked as unpriced.\n"
                 "Add the model to 'prices' in routes.yaml, or name another with the route's 'meter.model'."

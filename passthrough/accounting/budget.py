@@ -1,4 +1,4 @@
-"""What may be spent, by whom, in which period: values, and the calendar that they go by."""
+"""Budgets as values: limits, their scopes and periods, the calendar, and requests and grants of leases."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from enum import StrEnum
 from typing import Final
 
 LEASE_S: Final = 30.0
-"""How long a lease counts after it was written: for so long a process that died keeps others from what it held."""
+"""How long a lease is valid after it was written: until then, what a dead process held stays unavailable to others."""
 
 
 class Unit(StrEnum):
     """What is counted against a budget."""
 
-    PAGES = "pages"  # plain and annotated ones alike
+    PAGES = "pages"  # plain and annotated pages together
     USD = "usd"  # as nano-USD, 10⁻⁹
     REQUESTS = "requests"
 
 
 class Per(StrEnum):
-    """How long a period is."""
+    """The length of a period."""
 
     MINUTE = "minute"
     DAY = "day"
@@ -29,7 +29,7 @@ class Per(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Period:
-    """From when on, and before when; milliseconds since the epoch."""
+    """A stretch of time, its end excluded; milliseconds since the epoch."""
 
     starts_ms: int
     ends_ms: int
@@ -37,7 +37,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Where the periods begin: `zone` is an IANA name, `day_starts_minute` counts from midnight there.
+    """When periods begin: `zone` is an IANA name, `day_starts_minute` counts from midnight there.
 
     A week begins on `week_starts` (0 is Monday), a month on day `month_starts` (1 to 31; on its last day where it is shorter).
     """
@@ -50,7 +50,7 @@ class Calendar:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose budget it is: `kind` is `client`, `route` or `all`; `name` is the client's name, the route's path, or empty."""
+    """What a budget applies to: `kind` is `client`, `route` or `all`; `name` is the client's name, the route's path, or empty."""
 
     kind: str
     name: str = ""
@@ -58,9 +58,9 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What is summed up for a budget: all of one unit that a scope's exchanges of one period came to.
+    """One sum that a budget limits: a unit, over all exchanges of a scope in one period.
 
-    An exchange belongs to the period in which it began. The sandbox's pages are summed apart: nobody pays for them.
+    An exchange belongs to the period in which it began. The sandbox's traffic is summed apart: it costs nothing.
     """
 
     scope: Scope
@@ -71,28 +71,28 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A bound of what may be spent in one period: `most` is pages, nano-USD or requests.
+    """A limit on what a scope may spend in one period: `limit` is in pages, nano-USD or requests.
 
-    `warn_at` is the share of it (0 to 1) at which the operator is warned, None for never.
+    `warn_at` is the share of the limit (0 to 1) at which the operator is warned; None: never.
     """
 
     scope: Scope
     unit: Unit
     per: Per
-    most: int
+    limit: int
     warn_at: float | None = None
 
     @property
     def key(self) -> tuple[Scope, Unit, Per]:
-        """What it stays the same by, when a reload changes its figures."""
+        """What identifies the budget when a reload changes its figures."""
         return self.scope, self.unit, self.per
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the configuration says of budgets: which there are, where their periods begin, what is done without the ledger.
+    """The configuration of budgets: which there are, when their periods begin, what happens without the ledger.
 
-    With `sandbox` they are about the sandbox's traffic, which is summed apart. `webhook` is an address that may hold a secret.
+    With `sandbox` they limit the sandbox's traffic, which is summed apart. `webhook` is a URL that may hold a secret.
     """
 
     budgets: tuple[Budget, ...] = ()
@@ -104,28 +104,29 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRequest:
-    """What is asked of the ledger for one budget: to hold `keep`, and up to `wanted` beyond it.
+    """A process's request for a lease of one budget: to hold `keep`, and up to `wanted` beyond it.
 
-    `warn_from` is the amount from which the operator is warned, None for never.
+    `warn_from` is the amount from which the operator is warned; None: never.
     """
 
     span: Span
-    most: int
+    limit: int
     keep: int
     wanted: int
     warn_from: int | None = None
 
     @property
     def ends(self) -> bool:
-        """Whether nothing is asked for any more: the lease is given back."""
+        """Tell whether nothing is asked for any more: the lease is given back."""
         return not (self.keep or self.wanted)
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseGrant:
-    """What the ledger answers: what is spent, what other processes hold (and how many they are), and what may be held here.
+    """The ledger's reply to a LeaseRequest: `spent` so far, `others` held by other processes, and `held` by this one.
 
-    `warns` tells that the operator is to be warned now, by this process. `lasts_s` is how long the lease counts from now on.
+    `replicas` is how many processes hold a lease, this one included. `warns` tells that this process is to warn the operator
+    now. `lasts_s` is how long the lease is valid from now on.
     """
 
     spent: int

@@ -1,4 +1,4 @@
-"""What an exchange is charged: for what was counted, for the request, or what the provider told that it cost."""
+"""The charge of an exchange: by what was counted, by a price per request, or by the cost that the provider reported."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from .pricing.prices import PER_REQUEST, Prices
 
 
 def charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | None:
-    """Return what an exchange costs as a whole, None where that is nothing; `usage` is believable.
+    """Return the charge of a whole exchange, None where there is none; `usage` is believable.
 
-    1. What was not admitted costs nothing, and neither does what was neither counted nor successful, unless a cost was told.
-    2. A cost that the provider told wins over every price. 3. A price per request is for whatever was answered with success.
-    4. Else the prices say what was counted costs.
+    1. An exchange that was not admitted costs nothing. Neither does one that was neither counted nor successful, unless the
+    provider reported a cost. 2. A cost that the provider reported wins over every price. 3. A price per request is for every
+    successful response. 4. Else the price list prices what was counted.
     """
     if not exchange.admitted:
         return None
     used = counted(usage) or _succeeded(exchange)
-    told = exchange.reported_cost_nano
-    if told is not None and (used or told):
-        return charged(usage, told, (exchange.cost_header or "").lower() or None)
+    reported = exchange.reported_cost_nano
+    if reported is not None and (used or reported):
+        return charged(usage, reported, (exchange.cost_header or "").lower() or None)
     if not used:
         return None
     return prices.charge(usage, terms=exchange.terms, target=exchange.target, began_utc=exchange.began_utc)
 
 
 def line_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | None:
-    """Return what one line of a batch file costs, None where nothing was counted in it; `usage` is believable.
+    """Return the charge of one line of a batch file, None where nothing was counted in it; `usage` is believable.
 
-    The download's own price, by the request or told by the provider, is not the lines': on a route with a price per request they
-    cost nothing beyond it.
+    The download's own cost (a price per request, or one that the provider reported) is not the lines': on a route with a price
+    per request the lines cost nothing beyond it.
     """
     if not exchange.admitted or not counted(usage):
         return None
@@ -43,7 +43,7 @@ def line_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | No
 
 
 def rest_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | None:
-    """Return what an exchange costs beside its lines: its price per request, or what was counted apart from them."""
+    """Return the charge of an exchange beside its batch lines: its price per request, or what was counted apart from them."""
     priced = exchange.terms is not None and exchange.terms.cost_per_request_nano is not None and _succeeded(exchange)
     if not exchange.admitted or not (priced or counted(usage)):
         return None
@@ -52,7 +52,7 @@ def rest_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | No
 
 @dataclass(slots=True)
 class BatchTotals:
-    """What the lines of one exchange came to so far: sums only, for a file may have any number of them."""
+    """The running sums of one exchange's batch lines: sums only, for a file may have any number of lines."""
 
     pages: int | None = None
     pages_annotated: int | None = None
@@ -64,7 +64,7 @@ class BatchTotals:
     unmetered: Unmetered | None = None
 
     def add(self, charges: Iterable[Charge]) -> None:
-        """Add charges."""
+        """Add charges to the sums."""
         for charge in charges:
             self.pages = _sum(self.pages, charge.pages)
             self.pages_annotated = _sum(self.pages_annotated, charge.pages_annotated)
@@ -75,12 +75,12 @@ class BatchTotals:
             self.unpriced = self.unpriced or charge.cost_nano is None
 
     def reason(self, usage: Usage) -> Usage:
-        """Return the exchange's own usage with a reason, where a line had one and it has none."""
+        """Return the exchange's own usage; where it has no `unmetered` reason, with that of its lines."""
         why = usage.unmetered or (Unmetered.UNPRICED if self.unpriced else self.unmetered)
         return usage if why is usage.unmetered else replace(usage, unmetered=why)
 
     def logged(self, entry: Entry) -> Entry:
-        """Return the closing entry as it is logged: with the sums of all its charges."""
+        """Return the closing entry for the log: with the sums of all the exchange's charges."""
         self.add(entry.charges)
         usage = replace(
             entry.usage,
@@ -89,8 +89,8 @@ class BatchTotals:
             tokens_in=self.tokens_in,
             tokens_out=self.tokens_out,
         )
-        bill = Charge() if self.unpriced else Charge(cost_nano=self.cost_nano, cost_source=self.cost_source)
-        return replace(entry, usage=usage, charges=(bill,))
+        total = Charge() if self.unpriced else Charge(cost_nano=self.cost_nano, cost_source=self.cost_source)
+        return replace(entry, usage=usage, charges=(total,))
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

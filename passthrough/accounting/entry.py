@@ -1,4 +1,4 @@
-"""What the books write down of one exchange: an entry, and the charges that belong to it."""
+"""One exchange as the log, the journal and the ledger record it: an entry, and the charges that belong to it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from ..exchange import Exchange
 from ..meter.usage import Unmetered, Usage
 
 MAX_COUNT: Final = 10**12
-"""A counter above this is not one: no document has a million million pages, and sums of such must still fit 64 bits."""
+"""The largest counter that is believed: no document has a million million pages, and sums of counters must fit 64 bits."""
 
 MAX_TEXT: Final = 2000
-"""Characters of a text that comes from outside (a path, a label, a model); what is beyond is cut off."""
+"""How many characters of a text from outside (a path, a label, a model) are kept."""
 
 
 @dataclass(slots=True)
 class Charge:
-    """What one answer, or one line of a batch file, used and cost. Nobody changes one: see Entry.
+    """What one response, or one line of a batch file, used and cost. Never changed once made: see Entry.
 
-    `cost_nano` is in 10⁻⁹ USD, None where no price is known. `cost_source` says where the price came from: `prices.yaml`,
-    `routes.yaml`, `cost_per_request`, or the name of the header in which the provider told the cost. `line` is empty, but for one
-    line of many: its own id, booked once within the entry's account, whatever brings it. `credits_micro`: Usage's.
+    `cost_nano` is in 10⁻⁹ USD, None where no price is known. `cost_source` is where the price came from: `prices.yaml`,
+    `routes.yaml`, `cost_per_request`, or the name of the header in which the provider reported the cost. `line` is the id of a
+    batch file's line, else empty: a line is booked once within the entry's account, whichever exchange brings it.
+    `credits_micro` is Usage's.
     """
 
     model: str | None = None
@@ -43,22 +44,22 @@ class Part(StrEnum):
     """Which part of an exchange an entry is: a batch file's lines are booked while it passes."""
 
     WHOLE = "whole"  # all of it
-    OPEN = "open"  # charges so far: the exchange goes on, and what is said of its end is not known yet
+    OPEN = "open"  # charges so far: the exchange goes on, and how it ends is not known yet
     CLOSE = "close"  # the end of an exchange of which there were open parts, with the charges since the last
 
 
-_OPEN: Final = Part.OPEN  # before Python 3.12 an enum's look-up is dear
+_OPEN: Final = Part.OPEN  # before Python 3.12 an enum's look-up is slow
 
 
 @dataclass(slots=True)
 class Entry:
     """One exchange as it is booked: every text is printable and bounded, every counter fits 64 bits.
 
-    Nobody changes one. It is not frozen, for that would make it three times as dear to make, for each exchange on the road.
-    `usage` is what the meter found, `charges` what was made of it: none, one or many. `account` is the provider's account within
-    which a line's id is one. `estimated_pages` and `estimated_nano` (10⁻⁹ USD) are what a call is taken to have come to that was
-    paid and is not known; they are in no charge. `requests` is how many refused requests the entry stands for. The other fields
-    are exchange.Exchange's.
+    Never changed once made. It is not a frozen dataclass: that would take three times as long to make, for each exchange.
+    `usage` is what the meter counted; `charges` are made from it: none, one or many. `account` is the provider's account within
+    which a line's id is unique. `estimated_pages` and `estimated_nano` (10⁻⁹ USD) are an estimate of a call that was paid for
+    and not counted; they are in no charge. `requests` is how many refused requests the entry stands for. The other fields are
+    exchange.Exchange's.
     """
 
     id: str
@@ -91,7 +92,7 @@ class Entry:
 
     @property
     def cost_nano(self) -> int | None:
-        """The sum of the charges, None where there is none or one of them has no price."""
+        """The sum of the charges' costs; None where there is no charge, or one of them has no price."""
         if len(self.charges) == 1:
             return self.charges[0].cost_nano
         costs = [charge.cost_nano for charge in self.charges]
@@ -107,10 +108,10 @@ class Entry:
 
 
 def printable(text: str | None) -> str | None:
-    r"""Return `text` without anything that acts on a terminal or a database: such characters as `\x1b`, and at most so many.
+    r"""Return `text` with unprintable characters as escapes (`\x1b`), cut to MAX_TEXT.
 
-    What is not printable (controls, line ends, direction marks, lone surrogates) would forge log lines or be refused by a
-    database; it is written as its escape.
+    An unprintable character (a control, a line end, a direction mark, a lone surrogate) could forge log lines, act on a terminal,
+    or be refused by a database.
     """
     if text is None or (text.isprintable() and len(text) <= MAX_TEXT):
         return text
@@ -121,10 +122,10 @@ def printable(text: str | None) -> str | None:
 
 
 def believable(usage: Usage) -> Usage:
-    """Return the usage with bounded texts.
+    """Return the usage with bounded texts and credible counters.
 
-    1. Where a counter cannot be one (negative, absurdly large), there is none at all. 2. Where nothing was counted but 0 pages,
-    it is booked as that, with NO_USAGE as the reason: Azure has answered so for a document of one page.
+    1. Where one counter is negative or above MAX_COUNT, all are dropped. 2. Where the only count is 0 pages, it is kept, with
+    NO_USAGE as the reason: Azure has sent that for a document of one page.
     """
     counted = (usage.pages, usage.pages_annotated, usage.tokens_in, usage.tokens_out, usage.credits_micro, usage.doc_bytes)
     model, line = printable(usage.model), printable(usage.line) or ""
@@ -148,7 +149,7 @@ def counted(usage: Usage) -> bool:
 
 
 def charged(usage: Usage, cost_nano: int | None = None, cost_source: str | None = None) -> Charge:
-    """Return a charge for what was counted, with its cost, if that is known."""
+    """Return a charge for a usage, with its cost if that is known."""
     return Charge(
         usage.model,
         usage.pages,
@@ -165,14 +166,14 @@ def charged(usage: Usage, cost_nano: int | None = None, cost_source: str | None 
 
 
 def entry(exchange: Exchange, usage: Usage, charges: tuple[Charge, ...] = (), *, part: Part = Part.WHOLE) -> Entry:
-    """Return what is booked of an exchange that has ended or, as an OPEN part, of one so far; `usage` is believable."""
+    """Return the entry of an ended exchange or, as an OPEN part, of one that goes on; `usage` is believable."""
     unmetered = usage.unmetered
     for charge in charges:
         if charge.cost_nano is None:
             unmetered = Unmetered.UNPRICED
     terms = exchange.terms
     target = printable(exchange.target)
-    return Entry(  # by their places: names take twice the time of all the rest
+    return Entry(  # positional: keyword names take twice the time of all the rest
         exchange.id,
         exchange.began_utc,
         None if terms is None else printable(terms.route),

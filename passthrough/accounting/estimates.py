@@ -1,4 +1,4 @@
-"""What a call is taken to have come to that was paid and is not known: by what came before it."""
+"""Estimates pages and cost of a call that was paid for and not counted, from the counted calls before it."""
 
 from __future__ import annotations
 
@@ -15,34 +15,35 @@ from .pricing.prices import Prices
 _PAID: Final = (Unmetered.CANCELLED, Unmetered.BROKEN)
 _FETCHING: Final = ("GET", "HEAD")
 _SMOOTHED: Final = 8
-_REMEMBERED: Final = 10_000
+_MAX_REMEMBERED: Final = 10_000
 
 
 @dataclass(slots=True)
 class _Mean:
-    """What the last calls came to, roughly; None where none had pages, or a cost."""
+    """Moving averages of the last calls' pages and nano-USD; None where no call had any."""
 
     pages: float | None = None
     nano: float | None = None
 
 
 class Estimates:
-    """What counted calls came to lately, by client and route, those with pages apart from others; for the event loop.
+    """Moving averages by client and route, of calls with pages apart from others; for the event loop's thread only.
 
-    Clients and routes are named in the configuration; beyond ten thousand of them, which only many reloads bring, it begins anew.
+    Clients and routes are named in the configuration. Beyond ten thousand of them, which only many reloads bring, all are
+    forgotten.
     """
 
     def __init__(self) -> None:
         self._means: dict[tuple[str | None, str | None, bool], _Mean] = {}
 
     def learn(self, entry: Entry) -> None:
-        """Take note of a call with one charge, which was counted; it takes half a microsecond, for each exchange."""
+        """Add a counted call, which has one charge; takes half a microsecond, for each exchange."""
         charge = entry.charges[0]
         by_page = charge.pages is not None or charge.pages_annotated is not None
         key = (entry.client, entry.route, by_page)
         mean = self._means.get(key)
         if mean is None:
-            if len(self._means) >= _REMEMBERED:
+            if len(self._means) >= _MAX_REMEMBERED:
                 self._means.clear()
             mean = self._means[key] = _Mean()
         if by_page:
@@ -54,11 +55,11 @@ class Estimates:
     def guess(
         self, exchange: Exchange, usage: Usage, prices: Prices, reserved: tuple[int | None, int | None]
     ) -> tuple[int | None, int | None]:
-        """Return the pages, and the nano-USD, that a call is taken to have come to; None where that cannot be said.
+        """Return the estimated pages and nano-USD of a call; None where there is no estimate.
 
-        1. What counted calls of this client on this route came to lately, else of anybody there; before the first, one page,
-        where pages are counted. 2. The cost by the same, else by today's price of so many pages. 3. No less than was `reserved`
-        for it in budgets.
+        1. Pages: the average of this client's calls on this route, else of all clients' there; before the first call, one page
+        where pages are counted. 2. Cost: the average in the same order, else today's price of those pages. 3. Neither is less
+        than what budgets `reserved` for the call.
         """
         terms = exchange.terms
         route, plan = (None, MeterPlan()) if terms is None else (printable(terms.route), terms.plan)
@@ -75,7 +76,7 @@ class Estimates:
         return pages, None if nano is None else max(ceil(nano), held_nano or 0)
 
     def _mean(self, client: str | None, route: str | None, *, by_page: bool) -> _Mean:
-        """Return what calls of a client on a route came to; where it had none, those of all others there."""
+        """Return the average of a client's calls on a route; where it had none, that of all other clients there."""
         own = self._means.get((client, route, by_page))
         if own is not None:
             return own
@@ -86,7 +87,7 @@ class Estimates:
 
 
 def _counts_pages(plan: MeterPlan) -> bool:
-    """Tell whether the calls of a route that a count is expected of are counted by the page."""
+    """Tell whether a route's metered calls are counted by the page."""
     counted_by = plan.counted
     if plan.shape == "json" and counted_by is not None:
         return bool(counted_by.pages or counted_by.count or counted_by.constant is not None)
@@ -94,9 +95,9 @@ def _counts_pages(plan: MeterPlan) -> bool:
 
 
 def is_paid_and_unknown(exchange: Exchange, usage: Usage) -> bool:
-    """Tell whether a call may be billed although nothing was counted: it was given up, cut off, or broke, behind its request.
+    """Tell whether the provider may bill a call that was not counted: it was given up, cut off, or broke after its request.
 
-    What is only fetched is not: it can be fetched again.
+    A GET or HEAD is not billed: it only fetches, and can be repeated.
     """
     return (
         usage.unmetered in _PAID

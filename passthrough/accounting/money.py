@@ -1,4 +1,4 @@
-"""US dollars as whole nano-dollars, written out exactly."""
+"""US dollars as whole nano-dollars, and their exact decimals in JSON."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ NANO: Final = 10**9
 
 
 class Number(str):
-    """The text of a JSON number, so that it is written without quotes and without passing through a float."""
+    """The text of a JSON number: it is written without quotes, and never passes through a float."""
 
     __slots__ = ()
 
 
 def usd(nano: int | None) -> Number | None:
-    """Return nano-dollars as dollars, with the decimals that they have and no exponent: 48000000 → `0.048`; None stays None."""
+    """Return nano-dollars as dollars, with all their decimals and no exponent: 48000000 → `0.048`; None stays None."""
     if nano is None:
         return None
     whole, rest = divmod(abs(nano), NANO)
@@ -30,17 +30,17 @@ json_text: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def members(fields: Iterable[tuple[str, object]]) -> str:
-    """Return members of a JSON object, plain values, in the order of `fields` (at least one), without the braces."""
+    """Return the members of a JSON object without its braces, in the order of `fields`: at least one, all plain values."""
     return json_text(dict(fields))[1:-1]
 
 
 def json_object(fields: Iterable[tuple[str, object]]) -> str:
-    """Return one JSON object on one line, its keys in the order of `fields`; a `Number` stands as it is."""
+    """Return one JSON object on one line, its keys in the order of `fields`; a `Number` is written as it is."""
     parts: list[str] = []
     plain: dict[str, object] = {}
     for key, value in fields:
         if isinstance(value, Number):
-            # What stands before it is encoded in one go: that is four times as fast as one value after the other.
+            # The plain values before it are encoded in one go: that is four times as fast as one value after the other.
             parts.extend((json_text(plain)[1:-1], f"{json_text(key)}: {value}"))
             plain = {}
         else:

@@ -1,4 +1,4 @@
-"""When a budget's period begins and ends: minutes, and days, weeks and months of a calendar's own zone."""
+"""The calendar of budgets: when minutes, days, weeks and months begin and end in a time zone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _SECOND = timedelta(seconds=1)
 
 
 def period_of(calendar: Calendar, per: Per, at_ms: int) -> Period:
-    """Return the period that a moment lies in (milliseconds since the epoch); periods leave no gap and never overlap.
+    """Return the period that contains a moment (milliseconds since the epoch); periods leave no gap and never overlap.
 
     A day begins when the zone's clocks first show its hour: (1) where that hour is skipped, at the moment of the change;
-    (2) where it comes twice, the first time. So a day may have 23 or 25 hours, and one that a country skipped has none. Minutes
-    are the same everywhere: no zone's offset has seconds today.
+    (2) where it comes twice, the first time. So a day may have 23 or 25 hours, and a day that a country skipped has none.
+    Minutes are the same everywhere: no zone's offset has seconds today.
     """
     if per == Per.MINUTE:
         starts_ms = at_ms - at_ms % _MINUTE_MS
@@ -26,7 +26,7 @@ def period_of(calendar: Calendar, per: Per, at_ms: int) -> Period:
     zone = ZoneInfo(calendar.zone)
     local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone).replace(tzinfo=None)
     first = _first_day(calendar, per, (local - timedelta(minutes=calendar.day_starts_minute)).date())
-    # A change of the clocks may have moved the guess by one period, either way.
+    # A change of the clocks may have moved the guess by one period, in either direction.
     while _begins_ms(calendar, zone, first) > at_ms:
         first = _first_day(calendar, per, first - _DAY)
     following = _next_first(calendar, per, first)
@@ -64,7 +64,7 @@ def _in_month(calendar: Calendar, year: int, month: int) -> date:
 def _begins_ms(calendar: Calendar, zone: ZoneInfo, day: date) -> int:
     """Return when the clocks of a zone first show the hour at which a day starts."""
     shown = datetime.combine(day, time()) + timedelta(minutes=calendar.day_starts_minute)
-    # PEP 495: with fold 0 a doubled hour is the first one, and a skipped one lies behind the change, with fold 1 before it.
+    # PEP 495: with fold 0 a doubled hour is the first one, and a skipped hour lies after the change; with fold 1, before it.
     begins = shown.replace(tzinfo=zone).astimezone(UTC)
     if begins.astimezone(zone).replace(tzinfo=None) != shown:
         before = shown.replace(tzinfo=zone, fold=1).astimezone(UTC)

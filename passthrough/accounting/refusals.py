@@ -1,4 +1,4 @@
-"""Refused requests on their way into the ledger: one entry a minute for each client, route and code, with their count."""
+"""Merges refused requests before they go into the ledger: one entry a minute for each client, route and code, with a count."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..exchange import Outcome
 from .entry import Entry
 
 _MINUTE_S: Final = 60.0
-_BEHIND_S: Final = 0.05  # behind the minute's end, for what began within it and is refused a moment later
+_BEHIND_S: Final = 0.05  # after the minute's end, for a request that began within it and is refused a moment later
 _REFUSED: Final = str(Outcome.REFUSED)
 _MAX_KINDS: Final = 10_000
 
@@ -20,27 +20,27 @@ _Kind = tuple[int, str | None, str | None, str | None, bool]
 
 @dataclass(slots=True)
 class _Refused:
-    """The first of some refused requests, and how many they are."""
+    """The entry of the first of some refused requests, and how many they are."""
 
     first: Entry
     count: int = 1
 
 
 class Refusals:
-    """Gathers refused requests, in memory and on the event loop's thread, until their minute (UTC) is over.
+    """Gathers refused requests in memory, on the event loop's thread, until their minute (UTC) is over.
 
-    Whoever is refused may ask again thousands of times a second: a row for each would fill the disk. Each minute's requests
-    belong to the same day and the same budgets' periods. A kill costs the count of the minute; the log has each request.
+    A refused client may repeat its request thousands of times a second: a row for each would fill the disk. The requests of
+    one minute belong to the same day and to the same budgets' periods. A kill loses the minute's count; the log has each request.
     """
 
     def __init__(self, write: Callable[[Entry], None]) -> None:
-        """`write` takes an entry for many: the first one's, without a label, since others may have had another."""
+        """`write` takes the merged entry: the first request's, without its label, for the others may have had another."""
         self._write = write
         self._kinds: dict[_Kind, _Refused] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def take(self, entry: Entry) -> bool:
-        """Take the entry of a request that was refused before anything of it went to a target; False: it is none such."""
+        """Take the entry of a request that was refused before anything of it went to a target; False for any other entry."""
         if entry.outcome != _REFUSED or entry.attempts:
             return False
         kind = (int(entry.began_utc // _MINUTE_S), entry.client, entry.route, entry.error, entry.sandbox)
@@ -48,7 +48,7 @@ class Refusals:
         if found is not None:
             found.count += 1
             return True
-        if len(self._kinds) >= _MAX_KINDS:  # clients and routes are named in the configuration: so many there are hardly ever
+        if len(self._kinds) >= _MAX_KINDS:  # rare: clients and routes are named in the configuration
             self.flush()
         self._kinds[kind] = _Refused(entry)
         if self._timer is None:
@@ -57,7 +57,7 @@ class Refusals:
         return True
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the merged entries now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -30,7 +30,7 @@ class BudgetStatus:
     @property
     def used_ratio(self) -> float:
         """Spent by limit: 1 is used up; requests that were in flight then make it more. A budget of 0 is always used up."""
-        return self.spent / self.budget.most if self.budget.most else 1.0
+        return self.spent / self.budget.limit if self.budget.limit else 1.0
 
 
 def budgets_json(statuses: Sequence[BudgetStatus]) -> str:
@@ -49,7 +49,7 @@ def _one(status: BudgetStatus) -> str:
             ("per", str(budget.per)),
             ("spent", _figure(status, status.spent)),
             ("reserved", _figure(status, status.reserved)),
-            ("limit", _figure(status, budget.most)),
+            ("limit", _figure(status, budget.limit)),
             ("used_percent", Number(f"{status.used_ratio * 100:.1f}")),
             ("resets", resets.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"),
         )

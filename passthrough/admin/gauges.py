@@ -119,7 +119,7 @@ def _budget_families(statuses: Sequence[BudgetStatus]) -> Iterable[Metric]:
         scale = NANO if status.is_money else 1
         spent.add_metric(labels, status.spent / scale)
         held.add_metric(labels, status.reserved / scale)
-        limit.add_metric(labels, budget.most / scale)
+        limit.add_metric(labels, budget.limit / scale)
         ratio.add_metric(labels, status.used_ratio)
         resets.add_metric(labels, status.resets_utc)
     return spent, held, limit, ratio, resets

@@ -16,8 +16,8 @@ from typing import Final, TextIO
 POLL_S: Final = 0.2
 """How soon one who writes sees that the sink was given up."""
 
-_PIECE: Final = 4096 if sys.platform == "win32" else select.PIPE_BUF
-_PIECE_OF_FILE: Final = 65536
+_PIPE_BYTES: Final = 4096 if sys.platform == "win32" else select.PIPE_BUF
+_FILE_BYTES: Final = 65536
 
 
 class StreamWriter:
@@ -33,7 +33,7 @@ class StreamWriter:
         a pipe takes whole either.
         """
         self._stream = stream
-        self._turns = None if turns is None else os.open(turns, os.O_RDWR | os.O_CREAT, 0o600)
+        self._lock_file = None if turns is None else os.open(turns, os.O_RDWR | os.O_CREAT, 0o600)
         self._descriptor = _descriptor(stream)
         # A file's reader can block nobody, and each write goes to its end whole.
         self._is_file = self._descriptor is not None and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
@@ -51,22 +51,22 @@ class StreamWriter:
 
     def write(self, lines: Iterable[bytes]) -> int:
         """Write lines; return how many of them were not."""
-        most = _PIECE_OF_FILE if self._is_file else _PIECE
-        return sum(_beyond(piece, self._wrote_in_turn(b"".join(piece))) for piece in _pieces(lines, most))
+        max_bytes = _FILE_BYTES if self._is_file else _PIPE_BYTES
+        return sum(_beyond(piece, self._write_locked(b"".join(piece))) for piece in _pieces(lines, max_bytes))
 
-    def _wrote_in_turn(self, piece: bytes) -> int:
-        if self._turns is None:
-            return self._wrote(piece)
+    def _write_locked(self, piece: bytes) -> int:
+        if self._lock_file is None:
+            return self._write(piece)
         import fcntl  # noqa: PLC0415 - not on Windows, where no processes share a stream
 
         # Whoever has it may wait for the reader: then all do.
-        fcntl.flock(self._turns, fcntl.LOCK_EX)
+        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
         try:
-            return self._wrote(piece)
+            return self._write(piece)
         finally:
-            fcntl.flock(self._turns, fcntl.LOCK_UN)
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
-    def _wrote(self, piece: bytes) -> int:
+    def _write(self, piece: bytes) -> int:
         """Return how many bytes of a piece were written."""
         if self._descriptor is None:
             try:
@@ -76,12 +76,12 @@ class StreamWriter:
                 return 0
             return len(piece)
         block = b"\n" + piece if self._torn else piece
-        done = self._sent(self._descriptor, block)
+        done = self._send(self._descriptor, block)
         if done:
             self._torn = block[done - 1 : done] != b"\n"
         return done - (len(block) - len(piece))
 
-    def _sent(self, descriptor: int, block: bytes) -> int:
+    def _send(self, descriptor: int, block: bytes) -> int:
         """Return how many bytes of `block` were written before it, or the descriptor, came to its end."""
         done = 0
         while done < len(block) and not self.given_up:
@@ -90,7 +90,7 @@ class StreamWriter:
                     done += os.write(descriptor, block[done:])
                 # A pipe that select() calls ready takes PIPE_BUF bytes without blocking, whatever its reader does.
                 elif select.select((), (descriptor,), (), POLL_S)[1] and not self.given_up:
-                    done += os.write(descriptor, block[done : done + _PIECE])
+                    done += os.write(descriptor, block[done : done + _PIPE_BYTES])
             except BlockingIOError:  # another process has filled a shared pipe in between
                 continue
             except (OSError, ValueError):
@@ -108,12 +108,12 @@ def _descriptor(stream: TextIO) -> int | None:
         return None
 
 
-def _pieces(lines: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
+def _pieces(lines: Iterable[bytes], max_bytes: int) -> Iterator[list[bytes]]:
     """Yield lines in pieces of at most so many bytes: what a pipe takes whole, so those of several processes do not mix."""
     piece: list[bytes] = []
     size = 0
     for line in lines:
-        if piece and size + len(line) > most:
+        if piece and size + len(line) > max_bytes:
             yield piece
             piece, size = [], 0
         piece.append(line)

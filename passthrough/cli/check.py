@@ -89,8 +89,8 @@ def _limits(budgets: _BudgetsByScope, scope: Scope, max_parallel: int | None) ->
 
 def _limit(budget: Budget) -> str:
     if budget.unit is Unit.USD:
-        return f"${_usd(budget.most)} per {budget.per}"
-    return f"{_plural(budget.most, str(budget.unit).removesuffix('s'))} per {budget.per}"
+        return f"${_usd(budget.limit)} per {budget.per}"
+    return f"{_plural(budget.limit, str(budget.unit).removesuffix('s'))} per {budget.per}"
 
 
 def _plural(count: int, thing: str) -> str:

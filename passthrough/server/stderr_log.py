@@ -13,7 +13,7 @@ from ..background.stream_writer import POLL_S, StreamWriter
 
 FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 
-_WAITING: Final = 1000
+_MAX_WAITING: Final = 1000
 _BATCH: Final = 100
 _GATHER_S: Final = 0.01
 
@@ -30,8 +30,8 @@ class StderrHandler(logging.Handler):
         """`speaker` is named before each message, where several processes share the stream."""
         super().__init__()
         self.setFormatter(logging.Formatter(FORMAT.replace("%(message)s", f"{speaker}: %(message)s") if speaker else FORMAT))
-        self._backlog: BatchQueue[str] = BatchQueue(_WAITING, batch=_BATCH, gather_s=_GATHER_S)
-        self._sink = StreamWriter(stream)
+        self._queue: BatchQueue[str] = BatchQueue(_MAX_WAITING, batch=_BATCH, gather_s=_GATHER_S)
+        self._stream = StreamWriter(stream)
         self._refused = 0
         self._thread = Thread(target=self._run, name="messages", daemon=True)
         self._thread.start()
@@ -43,24 +43,24 @@ class StderrHandler(logging.Handler):
         except (TypeError, ValueError):  # Its arguments do not fit its text.
             self.handleError(record)
             return
-        if self._refused and self._backlog.put(_dropped(self._refused)):
+        if self._refused and self._queue.put(_dropped(self._refused)):
             self._refused = 0
-        if self._refused or not self._backlog.put(text):
+        if self._refused or not self._queue.put(text):
             self._refused += 1
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what waits, for at most `timeout_s` seconds and a little. Idempotent."""
-        self._backlog.close()
+        self._queue.close()
         self._thread.join(timeout_s)
-        self._sink.give_up()
+        self._stream.give_up()
         self._thread.join(2 * POLL_S)
         super().close()
 
     def _run(self) -> None:
-        while batch := self._backlog.take():
-            self._sink.write([text.encode("utf-8", "replace") + b"\n" for text in batch])
+        while batch := self._queue.take():
+            self._stream.write([text.encode("utf-8", "replace") + b"\n" for text in batch])
         if self._refused:
-            self._sink.write([_dropped(self._refused).encode("ascii") + b"\n"])
+            self._stream.write([_dropped(self._refused).encode("ascii") + b"\n"])
 
 
 class DirectHandler(logging.Handler):

@@ -174,7 +174,7 @@ def test_what_the_shipped_file_comments_out_works(tmp_path: Path) -> None:
         len(found.prices),
         len(found.routes[0].label_headers),
     )
-    assert ([5000, 60, 500 * 10**9], ()) == ([budget.most for budget in found.budgets], found.warnings)
+    assert ([5000, 60, 500 * 10**9], ()) == ([budget.limit for budget in found.budgets], found.warnings)
 
 
 @pytest.mark.parametrize(

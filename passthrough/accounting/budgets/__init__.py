@@ -1,1 +1,1 @@
-"""Budgets: what may still be spent, who asks, and who is warned."""
+"""Budgets: admission of requests, leases from the ledger, and warnings."""

@@ -50,36 +50,36 @@ class Budgets:
 
     def __init__(self, ledger: Ledger | None, warn: Callable[[str], None], wake: Callable[[], None]) -> None:
         """`ledger` None: budgets last as long as the process. `nudge` has `refresh` called at once, on the feeder's thread."""
-        self._leasing = None if ledger is None else LeaseClient(ledger)
+        self._client = None if ledger is None else LeaseClient(ledger)
         self._warn = warn
         self._wake = wake
         self._lock = Lock()
         self._policy = Policy()
-        self._purses = BudgetIndex()
+        self._index = BudgetIndex()
         self._active: dict[BudgetState, BudgetHistory] = {}
-        self._asked: set[BudgetState] = set()
+        self._urgent: set[BudgetState] = set()
         self._reserved: dict[str, list[tuple[BudgetHistory, BudgetState, int]]] = {}
         self._unbooked: dict[str, list[tuple[BudgetState, int]]] = {}
         self._webhook: Webhook | None = None
         self._waiters = Waiters()
-        self._unanswered = False
-        self._answers = 0
+        self._is_cut_off = False
+        self._refresh_count = 0
         self._refreshed = self._surveyed = -inf
         self._every_s = EVERY_S
 
     def apply(self, policy: Policy) -> None:
         """Go by another configuration from now on; what is spent, and what is under way, counts on. For one thread at a time."""
         same = policy.calendar == self._policy.calendar and policy.sandbox == self._policy.sandbox
-        kept = {purse.budget.key: purse for purse in self._purses if same}
-        purses = BudgetIndex(kept.get(budget.key) or BudgetHistory(budget, policy.sandbox) for budget in policy.budgets)
-        for purse, budget in zip(purses, policy.budgets, strict=True):
+        kept = {history.budget.key: history for history in self._index if same}
+        histories = BudgetIndex(kept.get(budget.key) or BudgetHistory(budget, policy.sandbox) for budget in policy.budgets)
+        for history, budget in zip(histories, policy.budgets, strict=True):
             with self._lock:  # for one at a time: the road waits for it
-                purse.bound(budget)
-        now = set(map(id, purses))
+                history.bound(budget)
+        now = set(map(id, histories))
         with self._lock:
-            self._active = {tally: purse for tally, purse in self._active.items() if id(purse) in now}
-            self._asked = set(self._active)
-            self._purses, self._policy = purses, policy
+            self._active = {state: history for state, history in self._active.items() if id(history) in now}
+            self._urgent = set(self._active)
+            self._index, self._policy = histories, policy
             self._surveyed = -inf
         self._webhook = replaced(self._webhook, policy.webhook, self._warn)
         self._wake()
@@ -88,94 +88,94 @@ class Budgets:
 
     def enter(self, exchange: Exchange) -> Awaitable[None] | None:
         """Reserve what an exchange may come to in all budgets that it belongs to (exchange.Allowance)."""
-        purses = self._purses.of(exchange.client, None if exchange.terms is None else exchange.terms.route)
-        if not purses:
+        histories = self._index.of(exchange.client, None if exchange.terms is None else exchange.terms.route)
+        if not histories:
             return None
-        asking = self._admit(exchange, purses)
-        if asking is None:
+        undecided = self._admit(exchange, histories)
+        if undecided is None:
             return None
-        if self._unanswered:
-            self._without_ledger(exchange, purses, asking)
+        if self._is_cut_off:
+            self._without_ledger(exchange, histories, undecided)
             return None
-        return self._wait(exchange, purses)
+        return self._wait(exchange, histories)
 
-    async def _wait(self, exchange: Exchange, purses: list[BudgetHistory]) -> None:
+    async def _wait(self, exchange: Exchange, histories: list[BudgetHistory]) -> None:
         """Let the ledger be asked until the exchange is admitted, or refused. Raises Refusal."""
         loop = asyncio.get_running_loop()
-        answers, deadline = self._answers, loop.time() + WAIT_S
-        asking: BudgetState | None = None
+        refresh_count, deadline = self._refresh_count, loop.time() + WAIT_S
+        undecided: BudgetState | None = None
         for pause_s in _PAUSES_S:
             await asyncio.sleep(pause_s)
             waiter = self._waiters.join()
             self._wake()
             await self._waiters.wait(waiter, max(deadline - loop.time(), 0))
-            asking = self._admit(exchange, purses)
-            if asking is None:
+            undecided = self._admit(exchange, histories)
+            if undecided is None:
                 return
-            if self._unanswered or loop.time() >= deadline:
+            if self._is_cut_off or loop.time() >= deadline:
                 break
-        assert asking is not None
-        if self._unanswered or self._answers == answers:
-            self._unanswered = True
-            self._without_ledger(exchange, purses, asking)
+        assert undecided is not None
+        if self._is_cut_off or self._refresh_count == refresh_count:
+            self._is_cut_off = True
+            self._without_ledger(exchange, histories, undecided)
             return
-        raise messages.refusal(asking, Verdict.RESERVED, time.time())
+        raise messages.refusal(undecided, Verdict.RESERVED, time.time())
 
-    def _admit(self, exchange: Exchange, purses: list[BudgetHistory], *, unlent: bool = False) -> BudgetState | None:
+    def _admit(self, exchange: Exchange, histories: list[BudgetHistory], *, without_lease: bool = False) -> BudgetState | None:
         """Reserve in every budget, and return None; or in none, and return one that the ledger must be asked about.
 
         Raises Refusal where one is used up for certain. `unlent`: what is not leased is taken all the same.
         """
         now, at_ms = time.monotonic(), int(exchange.began_utc * 1000)
         with self._lock:
-            found = [(purse, self._tally(purse, at_ms)) for purse in purses]
-            asking = self._asking(found, now)
-            if asking is not None and not unlent:
-                return asking
+            found = [(history, self._state(history, at_ms)) for history in histories]
+            undecided = self._undecided(found, now)
+            if undecided is not None and not without_lease:
+                return undecided
             low = self._reserve(exchange.id, found, now)
         if low:
             self._wake()
         return None
 
-    def _asking(self, found: list[tuple[BudgetHistory, BudgetState]], now: float) -> BudgetState | None:
+    def _undecided(self, found: list[tuple[BudgetHistory, BudgetState]], now: float) -> BudgetState | None:
         """Return one that the ledger must be asked about, None where all is free. Raises Refusal where one is used up."""
-        verdicts = [tally.verdict(now) for _, tally in found]
+        verdicts = [state.verdict(now) for _, state in found]
         if verdicts.count(Verdict.FREE) == len(verdicts):
             return None
         for wanted in (Verdict.SPENT, Verdict.RESERVED):
             if wanted in verdicts:
                 raise messages.refusal(found[verdicts.index(wanted)][1], wanted, time.time())
-        asking = None
-        for (purse, tally), verdict in zip(found, verdicts, strict=True):
+        undecided = None
+        for (history, state), verdict in zip(found, verdicts, strict=True):
             if verdict is Verdict.ASK:
-                tally.ask(purse.guess, now)
-                self._active[tally] = purse
-                self._asked.add(tally)
-                asking = tally
-        return asking
+                state.ask(history.guess, now)
+                self._active[state] = history
+                self._urgent.add(state)
+                undecided = state
+        return undecided
 
     def _reserve(self, exchange_id: str, found: list[tuple[BudgetHistory, BudgetState]], now: float) -> bool:
         """Reserve in every budget what the exchange may come to; return whether a lease runs low with it."""
-        self._reserved[exchange_id] = reserved = [(purse, tally, purse.guess) for purse, tally in found]
+        self._reserved[exchange_id] = reserved = [(history, state, history.guess) for history, state in found]
         low = False
-        for purse, tally, guess in reserved:
-            self._active[tally] = purse
-            if tally.reserve(guess, now):
-                self._asked.add(tally)
+        for history, state, guess in reserved:
+            self._active[state] = history
+            if state.reserve(guess, now):
+                self._urgent.add(state)
                 low = True
         return low
 
-    def _tally(self, purse: BudgetHistory, at_ms: int) -> BudgetState:
-        tally = purse.at(self._policy.calendar, at_ms)
-        if self._leasing is None and not tally.until:
-            tally.held, tally.until = tally.budget.most, inf
-        return tally
+    def _state(self, history: BudgetHistory, at_ms: int) -> BudgetState:
+        state = history.at(self._policy.calendar, at_ms)
+        if self._client is None and not state.until:
+            state.held, state.until = state.budget.limit, inf
+        return state
 
-    def _without_ledger(self, exchange: Exchange, purses: list[BudgetHistory], asking: BudgetState) -> None:
+    def _without_ledger(self, exchange: Exchange, histories: list[BudgetHistory], undecided: BudgetState) -> None:
         """Decide without the ledger, as the configuration says. Raises Refusal."""
         if self._policy.refuse_without_lease:
-            raise messages.unknown(asking.budget)
-        self._admit(exchange, purses, unlent=True)
+            raise messages.unknown(undecided.budget)
+        self._admit(exchange, histories, without_lease=True)
 
     # ── beside the road ──
 
@@ -188,22 +188,22 @@ class Budgets:
             if reserved is None:
                 return
             unbooked = []
-            for purse, tally, guess in reserved:
-                amount = leases.amount_of(entry, purse.budget.unit)
+            for history, state, guess in reserved:
+                amount = leases.amount_of(entry, history.budget.unit)
                 if entry.estimated_pages is None and entry.estimated_nano is None:  # an estimate teaches nothing
-                    purse.learn(amount)
-                tally.settle(guess, amount)
+                    history.learn(amount)
+                state.settle(guess, amount)
                 if amount:
-                    unbooked.append((tally, amount))
+                    unbooked.append((state, amount))
             if unbooked:
                 self._unbooked[entry.id] = unbooked
 
     def reserved(self, exchange_id: str) -> tuple[int | None, int | None]:
         """Return the most that an exchange under way has reserved of pages, and of nano-USD; None where nothing."""
-        most: dict[Unit, int] = {}
-        for purse, _, guess in self._reserved.get(exchange_id, ()):  # the event loop's own
-            most[purse.budget.unit] = max(most.get(purse.budget.unit, 0), guess)
-        return most.get(Unit.PAGES), most.get(Unit.USD)
+        largest: dict[Unit, int] = {}
+        for history, _, guess in self._reserved.get(exchange_id, ()):  # the event loop's own
+            largest[history.budget.unit] = max(largest.get(history.budget.unit, 0), guess)
+        return largest.get(Unit.PAGES), largest.get(Unit.USD)
 
     def booked(self, entries: Sequence[Entry]) -> None:
         """Count what is in the ledger as spent (bookkeeper.Observer)."""
@@ -213,35 +213,35 @@ class Budgets:
         for entry in entries:
             with self._lock:
                 if entry.part is Part.OPEN:
-                    for _, tally, _ in self._reserved.get(entry.id, ()):
-                        tally.spent += leases.amount_of(entry, tally.budget.unit)
+                    for _, state, _ in self._reserved.get(entry.id, ()):
+                        state.spent += leases.amount_of(entry, state.budget.unit)
                     continue
-                for tally, amount in self._unbooked.pop(entry.id, ()):
-                    tally.book(amount, leases.amount_of(entry, tally.budget.unit))
-                    if self._leasing is None and tally.warns():
-                        warned.append(tally)
+                for state, amount in self._unbooked.pop(entry.id, ()):
+                    state.book(amount, leases.amount_of(entry, state.budget.unit))
+                    if self._client is None and state.warns():
+                        warned.append(state)
         self._say(warned)
 
     def refresh(self) -> None:
         """Ask the ledger about the budgets that are in use; on the thread that feeds it, which may be held up."""
-        if self._leasing is None or not self._purses:
+        if self._client is None or not self._index:
             return
         now = time.monotonic()
         due = now - self._refreshed >= self._every_s
         with self._lock:
-            chosen = list(self._active if due else self._asked)
+            chosen = list(self._active if due else self._urgent)
         try:
-            for start in range(0, len(chosen), leases.MANY):
-                self._ask(self._leasing, chosen[start : start + leases.MANY], now)
+            for start in range(0, len(chosen), leases.MAX_SPANS):
+                self._ask(self._client, chosen[start : start + leases.MAX_SPANS], now)
             if now - self._surveyed >= SURVEY_S:
-                self._survey(self._leasing)
+                self._survey(self._client)
                 self._surveyed = now
-            self._leasing.sweep()
+            self._client.sweep()
         except LedgerError:  # the writer says it: it cannot write either
-            self._unanswered = True
+            self._is_cut_off = True
         else:
-            self._unanswered = False
-            self._answers += 1
+            self._is_cut_off = False
+            self._refresh_count += 1
             if due:
                 self._refreshed = time.monotonic()
                 self._every_s = min(max(EVERY_S, _BESIDE * (self._refreshed - now)), _SELDOM_S)
@@ -251,70 +251,70 @@ class Budgets:
         """Give all leases back, if the ledger takes that; blocks."""
         if self._webhook is not None:
             self._webhook.close()
-        if self._leasing is not None:
-            self._leasing.close()
+        if self._client is not None:
+            self._client.close()
 
     @property
     def trouble(self) -> str | None:
         """Why budgets do not hold now, or stop requests that they need not; None while the ledger can be asked."""
-        if not self._unanswered or not self._purses:
+        if not self._is_cut_off or not self._index:
             return None
-        unlent = "refused (503)" if self._policy.refuse_without_lease else "let through"
-        return f"The ledger cannot be asked what is left of the budgets: a request beyond what was leased is {unlent}."
+        without_lease = "refused (503)" if self._policy.refuse_without_lease else "let through"
+        return f"The ledger cannot be asked what is left of the budgets: a request beyond what was leased is {without_lease}."
 
     def state(self) -> list[tuple[Budget, int, int, float]]:
         """Return for each budget: itself, what is spent, what is reserved, and when its period ends (UTC seconds)."""
         at_ms = int(time.time() * 1000)
         found = []
-        for purse in self._purses:
+        for history in self._index:
             with self._lock:  # for one at a time: the road waits for it
-                each = self._tally(purse, at_ms)
+                each = self._state(history, at_ms)
                 found.append((each.budget, each.spent + each.unbooked, each.reserved, each.span.period.ends_ms / 1000))
         return found
 
     # ── the ledger ──
 
-    def _ask(self, leasing: LeaseClient, tallies: list[BudgetState], now: float) -> None:
+    def _ask(self, client: LeaseClient, states: list[BudgetState], now: float) -> None:
         requests: dict[LeaseRequest, BudgetState] = {}
-        for tally in tallies:
+        for state in states:
             with self._lock:  # for one at a time: the road waits for it
-                self._plead(tally, now, requests)
+                self._collect_requests(state, now, requests)
         if not requests:
             return
-        granted = leasing.ask(list(requests))
+        granted = client.ask(list(requests))
         for request, grant in granted.items():
             with self._lock:
                 requests[request].grant(grant, now)
         self._say(requests[request] for request, grant in granted.items() if grant.warns)
 
-    def _plead(self, tally: BudgetState, now: float, requests: dict[LeaseRequest, BudgetState]) -> None:
+    def _collect_requests(self, state: BudgetState, now: float, requests: dict[LeaseRequest, BudgetState]) -> None:
         """Add what is to be asked for a tally, and for the period after it if that is near; let go of one that is not in use."""
-        purse, now_ms = self._active.get(tally), int(time.time() * 1000)
-        if purse is None or tally.idle(now) or tally.span.period.ends_ms < now_ms - _OVER_MS:
-            self._active.pop(tally, None)
-            self._asked.discard(tally)
+        history, now_ms = self._active.get(state), int(time.time() * 1000)
+        if history is None or state.idle(now) or state.span.period.ends_ms < now_ms - _OVER_MS:
+            self._active.pop(state, None)
+            self._urgent.discard(state)
             return
-        for each in (tally, purse.ahead(self._policy.calendar, now_ms)):
+        for each in (state, history.ahead(self._policy.calendar, now_ms)):
             if each is not None and each.due(now):
-                self._active[each] = purse
-                self._asked.discard(each)
-                requests[each.lease_request(now, purse.guess)] = each
+                self._active[each] = history
+                self._urgent.discard(each)
+                requests[each.lease_request(now, history.guess)] = each
 
-    def _survey(self, leasing: LeaseClient) -> None:
+    def _survey(self, client: LeaseClient) -> None:
         """Look up the budgets that are not in use."""
         at_ms = int(time.time() * 1000)
         idle: dict[Span, BudgetState] = {}
-        for purse in self._purses:
+        for history in self._index:
             with self._lock:  # for one at a time: the road waits for it
-                tally = self._tally(purse, at_ms)
-                if tally not in self._active and purse.budget.per != Per.MINUTE:
-                    idle[tally.span] = tally
+                state = self._state(history, at_ms)
+                if state not in self._active and history.budget.per != Per.MINUTE:
+                    idle[state.span] = state
         if idle:
-            for span, amount in leasing.survey(idle).items():
+            for span, amount in client.survey(idle).items():
                 idle[span].spent = amount
 
-    def _say(self, tallies: Iterable[BudgetState]) -> None:
-        for tally in tallies:
-            self._warn(messages.warning(tally))
+    def _say(self, states: Iterable[BudgetState]) -> None:
+        for state in states:
+            self._warn(messages.warning(state))
             if self._webhook is not None:
-                self._webhook.post(json_object(messages.posted(tally).items()))
+                self._webhook.post(json_object(messages.posted(state).items()))

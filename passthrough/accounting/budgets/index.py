@@ -1,4 +1,4 @@
-"""The budgets that there are, found by who spends."""
+"""The budgets of one configuration, indexed by client and route."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from .state import BudgetHistory
 
 
 class BudgetIndex:
-    """All purses of one configuration; never changed once it is made."""
+    """All budgets of one configuration; immutable."""
 
     __slots__ = ("_every", "_of_all", "_of_clients", "_of_routes")
 
-    def __init__(self, purses: Iterable[BudgetHistory] = ()) -> None:
-        self._every = tuple(purses)
+    def __init__(self, histories: Iterable[BudgetHistory] = ()) -> None:
+        self._every = tuple(histories)
         self._of_all: list[BudgetHistory] = []
         self._of_clients: dict[str, list[BudgetHistory]] = {}
         self._of_routes: dict[str, list[BudgetHistory]] = {}
-        for purse in self._every:
-            scope = purse.budget.scope
+        for history in self._every:
+            scope = history.budget.scope
             if scope.kind == "client":
-                self._of_clients.setdefault(scope.name, []).append(purse)
+                self._of_clients.setdefault(scope.name, []).append(history)
             elif scope.kind == "route":
-                self._of_routes.setdefault(scope.name, []).append(purse)
+                self._of_routes.setdefault(scope.name, []).append(history)
             else:
-                self._of_all.append(purse)
+                self._of_all.append(history)
 
     def __iter__(self) -> Iterator[BudgetHistory]:
         return iter(self._every)
@@ -33,7 +33,7 @@ class BudgetIndex:
         return len(self._every)
 
     def of(self, client: str | None, route: str | None) -> list[BudgetHistory]:
-        """Return those that an exchange is paid from: the client's, the route's, the one for all."""
+        """Return the budgets that an exchange counts against: the client's, the route's, and those for all."""
         found = self._of_all
         if self._of_clients and client is not None:
             found = found + self._of_clients.get(client, [])

@@ -1,4 +1,4 @@
-"""What is said of budgets: to the client that is refused, and to the operator who is warned."""
+"""The texts about budgets: refusals for clients, warnings for the operator."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from ..money import usd
 from .state import BudgetState, Verdict
 
 SOON_S: Final = 1
-"""What a client is told to wait where requests under way hold the rest: nobody knows what they will come to."""
+"""Retry-After where requests under way hold the rest of a budget: what they will cost is not known yet."""
 
 UNKNOWN_S: Final = 5
-"""What a client is told to wait where the ledger does not answer."""
+"""Retry-After where the ledger does not respond."""
 
 
-def refusal(tally: BudgetState, verdict: Verdict, now_utc: float) -> Refusal:
-    """Return the refusal of a request that a budget does not allow: whose budget, how much of how much, and until when."""
-    budget = tally.budget
+def refusal(state: BudgetState, verdict: Verdict, now_utc: float) -> Refusal:
+    """Return the refusal of a request that a budget does not allow: whose budget, how much is used of what, and until when."""
+    budget = state.budget
     code = "rate_limited" if budget.per == Per.MINUTE else "budget_spent"
     if verdict != Verdict.SPENT:
-        what = f"What is left of {_most(budget)} is held for requests under way."
+        what = f"What is left of {_limit(budget)} is held for requests under way."
         return Refusal(code, f"{_who(budget)}: {what}", hint="Send the request again.", retry_after_s=SOON_S)
-    resets_ms = tally.span.period.ends_ms
-    used = _amount(budget.unit, tally.spent + tally.unbooked + (tally.reserved if budget.unit == Unit.REQUESTS else 0))
-    what = f"{_who(budget)} has used {used} of {_most(budget)}; the next {budget.per} begins at {_iso(resets_ms)}."
+    resets_ms = state.span.period.ends_ms
+    used = _amount(budget.unit, state.spent + state.unbooked + (state.reserved if budget.unit == Unit.REQUESTS else 0))
+    what = f"{_who(budget)} has used {used} of {_limit(budget)}; the next {budget.per} begins at {_iso(resets_ms)}."
     return Refusal(code, what, retry_after_s=max(1, -int(-(resets_ms / 1000 - now_utc) // 1)))
 
 
 def unknown(budget: Budget) -> Refusal:
-    """Return the refusal of a request whose budget cannot be looked up."""
-    what = f"{_who(budget)}: the ledger cannot be asked what is left of {_most(budget)}."
+    """Return the refusal of a request whose budget cannot be looked up in the ledger."""
+    what = f"{_who(budget)}: the ledger cannot be asked what is left of {_limit(budget)}."
     return Refusal("overloaded", what, retry_after_s=UNKNOWN_S)
 
 
-def warning(tally: BudgetState) -> str:
-    """Return the message for the operator that a budget will soon be used up."""
-    budget, resets = tally.budget, _iso(tally.span.period.ends_ms)
-    percent = 100 * tally.spent // budget.most if budget.most else 100
-    return f"{_who(budget)} has used {_amount(budget.unit, tally.spent)} of {_most(budget)} ({percent} %), until {resets}."
+def warning(state: BudgetState) -> str:
+    """Return the warning that a budget will soon be used up."""
+    budget, resets = state.budget, _iso(state.span.period.ends_ms)
+    percent = 100 * state.spent // budget.limit if budget.limit else 100
+    return f"{_who(budget)} has used {_amount(budget.unit, state.spent)} of {_limit(budget)} ({percent} %), until {resets}."
 
 
-def posted(tally: BudgetState) -> dict[str, object]:
-    """Return the same as the body of a webhook's POST; `text` is what chat services show."""
-    budget, period = tally.budget, tally.span.period
+def posted(state: BudgetState) -> dict[str, object]:
+    """Return the warning as the JSON body of a webhook's POST; chat services show `text`."""
+    budget, period = state.budget, state.span.period
     return {
         "event": "budget_warning",
-        "text": warning(tally),
+        "text": warning(state),
         "scope": budget.scope.kind,
         "name": budget.scope.name,
         "unit": str(budget.unit),
         "per": str(budget.per),
-        "spent": _figure(budget.unit, tally.spent),
-        "limit": _figure(budget.unit, budget.most),
+        "spent": _figure(budget.unit, state.spent),
+        "limit": _figure(budget.unit, budget.limit),
         "starts": _iso(period.starts_ms),
         "resets": _iso(period.ends_ms),
     }
@@ -65,8 +65,8 @@ def _who(budget: Budget) -> str:
     return {"client": f"Client '{scope.name}'", "route": f"Route {scope.name}"}.get(scope.kind, "This proxy")
 
 
-def _most(budget: Budget) -> str:
-    return f"{_amount(budget.unit, budget.most)} per {budget.per}"
+def _limit(budget: Budget) -> str:
+    return f"{_amount(budget.unit, budget.limit)} per {budget.per}"
 
 
 def _amount(unit: Unit, amount: int) -> str:

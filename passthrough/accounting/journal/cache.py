@@ -12,7 +12,7 @@ from typing import Final
 from ..entry import Entry
 from .segment import Batch, Segment
 
-KEPT_BYTES: Final = 1024 * 1024
+MAX_BYTES: Final = 1024 * 1024
 """How many bytes of lines have their entries kept: what waits beyond that is read from its file."""
 
 
@@ -32,8 +32,8 @@ class EntryCache:
     were too many, or it is not yet), the segment is read.
     """
 
-    def __init__(self, most_bytes: int = KEPT_BYTES) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._kept: deque[_Stretch] = deque()
         self._kept_bytes = 0  # each is written by one side only, so that neither needs a lock
         self._left_bytes = 0
@@ -42,26 +42,26 @@ class EntryCache:
     def keep(self, segment: Segment, begin: int, lines: Sequence[bytes], entries: Sequence[Entry]) -> None:
         """Keep entries whose lines were appended to a segment from an offset on, as far as there is room."""
         places = list(accumulate(map(len, lines), initial=begin))
-        room = self._most_bytes - (self._kept_bytes - self._left_bytes)
-        many = bisect_right(places, begin + room) - 1
+        free_bytes = self._max_bytes - (self._kept_bytes - self._left_bytes)
+        many = bisect_right(places, begin + free_bytes) - 1
         if many > 0:
             self._kept_bytes += places[many] - begin
             self._kept.append(_Stretch(segment, places[: many + 1], entries[:many]))
 
-    def next_batch(self, segment: Segment, most: int) -> Batch | None:
+    def next_batch(self, segment: Segment, max_charges: int) -> Batch | None:
         """Return the segment's next entries, about `most` charges in all; None where it must be read. See Segment.portion."""
         while self._kept:
             self._taken.append(self._kept.popleft())
-        while self._taken and _fed(self._taken[0], segment):
+        while self._taken and _is_shipped(self._taken[0], segment):
             places = self._taken.popleft().places
             self._left_bytes += places[-1] - places[0]
         entries: list[Entry] = []
-        at, size = segment.fed, segment.size
+        at, size = segment.shipped, segment.size
         for entry, end in self._following(segment, at):
-            if most <= 0 or end > size:
+            if max_charges <= 0 or end > size:
                 break
             entries.append(entry)
-            most -= len(entry.charges) or 1
+            max_charges -= len(entry.charges) or 1
             at = end
         return Batch(segment, tuple(entries), at, 0) if entries else None
 
@@ -76,6 +76,6 @@ class EntryCache:
             at = places[-1]
 
 
-def _fed(stretch: _Stretch, segment: Segment) -> bool:
+def _is_shipped(stretch: _Stretch, segment: Segment) -> bool:
     """Tell whether a stretch is wholly in the ledger, as far as that is known when a segment is being fed."""
-    return stretch.segment.left <= 0 if stretch.segment is not segment else stretch.places[-1] <= segment.fed
+    return stretch.segment.left <= 0 if stretch.segment is not segment else stretch.places[-1] <= segment.shipped

@@ -60,7 +60,7 @@ class Journal:
         self._own: list[Segment] = []  # the oldest first
         self._adopted: list[Segment] = []
         self._cache = EntryCache()
-        self._left_alone: set[str] = set()  # names of files that are not ours to read
+        self._ignored: set[str] = set()  # names of files that are not ours to read
         self._born = 0.0
         self._last_ms = 0
         self._lock = Lock()
@@ -103,13 +103,13 @@ class Journal:
         for segment in self._own[-1:]:
             segment.sync()
 
-    def next_batch(self, most: int, *, own_only: bool = False) -> Batch | None:
+    def next_batch(self, max_charges: int, *, own_only: bool = False) -> Batch | None:
         """Return the oldest entries that are not in the ledger, about `most` charges of them; None where all are."""
         for segment in [] if own_only else list(self._adopted):
             try:
-                batch = segment.next_batch(most)
+                batch = segment.next_batch(max_charges)
             except OSError as error:
-                self._leave_alone(segment.path, error)
+                self._ignore(segment.path, error)
                 self._adopted.remove(segment)
                 segment.close()
                 continue
@@ -117,7 +117,7 @@ class Journal:
                 return batch
             self._delete(segment, self._adopted)
         for segment in list(self._own):
-            batch = self._cache.next_batch(segment, most) or segment.next_batch(most)
+            batch = self._cache.next_batch(segment, max_charges) or segment.next_batch(max_charges)
             if batch is not None:
                 return batch
             self._retire(segment)
@@ -128,13 +128,13 @@ class Journal:
         refused = set()  # owners that live, or that another process adopts: theirs are read in order, or not at all
         for path in self._segments():
             owner = path.stem.partition("-")[2]
-            if owner == self._owner or owner in refused or path.name in self._left_alone:
+            if owner == self._owner or owner in refused or path.name in self._ignored:
                 continue
             try:
                 segment = Segment.take(path)
             except (OSError, ForeignSegmentError) as error:
                 if getattr(error, "errno", None) not in _FOR_NOW:
-                    self._leave_alone(path, error)
+                    self._ignore(path, error)
                     continue
                 segment = None
             if segment is None:
@@ -195,11 +195,11 @@ class Journal:
             else:
                 segment.path.unlink(missing_ok=True)
         except OSError:
-            self._left_alone.add(segment.path.name)  # read again by the next process, which changes nothing
+            self._ignored.add(segment.path.name)  # read again by the next process, which changes nothing
         segment.close()
 
-    def _leave_alone(self, path: Path, error: Exception) -> None:
-        self._left_alone.add(path.name)
+    def _ignore(self, path: Path, error: Exception) -> None:
+        self._ignored.add(path.name)
         why = error.strerror if isinstance(error, OSError) else error
         self._warn(f"{path} cannot be read: {why}.\nIt is left where it is, and not booked from here.")
 

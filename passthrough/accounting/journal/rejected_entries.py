@@ -38,23 +38,23 @@ class RejectedEntries:
             text = line(repr(entry))
         with self._lock:
             self._waiting.append(text)
-            kept = self._written()
+            kept = self._write_waiting()
             self._warn(f"Exchange {entry.id} is not booked: {why}\n{self._where(kept)}")
             if not kept and len(self._waiting) > _MAX_IN_MEMORY:
-                self._say(self._waiting.pop(0))
+                self._warn_unkept(self._waiting.pop(0))
 
     def look(self) -> None:
         """Try again to write what could not be written."""
         if self._waiting:
             with self._lock:
-                self._written()
+                self._write_waiting()
 
     def close(self) -> None:
         """Write what waits, or say it: it is nowhere else."""
         with self._lock:
-            if not self._written():
+            if not self._write_waiting():
                 for text in self._waiting:
-                    self._say(text)
+                    self._warn_unkept(text)
             self._waiting = []
 
     def _where(self, kept: bool) -> str:
@@ -62,10 +62,10 @@ class RejectedEntries:
             return f"{self._path} keeps it: renamed to {self._path.stem}.jsonl it is tried again."
         return f"It waits in memory, for {self._path} cannot be written."
 
-    def _say(self, text: bytes) -> None:
+    def _warn_unkept(self, text: bytes) -> None:
         self._warn(f"An entry that is not booked, and that no file could keep: {text.decode('ascii').rstrip()}")
 
-    def _written(self) -> bool:
+    def _write_waiting(self) -> bool:
         """Append all that waits, and return True; False where it cannot be."""
         if not self._waiting:
             return True

@@ -54,7 +54,7 @@ class Segment:
         self.adopted = adopted
         own = os.fstat(descriptor)
         self.size = own.st_size  # what is whole: nothing behind it is ever read
-        self.fed = 0  # what is in the ledger
+        self.shipped = 0  # what is in the ledger
         self.spoilt = 0  # lines that could not be read, but for a torn one at the end: that is how a kill leaves a file
         self._descriptor = descriptor
         self._file = own.st_dev, own.st_ino
@@ -71,7 +71,7 @@ class Segment:
                 raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             segment = cls(path, descriptor, adopted=False)
             segment.append(HEAD)
-            segment.fed = segment.size  # for the ledger there is nothing in it
+            segment.shipped = segment.size  # for the ledger there is nothing in it
             _sync_folder(path.parent)
         except OSError:
             path.unlink(missing_ok=True)
@@ -102,7 +102,7 @@ class Segment:
     @property
     def left(self) -> int:
         """How many bytes are not in the ledger."""
-        return self.size - self.fed
+        return self.size - self.shipped
 
     @property
     def writable(self) -> bool:
@@ -138,13 +138,13 @@ class Segment:
             if not self._closed:
                 _sync(self._descriptor)
 
-    def next_batch(self, most: int) -> Batch | None:
+    def next_batch(self, max_charges: int) -> Batch | None:
         """Return the next entries, about `most` charges in all; None where nothing is left. The same again, until it is fed.
 
         What cannot be read is left out and counted in `spoilt`.
         """
         entries: list[Entry] = []
-        at, spoilt = self.fed, 0
+        at, spoilt = self.shipped, 0
         for text in self._lines(at):
             is_head = at == 0
             at += len(text)
@@ -156,8 +156,8 @@ class Segment:
                 spoilt += text.endswith(b"\n")
                 continue
             entries.append(entry)
-            most -= len(entry.charges) or 1
-            if most <= 0:
+            max_charges -= len(entry.charges) or 1
+            if max_charges <= 0:
                 break
         batch = Batch(self, tuple(entries), at, spoilt)
         if entries:
@@ -167,7 +167,7 @@ class Segment:
 
     def note(self, batch: Batch) -> None:
         """Note that a portion is in the ledger: the next one begins behind it."""
-        self.fed = batch.until
+        self.shipped = batch.until
         self.spoilt += batch.spoilt
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ BATCH: Final = 1000
 _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _HOUSEKEEPING_S: Final = 1.0
 _ADOPT_S: Final = 10.0
-_GULP_S: Final = 0.25
+_EVERY_S: Final = 0.25
 """How often the ledger is fed while entries come all the time: a commit costs as much as a hundred entries."""
 
 
@@ -44,7 +44,7 @@ class Handoff:
         self._batch: list[Entry] | None = None
         self._lock = Lock()
         self._settled = Event()
-        self._hurry = hurry
+        self._signal = hurry
 
     @property
     def offered(self) -> bool:
@@ -56,7 +56,7 @@ class Handoff:
         self._settled.clear()
         with self._lock:
             self._batch = batch
-        self._hurry()
+        self._signal()
         self._settled.wait(wait_s)
         with self._lock:
             taken = self._batch is None
@@ -96,53 +96,53 @@ class LedgerShipper:
         self.refusal: str | None = None
         self.oldest: Entry | None = None  # that waits for a ledger that refuses
         self.has_work = Event()  # there is something in the journal
-        self.handoff = Handoff(self._hurry)
+        self.handoff = Handoff(self._signal)
         self._journal = journal
         self._ledger = ledger
         self._losses = losses
-        self._refused_entries = refused
+        self._rejected = refused
         self._warn = warn
         self._booked = booked
         self._housekeeping = housekeeping
         self._housekeeping_failed = False
         self._woken = False
         self._ending = Event()
-        self._hurried = Event()
+        self._signalled = Event()
         self._deadline = float("inf")
-        self._past: list[Entry] = []  # what was handed over and is not in the ledger yet
+        self._handed_over: list[Entry] = []  # what was handed over and is not in the ledger yet
         self._opened = False
         self._doubtful = False  # the last try to append may have been in vain, or not: only its answer is missing
         self._tries = 0
-        self._retry_at = self._adopt_at = self._housekeeping_at = self._gulp_at = 0.0
+        self._retry_at = self._adopt_at = self._housekeeping_at = self._next_at = 0.0
 
     def wake(self) -> None:
         """Have `between` called at once; from any thread."""
         self._woken = True
-        self._hurry()
+        self._signal()
 
     def end(self, deadline: float) -> None:
         """Feed what this process has in the journal, and return at the deadline (monotonic) at the latest; from any thread."""
         self._deadline = deadline
         self._ending.set()
-        self._hurry()
+        self._signal()
 
     def run(self, drained: Event) -> None:
         """Feed until the end; `drained` tells that nothing comes into the journal any more."""
         while True:
             last = drained.is_set()  # before the journal is read
             try:
-                done = time.monotonic() >= self._retry_at and self._fed_all()
-                self._keep_house()
+                done = time.monotonic() >= self._retry_at and self._ship_all()
+                self._run_housekeeping()
             except Exception as defect:  # noqa: BLE001 - the loop of the books: what waits must not wait for ever
-                self._refused(f"The ledger could not be fed: {defect!r}. Please report this.")
+                self._note_refusal(f"The ledger could not be fed: {defect!r}. Please report this.")
                 self._opened = done = False  # so that it is tried again, whether something waits or not
             if self._ending.is_set() and ((last and done) or time.monotonic() >= self._deadline):
                 return
             self._pause()
 
-    def _hurry(self) -> None:
+    def _signal(self) -> None:
         self.has_work.set()
-        self._hurried.set()
+        self._signalled.set()
 
     def _pause(self) -> None:
         """Wait for something to do. What comes after a pause is fed at once, what comes all the time in gulps."""
@@ -154,15 +154,15 @@ class LedgerShipper:
         until = self._housekeeping_at if now >= self._retry_at else min(self._housekeeping_at, self._retry_at)
         self.has_work.wait(max(0.0, until - now))
         self.has_work.clear()
-        self._hurried.wait(max(0.0, self._gulp_at - time.monotonic()))
-        self._hurried.clear()
+        self._signalled.wait(max(0.0, self._next_at - time.monotonic()))
+        self._signalled.clear()
 
-    def _keep_house(self, *, appended: bool = False) -> None:
+    def _run_housekeeping(self, *, appended: bool = False) -> None:
         now = time.monotonic()
         if appended or self._woken or now >= self._housekeeping_at:
             self._woken = False
             self._housekeeping_at = now + _HOUSEKEEPING_S
-            self._refused_entries.look()
+            self._rejected.look()
             self._look_at_ledger()
             try:
                 self._housekeeping()
@@ -176,35 +176,35 @@ class LedgerShipper:
         try:
             self._ledger.look()
         except LedgerError as refused:
-            self._refused(str(refused))
+            self._note_refusal(str(refused))
             self._opened = False
 
-    def _fed_all(self) -> bool:
+    def _ship_all(self) -> bool:
         """Feed until nothing is left, and return True; False where the ledger refuses, or the time is over."""
         if not self._opened:  # what is wrong with the ledger is said at the start, not at the first entry
-            if not self._wrote([], own=True):
+            if not self._write([], own=True):
                 first = self._journal.next_batch(1)
                 self.oldest = None if first is None else first.entries[0]
                 return False
             self._opened = True
         while time.monotonic() < self._deadline:
             self._adopt()
-            if self._past:
-                if not self._wrote(self._past, own=True):
+            if self._handed_over:
+                if not self._write(self._handed_over, own=True):
                     return False
-                self.past_journal += len(self._past)
-                self._past = []
+                self.past_journal += len(self._handed_over)
+                self._handed_over = []
                 continue
             offered = self.handoff.offered  # before the journal is read: what stands there came first
             batch = self._journal.next_batch(BATCH, own_only=self._ending.is_set())
             if batch is not None:
                 own = not batch.segment.adopted
-                if not self._wrote(batch.entries, own=own):
+                if not self._write(batch.entries, own=own):
                     return False
                 batch.segment.note(batch)
                 self.from_journal += len(batch.entries) if own else 0
             elif offered:
-                self._past = self.handoff.take()
+                self._handed_over = self.handoff.take()
             else:
                 return True
         return False
@@ -215,14 +215,14 @@ class LedgerShipper:
             self._adopt_at = now + _ADOPT_S
             self._journal.adopt()
 
-    def _wrote(self, entries: Sequence[Entry], *, own: bool) -> bool:
+    def _write(self, entries: Sequence[Entry], *, own: bool) -> bool:
         """Append entries and tell who wants to know; False where the ledger refuses."""
         try:
-            accepted = self._accepted(entries)
+            accepted = self._append(entries)
         except LedgerError as refused:
             self._doubtful = True
             self.oldest = entries[0] if entries else None
-            self._refused(str(refused))
+            self._note_refusal(str(refused))
             return False
         if self.refusal is not None:
             self._warn(f"The ledger is written again. Entries lost: {self._losses.count}.")
@@ -232,30 +232,30 @@ class LedgerShipper:
         if accepted:
             self._booked(accepted)
         if entries:
-            self._gulp_at = time.monotonic() + _GULP_S
-            self._keep_house(appended=True)
+            self._next_at = time.monotonic() + _EVERY_S
+            self._run_housekeeping(appended=True)
         return True
 
-    def _refused(self, why: str) -> None:
+    def _note_refusal(self, why: str) -> None:
         if self.refusal is None:
             self._warn(f"{why}\nEntries wait until it can be written.")
         self.refusal = why
         self._retry_at = time.monotonic() + _RETRY_S[min(self._tries, len(_RETRY_S) - 1)]
         self._tries += 1
 
-    def _accepted(self, entries: Sequence[Entry]) -> list[Entry]:
+    def _append(self, entries: Sequence[Entry]) -> list[Entry]:
         try:
             return self._ledger.append(entries)
         except Exception as defect:  # The loop of the books: one entry must not stop all that come after it.
             if isinstance(defect, LedgerError) and not isinstance(defect, EntryRefusedError):
                 raise
             if len(entries) > 1:
-                return [accepted for entry in entries for accepted in self._accepted([entry])]
+                return [accepted for entry in entries for accepted in self._append([entry])]
             if not entries:
                 raise
-            return self._alone(entries[0])
+            return self._append_alone(entries[0])
 
-    def _alone(self, entry: Entry) -> list[Entry]:
+    def _append_alone(self, entry: Entry) -> list[Entry]:
         """Append an entry on a new connection; where that refuses it too, and would take another, keep it beside the journal.
 
         A connection, or what stands between here and the database, can refuse any entry for reasons of its own: a pooler that
@@ -270,7 +270,7 @@ class LedgerShipper:
             self._ledger.try_out()
             self._losses.add(1)
             why = str(defect).partition("\n")[0] if isinstance(defect, LedgerError) else f"{defect!r}."
-            self._refused_entries.keep(entry, why)
+            self._rejected.keep(entry, why)
             return []
 
 
@@ -280,10 +280,10 @@ def completed(entries: Sequence[Entry], accepted: Sequence[Entry]) -> list[Entry
     Open parts are not added: where one is left out, its lines were booked before, by whatever process.
     """
     left = list(accepted)
-    told = []
+    complete = []
     for entry in entries:
         if left and (left[0].id, left[0].part) == (entry.id, entry.part):
-            told.append(left.pop(0))
+            complete.append(left.pop(0))
         elif entry.part is not Part.OPEN:
-            told.append(entry)
-    return told
+            complete.append(entry)
+    return complete

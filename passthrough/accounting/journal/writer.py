@@ -17,7 +17,7 @@ from .journal import Journal
 from .rejected_entries import RejectedEntries
 from .shipper import BATCH, LedgerShipper, Losses
 
-_WAITING: Final = 100_000
+_MAX_WAITING: Final = 100_000
 _GATHER_S: Final = 0.02
 _TRY_OUT_S: Final = 0.5
 _SLOW_S: Final = 5.0
@@ -53,13 +53,13 @@ class JournalWriter:
         self._folder = folder
         self._losses = Losses()
         self._journal = Journal(folder, warn)
-        self._refused = RejectedEntries(folder, warn)
+        self._rejected = RejectedEntries(folder, warn)
         self._shipper = LedgerShipper(
-            self._journal, ledger, self._losses, self._refused, warn, booked=booked, housekeeping=housekeeping
+            self._journal, ledger, self._losses, self._rejected, warn, booked=booked, housekeeping=housekeeping
         )
         self._arrivals = Arrivals()
         self._taken = 0
-        self._backlog: BatchQueue[Entry] = BatchQueue(_WAITING, batch=BATCH, gather_s=_GATHER_S, weigh=_weight)
+        self._queue: BatchQueue[Entry] = BatchQueue(_MAX_WAITING, batch=BATCH, gather_s=_GATHER_S, weigh=_weight)
         self._put = self._journaled = self._unwritten = 0
         self._unwritable: str | None = None
         self._unsynced = False
@@ -67,9 +67,9 @@ class JournalWriter:
         self._deadline = float("inf")
         self._written, self._drained = Event(), Event()
         self._threads = [
-            Thread(target=self._keep, name="journal", daemon=True),
-            Thread(target=self._sync, name="sync", daemon=True),
-            Thread(target=self._feed, name="ledger", daemon=True),
+            Thread(target=self._run_journal, name="journal", daemon=True),
+            Thread(target=self._run_sync, name="sync", daemon=True),
+            Thread(target=self._run_ledger, name="ledger", daemon=True),
         ]
 
     # ── for the event loop ──
@@ -128,7 +128,7 @@ class JournalWriter:
 
     def put(self, entry: Entry) -> None:
         """Let an entry be written soon; never blocks, never raises."""
-        if self._backlog.put(entry):
+        if self._queue.put(entry):
             self._put += 1
             return
         if not self._overflowed:
@@ -143,13 +143,13 @@ class JournalWriter:
     def close(self, timeout_s: float) -> None:
         """Write all that waits, for at most `timeout_s` seconds; then say what is left. Blocks: not for the event loop."""
         self._deadline = time.monotonic() + timeout_s
-        self._backlog.close()
+        self._queue.close()
         self._shipper.handoff.hurry()
         self._shipper.end(self._deadline)
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, self._deadline - time.monotonic()) + 0.1)
-        self._refused.close()
+        self._rejected.close()
         kept = self._journaled - self._shipper.from_journal
         why = " ".join(filter(None, (self._shipper.refusal, self._unwritable)))
         if self.waiting > kept:
@@ -160,37 +160,37 @@ class JournalWriter:
 
     # ── the threads ──
 
-    def _feed(self) -> None:
+    def _run_ledger(self) -> None:
         self._shipper.run(self._drained)
         self._drained.wait()
         self._journal.close()  # here, since this thread may be held up in the database beyond the end of `close`
 
-    def _keep(self) -> None:
-        while batch := self._backlog.take():
+    def _run_journal(self) -> None:
+        while batch := self._queue.take():
             first = batch[0]
             self._arrivals.note(Arrival(self._taken, first.began_utc + first.total_s, time.monotonic()))
             self._taken += len(batch)
-            if not self._kept(batch):
+            if not self._keep(batch):
                 break
-            if not len(self._backlog):
+            if not len(self._queue):
                 self._overflowed = False
             self._try_out()
         self._drained.set()
         for event in (self._written, self._shipper.has_work):
             event.set()
 
-    def _kept(self, batch: list[Entry]) -> bool:
+    def _keep(self, batch: list[Entry]) -> bool:
         """Try until entries are in the journal, or on the way to the ledger without it; False when the time is over."""
-        batch, lines = self._encoded(batch)
+        batch, lines = self._encode(batch)
         tries = 0
         while True:
             try:
                 self._journal.append(lines, batch)
             except OSError as error:
-                self._say_unwritable(error)
+                self._warn_unwritable(error)
             else:
                 self._journaled += len(batch)
-                self._say_writable()
+                self._warn_writable()
                 self._written.set()
                 self._shipper.has_work.set()
                 return True
@@ -203,39 +203,39 @@ class JournalWriter:
 
     def _try_out(self) -> None:
         """Find out when the journal can be written again, while nothing comes that would: who is not ready gets no requests."""
-        while self._unwritable is not None and not len(self._backlog) and not self._backlog.pause(_TRY_OUT_S):
+        while self._unwritable is not None and not len(self._queue) and not self._queue.pause(_TRY_OUT_S):
             try:
                 self._journal.try_out()
             except OSError as error:
-                self._say_unwritable(error)
+                self._warn_unwritable(error)
             else:
-                self._say_writable()
+                self._warn_writable()
 
-    def _encoded(self, batch: list[Entry]) -> tuple[list[Entry], list[bytes]]:
+    def _encode(self, batch: list[Entry]) -> tuple[list[Entry], list[bytes]]:
         lines, entries = [], []
         for entry in batch:
             try:
                 lines.append(encode(entry))
             except Exception as defect:  # noqa: BLE001 - the loop of the books: one entry must not stop all that come after it
                 self._losses.add(1)
-                self._refused.keep(entry, f"{defect!r}. Please report this.")
+                self._rejected.keep(entry, f"{defect!r}. Please report this.")
                 self._unwritten += 1
             else:
                 entries.append(entry)
         return entries, lines
 
-    def _say_unwritable(self, error: OSError) -> None:
+    def _warn_unwritable(self, error: OSError) -> None:
         why = f"The journal {self._folder} cannot be written: {error.strerror or error}."
         if self._unwritable is None:
             self._warn(f"{why}\nEntries go to the ledger without it; a kill would cost those that wait.\nMend its folder.")
         self._unwritable = why
 
-    def _say_writable(self) -> None:
+    def _warn_writable(self) -> None:
         if self._unwritable is not None:
             self._unwritable = None
             self._warn(f"The journal {self._folder} is written again.")
 
-    def _sync(self) -> None:
+    def _run_sync(self) -> None:
         while not self._drained.is_set():
             self._written.wait()
             self._written.clear()

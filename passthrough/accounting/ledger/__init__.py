@@ -1,1 +1,1 @@
-"""The ledger: exchanges and charges in SQLite or PostgreSQL, their sums, budgets' leases and retention."""
+"""The ledger: exchanges and charges in SQLite or PostgreSQL, with their sums, the budgets' leases and retention."""

@@ -1,4 +1,4 @@
-"""What is written of entries, in one transaction: each thing once, however often it is brought."""
+"""Appends entries to the ledger's tables in one transaction, idempotently: each exchange, charge and batch line once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LINES: Final = BulkInsert(LINES)
 
 @dataclass(slots=True)
 class _Offer:
-    """One part of an exchange that may bring something new, summed under `key`; `charges` are what proved to be new."""
+    """One part of an exchange that may bring something new, summed under `key`; `charges` are those that proved to be new."""
 
     entry: Entry
     key: Key
@@ -42,17 +42,17 @@ class _Offer:
 
 
 def append(connection: sa.Connection, entries: Sequence[Entry]) -> list[Entry]:
-    """Write entries, and return what of them is new, in their order: each entry with those charges that were not there.
+    """Write entries, and return what of them is new, in their order: each entry with the charges that were not there before.
 
-    (1) A whole exchange, or the first part of one, makes its row; if the row is there already, a whole one is left out.
+    (1) A whole exchange, or the first part of one, makes its row; if the row exists already, a whole one is left out.
     (2) Open parts bring charges; the closing part brings the last ones and, once, how the exchange ended.
-    (3) A charge with a line is new only if its line was booked by nobody before, in its account.
+    (3) A charge with a line is new only if no exchange has booked its line before, in its account.
     (4) Everything new is added to the daily sums.
-    (5) Where all are whole and new, each with one charge at most and without lines, as nearly always, nothing need be told apart.
+    (5) Nearly always all entries are whole and new, with at most one charge each and no lines: then (1) to (3) are trivial.
 
-    Rows are written in the order of their keys, table by table: two processes that bring the same never wait for each other.
+    Rows are written in the order of their keys, table by table: two processes with the same entries never deadlock.
     """
-    rows = {entry.id: exchange_row(entry) for entry in reversed(entries)}  # of several parts, the first one's
+    rows = {entry.id: exchange_row(entry) for entry in reversed(entries)}  # the first one's, where there are several parts
     new = _EXCHANGES.write(connection, rows.values())
     deltas = SumDeltas()
     if len(new) == len(entries) and all(map(_is_plain, entries)):
@@ -73,7 +73,7 @@ def _plain(connection: sa.Connection, entries: Sequence[Entry], rows: Mapping[st
     charges = [charge_row(entry, charge) for entry in entries for charge in entry.charges]
     written = _CHARGES.write(connection, charges)
     accepted = list(entries)
-    if len(written) < len(charges):  # somebody deleted an exchange, and not its charge
+    if len(written) < len(charges):  # an exchange was deleted by hand, and not its charge
         new = {exchange for exchange, _ in written}
         accepted = [entry if entry.id in new else replace(entry, charges=()) for entry in entries]
     deltas.count_whole((key_of(rows[entry.id]), entry) for entry in accepted)
@@ -81,7 +81,7 @@ def _plain(connection: sa.Connection, entries: Sequence[Entry], rows: Mapping[st
 
 
 def _parts(connection: sa.Connection, offers: Sequence[_Offer], deltas: SumDeltas) -> list[Entry]:
-    """Write what offers bring: see (1) to (3) of `append`."""
+    """Write what is new in the offers: see (1) to (3) of `append`."""
     _charge(connection, offers)
     ended = [{"exchange": offer.entry.id} | ending(offer.entry) for offer in offers if offer.ends and not offer.begins]
     if ended:
@@ -117,7 +117,7 @@ def _offers(connection: sa.Connection, entries: Sequence[Entry], rows: Mapping[s
 
 
 def _known(connection: sa.Connection, ids: Sequence[str]) -> dict[str, tuple[bool, Key]]:
-    """Return of exchanges that are there whether they are open, and what they are summed under; nobody changes them now."""
+    """Lock exchanges that exist already, and return whether they are open, and the key under which they are summed."""
     if not ids:
         return {}
     columns = EXCHANGES.c["id", "open", *SUM_KEYS]
@@ -126,7 +126,7 @@ def _known(connection: sa.Connection, ids: Sequence[str]) -> dict[str, tuple[boo
 
 
 def _charge(connection: sa.Connection, offers: Iterable[_Offer]) -> None:
-    """Write the charges that are new, and note them in their offers."""
+    """Write the charges that are new, and add them to their offers."""
     claims: dict[Row, tuple[_Offer, Charge, Row]] = {}
     lines: dict[tuple[str, str], Row] = {}
     for offer in offers:

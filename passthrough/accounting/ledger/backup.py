@@ -1,4 +1,4 @@
-"""A copy of an SQLite ledger beside it, made before its tables are changed."""
+"""Backs up an SQLite ledger into a file beside it, before its tables are migrated."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _PART: Final = ".part"
 
 
 def back_up(ledger: Path, version: int) -> Path:
-    """Copy a ledger of a version beside it, what is in its write-ahead log too, and return where the copy is.
+    """Copy a ledger and its write-ahead log into one file beside it, and return that file's path.
 
-    Its writers must be excluded meanwhile. Only this user may read the copy; one that is there already is left.
-    Raises LedgerError where there is no room for it, or it cannot be made.
+    Writers must be excluded meanwhile. Only this user may read the copy; an existing copy is left alone. Raises LedgerError where
+    there is no space for the copy, or it cannot be made.
     """
     copy = _free_name(ledger, version)
     part = copy.with_name(f"{copy.name}{_PART}")
     try:
-        # What a copy that was killed has left; nobody else makes one now.
+        # A killed process may have left it; no other process makes a copy now.
         part.unlink(missing_ok=True)
         _check_room(ledger, version)
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -73,7 +73,7 @@ def _copy(ledger: Path, part: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Have the disk keep a file, or a folder's names."""
+    """Flush a file, or a folder's names, to the disk."""
     if path.is_dir() and os.name == "nt":  # folders cannot be opened there
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,6 +1,6 @@
-"""Whether the clock may be believed before anything is deleted by it: what the ledger knows of the time, in its own tables.
+"""Decides whether this machine's clock is believable before old exchanges are deleted by it; the ledger stores what it knows.
 
-A machine whose clock jumps ten years ahead would delete all that is older than its retention, which is everything.
+A clock that jumps ten years ahead would make every exchange older than its retention, and delete all of them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from .bulk_insert import upsert
 from .schema import EXCHANGES, META
 
 LEAP_MS: Final = 24 * 3_600_000
-"""How far the clock may be ahead of the last time that is known: what stood still for longer is waited for, too."""
+"""How far the clock may be ahead of the last believed time. After a longer standstill, too, the clock must run on first."""
 
 WAIT_MS: Final = 24 * 3_600_000
-"""How long a clock that leapt must run on before it is believed; a time in which somebody sees it, and mends it."""
+"""How long a clock that leapt must run on before it is believed: time for the operator to see it, and to set it right."""
 
 _STEADY_MS: Final = 600_000
 _KEY: Final = "clock"
@@ -26,9 +26,9 @@ _KEY: Final = "clock"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a ledger knows of the time: the last that was `believed`, and the last that was `seen` (milliseconds since the epoch).
+    """What a ledger knows of the time: the last `believed` and the last `seen` time (milliseconds since the epoch).
 
-    Where they differ, the clock leapt, and has been `waited` for so many milliseconds.
+    Where they differ, the clock leapt; `waited` is how many milliseconds it has run on since then.
     """
 
     believed: int
@@ -37,7 +37,7 @@ class Known:
 
     @property
     def leapt(self) -> bool:
-        """Tell whether the last time that was seen is not believed."""
+        """Tell whether the last time seen is not believed."""
         return self.seen != self.believed
 
 
@@ -45,8 +45,8 @@ def looked(known: Known, now_ms: int, ran_ms: int) -> Known:
     """Return what is known after another look; `ran_ms` is how long this process ran since its last look, by the monotonic clock.
 
     1. A clock that is not far ahead is believed, also one that was set back. 2. One that leapt is believed when it has run on for
-    long enough while somebody looked. 3. One that leaps again meanwhile, or is set back, begins anew: so it does where two
-    processes do not agree.
+    long enough while a process looked at it. 3. One that leaps again meanwhile, or is set back, starts from zero; so it does
+    where the clocks of two processes differ.
     """
     if now_ms - known.believed <= LEAP_MS:
         return Known(now_ms, now_ms)
@@ -57,7 +57,7 @@ def looked(known: Known, now_ms: int, ran_ms: int) -> Known:
 
 
 def look(connection: sa.Connection, now_ms: int, ran_ms: int) -> Known:
-    """Look at the clock, and keep what is known then, in a transaction that writes."""
+    """Look at the clock, and store what is known after it, in a transaction that writes."""
     text = connection.execute(sa.select(META.c.value).where(META.c.key == _KEY).with_for_update()).scalar()
     known = looked(_known(connection, text, now_ms), now_ms, ran_ms)
     value = json.dumps(asdict(known))
@@ -67,7 +67,7 @@ def look(connection: sa.Connection, now_ms: int, ran_ms: int) -> Known:
 
 
 def _known(connection: sa.Connection, text: str | None, now_ms: int) -> Known:
-    """Return what was known before; where nothing was kept, the newest entry tells the time, and in an empty ledger the clock."""
+    """Return what is stored; else take the newest exchange's time as believed, and in an empty ledger the clock's."""
     try:
         return Known(**json.loads(text or ""))
     except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Sums of exchanges: what an entry adds to the daily ones, and how a period is summed up from them."""
+"""Daily sums of exchanges: what an entry adds to them, and the query that sums up any period from them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .bulk_insert import BulkInsert, Row
 from .schema import CHARGES, EXCHANGES, FIGURES, SUM_KEYS, SUMS, TOTALS
 
 KEYS: Final = ("client", "route", "model", "day", "month", "label", "target", "status")
-"""What sums can be grouped by. Days and months are UTC."""
+"""The keys that sums can be grouped by. Days and months are UTC."""
 
 Key = tuple[Any, ...]
-"""The values of KEYED, None where there is none."""
+"""The values of SUM_KEYS, None where there is none."""
 
 _DAY_MS: Final = 86_400_000
 _EPOCH: Final = date(1970, 1, 1).toordinal()
@@ -40,12 +40,12 @@ _TOTALS: Final = BulkInsert(TOTALS, adding=FIGURES)
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """The sums of one group: `key` has one value for each of the keys asked for.
+    """The sums of one group: `key` has one value for each grouping key.
 
-    `requests` are exchanges, each counted once, under its own model; `unmetered` those whose count was expected and not found,
-    `errors` those that did not end with a whole answer below 400. The others are sums of charges, each under the charge's model;
-    `unpriced` is how many of them have no price. `estimated_pages` and `estimated_nano` are of exchanges that were paid and are
-    not known: they are in none of the other sums.
+    `requests` are exchanges, each counted once, under its own model; `unmetered` are those whose count was expected and not
+    found, `errors` those that did not end with a whole response below 400. The others are sums of charges, each under the
+    charge's model; `unpriced` is how many charges have no price. `estimated_pages` and `estimated_nano` are of calls that were
+    paid for and not counted: they are in none of the other sums.
     """
 
     key: tuple[str | int | None, ...]
@@ -63,13 +63,13 @@ class Sums:
 
 
 class SumDeltas:
-    """What entries add to the daily sums, gathered in memory."""
+    """Accumulates in memory what entries add to the daily sums."""
 
     def __init__(self) -> None:
         self._rows: dict[Key, dict[str, int]] = {}
 
     def count(self, key: Key, entry: Entry, charges: Iterable[Charge], *, begins: bool, ends: bool) -> None:
-        """Count one part of an exchange that is summed under a key: that it begins, how it ends, and charges."""
+        """Count one part of an exchange under a key: its charges and, where it `begins` or `ends`, that."""
         figures = self._figures(key)
         if begins:
             figures["requests"] += entry.requests
@@ -79,10 +79,10 @@ class SumDeltas:
             self._charge(key, charge, figures)
 
     def count_whole(self, entries: Iterable[tuple[Key, Entry]]) -> None:
-        """Count exchanges from their beginning to their end, each summed under its key."""
+        """Count whole exchanges, each under its key."""
         summed: Key = ()
         for key, entry in entries:
-            if key != summed:  # as a rule it is the one of the entry before
+            if key != summed:  # mostly it is the key of the entry before
                 summed, figures = key, self._figures(key)
             figures["requests"] += entry.requests
             if entry.outcome != _COMPLETED or entry.unmetered is not None or entry.status != _OK:
@@ -91,7 +91,7 @@ class SumDeltas:
                 self._charge(key, charge, figures)
 
     def write(self, connection: sa.Connection) -> None:
-        """Add to the daily sums."""
+        """Add all of it to the daily sums."""
         add(connection, self._rows)
 
     def _charge(self, key: Key, charge: Charge, figures: dict[str, int]) -> None:
@@ -145,7 +145,7 @@ def add(connection: sa.Connection, figures: Mapping[Key, Mapping[str, int]]) -> 
 
 
 def _row(key: Key, figures: Mapping[str, int]) -> Row:
-    """Return a row of daily sums; what is null in the key is empty there, for a null equals nothing, and 0 as status."""
+    """Return a row of daily sums. A null in the key becomes empty (a null equals nothing), or 0 as status."""
     return (*_kept(key), *(figures.get(name, 0) for name in FIGURES))
 
 
@@ -157,14 +157,14 @@ def _kept(key: Key) -> Row:
     return (day, digest, *plain)
 
 
-# ── what is asked ──
+# ── queries ──
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """From when on and before when, None: without end. `pruned` is the day before which there are daily sums only.
+    """A stretch of time, its end excluded; None: unbounded. `pruned` is the day before which only daily sums are left.
 
-    What it cuts inside such a day becomes that whole day.
+    A bound inside such a day is widened to the whole day.
     """
 
     since: datetime | None = None
@@ -172,7 +172,7 @@ class Period:
     pruned: str = ""
 
     def parts(self) -> tuple[tuple[str, str], list[tuple[int, int]]]:
-        """Return the whole days (the first, and the one behind the last), and the edges in milliseconds since the epoch."""
+        """Return the whole days (the first, and the one after the last), and the edges in milliseconds since the epoch."""
         since, until = (None if when is None else int(when.timestamp() * 1000) for when in (self.since, self.until))
         if since is not None and until is not None and since >= until:
             return ("", ""), []
@@ -197,14 +197,14 @@ class Period:
 
 
 def sums_query(by: Sequence[str], period: Period) -> sa.Select[Any]:
-    """Return the question for the sums of a period, by some of KEYS and `sandbox`: from the daily sums, but for its edges."""
+    """Return the query for the sums of a period, by some of KEYS and `sandbox`: from the daily sums, but for its edges."""
     (first, behind), edges = period.parts()
     daily = SUMS if "label" in by else TOTALS
     parts = [sa.select(*daily.c[*SUM_KEYS, *FIGURES]).where(daily.c.day >= first, daily.c.day < behind)]
     if edges:
         within = sa.or_(*(EXCHANGES.c.began_ms.between(begin, end - 1) for begin, end in edges))
-        parts += [question.where(within) for question in booked()]
-    # Each is summed by itself first: SQLite sorts what it sums up, and takes half as long for rows as they stand in a table.
+        parts += [query.where(within) for query in figure_queries()]
+    # Each part is summed by itself first: SQLite sorts what it sums up, and takes half as long for rows in a table's order.
     summed = sa.union_all(*(_condensed(part, by) for part in parts)).subquery()
     keys = [_by(summed, name).label(f"by_{name}") for name in by]
     return (
@@ -224,15 +224,15 @@ def _condensed(part: sa.Select[Any], by: Sequence[str]) -> sa.Select[Any]:
 
 
 def sums(row: Sequence[Any], keys: int) -> Sums:
-    """Return one row of the answer to `sums_query`, whose first `keys` columns are the group's key."""
+    """Return the Sums of one row of `sums_query`, whose first `keys` columns are the group's key."""
     figures = dict(zip(FIGURES, (int(value or 0) for value in row[keys:]), strict=True))
     cost_nano = figures.pop("dollars") * NANO + figures.pop("nano")
     figures["estimated_nano"] += figures.pop("estimated_dollars") * NANO
     return Sums(tuple(row[:keys]), cost_nano=cost_nano, **figures)
 
 
-def booked() -> tuple[sa.Select[Any], sa.Select[Any]]:
-    """Return the questions for what exchanges, and what charges, add to the sums: columns as KEYED and FIGURES."""
+def figure_queries() -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """Return the queries for what exchanges, and what charges, add to the sums: columns as SUM_KEYS and FIGURES."""
     zero, count = sa.literal(0), EXCHANGES.c.requests
     unmetered = sa.and_(EXCHANGES.c.unmetered.is_not(None), EXCHANGES.c.unmetered != str(Unmetered.UNPRICED))
     whole = sa.and_(EXCHANGES.c.outcome == str(Outcome.COMPLETED), EXCHANGES.c.status < 400, EXCHANGES.c.status.is_not(None))
@@ -274,7 +274,7 @@ def _by(summed: sa.Subquery, name: str) -> sa.ColumnElement[Any]:
 
 
 def _text(day: int) -> str:
-    """Return a day's text from its number since the epoch; beyond the calendar, what sorts before or behind every day."""
+    """Return a day's text from its number since the epoch; beyond the calendar, a text that sorts before or after every day."""
     ordinal = _EPOCH + day
     if ordinal < 1:
         return ""

@@ -1,4 +1,4 @@
-"""Which database a ledger's URL names, and what every kind of database can do."""
+"""The kinds of databases a ledger can be in: their common interface, and the choice by a URL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WRITE: Final = "Write it as sqlite:///passthrough.db, as postgresql://user:pass
 
 
 class Database(Protocol):
-    """One kind of database: how it is reached, and what its errors mean."""
+    """One kind of database: how to connect to it, and what its errors mean."""
 
     @property
     def name(self) -> str:
@@ -25,42 +25,42 @@ class Database(Protocol):
 
     @property
     def where(self) -> str:
-        """Return what it is called in messages, without a password."""
+        """Return its name for messages, without a password."""
 
     @property
     def engine(self) -> sa.Engine:
-        """Return the way to its connections."""
+        """Return SQLAlchemy's engine, with the pool of its connections."""
 
     @property
     def codec(self) -> str | None:
-        """Return in which of Python's codecs a text must be to be stored; None where it refuses what it cannot store."""
+        """Return the Python codec that a text must fit in to be stored; None where it refuses what it cannot store."""
 
     def greet(self) -> None:
-        """Raise UnservableLedgerError where it is there and can never be a ledger's; what cannot be told soon is left open."""
+        """Raise UnservableLedgerError where it is there and can never hold a ledger; return where that is not known soon."""
 
     def hurry(self, call_s: float) -> None:
-        """Let no call take longer than this from now on, as far as calls can be ended."""
+        """Bound every call by this from now on, as far as calls can be ended."""
 
     def find(self) -> None:
         """Raise LedgerError where there is nothing to read."""
 
     def make(self) -> None:
-        """Make what must be there before tables can be. Raises LedgerError."""
+        """Create what must exist before tables can. Raises LedgerError."""
 
     def back_up(self, version: int) -> Path | None:
-        """Make a copy before tables of an older version are changed, and return where; None where it is not ours to make.
+        """Copy a ledger of an older version before its tables are changed, and return where; None where operators do backups.
 
         Raises LedgerError.
         """
 
     def identity(self) -> object:
-        """Return what changes when another database, or none, takes the place of this one."""
+        """Return a value that changes when another database, or none, takes the place of this one."""
 
     def lost(self, error: SQLAlchemyError) -> bool:
-        """Tell whether an error says that the tables are not there any more, or not as they were."""
+        """Tell whether an error says that the tables are gone, or not as they were."""
 
-    def ours(self, error: SQLAlchemyError) -> LedgerError:
-        """Return what an error means, and how to mend it."""
+    def translate(self, error: SQLAlchemyError) -> LedgerError:
+        """Return a LedgerError that says what a driver's error means, with a hint."""
 
 
 def database(url: str, *, read_only: bool) -> Database:

@@ -1,7 +1,7 @@
-"""What budgets' periods came to, and what each process may still spend of them, in the ledger's database.
+"""The tables of budgets in the ledger: what is spent in each period, and what each process may still spend (its lease).
 
-Whatever process books an exchange adds it to every running period that it belongs to, in the same transaction. So what is spent
-is exact at every moment, also for processes whose configuration is older. A period's row is made when one first asks for it.
+The process that books an exchange adds it to every running period that it belongs to, in the same transaction. So the amount
+spent is exact at every moment, also for processes with an older configuration. The first request for a period makes its row.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from ..budget import LEASE_S, LeaseGrant, LeaseRequest, Period, Scope, Span, Uni
 from ..entry import Entry, Part
 from .bulk_insert import upsert
 from .period_sums import MAX_AMOUNT, sums_of
-from .schema import EXCHANGES, SCHEMA, TEXT
+from .schema import SCHEMA, TEXT
 
-MANY: Final = 500
-"""How many periods are asked about by name, in one statement."""
+MAX_SPANS: Final = 500
+"""How many periods one statement asks for by name, at most."""
 
 _LEASE_MS: Final = int(LEASE_S * 1000)
-_KEPT_MS: Final = 86_400_000
-_MINUTES_KEPT_MS: Final = 600_000
+_KEEP_MS: Final = 86_400_000
+_KEEP_MINUTES_MS: Final = 600_000
 
 _SPAN: Final = ("scope_name", "scope_kind", "unit", "sandbox", "starts_ms", "ends_ms")
 
@@ -67,13 +67,13 @@ _RUNNING: Final = (
     .order_by(*(BUDGETS.c[name] for name in _SPAN))
     .with_for_update()  # all rows in one order, so that two processes never wait for each other
 )
-"""The rows of periods in which something may have begun; built once, for it takes longer than to run it."""
+"""Selects the periods in which an exchange may have begun; built once, for building takes longer than running it."""
 
 
 def amount_of(entry: Entry, unit: Unit) -> int:
-    """Return what an entry adds to a budget in a unit, what is estimated of it too.
+    """Return the amount that an entry adds to a budget in a unit, estimates included.
 
-    Requests are those that went on to the target, counted at their end.
+    A request counts if it went on to the target, at its end.
     """
     if unit == Unit.REQUESTS:
         return int(entry.attempts > 0 and entry.part is not Part.OPEN)
@@ -83,7 +83,7 @@ def amount_of(entry: Entry, unit: Unit) -> int:
 
 
 def scopes_of(client: str | None, route: str | None) -> tuple[Scope, ...]:
-    """Return the scopes that an exchange belongs to."""
+    """Return the scopes of budgets that an exchange counts against."""
     found = [Scope("all")]
     if client is not None:
         found.append(Scope("client", client))
@@ -93,11 +93,11 @@ def scopes_of(client: str | None, route: str | None) -> tuple[Scope, ...]:
 
 
 def spend(connection: sa.Connection, accepted: Sequence[Entry]) -> None:
-    """Add entries, which are written in the same transaction, to the periods that run for them."""
+    """Add entries, which are written in the same transaction, to the periods in which they began."""
     if not accepted:
         return
     began = [int(entry.began_utc * 1000) for entry in accepted]
-    pairs = {(entry.client, entry.route) for entry in accepted}  # few, and scopes cost more than all else here
+    pairs = {(entry.client, entry.route) for entry in accepted}  # few; making scopes takes longer than all else here
     names = {scope.name for client, route in pairs for scope in scopes_of(client, route)}
     rows = connection.execute(_RUNNING, {"names": sorted(names), "first": min(began), "last": max(began)}).all()
     if not rows:
@@ -120,7 +120,7 @@ def spend(connection: sa.Connection, accepted: Sequence[Entry]) -> None:
 
 
 def make(connection: sa.Connection, spans: Iterable[Span]) -> None:
-    """Make the rows that are not there yet, with what was booked so far; in a transaction that is alone, or it misses some."""
+    """Make the missing rows of periods, with the sums so far. The transaction must be `alone`, or the sums miss some appends."""
     there = spent(connection, spans := list(spans))
     missing = [span for span in spans if span not in there]
     rows = [_keys(span) | {"spent": amount, "warned": -1} for span, amount in sums_of(connection, missing).items()]
@@ -129,10 +129,10 @@ def make(connection: sa.Connection, spans: Iterable[Span]) -> None:
 
 
 def spent(connection: sa.Connection, spans: Collection[Span]) -> dict[Span, int]:
-    """Return what the periods came to so far; those without a row are left out."""
+    """Return what is spent in periods so far; those without a row are left out."""
     wanted = set(spans)
     asked = sa.select(*(BUDGETS.c[name] for name in _SPAN), BUDGETS.c.spent)
-    if len(wanted) <= MANY:
+    if len(wanted) <= MAX_SPANS:
         rows = connection.execute(asked.where(_within(BUDGETS, spans)))
     else:  # nearly all rows are wanted: a list of their names would take longer
         rows = connection.execute(asked.where(BUDGETS.c.starts_ms.in_(sorted({span.period.starts_ms for span in spans}))))
@@ -141,7 +141,7 @@ def spent(connection: sa.Connection, spans: Collection[Span]) -> dict[Span, int]
 
 
 def now_ms(connection: sa.Connection, here_ms: int) -> int:
-    """Return the time by the clock that all who share the ledger share: the server's; for a file it is this machine's."""
+    """Return the time by the clock that all processes of a ledger share: the server's, or this machine's for a file."""
     if connection.dialect.name != "postgresql":
         return here_ms
     return int(connection.exec_driver_sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").scalar_one())
@@ -150,7 +150,7 @@ def now_ms(connection: sa.Connection, here_ms: int) -> int:
 def ask(connection: sa.Connection, requests: Sequence[LeaseRequest], replica: str, now_ms: int) -> dict[LeaseRequest, LeaseGrant]:
     """Lease to one process what is neither spent nor held by others, as far as wanted; periods without a row are left out.
 
-    What it keeps it keeps in any case: that is spent, or promised to requests under way.
+    `keep` is granted in any case: it is spent, or reserved for requests under way.
     """
     spans = [request.span for request in requests]
     columns = [BUDGETS.c[name] for name in _SPAN]
@@ -164,8 +164,8 @@ def ask(connection: sa.Connection, requests: Sequence[LeaseRequest], replica: st
         if row is None:
             continue
         held = [lease.held for name, lease in leases.get(request.span, {}).items() if name != replica]
-        left = request.most - row.spent - sum(held) - request.keep
-        # Each of those who are here gets its part of what is left, one unit at least: so nobody is kept out by who came first.
+        left = request.limit - row.spent - sum(held) - request.keep
+        # Each process gets its share of what is left, one unit at least: the first to ask does not keep the others out.
         more = max(min(request.wanted, max(left // (len(held) + 1), 1), left), 0)
         warns = request.warn_from is not None and row.spent >= request.warn_from > row.warned
         mine = leases.get(request.span, {}).get(replica)
@@ -180,22 +180,16 @@ def ask(connection: sa.Connection, requests: Sequence[LeaseRequest], replica: st
 
 
 def give_back(connection: sa.Connection, replica: str) -> None:
-    """End all leases of one process."""
+    """Delete all leases of one process."""
     connection.execute(sa.delete(LEASES).where(LEASES.c.replica == replica))
 
 
 def sweep(connection: sa.Connection, now_ms: int) -> None:
-    """Remove what nobody asks for any more: periods that ended a day ago (minutes: some), and leases that ran out long since."""
+    """Delete periods that ended a day ago (minutes: ten minutes ago), and leases that expired long ago."""
     minute = BUDGETS.c.ends_ms - BUDGETS.c.starts_ms <= 60_000
-    ended = sa.or_(BUDGETS.c.ends_ms < now_ms - _KEPT_MS, sa.and_(minute, BUDGETS.c.ends_ms < now_ms - _MINUTES_KEPT_MS))
+    ended = sa.or_(BUDGETS.c.ends_ms < now_ms - _KEEP_MS, sa.and_(minute, BUDGETS.c.ends_ms < now_ms - _KEEP_MINUTES_MS))
     connection.execute(sa.delete(BUDGETS).where(ended))
     connection.execute(sa.delete(LEASES).where(LEASES.c.expires_ms < now_ms - 10 * _LEASE_MS))
-
-
-def booked(connection: sa.Connection, ids: Collection[str]) -> set[str]:
-    """Return which of some exchanges are in the ledger, with their end."""
-    ended = sa.select(EXCHANGES.c.id).where(EXCHANGES.c.id.in_(sorted(ids)), sa.not_(EXCHANGES.c.open))
-    return set(connection.execute(ended).scalars())
 
 
 # ── rows ──
@@ -220,14 +214,14 @@ def _is_bound(table: sa.Table) -> list[sa.ColumnElement[bool]]:
 
 
 def _within(table: sa.Table, spans: Collection[Span]) -> sa.ColumnElement[bool]:
-    """Where the rows of some spans are, and few others."""
+    """Return a condition that all rows of some spans meet, and few others do."""
     names = sorted({span.scope.name for span in spans})
     starts = sorted({span.period.starts_ms for span in spans})
     return sa.and_(table.c.scope_name.in_(names), table.c.starts_ms.in_(starts))
 
 
 def _leases(connection: sa.Connection, spans: Collection[Span], now_ms: int) -> dict[Span, dict[str, Any]]:
-    """Return the leases that count now, by period and process."""
+    """Return the leases that are valid now, by period and process."""
     found: dict[Span, dict[str, Any]] = {}
     for row in connection.execute(sa.select(LEASES).where(_within(LEASES, spans), LEASES.c.expires_ms > now_ms)):
         found.setdefault(_span(row), {})[row.replica] = row
@@ -235,9 +229,9 @@ def _leases(connection: sa.Connection, spans: Collection[Span], now_ms: int) -> 
 
 
 def _bound_leases(connection: sa.Connection, leases: Mapping[Span, Mapping[str, Any]], latest_ms: int) -> None:
-    """Have no lease count for longer than one that is written now: the clock by which it was written was ahead of this one.
+    """Shorten leases that would last longer than one that is written now: their writer's clock was ahead of this one.
 
-    Whoever lives renews its own; of whoever died it is free then.
+    A living process renews its own; a dead process's amount becomes free.
     """
     late = [(span, row) for span, found in leases.items() for row in found.values() if row.expires_ms > latest_ms]
     if late:
@@ -247,7 +241,7 @@ def _bound_leases(connection: sa.Connection, leases: Mapping[Span, Mapping[str, 
 
 
 def _is_renewed(lease: Any, held: int, now_ms: int) -> bool:
-    """Tell whether a process's lease is written again; one that has most of its time left, and is the same, is not."""
+    """Tell whether a process's lease must be written again: it changed, or less than two thirds of its time is left."""
     if lease is None or lease.held != held:
         return True
     left_ms = lease.expires_ms - now_ms
@@ -257,7 +251,7 @@ def _is_renewed(lease: Any, held: int, now_ms: int) -> bool:
 def _write_leases(
     connection: sa.Connection, granted: Mapping[LeaseRequest, LeaseGrant], mine: Mapping[Span, Any], own: dict[str, Any]
 ) -> None:
-    """Write what has changed of one process's leases, and those that need a later end."""
+    """Write one process's leases that changed or need a later end."""
     changed, ended = [], []
     for request, grant in granted.items():
         span, lease = request.span, mine.get(request.span)

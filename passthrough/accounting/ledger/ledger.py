@@ -1,4 +1,4 @@
-"""Exchanges and their charges, written once and summed later, in a database."""
+"""The ledger: a database of exchanges and their charges, appended once and summed later."""
 
 from __future__ import annotations
 
@@ -22,47 +22,47 @@ from .queries import LedgerRow
 from .schema import SCHEMA_VERSION
 from .storable_text import ASCII, UNICODE, storable, storable_text
 
-LOOK_S: Final = 10.0
-"""How often it is looked at again whether the tables are a ledger's, and of this version."""
+CHECK_S: Final = 10.0
+"""How often a ledger in use is checked again: whether its tables are a ledger's, and of this version."""
 
 _DEFECTS: Final = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
-"""What drivers, and SQLAlchemy, raise beside their own errors: for what they cannot convert, or did not expect."""
+"""What drivers and SQLAlchemy raise beside their own errors, for values that they cannot convert or did not expect."""
 
 
 class _Undo(Exception):
-    """Leaves a transaction that is not to last."""
+    """Rolls back a transaction that must not last."""
 
 
 class Ledger:
     """One database of exchanges and charges. Its methods may be called from any thread; they raise LedgerError, nothing else."""
 
-    def __init__(self, database: Database, *, read_only: bool = False, say: Callable[[str], None] = lambda _: None) -> None:
-        """Take a database that nobody has looked at yet: the first `append` does, and each one until it is a ledger.
+    def __init__(self, database: Database, *, read_only: bool = False, warn: Callable[[str], None] = lambda _: None) -> None:
+        """Take a database that was not opened yet: the first `append` checks it, and each one until it is a ledger.
 
-        `say` takes messages for the operator, from any thread.
+        `warn` takes messages for the operator, from any thread.
         """
         self._database = database
-        self._say = say
+        self._warn = warn
         self._read_only = read_only
         self._known: object = None
-        self._look_at = 0.0
+        self._check_at = 0.0
         self._closed = False
 
     @classmethod
-    def at(cls, url: str, say: Callable[[str], None] = lambda _: None) -> Ledger:
-        """Return the ledger at `url` as `open` does, but look at it only when it is written: the road need not wait for it.
+    def at(cls, url: str, warn: Callable[[str], None] = lambda _: None) -> Ledger:
+        """Return the ledger at `url` as `open` does, but check it only when it is written: the start does not wait for it.
 
-        Raises LedgerError for a URL that can never be one, or whose driver is not installed.
+        Raises LedgerError for a URL that can never name a ledger, or whose driver is not installed.
         """
-        return cls(database(url, read_only=False), say=say)
+        return cls(database(url, read_only=False), warn=warn)
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> Ledger:
-        """Return the ledger at `url`, with its tables made or brought up to date.
+        """Return the ledger at `url`, with its tables created or migrated.
 
         sqlite:///relative.db begins at the working directory, sqlite:////absolute.db at the root; postgresql://user@host/name
-        is a database that is there. With `read_only` nothing is made or changed. Raises LedgerError for what cannot be a ledger
-        here: no such folder, file or server, no permission, another program's tables, a newer schema.
+        is an existing database. With `read_only` nothing is created or changed. Raises LedgerError where there can be no ledger:
+        no such folder, file or server, no permission, another program's tables, a newer schema.
         """
         ledger = cls(database(url, read_only=read_only), read_only=read_only)
         try:
@@ -83,29 +83,29 @@ class Ledger:
         return self._database.name
 
     def append(self, entries: Iterable[Entry]) -> list[Entry]:
-        """Write entries and their charges in one transaction, and return what of them is new: all or, when it raises, none.
+        """Write entries and their charges in one transaction, all or none, and return what of them is new.
 
-        Idempotent: an entry that is there already changes nothing, and neither does a batch line that was booked before, by
-        whatever process. What is returned is in the order given: entries without those charges that were there; entries that
-        bring nothing are left out. Of an exchange that has ended exactly one entry that is not Part.OPEN is ever returned.
-        Where the database was moved away or deleted meanwhile it raises once; the next call begins a new one. Raises
+        Idempotent: an entry that is in the ledger already changes nothing, and neither does a batch line that any process has
+        booked before. The result keeps the order; entries are without the charges that were there already, and entries that
+        bring nothing new are left out. Of each ended exchange, exactly one entry that is not Part.OPEN is ever returned. Where
+        the database was moved away or deleted meanwhile, it raises once; the next call begins a new one. Raises
         EntryRefusedError where one of the entries can never be written: the others can, without it.
         """
         entries = tuple(entries)
-        self._prepare()  # the encoding is known then
+        self._prepare()  # the database's encoding is known after it
         codec = self._database.codec
         entries = entries if codec is None else storable(entries, codec)
         try:
-            return self._appended(entries)
+            return self._append(entries)
         except EntryRefusedError:
             for codec in (UNICODE, ASCII) if len(entries) == 1 else (UNICODE,):
                 escaped = storable(entries, codec)
                 if escaped is not entries:
                     with suppress(EntryRefusedError):
-                        return self._appended(escaped)
+                        return self._append(escaped)
             raise
 
-    def _appended(self, entries: Sequence[Entry]) -> list[Entry]:
+    def _append(self, entries: Sequence[Entry]) -> list[Entry]:
         try:
             with self.transaction(writes=True) as connection:
                 accepted = append.append(connection, entries)
@@ -116,7 +116,7 @@ class Ledger:
         return accepted
 
     def try_out(self) -> None:
-        """Raise LedgerError where not even an entry without anything odd could be written now. Nothing is."""
+        """Raise LedgerError where not even a plain entry could be written now. Writes nothing."""
         trial = Entry(
             "trial", 0.0, None, None, None, None, False, "", "", None, "", None, 0, None, 0, 0, None, 0.0, None, Usage()
         )
@@ -128,7 +128,7 @@ class Ledger:
             raise LedgerError(f"The ledger {self._database.where} takes no entry at all: {refused}") from None
 
     def look(self) -> None:
-        """Raise LedgerError, once, where what was in use is not there any more; nothing holds it, or asks for anything then.
+        """Raise LedgerError, once, where the database that was in use is gone; its connections are closed then.
 
         SQLite begins no new file, where one was emptied, while any process has that one open.
         """
@@ -138,29 +138,29 @@ class Ledger:
             raise LedgerError(f"{what}\nA new one is begun there.")
 
     def reconnect(self) -> None:
-        """Have whatever is asked next asked on a new connection."""
+        """Use new connections from now on."""
         self._database.engine.dispose()
 
     def greet(self) -> None:
-        """Raise UnservableLedgerError where the database is there, and can never be a ledger's; it is not waited for long."""
+        """Raise UnservableLedgerError where the database is there and can never hold a ledger; does not wait long for it."""
         self._database.greet()
 
     def hurry(self, call_s: float) -> None:
-        """Let no call take longer than this from now on: the process ends."""
+        """Bound every call by this from now on: the process is shutting down."""
         self._database.hurry(call_s)
 
     def stored(self, text: str) -> str:
-        """Return a text as it stands in the ledger, once that was written to."""
+        """Return a text as the ledger stores it, once it has been written to."""
         codec = self._database.codec
         return text if codec is None else storable_text(text, codec)
 
     def sums(
         self, *groupings: Sequence[str], since: datetime | None = None, until: datetime | None = None
     ) -> tuple[list[Sums], ...]:
-        """Return the sums of all exchanges that began from `since` on and before `until`, once for each grouping, sorted.
+        """Return the sums of all exchanges that began at or after `since` and before `until`, once for each grouping, sorted.
 
-        A grouping names some of sums.KEYS and `sandbox`; an empty one has one group, or none where there is no exchange. All
-        are of the same moment. A day of which exchanges were pruned is summed whole, or not at all.
+        A grouping names some of daily_sums.KEYS and `sandbox`; an empty one has one group, or none where there is no exchange.
+        All are read in one snapshot. A day of which exchanges were pruned is summed whole, or not at all.
         """
         with self.explained(), self.transaction() as connection:
             period = Period(since, until, prune.pruned(connection))
@@ -168,10 +168,10 @@ class Ledger:
             return tuple([sums(row, len(by)) for row in rows] for by, rows in zip(groupings, found, strict=True))
 
     def latest(self, limit: int, *, before: str | None = None, **only: str | None) -> list[LedgerRow]:
-        """Return the latest exchanges, the youngest first, each with the sum of its charges.
+        """Return the latest exchanges, the newest first, each with the sum of its charges.
 
-        `only` restricts them to those with a client, route, label, target or model (the exchange's own); None: those that have
-        none. `before` is the id of the last one seen: those that began before it follow.
+        `only` filters by client, route, label, target or model (the exchange's own); None selects those that have none.
+        `before` is the id of the last one seen: those that began before it follow.
         """
         with self.explained(), self.transaction() as connection:
             stored = {
@@ -179,33 +179,33 @@ class Ledger:
                 for name, value in only.items()
             }
             query = queries.latest_query(limit, before, stored)
-            return [queries.booked(row) for row in connection.execute(query).mappings()]
+            return [queries.ledger_row(row) for row in connection.execute(query).mappings()]
 
     def exported(self, since: datetime | None = None, until: datetime | None = None) -> Iterator[LedgerRow]:
         """Yield each charge of a period with its exchange, the oldest first; an exchange without a charge once.
 
-        A stream: what is held in memory does not grow with the ledger. All is of the moment of the first one. Close the iterator
-        where it is given up early: a connection is its own until then.
+        Streams: memory does not grow with the ledger. All rows are of one snapshot, taken at the first. Close the iterator when
+        stopping early: it keeps a connection until then.
         """
         with self.explained(), self.transaction() as connection:
             streaming = connection.execution_options(yield_per=1000)
             with streaming.execute(queries.exported_query(since, until)) as found:
                 for row in found.mappings():
-                    yield queries.booked(row)
+                    yield queries.ledger_row(row)
 
-    def prune(self, before: date, most: int = 1000) -> int:
-        """Delete at most so many of the oldest exchanges that began before a day (UTC), and return how many it were.
+    def prune(self, before: date, max_rows: int = 1000) -> int:
+        """Delete at most `max_rows` of the oldest exchanges that began before a day (UTC), and return how many were deleted.
 
-        0: none is left. Daily sums stay, and the lines that are known. Short steps, so that appends need not wait for long.
+        0: none is left. Daily sums and known batch lines stay. Steps are short, so that appends do not wait long.
         """
         with self.explained(), self.transaction(writes=True) as connection:
-            return prune.prune(connection, before, most)
+            return prune.prune(connection, before, max_rows)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Raise LedgerError for what a driver cannot convert: a damaged ledger holds anything. Around a transaction.
+        """Raise LedgerError for values that a driver cannot convert: a damaged ledger may hold any. Goes around a transaction.
 
-        A defect of this program looks the same from here, so nobody is told to give up a ledger for it.
+        A defect of this program looks the same from here, so the message does not advise to give the ledger up.
         """
         try:
             yield
@@ -221,7 +221,7 @@ class Ledger:
             return prune.has_before(connection, day)
 
     def look_at_clock(self, now_ms: int, ran_ms: int) -> clock.Known:
-        """Return what is known of the time: see clock.look."""
+        """Return what the ledger knows of the time: see clock.look."""
         with self.transaction(writes=True) as connection:
             return clock.look(connection, now_ms, ran_ms)
 
@@ -229,8 +229,8 @@ class Ledger:
     def transaction(self, *, writes: bool = False, alone: bool = False) -> Iterator[sa.Connection]:
         """Yield a connection in a transaction, which is committed at the end, or rolled back when an exception leaves it.
 
-        Without `writes` it is of one moment, and changes nothing. With `writes` the tables are there; on PostgreSQL other
-        writers are at work at the same time, unless it is to be `alone`: then no append runs anywhere meanwhile. Raises
+        Without `writes` it reads one snapshot, and changes nothing. With `writes` the tables are sure to exist; on PostgreSQL
+        other writers work at the same time, unless it is to be `alone`: then no append runs in any process meanwhile. Raises
         LedgerError for what the database refuses.
         """
         if writes or alone:
@@ -239,9 +239,9 @@ class Ledger:
             yield connection
 
     def close(self) -> None:
-        """Close the connections; the last one to go moves SQLite's write-ahead log into the database.
+        """Close the connections; the last one to close moves SQLite's write-ahead log into the database.
 
-        One that another thread is using meanwhile is closed when that is done.
+        A connection that another thread uses meanwhile is closed when that is done.
         """
         self._closed = True
         self._database.engine.pool.dispose()
@@ -260,38 +260,38 @@ class Ledger:
             if self._database.lost(error):
                 self._known = None
             if writes:
-                self._look_again()
-            raise self._database.ours(error) from None  # what the driver said may hold a password
+                self._raise_if_gone()
+            raise self._database.translate(error) from None  # what the driver said may hold a password
         finally:
-            # SQLAlchemy 2.1: a pool's dispose closes what is idle in it. A connection that is out then goes back into that pool,
-            # although nobody takes it from there, and is closed by the garbage collector or never.
+            # SQLAlchemy 2.1: a pool's dispose closes what is idle in it. A connection that is in use then goes back into that
+            # pool, although it is never used from there, and is closed by the garbage collector or never.
             if self._closed or pool is not engine.pool:
                 pool.dispose()
 
-    def _look_again(self) -> None:
-        """Raise LedgerError where what failed was taken away after it was looked at: that is what is wrong."""
+    def _raise_if_gone(self) -> None:
+        """Raise LedgerError where a call failed because the database was taken away after it was checked."""
         try:
             self.look()
         except LedgerError as gone:
             raise gone from None
 
     def _prepare(self) -> None:
-        """See that what is to be written is a ledger, and still the same one."""
+        """Check that the database is a ledger, and still the same one, before it is written."""
         database = self._database
         if self._read_only:
             raise LedgerError(f"The ledger {database.where} may not be written: it was opened to be read.\nOpen it for writing.")
         self.look()
         if self._known is None:
             database.make()
-            with self._looked_at():
-                self._bring_up()
+            with self._checked():
+                self._migrate()
             self._known = database.identity()
-        elif time.monotonic() >= self._look_at:
-            with self._looked_at(), self._transaction(writes=False) as connection:
+        elif time.monotonic() >= self._check_at:
+            with self._checked(), self._transaction(writes=False) as connection:
                 migrations.check(connection, database.where)
 
-    def _bring_up(self) -> None:
-        """Make the tables, or bring them up to date: of older ones there is a copy before, where the database is a file."""
+    def _migrate(self) -> None:
+        """Create the tables, or migrate them; where the database is a file, a copy of an older one is made first."""
         database, copies = self._database, list[Path]()
 
         def back_up(version: int) -> None:
@@ -301,23 +301,23 @@ class Ledger:
             with self._transaction(writes=True, alone=True) as connection:
                 before = migrations.bring_up(connection, database.where, back_up)
         except BaseException:
-            for copy in copies:  # of what is still as it was
+            for copy in copies:  # the ledger itself is unchanged
                 copy.unlink(missing_ok=True)
             raise
         if before is not None:
             kept = f"As it was before, it is kept in {copies[0]}." if copies else "The way back are your own backups of it."
-            self._say(f"The ledger {database.where} was brought up from schema {before} to {SCHEMA_VERSION}.\n{kept}")
+            self._warn(f"The ledger {database.where} was brought up from schema {before} to {SCHEMA_VERSION}.\n{kept}")
 
     @contextmanager
-    def _looked_at(self) -> Iterator[None]:
-        """Look at what is there, and forget it where it is no ledger: what stands in its place later is opened anew."""
+    def _checked(self) -> Iterator[None]:
+        """Check the database in the block; where it is no ledger, close the connections: another may take its place."""
         try:
             with self.explained():
                 yield
         except LedgerError:
             self._forget()
             raise
-        self._look_at = time.monotonic() + LOOK_S
+        self._check_at = time.monotonic() + CHECK_S
 
     def _forget(self) -> None:
         self._known = None

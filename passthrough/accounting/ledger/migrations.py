@@ -1,4 +1,4 @@
-"""The ledger's tables: made where there are none, brought up to date where they are older, refused where they are not ours."""
+"""Migrates the ledger's tables: creates missing ones, brings older ones up to date, refuses those of other programs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import sqlalchemy as sa
 
 from ...errors import LedgerError
 from .bulk_insert import upsert
-from .daily_sums import add, booked
+from .daily_sums import add, figure_queries
 from .schema import CHARGES, EXCHANGES, FIGURES, LINES, META, SCHEMA, SCHEMA_VERSION, SUM_KEYS
 
-_OURS: Final = frozenset({"meta", "exchanges", "charges"})
+_TABLES: Final = frozenset({"meta", "exchanges", "charges"})
 """The tables that every version has."""
-_MANY: Final = 1000
+_PARTITION: Final = 1000
 
 
 def check(connection: sa.Connection, where: str) -> None:
@@ -31,10 +31,10 @@ def check(connection: sa.Connection, where: str) -> None:
 
 
 def bring_up(connection: sa.Connection, where: str, before: Callable[[int], None] = lambda _: None) -> int | None:
-    """Make the tables, or bring them up to date, in a transaction that excludes other writers. Raises as `check` does.
+    """Create the tables, or migrate them, in a transaction that excludes other writers. Raises as `check` does.
 
-    `before` is called with the tables' version before older ones are changed; what it raises stops that. Returns the version that
-    they had where they were older.
+    `before` is called with the tables' version before older ones are changed; what it raises stops the migration. Returns the
+    version that older tables had, else None.
     """
     version = _version(connection, where)
     if version is None:
@@ -46,7 +46,7 @@ def bring_up(connection: sa.Connection, where: str, before: Callable[[int], None
     there = frozenset(sa.inspect(connection).get_table_names())
     for step in range(version, SCHEMA_VERSION):
         for table, names in _ADDED[step + 1].items():
-            if table in there:  # else it is made now, with all its columns
+            if table in there:  # else it is created later, with all its columns
                 _add(connection, SCHEMA.tables[table].c[names])
         if step in _STEPS:
             _STEPS[step](connection)
@@ -61,11 +61,11 @@ def bring_up(connection: sa.Connection, where: str, before: Callable[[int], None
 def _version(connection: sa.Connection, where: str) -> int | None:
     """Return the version of the tables, None where there are none."""
     tables = set(sa.inspect(connection).get_table_names())
-    # A file is one program's; in a database on a server others may have tables too.
+    # A file belongs to one program; in a database on a server other programs may have tables too.
     if not (tables if connection.dialect.name == "sqlite" else tables & set(SCHEMA.tables)):
         return None
     version = None
-    if tables >= _OURS and {column["name"] for column in sa.inspect(connection).get_columns("meta")} == {"key", "value"}:
+    if tables >= _TABLES and {column["name"] for column in sa.inspect(connection).get_columns("meta")} == {"key", "value"}:
         version = connection.execute(sa.select(META.c.value).where(META.c.key == "schema")).scalar()
     if not isinstance(version, str) or not version.isdecimal():
         raise _foreign(where)
@@ -88,7 +88,7 @@ def _add(connection: sa.Connection, columns: Iterable[sa.Column[Any]]) -> None:
 
 
 def _to_2(connection: sa.Connection) -> None:
-    """Make lines that are kept for ever, and daily sums, which are filled at the end."""
+    """Create the table of batch lines, and the daily sums, which are filled at the end."""
     connection.exec_driver_sql("DROP INDEX IF EXISTS charges_line_once")
     SCHEMA.create_all(connection)
     charged = sa.select(sa.func.min(CHARGES.c.model)).where(CHARGES.c.exchange_id == EXCHANGES.c.id).scalar_subquery()
@@ -104,9 +104,9 @@ def _to_2(connection: sa.Connection) -> None:
 
 def _sum_up(connection: sa.Connection) -> None:
     """Fill the daily sums from all exchanges."""
-    every = sa.union_all(*booked()).subquery()
+    every = sa.union_all(*figure_queries()).subquery()
     summed = sa.select(*every.c[SUM_KEYS], *(sa.func.sum(every.c[name]) for name in FIGURES)).group_by(*every.c[SUM_KEYS])
-    for rows in connection.execute(summed).partitions(_MANY):
+    for rows in connection.execute(summed).partitions(_PARTITION):
         add(connection, {tuple(row[: len(SUM_KEYS)]): dict(zip(FIGURES, row[len(SUM_KEYS) :], strict=True)) for row in rows})
 
 
@@ -118,7 +118,7 @@ _ADDED: Final[Mapping[int, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
         3: {"exchanges": ("estimated_pages", "estimated_nano", "requests"), "sums": _ESTIMATED, "totals": _ESTIMATED},
     }
 )
-"""The columns that a version has more than the one before it, by table; each is null, or has a default, in the rows before."""
+"""The columns that each version adds, by table; in older rows each is null, or has a default."""
 
 _STEPS: Final[Mapping[int, Callable[[sa.Connection], Any]]] = MappingProxyType({1: _to_2})
-"""What else a step does, by the version that it leads away from: when the columns are there."""
+"""What else a step does once the columns are there, by the version that it starts from."""

@@ -1,4 +1,4 @@
-"""What budgets' periods came to, summed up from what was booked."""
+"""Sums up what is spent in a budget's period, from what is booked in the ledger."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..money import NANO
 from .schema import CHARGES, EXCHANGES, SUMS
 
 MAX_AMOUNT: Final = 2**62
-"""No sum grows beyond it: what passes 64 bits would keep all that comes after it out of the ledger."""
+"""The upper bound of a sum: one beyond 64 bits would keep all later entries out of the ledger."""
 
 _DAY_MS: Final = 86_400_000
 
 
 def sums_of(connection: sa.Connection, spans: Collection[Span]) -> dict[Span, int]:
-    """Sum up what was booked of periods: those that differ by the scope's name only in one go."""
-    shared_columns: dict[tuple[str, Unit, bool, Period], list[Span]] = {}
+    """Return the sums of spans; those that differ only by the scope's name are summed by one query."""
+    groups: dict[tuple[str, Unit, bool, Period], list[Span]] = {}
     for span in spans:
-        shared_columns.setdefault((span.scope.kind, span.unit, span.sandbox, span.period), []).append(span)
+        groups.setdefault((span.scope.kind, span.unit, span.sandbox, span.period), []).append(span)
     summed: dict[Span, int] = {}
-    for group in shared_columns.values():
+    for group in groups.values():
         totals: Counter[str] = Counter()
         for part in _parts(group):
             totals.update(
@@ -40,7 +40,7 @@ _Figures = tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]
 
 
 def _parts(spans: Sequence[Span]) -> Iterator[sa.Select[Any]]:
-    """Yield what is asked for the sums of spans that are alike: whole days (UTC) by their daily sums, the rest by exchange."""
+    """Yield the queries for spans that differ only by name: whole days (UTC) from the daily sums, the rest by exchange."""
     unit, starts_ms, ends_ms = spans[0].unit, spans[0].period.starts_ms, spans[0].period.ends_ms
     first, last = -(-starts_ms // _DAY_MS), ends_ms // _DAY_MS
     if unit == Unit.REQUESTS or first >= last:
@@ -59,7 +59,7 @@ def _parts(spans: Sequence[Span]) -> Iterator[sa.Select[Any]]:
 
 
 def _of_exchanges(spans: Sequence[Span], since_ms: int, until_ms: int) -> Iterator[sa.Select[Any]]:
-    """Yield what is asked for what exchanges, and what their charges, came to."""
+    """Yield the queries for the sums of exchanges' estimates or counts, and of their charges."""
     began = (EXCHANGES.c.began_ms >= since_ms, EXCHANGES.c.began_ms < until_ms)
     if spans[0].unit == Unit.REQUESTS:
         counted = _grouped(EXCHANGES, spans, (sa.literal(1), sa.literal(0)))
@@ -68,7 +68,7 @@ def _of_exchanges(spans: Sequence[Span], since_ms: int, until_ms: int) -> Iterat
     pages = sa.func.coalesce(CHARGES.c.pages, 0) + sa.func.coalesce(CHARGES.c.pages_annotated, 0)
     of_charges: _Figures = (pages, sa.literal(0))
     of_exchanges: _Figures = (EXCHANGES.c.estimated_pages, sa.literal(0))
-    if spans[0].unit != Unit.PAGES:  # Dollars and the rest apart: no sum of costs passes 64 bits so.
+    if spans[0].unit != Unit.PAGES:  # dollars and the rest apart, so that no sum of costs passes 64 bits
         of_charges, of_exchanges = _money(CHARGES.c.cost_nano), _money(EXCHANGES.c.estimated_nano)
     charged: sa.Select[Any] = _grouped(EXCHANGES, spans, of_charges).join_from(
         EXCHANGES, CHARGES, CHARGES.c.exchange_id == EXCHANGES.c.id
@@ -82,7 +82,7 @@ def _money(nano: sa.ColumnElement[Any]) -> _Figures:
 
 
 def _grouped(table: sa.Table, spans: Sequence[Span], figures: _Figures) -> sa.Select[Any]:
-    """Return the question for the sums of two figures, by the name of the scope."""
+    """Return the query for the sums of two figures, by the name of the scope."""
     kind, sandbox = spans[0].scope.kind, spans[0].sandbox
     name: sa.ColumnElement[Any] = sa.literal("") if kind == "all" else table.c[kind]
     columns: list[sa.ColumnElement[Any]] = [name, *(sa.func.sum(figure) for figure in figures)]

@@ -19,8 +19,8 @@ _STATEMENT_MS: Final = 30_000
 _PING_S: Final = 5.0
 """How long a session that was idle may take to say that it is alive."""
 
-_GREETING_S: Final = "2"
-_APPENDS: Final = 0x7061_7373_6C65_6467
+_GREET_S: Final = "2"
+_APPEND_LOCK: Final = 0x7061_7373_6C65_6467
 """The key of the lock that appends share, and that excludes them ("passledg")."""
 
 _BROKEN: Final = frozenset({"connection", "08", "0A", "26", "42P05", "57P01", "57P02", "57P03", "57P04", "57P05"})
@@ -56,7 +56,7 @@ class PostgresServer:
         self._session = Session
         self._parameters = _parameters(url, read_only=read_only)
         self._encoding = "UTF8"
-        self._hurries = False
+        self._is_hurried = False
         self.engine = sa.create_engine(
             "postgresql+psycopg://",
             creator=self._connected,
@@ -67,8 +67,8 @@ class PostgresServer:
             hide_parameters=True,
         )
         sa.event.listen(self.engine, "handle_error", _give_up)
-        sa.event.listen(self.engine, "checkout", self._taken)  # after the ping
-        sa.event.listen(self.engine, "checkin", self._left)
+        sa.event.listen(self.engine, "checkout", self._checked_out)  # after the ping
+        sa.event.listen(self.engine, "checkin", self._checked_in)
         if not read_only:
             # In one go: each would be a way to the server and back. What is prepared may be one statement only.
             sa.event.listen(self.engine, "begin", partial(_begin, at_once=url.prepare_threshold is None))
@@ -81,29 +81,29 @@ class PostgresServer:
     def greet(self) -> None:
         """Ask the server what it is, if it answers soon. Raises UnservableLedgerError where it can never be a ledger's."""
         try:
-            self._connected(connect_timeout=_GREETING_S).close()
+            self._connected(connect_timeout=_GREET_S).close()
         except self.engine.dialect.loaded_dbapi.Error as error:
             _check_encoding(self.where, str(error))
 
     def hurry(self, call_s: float) -> None:
         """Let no call take longer than this from now on, those under way neither."""
-        self._hurries = True
+        self._is_hurried = True
         for limit in (self._limit, self._ping_limit):
             limit.seconds = min(limit.seconds, call_s)
 
     def _connected(self, **more: str) -> Any:
-        if self._hurries:
-            more = {"connect_timeout": _GREETING_S} | more
+        if self._is_hurried:
+            more = {"connect_timeout": _GREET_S} | more
         session = self._session.connect(**(self._parameters | more))
         session.limit = self._limit
         # With a pooler in between it is the server's all the same: PgBouncer passes on what the server reported.
         self._encoding = session.info.parameter_status("server_encoding") or "UTF8"
         return session
 
-    def _taken(self, session: Any, _record: object, _proxy: object) -> None:
+    def _checked_out(self, session: Any, _record: object, _proxy: object) -> None:
         session.limit = self._limit
 
-    def _left(self, session: Any, _record: object) -> None:
+    def _checked_in(self, session: Any, _record: object) -> None:
         if session is not None:
             session.limit = self._ping_limit
 
@@ -124,7 +124,7 @@ class PostgresServer:
         """Tell whether an error says that the tables are not there any more, as after another database was put in the place."""
         return _state(error) in {"42P01", "3F000", "42703"}
 
-    def ours(self, error: SQLAlchemyError) -> LedgerError:
+    def translate(self, error: SQLAlchemyError) -> LedgerError:
         """Return what the server or the driver said as an error of ours, by the SQLSTATE, without the password."""
         state = _state(error)
         _check_encoding(self.where, str(error))
@@ -141,9 +141,9 @@ def _begin(connection: sa.Connection, *, at_once: bool) -> None:
     options = connection.get_execution_options()
     statements = [f"SET LOCAL statement_timeout = {_STATEMENT_MS}"]
     if options.get("alone"):
-        statements.append(f"SELECT pg_advisory_xact_lock({_APPENDS})")
+        statements.append(f"SELECT pg_advisory_xact_lock({_APPEND_LOCK})")
     elif options.get("writes"):
-        statements.append(f"SELECT pg_advisory_xact_lock_shared({_APPENDS})")
+        statements.append(f"SELECT pg_advisory_xact_lock_shared({_APPEND_LOCK})")
     for statement in ["; ".join(statements)] if at_once else statements:
         connection.exec_driver_sql(statement)
 
@@ -176,10 +176,10 @@ def _state(error: BaseException) -> str:
     """Return the SQLSTATE; `connection` where there was none to say it, for the connection was not made or broke."""
     if not isinstance(error, DBAPIError):
         return ""
-    told = getattr(error.orig, "sqlstate", None)
-    if told is None and isinstance(error, DataError):
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if sqlstate is None and isinstance(error, DataError):
         return "22000"  # the driver refuses some of what the server would
-    return str(told or ("connection" if isinstance(error, OperationalError) else ""))
+    return str(sqlstate or ("connection" if isinstance(error, OperationalError) else ""))
 
 
 _CAUSES: Final = {

@@ -1,4 +1,4 @@
-"""Retention: exchanges older than a day are deleted, step by step; their daily sums and the lines that were booked stay."""
+"""Deletes old exchanges in small steps; their daily sums and the known batch lines stay."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PRUNED: Final = "pruned_before"
 
 
 def pruned(connection: sa.Connection) -> str:
-    """Return the day before which exchanges may be missing, so that only daily sums are whole; empty where there is none."""
+    """Return the day before which exchanges may be deleted, so that only daily sums are complete; empty where there is none."""
     return connection.execute(sa.select(META.c.value).where(META.c.key == _PRUNED)).scalar() or ""
 
 
@@ -23,11 +23,11 @@ def has_before(connection: sa.Connection, day: date) -> bool:
     return connection.execute(sa.select(EXCHANGES.c.id).where(EXCHANGES.c.began_ms < _ms(day)).limit(1)).first() is not None
 
 
-def prune(connection: sa.Connection, before: date, most: int) -> int:
-    """Delete at most so many of the oldest exchanges that began before a day (UTC), and return how many it were."""
+def prune(connection: sa.Connection, before: date, max_rows: int) -> int:
+    """Delete at most `max_rows` of the oldest exchanges that began before a day (UTC), and return how many were deleted."""
     day = before.isoformat()
     old = sa.select(EXCHANGES.c.id).where(EXCHANGES.c.day < day, EXCHANGES.c.began_ms < _ms(before))
-    ids = connection.execute(old.order_by(EXCHANGES.c.began_ms).limit(most).with_for_update(skip_locked=True)).scalars().all()
+    ids = connection.execute(old.order_by(EXCHANGES.c.began_ms).limit(max_rows).with_for_update(skip_locked=True)).scalars().all()
     if ids and pruned(connection) < day:
         insert = upsert(connection, META).values(key=_PRUNED, value=day)
         connection.execute(insert.on_conflict_do_update(index_elements=[META.c.key], set_={"value": day}))

@@ -1,4 +1,4 @@
-"""Exchanges and their charges, read back from the ledger."""
+"""Reads exchanges and their charges from the ledger: the queries, and the rows that they return."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _SUMMED: Final = ("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """An exchange as the ledger has it; the fields are entry.Entry's.
+    """An exchange as the ledger stores it; the fields are entry.Entry's.
 
-    `charge` is one of its charges, or the sum of all `charges` of them (its `cost_nano` None where one has no price, its `line`
-    empty); None where there is none. `model` is the exchange's own. `open`: its end was never written, or not yet.
+    `charge` is one of its charges, or the sum of all of them (`charges` is their number): then `cost_nano` is None where one has
+    no price, and `line` is empty. It is None where there is no charge. `model` is the exchange's own. `open`: its end is not
+    written, or not yet.
     """
 
     id: str
@@ -59,7 +60,7 @@ _EXCHANGE: Final = tuple(name for name in LedgerRow.__slots__ if name in EXCHANG
 
 
 def exported_query(since: datetime | None, until: datetime | None) -> sa.Select[Any]:
-    """Return the question for every charge of a period with its exchange, the oldest first; an exchange without one once."""
+    """Return the query for every charge of a period with its exchange, the oldest first; an exchange without one once."""
     clauses: list[sa.ColumnElement[bool]] = []
     if since is not None:
         clauses.append(EXCHANGES.c.began_ms >= int(since.timestamp() * 1000))
@@ -77,7 +78,7 @@ def exported_query(since: datetime | None, until: datetime | None) -> sa.Select[
 
 
 def latest_query(limit: int, before: str | None, only: Mapping[str, str | None]) -> sa.Select[Any]:
-    """Return the question for the latest exchanges with the sums of their charges, the youngest first."""
+    """Return the query for the latest exchanges with the sums of their charges, the newest first."""
     clauses = [EXCHANGES.c[name] == value for name, value in only.items()]  # SQLAlchemy: `== None` is IS NULL
     if before is not None:
         clauses.append(EXCHANGES.c.id < before)
@@ -93,7 +94,7 @@ def latest_query(limit: int, before: str | None, only: Mapping[str, str | None])
         "in_batch": sa.func.max(sa.case((CHARGES.c.in_batch, 1), else_=0)),
     }
     of_charges = [sums[name].label(f"charge_{name}") for name in _CHARGE]
-    of_charges.append(sa.func.sum(CHARGES.c.cost_nano // NANO).label("dollars"))  # apart, for the sum of costs may pass 64 bits
+    of_charges.append(sa.func.sum(CHARGES.c.cost_nano // NANO).label("dollars"))  # apart: a sum of costs may pass 64 bits
     return (
         sa.select(found.c.began_ms, *found.c[_EXCHANGE], count.label("charges"), *of_charges)
         .select_from(found.outerjoin(CHARGES, CHARGES.c.exchange_id == found.c.id))
@@ -102,8 +103,8 @@ def latest_query(limit: int, before: str | None, only: Mapping[str, str | None])
     )
 
 
-def booked(row: sa.RowMapping) -> LedgerRow:
-    """Return one row of the answer to one of these questions."""
+def ledger_row(row: sa.RowMapping) -> LedgerRow:
+    """Return the LedgerRow of one row of these queries."""
     charge = None
     if row["charges"]:
         values = {name: row[f"charge_{name}"] for name in _CHARGE}

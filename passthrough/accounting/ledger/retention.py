@@ -41,17 +41,17 @@ class Retention:
         self._now_utc = now_utc
         self._monotonic = monotonic
         self._warn = warn
-        self._stepped_utc = 0.0
+        self._last_step_utc = 0.0
         self._pause_s = 0.0
         self._looked: tuple[float, float] | None = None  # at the clock: the time that it told, and the monotonic clock's
-        self._believed = self._said = False
+        self._believed = self._warned = False
 
     def step(self) -> None:
         """Delete some of what is too old, if it is time; a ledger that refuses is tried again. For the thread that writes it."""
         now, days = self._now_utc(), self.keep_days
-        if self._ledger is None or days is None or 0 <= now - self._stepped_utc < self._pause_s:
+        if self._ledger is None or days is None or 0 <= now - self._last_step_utc < self._pause_s:
             return
-        self._stepped_utc, self._pause_s = now, _SOON_S
+        self._last_step_utc, self._pause_s = now, _SOON_S
         try:
             if not self._believes(self._ledger, now, days):
                 self._pause_s = _WAITING_S
@@ -71,17 +71,17 @@ class Retention:
         self._looked = (now, self._monotonic())
         self._believed = not known.leapt
         if known.leapt:
-            self._say_leapt(ledger, known, days)
-        elif self._said:
-            self._said = False
+            self._warn_leapt(ledger, known, days)
+        elif self._warned:
+            self._warned = False
             self._warn("The clock is believed now: what is older than 'ledger_keep' is deleted from the ledger, step by step.")
         return self._believed
 
-    def _say_leapt(self, ledger: Ledger, known: Known, days: int) -> None:
+    def _warn_leapt(self, ledger: Ledger, known: Known, days: int) -> None:
         """Say once that a clock is not believed, where something would be deleted by it."""
-        if self._said or not ledger.has_before(_first_kept(known.seen / 1000, days)):
+        if self._warned or not ledger.has_before(_first_kept(known.seen / 1000, days)):
             return
-        self._said = True
+        self._warned = True
         self._warn(
             f"The clock says {_iso(known.seen)}, and the last time that the ledger knows is {_iso(known.believed)}: "
             f"nothing is deleted from it before the clock has run on for {WAIT_MS // 3_600_000} hours.\n"

@@ -1,4 +1,4 @@
-"""The ledger's tables, and the rows that an entry becomes there. The same on SQLite and on PostgreSQL."""
+"""The ledger's tables, and the conversion of an entry into rows. The same on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..entry import Charge, Entry, Part
 from .bulk_insert import Row
 
 SCHEMA_VERSION: Final = 3
-"""Raised with every change of the tables, together with a step in `migrations`; kept in `meta` under `schema`."""
+"""The version of the tables, stored in `meta` under `schema`. Each change of them raises it and adds a step to `migrations`."""
 SCHEMA: Final = sa.MetaData()
 
 TEXT: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-"""Text in the order of its code points, as SQLite has it: what is sorted, is sorted alike on both databases."""
+"""Text that sorts by code points, as SQLite's does: both databases sort in the same order."""
 
 META: Final = sa.Table(
     "meta",
@@ -48,7 +48,7 @@ EXCHANGES: Final = sa.Table(
     sa.Column("outcome", TEXT, nullable=False),
     sa.Column("error", TEXT),
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("model", TEXT),  # as answered, else its first charge's; under it the exchange itself is counted
+    sa.Column("model", TEXT),  # as in the response, else its first charge's; the exchange itself is counted under it
     sa.Column("unmetered", TEXT),
     sa.Column("upstream_request_id", TEXT),
     sa.Column("bytes_up", sa.BigInteger, nullable=False),
@@ -58,7 +58,7 @@ EXCHANGES: Final = sa.Table(
     sa.Column("overhead_s", sa.Float),
     sa.Column("account", TEXT),
     sa.Column("open", sa.Boolean, nullable=False, server_default=sa.false()),  # its end is not written yet
-    sa.Column("estimated_pages", sa.BigInteger),  # of a call that was paid and is not known; never among what was counted
+    sa.Column("estimated_pages", sa.BigInteger),  # of a call that was paid for and not counted; in no count
     sa.Column("estimated_nano", sa.BigInteger),  # 10⁻⁹ USD
     sa.Column("requests", sa.BigInteger, nullable=False, server_default=sa.text("1")),  # how many refused ones it stands for
     sqlite_with_rowid=False,  # ids sort by time, so that the table grows at its end
@@ -86,13 +86,13 @@ SHARED_COLUMNS: Final = (
     *("day", "route", "client", "label", "target", "sandbox", "method", "path", "status", "outcome", "error", "attempts"),
     *("model", "unmetered", "account", "open", "estimated_pages", "estimated_nano", "requests"),
 )
-"""Columns of `exchanges` that are the same in many rows, all together (rows.Into)."""
+"""Columns of `exchanges` whose values, taken together, are the same in many rows (bulk_insert.BulkInsert)."""
 
 SHARED_CHARGE_COLUMNS: Final = ("model", "pages_annotated", "tokens_in", "tokens_out", "cost_source", "credits_micro", "in_batch")
-"""The same of `charges`."""
+"""The same for `charges`."""
 
 LINES: Final = sa.Table(
-    "lines",  # of batch files, that were booked ever: a file is downloaded more than once, each time in another exchange
+    "lines",  # all batch lines ever booked: a file is downloaded more than once, each time in another exchange
     SCHEMA,
     sa.Column("account", TEXT, primary_key=True),
     sa.Column("line", TEXT, primary_key=True),
@@ -100,7 +100,7 @@ LINES: Final = sa.Table(
 )
 
 SUM_KEYS: Final = ("day", "client", "label", "route", "target", "model", "status", "sandbox")
-"""What one row of `sums` is the sum of."""
+"""The columns by which `sums` is grouped."""
 
 FIGURES: Final = (
     "requests",
@@ -117,14 +117,14 @@ FIGURES: Final = (
     "estimated_dollars",
     "estimated_nano",
 )
-"""What `sums` has the sums of."""
+"""The columns of `sums` that are summed."""
 
-_SINCE_3: Final = frozenset({"estimated_pages", "estimated_dollars", "estimated_nano"})
+_NEW_IN_3: Final = frozenset({"estimated_pages", "estimated_dollars", "estimated_nano"})
 
 
 def _figure(name: str) -> sa.Column[Any]:
-    # A program of the version before may still write, and knows nothing of these.
-    return sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0") if name in _SINCE_3 else None)
+    # A program of the version before may still write, without these columns.
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0") if name in _NEW_IN_3 else None)
 
 
 def _daily(name: str) -> sa.Table:
@@ -132,7 +132,7 @@ def _daily(name: str) -> sa.Table:
         name,
         SCHEMA,
         sa.Column("day", TEXT, primary_key=True),
-        sa.Column("key", TEXT, primary_key=True),  # a digest of the rest of KEYED: their texts are too long for an index
+        sa.Column("key", TEXT, primary_key=True),  # a digest of the other SUM_KEYS: their texts are too long for an index
         *(sa.Column(name, TEXT, nullable=False) for name in SUM_KEYS[1:-2]),  # empty: null
         sa.Column("status", sa.Integer, nullable=False),  # 0: null
         sa.Column("sandbox", sa.Boolean, nullable=False),
@@ -142,21 +142,21 @@ def _daily(name: str) -> sa.Table:
 
 
 SUMS: Final = _daily("sums")
-"""Sums by the day, kept for ever."""
+"""Daily sums, kept without end."""
 
 TOTALS: Final = _daily("totals")
-"""The same over all labels, each of which is empty here: labels are many, often as many as there are users."""
+"""Daily sums over all labels, with an empty label: there may be as many labels as users."""
 
-OPENED: Final[dict[str, Any]] = {"outcome": str(Outcome.CUT_OFF), "error": None, "unmetered": None}
-"""What is said of the end of an exchange whose end is not written: if its process died, this is how it ended."""
+OPEN_END: Final[dict[str, Any]] = {"outcome": str(Outcome.CUT_OFF), "error": None, "unmetered": None}
+"""The end columns of an exchange whose end is not written yet: if its process died, this is how it ended."""
 
 _MAX_LINE: Final = 200
 _DAY_MS: Final = 86_400_000
 _EPOCH: Final = date(1970, 1, 1).toordinal()
-_of_charge: Final = attrgetter(*[column.name for column in CHARGES.c][2:])
+_charge_values: Final = attrgetter(*[column.name for column in CHARGES.c][2:])
 key_of: Final[Callable[[Row], Row]] = itemgetter(*[[column.name for column in EXCHANGES.c].index(name) for name in SUM_KEYS])
-"""Returns what an exchange is summed under (KEYED), of its row."""
-_AT_THE_END: Final = (
+"""Returns the SUM_KEYS of an exchange's row."""
+_END_COLUMNS: Final = (
     "outcome",
     "error",
     "attempts",
@@ -172,12 +172,12 @@ _AT_THE_END: Final = (
 
 @lru_cache(64)
 def _day(number: int) -> str:
-    """Return the day (UTC) that is so many days after 1970 began."""
+    """Return a day (UTC) from its number since 1970-01-01."""
     return date.fromordinal(_EPOCH + number).isoformat()
 
 
 def line_key(text: str) -> str:
-    """Return the text by which a line (or an account) is known: itself, or a digest where it is too long for an index."""
+    """Return the key of a line or an account: the text itself, or a digest where it is too long for an index."""
     if len(text) <= _MAX_LINE // 4:
         return text
     coded = text.encode()
@@ -185,14 +185,14 @@ def line_key(text: str) -> str:
 
 
 def line_of(entry: Entry, charge: Charge) -> tuple[str, str]:
-    """Return the account and the line that a charge with a line is booked by, once."""
+    """Return the account and line under which a charge with a line is booked once."""
     return line_key(entry.account or ""), line_key(charge.line)
 
 
 def exchange_row(entry: Entry) -> Row:
-    """Return the row of `exchanges` that an entry becomes, its values in the order of the columns."""
+    """Return an entry's row of `exchanges`, in the order of the columns."""
     if entry.part is Part.OPEN:
-        entry = replace(entry, **OPENED)
+        entry = replace(entry, **OPEN_END)
     began_ms = int(entry.began_utc * 1000)
     return (
         entry.id,
@@ -226,11 +226,11 @@ def exchange_row(entry: Entry) -> Row:
 
 
 def ending(entry: Entry) -> dict[str, Any]:
-    """Return what the end of an exchange changes in its row. What it is summed under (KEYED) stays as it was."""
-    return {"open": False} | {name: getattr(entry, name) for name in _AT_THE_END}
+    """Return the columns that the end of an exchange changes in its row. Its SUM_KEYS stay as they were."""
+    return {"open": False} | {name: getattr(entry, name) for name in _END_COLUMNS}
 
 
 def charge_row(entry: Entry, charge: Charge) -> Row:
-    """Return the row of `charges` that one charge of an entry becomes, its values in the order of the columns."""
+    """Return the row of `charges` of one charge of an entry, in the order of the columns."""
     line = charge.line
-    return (entry.id, line and line_key(line), *_of_charge(charge))
+    return (entry.id, line and line_key(line), *_charge_values(charge))

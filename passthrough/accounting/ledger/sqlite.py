@@ -31,8 +31,8 @@ class SqliteFile:
         self.where = str(self._path)
         self.engine = _engine(self._path, read_only=read_only)
         sa.event.listen(self.engine, "connect", self._opened)
-        sa.event.listen(self.engine, "checkin", self._left)
-        sa.event.listen(self.engine, "checkout", self._taken)
+        sa.event.listen(self.engine, "checkin", self._checked_in)
+        sa.event.listen(self.engine, "checkout", self._checked_out)
 
     @property
     def codec(self) -> str:
@@ -85,19 +85,19 @@ class SqliteFile:
     def _opened(self, _connection: object, record: Any) -> None:
         record.info.update(file=_file(self._path), filled=False, log=None)
 
-    def _left(self, connection: object, record: Any) -> None:
+    def _checked_in(self, connection: object, record: Any) -> None:
         """Note that something is in the file, and which write-ahead log belongs to it while a connection is open."""
         if connection is not None:
             record.info.update(filled=_size(self._path) > 0, log=_file(self._log))
 
-    def _taken(self, _connection: object, record: Any, _proxy: object) -> None:
+    def _checked_out(self, _connection: object, record: Any, _proxy: object) -> None:
         """Have connections to what is not there any more replaced before they are used: SQLite itself would not notice."""
         known = record.info
         is_cut = known["filled"] and not _size(self._path)
         if is_cut or known["file"] != _file(self._path) or (known["log"] and known["log"] != _file(self._log)):
             raise InvalidatePoolError(f"{self.where} is another file")
 
-    def ours(self, error: SQLAlchemyError) -> LedgerError:
+    def translate(self, error: SQLAlchemyError) -> LedgerError:
         """Return what the driver said as an error of ours; the low byte of SQLite's extended code is the kind."""
         cause = error.orig if isinstance(error, DatabaseError) else None
         what, hint = _CAUSES.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, ("", ""))

@@ -23,7 +23,7 @@ _NANO_PER_TOKEN: Final = 10**3  # of one USD per million tokens
 _NANO_PER_MICRO_CREDIT: Final = 10**3  # of one USD per credit
 _MAX_PRICE: Final = 2**63 - 1  # nano-USD that fit a database's column: more than nine thousand million dollars
 _DAY_S: Final = 86_400
-_REMEMBERED: Final = 1024  # rates; models are named by answers, so that their number has no bound of its own
+_MAX_REMEMBERED: Final = 1024  # rates; models are named by answers, so that their number has no bound of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +117,11 @@ class Prices:
             return None
         if usage.model is None:
             return charged(usage)
-        asked = (usage.model, target, int(began_utc // _DAY_S), None if terms is None else terms.route, usage.in_batch)
+        key = (usage.model, target, int(began_utc // _DAY_S), None if terms is None else terms.route, usage.in_batch)
         try:
-            rate = self._rates[asked]
+            rate = self._rates[key]
         except KeyError:
-            rate = self._rate(*asked)
+            rate = self._rate(*key)
         cost = None if rate is None else rate.cost(usage)
         return charged(usage) if rate is None or cost is None else charged(usage, cost, rate.source)
 
@@ -147,7 +147,7 @@ class Prices:
 
     def _rate(self, model: str, target: str | None, day: int, route: str | None, in_batch: bool) -> _Rate | None:
         """Return the rate for what `charge` asks with, and remember it."""
-        if len(self._rates) >= _REMEMBERED:
+        if len(self._rates) >= _MAX_REMEMBERED:
             self._rates.clear()
         host = self._host(target)
         found = self._find(model, host.provider if host else None, datetime.fromtimestamp(day * _DAY_S, UTC).date(), route)

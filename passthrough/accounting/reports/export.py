@@ -46,31 +46,31 @@ def write(rows: Iterable[LedgerRow], stream: TextIO, form: Form) -> Written:
     """
     count, exchanges, last = 0, 0, ""
     put = _csv(stream) if form == "csv" else _jsonl(stream)
-    for booked in rows:
-        put(_values(booked))
+    for row in rows:
+        put(_values(row))
         count += 1
-        exchanges += booked.requests if booked.id != last else 0
-        last = booked.id
+        exchanges += row.requests if row.id != last else 0
+        last = row.id
     return Written(count, exchanges)
 
 
-def _values(booked: LedgerRow) -> list[object]:
-    charge = booked.charge or _NO_CHARGE
-    began = datetime.fromtimestamp(booked.began_utc, UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+def _values(row: LedgerRow) -> list[object]:
+    charge = row.charge or _NO_CHARGE
+    began = datetime.fromtimestamp(row.began_utc, UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
     return [
-        booked.id,
+        row.id,
         began,
-        *(getattr(booked, name) for name in _BEFORE),
+        *(getattr(row, name) for name in _BEFORE),
         charge.line,
-        charge.model or booked.model,
+        charge.model or row.model,
         *(getattr(charge, name) for name in _CHARGED),
         _credits(charge.credits_micro),
         charge.in_batch,
         usd(charge.cost_nano),
         charge.cost_source,
-        booked.estimated_pages,
-        usd(booked.estimated_nano),
-        booked.requests,
+        row.estimated_pages,
+        usd(row.estimated_nano),
+        row.requests,
     ]
 
 

@@ -110,22 +110,22 @@ def summarize(
     """
     by = checked_keys(by)
     totals, found = ledger.sums(("sandbox",), (*by, "sandbox"), since=since, until=until)
-    mocked = {bool(row.key[0]): row.requests for row in totals}
-    only = sandbox == "only" or (sandbox == "auto" and set(mocked) == {True})
-    meant = (False, True) if sandbox == "include" else (only,)
+    of_sandbox = {bool(row.key[0]): row.requests for row in totals}
+    only = sandbox == "only" or (sandbox == "auto" and set(of_sandbox) == {True})
+    wanted = (False, True) if sandbox == "include" else (only,)
     groups: dict[Key, list[Sums]] = {}
     for row in found:
-        if row.key[-1] in meant:
+        if row.key[-1] in wanted:
             groups.setdefault(row.key[:-1], []).append(row)
     return Report(
         by,
         since,
         until,
         tuple(_together(key, rows) for key, rows in groups.items()),
-        _together((), [row for row in totals if row.key[0] in meant]),
+        _together((), [row for row in totals if row.key[0] in wanted]),
         sandbox=only,
-        left_out=0 if True in meant else mocked.get(True, 0),
-        mixed_in=mocked.get(True, 0) if sandbox == "include" else 0,
+        left_out=0 if True in wanted else of_sandbox.get(True, 0),
+        mixed_in=of_sandbox.get(True, 0) if sandbox == "include" else 0,
     )
 
 

@@ -64,7 +64,7 @@ class Today:
     per_request_nano: Mapping[str, int]
     now_utc: float
 
-    def cost_nano(self, booked: LedgerRow, charge: Charge) -> int | None:
+    def cost_nano(self, row: LedgerRow, charge: Charge) -> int | None:
         """Return what a charge would cost today, None where no price is known.
 
         1. What the provider told stays as it was told.
@@ -73,19 +73,19 @@ class Today:
         """
         if charge.cost_source not in _PRICED:
             return charge.cost_nano
-        flat = None if booked.route is None else self.per_request_nano.get(booked.route)
+        flat = None if row.route is None else self.per_request_nano.get(row.route)
         if flat is not None:
             return 0 if charge.line else flat
-        terms = None if booked.route is None else RouteTerms(booked.route)
-        found = self.prices.charge(_usage(booked, charge), terms=terms, target=booked.target, began_utc=self.now_utc)
+        terms = None if row.route is None else RouteTerms(row.route)
+        found = self.prices.charge(_usage(row, charge), terms=terms, target=row.target, began_utc=self.now_utc)
         return None if found is None else found.cost_nano
 
 
-def _usage(booked: LedgerRow, charge: Charge) -> Usage:
+def _usage(row: LedgerRow, charge: Charge) -> Usage:
     return Usage(
         pages=charge.pages,
         pages_annotated=charge.pages_annotated,
-        model=charge.model or booked.model,
+        model=charge.model or row.model,
         doc_bytes=charge.doc_bytes,
         tokens_in=charge.tokens_in,
         tokens_out=charge.tokens_out,
@@ -101,25 +101,25 @@ def reprice(
     """Return what the charges among `rows` would cost today, in one pass; `since` and `until` are the rows' period."""
     groups: dict[Key, Repriced] = {}
     total = Repriced(())
-    for booked in rows:
-        charge = booked.charge
+    for row in rows:
+        charge = row.charge
         if charge is None:
             continue
-        key = tuple(_value(booked, charge, name) for name in by)
-        would_be = today.cost_nano(booked, charge)
+        key = tuple(_value(row, charge, name) for name in by)
+        would_be = today.cost_nano(row, charge)
         total.add(charge.cost_nano, would_be)
         groups.setdefault(key, Repriced(key)).add(charge.cost_nano, would_be)
     found = sorted(groups.values(), key=lambda group: [(value is not None, value) for value in group.key])
     return Repricing(by, since, until, tuple(found), total)
 
 
-def _value(booked: LedgerRow, charge: Charge, name: str) -> str | int | None:
+def _value(row: LedgerRow, charge: Charge, name: str) -> str | int | None:
     if name == "model":
-        return charge.model or booked.model
+        return charge.model or row.model
     if name in {"day", "month"}:
-        day = datetime.fromtimestamp(booked.began_utc, UTC).date().isoformat()
+        day = datetime.fromtimestamp(row.began_utc, UTC).date().isoformat()
         return day if name == "day" else day[:7]
-    value: str | int | None = getattr(booked, name)
+    value: str | int | None = getattr(row, name)
     return value
 
 

@@ -18,8 +18,8 @@ UTC = Calendar()
 MINUTE_MS = 60_000
 
 
-def tally(budget: Budget = MONTH, **figures: float) -> BudgetState:
-    """Return a tally with a lease that counts."""
+def state(budget: Budget = MONTH, **figures: float) -> BudgetState:
+    """Return a state with a lease that counts."""
     span = Span(budget.scope, budget.unit, False, Period(0, MINUTE_MS))
     return BudgetState(budget, span, **{"until": LEASE_S, **figures})  # type: ignore[arg-type]
 
@@ -42,24 +42,24 @@ def tally(budget: Budget = MONTH, **figures: float) -> BudgetState:
 )
 def test_a_budget_says_what_it_knows(figures: dict[str, float], verdict: Verdict) -> None:
     """Free within the lease; spent where that is certain; promised where what is under way will use it up; else nobody knows."""
-    assert verdict == tally(**figures).verdict(1.0)
+    assert verdict == state(**figures).verdict(1.0)
 
 
 def test_requests_are_counted_when_they_come() -> None:
     """What is reserved for a request is exact there: who comes when all are under way is told when the minute ends."""
     rpm = Budget(TEAM, Unit.REQUESTS, Per.MINUTE, 3)
-    assert Verdict.SPENT == tally(rpm, spent=1, reserved=2, held=2).verdict(1.0)
-    assert Verdict.FREE == tally(rpm, spent=1, reserved=1, held=2).verdict(1.0)
+    assert Verdict.SPENT == state(rpm, spent=1, reserved=2, held=2).verdict(1.0)
+    assert Verdict.FREE == state(rpm, spent=1, reserved=1, held=2).verdict(1.0)
 
 
 def test_a_budget_of_nothing_lets_nothing_through() -> None:
     """Zero pages is a budget too."""
-    assert Verdict.SPENT == tally(Budget(TEAM, Unit.PAGES, Per.DAY, 0), held=5).verdict(1.0)
+    assert Verdict.SPENT == state(Budget(TEAM, Unit.PAGES, Per.DAY, 0), held=5).verdict(1.0)
 
 
 def test_a_reservation_becomes_what_it_came_to_and_then_spent() -> None:
     """In flight, ended, booked: the lease covers it all the way, and shrinks when it is spent."""
-    one = tally(held=10)
+    one = state(held=10)
     one.reserve(3, 1.0)
     assert (10, 3, 0, 0) == (one.held, one.reserved, one.unbooked, one.spent)
     one.settle(3, 7)
@@ -74,9 +74,9 @@ def test_a_reservation_becomes_what_it_came_to_and_then_spent() -> None:
 
 def test_the_ledger_is_asked_before_the_lease_is_used_up() -> None:
     """When half of what was wanted is left, and the ledger has more: once, until it has answered."""
-    one = tally()
-    asked = one.lease_request(1.0, 1)
-    assert LeaseRequest(one.span, 100, 0, 12, 80) == asked
+    one = state()
+    request = one.lease_request(1.0, 1)
+    assert LeaseRequest(one.span, 100, 0, 12, 80) == request
     one.grant(LeaseGrant(0, 0, 1, 12), 1.0)
     assert [False] * 6 + [True, False] == [one.reserve(1, 1.0) for _ in range(8)]
     assert LeaseRequest(one.span, 100, 12, 12, 80) == one.lease_request(1.0, 1)
@@ -84,7 +84,7 @@ def test_the_ledger_is_asked_before_the_lease_is_used_up() -> None:
 
 def test_who_waits_is_heard() -> None:
     """Where somebody waits the budget is asked about, and enough is wanted for all of them."""
-    one = tally(used_at=-100.0)
+    one = state(used_at=-100.0)
     for _ in range(20):
         one.ask(1, 1.0)
     assert one.due(1.0)
@@ -93,13 +93,13 @@ def test_who_waits_is_heard() -> None:
 
 def test_an_idle_lease_is_given_back() -> None:
     """After a while without a request everything that is not promised goes back, and then the ledger is left alone."""
-    one = tally(held=40, reserved=2, used_at=1.0, asked_at=1.0)
+    one = state(held=40, reserved=2, used_at=1.0, asked_at=1.0)
     assert LeaseRequest(one.span, 100, 14, 0, 80) == one.lease_request(1.0 + IDLE_S, 1)
     later = 1.1 + IDLE_S
     assert LeaseRequest(one.span, 100, 2, 0, 80) == one.lease_request(later, 1)
     one.settle(2, 0)
     one.grant(LeaseGrant(0, 0, 1, 2), later)
-    assert (LeaseRequest(one.span, 100, 0, 0, 80), True) == (asked := one.lease_request(later, 1), asked.ends)
+    assert (LeaseRequest(one.span, 100, 0, 0, 80), True) == (request := one.lease_request(later, 1), request.ends)
     assert not one.due(later)
     assert one.idle(later)
 
@@ -108,21 +108,21 @@ def test_towards_its_end_a_budget_is_taken_in_small_pieces() -> None:
     """The less is left the less a process sits on; at the end one unit, and never more than what a request may need."""
     wanted = []
     for spent in (0, 50, 80, 90, 96, 99):
-        one = tally(spent=spent, replicas=2, used_at=1.0)
+        one = state(spent=spent, replicas=2, used_at=1.0)
         wanted.append(one.lease_request(1.0, 1).wanted)
     assert [12, 12, 5, 2, 1, 1] == wanted
 
 
 def test_what_is_too_much_is_given_back_at_once() -> None:
     """A process that needs less than it holds lets the others have it, and does not use it meanwhile."""
-    one = tally(held=90, reserved=5, used_at=1.0, replicas=2)
-    asked = one.lease_request(1.0, 1)
-    assert (17, 0, 17) == (asked.keep, asked.wanted, one.held)
+    one = state(held=90, reserved=5, used_at=1.0, replicas=2)
+    request = one.lease_request(1.0, 1)
+    assert (17, 0, 17) == (request.keep, request.wanted, one.held)
 
 
 def test_the_ledger_is_asked_again_now_and_then() -> None:
     """Where nothing changed here others may have come: every few moments, and at once when something happens."""
-    one = tally(held=5)
+    one = state(held=5)
     one.lease_request(1.0, 1)
     assert not one.due(1.0 + AGAIN_S)
     assert one.due(1.1 + AGAIN_S)
@@ -133,7 +133,7 @@ def test_the_ledger_is_asked_again_now_and_then() -> None:
 
 def test_a_larger_budget_counts_at_once_and_a_smaller_one_too() -> None:
     """What is spent stays; what is leased beyond a smaller budget is used no more."""
-    one = tally(spent=100, held=0)
+    one = state(spent=100, held=0)
     assert Verdict.SPENT == one.verdict(1.0)
     one.bound(Budget(TEAM, Unit.PAGES, Per.MONTH, 200))
     assert Verdict.ASK == one.verdict(1.0)
@@ -145,11 +145,11 @@ def test_a_larger_budget_counts_at_once_and_a_smaller_one_too() -> None:
 
 def test_what_a_request_may_come_to_is_learnt() -> None:
     """The guess follows what requests came to, is one unit at least, and exactly one where requests are counted."""
-    purse = BudgetHistory(MONTH, sandbox=False)
-    guesses = [purse.guess]
+    history = BudgetHistory(MONTH, sandbox=False)
+    guesses = [history.guess]
     for amount in [40] * 30 + [0] * 60:
-        purse.learn(amount)
-        guesses.append(purse.guess)
+        history.learn(amount)
+        guesses.append(history.guess)
     assert (1, 39, 1) == (guesses[0], guesses[30], guesses[-1])
     counted = BudgetHistory(Budget(TEAM, Unit.REQUESTS, Per.MINUTE, 9), sandbox=False)
     counted.learn(50)
@@ -158,27 +158,27 @@ def test_what_a_request_may_come_to_is_learnt() -> None:
 
 def test_every_period_has_its_own_tally() -> None:
     """The next one begins with nothing; the last one is kept for what is still under way, for a while."""
-    purse = BudgetHistory(Budget(TEAM, Unit.PAGES, Per.MINUTE, 9), sandbox=False)
-    first = purse.at(UTC, 0)
+    history = BudgetHistory(Budget(TEAM, Unit.PAGES, Per.MINUTE, 9), sandbox=False)
+    first = history.at(UTC, 0)
     first.reserve(3, 1.0)
-    assert first is purse.at(UTC, MINUTE_MS - 1)
-    second = purse.at(UTC, MINUTE_MS)
+    assert first is history.at(UTC, MINUTE_MS - 1)
+    second = history.at(UTC, MINUTE_MS)
     assert (first.span.period.ends_ms, 0) == (second.span.period.starts_ms, second.reserved)
-    assert first is purse.at(UTC, 5)
-    purse.at(UTC, 3_600_000 + 2 * MINUTE_MS)
-    assert first not in purse.tallies.values()
+    assert first is history.at(UTC, 5)
+    history.at(UTC, 3_600_000 + 2 * MINUTE_MS)
+    assert first not in history.states.values()
 
 
 def test_the_next_period_is_leased_before_it_begins() -> None:
     """Shortly before the turn, if the budget is in use; so nobody waits when it comes."""
-    purse = BudgetHistory(Budget(TEAM, Unit.PAGES, Per.MINUTE, 9), sandbox=False)
-    now = purse.at(UTC, 5)
-    assert None is purse.ahead(UTC, MINUTE_MS - 1)
+    history = BudgetHistory(Budget(TEAM, Unit.PAGES, Per.MINUTE, 9), sandbox=False)
+    now = history.at(UTC, 5)
+    assert None is history.ahead(UTC, MINUTE_MS - 1)
     now.held, now.used_at = 3, 7.0
-    assert None is purse.ahead(UTC, MINUTE_MS - AHEAD_MS - 1)
-    following = purse.ahead(UTC, MINUTE_MS - AHEAD_MS)
+    assert None is history.ahead(UTC, MINUTE_MS - AHEAD_MS - 1)
+    following = history.ahead(UTC, MINUTE_MS - AHEAD_MS)
     assert following is not None
-    assert (Period(MINUTE_MS, 2 * MINUTE_MS), 7.0, now) == (following.span.period, following.used_at, purse.current)
+    assert (Period(MINUTE_MS, 2 * MINUTE_MS), 7.0, now) == (following.span.period, following.used_at, history.current)
 
 
 # ── many processes ──
@@ -191,13 +191,13 @@ class Shared:
     spent: int = 0
     leases: dict[int, int] = field(default_factory=dict)
 
-    def ask(self, name: int, plea: LeaseRequest) -> LeaseGrant:
-        """Grant as spending.ask does."""
+    def ask(self, name: int, request: LeaseRequest) -> LeaseGrant:
+        """Grant as leases.ask does."""
         others = [held for other, held in self.leases.items() if other != name]
-        left = plea.most - self.spent - sum(others) - plea.keep
-        more = max(min(plea.wanted, max(left // (len(others) + 1), 1), left), 0)
-        self.leases[name] = plea.keep + more
-        return LeaseGrant(self.spent, sum(others), len(others) + 1, plea.keep + more)
+        left = request.limit - self.spent - sum(others) - request.keep
+        more = max(min(request.wanted, max(left // (len(others) + 1), 1), left), 0)
+        self.leases[name] = request.keep + more
+        return LeaseGrant(self.spent, sum(others), len(others) + 1, request.keep + more)
 
 
 @settings(max_examples=200, deadline=None)
@@ -211,35 +211,35 @@ def test_no_budget_is_passed_by_more_than_what_is_under_way(
     """
     chance = random.Random(seed)
     shared = Shared()
-    purses = [BudgetHistory(Budget(TEAM, Unit.PAGES, Per.MONTH, most), sandbox=False) for _ in range(processes)]
-    tallies = [purse.at(UTC, 0) for purse in purses]
+    histories = [BudgetHistory(Budget(TEAM, Unit.PAGES, Per.MONTH, most), sandbox=False) for _ in range(processes)]
+    states = [history.at(UTC, 0) for history in histories]
     flying: list[tuple[int, int]] = []
     ended: list[tuple[int, int]] = []
     now = 0.0
 
     def refresh(name: int) -> None:
-        plea = tallies[name].lease_request(now, purses[name].guess)
-        tallies[name].grant(shared.ask(name, plea), now)
+        request = states[name].lease_request(now, histories[name].guess)
+        states[name].grant(shared.ask(name, request), now)
 
     def come(name: int) -> None:
-        verdict = tallies[name].verdict(now)
+        verdict = states[name].verdict(now)
         if verdict == Verdict.FREE and len(flying) < parallel:
-            tallies[name].reserve(guess := purses[name].guess, now)
+            states[name].reserve(guess := histories[name].guess, now)
             flying.append((name, guess))
         elif verdict == Verdict.ASK:
-            tallies[name].ask(purses[name].guess, now)
+            states[name].ask(histories[name].guess, now)
 
     def end() -> None:
         name, guess = flying.pop(chance.randrange(len(flying)))
         amount = chance.randint(0, largest)
-        purses[name].learn(amount)
-        tallies[name].settle(guess, amount)
+        histories[name].learn(amount)
+        states[name].settle(guess, amount)
         ended.append((name, amount))
 
     def book() -> None:
         name, amount = ended.pop(0)
         shared.spent += amount
-        tallies[name].book(amount, amount)
+        states[name].book(amount, amount)
         if chance.random() < 0.9:
             refresh(name)
 

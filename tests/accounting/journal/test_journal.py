@@ -22,11 +22,11 @@ from tests.harness.entries import booked
 def read(journal: Journal, most: int = 500) -> list[Entry]:
     """Return all entries that a journal still has, and let them count as fed."""
     found: list[Entry] = []
-    while portion := journal.next_batch(most):
-        assert len(portion.entries) <= most
-        assert journal.next_batch(most) == portion, "what is not fed is read again"
-        found.extend(portion.entries)
-        portion.segment.note(portion)
+    while batch := journal.next_batch(most):
+        assert len(batch.entries) <= most
+        assert journal.next_batch(most) == batch, "what is not shipped is read again"
+        found.extend(batch.entries)
+        batch.segment.note(batch)
     return found
 
 
@@ -51,7 +51,7 @@ def left_behind(folder: Path, entries: list[Entry], segment_bytes: int = 10**9) 
 
 
 def test_what_is_appended_is_read_back_in_order(tmp_path: Path) -> None:
-    """Any number of entries, in portions of any size, over several files; when they are fed, the files are deleted."""
+    """Any number of entries, in batches of any size, over several files; when they are shipped, the files are deleted."""
     entries = numbered(100)
     with closing(Journal(tmp_path / "j", print, segment_bytes=4000)) as journal:
         assert (None, 0) == (journal.next_batch(5), journal.left)
@@ -68,15 +68,15 @@ def test_what_is_appended_is_read_back_in_order(tmp_path: Path) -> None:
 
 
 def test_many_charges_make_a_portion_short(tmp_path: Path) -> None:
-    """A portion is bounded by its charges, but has one entry at least; a line may be longer than what is read at once."""
+    """A batch is bounded by its charges, but has one entry at least; a line may be longer than what is read at once."""
     (charge,) = booked().charges
     large = [replace(booked(), charges=tuple(replace(charge, line=f"{n}-{k}") for k in range(8000))) for n in range(3)]
     with closing(Journal(tmp_path, print)) as journal:
         journal.append([encode(entry) for entry in (*large, booked())])
         sizes = []
-        while portion := journal.next_batch(500):
-            sizes.append([len(entry.charges) for entry in portion.entries])
-            portion.segment.note(portion)
+        while batch := journal.next_batch(500):
+            sizes.append([len(entry.charges) for entry in batch.entries])
+            batch.segment.note(batch)
         assert [[8000], [8000], [8000], [1]] == sizes
 
 
@@ -89,9 +89,9 @@ def test_what_a_dead_process_left_is_adopted(tmp_path: Path) -> None:
     journal = Journal(tmp_path, said.append)
     journal.adopt()
     assert len(files) == len(said) == journal.adopted
-    portion = journal.next_batch(4)
-    assert portion is not None
-    portion.segment.note(portion)
+    batch = journal.next_batch(4)
+    assert batch is not None
+    batch.segment.note(batch)
     journal.close()
     with closing(Journal(tmp_path, print)) as again:
         again.adopt()

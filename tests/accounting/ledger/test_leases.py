@@ -52,15 +52,15 @@ def make(ledger: Ledger, *spans: Span) -> None:
         leases.make(connection, spans)
 
 
-def ask(ledger: Ledger, replica: str, *pleas: LeaseRequest, now_ms: int = NOW_MS) -> list[LeaseGrant | None]:
+def ask(ledger: Ledger, replica: str, *requests: LeaseRequest, now_ms: int = NOW_MS) -> list[LeaseGrant | None]:
     """Ask for leases."""
     with ledger.transaction(writes=True) as connection:
-        found = leases.ask(connection, pleas, replica, now_ms)
-    return [found.get(plea) for plea in pleas]
+        found = leases.ask(connection, requests, replica, now_ms)
+    return [found.get(request) for request in requests]
 
 
-def plea(keep: int, wanted: int, most: int = 100, warn_from: int | None = None) -> LeaseRequest:
-    """Return a plea for pages."""
+def lease_request(keep: int, wanted: int, most: int = 100, warn_from: int | None = None) -> LeaseRequest:
+    """Return a request for pages."""
     return LeaseRequest(PAGES, most, keep, wanted, warn_from)
 
 
@@ -136,45 +136,45 @@ def test_no_sum_passes_64_bits(ledger: Ledger) -> None:
 def test_leases_share_what_is_left(ledger: Ledger) -> None:
     """Nobody gets what is spent or held by others; what one keeps it keeps, also where nothing is left."""
     ledger.append([booked(at=NOON, pages=40)])
-    assert [None] == ask(ledger, "a", plea(0, 30))
+    assert [None] == ask(ledger, "a", lease_request(0, 30))
     make(ledger, PAGES)
-    assert [LeaseGrant(40, 0, 1, 30)] == ask(ledger, "a", plea(0, 30))
-    assert [LeaseGrant(40, 30, 2, 15)] == ask(ledger, "b", plea(0, 30))
-    assert [LeaseGrant(40, 45, 3, 5)] == ask(ledger, "c", plea(0, 30))
-    assert [LeaseGrant(40, 20, 3, 40)] == ask(ledger, "a", plea(40, 30))
-    assert [LeaseGrant(40, 55, 3, 10)] == ask(ledger, "c", plea(10, 30))
-    assert [LeaseGrant(40, 25, 3, 0)] == ask(ledger, "a", plea(0, 0))
-    assert [LeaseGrant(40, 10, 2, 25)] == ask(ledger, "b", plea(15, 10))
+    assert [LeaseGrant(40, 0, 1, 30)] == ask(ledger, "a", lease_request(0, 30))
+    assert [LeaseGrant(40, 30, 2, 15)] == ask(ledger, "b", lease_request(0, 30))
+    assert [LeaseGrant(40, 45, 3, 5)] == ask(ledger, "c", lease_request(0, 30))
+    assert [LeaseGrant(40, 20, 3, 40)] == ask(ledger, "a", lease_request(40, 30))
+    assert [LeaseGrant(40, 55, 3, 10)] == ask(ledger, "c", lease_request(10, 30))
+    assert [LeaseGrant(40, 25, 3, 0)] == ask(ledger, "a", lease_request(0, 0))
+    assert [LeaseGrant(40, 10, 2, 25)] == ask(ledger, "b", lease_request(15, 10))
 
 
 def test_who_comes_and_finds_nothing_is_seen_by_the_others(ledger: Ledger) -> None:
     """An empty lease is a lease: others leave a part to who waits; the last unit goes to who asks first."""
     make(ledger, PAGES)
-    assert [LeaseGrant(0, 0, 1, 100)] == ask(ledger, "a", plea(0, 100))
-    assert [LeaseGrant(0, 100, 2, 0)] == ask(ledger, "b", plea(0, 10))
-    assert [LeaseGrant(0, 0, 2, 95)] == ask(ledger, "a", plea(90, 10))
-    assert [LeaseGrant(0, 95, 2, 2)] == ask(ledger, "b", plea(0, 10))
-    assert [LeaseGrant(0, 2, 2, 96)] == ask(ledger, "a", plea(95, 1))
+    assert [LeaseGrant(0, 0, 1, 100)] == ask(ledger, "a", lease_request(0, 100))
+    assert [LeaseGrant(0, 100, 2, 0)] == ask(ledger, "b", lease_request(0, 10))
+    assert [LeaseGrant(0, 0, 2, 95)] == ask(ledger, "a", lease_request(90, 10))
+    assert [LeaseGrant(0, 95, 2, 2)] == ask(ledger, "b", lease_request(0, 10))
+    assert [LeaseGrant(0, 2, 2, 96)] == ask(ledger, "a", lease_request(95, 1))
 
 
 def test_the_lease_of_a_process_that_died_runs_out(ledger: Ledger) -> None:
     """What nobody asks for any more is free again after a while; who asks again keeps it."""
     make(ledger, PAGES)
     later_ms = NOW_MS + int(LEASE_S * 1000)
-    ask(ledger, "a", plea(0, 100))
-    assert [LeaseGrant(0, 100, 2, 0)] == ask(ledger, "b", plea(0, 10), now_ms=later_ms - 1)
-    ask(ledger, "a", plea(100, 0), now_ms=later_ms - 1)
-    assert [LeaseGrant(0, 100, 2, 0)] == ask(ledger, "b", plea(0, 10), now_ms=later_ms)
-    assert [LeaseGrant(0, 0, 1, 10)] == ask(ledger, "b", plea(0, 10), now_ms=2 * later_ms - NOW_MS)
+    ask(ledger, "a", lease_request(0, 100))
+    assert [LeaseGrant(0, 100, 2, 0)] == ask(ledger, "b", lease_request(0, 10), now_ms=later_ms - 1)
+    ask(ledger, "a", lease_request(100, 0), now_ms=later_ms - 1)
+    assert [LeaseGrant(0, 100, 2, 0)] == ask(ledger, "b", lease_request(0, 10), now_ms=later_ms)
+    assert [LeaseGrant(0, 0, 1, 10)] == ask(ledger, "b", lease_request(0, 10), now_ms=2 * later_ms - NOW_MS)
 
 
 def test_a_process_gives_everything_back(ledger: Ledger) -> None:
     """At its end it need not be waited for."""
     make(ledger, PAGES)
-    ask(ledger, "a", plea(0, 100))
+    ask(ledger, "a", lease_request(0, 100))
     with ledger.transaction(writes=True) as connection:
         leases.give_back(connection, "a")
-    assert [LeaseGrant(0, 0, 1, 100)] == ask(ledger, "b", plea(0, 100))
+    assert [LeaseGrant(0, 0, 1, 100)] == ask(ledger, "b", lease_request(0, 100))
 
 
 def test_one_process_warns_once(ledger: Ledger) -> None:
@@ -191,7 +191,7 @@ def test_one_process_warns_once(ledger: Ledger) -> None:
         (0, None, "a"),
     ):
         ledger.append([booked(at=NOON, pages=pages)])
-        (granted,) = ask(ledger, replica, plea(0, 1, warn_from=warn_from))
+        (granted,) = ask(ledger, replica, lease_request(0, 1, warn_from=warn_from))
         assert granted is not None
         warned.append(granted.warns)
     assert [False, True, False, False, True, False, False] == warned
@@ -338,11 +338,11 @@ def test_leases_go_by_the_servers_clock(postgres_url: str, skew_s: float) -> Non
 def test_a_lease_that_a_clock_ahead_has_written_ends_in_time(ledger: Ledger) -> None:
     """A process that was two hours ahead, and is dead, keeps its slice no longer than any other."""
     make(ledger, PAGES)
-    ask(ledger, "ahead", plea(0, 60), now_ms=NOW_MS + 7_200_000)
-    (grant,) = ask(ledger, "here", plea(0, 60))
+    ask(ledger, "ahead", lease_request(0, 60), now_ms=NOW_MS + 7_200_000)
+    (grant,) = ask(ledger, "here", lease_request(0, 60))
     assert grant is not None
     assert (60, 20) == (grant.others, grant.held)
-    (grant,) = ask(ledger, "here", plea(20, 80), now_ms=NOW_MS + int(LEASE_S * 1000) + 1)
+    (grant,) = ask(ledger, "here", lease_request(20, 80), now_ms=NOW_MS + int(LEASE_S * 1000) + 1)
     assert grant is not None
     assert (0, 100) == (grant.others, grant.held)
 
@@ -351,10 +351,10 @@ def test_a_lease_lasts_here_as_long_as_it_does_there(ledger: Ledger) -> None:
     """What was not written again, because it had time left, is not believed to last for longer than others believe."""
     make(ledger, PAGES)
     for ms, lasts_s in ((0, 30.0), (4000, 26.0), (9000, 21.0), (10_001, 30.0), (12_001, 28.0)):
-        (grant,) = ask(ledger, "here", plea(20, 0), now_ms=NOW_MS + ms)
+        (grant,) = ask(ledger, "here", lease_request(20, 0), now_ms=NOW_MS + ms)
         assert grant is not None
         assert lasts_s == grant.lasts_s
-    (grant,) = ask(ledger, "here", plea(20, 1), now_ms=NOW_MS + 13_000)
+    (grant,) = ask(ledger, "here", lease_request(20, 1), now_ms=NOW_MS + 13_000)
     assert grant is not None
     assert 30.0 == grant.lasts_s
 
