@@ -252,9 +252,9 @@ def test_a_line_torn_by_a_full_disk_is_ended_before_the_next(tmp_path: Path) -> 
     """Where a write stopped in the middle of a line, the next line begins on a line of its own."""
     program = (
         "import os, resource, signal, sys; sys.path[:0] = sys.argv[2:]\n"
-        "from tests.harness.entries import booked\nfrom passthrough.background.stream_writer import Sink\n"
+        "from tests.harness.entries import booked\nfrom passthrough.background.stream_writer import StreamWriter\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "file = open(sys.argv[1], 'w'); sink = Sink(file)\n"
+        "file = open(sys.argv[1], 'w'); sink = StreamWriter(file)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))\n"
         "lost = sink.write([b'first\\n']), sink.write([b'second\\n']), sink.write([b'third\\n'])\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
@@ -273,9 +273,9 @@ def test_lines_before_the_end_of_a_full_disk_are_not_counted(tmp_path: Path) -> 
     """Of lines that are written together only those are counted as dropped that are not in the file whole."""
     program = (
         "import resource, signal, sys; sys.path[:0] = sys.argv[2:]\n"
-        "from passthrough.background.stream_writer import Sink\n"
+        "from passthrough.background.stream_writer import StreamWriter\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "file = open(sys.argv[1], 'w'); sink = Sink(file)\n"
+        "file = open(sys.argv[1], 'w'); sink = StreamWriter(file)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))\n"
         "lost = sink.write([b'%06d\\n' % number for number in range(20_000)])\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"

@@ -1,1 +1,1 @@
-"""The journal: entries on disk until the ledger has them, and the threads that take them there."""
+"""The journal: keeps entries on disk until the ledger has them, and ships them there from threads of its own."""

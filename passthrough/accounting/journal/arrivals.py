@@ -1,4 +1,4 @@
-"""When entries came that wait: marks, so that the age of the oldest is known in constant memory, whatever holds it up."""
+"""Tracks when waiting entries arrived, in constant memory: so the age of the oldest one is known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAX_MARKS: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An entry that came: how many came before it, when its exchange ended (UTC seconds), and when it came (monotonic)."""
+    """The arrival of an entry: how many came before it, when its exchange ended (UTC seconds), and when it came (monotonic)."""
 
     number: int
     ended_utc: float
@@ -20,9 +20,9 @@ class Arrival:
 
 
 class Arrivals:
-    """Marks of what came, four a second at most; where very much waits they are thinned out, and all the finer at its end.
+    """Samples of arrivals, four a second at most; where very many entries wait, every other sample is dropped.
 
-    One thread notes, any may ask. An age is too great by the distance of two marks at most: a hundredth of the age itself.
+    One thread notes arrivals, any thread may read. An age is too great by the distance of two samples at most: by a hundredth.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Arrivals:
         self._lock = Lock()
 
     def note(self, arrival: Arrival) -> None:
-        """Note that an entry came, after all others."""
+        """Note the arrival of the newest entry."""
         with self._lock:
             if self._marks and arrival.came - self._marks[-1].came < self._every_s:
                 return
@@ -41,7 +41,7 @@ class Arrivals:
                 self._every_s *= 2
 
     def oldest(self, done: int) -> Arrival | None:
-        """Return about the first that is not among the first `done`, of those that came; None where none came."""
+        """Return about the oldest arrival beyond the first `done` entries; None where none came."""
         with self._lock:
             passed = 0
             while passed + 1 < len(self._marks) and self._marks[passed + 1].number <= done:

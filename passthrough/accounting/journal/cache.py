@@ -1,4 +1,4 @@
-"""Entries as they were before they became text in the journal, while they wait there for a short time."""
+"""Caches entries that were just written into the journal, so that the shipper need not parse them back."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..entry import Entry
 from .segment import Batch, Segment
 
 MAX_BYTES: Final = 1024 * 1024
-"""How many bytes of lines have their entries kept: what waits beyond that is read from its file."""
+"""The entries of this many bytes of lines are cached; further ones are read from their file."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """Entries whose lines stand one after another: `places` are where each begins, and where the last one ends."""
+    """Entries with consecutive lines in a segment: `places` are the offsets where each begins, and where the last one ends."""
 
     segment: Segment
     places: Sequence[int]
@@ -26,10 +26,10 @@ class _Stretch:
 
 
 class EntryCache:
-    """Spares the ledger's thread the reading of what this process has just written. Bounded, and never the truth.
+    """Spares the ledger's thread reading back what this process has just written. Bounded; the segment stays the truth.
 
-    One thread keeps, another takes. What is taken stands in its segment at that place, just so; where an entry is not kept (there
-    were too many, or it is not yet), the segment is read.
+    One thread puts entries in, another takes them out. An entry from the cache equals the line at its offset in the segment;
+    where an entry is not cached (there were too many, or it is not in yet), the segment is read.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
@@ -37,10 +37,10 @@ class EntryCache:
         self._kept: deque[_Stretch] = deque()
         self._kept_bytes = 0  # each is written by one side only, so that neither needs a lock
         self._left_bytes = 0
-        self._taken: deque[_Stretch] = deque()  # the taking side's: not fed yet, or not wholly
+        self._taken: deque[_Stretch] = deque()  # of the taking side: not wholly shipped yet
 
     def keep(self, segment: Segment, begin: int, lines: Sequence[bytes], entries: Sequence[Entry]) -> None:
-        """Keep entries whose lines were appended to a segment from an offset on, as far as there is room."""
+        """Cache entries whose lines were appended to a segment from an offset on, as far as there is space."""
         places = list(accumulate(map(len, lines), initial=begin))
         free_bytes = self._max_bytes - (self._kept_bytes - self._left_bytes)
         many = bisect_right(places, begin + free_bytes) - 1
@@ -49,7 +49,7 @@ class EntryCache:
             self._kept.append(_Stretch(segment, places[: many + 1], entries[:many]))
 
     def next_batch(self, segment: Segment, max_charges: int) -> Batch | None:
-        """Return the segment's next entries, about `most` charges in all; None where it must be read. See Segment.portion."""
+        """Return the segment's next entries, about `max_charges` in all; None where it must be read. See Segment.next_batch."""
         while self._kept:
             self._taken.append(self._kept.popleft())
         while self._taken and _is_shipped(self._taken[0], segment):
@@ -66,7 +66,7 @@ class EntryCache:
         return Batch(segment, tuple(entries), at, 0) if entries else None
 
     def _following(self, segment: Segment, at: int) -> Iterator[tuple[Entry, int]]:
-        """Yield the entries that stand one after another from an offset on, each with where its line ends."""
+        """Yield consecutive entries from an offset on, each with the offset where its line ends."""
         for stretch in self._taken:
             places = stretch.places
             first = bisect_left(places, at)
@@ -77,5 +77,5 @@ class EntryCache:
 
 
 def _is_shipped(stretch: _Stretch, segment: Segment) -> bool:
-    """Tell whether a stretch is wholly in the ledger, as far as that is known when a segment is being fed."""
+    """Tell whether a stretch is wholly in the ledger, as far as that is known while a segment is being shipped."""
     return stretch.segment.left <= 0 if stretch.segment is not segment else stretch.places[-1] <= segment.shipped

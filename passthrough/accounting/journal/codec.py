@@ -1,4 +1,4 @@
-"""An entry as one line of text, and back: exact, and compact enough to be written for every exchange."""
+"""Encodes an entry as one line of text, and decodes it: exact, and compact enough to be written for every exchange."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ...meter.usage import Unmetered, Usage
 from ..entry import Charge, Entry, Part
 
 FORMAT: Final = 2
-"""Raised with every change of what Entry, Usage or Charge consist of: a line has their fields by their order, without names.
+"""The version of the format; each change of the fields of Entry, Usage or Charge raises it. A line has their values in order.
 
-New fields come last and have a default, so that lines of older formats are read as they are.
+New fields come last and have a default, so that lines of older formats can be read.
 """
 
 READABLE: Final = (1, FORMAT)
@@ -36,7 +36,7 @@ _value: Final = json.JSONDecoder().decode
 
 
 class SpoiltLineError(PassthroughError):
-    """A line is not what `line` made: it was torn, overwritten, or written by something else."""
+    """A line is not as `line` made it: it was torn, overwritten, or written by another program."""
 
 
 def line(value: object) -> bytes:
@@ -60,15 +60,15 @@ def value_of(line: bytes) -> Any:
 
 
 def encode(entry: Entry) -> bytes:
-    """Return an entry's line. `decode` of it equals the entry.
+    """Return an entry's line; `decode` returns an equal entry.
 
-    orjson takes a tenth of the library's time. It writes null for what is not finite, refuses a number beyond 64 bits, and leaves
-    what is not ASCII as it is: then the library writes the line, as it always did.
+    orjson takes a tenth of the standard library's time. It writes null for numbers that are not finite, refuses those beyond 64
+    bits, and does not escape what is not ASCII: then the standard library writes the line.
     """
     values = list(_of_entry(entry))
     values[_USAGE] = _of_usage(entry.usage)
     values[_CHARGES] = [*map(_of_charge, entry.charges)]
-    values[_PART] = entry.part._value_  # orjson takes a microsecond to find that
+    values[_PART] = entry.part._value_  # orjson takes a microsecond to find it
     if isfinite(entry.began_utc + entry.total_s + (entry.first_byte_s or 0.0) + (entry.overhead_s or 0.0)):
         try:
             text = orjson.dumps(values)

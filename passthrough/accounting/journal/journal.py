@@ -1,4 +1,4 @@
-"""What is not in the ledger yet, in files: it outlives the process, and is read back from there."""
+"""The journal: files with the entries that are not in the ledger yet, which outlive the process."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .cache import EntryCache
 from .segment import Batch, ForeignSegmentError, Segment
 
 NAME: Final = "passthrough.journal"
-"""The folder's name in the working directory, where the ledger is no file."""
+"""The folder's name in the working directory, where the ledger is not a file."""
 
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
 _AGED_S: Final = 60.0
-_FOR_NOW: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK})  # later it may be read
+_FOR_NOW: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK})  # temporary: it may be read later
 _SUFFIX: Final = ".jsonl"
 _SPOILT: Final = ".spoilt"
 _TRIAL: Final = ".trial"
@@ -30,7 +30,7 @@ _TRIAL_BYTES: Final = 64 * 1024
 
 
 def journal_folder(ledger: str, configured: str | None = None) -> Path:
-    """Return the journal's folder: the configured one, else beside an SQLite file, else in the working directory."""
+    """Return the journal's folder: the configured one, else the one beside an SQLite file, else one in the working directory."""
     if configured:
         return Path(configured).absolute()
     try:
@@ -43,15 +43,15 @@ def journal_folder(ledger: str, configured: str | None = None) -> Path:
 
 
 class Journal:
-    """A folder of segments `<utc-ms>-<owner>.jsonl`. Each process has its own; those of dead ones are adopted.
+    """A folder of segments `<utc-ms>-<owner>.jsonl`. Each process has its own; those of dead processes are adopted.
 
-    One thread appends, another reads (`portion`, `fed`, `adopt`), a third may `sync`. A process's segments are read in the order
-    of their names, one process's after another's: parts of an exchange stay in order. What is in the ledger is deleted, a
-    segment at a time; what was not deleted before a kill is read again, which changes nothing in the ledger.
+    One thread appends, another reads (`next_batch`, `adopt`), a third may `sync`. A process's segments are read in the order of
+    their names, one process's after another's: so the parts of an exchange stay in order. A segment that is wholly in the ledger
+    is deleted; one that was not deleted before a kill is read again, which changes nothing in the ledger.
     """
 
     def __init__(self, folder: Path, warn: Callable[[str], None], *, segment_bytes: int = SEGMENT_BYTES) -> None:
-        """Take a folder that is made when it is first written to; the one that it lies in must be there."""
+        """Take a folder, which is created at the first write; its parent folder must exist."""
         self._folder = folder
         self._warn = warn
         self._segment_bytes = segment_bytes
@@ -60,25 +60,25 @@ class Journal:
         self._own: list[Segment] = []  # the oldest first
         self._adopted: list[Segment] = []
         self._cache = EntryCache()
-        self._ignored: set[str] = set()  # names of files that are not ours to read
+        self._ignored: set[str] = set()  # names of files that are not read
         self._born = 0.0
         self._last_ms = 0
         self._lock = Lock()
 
     @property
     def left(self) -> int:
-        """How many bytes are not in the ledger, without what other living processes have."""
+        """How many bytes are not in the ledger, without the segments of other living processes."""
         return sum(segment.left for segment in (*self._own, *self._adopted))
 
     @property
     def adopted(self) -> int:
-        """How many segments of dead processes are not wholly in the ledger."""
+        """How many segments of dead processes are not wholly in the ledger yet."""
         return len(self._adopted)
 
     def append(self, lines: Sequence[bytes], entries: Sequence[Entry] = ()) -> None:
         """Write lines into the newest segment; all of them, or none where it raises OSError.
 
-        `entries`, if they are given, are what the lines say: so they are not read back, if they are fed soon.
+        `entries`, where given, are those that the lines encode: they go into the cache.
         """
         block = b"".join(lines)
         with self._lock:
@@ -89,7 +89,7 @@ class Journal:
             self._cache.keep(segment, begin, lines, entries)
 
     def try_out(self) -> None:
-        """Raise OSError where lines could not be appended now: there is no folder, no permission, no space."""
+        """Raise OSError where lines could not be appended now: no folder, no permission, no space."""
         with self._lock:
             self._writable()
         trial = self._folder / f"{self._owner}{_TRIAL}"
@@ -99,12 +99,12 @@ class Journal:
             trial.unlink(missing_ok=True)
 
     def sync(self) -> None:
-        """Have the disk keep what was appended, also through a power loss. Raises OSError."""
+        """Flush what was appended to the disk, so that it survives a power loss. Raises OSError."""
         for segment in self._own[-1:]:
             segment.sync()
 
     def next_batch(self, max_charges: int, *, own_only: bool = False) -> Batch | None:
-        """Return the oldest entries that are not in the ledger, about `most` charges of them; None where all are."""
+        """Return the oldest entries that are not in the ledger, with about `max_charges` in all; None where all are."""
         for segment in [] if own_only else list(self._adopted):
             try:
                 batch = segment.next_batch(max_charges)
@@ -124,8 +124,8 @@ class Journal:
         return None
 
     def adopt(self) -> None:
-        """Take the segments that dead processes left, to be read before all others."""
-        refused = set()  # owners that live, or that another process adopts: theirs are read in order, or not at all
+        """Take over the segments that dead processes left; they are read before this process's own."""
+        refused = set()  # owners that live, or that another process adopts: segments of an owner are read in order, or not at all
         for path in self._segments():
             owner = path.stem.partition("-")[2]
             if owner == self._owner or owner in refused or path.name in self._ignored:
@@ -144,7 +144,7 @@ class Journal:
             self._warn(f"A process ended before all its entries were in the ledger; they are booked from {path}.")
 
     def close(self) -> None:
-        """Delete what is in the ledger, and give the rest up to whoever comes next."""
+        """Delete what is in the ledger, and leave the rest to the next process."""
         for segment in list(self._adopted):
             segment.close()
         for segment in list(self._own):
@@ -155,7 +155,7 @@ class Journal:
         self._own, self._adopted = [], []
 
     def _writable(self) -> Segment:
-        """Return the newest segment, or a new one where that is full, or is not in its place any more."""
+        """Return the newest segment, or a new one where that is full, or its file was moved or changed."""
         newest = self._own[-1] if self._own else None
         usable = newest is not None and newest.writable
         if newest is not None and usable and newest.size < self._segment_bytes:
@@ -175,9 +175,9 @@ class Journal:
         return made
 
     def _retire(self, segment: Segment) -> None:
-        """Delete a segment whose entries are in the ledger; the newest only once it is aged or large.
+        """Delete a segment whose entries are in the ledger; the newest one only once it is old or large.
 
-        What a process has in its files when it dies is all that is read again: not what was booked long ago.
+        So a restart reads again only what is still in the files, not what was booked long ago.
         """
         with self._lock:
             newest = segment is self._own[-1]
@@ -195,7 +195,7 @@ class Journal:
             else:
                 segment.path.unlink(missing_ok=True)
         except OSError:
-            self._ignored.add(segment.path.name)  # read again by the next process, which changes nothing
+            self._ignored.add(segment.path.name)  # the next process reads it again, which changes nothing
         segment.close()
 
     def _ignore(self, path: Path, error: Exception) -> None:
@@ -206,5 +206,5 @@ class Journal:
     def _segments(self) -> Sequence[Path]:
         try:
             return sorted(path for path in self._folder.iterdir() if path.suffix == _SUFFIX)
-        except OSError:  # not made yet, or not to be read: whoever writes there will say so
+        except OSError:  # not created yet, or not readable: writing there fails with a message
             return ()

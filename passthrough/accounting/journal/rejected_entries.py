@@ -1,4 +1,4 @@
-"""Entries that the ledger does not take, in a file beside the journal: none is thrown away."""
+"""Keeps entries that the ledger rejects in a file beside the journal: none is thrown away."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _MAX_IN_MEMORY: Final = 1000
 
 
 class RejectedEntries:
-    """Keeps them in one file of this process, made with the first, in the journal's own format; for any thread.
+    """One file of this process, created with the first rejected entry, in the journal's format; for any thread.
 
-    Renamed to `.jsonl` it is a segment of the journal, and tried again. Where it cannot be written, entries wait in memory; at
-    the end, and beyond a thousand, they are said whole.
+    Renamed to `.jsonl` the file is a segment of the journal, whose entries are tried again. Where it cannot be written, entries
+    wait in memory; at the end, and beyond a thousand, each is written whole into a warning.
     """
 
     def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
@@ -31,10 +31,10 @@ class RejectedEntries:
         self._lock = Lock()
 
     def keep(self, entry: Entry, why: str) -> None:
-        """Keep an entry, and say so; never raises."""
+        """Keep an entry, and warn of it; never raises."""
         try:
             text = encode(entry)
-        except Exception:  # noqa: BLE001 - the loop of the books: what has no text in the journal's format is kept as it is shown
+        except Exception:  # noqa: BLE001 - the accounting loop: what cannot be encoded is kept as its repr
             text = line(repr(entry))
         with self._lock:
             self._waiting.append(text)
@@ -44,13 +44,13 @@ class RejectedEntries:
                 self._warn_unkept(self._waiting.pop(0))
 
     def look(self) -> None:
-        """Try again to write what could not be written."""
+        """Try again to write the entries that wait in memory."""
         if self._waiting:
             with self._lock:
                 self._write_waiting()
 
     def close(self) -> None:
-        """Write what waits, or say it: it is nowhere else."""
+        """Write what waits, or put it into warnings: it is nowhere else."""
         with self._lock:
             if not self._write_waiting():
                 for text in self._waiting:
@@ -66,7 +66,7 @@ class RejectedEntries:
         self._warn(f"An entry that is not booked, and that no file could keep: {text.decode('ascii').rstrip()}")
 
     def _write_waiting(self) -> bool:
-        """Append all that waits, and return True; False where it cannot be."""
+        """Append all that waits, and return True; False where it cannot be written."""
         if not self._waiting:
             return True
         try:
@@ -86,7 +86,7 @@ class RejectedEntries:
 
 
 def _write(descriptor: int, size: int, block: bytes) -> None:
-    """Append a block and have the disk keep it; all of it, or none where it raises OSError."""
+    """Append a block and flush it to the disk; all of it, or none where it raises OSError."""
     try:
         done = 0
         while done < len(block):

@@ -1,4 +1,4 @@
-"""One file of a journal: written by one process, which owns it as long as it lives."""
+"""One file of the journal: written by one process, which owns it by a file lock as long as it lives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if sys.platform != "win32":
 
 _HEADS: Final = {number: line(["passthrough.journal", number]) for number in READABLE}
 HEAD: Final = _HEADS[FORMAT]
-_HEAD_BYTES: Final = 256  # what the head of any format must fit in
+_HEAD_BYTES: Final = 256  # the head of any format fits in these
 _BLOCK_BYTES: Final = 256 * 1024
 _BEING_MADE_S: Final = 60.0
 
@@ -29,12 +29,12 @@ _sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
 
 
 class ForeignSegmentError(PassthroughError):
-    """A file is in another format than this program's: a newer one wrote it, or something else."""
+    """A file is not in this program's format: a newer version wrote it, or another program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Entries as they stand one after another in a segment, and the offset behind them; `spoilt` lines were among them."""
+    """Consecutive entries of a segment, and the offset after them; `spoilt` is how many unreadable lines were among them."""
 
     segment: Segment
     entries: tuple[Entry, ...]
@@ -43,9 +43,9 @@ class Batch:
 
 
 class Segment:
-    """An open file whose lock is held. One thread appends, another reads; `close` waits for a `sync` that goes on.
+    """An open file whose lock is held. One thread appends, another reads; `close` waits for a running `sync`.
 
-    The lock is the file's own (flock): it goes with the process, however that ends, and then the file is anyone's to take.
+    The lock is a flock: it ends with the process, however that ends, and then any process may take the file.
     """
 
     def __init__(self, path: Path, descriptor: int, *, adopted: bool) -> None:
@@ -53,9 +53,9 @@ class Segment:
         self.path = path
         self.adopted = adopted
         own = os.fstat(descriptor)
-        self.size = own.st_size  # what is whole: nothing behind it is ever read
-        self.shipped = 0  # what is in the ledger
-        self.spoilt = 0  # lines that could not be read, but for a torn one at the end: that is how a kill leaves a file
+        self.size = own.st_size  # the bytes that were written whole: nothing after them is ever read
+        self.shipped = 0  # the offset up to which entries are in the ledger
+        self.spoilt = 0  # unreadable lines, without a torn one at the end: a kill may leave one
         self._descriptor = descriptor
         self._file = own.st_dev, own.st_ino
         self._broken = False
@@ -64,14 +64,14 @@ class Segment:
 
     @classmethod
     def make(cls, path: Path) -> Segment:
-        """Return a new segment, owned from its first moment on. Raises OSError."""
+        """Create a segment, which is locked before it has any content. Raises OSError."""
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             if not _locked(descriptor):
                 raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             segment = cls(path, descriptor, adopted=False)
             segment.append(HEAD)
-            segment.shipped = segment.size  # for the ledger there is nothing in it
+            segment.shipped = segment.size  # the head is not for the ledger
             _sync_folder(path.parent)
         except OSError:
             path.unlink(missing_ok=True)
@@ -81,9 +81,9 @@ class Segment:
 
     @classmethod
     def take(cls, path: Path) -> Segment | None:
-        """Return the segment of a process that is no more; None where its owner lives, or the file is gone.
+        """Take over the segment of a dead process; None where its owner lives, or the file is gone.
 
-        Raises OSError, and ForeignSegmentError for a format that is not known here.
+        Raises OSError, and ForeignSegmentError for an unknown format.
         """
         try:
             descriptor = os.open(path, os.O_RDWR)
@@ -106,9 +106,9 @@ class Segment:
 
     @property
     def writable(self) -> bool:
-        """Tell whether lines may be appended: it can lose its place in the folder, or end in what could not be taken back.
+        """Tell whether lines may be appended: not after the file lost its name, or a failed append could not be undone.
 
-        One that somebody cut off, or wrote into, is not as long as it was made: lines behind that would not be found again.
+        Nor after another program truncated it or wrote into it: lines after that would not be found again.
         """
         if self._broken or self._closed:
             return False
@@ -119,7 +119,7 @@ class Segment:
         return ((found.st_dev, found.st_ino), found.st_size) == (self._file, self.size)
 
     def append(self, lines: bytes) -> None:
-        """Write lines; all of them are in the file then, or, where it raises OSError, none."""
+        """Write lines; all of them, or none where it raises OSError."""
         done = 0
         try:
             while done < len(lines):
@@ -133,15 +133,15 @@ class Segment:
         self.size += len(lines)
 
     def sync(self) -> None:
-        """Have the disk keep what was appended, also through a power loss. Raises OSError."""
+        """Flush what was appended to the disk, so that it survives a power loss. Raises OSError."""
         with self._open:
             if not self._closed:
                 _sync(self._descriptor)
 
     def next_batch(self, max_charges: int) -> Batch | None:
-        """Return the next entries, about `most` charges in all; None where nothing is left. The same again, until it is fed.
+        """Return the next entries, about `max_charges` in all; None where nothing is left. The same again, until `note`.
 
-        What cannot be read is left out and counted in `spoilt`.
+        Unreadable lines are left out and counted in `spoilt`.
         """
         entries: list[Entry] = []
         at, spoilt = self.shipped, 0
@@ -166,12 +166,12 @@ class Segment:
         return None
 
     def note(self, batch: Batch) -> None:
-        """Note that a portion is in the ledger: the next one begins behind it."""
+        """Note that a batch is in the ledger: the next one begins after it."""
         self.shipped = batch.until
         self.spoilt += batch.spoilt
 
     def close(self) -> None:
-        """Give the file up."""
+        """Close the file, which releases its lock."""
         with self._open:
             if not self._closed:
                 self._closed = True
@@ -182,7 +182,7 @@ class Segment:
         rest = b""
         while at < self.size:
             block = os.pread(self._descriptor, min(_BLOCK_BYTES, self.size - at), at)
-            if not block:  # somebody cut it off
+            if not block:  # another program truncated it
                 self.size = at
                 break
             at += len(block)
@@ -203,10 +203,10 @@ def _locked(descriptor: int) -> bool:
 
 
 def _left_behind(status: os.stat_result) -> bool:
-    """Tell whether a file that nobody has locked is a dead process's.
+    """Tell whether a file that no process has locked was left by a dead one.
 
-    1. One without a name was deleted by another process between our opening and our locking it. 2. One without a byte may be
-    made at this moment, and be locked by its owner in the next.
+    1. A file without a name was deleted by another process after it was opened here and before it was locked here. 2. An empty
+    file may just have been created, and its owner may be about to lock it.
     """
     return status.st_nlink > 0 and (status.st_size > 0 or time.time() - status.st_mtime > _BEING_MADE_S)
 
@@ -214,7 +214,7 @@ def _left_behind(status: os.stat_result) -> bool:
 def _check_head(beginning: bytes) -> None:
     head, ended, _ = beginning.partition(b"\n")
     if not ended and len(beginning) < _HEAD_BYTES and any(known.startswith(beginning) for known in _HEADS.values()):
-        return  # its process died before it had written anything
+        return  # its process died before the head was written
     try:
         if value_of(head) in map(value_of, _HEADS.values()):
             return
@@ -224,7 +224,7 @@ def _check_head(beginning: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the disk keep the folder's names."""
+    """Flush a folder's names to the disk."""
     if sys.platform == "win32":  # folders cannot be opened there
         return
     descriptor = os.open(folder, os.O_RDONLY)

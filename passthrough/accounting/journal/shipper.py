@@ -1,4 +1,4 @@
-"""Feeds the ledger from the journal: reads entries back, appends them, tries again while the ledger refuses."""
+"""Ships entries from the journal to the ledger: reads them back, appends them in batches, retries while the ledger refuses."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _HOUSEKEEPING_S: Final = 1.0
 _ADOPT_S: Final = 10.0
 _EVERY_S: Final = 0.25
-"""How often the ledger is fed while entries come all the time: a commit costs as much as a hundred entries."""
+"""How often entries are shipped while they come all the time: a commit takes as long as a hundred entries."""
 
 
 class Losses:
-    """How many entries are in the log only; counted by any thread."""
+    """Counts the entries that are lost for the ledger, and in the log only; for any thread."""
 
     def __init__(self) -> None:
         self.count = 0
         self._lock = Lock()
 
     def add(self, count: int) -> None:
-        """Count more of them."""
+        """Count further lost entries."""
         with self._lock:
             self.count += count
 
 
 class Handoff:
-    """Entries that the journal could not take, offered to the ledger's thread: taken there, or taken back, never both."""
+    """Hands entries that the journal could not take to the ledger's thread: they are taken there or taken back, never both."""
 
     def __init__(self, hurry: Callable[[], None]) -> None:
         """`hurry` is called when there is an offer."""
@@ -52,7 +52,7 @@ class Handoff:
         return self._batch is not None
 
     def offer(self, batch: list[Entry], wait_s: float) -> bool:
-        """Offer entries for a time; return whether they were taken."""
+        """Offer entries for at most `wait_s` seconds; return whether they were taken."""
         self._settled.clear()
         with self._lock:
             self._batch = batch
@@ -64,7 +64,7 @@ class Handoff:
         return taken
 
     def take(self) -> list[Entry]:
-        """Take what is offered, if anything."""
+        """Take the offered entries, if there are any."""
         with self._lock:
             batch, self._batch = self._batch, None
         if batch is not None:
@@ -77,7 +77,7 @@ class Handoff:
 
 
 class LedgerShipper:
-    """The thread that writes the ledger. All but the properties belongs to that thread."""
+    """What the ledger's thread runs: all writes to the ledger. Other threads read the public attributes only."""
 
     def __init__(
         self,
@@ -90,11 +90,11 @@ class LedgerShipper:
         booked: Callable[[Sequence[Entry]], None],
         housekeeping: Callable[[], None],
     ) -> None:
-        """See Writer for `booked` and `between`."""
-        self.from_journal = 0  # entries of this process that are done with, by the way that they came
-        self.past_journal = 0
-        self.refusal: str | None = None
-        self.oldest: Entry | None = None  # that waits for a ledger that refuses
+        """See JournalWriter for `booked` and `housekeeping`."""
+        self.from_journal = 0  # this process's shipped entries that came through the journal
+        self.past_journal = 0  # those that were handed over without it
+        self.refusal: str | None = None  # why the ledger refuses now
+        self.oldest: Entry | None = None  # the first entry that the ledger refuses now
         self.has_work = Event()  # there is something in the journal
         self.handoff = Handoff(self._signal)
         self._journal = journal
@@ -109,33 +109,33 @@ class LedgerShipper:
         self._ending = Event()
         self._signalled = Event()
         self._deadline = float("inf")
-        self._handed_over: list[Entry] = []  # what was handed over and is not in the ledger yet
+        self._handed_over: list[Entry] = []  # not in the ledger yet
         self._opened = False
-        self._doubtful = False  # the last try to append may have been in vain, or not: only its answer is missing
+        self._doubtful = False  # the last append failed, and may have been committed all the same
         self._tries = 0
         self._retry_at = self._adopt_at = self._housekeeping_at = self._next_at = 0.0
 
     def wake(self) -> None:
-        """Have `between` called at once; from any thread."""
+        """Have `housekeeping` called at once; from any thread."""
         self._woken = True
         self._signal()
 
     def end(self, deadline: float) -> None:
-        """Feed what this process has in the journal, and return at the deadline (monotonic) at the latest; from any thread."""
+        """Have `run` ship this process's journal and return, by the deadline (monotonic) at the latest; from any thread."""
         self._deadline = deadline
         self._ending.set()
         self._signal()
 
     def run(self, drained: Event) -> None:
-        """Feed until the end; `drained` tells that nothing comes into the journal any more."""
+        """Ship until `end`; `drained` is set when nothing comes into the journal any more."""
         while True:
             last = drained.is_set()  # before the journal is read
             try:
                 done = time.monotonic() >= self._retry_at and self._ship_all()
                 self._run_housekeeping()
-            except Exception as defect:  # noqa: BLE001 - the loop of the books: what waits must not wait for ever
+            except Exception as defect:  # noqa: BLE001 - the accounting loop: entries must not wait without end
                 self._note_refusal(f"The ledger could not be fed: {defect!r}. Please report this.")
-                self._opened = done = False  # so that it is tried again, whether something waits or not
+                self._opened = done = False  # so that it is tried again, whether entries wait or not
             if self._ending.is_set() and ((last and done) or time.monotonic() >= self._deadline):
                 return
             self._pause()
@@ -145,7 +145,7 @@ class LedgerShipper:
         self._signalled.set()
 
     def _pause(self) -> None:
-        """Wait for something to do. What comes after a pause is fed at once, what comes all the time in gulps."""
+        """Wait for something to do. Entries that come after a pause are shipped at once, a steady stream in batches."""
         now = time.monotonic()
         if self._ending.is_set():
             self._retry_at = min(self._retry_at, now + _RETRY_S[0])
@@ -166,13 +166,13 @@ class LedgerShipper:
             self._look_at_ledger()
             try:
                 self._housekeeping()
-            except Exception as defect:  # noqa: BLE001 - the loop of the books: entries are fed, whatever becomes of this
+            except Exception as defect:  # noqa: BLE001 - the accounting loop: entries are shipped all the same
                 if not self._housekeeping_failed:
                     self._warn(f"What is done between two batches failed: {defect!r}. Please report this.")
                 self._housekeeping_failed = True
 
     def _look_at_ledger(self) -> None:
-        """Find out, also while nothing is to be written, whether the ledger was taken away."""
+        """Notice that the ledger was taken away, also while nothing is to be written."""
         try:
             self._ledger.look()
         except LedgerError as refused:
@@ -180,8 +180,8 @@ class LedgerShipper:
             self._opened = False
 
     def _ship_all(self) -> bool:
-        """Feed until nothing is left, and return True; False where the ledger refuses, or the time is over."""
-        if not self._opened:  # what is wrong with the ledger is said at the start, not at the first entry
+        """Ship until nothing is left, and return True; False where the ledger refuses, or the time is over."""
+        if not self._opened:  # a problem of the ledger is reported at the start, not at the first entry
             if not self._write([], own=True):
                 first = self._journal.next_batch(1)
                 self.oldest = None if first is None else first.entries[0]
@@ -195,7 +195,7 @@ class LedgerShipper:
                 self.past_journal += len(self._handed_over)
                 self._handed_over = []
                 continue
-            offered = self.handoff.offered  # before the journal is read: what stands there came first
+            offered = self.handoff.offered  # before the journal is read: its entries came first
             batch = self._journal.next_batch(BATCH, own_only=self._ending.is_set())
             if batch is not None:
                 own = not batch.segment.adopted
@@ -216,7 +216,7 @@ class LedgerShipper:
             self._journal.adopt()
 
     def _write(self, entries: Sequence[Entry], *, own: bool) -> bool:
-        """Append entries and tell who wants to know; False where the ledger refuses."""
+        """Append entries and notify the observers; False where the ledger refuses."""
         try:
             accepted = self._append(entries)
         except LedgerError as refused:
@@ -246,7 +246,7 @@ class LedgerShipper:
     def _append(self, entries: Sequence[Entry]) -> list[Entry]:
         try:
             return self._ledger.append(entries)
-        except Exception as defect:  # The loop of the books: one entry must not stop all that come after it.
+        except Exception as defect:  # the accounting loop: one entry must not stop all that come after it
             if isinstance(defect, LedgerError) and not isinstance(defect, EntryRefusedError):
                 raise
             if len(entries) > 1:
@@ -256,15 +256,15 @@ class LedgerShipper:
             return self._append_alone(entries[0])
 
     def _append_alone(self, entry: Entry) -> list[Entry]:
-        """Append an entry on a new connection; where that refuses it too, and would take another, keep it beside the journal.
+        """Append an entry on a new connection; where that refuses it too, but would take a plain one, keep it beside the journal.
 
-        A connection, or what stands between here and the database, can refuse any entry for reasons of its own: a pooler that
-        mixes up its clients' statements answers in the words of an entry that is wrong.
+        A connection, or a pooler before the database, can refuse any entry for reasons of its own: a pooler that mixes up its
+        clients' statements sends the same error as for an invalid entry.
         """
         self._ledger.reconnect()
         try:
             return self._ledger.append([entry])
-        except Exception as defect:  # The loop of the books: see above.
+        except Exception as defect:  # the accounting loop: see above
             if isinstance(defect, LedgerError) and not isinstance(defect, EntryRefusedError):
                 raise
             self._ledger.try_out()
@@ -275,9 +275,9 @@ class LedgerShipper:
 
 
 def completed(entries: Sequence[Entry], accepted: Sequence[Entry]) -> list[Entry]:
-    """Return what was accepted with, in their places, those that an earlier try must have brought in: they are told of once.
+    """Return the accepted entries, with those in their places that an earlier try must have written: observers get each once.
 
-    Open parts are not added: where one is left out, its lines were booked before, by whatever process.
+    Open parts are not added: where one is missing, its lines were booked before, by this process or another.
     """
     left = list(accepted)
     complete = []

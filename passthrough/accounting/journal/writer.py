@@ -1,4 +1,4 @@
-"""The way into the ledger: through the journal, and from there in batches."""
+"""Writes entries durably: into the journal at once, and from there into the ledger in batches, on threads of its own."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _MAX_WAITING: Final = 100_000
 _GATHER_S: Final = 0.02
 _TRY_OUT_S: Final = 0.5
 _SLOW_S: Final = 5.0
-"""How long an entry waits before that is trouble, though nothing was refused."""
+"""After how long a waiting entry counts as trouble, though nothing was refused."""
 
 _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class JournalWriter:
-    """Takes entries from the event loop, and sees that they get into the ledger, even after a kill.
+    """Takes entries from the event loop, and brings them into the ledger, even after a kill.
 
-    Thread `journal` gathers entries and appends them to the journal, `sync` has the disk keep them, and `ledger` takes them from
-    there, whatever is the matter with the ledger and however long: memory does not grow with what waits. Where the journal
-    cannot be written, entries wait in memory, and go to the ledger from there; beyond a hundred thousand (each charge counts)
-    new ones are not taken: what is missing then is one stretch of time, whose beginning is said.
+    The thread `journal` appends entries to the journal in batches, `sync` flushes them to the disk, and `ledger` ships them into
+    the ledger, however long that is away: memory does not grow with what waits. Where the journal cannot be written, entries
+    wait in memory and go to the ledger from there. Beyond a hundred thousand (each charge counts) new ones are dropped: then one
+    stretch of time is missing, and a warning names its first exchange.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class JournalWriter:
     ) -> None:
         """`booked` takes entries that the ledger has accepted (bookkeeper.Observer.booked).
 
-        `between` is called on the thread that writes the ledger, between two batches: after each, when `nudge` was called, and at
-        least about every second, whatever the ledger does. `warn` takes messages from any thread.
+        `housekeeping` is called on the thread that writes the ledger, between two batches: after each batch, when `wake` was
+        called, and at least about every second, whatever the ledger does. `warn` takes messages from any thread.
         """
         self._warn = warn
         self._folder = folder
@@ -91,7 +91,7 @@ class JournalWriter:
 
     @property
     def lag_s(self) -> float:
-        """How long ago the oldest entry ended that waits, whatever it waits for; 0 where none does."""
+        """Seconds since the end of the oldest exchange whose entry waits; 0 where none does."""
         adopted, own = self._shipper.oldest, self._oldest
         ended = [] if adopted is None else [adopted.began_utc + adopted.total_s]
         ended += [] if own is None else [own.ended_utc]
@@ -108,7 +108,7 @@ class JournalWriter:
         return "\n".join(filter(None, (refusal, unwritable))) or None
 
     def _slow(self) -> str | None:
-        """Why entries wait though nothing was refused: a call that does not end says nothing."""
+        """Why entries wait though nothing was refused: a call to the database may hang."""
         oldest = self._oldest
         waits_s = 0.0 if oldest is None else time.monotonic() - oldest.came
         if waits_s < _SLOW_S:
@@ -117,12 +117,12 @@ class JournalWriter:
 
     @property
     def _oldest(self) -> Arrival | None:
-        """About the oldest entry of this process that waits."""
+        """The arrival of about the oldest entry of this process that waits."""
         waiting = self.waiting
         return self._arrivals.oldest(self._put - waiting) if waiting else None
 
     def start(self) -> None:
-        """Begin to write, also what dead processes left."""
+        """Begin to write, also the journals of dead processes."""
         for thread in self._threads:
             thread.start()
 
@@ -137,11 +137,11 @@ class JournalWriter:
         self._losses.add(1)
 
     def wake(self) -> None:
-        """Have `between` called at once."""
+        """Have `housekeeping` called at once."""
         self._shipper.wake()
 
     def close(self, timeout_s: float) -> None:
-        """Write all that waits, for at most `timeout_s` seconds; then say what is left. Blocks: not for the event loop."""
+        """Write all that waits, for at most `timeout_s` seconds; then warn of what is left. Blocks: not for the event loop."""
         self._deadline = time.monotonic() + timeout_s
         self._queue.close()
         self._shipper.handoff.hurry()
@@ -163,7 +163,7 @@ class JournalWriter:
     def _run_ledger(self) -> None:
         self._shipper.run(self._drained)
         self._drained.wait()
-        self._journal.close()  # here, since this thread may be held up in the database beyond the end of `close`
+        self._journal.close()  # here, for this thread may hang in the database beyond the end of `close`
 
     def _run_journal(self) -> None:
         while batch := self._queue.take():
@@ -180,7 +180,7 @@ class JournalWriter:
             event.set()
 
     def _keep(self, batch: list[Entry]) -> bool:
-        """Try until entries are in the journal, or on the way to the ledger without it; False when the time is over."""
+        """Try until entries are in the journal, or handed over to the ledger's thread without it; False when the time is over."""
         batch, lines = self._encode(batch)
         tries = 0
         while True:
@@ -202,7 +202,7 @@ class JournalWriter:
                 return False
 
     def _try_out(self) -> None:
-        """Find out when the journal can be written again, while nothing comes that would: who is not ready gets no requests."""
+        """Find out when the journal can be written again while no entry comes: a process that is not ready gets no requests."""
         while self._unwritable is not None and not len(self._queue) and not self._queue.pause(_TRY_OUT_S):
             try:
                 self._journal.try_out()
@@ -216,7 +216,7 @@ class JournalWriter:
         for entry in batch:
             try:
                 lines.append(encode(entry))
-            except Exception as defect:  # noqa: BLE001 - the loop of the books: one entry must not stop all that come after it
+            except Exception as defect:  # noqa: BLE001 - the accounting loop: one entry must not stop all that come after it
                 self._losses.add(1)
                 self._rejected.keep(entry, f"{defect!r}. Please report this.")
                 self._unwritten += 1

@@ -1,4 +1,4 @@
-"""The ledger's database, where it is in PostgreSQL: reached with bounds, and what is wrong with it said without its password."""
+"""A ledger's database on a PostgreSQL server: sessions with time limits, and errors with hints, without the password."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from ...errors import EntryRefusedError, LedgerError, UnservableLedgerError
 from .postgres_url import PostgresUrl, postgres_url
 
 CALL_S: Final = 35.0
-"""How long one call may take: longer than the server lets a statement take, so that the server says why."""
+"""How long one call may take: longer than the server's statement_timeout, so that the server says what is wrong."""
 
 _STATEMENT_MS: Final = 30_000
 _PING_S: Final = 5.0
-"""How long a session that was idle may take to say that it is alive."""
+"""How long the ping of an idle session may take."""
 
 _GREET_S: Final = "2"
 _APPEND_LOCK: Final = 0x7061_7373_6C65_6467
-"""The key of the lock that appends share, and that excludes them ("passledg")."""
+"""The key of the advisory lock ("passledg"): appends share it; a transaction that must be alone takes it exclusively."""
 
 _BROKEN: Final = frozenset({"connection", "08", "0A", "26", "42P05", "57P01", "57P02", "57P03", "57P04", "57P05"})
-"""SQLSTATEs, and classes of them, after which a session is given up, with all that are as old: it ends, or is not what it was.
+"""SQLSTATEs, and classes of them, after which a session and all older ones are closed: they end, or changed their state.
 
-0A000: what a standby or a pooler answers instead of what was asked. 26000, 42P05: another client of a pooler prepares statements.
+0A000: a standby or a pooler responds with it to what it cannot do. 26000, 42P05: another client of a pooler prepares statements.
 """
 
 _READ_ONLY: Final = "25006"
-"""The same where something was to be written: after a failover a new session finds the server that is written."""
+"""The same for a write: after a failover, a new session finds the server that takes writes."""
 
 
 class PostgresServer:
-    """A database on a server, shared by any number of processes. A broken session is replaced when it is next taken."""
+    """A database on a server, shared by any number of processes. A broken session is replaced at its next checkout."""
 
     name: Final = "postgresql"
 
     def __init__(self, text: str, *, read_only: bool, call_s: float = CALL_S) -> None:
-        """Take a server that nobody has spoken to yet, by its URL; no call takes longer than `call_s`.
+        """Take a server by its URL, without a connection yet; no call takes longer than `call_s`.
 
-        Raises LedgerError where the driver is not installed, or where the URL cannot be understood.
+        Raises LedgerError where the driver is not installed, or the URL cannot be understood.
         """
         try:
             from .postgres_session import CallLimit, Session, parameter_names  # noqa: PLC0415 - the driver is an extra
@@ -70,23 +70,23 @@ class PostgresServer:
         sa.event.listen(self.engine, "checkout", self._checked_out)  # after the ping
         sa.event.listen(self.engine, "checkin", self._checked_in)
         if not read_only:
-            # In one go: each would be a way to the server and back. What is prepared may be one statement only.
+            # All in one statement: each would be a round trip. A prepared statement cannot hold several.
             sa.event.listen(self.engine, "begin", partial(_begin, at_once=url.prepare_threshold is None))
 
     @property
     def codec(self) -> str | None:
-        """Return in which of Python's codecs a text must be to be stored; None where any may be stored, but for NUL."""
+        """Return the Python codec that a text must fit in to be stored; None where any text but NUL may be stored."""
         return None if self._encoding in {"UTF8", "SQL_ASCII"} else _CODECS.get(self._encoding, "ascii")
 
     def greet(self) -> None:
-        """Ask the server what it is, if it answers soon. Raises UnservableLedgerError where it can never be a ledger's."""
+        """Connect once, if the server responds soon. Raises UnservableLedgerError where it can never hold a ledger."""
         try:
             self._connected(connect_timeout=_GREET_S).close()
         except self.engine.dialect.loaded_dbapi.Error as error:
             _check_encoding(self.where, str(error))
 
     def hurry(self, call_s: float) -> None:
-        """Let no call take longer than this from now on, those under way neither."""
+        """Bound every call by this from now on, also those under way."""
         self._is_hurried = True
         for limit in (self._limit, self._ping_limit):
             limit.seconds = min(limit.seconds, call_s)
@@ -96,7 +96,7 @@ class PostgresServer:
             more = {"connect_timeout": _GREET_S} | more
         session = self._session.connect(**(self._parameters | more))
         session.limit = self._limit
-        # With a pooler in between it is the server's all the same: PgBouncer passes on what the server reported.
+        # This is the server's encoding, with a pooler in between too: PgBouncer passes on what the server reported.
         self._encoding = session.info.parameter_status("server_encoding") or "UTF8"
         return session
 
@@ -108,24 +108,24 @@ class PostgresServer:
             session.limit = self._ping_limit
 
     def find(self) -> None:
-        """Do nothing: whether it is there, the first question tells."""
+        """Do nothing: the first query shows whether it is there."""
 
     def make(self) -> None:
-        """Do nothing: a database is made by its operator, its tables with the first append."""
+        """Do nothing: the operator creates the database, and the first append its tables."""
 
     def back_up(self, _version: int) -> None:
-        """Do nothing: whoever has a server has its backups, and a copy in it would be none."""
+        """Do nothing: the operator of a server has its backups, and a copy in it would be none."""
 
     def identity(self) -> object:
-        """Return the same always: a server has a name, whatever happens to its files."""
+        """Return always the same: a server keeps its name, whatever happens to its files."""
         return self.where
 
     def lost(self, error: SQLAlchemyError) -> bool:
-        """Tell whether an error says that the tables are not there any more, as after another database was put in the place."""
+        """Tell whether an error says that the tables are gone, as after another database took this one's name."""
         return _state(error) in {"42P01", "3F000", "42703"}
 
     def translate(self, error: SQLAlchemyError) -> LedgerError:
-        """Return what the server or the driver said as an error of ours, by the SQLSTATE, without the password."""
+        """Return a LedgerError for what the server or the driver said, by the SQLSTATE, without the password."""
         state = _state(error)
         _check_encoding(self.where, str(error))
         what, hint = _CAUSES.get(state) or _CAUSES.get(state[:2]) or ("failed: {words}", "Look into the server's log.")
@@ -156,7 +156,7 @@ def _parameters(url: PostgresUrl, *, read_only: bool) -> dict[str, Any]:
 
 
 def _give_up(context: Any) -> None:
-    """Have the pool give up sessions that are of no use any more, though the connection holds."""
+    """Have the pool close sessions that are of no use any more, though the connection holds."""
     state = _state(context.sqlalchemy_exception or context.original_exception)
     writes = context.connection is not None and context.connection.get_execution_options().get("writes")
     if state in _BROKEN or state[:2] in _BROKEN or (state == _READ_ONLY and writes):
@@ -164,7 +164,7 @@ def _give_up(context: Any) -> None:
 
 
 def _check_encoding(where: str, said: str) -> None:
-    """Raise UnservableLedgerError where a server says that it cannot convert from its encoding; names stand in any language."""
+    """Raise UnservableLedgerError where a server, in any language, says that it cannot convert from its encoding."""
     if re.search(r"\bUTF8\b.*\bMULE_INTERNAL\b", said):
         raise UnservableLedgerError(
             f"The ledger {where} can never be one: its database is in MULE_INTERNAL, which cannot be read as Unicode.\n"
@@ -173,12 +173,12 @@ def _check_encoding(where: str, said: str) -> None:
 
 
 def _state(error: BaseException) -> str:
-    """Return the SQLSTATE; `connection` where there was none to say it, for the connection was not made or broke."""
+    """Return an error's SQLSTATE; `connection` where no server could send one: the connection failed or broke."""
     if not isinstance(error, DBAPIError):
         return ""
     sqlstate = getattr(error.orig, "sqlstate", None)
     if sqlstate is None and isinstance(error, DataError):
-        return "22000"  # the driver refuses some of what the server would
+        return "22000"  # the driver refuses some values before the server would
     return str(sqlstate or ("connection" if isinstance(error, OperationalError) else ""))
 
 
@@ -209,7 +209,7 @@ _CAUSES: Final = {
     "57014": (f"took longer than {_STATEMENT_MS // 1000} s", "Look what holds it up (pg_stat_activity)."),
     "57": ("is stopping or starting: {words}", "It is tried again."),
 }
-"""What is said for a SQLSTATE, or for a class of them, and how to mend it."""
+"""The message and the hint for a SQLSTATE, or for a class of them."""
 
 _CODECS: Final = {
     **{f"LATIN{number}": f"latin{number}" for number in range(1, 11)},
@@ -222,4 +222,4 @@ _CODECS: Final = {
     "EUC_JP": "euc_jp",
     "EUC_KR": "euc_kr",
 }
-"""Python's names of PostgreSQL's encodings. Where one is missing, all that is not ASCII is escaped."""
+"""Python's codecs for PostgreSQL's encodings. Where one is missing, all characters beyond ASCII are escaped."""

@@ -1,4 +1,4 @@
-"""One session with a PostgreSQL server, through psycopg: no call takes longer than it may, whatever the server does."""
+"""A psycopg connection with a time limit for every call, whatever the server does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 import psycopg
 
 HUNG: Final = "the server did not answer within"
-"""How the message begins that an unanswered call ends with."""
+"""The beginning of the message of a call that exceeds its limit."""
 
 
 def parameter_names() -> Collection[str]:
@@ -18,7 +18,7 @@ def parameter_names() -> Collection[str]:
 
 
 class CallLimit:
-    """How many seconds a call may take. Changed at any time, by any thread: calls under way go by it too."""
+    """How many seconds a call may take. Any thread may change it at any time: that applies to calls under way too."""
 
     __slots__ = ("seconds",)
 
@@ -29,16 +29,16 @@ class CallLimit:
 class Session(psycopg.Connection[Any]):
     """A connection whose every call ends in time.
 
-    A server that is stopped, or a machine that swaps, acknowledges what it gets and answers nothing: no time-out of the server's
-    (statement_timeout) and none of the network's (tcp_user_timeout) ends such a call.
+    A stopped server, or a machine that swaps, acknowledges packets and sends no response: neither the server's time-out
+    (statement_timeout) nor the network's (tcp_user_timeout) ends such a call.
     """
 
     limit: CallLimit | None = None
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **more: Any) -> Any:
-        """Wait for a call's end (psycopg's own hook); it wakes every tenth of a second, whether something came or not.
+        """Wait for a call's end (a hook of psycopg); it wakes every tenth of a second, whether anything came or not.
 
-        psycopg 3.2.2 does not wake there: with its C extension it waits for good.
+        psycopg 3.2.2 does not wake there: with its C extension it waits without end.
         """
         return super().wait(gen if self.limit is None else self._in_time(gen, self.limit), *args, **more)
 
@@ -49,7 +49,7 @@ class Session(psycopg.Connection[Any]):
             while True:
                 ready = yield wanted
                 if not ready and time.monotonic() - begun > limit.seconds:
-                    self.pgconn.finish()  # what it said later would pass for the answer to something else
+                    self.pgconn.finish()  # a late response would pass for that to another call
                     raise psycopg.OperationalError(f"{HUNG} {limit.seconds:g} s")
                 wanted = call.send(ready)
         except StopIteration as ended:

@@ -1,4 +1,4 @@
-"""The URL of a PostgreSQL database: its hosts, its parameters, and what of it is secret."""
+"""Parses the URL of a PostgreSQL database: its hosts, its parameters, and its secrets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError
 from ...errors import LedgerError
 
 SCHEMES: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
-"""What a URL may begin with; whichever it is, psycopg 3 speaks."""
+"""The schemes of a URL; psycopg 3 is the driver of all of them."""
 
 _DEFAULTS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -28,7 +28,7 @@ _DEFAULTS: Final[Mapping[str, str]] = MappingProxyType(
         "tcp_user_timeout": "30000",  # ms
     }
 )
-"""What libpq is given, where the URL does not say it."""
+"""libpq's parameters where the URL does not set them."""
 
 _WHOLE: Final = frozenset(
     {"connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}
@@ -42,7 +42,7 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
     }
 )
-"""Values of libpq's parameters (PostgreSQL 17, 34.1.2), of those that take a few only."""
+"""The values of those of libpq's parameters (PostgreSQL 17, 34.1.2) that take only a few."""
 
 _PREPARE: Final = "prepare_threshold"
 """psycopg's own parameter: how often a statement is executed before it is prepared on the server."""
@@ -52,7 +52,7 @@ _HOST: Final = re.compile(r"(?:(\[[^\[\]]+\])|([^:\[\]]*))(?::(\d*))?")
 
 @dataclass(frozen=True, slots=True)
 class PostgresUrl:
-    """What a URL says: libpq's parameters, psycopg's `prepare_threshold`, and the name that messages use."""
+    """A parsed URL: libpq's parameters, psycopg's `prepare_threshold`, and the name that messages use."""
 
     where: str
     parameters: Mapping[str, str]
@@ -61,15 +61,15 @@ class PostgresUrl:
 
     @property
     def is_multi_host(self) -> bool:
-        """Whether several servers are named, of which one is to be found."""
+        """Tell whether several servers are named, of which libpq chooses one."""
         return "," in self.parameters.get("host", "")
 
 
 def postgres_url(text: str, known: Callable[[], Collection[str]]) -> PostgresUrl:
-    """Return what a URL says. `known` returns the names of libpq's parameters; it is called where the URL has any.
+    """Parse a URL. `known` returns the names of libpq's parameters; it is called where the URL has any.
 
-    Several hosts stand between commas, as libpq writes them, or each in a parameter `host` of its own, as SQLAlchemy does.
-    Raises LedgerError, without a password.
+    Several hosts are separated by commas, as in libpq, or each is a parameter `host` of its own, as in SQLAlchemy. Raises
+    LedgerError, without a password.
     """
     single, hosts = _without_hosts(text)
     try:
@@ -87,13 +87,13 @@ def postgres_url(text: str, known: Callable[[], Collection[str]]) -> PostgresUrl
     given = {name: str(value) for name, value in parameters.items() if value} | {
         name: value for name, value in query.items() if name != "host"
     }
-    # Whatever the database's own encoding is: what is sent and what comes back is Unicode, and the server converts.
+    # Whatever the database's encoding is: both sides exchange Unicode, and the server converts.
     every = {**_DEFAULTS, **given, "client_encoding": "UTF8"}
     return PostgresUrl(where, every, None if prepare == "none" else int(prepare), _secrets(given))
 
 
 def _without_hosts(text: str) -> tuple[str, str]:
-    """Return a URL with the first of its hosts only, and all of them; the latter is empty where there is one."""
+    """Return a URL with only the first of its hosts, and all hosts; the latter is empty where there is only one."""
     scheme, separator, rest = text.partition("://")
     end = next((at for at, char in enumerate(rest) if char in "/?"), len(rest))
     user, at, hosts = rest[:end].rpartition("@")
@@ -112,12 +112,12 @@ def _host_and_port(url: sa.URL) -> str:
 
 
 def _hosts(text: str) -> dict[str, str]:
-    """Return libpq's `host` and `port`; a folder's name stands for the Unix socket in it."""
+    """Return libpq's `host` and `port`; a folder stands for the Unix socket in it."""
     if not text:
         return {}
     hosts, ports = [], []
     for each in text.split(","):
-        # An IPv6 address without brackets, and a folder, are libpq's own spellings: without a port.
+        # An IPv6 address without brackets, and a folder, are libpq's spellings, which have no port.
         is_whole = each.startswith("/") or (each.count(":") > 1 and "[" not in each)
         found = _HOST.fullmatch(each)
         if not is_whole and (found is None or int(found[3] or 0) > 65_535):
@@ -129,7 +129,7 @@ def _hosts(text: str) -> dict[str, str]:
 
 
 def _check(where: str, query: Mapping[str, str], known: Callable[[], Collection[str]]) -> None:
-    """Raise LedgerError for a parameter that is none, or that has a value which it cannot have; no value is shown."""
+    """Raise LedgerError for an unknown parameter, or one with a value that it cannot have; no value is shown."""
     names = known() if query else ()
     for name, value in query.items():
         if name == _PREPARE:

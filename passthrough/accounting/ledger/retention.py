@@ -1,4 +1,4 @@
-"""How long exchanges are kept: what is older is deleted in small steps, beside the writing, by a clock that can be believed."""
+"""Deletes exchanges that are older than the retention, in small steps between appends, by a clock that can be believed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .clock import WAIT_MS, Known
 from .ledger import Ledger
 
 STEP: Final = 1000
-"""Exchanges that one step deletes: more than one append brings, so that deleting keeps up with any load."""
+"""How many exchanges one step deletes: more than one append brings, so that deleting keeps up with any load."""
 
 _SOON_S: Final = 1.0
 _REST_S: Final = 3600.0
@@ -21,7 +21,7 @@ _LOOK_S: Final = 600.0
 
 
 class Retention:
-    """Keeps the exchanges of so many days (UTC) before today, and no older ones. Daily sums and known lines stay for ever.
+    """Keeps the exchanges of the last `keep_days` days (UTC) before today. Daily sums and known batch lines stay without end.
 
     Nothing is deleted by a clock that leapt ahead, until it has run on for a day: see `clock`.
     """
@@ -35,7 +35,7 @@ class Retention:
         warn: Callable[[str], None] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`keep_days` None: everything is kept. It can be set anew, from any thread. `warn` takes messages for the operator."""
+        """`keep_days` None: everything is kept. Any thread may change it. `warn` takes messages for the operator."""
         self.keep_days = keep_days
         self._ledger = ledger
         self._now_utc = now_utc
@@ -43,11 +43,11 @@ class Retention:
         self._warn = warn
         self._last_step_utc = 0.0
         self._pause_s = 0.0
-        self._looked: tuple[float, float] | None = None  # at the clock: the time that it told, and the monotonic clock's
+        self._looked: tuple[float, float] | None = None  # at the clock: its time, and the monotonic clock's
         self._believed = self._warned = False
 
     def step(self) -> None:
-        """Delete some of what is too old, if it is time; a ledger that refuses is tried again. For the thread that writes it."""
+        """Delete some exchanges that are too old, if it is time; retry a failure later. For the thread that writes the ledger."""
         now, days = self._now_utc(), self.keep_days
         if self._ledger is None or days is None or 0 <= now - self._last_step_utc < self._pause_s:
             return
@@ -63,7 +63,7 @@ class Retention:
             self._pause_s = _REST_S
 
     def _believes(self, ledger: Ledger, now: float, days: int) -> bool:
-        """Tell whether the clock is believed; it is looked at now and then, and whenever it has not gone as the monotonic one."""
+        """Tell whether the clock is believed; it is checked now and then, and when it does not agree with the monotonic clock."""
         ran_s = 0.0 if self._looked is None else self._monotonic() - self._looked[1]
         if self._looked is not None and self._believed and ran_s < _LOOK_S and abs(now - self._looked[0] - ran_s) < _LOOK_S:
             return True
@@ -78,7 +78,7 @@ class Retention:
         return self._believed
 
     def _warn_leapt(self, ledger: Ledger, known: Known, days: int) -> None:
-        """Say once that a clock is not believed, where something would be deleted by it."""
+        """Warn once that a clock is not believed, where exchanges would be deleted by it."""
         if self._warned or not ledger.has_before(_first_kept(known.seen / 1000, days)):
             return
         self._warned = True
@@ -90,7 +90,7 @@ class Retention:
 
 
 def _first_kept(now_utc: float, days: int) -> date:
-    """Return the first day (UTC) that is kept; by a clock that no calendar has, none is before it."""
+    """Return the first day (UTC) that is kept; for a time beyond the calendar, the first day of all."""
     try:
         return datetime.fromtimestamp(now_utc, UTC).date() - timedelta(days=days)
     except (ValueError, OverflowError, OSError):

@@ -1,4 +1,4 @@
-"""The ledger's file, where it is in SQLite: opened, watched, and what is wrong with it said."""
+"""A ledger's database in an SQLite file: its connections, a watch on the file, and errors with hints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SqliteFile:
     name: Final = "sqlite"
 
     def __init__(self, url: sa.URL, *, read_only: bool) -> None:
-        """Take a file that nobody has looked at yet. Raises LedgerError for a URL that can never name one."""
+        """Take a file by its URL, without opening it. Raises LedgerError for a URL that can never name one."""
         self._path = _path(url)
         self._log = self._path.with_name(f"{self._path.name}-wal")
         self.where = str(self._path)
@@ -36,14 +36,14 @@ class SqliteFile:
 
     @property
     def codec(self) -> str:
-        """Return the codec of every file; a NUL in a text would end it for most programs."""
+        """Return UTF-8, as in every file; a NUL in a text would end it for most programs."""
         return UNICODE
 
     def greet(self) -> None:
-        """Do nothing: what a file is, the first append tells."""
+        """Do nothing: the first append shows what the file is."""
 
     def hurry(self, call_s: float) -> None:
-        """Do nothing: a call ends within BUSY_S, or hangs in the disk, where nothing ends it."""
+        """Do nothing: a call ends within BUSY_S, or hangs in a disk operation, which nothing ends."""
 
     def find(self) -> None:
         """Raise LedgerError where there is no file."""
@@ -51,7 +51,7 @@ class SqliteFile:
             raise LedgerError(f"There is no ledger at {self.where}.\nName the one that 'serve' writes: sqlite:///<path>.")
 
     def make(self) -> None:
-        """Make the file where there is none; a folder is not made: a misspelt path would be one."""
+        """Create the file where there is none; never a folder: a misspelt path would become one."""
         path = self._path
         if not path.parent.is_dir():
             raise LedgerError(
@@ -60,45 +60,45 @@ class SqliteFile:
         if path.exists():
             return
         try:
-            path.touch(mode=0o600)  # what SQLite makes beside it has its mode
+            path.touch(mode=0o600)  # the files that SQLite creates beside it take its mode
         except OSError as error:
             raise LedgerError(
                 f"The ledger {path} cannot be made: {error.strerror}.\nChange 'ledger', or mend its folder."
             ) from None
 
     def back_up(self, version: int) -> Path:
-        """Make a copy of the file beside it, before tables of an older version are changed: see backup.back_up."""
+        """Copy the file beside it, before tables of an older version are changed: see backup.back_up."""
         return back_up(self._path, version)
 
     def identity(self) -> object:
-        """Return what changes when another file, or none, is there, or nothing is in it any more.
+        """Return a value that changes when another file, or none, has this name, or when the file was emptied.
 
-        SQLite goes on writing into a file that has no name, or no content.
+        SQLite goes on writing into a file that has lost its name, or its content.
         """
         found = _file(self._path)
         return found and (found, _size(self._path) > 0)
 
     def lost(self, error: SQLAlchemyError) -> bool:
-        """Tell whether an error says that the tables are not there any more, or not as they were."""
+        """Tell whether an error says that the tables are gone, or not as they were."""
         return "no such table" in str(error) or "no such column" in str(error)
 
     def _opened(self, _connection: object, record: Any) -> None:
         record.info.update(file=_file(self._path), filled=False, log=None)
 
     def _checked_in(self, connection: object, record: Any) -> None:
-        """Note that something is in the file, and which write-ahead log belongs to it while a connection is open."""
+        """Note whether the file has content, and which write-ahead log belongs to it while a connection is open."""
         if connection is not None:
             record.info.update(filled=_size(self._path) > 0, log=_file(self._log))
 
     def _checked_out(self, _connection: object, record: Any, _proxy: object) -> None:
-        """Have connections to what is not there any more replaced before they are used: SQLite itself would not notice."""
+        """Have connections to a file that is gone replaced before they are used: SQLite itself would not notice."""
         known = record.info
         is_cut = known["filled"] and not _size(self._path)
         if is_cut or known["file"] != _file(self._path) or (known["log"] and known["log"] != _file(self._log)):
             raise InvalidatePoolError(f"{self.where} is another file")
 
     def translate(self, error: SQLAlchemyError) -> LedgerError:
-        """Return what the driver said as an error of ours; the low byte of SQLite's extended code is the kind."""
+        """Return a LedgerError for what the driver said; the low byte of SQLite's extended code is the kind of error."""
         cause = error.orig if isinstance(error, DatabaseError) else None
         what, hint = _CAUSES.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, ("", ""))
         if what:
@@ -122,7 +122,7 @@ def _path(url: sa.URL) -> Path:
 
 
 def _file(path: Path) -> tuple[int, int] | None:
-    """Return which file has a name now, None where there is none, or where it cannot be seen."""
+    """Return the device and inode of the file at a path, None where there is none, or it cannot be seen."""
     try:
         status = path.stat()
     except OSError:
@@ -145,11 +145,11 @@ def _engine(path: Path, *, read_only: bool) -> sa.Engine:
         try:
             if not read_only:
                 connection.execute("PRAGMA journal_mode = WAL")
-                # Each commit is on the disk when it returns, for the journal lets go of what is in here. No request waits for it.
+                # Each commit is on the disk when it returns, for the journal then deletes its copy. No request waits for it.
                 connection.execute("PRAGMA synchronous = FULL")
-            # The tables are read here for the first time: of a connection on which SQLAlchemy fails to, the pool closes nothing.
+            # The tables are read here for the first time: where SQLAlchemy fails to read them, the pool closes no connection.
             connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-        except BaseException:  # Not sqlite3.Error alone: the driver raises UnicodeDecodeError for a complaint that quotes damage.
+        except BaseException:  # not sqlite3.Error alone: the driver raises UnicodeDecodeError for a message that quotes damage
             connection.close()
             raise
         return connection
@@ -160,23 +160,23 @@ def _engine(path: Path, *, read_only: bool) -> sa.Engine:
 
 
 def _immutable(path: Path) -> str:
-    """Return what else to open a file with that is only read.
+    """Return the URI parameter for a file that is only read.
 
-    Where nobody has it open, it stands still: then it is read without the two files that WAL would leave beside it, and without
-    write permission to its folder.
+    Where no process has the file open, it does not change: then it is read as immutable, without the two files that WAL would
+    leave beside it, and without write permission to its folder.
     """
     in_use = any(path.with_name(path.name + beside).exists() for beside in ("-wal", "-journal"))
     return "" if in_use else "&immutable=1"
 
 
 def _begin(connection: sa.Connection) -> None:
-    # IMMEDIATE takes the write lock at once: a transaction that reads first and writes then would be refused without waiting.
+    # IMMEDIATE takes the write lock at once: a transaction that first reads and then writes would be refused without waiting.
     writes = connection.get_execution_options().get("writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _connection(uri: str) -> sqlite3.Connection:
-    # isolation_level None: transactions begin when we say so, not when the driver guesses that one is needed.
+    # isolation_level None: transactions begin where this program begins them, not where the driver guesses that one is needed.
     return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
 
 

@@ -1,4 +1,4 @@
-r"""Texts as a database can store them: what it cannot is written as its escape (`\u2192`), so that no text costs an entry."""
+r"""Makes texts storable: a character that the database cannot store becomes its escape (`\u2192`), so that no entry is lost."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ ASCII: Final = "ascii"
 
 
 def storable_text(text: str, codec: str) -> str:
-    r"""Return a text that a codec can hold, without NUL; the rest is escaped: `\x00`, `\u2192`, `\ud800`."""
+    r"""Return a text that a codec can encode, without NUL; all else is escaped: `\x00`, `\u2192`, `\ud800`."""
     if text.isascii() and "\0" not in text:
         return text
     try:
         held = text.encode(codec, "backslashreplace").decode(codec)
-    except UnicodeError:  # one of several bytes that is not whole
+    except UnicodeError:  # an incomplete multi-byte character
         held = text.encode(ASCII, "backslashreplace").decode(ASCII)
     return held.replace("\0", r"\x00")
 
 
 def storable(entries: Sequence[Entry], codec: str) -> Sequence[Entry]:
-    """Return entries whose texts a codec can hold, without NUL: the same sequence where all are so already."""
+    """Return entries whose texts a codec can encode, without NUL: the same sequence where all are so already."""
     if _are_storable(entries, codec):
         return entries
     return tuple(_stored(entry, codec) for entry in entries)
 
 
 def _are_storable(entries: Sequence[Entry], codec: str) -> bool:
-    """Tell so of all texts together, for that is quick: one of a thousand entries takes a third of a microsecond."""
+    """Check all texts joined, for that is quick: a third of a microsecond for each of a thousand entries."""
     texts = [(entry.label, entry.client, entry.route, entry.target, entry.path, entry.usage.model) for entry in entries]
     more = [(entry.account, entry.error, entry.upstream_request_id, entry.method) for entry in entries]
     charged = [(charge.model, charge.line, charge.cost_source) for entry in entries for charge in entry.charges]

@@ -1,1 +1,1 @@
-"""Prices of pages and tokens: the list that ships, the operator's own, and their arithmetic."""
+"""Prices of pages, tokens and credits: the shipped list, the operator's prices, and their arithmetic."""

@@ -1,4 +1,4 @@
-"""The rows of a price list, and the list that comes with the program."""
+"""The rows of a price list, and the list that ships with the program."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ OVERRIDE: Final = "routes.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one model costs from one day on; a price that is None is not known.
+    """The prices of one model from one day on; None where a price is not known.
 
-    `usd_per_1000_annotated_pages` replaces the plain price for pages that were annotated, it is not added to it.
-    `usd_per_credit` is for one of the provider's own units. `batch_factor` is what all of them are multiplied by in a batch.
-    `effective_from` None means always. `source` says where the figures were found. `route` is the path of the only route on
-    which it holds, before all other rows; None: on all.
+    `usd_per_1000_annotated_pages` replaces the plain price for annotated pages; it is not added to it. `usd_per_credit` is for
+    one of the provider's own units. In a batch all prices are multiplied by `batch_factor`. `effective_from` None means always.
+    `source` says where the figures were found. `route` is the path of the only route on which the prices apply, before all other
+    rows; None: on all routes.
     """
 
     model: str
@@ -49,7 +49,7 @@ class Alias:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Whose offer is behind a target's host, and by what its prices are multiplied; `*` first stands for any beginning."""
+    """The provider behind a target's host, and the factor on its prices; a `*` at the beginning matches any prefix."""
 
     host: str
     provider: str
@@ -57,13 +57,13 @@ class Host:
     source: str = ""
 
     def covers(self, host: str) -> bool:
-        """Tell whether this row speaks of `host` (lower case, without a port)."""
+        """Tell whether this row is about `host` (lower case, without a port)."""
         return host.endswith(self.host[1:]) if self.host.startswith("*") else host == self.host
 
 
 @dataclass(frozen=True, slots=True)
 class PriceList:
-    """What ships with the program: parsed once, for any number of Prices."""
+    """The shipped price list: parsed once, for any number of Prices."""
 
     prices: tuple[Price, ...]
     aliases: tuple[Alias, ...]
@@ -72,7 +72,7 @@ class PriceList:
 
 
 def shipped() -> PriceList:
-    """Return the list in the package. It takes a millisecond: once in a process is enough."""
+    """Parse the list in the package. That takes a millisecond: once in a process is enough."""
     text = files(__package__).joinpath(SHIPPED).read_text("utf-8")
     loader = yaml.CBaseLoader if yaml.__with_libyaml__ else yaml.BaseLoader  # in C it takes a tenth of the time
     tables = yaml.load(text, loader)  # noqa: S506 - it makes strings only, so that no price passes through a float

@@ -1,4 +1,4 @@
-"""What pages and tokens cost, on the day an exchange began."""
+"""Prices usage: what pages, tokens and credits cost on the day when an exchange began."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _NANO_PER_TOKEN: Final = 10**3  # of one USD per million tokens
 _NANO_PER_MICRO_CREDIT: Final = 10**3  # of one USD per credit
 _MAX_PRICE: Final = 2**63 - 1  # nano-USD that fit a database's column: more than nine thousand million dollars
 _DAY_S: Final = 86_400
-_MAX_REMEMBERED: Final = 1024  # rates; models are named by answers, so that their number has no bound of its own
+_MAX_REMEMBERED: Final = 1024  # rates; responses name the models, so their number is not bounded otherwise
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of `passthrough prices`: what applies on a day.
 
-    `kind` is `price`, `alias` (`price` is that of the model that it `stands_for`) or `host` (whose prices are those of the
-    provider that it `stands_for`, times `factor`). `from_file` is the list that it stands in.
+    `kind` is `price`, `alias` (`price` is that of the model that it `stands_for`) or `host` (its prices are those of the
+    provider that it `stands_for`, times `factor`). `from_file` is the list that contains it.
     """
 
     kind: str
@@ -47,7 +47,7 @@ _Dated = TypeVar("_Dated", Price, Alias)
 
 @dataclass(frozen=True, slots=True)
 class _Rate:
-    """Nano-USD for one of each, exactly; None is not known."""
+    """Exact prices in nano-USD for one page, token or micro-credit; None where a price is not known."""
 
     source: str
     page: Fraction | int | None
@@ -57,10 +57,10 @@ class _Rate:
     credit_micro: Fraction | int | None
 
     def cost(self, usage: Usage) -> int | None:
-        """Return nano-USD, half a one rounded to even; None where a price that is needed is not known.
+        """Return nano-USD, rounded half to even; None where a price that is needed is not known.
 
-        1. Credits that have a price are the whole bill: they are the provider's own. 2. Else pages are, where they are counted;
-        tokens then only add where the model has a price for them. 3. Else tokens are.
+        1. Credits with a price are the whole bill: they are the provider's own units. 2. Else pages are, where they are counted;
+        tokens then add only where the model has a price for them. 3. Else tokens are.
         """
         if usage.credits_micro is not None and self.credit_micro is not None:
             return _bounded(usage.credits_micro * self.credit_micro)
@@ -88,16 +88,16 @@ def _bounded(nano: Fraction | int) -> int | None:
 
 
 class Prices:
-    """The price list: the operator's rows first, those of the exchange's own route before all, then the program's own.
+    """The prices in order of precedence: the operator's for the exchange's route, the operator's others, the shipped list.
 
     A model's name is compared in lower case, without `-completion`, and with the provider's prefix that it carries, or that of
-    the target's host; a row without a prefix is for every provider that has none of its own. Aliases stand for what they stood
-    for on the day. Among several rows of one model the latest that is in force counts. The operator's price is what the operator
-    pays: no host's factor is laid on it.
+    the target's host; a row without a prefix applies to every provider that has no row of its own. Aliases stand for the model
+    of that day. Among several rows of one model, the latest that is in force counts. The operator's price is what the operator
+    pays: no host's factor applies to it.
     """
 
     def __init__(self, overrides: Iterable[Price] = (), listed: PriceList | None = None) -> None:
-        """`listed` None: the list in the package, which is read for it."""
+        """`listed` None: the list in the package, which is parsed for it."""
         listed = shipped() if listed is None else listed
         self._prefixes, self._hosts, self._aliases = listed.prefixes, listed.hosts, listed.aliases
         self._tables: dict[tuple[str, str | None], dict[str, list[Price]]] = {}  # by list and route, then by the model's key
@@ -107,9 +107,9 @@ class Prices:
         self._rates: dict[tuple[str, str | None, int, str | None, bool], _Rate | None] = {}
 
     def charge(self, usage: Usage, *, terms: RouteTerms | None, target: str | None, began_utc: float) -> Charge | None:
-        """Return what an answer costs; None where nothing was counted and the route has no price per request.
+        """Return the charge of a usage; None where nothing was counted and the route has no price per request.
 
-        `target` is the authority that answered. A charge without a cost is one whose price is not known: never 0 for that.
+        `target` is the authority that responded. Where the price is not known, the charge's cost is None, never 0.
         """
         if terms is not None and terms.cost_per_request_nano is not None:
             return charged(usage, terms.cost_per_request_nano, PER_REQUEST)
@@ -128,7 +128,7 @@ class Prices:
     def today(self, on: date) -> list[Row]:
         """Return what applies on a day: the prices in force, then the aliases with theirs, then the hosts."""
         rows: dict[tuple[str | None, str], Row] = {}
-        # The operator's come last and replace the shipped ones; a route's own stand beside both.
+        # The operator's rows come last and replace the shipped ones; a route's own rows are listed beside both.
         for (source, route), table in sorted(self._tables.items(), key=lambda item: (item[0][0] == OVERRIDE, item[0][1] or "")):
             for name, prices in table.items():
                 found = _latest(price for price in prices if _in_force(price, on))
@@ -146,7 +146,7 @@ class Prices:
         return listed
 
     def _rate(self, model: str, target: str | None, day: int, route: str | None, in_batch: bool) -> _Rate | None:
-        """Return the rate for what `charge` asks with, and remember it."""
+        """Return the rate for a key of `charge`, and remember it."""
         if len(self._rates) >= _MAX_REMEMBERED:
             self._rates.clear()
         host = self._host(target)
@@ -158,7 +158,7 @@ class Prices:
         return rate
 
     def _find(self, model: str, provider: str | None, day: date, route: str | None) -> tuple[str, Price] | None:
-        """Return the price of a model at a provider and the list that it stands in: (1) that provider's row, (2) anyone's."""
+        """Return the price of a model at a provider, and its list: (1) that provider's row, (2) a row for any provider."""
         named, bare = self._split(model)
         provider = named or provider or "mistral"
         names = dict.fromkeys((bare, self._stands_for(bare, day)))
@@ -173,7 +173,7 @@ class Prices:
         return None
 
     def _split(self, model: str) -> tuple[str | None, str]:
-        """Return the provider that a model's name begins with (None: it does not), and the rest."""
+        """Return the provider whose prefix a model's name has (None: no prefix), and the rest."""
         name = model.strip().lower().removesuffix("-completion")
         prefix, slash, rest = name.partition("/")
         return (self._prefixes[prefix], rest) if slash and prefix in self._prefixes else (None, name)
@@ -183,7 +183,7 @@ class Prices:
         return f"{provider}/{bare}" if provider else bare
 
     def _meaning(self, key: str, day: date) -> Iterable[str]:
-        """Return the keys that stand for another on a day."""
+        """Return the aliases that stand for a key's model on a day."""
         provider, slash, model = key.rpartition("/")
         aliases = dict.fromkeys(alias.alias for alias in self._aliases)
         return [f"{provider}{slash}{alias}" for alias in aliases if self._stands_for(alias, day) == model]
@@ -204,7 +204,7 @@ def _in_force(row: Price | Alias, day: date) -> bool:
 
 
 def _latest(rows: Iterable[_Dated]) -> _Dated | None:
-    # Of two rows from one day the later in the list counts: max() keeps the first that it meets.
+    # Of two rows from one day, the later in the list counts: max() keeps the first of equals.
     return max(reversed(tuple(rows)), key=lambda row: row.effective_from or date.min, default=None)
 
 
