@@ -1,1 +1,1 @@
-"""The meter: usage, read off the passing bytes of an answer without holding them."""
+"""The meter: reads usage from the passing bytes of a response, without holding them."""

@@ -1,4 +1,4 @@
-"""The meter of a small plain answer that is one document: it is held, and read when somebody wants to know what is in it."""
+"""The meter of a small plain response that is one document: holds the body, and parses it when its usage is asked for."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .request import BufferedRequestMeter, RequestMeter, with_request_fields
 from .usage import NOTHING, Unmetered, Usage
 
 SMALL_BYTES: Final = 8192
-"""What is no larger is held until it is read."""
+"""A body up to this size is held until it is parsed."""
 
 
 class BufferedMeter:
-    """The meter of one answer of a known length (reading.Meter)."""
+    """The meter of one response of a known length; has the interface of meter.Meter."""
 
     __slots__ = ("_cut", "_ended", "_expected", "_kind", "_left_bytes", "_missing", "_pieces", "_request_meter", "_shape")
 
@@ -26,7 +26,7 @@ class BufferedMeter:
         expected: bool,
         request_meter: RequestMeter | BufferedRequestMeter | None,
     ) -> None:
-        """`expected`: without a count the usage says why. `asked` is what looked at the request."""
+        """`expected`: a usage without a count gives the reason. `request_meter` has read the request."""
         self._shape = shape
         self._kind = kind
         self._expected = expected
@@ -35,10 +35,10 @@ class BufferedMeter:
         self._left_bytes = SMALL_BYTES
         self._ended = False
         self._cut: Unmetered | None = None
-        self._missing: Unmetered | None = None  # once it is read
+        self._missing: Unmetered | None = None  # set once the body is parsed
 
     def feed(self, chunk: bytes) -> bool:
-        """Take the next bytes of the body; there is always room."""
+        """Take the next bytes of the body. Always True: nothing is queued."""
         if not self._ended:
             self._left_bytes -= len(chunk)
             if self._left_bytes >= 0:
@@ -48,21 +48,21 @@ class BufferedMeter:
         return True
 
     async def drained(self) -> None:
-        """Wait for nothing: there is room."""
+        """Return at once: nothing is queued."""
 
     def end(self, cut: Unmetered | None = None) -> None:
-        """Say that no more bytes come; `cut` is why the answer did not arrive whole, None if it did. The first call counts."""
+        """End the body. `cut` is why the response did not arrive whole, None if it did. Only the first call counts."""
         if not self._ended:
             self._ended, self._cut = True, cut
 
     async def usage(self) -> Usage:
-        """Return what was found, after what is still being decoded of the request. Never raises for the answer's bytes."""
+        """Return the usage, once all of the request is decoded. Never raises because of the response's bytes."""
         if self._request_meter is not None:
             await self._request_meter.rest()
         return self._found()
 
     def usage_if_ready(self) -> Usage | None:
-        """Return what `usage` would, where nothing is being decoded any more; None where that must be awaited."""
+        """Return what `usage` would, or None while the request is still being decoded."""
         return None if self._request_meter is not None and self._request_meter.busy else self._found()
 
     def _found(self) -> Usage:
@@ -72,7 +72,7 @@ class BufferedMeter:
         return usage if self._request_meter is None else with_request_fields(usage, self._request_meter, self._kind)
 
     def _why(self) -> Unmetered:
-        """Read the body; return why a usage is missing, if it is."""
+        """Parse the body; return the reason for a missing usage."""
         if not self._ended:
             return Unmetered.BROKEN
         if self._missing is None:

@@ -1,4 +1,4 @@
-"""What a provider says in a header that a request cost."""
+"""Parses the cost of a request, in USD, from a response header of the provider."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]{1,3})?").full
 
 
 def reported_nano(value: bytes | None) -> int | None:
-    """Return a field's value, decimal USD, as nano-USD, rounded half to even; None where it is no plausible amount.
+    """Return a field's value, decimal USD, as nano-USD, rounded half to even; None if it is no plausible amount.
 
     An amount is a number from 0 to 9·10⁹ of at most 40 characters: `0.00125`, `1.25e-03`. No sign, no currency.
     """

@@ -1,8 +1,8 @@
-"""Decodes the content codings of an answer incrementally, in pieces of bounded size.
+"""Decodes the content codings of a body incrementally, in pieces of bounded size.
 
-gzip with several members, deflate in both of its spellings, br, zstd with several frames, and any list of them. A few bytes can
-stand for gigabytes, so no step yields more than `PIECE_BYTES` (zstd: one block, 128 KiB), whatever comes in: the next piece is
-decoded when it is asked for. Window sizes are those that RFC 9659 allows.
+Codings: gzip with several members, deflate in both of its formats, br, zstd with several frames, and any list of them. A few
+bytes can stand for gigabytes. So no step yields more than `PIECE_BYTES` (zstd: one block, 128 KiB), whatever comes in, and the
+next piece is decoded only when the caller asks for it. Window sizes are those that RFC 9659 allows.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from .false_coding import HELD_BYTES, FalseCoding, Undecodable
 from .inflate import BROKEN, GZIP_BITS, GZIP_MAGIC, RAW_BITS, ZLIB_BITS, Member, member
 
 PIECE_BYTES: Final = 262144
-"""The most that one step yields, for gzip, deflate and br: with a quarter of it inflating costs a twentieth more."""
+"""The most bytes that one step yields, for gzip, deflate and br. With a quarter of it inflating costs a twentieth more."""
 
 _MAX_CODINGS: Final = 4
 _JSON_BEGINS: Final = re.compile(rb'[{\[][ \t\r\n"{}\[\]\-0-9tfn]').match
-_READ_BYTES: Final = 4  # the longest header field that a slice is read for
+_READ_BYTES: Final = 4  # the longest header field that is read from a slice
 _ZSTD_WINDOW_BYTES: Final = 8 * 1024 * 1024  # RFC 9659 §3
 
 
 class Oversized(PassthroughError):
-    """What a coding yields passes the bound."""
+    """A body, decoded, is larger than the bound."""
 
 
 class Decoder(Protocol):
-    """One coding."""
+    """Decodes one coding."""
 
     def pieces(self, coded: bytes) -> Iterator[bytes]:
-        """Yield what `coded` decodes to, piece by piece; exhaust it before the next call. Raises Undecodable while iterating."""
+        """Yield the decoded bytes piece by piece; exhaust it before the next call. Raises Undecodable while iterating."""
         ...
 
     @property
     def whole(self) -> bool:
-        """Tell that the coded bytes so far end where they may end (nothing at all, too)."""
+        """Tell whether the coded bytes so far are complete; no bytes at all are."""
         ...
 
 
 class _Inflate:
-    """gzip or deflate: `bits` as zlib has them. After gzip's first member others may follow; what is not one is ignored."""
+    """gzip or deflate; `bits` is zlib's wbits. Members may follow gzip's first one; anything else behind it is ignored."""
 
     def __init__(self, bits: int) -> None:
         self._bits = bits
@@ -63,7 +63,7 @@ class _Inflate:
         while (coded or full) and not self._over:
             self._head += coded[: len(GZIP_MAGIC) - len(self._head)]
             if self._members and not GZIP_MAGIC.startswith(self._head):
-                # As curl and browsers do: padding behind a member is no harm.
+                # As curl and browsers do: padding behind a member does no harm.
                 self._over = True
                 return
             inflating = self._member = self._member or member(self._bits, coded)
@@ -71,7 +71,7 @@ class _Inflate:
                 piece = inflating.decompress(coded, PIECE_BYTES)
             except BROKEN as error:
                 raise Undecodable(f"inflate: {error}") from error
-            # With the output full, it may hold more although it took all of the input.
+            # With a full output there may be more, although all of the input was taken.
             full = len(piece) == PIECE_BYTES
             coded = inflating.unconsumed_tail
             if inflating.eof:
@@ -88,7 +88,7 @@ class _Inflate:
 
 
 class _Deflate:
-    """deflate: zlib's format as RFC 9110 §8.4.1.2 says, or the raw one, which some senders mean. Two bytes tell."""
+    """deflate: zlib's format as RFC 9110 §8.4.1.2 says, or the raw one, which some senders mean. Two bytes show which."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -105,7 +105,7 @@ class _Deflate:
                 self._head = coded
                 return
             if _JSON_BEGINS(coded):
-                # As the raw format it would begin a text with a byte from A0 to AF or E0 to EF, and no byte order mark: no JSON.
+                # As raw deflate, the text would begin with a byte from A0 to AF or E0 to EF and no byte order mark: no JSON.
                 raise Undecodable("deflate: it begins as JSON does")
             is_zlib = coded[0] & 0x0F == 8 and int.from_bytes(coded[:2], "big") % 31 == 0
             self._inflate = _Inflate(ZLIB_BITS if is_zlib else RAW_BITS)
@@ -132,7 +132,7 @@ class _Brotli:
             except brotli.error as error:
                 raise Undecodable(f"br: {error}") from error
             coded = b""
-            # That it would accept more input does not mean that it has given all output.
+            # A decompressor that accepts more input may still have output to give.
             more = bool(piece) or not self._decompressor.can_accept_more_data()
             if self._decompressor.is_finished():
                 more = False
@@ -143,8 +143,8 @@ class _Brotli:
 class _Zstd:
     """zstd, RFC 8878: frames, one after the other.
 
-    The library decodes all that it is given in one call, and four bytes can stand for 128 KiB. So the bytes are given to it in
-    slices of which each completes at most one block.
+    The library decodes all of its input in one call, and four bytes can stand for 128 KiB. So it gets the bytes in slices, each
+    of which completes at most one block.
     """
 
     def __init__(self) -> None:
@@ -164,7 +164,7 @@ class _Zstd:
             part = coded[at : at + self._left]
             at += len(part)
             self._left -= len(part)
-            # Of a slice only its first bytes are read.
+            # Only the first bytes of a slice are looked at.
             self._slice += part[: _READ_BYTES - len(self._slice)]
             try:
                 piece = self._decompressor.decompress(part)
@@ -178,7 +178,7 @@ class _Zstd:
 
 
 def _zstd_slices() -> Generator[tuple[int, bool], bytes, None]:
-    """Yield how long the next slice is, and whether it begins a frame; take the slice's first four bytes (RFC 8878 §3.1)."""
+    """Yield the next slice's length, and whether it begins a frame; receive its first four bytes (RFC 8878 §3.1)."""
     while True:
         magic = int.from_bytes((yield 4, True), "little")
         if magic & 0xFFFFFFF0 == 0x184D2A50:  # a skippable frame
@@ -201,11 +201,11 @@ def _zstd_slices() -> Generator[tuple[int, bool], bytes, None]:
 
 
 class _Declared:
-    """A coding that a body is said to have: where its first bytes are not of it, they are looked at as they were sent."""
+    """A coding that Content-Encoding names. Where the first bytes do not decode, the body passes as it was sent (FalseCoding)."""
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
-        self._held: bytes | None = b""  # None: it is known which it is
+        self._held: bytes | None = b""  # None: the coding has shown itself to be true or false
 
     @property
     def whole(self) -> bool:
@@ -228,10 +228,10 @@ class _Declared:
 
 
 class Chain:
-    """All codings of a body, the first to decode first. None of them may yield more than `most_bytes`.
+    """The decoders of all codings of a body, the first to decode first. None of them may yield more than `max_bytes`.
 
-    `leaps` tells that a step may take long however little it yields: brotli decodes as much as its window holds, 16 MB, before it
-    gives out the first byte; and of several codings one may yield much that the next makes nothing of.
+    `long_steps`: a step may take long, however little it yields. Brotli decodes as much as its window holds, 16 MB, before it
+    yields the first byte; and of several codings, one may yield much of which the next makes nothing.
     """
 
     __slots__ = ("_decoders", "_max_bytes", "_yielded", "long_steps")
@@ -244,13 +244,13 @@ class Chain:
 
     @property
     def whole(self) -> bool:
-        """Tell that the coded bytes so far end where they may end (nothing at all, too)."""
+        """Tell whether the coded bytes so far are complete; no bytes at all are."""
         return all(decoder.whole for decoder in self._decoders)
 
     def pieces(self, coded: bytes) -> Iterator[bytes]:
-        """Yield what `coded` decodes to; exhaust it before the next call. Raises Undecodable, Oversized while iterating.
+        """Yield the decoded bytes; exhaust it before the next call. Raises Undecodable or Oversized while iterating.
 
-        A step that decodes something on the way and nothing at the end yields b"", so that the caller stays in charge.
+        A step that decodes something in a first coding and nothing in the last yields b"", so that the caller can stop there.
         """
         return self._through(coded, 0)
 
@@ -277,10 +277,10 @@ _DECODERS: Final[Mapping[bytes, Callable[[], Decoder]]] = {
 
 
 def chain(content_encoding: bytes | None, max_bytes: int) -> Chain | None:
-    """Return what decodes a body with this Content-Encoding (its fields joined by commas), None if it is not coded.
+    """Return the decoders for a Content-Encoding (its fields joined by commas), None if the body is not coded.
 
-    A coding that is not known counts as none, if what the others leave looks like what is read (as_sent). Raises Undecodable for
-    more of them than anybody means.
+    An unknown coding counts as none if what the others leave looks like JSON or events (FalseCoding). Raises Undecodable for more
+    codings than any sender means.
     """
     if not content_encoding:
         return None

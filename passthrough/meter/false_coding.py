@@ -1,7 +1,7 @@
-"""Looks at a body as it was sent, where its Content-Encoding names no coding that is known, or is not true.
+"""Passes on a body as it was sent, where its Content-Encoding is unknown or false.
 
 Servers write `Content-Encoding: UTF-8` or `none`, and middleware inflates a body and keeps the field. Clients may write anything
-there, and many servers never look at it: it must not keep a request from being read.
+there, and many servers never look at it. Such a field must not hide a request from the meter.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Final
 from ..errors import PassthroughError
 
 HELD_BYTES: Final = 65536
-"""How much is held of a body until it shows what it is."""
+"""The most that is held of a body until it shows what it is."""
 
-# JSON, or a stream of events: what is no text is in a coding that is not known.
+# JSON, or a stream of events. What is no such text is in an unknown coding.
 _TEXT: Final = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*+(?:[{\[]|data:|event:|id:|retry:|:)").match
 _BEGUN: Final = re.compile(
     rb"(?:\xef(?:\xbb)?|(?:\xef\xbb\xbf)?[ \t\r\n]*+(?:d(?:a(?:ta?)?)?|e(?:v(?:e(?:nt?)?)?)?|id?|r(?:e(?:t(?:ry?)?)?)?)?)"
@@ -25,11 +25,11 @@ _WIDE_BEGUN: Final = re.compile(rb"[\xff\xfe]|\x00{1,3}\xfe?").fullmatch
 
 
 class Undecodable(PassthroughError):
-    """A content coding that is not known, or bytes that are not what their coding says."""
+    """A content coding is unknown, or bytes are not in their coding."""
 
 
 class FalseCoding:
-    """Passes on the bytes as they are, if they look like what is read: JSON in UTF-8, -16 or -32, or a stream of events."""
+    """The decoder of a false coding: passes on the bytes if they look like JSON (UTF-8, -16 or -32) or a stream of events."""
 
     __slots__ = ("_held", "_seen")
 
@@ -39,11 +39,11 @@ class FalseCoding:
 
     @property
     def whole(self) -> bool:
-        """Tell that nothing is held (decode.Decoder)."""
+        """Tell whether nothing is held (decode.Decoder)."""
         return not self._held
 
     def pieces(self, sent: bytes) -> Iterator[bytes]:
-        """Yield what was sent, once it has shown what it is. Raises Undecodable where it is something else."""
+        """Yield the bytes once they have shown what they are. Raises Undecodable if they are something else."""
         if not self._seen:
             sent, self._held = self._held + sent, b""
             if _TEXT(sent) or _WIDE(sent):

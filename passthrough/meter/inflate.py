@@ -1,4 +1,4 @@
-"""Inflates one member of gzip or deflate: by isal, at half the cost, where it reads as zlib does; else by zlib."""
+"""Inflates one member of gzip or deflate: with isal, at half the cost, where it accepts what zlib accepts; else with zlib."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Final, Protocol
 
 try:
     from isal import isal_zlib
-except ImportError:  # there is none for this machine
+except ImportError:  # isal has no build for this machine
     isal_zlib = None  # type: ignore[assignment]  # to mypy it is always a module
 
 GZIP_BITS, ZLIB_BITS, RAW_BITS = 31, 15, -15
-"""The formats, as zlib has them."""
+"""The formats, as zlib's wbits."""
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 
 BROKEN: Final[tuple[type[Exception], ...]] = (zlib.error,) if isal_zlib is None else (zlib.error, isal_zlib.error)  # type: ignore[assignment]  # isal 1.9: its stub has an instance
-"""What a member raises where its bytes are not what they should be."""
+"""What a member raises for malformed bytes."""
 
 _USUAL_GZIP: Final = GZIP_MAGIC + b"\x08\x00"  # neither name, comment, extra field nor the head's own checksum follows
 _USUAL_ZLIB: Final = 0x78
@@ -24,21 +24,21 @@ _DICTIONARY: Final = 0x20
 
 
 class Member(Protocol):
-    """One member, as zlib's decompressobj has it."""
+    """One member: the interface of zlib's decompressobj."""
 
     @property
     def eof(self) -> bool:
-        """Whether it has come to its end, checksum and all."""
+        """Whether the member has ended, with its checksum."""
         ...
 
     @property
     def unconsumed_tail(self) -> bytes:
-        """What was not read yet, because the output was full."""
+        """Input that is not read yet, because the output was full."""
         ...
 
     @property
     def unused_data(self) -> bytes:
-        """What came behind its end."""
+        """Input behind the member's end."""
         ...
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
@@ -47,10 +47,10 @@ class Member(Protocol):
 
 
 def member(bits: int, coded: bytes) -> Member:
-    """Return what inflates the member that begins with `coded`, at least two bytes of it where `bits` is ZLIB_BITS.
+    """Return a decompressor for the member that begins with `coded`: two bytes at least where `bits` is ZLIB_BITS.
 
-    isal does not check what a head may hold beyond the usual, and trips over that where it comes in small pieces. It takes codes
-    that zlib refuses, which only a checksum finds, and the raw format has none.
+    isal does not check a head's optional fields, and fails on them where they come in small pieces. It also accepts codes that
+    zlib refuses; only a checksum finds those, and the raw format has none.
     """
     if isal_zlib is None or not _usual(bits, coded):
         return zlib.decompressobj(bits)

@@ -1,4 +1,4 @@
-"""Opens the meter of an answer, and says what it found."""
+"""The meter of one response: reads its usage from the passing body."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from .shapes.ocr import OcrShape
 from .usage import NOTHING, Unmetered, Usage
 
 MAX_BYTES: Final = 1024**3
-"""Decoded, an answer beyond this is not read to its end."""
+"""A response that is larger, decoded, is not read to its end."""
 
 MAX_RESULTS_BYTES: Final = 16 * 1024**3
-"""As `MOST_BYTES`, for a batch's results that are coded. Plain ones have no bound: they are read line by line."""
+"""As `MAX_BYTES`, for a batch's results that are coded. Plain ones have no bound: they are read line by line."""
 
 _ENDLESS: Final = 2**62
 # Constants, because before Python 3.12 an enum's look-up is expensive.
 _RESULTS, _JOB, _CHAT, _OCR = ResponseKind.RESULTS, ResponseKind.JOB, ResponseKind.CHAT, ResponseKind.OCR
 
 MAX_LINES_AT_ONCE: Final = 500
-"""The most lines of a batch that are passed on at once."""
+"""The most lines of a batch in one call of `passed`."""
 
 TakeLines = Callable[[tuple[Usage, ...]], None]
-"""Takes lines of a batch as they pass, on the event loop; never raises."""
+"""Takes the usages of a batch's lines as they pass, on the event loop; never raises."""
 
 
-@dataclass(slots=True)  # not frozen: one is made for each answer
+@dataclass(slots=True)  # not frozen: one is made for each response
 class ResponseFacts:
-    """What is known of an answer before its body comes: to what, and its fields' values (several codings joined by commas).
+    """What is known of a response before its body comes: the request's method and path, the status, and some fields.
 
-    `path` is raw, without the query. `length` is that of the body as it is on the wire, None where it is not known.
+    `path` is raw, without the query. Several codings are joined by commas. `length` is the body's on the wire, None if unknown.
     """
 
     method: str
@@ -56,31 +56,31 @@ class ResponseFacts:
 
 
 class BodyReader(Reader, Protocol):
-    """What reads an answer's body (tap.Reader), and finds usages in it."""
+    """A pipeline.Reader that finds usages in a response's body."""
 
     @property
     def recognised(self) -> bool:
-        """Whether the body shows that a count was to be expected."""
+        """Whether the body shows that it should have a count."""
         ...
 
     def end(self) -> Unmetered | None:
-        """Say that no more bytes come; return why usages are missing, if they are."""
+        """End the body; return the reason for missing usages, None if none is missing."""
         ...
 
     def usage(self, otherwise: Unmetered | None) -> Usage:
-        """Return the usage of the whole; where no count was complete, `otherwise` is why."""
+        """Return the usage of the whole body; `otherwise` is the reason where no count was complete."""
         ...
 
 
 class Meter:
-    """The meter of one answer: fed by the road, read by the books (exchange.Reading). All of it is called on the event loop."""
+    """The meter of one response: fed by the proxy, read by accounting (exchange.UsageSource). Called only on the event loop."""
 
     __slots__ = ("_body", "_cut", "_ended", "_expected", "_kind", "_pipeline", "_request_meter", "feed")
 
     feed: Callable[[bytes], bool]
     """Takes the next bytes of the body, as they are on the wire: synchronous, bounded, never raises.
 
-    False tells that the backlog is full: await `drained` before the next chunk.
+    False: the queue is full; await `drained` before the next chunk.
     """
 
     def __init__(
@@ -92,9 +92,9 @@ class Meter:
         expected: bool,
         request_meter: RequestMeter | BufferedRequestMeter | None,
     ) -> None:
-        """`expected`: without a count the usage says why; else only where the body shows that there should be one.
+        """`expected`: a usage without a count gives the reason; if False, only where the body shows that it should have one.
 
-        `asked` is what looked at the request.
+        `request_meter` has read the request.
         """
         self._body = body
         self._pipeline = pipeline
@@ -103,23 +103,23 @@ class Meter:
         self._request_meter = request_meter
         self._ended = False
         self._cut: Unmetered | None = None
-        self.feed = pipeline.feed  # nothing stands between
+        self.feed = pipeline.feed  # without a call of its own
 
     async def drained(self) -> None:
-        """Wait until the backlog has room again."""
+        """Wait until the queue has space again."""
         await self._pipeline.drained()
 
     def end(self, cut: Unmetered | None = None) -> None:
-        """Say that no more bytes come; `cut` is why the answer did not arrive whole, None if it did. The first call counts."""
+        """End the body. `cut` is why the response did not arrive whole, None if it did. Only the first call counts."""
         if not self._ended:
             self._ended, self._cut = True, cut
             self.feed = _ignore
 
     async def usage(self) -> Usage:
-        """Return what was found, after what is still being decoded. Never raises for the answer's bytes.
+        """Return the usage, once all bytes so far are decoded. Never raises because of the response's bytes.
 
-        A count that was complete holds, whatever became of the rest: the provider has told what it bills. A meter that was never
-        told its end is BROKEN. Of a batch, the last lines are passed on before.
+        A complete count holds, whatever happened to the rest: the provider has said what it bills. A meter without an `end` is
+        BROKEN. The last lines of a batch are passed on first.
         """
         await self._pipeline.rest()
         if self._request_meter is not None:
@@ -127,14 +127,14 @@ class Meter:
         return self._found()
 
     def usage_if_ready(self) -> Usage | None:
-        """Return what `usage` would, where nothing is being decoded any more; None where that must be awaited."""
+        """Return what `usage` would, or None while something is still being decoded."""
         if self._pipeline.busy or (self._request_meter is not None and self._request_meter.busy):
             return None
         return self._found()
 
     def _found(self) -> Usage:
         why = self._why()
-        # A batch's lines go to its exchange, whose meter this is: such a cycle would keep what decodes, megabytes of it.
+        # `passed` refers to the exchange, which refers to this meter: a cycle that would keep megabytes of decoders alive.
         self._pipeline.report_progress(last=self._ended)
         usage = self._body.usage(why)
         if usage.unmetered is not None and not (self._expected or self._body.recognised):
@@ -142,23 +142,23 @@ class Meter:
         return usage if self._request_meter is None else with_request_fields(usage, self._request_meter, self._kind)
 
     def _why(self) -> Unmetered | None:
-        """End the body; return why usages are missing, if they are. Where reading failed, what was complete before counts."""
+        """End the body; return the reason for missing usages. Where reading failed, counts that were complete before hold."""
         if not self._ended:
             return Unmetered.BROKEN
         failure = self._pipeline.failure
-        if failure is not None:  # Its reader may stand anywhere.
+        if failure is not None:  # The reader may have stopped anywhere.
             return self._cut or failure
         missing = self._body.end()
         return self._cut or (missing if self._pipeline.decoded else Unmetered.UNKNOWN_CODING)
 
 
 def _ignore(_chunk: bytes) -> bool:
-    """Take what comes behind the end for nothing."""
+    """Ignore bytes behind the end."""
     return True
 
 
 def _hand_on(body: BatchFile | BatchJob, passed: TakeLines) -> bool:
-    """Pass on the lines that are complete; tell whether more is wanted."""
+    """Pass on the usages of complete lines; return whether the body is to be read further."""
     usages = body.take_usages()
     for at in range(0, len(usages), MAX_LINES_AT_ONCE):
         passed(tuple(usages[at : at + MAX_LINES_AT_ONCE]))
@@ -174,11 +174,11 @@ def open_meter(
     passed: TakeLines,
     max_bytes: int | None = None,
 ) -> Meter | BufferedMeter | None:
-    """Return the meter for an answer, None where it is not read: not in the plan, or the status is not 2xx.
+    """Return the meter for a response, None if it is not read: it is not in the plan, or its status is not 2xx.
 
-    `decoders` decodes off the loop. `asked` looked at the request; `passed` takes the lines of a batch. Never raises: a coding
-    that is not known makes a meter that reads nothing and says so; so does a file of which only a range came (206): who
-    asks for `bytes=0-` gets all of it.
+    `decoders` decodes off the event loop. `request_meter` has read the request; `passed` takes the lines of a batch. Never
+    raises. An unknown coding makes a meter that reads nothing and gives the reason. So does a batch file of which only a range
+    came (206), because a client that asks for `bytes=0-` gets all of it.
     """
     kind = plan.reads(response.method, response.path) if 200 <= response.status < 300 else None
     if kind is None:
@@ -198,7 +198,7 @@ def open_meter(
     on_progress: OnProgress = None
     if is_batch:
         body = results = _results(kind, plan, response, expected=expected)
-        on_progress = partial(_hand_on, results, passed)  # It knows its exchange, which is a cycle; so only a batch's meter does.
+        on_progress = partial(_hand_on, results, passed)  # A cycle by way of the exchange, so only for a batch.
     else:
         shape = _shape(kind, plan)
         body = JsonDocument(shape) if is_one else EventStream(shape)
@@ -209,7 +209,7 @@ def open_meter(
 
 
 def _results(kind: ResponseKind, plan: MeterPlan, response: ResponseFacts, *, expected: bool) -> BatchFile | BatchJob:
-    """Return what reads an answer with a batch's results; the last step of its path names the file or the job."""
+    """Return the reader of a batch's results; the last segment of the path names the file or the job."""
     *_, above, last = ("", *results_path(response.path).decode("ascii", "backslashreplace").split("/"))
     holder = above if last.lower() == "content" else last
     return BatchJob(holder, plan.model) if kind is _JOB else BatchFile(holder, plan.model, expected=expected)
@@ -220,7 +220,7 @@ def _is_stream(response: ResponseFacts) -> bool:
 
 
 def _shape(kind: ResponseKind, plan: MeterPlan) -> Shape:
-    """Return what looks for the usage of an answer that has one."""
+    """Return the shape of a response with one usage."""
     if kind is _OCR:
         return OcrShape(plan.model)
     if kind is ResponseKind.EITHER:

@@ -1,8 +1,8 @@
-"""The paths as which a lenient server could read a raw request path.
+"""The variants of a raw request path: every path that a lenient server could take it for.
 
-Servers differ in how often they decode a path, in what they cut off at its end, and in which letters they take for one: Starlette
-1.10 serves `/ocr%0A` as `/ocr`, because `$` matches before a line end. So that no spelling of a path gets pages that are not
-counted, or passes by a route's limits, a path counts as each of its readings. A stricter server answers 404, which is not read.
+Servers differ in how often they decode a path, in what they cut off its end, and in which letters they treat as equal: Starlette
+1.10 serves `/ocr%0A` as `/ocr`, because `$` matches before a line end. No spelling of a path may get pages that are not counted,
+or pass by a route's limits. So a path counts as each of its variants. A stricter server sends 404, which is not metered.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 _ODD: Final = re.compile(rb"[^A-Za-z0-9/._~:@!$&'()*,=-]|//|/\.|[/.]\Z|\.[^/.]*\Z").search
 MAX_ODD_BYTES: Final = 2048
-"""A longer path is to have one reading only: to find all of them takes 0.4 ms for so many bytes, and 6 ms for 16 KB."""
+"""A longer path may have one variant only: to find all of them takes 0.4 ms for this size, and 6 ms for 16 KB."""
 
 _MAX_DECODED: Final = 3
 """How often a path is decoded: proxies in a row may each decode it once."""
@@ -23,7 +23,7 @@ _WIDE_OCTET: Final = re.compile(rb"%u([0-9a-fA-F]{4})")
 """ECMAScript's `escape`, which ASP.NET's UrlDecode reads."""
 
 _OVERLONG: Final = re.compile(rb"(?:[\xc0\xc1]|\xe0[\x80\x81]|\xf0\x80[\x80\x81])[\x80-\xbf]")
-"""An ASCII character in more bytes than UTF-8 allows (RFC 3629 §3): some decoders take it all the same."""
+"""An ASCII character in more bytes than UTF-8 allows (RFC 3629 §3). Some decoders accept it."""
 
 _BLANKS: Final = " " + "".join(
     chr(number)
@@ -33,24 +33,24 @@ _BLANKS: Final = " " + "".join(
     )
     for number in range(first, last + 1)
 ) + "+"  # fmt: skip
-"""White space and what is not seen, the last range of it in Latin-1; `+` is a blank to those who decode a path as a form."""
+"""White space and invisible characters, the last range in Latin-1; `+` is a blank where a path is decoded as a form."""
 
 _NAME_ENDS: Final = "." + _BLANKS
 
 _PARAMETERS: Final = re.compile(rb";[^/]*")
 _SLASHES: Final = re.compile(rb"[/\\]+")
 _CUTS: Final = (re.compile(rb"\Z"), re.compile(rb"[?#\x00]"), re.compile(rb"[?#\x00;]"))
-"""Where a path may end: at its end, where a query or a fragment begins once it is decoded, or where parameters do (RFC 1808)."""
+"""Where a path may end: at its end, at a query or a fragment that appears once it is decoded, or at parameters (RFC 1808)."""
 
 _EXTENSION: Final = re.compile(rb"(?<=[^/])\.[^/.]+\Z")
 """A format behind the path (`/ocr.json`): Rails and Spring MVC before 5.3 serve it as the path without it."""
 
 _LETTERS: Final = {"ı": "i", "i̇": "i"}
-"""What a comparison without case takes for ASCII beyond Unicode's folding (CPython's re.IGNORECASE: U+0130, U+0131)."""
+"""Letters that equal ASCII without case, beyond Unicode's folding (CPython's re.IGNORECASE: U+0130, U+0131)."""
 
 
 def variants(path: bytes) -> tuple[bytes, ...]:
-    """Return every path that a raw path (no query) can be read as, the one that is decoded furthest first; case stays."""
+    """Return every variant of a raw path (no query), the most decoded one first; case stays."""
     if _ODD(path) is None:
         return (path,)
     depths = [path]
@@ -67,12 +67,12 @@ def variants(path: bytes) -> tuple[bytes, ...]:
 
 
 def is_too_odd(path: bytes) -> bool:
-    """Tell whether a raw path that can be read in several ways is too long for that to be found out for whoever asks."""
+    """Tell whether a raw path that may have several variants is too long to look for them on an anonymous request."""
     return len(path) > MAX_ODD_BYTES and _ODD(path) is not None
 
 
 def folded(path: bytes) -> bytes:
-    """Return a path as one that is compared without case."""
+    """Return a path with its case folded, to compare it without case."""
     if path.isascii():
         return path.lower()
     text = path.decode("utf-8", "surrogateescape").casefold()
@@ -82,7 +82,7 @@ def folded(path: bytes) -> bytes:
 
 
 def _decoded(path: bytes) -> bytes:
-    """Return a path whose octets are decoded once (RFC 3986 §2.1), with letters of full width as plain ones (UTR 36 §3)."""
+    """Return a path, its octets decoded once (RFC 3986 §2.1), full-width letters replaced by plain ones (UTR 36 §3)."""
     decoded = unquote_to_bytes(_WIDE_OCTET.sub(_wide_character, path))
     if decoded.isascii():
         return decoded
@@ -99,9 +99,9 @@ def _shortest(character: re.Match[bytes]) -> bytes:
 
 
 def _resolved(path: bytes) -> bytes:
-    """Return a path without parameters, doubled slashes, dot segments and blanks around its segments.
+    """Return a path without parameters, doubled slashes, dot segments, and blanks around its segments.
 
-    Dots at the end of a name go, too: Windows ignores them.
+    Dots at the end of a name are removed too, because Windows ignores them.
     """
     plain = _SLASHES.sub(b"/", _PARAMETERS.sub(b"", path)).decode("utf-8", "surrogateescape")
     segments: list[str] = []

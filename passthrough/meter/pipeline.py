@@ -1,7 +1,8 @@
-"""Brings the passing bytes of one body to their reader, without holding them or the event loop.
+"""Feeds the passing bytes of one body to its reader, without holding the bytes or blocking the event loop.
 
-Plain bytes are scanned at once, where they pass: that costs less than handing them over. What is coded, and what is so dense that
-it would take long, goes to an executor in slices, one slice in flight for each body, in order. What waits there is bounded.
+Plain bytes are scanned on the event loop as they pass: that costs less than an executor's hand-over. Coded bytes, and plain ones
+that are so dense that they would take long, go to an executor in slices: in order, one slice in flight for each body. The queue
+before it is bounded.
 """
 
 from __future__ import annotations
@@ -20,31 +21,31 @@ from .jsonscan.scanner import STEPS
 from .usage import Unmetered
 
 BACKLOG_BYTES: Final = 1024 * 1024
-"""The backlog, in bytes as they came, beyond which `feed` asks for a pause."""
+"""The size of the queue, in bytes as they came, from which on `feed` asks for a pause."""
 
-_SMALL_BYTES: Final = 4096  # coded bytes decoded where they pass: handing them over would cost more
+_SMALL_BYTES: Final = 4096  # coded bytes that are decoded on the event loop: the executor would cost more
 _SMALL_DECODED_BYTES: Final = 65536
 _SLICE_BYTES: Final = 262144  # coded bytes given to the executor at once
 _SLICE_DECODED_BYTES: Final = 1024 * 1024
 
 
 class Reader(Protocol):
-    """What the bytes of one body are read by: used by one thread at a time."""
+    """Reads the bytes of one body; used by one thread at a time."""
 
     def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
-        """Read `chunk` from `at` on; return the position reached, which is before the end where `steps` did not suffice."""
+        """Read `chunk` from `at` on; return the position reached, which is before the end if `steps` did not suffice."""
         ...
 
 
 Peek = Callable[[bytearray, int], bool]
-"""Reads the first bytes of a buffer, where they change nothing; False: they are to be fed."""
+"""Takes the first bytes of a buffer if they do not change the reader's state; False: feed them."""
 
 OnProgress = Callable[[], bool] | None
-"""Called on the event loop when a body's reader has read on and rests; never raises; False: nothing more is wanted. None: all."""
+"""Called on the event loop when the reader has made progress and is idle; never raises; False: read no further. None: no call."""
 
 
 class _Pipe:
-    """Decoder and reader in a row; used by one thread at a time."""
+    """The decoders of a body and its reader, in a row; used by one thread at a time."""
 
     __slots__ = ("_at", "_piece", "_pieces", "chain", "failure", "left_bytes", "reader")
 
@@ -52,25 +53,25 @@ class _Pipe:
         self.reader = reader
         self.chain = chain
         self.failure: Unmetered | None = None
-        self.left_bytes = max_bytes  # of a plain body; a chain counts by itself
+        self.left_bytes = max_bytes  # for a plain body; a chain has its own bound
         self._pieces: Iterator[bytes] = iter(())
         self._piece, self._at = b"", 0
 
     def keep_rest(self, chunk: bytes, at: int) -> None:
-        """Leave the rest of `chunk`, from `at` on, to `advance`."""
+        """Keep the rest of `chunk`, from `at` on, for `advance`."""
         self._piece, self._at = chunk, at
 
     def pass_coded(self, chunk: bytes) -> bool:
-        """Decode and scan `chunk`, a small one, as far as that costs little; return False if it takes longer (`advance`)."""
+        """Decode and scan a small `chunk` as far as that is cheap; return False if `advance` must go on with it."""
         self.give((chunk,))
         return self.advance(_SMALL_DECODED_BYTES)
 
     def give(self, chunks: tuple[bytes, ...]) -> None:
-        """Take the next chunks, for `advance`; the ones before are through."""
+        """Take the next chunks for `advance`; the ones before are done."""
         self._pieces = self._decoded(chunks)
 
     def advance(self, max_bytes: int = _SLICE_DECODED_BYTES) -> bool:
-        """Do a bounded piece of work; tell whether all that was given is through (or lost, see `failure`)."""
+        """Do a bounded piece of work; return whether all chunks are done (or lost, see `failure`)."""
         try:
             while max_bytes > 0:
                 if self._at == len(self._piece):
@@ -101,7 +102,7 @@ class _Pipe:
 
 
 class MeterPipeline:
-    """The way of one body to its reader: fed by the road. All of it is called on the event loop."""
+    """Decodes one body and feeds its reader, on the event loop or on an executor. Called only on the event loop."""
 
     __slots__ = ("_decoders", "_job", "_on_progress", "_pipe", "_queue", "_queued_bytes", "_slice_bytes", "_waiting")
 
@@ -113,15 +114,15 @@ class MeterPipeline:
         max_bytes: int,
         on_progress: OnProgress,
     ) -> None:
-        """`most_bytes`: decoded, a body beyond it is TOO_LARGE; the tap then ignores the rest."""
+        """`max_bytes`: a body that is larger, decoded, is TOO_LARGE; the rest of it is ignored."""
         self._pipe = _Pipe(reader, chain, max_bytes)
         self._on_progress = on_progress
         self._decoders = decoders
         self._queue: deque[bytes] = deque()
-        self._queued_bytes = 0  # what is in the queue, and what is in flight
-        self._slice_bytes = 0  # what is in flight
+        self._queued_bytes = 0  # in the queue and in flight
+        self._slice_bytes = 0  # in flight
         self._job: Future[bool] | None = None
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []  # for what is queued to be so little, or the reader to rest
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []  # (the size to wait for, its waiter)
 
     @property
     def failure(self) -> Unmetered | None:
@@ -130,22 +131,22 @@ class MeterPipeline:
 
     @property
     def busy(self) -> bool:
-        """Whether the reader is being used by another thread."""
+        """Whether another thread uses the reader now."""
         return self._job is not None
 
     @property
     def decoded(self) -> bool:
-        """Whether the coded bytes so far end where they may end."""
+        """Whether the coded bytes so far are complete."""
         return self._pipe.chain is None or self._pipe.chain.whole
 
     def refuse(self, why: Unmetered) -> None:
-        """Ignore all bytes from now on, because of `why`."""
+        """Ignore all bytes from now on, for the reason `why`."""
         self._pipe.failure = why
         self._queue.clear()
         self._queued_bytes = self._slice_bytes = 0
 
     def report_progress(self, *, last: bool) -> None:
-        """Say that the reader has moved, whether it has or not; behind the `last` time nobody who is told is held any longer."""
+        """Call `on_progress`, whether there was progress or not; after the `last` call, drop the reference to it."""
         if self._on_progress is not None:
             self._on_progress()
             if last:
@@ -154,7 +155,7 @@ class MeterPipeline:
     def feed(self, chunk: bytes) -> bool:
         """Take the next bytes of the body, as they are on the wire. Synchronous, bounded, never raises.
 
-        False tells that the backlog is full: await `drained` before the next chunk.
+        False: the queue is full; await `drained` before the next chunk.
         """
         pipe, size = self._pipe, len(chunk)
         if pipe.failure is not None or not size:
@@ -165,7 +166,7 @@ class MeterPipeline:
                 through = pipe.pass_coded(chunk)
             elif size > pipe.left_bytes:
                 pipe.failure, through = Unmetered.TOO_LARGE, True
-            else:  # Without a call of its own: see connection.Connection.data_received.
+            else:  # Inlined, to save a call: see proxy.upstream.connection.Connection.data_received.
                 pipe.left_bytes -= size
                 at = pipe.reader.feed(chunk)
                 through = at == size
@@ -182,7 +183,7 @@ class MeterPipeline:
         return self._queued_bytes < BACKLOG_BYTES
 
     def peek(self, peek: Peek, buffer: bytearray, size: int) -> bool:
-        """Take the first bytes of a buffer, where `skim`, the reader's own, needs no copy of them; False: they are to be fed."""
+        """Take the first bytes of a buffer if the reader's own `peek` needs no copy of them; False: feed them."""
         pipe = self._pipe
         if pipe.failure is not None:
             return True
@@ -192,18 +193,18 @@ class MeterPipeline:
         return True
 
     def _goes_on(self, on_progress: Callable[[], bool]) -> bool:
-        """Tell that the reader rests; whether it is to go on."""
+        """Report progress; return whether the reader is to go on."""
         if on_progress():
             return True
         self.refuse(self._pipe.failure or Unmetered.NO_USAGE)
         return False
 
     async def drained(self) -> None:
-        """Wait until the backlog has room again: half of it, so that not every chunk waits."""
+        """Wait until the queue is half empty, so that not every chunk waits."""
         await self._until_queued(BACKLOG_BYTES // 2)
 
     async def rest(self) -> None:
-        """Wait until everything that was fed is read."""
+        """Wait until all bytes so far are read."""
         await self._until_queued(-1)
 
     async def _until_queued(self, max_bytes: int) -> None:
@@ -213,7 +214,7 @@ class MeterPipeline:
             await waiter
 
     def _wake(self) -> None:
-        """Let those go on who wait for what is so now."""
+        """Resolve the waiters whose size is reached."""
         waiting, self._waiting = self._waiting, []
         for max_bytes, waiter in waiting:
             if self._job is not None and self._queued_bytes > max_bytes:
@@ -222,7 +223,7 @@ class MeterPipeline:
                 waiter.set_result(None)
 
     def _next_slice(self) -> None:
-        """Give the executor the next chunks that wait, if any."""
+        """Submit the next slice of the queue to the executor, if there is one."""
         chunks: list[bytes] = []
         self._slice_bytes = 0
         while self._queue and self._slice_bytes < _SLICE_BYTES:
@@ -236,14 +237,14 @@ class MeterPipeline:
     def _submit(self) -> None:
         try:
             job = self._decoders.submit(self._pipe.advance)
-        except RuntimeError:  # the executor is shut down, and so is the house
+        except RuntimeError:  # the executor is shut down, and so is the server
             self.refuse(Unmetered.CANCELLED)
         else:
             self._job = job
             job.add_done_callback(partial(_hand_back, asyncio.get_running_loop(), self._advanced))
 
     def _advanced(self, job: Future[bool]) -> None:
-        """A slice of work is done: go on with what is left of it, or with what waits."""
+        """Go on after a slice of work: with the rest of the slice, or with the queue."""
         self._job = None
         if job.cancelled():
             self.refuse(Unmetered.CANCELLED)
@@ -266,6 +267,6 @@ class MeterPipeline:
 
 
 def _hand_back(loop: asyncio.AbstractEventLoop, advanced: Callable[[Future[bool]], None], job: Future[bool]) -> None:
-    """Have the loop go on with a job that is done, from the thread that did it. By a future of its own it costs twice as much."""
-    with suppress(RuntimeError):  # the loop is closed, and so is the house
+    """Call `advanced` on the event loop, from the thread that did the job. asyncio.wrap_future would cost twice as much."""
+    with suppress(RuntimeError):  # the loop is closed, and so is the server
         loop.call_soon_threadsafe(advanced, job)

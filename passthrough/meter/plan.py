@@ -13,12 +13,12 @@ from .path_variants import folded, variants
 
 @dataclass(frozen=True, slots=True)
 class JsonCounts:
-    """Where a configured JSON answer has its counts: `shape: json`.
+    """Where a JSON response has its counts, as the configuration says (`shape: json`).
 
-    `pages` and `credits` are paths (`usage.num_pages`, `results[].pages`), whose numbers are summed; `count` are paths of arrays
-    (`document.pages`), whose lengths are summed; `constant` is a count that every successful answer has. `when` are pairs of a
-    path and the text that must stand there (`status`, `succeeded`), else nothing is counted. `model` is the path of the model's
-    name.
+    `pages` and `credits` are paths (`usage.num_pages`, `results[].pages`) whose numbers are summed. `count` are paths of arrays
+    (`document.pages`) whose lengths are summed. `constant` is a count that every successful response has. `when` are pairs of a
+    path and the text that must stand there (`status`, `succeeded`); otherwise nothing is counted. `model` is the path of the
+    model's name.
     """
 
     pages: tuple[str, ...] = ()
@@ -30,20 +30,20 @@ class JsonCounts:
 
 
 class ResponseKind(Enum):
-    """What an answer is read as."""
+    """How a response is read."""
 
     OCR = auto()
     EITHER = auto()  # OCR or chat: one path serves both
     CHAT = auto()
     RESULTS = auto()  # a batch's results, one in each line
-    JOB = auto()  # a batch's job, which may have its results in it
+    JOB = auto()  # a batch's job, which may contain its results
     CONFIGURED = auto()  # as the configuration says
 
 
 _JOB: Final = re.compile(rb".*/batch/jobs/[^/]+", re.I | re.S).fullmatch
 _FILE: Final = re.compile(rb".*/files/[^/]+/content", re.I | re.S).fullmatch
 
-# Mistral's and OpenAI's paths whose answers tell tokens, in lower case. A conversation is begun, continued and restarted.
+# Mistral's and OpenAI's paths whose responses report tokens, in lower case. A conversation is begun, continued and restarted.
 _TOKENS: Final = re.compile(
     rb".*(?:/completions|/embeddings|/responses|/conversations(?:/[^/]+(?:/restart)?)?|:streamrawpredict)", re.S
 ).fullmatch
@@ -54,20 +54,20 @@ _MAX_CACHED_BYTES: Final = 256
 
 
 def results_path(path: bytes) -> bytes:
-    """Return the reading of a raw path that names a batch's job or file; the plainest one where none does."""
+    """Return the variant of a raw path that names a batch's job or file; the most decoded one if none does."""
     found = variants(path)
     return next((variant for variant in found if _JOB(variant) or _FILE(variant)), found[0])
 
 
 @dataclass(frozen=True, slots=True)
 class MeterPlan:
-    """How a route's answers are metered.
+    """How a route's responses are metered.
 
     `shape`: `auto` goes by the method and the path, however it is spelt: OCR (a count is expected on POST to a path that ends in
-    `/ocr` or `:rawPredict`), a batch's results and chat (counted where they are found). `ocr` and `chat`: expected on every POST;
-    `batch`: on every GET; `json`: as `counted` says, on every request but HEAD and OPTIONS; `none`: nothing is. `model`: the
-    model's name for the prices, for providers whose answers name a deployment or nothing. `cost_headers` (lower case): answer
-    fields in which the provider tells what the request cost in USD; the first that is there wins over any price.
+    `/ocr` or `:rawPredict`), a batch's results and chat (counted where they are found). `ocr` and `chat`: expected on every POST.
+    `batch`: on every GET. `json`: as `counted` says, on every request but HEAD and OPTIONS. `none`: never. `model`: the model's
+    name for the prices, for providers whose responses name a deployment or nothing. `cost_headers` (lower case): response fields
+    in which the provider reports the cost in USD; the first that is present takes precedence over any price.
     """
 
     shape: str = "auto"
@@ -76,23 +76,23 @@ class MeterPlan:
     cost_headers: tuple[bytes, ...] = ()
 
     def expects(self, method: str, path: bytes) -> bool:
-        """Tell whether an exchange with this method and raw path (no query) is one whose answer carries a count."""
+        """Tell whether the response to this method and raw path (no query) should carry a count."""
         kind = self.reads(method, path)
         return kind is not None and self.expects_count(kind)
 
     def expects_count(self, kind: ResponseKind) -> bool:
-        """Tell whether an answer that is read as this is one that carries a count."""
+        """Tell whether a response of this kind should carry a count."""
         # No set of them: each look-up would call Python.
         return self.shape != "auto" or kind is ResponseKind.OCR or kind is ResponseKind.EITHER
 
     def reads(self, method: str, path: bytes) -> ResponseKind | None:
-        """Return what an answer to this method and raw path (no query) is read as, None if it is not read."""
+        """Return how the response to this method and raw path (no query) is read, None if it is not read."""
         look_up = _cached_kind if len(path) <= _MAX_CACHED_BYTES else _kind
         return look_up(self.shape, self.counted is not None, method, path)
 
 
 def _kind(shape: str, is_configured: bool, method: str, path: bytes) -> ResponseKind | None:
-    """Return Plan.reads; `is_counted` tells that there is a `counted`."""
+    """Return MeterPlan.reads; `is_configured` tells that there is a `counted`."""
     match shape, method:
         case "auto", "POST":
             meant = [folded(variant) for variant in variants(path)]

@@ -1,4 +1,4 @@
-"""What a request asks for, read off its passing body: the model, and whether pages are to be annotated."""
+"""The meter of a request: reads from its passing body the model, and whether pages are to be annotated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .shapes.values import model_name
 from .usage import NOTHING, Usage
 
 MAX_BYTES: Final = 256 * 1024**2
-"""Decoded, a body beyond this is not read to its end: no provider takes documents of that size, and bombs cost time."""
+"""A body that is larger, decoded, is not read to its end: no provider takes such documents, and bombs cost time."""
 
 _FORMATS: Final = frozenset({"document_annotation_format", "bbox_annotation_format"})
 _FORMATS_END: Final = b"_annotation_format"
@@ -26,7 +26,7 @@ _WANTED: Final = paths(("model", *_FORMATS))
 
 
 class _RequestFields:
-    """What was found in a request's body."""
+    """The fields that were found in a request's body."""
 
     __slots__ = ("formats", "model")
 
@@ -44,74 +44,74 @@ class _RequestFields:
 
 
 class RequestMeter:
-    """What looks at one request's body, wherever in it the keys stand; of duplicated keys the last counts.
+    """Reads one request's body, wherever in it the keys stand; of duplicated keys the last counts.
 
-    Fed by the road, read by the meter; called on the event loop. What is not JSON (a form with a file) is left alone after its
-    first bytes, and what its coding does not decode, too: then nothing was asked for.
+    Fed by the proxy, read by the response's meter; called on the event loop. A body that is not JSON (a form with a file) is
+    ignored after its first bytes, and so is one that its coding does not decode: then no field is found.
     """
 
     __slots__ = ("_fields", "_pipeline", "peek")
 
     peek: Callable[[bytearray, int], bool]
-    """Takes the first bytes of a buffer, where that needs no copy of them; False: they are to be fed."""
+    """Takes the first bytes of a buffer if that needs no copy of them; False: feed them."""
 
     def __init__(self, coding: Chain | None, decoders: Executor, max_bytes: int = MAX_BYTES) -> None:
-        """`most_bytes`: what stands behind so many decoded bytes is not seen."""
+        """`max_bytes`: decoded bytes beyond it are not read."""
         self._fields = _RequestFields()
         scanner = WideScanner(_WANTED, self._fields.take)
         self._pipeline = MeterPipeline(scanner, coding, decoders, max_bytes, lambda: not scanner.lost)
-        self.peek = partial(self._pipeline.peek, scanner.peek)  # nothing stands between
+        self.peek = partial(self._pipeline.peek, scanner.peek)  # without a call of its own
 
     @property
     def busy(self) -> bool:
-        """Whether what passed is not all read yet: see `rest`."""
+        """Whether some bytes are not read yet: see `rest`."""
         return self._pipeline.busy
 
     @property
     def model(self) -> str | None:
-        """The model that is asked for, None where none is named; not to be read while busy."""
+        """The model that the request names, None without one; do not use it while busy."""
         return self._fields.model
 
     @property
     def annotated(self) -> bool:
-        """Whether annotations are asked for, of the document or of its images; not to be read while busy."""
+        """Whether the request asks for annotations, of the document or of its images; do not use it while busy."""
         return bool(self._fields.formats)
 
     def feed(self, piece: bytes) -> bool:
-        """Take the next bytes of the body, as they are on the wire; False: await `drained` before the next (tap.Tap.feed)."""
+        """Take the next bytes of the body, as they are on the wire; False: await `drained` before the next."""
         return self._pipeline.feed(piece)
 
     async def drained(self) -> None:
-        """Wait until there is room for more."""
+        """Wait until the queue has space again."""
         await self._pipeline.drained()
 
     async def rest(self) -> None:
-        """Wait until what has passed is read."""
+        """Wait until all bytes so far are read."""
         await self._pipeline.rest()
 
 
 class BufferedRequestMeter:
-    """As `Asked`, of a small plain body that came whole: it is read only when somebody wants to know, which is seldom."""
+    """As RequestMeter, for a small plain body that came whole: it is parsed only when a field is asked for, which is seldom."""
 
     __slots__ = ("_body", "_fields")
 
     busy = False
-    """Whether what passed is not all read yet."""
+    """Whether some bytes are not read yet."""
 
     def __init__(self, body: bytes) -> None:
-        """`body` is held as long as the exchange is not booked: at most at_once.SMALL_BYTES."""
+        """`body` is held until the exchange is booked: at most buffered.SMALL_BYTES."""
         self._body = body
         self._fields: _RequestFields | None = None
 
     @property
     def model(self) -> str | None:
-        """The model that is asked for, None where none is named."""
+        """The model that the request names, None without one."""
         return self._read().model
 
     @property
     def annotated(self) -> bool:
-        """Whether annotations are asked for, of the document or of its images."""
-        # A key can be spelt otherwise only with escapes, and where the letters are.
+        """Whether the request asks for annotations, of the document or of its images."""
+        # Another spelling of a key needs escapes, or another encoding.
         if _FORMATS_END not in self._body and b"\\" not in self._body and not is_wide(self._body):
             return False
         return bool(self._read().formats)
@@ -126,11 +126,11 @@ class BufferedRequestMeter:
         return self._fields
 
     async def rest(self) -> None:
-        """Wait for nothing."""
+        """Return at once: nothing is queued."""
 
 
 def open_request_meter(content_encoding: bytes | None, decoders: Executor, *, max_bytes: int = MAX_BYTES) -> RequestMeter | None:
-    """Return what looks at a body with this Content-Encoding (its fields joined by commas), None if nothing can."""
+    """Return the meter of a body with this Content-Encoding (its fields joined by commas), None if it cannot be decoded."""
     try:
         return RequestMeter(chain(content_encoding, max_bytes), decoders, max_bytes)
     except Undecodable:
@@ -138,9 +138,9 @@ def open_request_meter(content_encoding: bytes | None, decoders: Executor, *, ma
 
 
 def with_request_fields(usage: Usage, request_meter: RequestMeter | BufferedRequestMeter, kind: ResponseKind) -> Usage:
-    """Return the usage with what only the request told: the model's name, and that all pages are annotated.
+    """Return the usage with what only the request says: the model's name, and that all pages are annotated.
 
-    Nothing at all stays that. `kind` is what the answer was read as.
+    NOTHING stays NOTHING. `kind` is how the response was read.
     """
     if usage.model is None and usage != NOTHING and request_meter.model is not None:
         usage = replace(usage, model=request_meter.model)

@@ -10,24 +10,24 @@ from typing import Final
 class Unmetered(StrEnum):
     """Why an exchange whose pages were expected has none, or has no price."""
 
-    NO_USAGE = "no_usage"  # a well-formed answer without the counter (`null` and an empty answer too)
+    NO_USAGE = "no_usage"  # a well-formed response without the counter (`null` and an empty one too)
     NOT_JSON = "not_json"
-    UNKNOWN_CODING = "unknown_coding"  # a Content-Encoding that is not decoded, or coded bytes that do not decode
-    BROKEN = "broken"  # the answer did not arrive whole
-    TOO_LARGE = "too_large"  # decoded, it passed the bound
-    CANCELLED = "cancelled"  # the client left and the call was given up, or the drain deadline cut it off
+    UNKNOWN_CODING = "unknown_coding"  # an unknown Content-Encoding, or coded bytes that do not decode
+    BROKEN = "broken"  # the response did not arrive whole
+    TOO_LARGE = "too_large"  # larger than the bound, decoded
+    CANCELLED = "cancelled"  # the client left and the call was cancelled, or the drain deadline cut it off
     UNPRICED = "unpriced"  # counted, but no price is known for its model
 
 
-@dataclass(slots=True, unsafe_hash=True)  # not frozen: one is made for each answer, and nobody changes it
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: one is made for each response, and none is changed
 class Usage:
-    """What one answer, or one line of a batch file, says that it used.
+    """The usage that one response, or one line of a batch file, reports.
 
     `pages` are billed at the plain price and `pages_annotated` at the annotated one; the two never count the same page.
-    `model` is as the answer spells it. `doc_bytes` is the document's size as the provider saw it. `credits_micro` are a
-    provider's own units, 10⁻⁶ of one. A counter is None where nothing was found, and `unmetered` then says why; it is None too
-    where nothing was expected (`NOTHING`). `line` is the id of a batch file's line, empty for an answer of its own; `in_batch`
-    tells that the price of a batch applies.
+    `model` is as the response spells it. `doc_bytes` is the document's size as the provider saw it. `credits_micro` are a
+    provider's own units, 10⁻⁶ of one. A counter is None if none was found; `unmetered` is then the reason, and None too if none
+    was expected (`NOTHING`). `line` is the id of a batch file's line, empty for a response of its own. `in_batch`: the price of a
+    batch applies.
     """
 
     pages: int | None = None

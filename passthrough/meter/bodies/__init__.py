@@ -1,1 +1,1 @@
-"""How a body is cut into documents: one document, server-sent events, a batch's lines."""
+"""How a body divides into documents: one document, server-sent events, the lines of a batch file."""

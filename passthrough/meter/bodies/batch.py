@@ -1,12 +1,12 @@
-"""Reads a batch's results, one usage for each: as lines of a file, or as outputs within the answer that describes the job.
+"""Reads a batch's results, one usage each: the lines of a file, or the outputs in the response that describes the job.
 
-A result is `{"id", "custom_id", "response": {"status_code", "body": {an answer}}, "error"}`, of Mistral and of OpenAI.
+A result is `{"id", "custom_id", "response": {"status_code", "body": {a response}}, "error"}`, of Mistral and of OpenAI.
 
-1. A result with a status 2xx has a usage: pages or tokens. One that failed has none.
-2. It is billed once, whatever brings it again. So its usage's `line` is the result's own `id`; where that is missing, its
-   `custom_id` together with the file's or job's id (`<file>/<custom_id>`), as it is unique there only; where both are missing,
-   its number within the file (`<file>#<number>`, from 1).
-3. What is no result, or has no usage although it should, is told by a reason for the whole; the others count.
+1. A result with a status 2xx has a usage: pages or tokens. A failed one has none.
+2. It is billed once, however often it is downloaded. So its usage's `line` is the result's own `id`. Without one, it is the
+   `custom_id` with the file's or job's id (`<file>/<custom_id>`), because a `custom_id` is unique only there. Without both, it is
+   the number within the file (`<file>#<number>`, from 1).
+3. A line that is no result, or has no usage although it should, gives a reason for the whole; the others count.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ..usage import Unmetered, Usage
 from . import short_lines
 
 MAX_FOREIGN_LINES: Final = 100
-"""How many lines of a file are looked at, where none need be a result, before it is left alone: it is another file."""
+"""A file that need not be one of results is ignored after this many lines without a result: it is another file."""
 
 _MAX_ID: Final = 300
-_LINE_STEPS: Final = 20  # what a line costs apart from its bytes, in the scanner's steps
+_LINE_STEPS: Final = 20  # the cost of a line apart from its bytes, in the scanner's steps
 
 _BODY: Final = "response.body"
 _PATHS: Final = (
@@ -36,12 +36,12 @@ _JOB: Final = paths((_OUTPUT, *(f"{_OUTPUT}.{path}" for path in _PATHS)))
 
 
 class Result:
-    """One result, as its values come."""
+    """One result, built from the scanner's values."""
 
     __slots__ = ("_alias", "_found", "_shape")
 
     def __init__(self, alias: str | None) -> None:
-        """`alias`: Plan.model."""
+        """`alias`: MeterPlan.model."""
         self._alias = alias
         self._shape: EitherShape | None = None
         self._found: dict[str, Value] = {}
@@ -49,7 +49,7 @@ class Result:
     def take(self, path: str, value: Value) -> None:
         """Take what stands at a wanted path."""
         if path == _BODY:
-            # Of duplicated keys the last counts: what the first had is forgotten.
+            # Of duplicated keys the last counts: the first one's values are dropped.
             self._shape = self._shape if value is Mark.END else EitherShape(self._alias)
         elif self._shape is not None and path.startswith(_BODY):
             self._shape.take(path[len(_BODY) + 1 :], value)
@@ -58,15 +58,15 @@ class Result:
 
     @property
     def recognised(self) -> bool:
-        """Whether this is a result: it has a name, and a response or an error."""
+        """Whether this is a result: it has an id, and a response or an error."""
         found = self._found
         named = isinstance(found.get("id"), str) or isinstance(found.get("custom_id"), str)
         return named and (isinstance(found.get("response.status_code"), int) or found.get("error") is not None)
 
     def usage(self, holder: str, number: int) -> Usage | None:
-        """Return the result's usage, which is unmetered where it has none but should; None where it failed.
+        """Return the result's usage, with a reason if it should have one and has none; None if the result failed.
 
-        `holder` is the id of the file or the job, `number` the result's place in it.
+        `holder` is the id of the file or the job, `number` the result's position in it.
         """
         status = self._found.get("response.status_code")
         if not isinstance(status, int) or not 200 <= status < 300:
@@ -83,7 +83,7 @@ def _name(value: Value) -> str | None:
 
 
 class _Results:
-    """What was found of all results so far."""
+    """All results so far: usages that are not passed on yet, and the reason for missing ones."""
 
     __slots__ = ("_alias", "_holder", "_usages", "missing", "model", "number", "recognised")
 
@@ -93,7 +93,7 @@ class _Results:
         self._usages: list[Usage] = []
         self.model = alias
         self.number = 0
-        self.recognised = False  # one result was
+        self.recognised = False  # set by the first result
         self.missing: Unmetered | None = None
 
     def new_result(self) -> Result:
@@ -119,13 +119,13 @@ class _Results:
         self.missing = Unmetered.NOT_JSON
 
     def add_short(self, lines: bytes) -> int:
-        """Add lines that are too short to be results, all at once; return what it costs, in the scanner's steps."""
+        """Add lines that are too short to be results, all at once; return the cost, in the scanner's steps."""
         count = short_lines.not_blank(lines)
         if not count:
             return 1
         self.number += count
         steps = count >> 3
-        if self.missing is not Unmetered.NOT_JSON:  # What the others are does not matter once one is no JSON.
+        if self.missing is not Unmetered.NOT_JSON:  # Once a line is not JSON, the others do not matter.
             self.missing = self.missing or Unmetered.NO_USAGE
             for line in set(lines.split(b"\n")):
                 steps += 3
@@ -143,7 +143,7 @@ class _Results:
 
 
 def _is_json(line: bytes) -> bool:
-    """Tell whether a line is blank, or JSON as the scanner takes it."""
+    """Tell whether a line is blank, or JSON that the scanner accepts."""
     scanner = Scanner(_LINE, lambda _path, _value: None)
     scanner.feed(line)
     scanner.end()
@@ -156,7 +156,7 @@ class BatchFile:
     __slots__ = ("_expected", "_result", "_results", "_scanner", "gave_up")
 
     def __init__(self, holder: str, alias: str | None, *, expected: bool) -> None:
-        """`holder` is the file's id; `expected` tells that it is a file of results, whatever it looks like."""
+        """`holder` is the file's id; `expected`: it is a file of results, whatever it looks like."""
         self._results = _Results(holder, alias)
         self._expected = expected
         self._result: Result | None = None  # of this line, once it has begun
@@ -165,11 +165,11 @@ class BatchFile:
 
     @property
     def recognised(self) -> bool:
-        """Whether the file has shown itself to be one of results."""
+        """Whether the file has had a result."""
         return self._results.recognised
 
     def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
-        """Read `chunk` from `at` on (tap.Reader)."""
+        """Read `chunk` from `at` on (pipeline.Reader)."""
         size = len(chunk)
         while at < size and steps > 0:
             if self.gave_up:
@@ -179,12 +179,12 @@ class BatchFile:
                 lines = short_lines.run(chunk, at)
                 at += len(lines)
                 steps -= 1 + self._results.add_short(lines)
-                self._judge()
+                self._give_up_foreign()
                 continue
             stop = size if end < 0 else end
             if at < stop:
                 scanner = self._scanner or self._begin()
-                # JSON has no line end within its strings, so a line's text ends here, whatever the scanner makes of it.
+                # JSON strings contain no line end, so a line's text ends here, whatever the scanner's state is.
                 reached = scanner.feed(chunk if stop - at == size else chunk[at:stop], 0, steps)
                 steps = scanner.left
                 at += reached
@@ -211,29 +211,29 @@ class BatchFile:
             self._results.add(result)
         elif not scanner.empty:
             self._results.add_broken()
-        self._judge()
+        self._give_up_foreign()
 
-    def _judge(self) -> None:
-        """Be deaf from now on where nothing need be a result, and nothing was."""
+    def _give_up_foreign(self) -> None:
+        """Give up the file if it need not be one of results, and has had none."""
         self.gave_up = not (self._expected or self._results.recognised) and self._results.number >= MAX_FOREIGN_LINES
 
     def end(self) -> Unmetered | None:
-        """Say that no more bytes come; return why some results, or all, have no usage."""
+        """End the body; return the reason why some results, or all, have no usage."""
         self._line_end()
         none = None if self._results.number else Unmetered.NO_USAGE
         return self._results.missing or none
 
     def usage(self, otherwise: Unmetered | None) -> Usage:
-        """Return the usage of the file: the last model and the reason, and no counters, as they are the lines' own."""
+        """Return the usage of the file: the last model and the reason, without counters, which belong to the lines."""
         return self._results.usage(otherwise)
 
     def take_usages(self) -> list[Usage]:
-        """Return the usages of lines that are complete, each once."""
+        """Return the usages of complete lines, each once."""
         return self._results.take_usages()
 
 
 class BatchJob:
-    """The body of an answer that describes a job, which may have its results in `outputs`."""
+    """The body of a response that describes a job, which may have its results in `outputs`."""
 
     __slots__ = ("_result", "_results", "_scanner")
 
@@ -247,7 +247,7 @@ class BatchJob:
 
     @property
     def recognised(self) -> bool:
-        """Whether there was a result."""
+        """Whether the job has had a result."""
         return self._results.recognised
 
     def _take(self, path: str, value: Value) -> None:
@@ -260,18 +260,18 @@ class BatchJob:
             self._result = None
 
     def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
-        """Read `chunk` from `at` on (tap.Reader)."""
+        """Read `chunk` from `at` on (pipeline.Reader)."""
         return self._scanner.feed(chunk, at, steps)
 
     def end(self) -> Unmetered | None:
-        """Say that no more bytes come; return why some results have no usage. A job without results is not unmetered."""
+        """End the body; return the reason why some results have no usage. A job without results needs no reason."""
         self._scanner.end()
         return self._results.missing if self._scanner.whole or self._scanner.empty else Unmetered.NOT_JSON
 
     def usage(self, otherwise: Unmetered | None) -> Usage:
-        """Return the usage of the job: the last model and the reason, and no counters, as they are the results' own."""
+        """Return the usage of the job: the last model and the reason, without counters, which belong to the results."""
         return self._results.usage(otherwise)
 
     def take_usages(self) -> list[Usage]:
-        """Return the usages of results that are complete, each once."""
+        """Return the usages of complete results, each once."""
         return self._results.take_usages()

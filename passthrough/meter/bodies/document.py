@@ -1,4 +1,4 @@
-"""Reads a body that is one JSON document, for its shape."""
+"""Reads a body that is one JSON document, and feeds its values to a shape."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ _BLANKS: Final = b" \t\r\n"
 
 
 class Shape(Protocol):
-    """What a usage looks like in documents of one kind."""
+    """Finds the usage in documents of one kind: which paths are wanted, and what their values mean."""
 
     @property
     def wanted(self) -> PathNode:
-        """The paths that are looked for."""
+        """The tree of the wanted paths."""
         ...
 
     def take(self, path: str, value: Value) -> None:
-        """Take what stands at a wanted path (scan.Emit); never raises."""
+        """Take the value at a wanted path (scanner.Emit); never raises."""
         ...
 
     def usage(self, otherwise: Unmetered) -> Usage:
-        """Return the usage that was found; where no count was complete, `otherwise` is why."""
+        """Return the usage; `otherwise` is the reason where no count was complete."""
         ...
 
 
 class JsonDocument:
-    """The body of an answer that is one document, with one usage."""
+    """The body of a response that is one document, with one usage."""
 
     __slots__ = ("_scanner", "_shape", "feed")
 
     recognised = False
-    """Whether the body shows that a count was to be expected."""
+    """Whether the body shows that it should have a count."""
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
         self._scanner = Scanner(shape.wanted, shape.take)
-        self.feed = self._scanner.feed  # nothing stands between (tap.Reader)
+        self.feed = self._scanner.feed  # without a call of its own (pipeline.Reader)
 
     def end(self) -> Unmetered:
-        """Say that no more bytes come; return why there is no usage, if there is none."""
+        """End the body; return the reason if there is no usage."""
         self._scanner.end()
         return Unmetered.NO_USAGE if self._scanner.whole or self._scanner.empty else Unmetered.NOT_JSON
 
     def usage(self, otherwise: Unmetered | None) -> Usage:
-        """Return the usage; where no count was complete, `otherwise` is why."""
+        """Return the usage; `otherwise` is the reason where no count was complete (Shape.usage)."""
         return self._shape.usage(otherwise or Unmetered.NO_USAGE)
 
 
 def read(shape: Shape, body: bytes) -> Unmetered:
-    """Read a body that is here whole, for its shape, as a Document does; return what it says at its end."""
+    """Read a whole body for its shape, as a JsonDocument does; return what its `end` returns."""
     found = small_document.found(body.strip(_BLANKS), shape.wanted)
     if found is None:
         document = JsonDocument(shape)
-        at = document.feed(body[:1])  # by itself: a document that comes whole would be offered to `small` once more
+        at = document.feed(body[:1])  # alone: the scanner would offer a whole document to small_document once more
         while at < len(body):
             at = document.feed(body, at)
         return document.end()

@@ -1,4 +1,4 @@
-"""Reads a stream of server-sent events, each with one JSON document, for their shape.
+"""Reads a stream of server-sent events, each with one JSON document, and feeds their values to a shape.
 
 The stream's grammar is that of the HTML standard (§9.2.6): lines end with CRLF, LF or CR; the `data` lines of an event belong
 together, joined by line ends; an empty line ends the event.
@@ -18,17 +18,17 @@ _DATA: Final = b"data:"
 _BOM: Final = b"\xef\xbb\xbf"
 _EVENT_STEPS: Final = 4
 _RUN_BYTES: Final = 65536
-_RUN_STEP_BITS: Final = 6  # of lines without data, 64 bytes are about a step
-# Lines without data: where an event has begun, an empty one is not among them, as it ends the event.
+_RUN_STEP_BITS: Final = 6  # 64 bytes of lines without data are about a step
+# Lines without data. Within an event an empty line is not among them, because it ends the event.
 _IDLE: Final = re.compile(rb"(?:(?!(?:\xef\xbb\xbf)?data:)[^\r\n]*+[\r\n])++").match
 _WITHIN: Final = re.compile(rb"(?:(?!(?:\xef\xbb\xbf)?data:)[^\r\n]++(?:\r\n?|\n))++").match
 
 
 class EventStream:
-    """The body of an answer that is a stream of events, of which the last with a usage counts.
+    """The body of a response that is a stream of events; the last one with a usage counts.
 
-    What ends such a stream, `[DONE]`, reads like a JSON array, and nothing is wanted of it. An event at the end without its empty
-    line is not dispatched by a browser, but its usage is as true as another's.
+    The end of such a stream, `[DONE]`, looks like a JSON array of which nothing is wanted. A browser does not dispatch a last
+    event without its empty line, but its usage is as valid as another's.
     """
 
     __slots__ = ("_after_cr", "_data", "_head", "_scanner", "_shape", "_spoilt")
@@ -37,14 +37,14 @@ class EventStream:
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
-        self._scanner: Scanner | None = None  # of this event, once it has data
-        self._head: bytes | None = b""  # this line's first bytes, until they tell what it is
-        self._data = False  # this line is one of data
+        self._scanner: Scanner | None = None  # of this event, from its first data on
+        self._head: bytes | None = b""  # this line's first bytes, until they show its field
+        self._data = False  # whether this line's field is `data`
         self._after_cr = False
         self._spoilt = False
 
     def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
-        """Read `chunk` from `at` on (tap.Reader)."""
+        """Read `chunk` from `at` on (pipeline.Reader)."""
         size = len(chunk)
         while at < size and steps > 0:
             if self._after_cr:
@@ -55,7 +55,7 @@ class EventStream:
             end = _LINE_END(chunk, at)
             stop = size if end is None else end.start()
             if end is not None and stop - at < len(_DATA) and self._head == b"":
-                # One by one, a megabyte of such lines would be half a second.
+                # One by one, a megabyte of such lines would take half a second.
                 run = (_IDLE if self._scanner is None else _WITHIN)(chunk, at, at + _RUN_BYTES)
                 if run is not None:
                     steps -= 1 + ((run.end() - at) >> _RUN_STEP_BITS)
@@ -73,7 +73,7 @@ class EventStream:
         return at
 
     def _line(self, chunk: bytes, at: int, stop: int, steps: int) -> tuple[int, int]:
-        """Read what the chunk has of one line; return the position reached, and the steps left."""
+        """Read the chunk's part of one line; return the position reached, and the steps left."""
         if self._head is not None and at < stop:
             length = len(_BOM + _DATA if (self._head or chunk[at : at + 1]).startswith(_BOM[:1]) else _DATA)
             behind = min(stop, at + length - len(self._head))
@@ -89,7 +89,7 @@ class EventStream:
         return at + reached, self._scanner.left
 
     def _begin(self, data: bool) -> None:
-        """Begin what follows a line's first bytes; several lines of data are one, with line ends between."""
+        """Begin the rest of a line; several lines of data are one text, with line ends between."""
         self._head, self._data = None, data
         if data and self._scanner is None:
             self._scanner = Scanner(self._shape.wanted, self._shape.take)
@@ -108,10 +108,10 @@ class EventStream:
             self._scanner = None
 
     def end(self) -> Unmetered:
-        """Say that no more bytes come; return why there is no usage, if there is none."""
+        """End the body; return the reason if there is no usage."""
         self._event_end()
         return Unmetered.NOT_JSON if self._spoilt else Unmetered.NO_USAGE
 
     def usage(self, otherwise: Unmetered | None) -> Usage:
-        """Return the last usage; where there is none, `otherwise` is why."""
+        """Return the last usage; `otherwise` is the reason if there is none."""
         return self._shape.usage(otherwise or Unmetered.NO_USAGE)

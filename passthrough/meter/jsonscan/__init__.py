@@ -1,1 +1,1 @@
-"""Scans JSON documents of any size for a few values, as they pass."""
+"""Scans passing JSON documents of any size for a few values."""

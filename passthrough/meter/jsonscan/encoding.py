@@ -1,7 +1,7 @@
-"""Reads a JSON text in whichever of UTF-8, UTF-16 and UTF-32 it is.
+"""Scans a JSON text in UTF-8, UTF-16 or UTF-32.
 
-Since RFC 8259 (§8.1) it must be UTF-8, but RFC 4627 (§3) allowed all three, and told them apart by the first four bytes. Servers
-still do: Python's json.loads decodes them without a word, so such a request is understood there, and must be here.
+Since RFC 8259 (§8.1) it must be UTF-8. But RFC 4627 (§3) allowed all three, to be distinguished by the first four bytes, and
+servers still accept them: Python's json.loads decodes all three. So the meter must understand such a request too.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _SLICE_BYTES: Final = 4096
 
 
 def is_wide(head: bytes) -> bool:
-    """Tell whether a text that begins so may be in UTF-16 or UTF-32: JSON in UTF-8 has no NUL, and begins with ASCII."""
+    """Tell whether a text that begins with `head` may be UTF-16 or UTF-32: JSON in UTF-8 has no NUL, and begins with ASCII."""
     return b"\0" in head[:_HEAD_BYTES]
 
 
 class WideScanner:
-    """Scans a body as a Scanner does, once its first bytes have told how its letters are written (tap.Reader)."""
+    """A scanner of a text in any of the three encodings, which its first bytes show (pipeline.Reader)."""
 
     __slots__ = ("_at", "_decode", "_emit", "_head", "_scanner", "_slice", "_taken", "_wanted", "peek")
 
@@ -34,18 +34,22 @@ class WideScanner:
         self._emit = emit
         self._scanner = Scanner(wanted, emit)
         self.peek = self._scanner.peek
-        """As Scanner.skim. A text that is not UTF-8 gets a scanner of its own, and this one then never begins."""
-        self._head: bytes | None = b""  # None: it is known which it is
+        """As Scanner.peek. A text that is not UTF-8 gets a scanner of its own; this one then stays at its start."""
+        self._head: bytes | None = b""  # None: the encoding is known
         self._decode: Callable[[bytes], str] | None = None  # None: it is UTF-8
-        self._slice, self._at, self._taken = b"", 0, 0  # of a text that is not: as UTF-8, and how many bytes it was
+        self._slice, self._at, self._taken = (
+            b"",
+            0,
+            0,
+        )  # of another encoding: a slice as UTF-8, the position in it, and the bytes it came from
 
     @property
     def lost(self) -> bool:
-        """Tell that what came is not JSON: nothing more will be emitted."""
+        """Whether the bytes are not JSON: nothing more will be emitted."""
         return self._scanner.lost
 
     def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
-        """Scan `chunk` from `at` on (tap.Reader)."""
+        """Scan `chunk` from `at` on (pipeline.Reader)."""
         if self._head is None:
             return self._scanner.feed(chunk, at, steps) if self._decode is None else self._wide(self._decode, chunk, at, steps)
         return self._first(self._head, chunk, at, steps)
@@ -85,7 +89,7 @@ class WideScanner:
 
 
 def _encoding(head: bytes) -> str | None:
-    """Return the encoding of a text that begins so, None where more of it must be seen."""
+    """Return the encoding of a text that begins with `head`, None if more of it is needed."""
     if len(head) < 2 or (len(head) < _HEAD_BYTES and (is_wide(head) or head[:2] in _BOMS)):
         return None
     found = detect_encoding(head) if is_wide(head) else "utf-8"

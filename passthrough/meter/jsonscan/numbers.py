@@ -1,4 +1,4 @@
-"""Says what a JSON number, or true, false or null, is that stands there as bytes."""
+"""Parses a JSON number, true, false or null."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORDS: Final[dict[bytes, Value]] = {b"null": None, b"true": True, b"false": Fal
 
 
 def scalar(spelt: bytes) -> Value:
-    """Return what a scalar's bytes say, `Mark.LONG` for a number of more than 64 of them, `Mark.END` if nothing."""
+    """Return the value of a scalar's bytes; `Mark.LONG` for a number of more than 64 bytes, `Mark.END` for what is no scalar."""
     if spelt in _WORDS:
         return _WORDS[spelt]
     number = _NUMBER(spelt)

@@ -1,4 +1,4 @@
-"""What is wanted of a JSON document: paths, and what may stand there."""
+"""The wanted paths of a JSON document, as a tree, and the values that may stand there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import patterns
 
 
 class Mark(Enum):
-    """What stands for a value that is not kept: a container's begin, its end, or a scalar beyond `KEPT_BYTES`."""
+    """Stands for a value that is not kept: a container's begin or end, or a scalar longer than `MAX_KEPT_BYTES`."""
 
     OBJECT = "{"
     ARRAY = "["
@@ -22,34 +22,34 @@ class Mark(Enum):
 
 
 Value = None | bool | int | Decimal | str | Mark
-"""A scalar, as `json.loads` gives it but with exact decimals, and lone surrogates replaced; or a mark."""
+"""A scalar as `json.loads` returns it, but with exact decimals and with lone surrogates replaced; or a mark."""
 
 Match = Callable[[bytes, int], "re.Match[bytes] | None"]
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """Where a match ended that left the object in which it began: behind a member's name in another one."""
+    """Where a match ends that leaves the object in which it began: behind a member's name in another object."""
 
     node: PathNode
-    """The object that it ended in."""
+    """The object in which it ends."""
 
     left: int
-    """How many containers it left, the innermost first."""
+    """How many containers it leaves, the innermost first."""
 
     entered: tuple[tuple[PathNode, bool], ...]
-    """The containers around `node` that it entered then, the outermost first, and whether each is an object."""
+    """The containers around `node` that it then enters, the outermost first, and whether each is an object."""
 
 
 @dataclass(slots=True, eq=False)
 class PathNode:
-    """One step of the wanted paths: what is wanted below it. `told` tells that the path itself is wanted.
+    """One step of the wanted paths, with what is wanted below it. `emits`: the path itself is wanted.
 
-    `first` and `next` match, behind an object's opening brace or behind a member's value, up to a member's first byte of its
-    value. The one group that took part is its name; `landings` tells, by the group's number, which object it is a member of:
-    None is the same one. On the way they cross, at most 24 at once, the members that nobody wants and that lie open; and where
-    nothing is to be told of them, the border between two objects of an array, and its begin and its end. `around` is the way to
-    here, the root first.
+    `first` matches from an object's opening brace, and `next` from behind a member's value, up to the first byte of another
+    member's value. The one group that took part is that member's name; `transitions` says, by the group's number, in which object
+    it stands: None is the same one. The match crosses up to 24 plain, short, unwanted members at once. Where nothing is to be
+    emitted for them, it also crosses the border between two objects of an array, and the array's begin and end. `around` is the
+    path to this node, the root first.
     """
 
     path: str = ""
@@ -63,11 +63,11 @@ class PathNode:
     transitions: list[Transition | None] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
-        # A pattern takes milliseconds to make: it is made when it is used first. Two threads may do so, with the same result.
+        # A pattern takes milliseconds to compile, so the first use compiles it. Two threads may do so, with the same result.
         self.first, self.next = self._first, self._next
 
     def close(self) -> None:
-        """Make `named` of this and of all below, once the tree is whole."""
+        """Fill `named` of this node and of all below, once the tree is complete."""
         self.named = {name.decode(): below for name, below in self.members.items()}
         for below in (*self.members.values(), *([self.items] if self.items else ())):
             below.close()
@@ -89,7 +89,7 @@ class PathNode:
 
 
 def _onward(node: PathNode, left: int, transitions: list[Transition | None]) -> bytes:
-    """Return what matches behind a member's value in `node` and the blanks there."""
+    """Return the pattern from behind a member's value in `node`, and the blanks there, to a head."""
     onward = _separator(node) + _inward(node, left, (), transitions)
     if not _is_quiet_item(node):
         return onward
@@ -101,7 +101,7 @@ def _onward(node: PathNode, left: int, transitions: list[Transition | None]) -> 
 
 
 def _inward(node: PathNode, left: int, entered: tuple[tuple[PathNode, bool], ...], transitions: list[Transition | None]) -> bytes:
-    """Return what matches from before a member of `node` to a head, in it or in an array's first object below."""
+    """Return the pattern from before a member of `node` to a head, in it or in an array's first object below."""
     silent = [name for name, child in node.members.items() if not child.emits and _is_plain(name)]
     heads = []
     for name in silent:
@@ -120,12 +120,12 @@ def _separator(node: PathNode) -> bytes:
 
 
 def _is_quiet_item(node: PathNode) -> bool:
-    """Tell whether it is every item of an array, and nothing is to be told of where it begins and ends."""
+    """Tell whether the node is every item of an array, and neither its begin nor its end is emitted."""
     return not node.emits and bool(node.around) and node.around[-1].items is node
 
 
 def _is_plain(name: bytes) -> bool:
-    """Tell whether the name can be spelt as it is."""
+    """Tell whether the name needs no escapes."""
     return b'"' not in name and b"\\" not in name
 
 
@@ -133,7 +133,7 @@ def _is_plain(name: bytes) -> bool:
 def paths(wanted: tuple[str, ...]) -> PathNode:
     """Return the tree of the wanted paths: names joined by `.`, with `[]` for every item of an array.
 
-    `usage_info.pages_processed`, `pages[].images[].image_annotation`. A tree is shared by all scanners.
+    Examples: `usage_info.pages_processed`, `pages[].images[].image_annotation`. All scanners share a tree.
     """
     root = PathNode()
     for path in wanted:

@@ -1,13 +1,13 @@
-"""Scans a JSON document of any size, as it passes, for the few values wanted.
+"""An incremental JSON scanner: emits the values at a few wanted paths of a passing document of any size.
 
-The cost model: most bytes of an answer stand in long strings (base64, markdown), so strings are crossed with `bytes.find`; what
-stands in containers that nobody wants is crossed in windows, by C calls that reduce a window to its brackets; only the members of
-wanted containers are looked at one by one. Memory is bounded: a stack as deep as the longest wanted path, a depth count below
-it, and one bounded token that a chunk's border cut.
+The cost model: most bytes of a response stand in long strings (base64, markdown), so `bytes.find` crosses strings. Unwanted
+containers are crossed in windows, by C calls that reduce a window to its brackets. Only the members of wanted containers are
+looked at one by one. Memory is bounded: a stack as deep as the longest wanted path, a depth count below it, and one bounded
+token that a chunk's border cut.
 
-What is checked: the grammar around everything on the way to a wanted path, and the wanted values themselves. Inside what is not
-wanted only strings and depth are looked at, so `[1 2}` passes there, as does `12x` for a member. The result never depends on
-where the chunks' borders are.
+It checks the grammar around everything on the path to a wanted value, and the wanted values themselves. In unwanted values it
+looks only at strings and depth, so `[1 2}` passes there, as does `12x` for a member. The result never depends on where the
+chunks' borders are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .skip import Skip, flat
 from .strings import closing, escapes, text
 
 Emit = Callable[[str, Value], None]
-"""Takes a wanted path and what was found there, in the document's order; duplicates come again."""
+"""Takes a wanted path and the value found there, in the document's order; a duplicated key comes again."""
 
 MAX_KEPT_BYTES: Final = 1024
 """The longest key or wanted scalar, in bytes as spelt. A wanted key, escaped throughout, must fit: 170 characters."""
@@ -31,7 +31,7 @@ MAX_KEPT_BYTES: Final = 1024
 STEPS: Final = 1000
 """The work that one `feed` does before it returns early: a step takes about a microsecond."""
 
-_STEP_BITS: Final = 7  # of members that lie open, 128 bytes are about a step
+_STEP_BITS: Final = 7  # 128 bytes of short members are about a step
 _QUOTE, _BACKSLASH, _COMMA, _COLON = b'"\\,:'
 _OPENING_BRACE, _CLOSING_BRACE = b"{}"
 _OPENING, _CLOSING = frozenset(b"{["), frozenset(b"}]")
@@ -45,8 +45,8 @@ _TOKEN: Final = re.compile(rb"[-+.0-9A-Za-z]*+").match
 class Scanner:
     """Emits what stands at the wanted paths of one JSON document, fed in pieces of any size.
 
-    A wanted container is emitted at its begin (`Mark.OBJECT`, `Mark.ARRAY`) and at its end (`Mark.END`). A path that runs
-    through something else than it names (an item of an object) is not there. Never raises.
+    A wanted container is emitted at its begin (`Mark.OBJECT`, `Mark.ARRAY`) and at its end (`Mark.END`). A path matches only
+    through the containers that it names: an object has no items. Never raises.
     """
 
     __slots__ = (
@@ -60,14 +60,14 @@ class Scanner:
         self._node: PathNode | None = None  # the wanted container that we are in, None outside the document
         self._in_object = False
         self._child: PathNode | None = wanted  # of the value that comes next, or that we are in
-        self._skip: Skip  # the way through an unwanted container, while in one
+        self._skip: Skip  # the unwanted container that we are in
         self._kept: bytearray | None = None
-        self._escaped = False  # the border stands between a backslash and what it escapes
+        self._escaped = False  # the chunk's border is between a backslash and what it escapes
         self._bom = 0
         self._steps = 0
 
     def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
-        """Scan `chunk` from `at` on; return the position reached, which is before the end where `steps` did not suffice."""
+        """Scan `chunk` from `at` on; return the position reached, which is before the end if `steps` did not suffice."""
         size = len(chunk)
         self._steps = steps
         if self._state is _start and not (at or self._bom):
@@ -78,7 +78,7 @@ class Scanner:
         return at
 
     def peek(self, buffer: bytearray, size: int) -> bool:
-        """Scan the first bytes of `buffer` if they lie wholly inside a string that nobody wants; else return False."""
+        """Scan the first bytes of `buffer` if they lie wholly inside an unwanted string; else return False."""
         if self._state is _skip:
             inside = self._skip.inside
         else:
@@ -86,7 +86,7 @@ class Scanner:
         return inside and buffer[size - 1] != _BACKSLASH and buffer.find(b'"', 0, size) < 0
 
     def _small(self, chunk: bytes) -> int:
-        """Read a document that is here whole, at a fraction of what scanning it costs; return 0 where it must be scanned."""
+        """Read a chunk that is a whole small document, at a fraction of the cost; return 0 if it must be scanned."""
         found = None if self._child is None else small_document.found(chunk, self._child)
         if found is None:
             return 0
@@ -97,7 +97,7 @@ class Scanner:
         return len(chunk)
 
     def end(self) -> None:
-        """Say that no more bytes come: a number that is the whole document ends only here. Idempotent."""
+        """End the document: a number that is the whole document ends only here. Idempotent."""
         if self._state is _scalar and self._node is None:
             self._state = _after
             _scalar_end(self)
@@ -109,24 +109,24 @@ class Scanner:
 
     @property
     def lost(self) -> bool:
-        """Tell that what came is not JSON: nothing more will be emitted."""
+        """Whether the bytes are not JSON: nothing more will be emitted."""
         return self._state is _failed
 
     @property
     def whole(self) -> bool:
-        """Tell that one value has come to its end, with nothing but blanks after it."""
+        """Whether one value has ended, with nothing but blanks after it."""
         return self._node is None and self._state is _after
 
     @property
     def empty(self) -> bool:
-        """Tell that nothing but blanks has come."""
+        """Whether only blanks have come."""
         return self._node is None and (self._state is _value or (self._state is _start and self._bom in (0, len(_BOM))))
 
 
 _State = Callable[[Scanner, bytes, int], int]
-"""A state: does one step from a position that is before the chunk's end; returns the next one."""
+"""A state: does one step from a position before the chunk's end, and returns the next position."""
 
-# The states are functions of this room, not methods: a bound method kept in its own object is a cycle, for every exchange.
+# The states are functions of this module, not methods: a bound method kept in its own object is a cycle, for every exchange.
 
 
 def _fail(scanner: Scanner) -> int:
@@ -151,17 +151,17 @@ def _start(scanner: Scanner, chunk: bytes, at: int) -> int:
 
 
 def _value(scanner: Scanner, chunk: bytes, at: int) -> int:
-    """Before a value; `_child` is what is wanted of it."""
+    """Before a value; `_child` is its wanted node, if any."""
     first = chunk[at]
     if first in _OPENING:
         return _container(scanner, chunk, at)
     if first in _BLANKS:
         return _blanks(chunk, at)
-    told = scanner._child is not None and scanner._child.emits
+    emits = scanner._child is not None and scanner._child.emits
     if first != _QUOTE:
         scanner._kept, scanner._state = bytearray(), _scalar
         return at
-    scanner._kept, scanner._state = bytearray() if told else None, _string
+    scanner._kept, scanner._state = bytearray() if emits else None, _string
     return at + 1
 
 
@@ -189,7 +189,7 @@ def _container(scanner: Scanner, chunk: bytes, at: int) -> int:
 
 
 def _container_end(scanner: Scanner) -> None:
-    """A container has come to its end; `_child` is what is wanted of it."""
+    """Emit the end of a container; `_child` is its wanted node, if any."""
     scanner._state = _after
     if scanner._child is not None and scanner._child.emits:
         scanner._emit(scanner._child.path, Mark.END)
@@ -244,7 +244,7 @@ def _after(scanner: Scanner, chunk: bytes, at: int) -> int:
 
 
 def _members(scanner: Scanner, chunk: bytes, node: PathNode, head: re.Match[bytes] | None) -> int:
-    """Cross the members that nobody wants, and wanted scalars, as long as they lie open; begin with another wanted value."""
+    """Cross unwanted members and wanted scalars while the patterns match; enter any other wanted value."""
     at = size = len(chunk)
     while head:
         begin, at = head.span()
@@ -260,7 +260,7 @@ def _members(scanner: Scanner, chunk: bytes, node: PathNode, head: re.Match[byte
             if not at < end < size:
                 return _value(scanner, chunk, at)
             scanner._kept = bytearray(chunk[at : min(end, at + MAX_KEPT_BYTES + 1)])
-            _scalar_end(scanner)  # a wanted scalar, which is here whole
+            _scalar_end(scanner)  # a wanted scalar that is whole in this chunk
             scanner._steps -= 1
             at = end
             if scanner._state is not _after:
@@ -283,7 +283,7 @@ def _members(scanner: Scanner, chunk: bytes, node: PathNode, head: re.Match[byte
 
 
 def _follow(scanner: Scanner, transition: Transition) -> PathNode:
-    """Enter and leave the containers that a match has crossed the borders of; return the object that we are in now."""
+    """Leave and enter the containers whose borders a match has crossed; return the object that we are in now."""
     stack = scanner._stack
     if transition.left:
         del stack[-transition.left :]
@@ -307,8 +307,8 @@ def _name(scanner: Scanner, chunk: bytes, at: int) -> int:
     at = _cross(scanner, chunk, at)
     if at > 0:
         name, scanner._kept = scanner._kept, None
-        told = None if name is None else text(name)
-        scanner._child = scanner._node.members.get(told.encode()) if scanner._node and told else None
+        decoded = None if name is None else text(name)
+        scanner._child = scanner._node.members.get(decoded.encode()) if scanner._node and decoded else None
         scanner._state = _colon
     return abs(at)
 
@@ -325,7 +325,7 @@ def _colon(scanner: Scanner, chunk: bytes, at: int) -> int:
 
 def _string(scanner: Scanner, chunk: bytes, at: int) -> int:
     """Inside a string that is a value."""
-    if scanner._kept is None and not scanner._escaped:  # Most bytes of an answer pass here, or in `_members`.
+    if scanner._kept is None and not scanner._escaped:  # Most bytes of a response pass here, or in `_members`.
         end = chunk.find(b'"', at)
         if end < 0:
             scanner._escaped = chunk[-1] == _BACKSLASH and escapes(chunk, at, len(chunk))
@@ -340,10 +340,10 @@ def _string(scanner: Scanner, chunk: bytes, at: int) -> int:
         return -at
     scanner._state = _after
     if scanner._child is not None and scanner._child.emits:
-        told = Mark.LONG if scanner._kept is None else text(scanner._kept)
-        if told is None:
+        value = Mark.LONG if scanner._kept is None else text(scanner._kept)
+        if value is None:
             return _fail(scanner)
-        scanner._emit(scanner._child.path, told)
+        scanner._emit(scanner._child.path, value)
     scanner._kept = None
     return at
 
@@ -376,7 +376,7 @@ def _scalar(scanner: Scanner, chunk: bytes, at: int) -> int:
 
 
 def _scalar_end(scanner: Scanner) -> None:
-    """Emit the scalar that has come to its end; one that nobody wants is not checked further, unless it is the whole document."""
+    """Emit the scalar that has ended; an unwanted one is not checked further, unless it is the whole document."""
     spelt, scanner._kept = bytes(scanner._kept or b""), None
     child = scanner._child if scanner._child and scanner._child.emits else None
     scanner._state = _after

@@ -1,4 +1,4 @@
-"""Crosses a JSON container that nobody wants, at the speed of C: of most bytes only the brackets matter."""
+"""Crosses an unwanted JSON container at the speed of C: for most bytes only brackets matter."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ flat: Final = re.compile(rb'[^"\\\[\]{}\1]*+(?:"[^"\\]{0,64}+"[^"\\\[\]{}\1]*+){
 
 
 class Skip:
-    """The way through one unwanted container, from behind its opening bracket to behind its closing one.
+    """Crosses one unwanted container, from behind its opening bracket to behind its closing one.
 
-    Only strings and depth are looked at: kinds of brackets and what stands between them are not checked. `depth` is 0 at the end.
-    `spoilt` tells that an escape stands outside a string, so that the document is not JSON.
+    It looks only at strings and depth: it does not check the kinds of brackets, nor what stands between them. `depth` is 0 at the
+    end. `spoilt`: an escape stands outside a string, so the document is not JSON.
 
-    A window without the container's end in it goes at once, and the next is wider. Once the end was in a window, each next one is
-    half as wide (a binary search), until it is so narrow that brackets go one by one.
+    A window without the container's end is crossed at once, and the next one is wider. Once the end is in a window, each next one
+    is half as wide (a binary search), until it is so narrow that brackets are crossed one by one.
     """
 
     __slots__ = ("_ending", "_escaped", "_in_string", "_width", "depth", "spoilt")
@@ -37,15 +37,15 @@ class Skip:
         self._width = _FIRST
         self._ending = False  # the container's end is within the next `_width` bytes
         self._in_string = False
-        self._escaped = False  # the chunk's border stands between a backslash and what it escapes
+        self._escaped = False  # the chunk's border is between a backslash and what it escapes
 
     @property
     def inside(self) -> bool:
-        """Whether a string goes on here, with a byte that nothing before it escapes."""
+        """Whether we are in a string, and nothing before escapes the next byte."""
         return self._in_string and not self._escaped
 
     def step(self, chunk: bytes, at: int) -> tuple[int, int]:
-        """Do one step from `at`, before the chunk's end; return the next position, and the cost beyond that of a usual step."""
+        """Do one step from `at`, before the chunk's end; return the next position, and the cost beyond a usual step."""
         if self._in_string:
             return self._string(chunk, at), 0
         if self._width <= _NARROWEST:
@@ -71,7 +71,7 @@ class Skip:
         return len(chunk) if end < 0 else end + 1
 
     def _bracket(self, chunk: bytes, at: int) -> int:
-        """Cross one bracket, or enter one string. There is one in this chunk: a window has shown the container's end there."""
+        """Cross one bracket, or enter one string. This chunk has one: a window has shown the container's end in it."""
         ordinary = _ORDINARY(chunk, at)
         at = ordinary.end() if ordinary else at
         byte = chunk[at]
@@ -89,8 +89,8 @@ class Skip:
 class _Window:
     """A piece of JSON text that begins outside a string, reduced to its brackets.
 
-    `size` is how much of it was looked at: a backslash at its end is left for the next. `in_string` tells that it ends inside a
-    string. `spoilt` tells that an escape stands outside a string: the document is not JSON; what was counted up to there holds.
+    `size` is the part that was looked at: a backslash at the end is left for the next window. `in_string`: it ends inside a
+    string. `spoilt`: an escape stands outside a string, so the document is not JSON; counts up to there hold.
     """
 
     __slots__ = ("in_string", "marks", "size", "spoilt")
@@ -100,7 +100,7 @@ class _Window:
         if b"\\" in piece:
             piece = without_escapes(piece)
             self.size -= piece.endswith(b"\\")
-        # Whatever is between two quotes that became neighbours is empty, so a run of them can be shortened by pairs.
+        # Two quotes that became neighbours have nothing between them, so a run of quotes can be shortened by pairs.
         marks = piece[: self.size].translate(None, _DROPPED).replace(b'""', b"")
         self.in_string = False
         if b'"' in marks:
@@ -112,7 +112,7 @@ class _Window:
         self.spoilt = not self.size or b"\\" in marks or b"\1" in marks
 
     def depths(self, depth: int) -> tuple[int, int]:
-        """Return the depth at the window's end and the lowest within, if it is `depth` at its begin."""
+        """Return the depth at the window's end and the lowest within, given the `depth` at its begin."""
         closers = self.marks.count(b"}") + self.marks.count(b"]")
         signs = memoryview(self.marks.translate(_SIGNS, b"\\\1")).cast("b")
         if closers < depth:

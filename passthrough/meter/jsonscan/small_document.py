@@ -1,4 +1,4 @@
-"""Reads a small JSON document at once: what stands at its wanted paths, as the scanner would find it."""
+"""Parses a small JSON document at once, with orjson, and returns what the scanner would emit."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from .paths import Mark, PathNode, Value
 MAX_BYTES: Final = 8192
 """A larger document is scanned as it passes."""
 
-_LONG: Final = 1024  # scan.KEPT_BYTES; in characters: one is spelt with one byte at least
-_SHORT: Final = 170  # characters of ASCII, however they are spelt, are not longer than that
+_LONG: Final = 1024  # scanner.MAX_KEPT_BYTES, in characters: each has one byte at least
+_SHORT: Final = 170  # ASCII characters, however they are escaped, are not longer than that
 _MAX_COUNT: Final = 10**15
 
 
 _CONTAINERS: Final = frozenset({dict, list})
-_OBJECT, _ARRAY, _END, _LONGER = Mark.OBJECT, Mark.ARRAY, Mark.END, Mark.LONG  # before Python 3.12 an enum's look-up is dear
+_OBJECT, _ARRAY, _END, _LONGER = Mark.OBJECT, Mark.ARRAY, Mark.END, Mark.LONG  # before Python 3.12 an enum's look-up is expensive
 
 
 class _UnsureError(ValueError):
-    """Something stands there whose spelling matters."""
+    """A value whose spelling matters."""
 
 
 def found(document: bytes, wanted: PathNode) -> list[tuple[str, Value]] | None:
-    """Return what the scanner would emit of a document that is whole, with no blanks around it; None: let it be scanned.
+    """Return what the scanner would emit for a whole document without blanks around it; None: scan it.
 
-    Only small objects are read here, and what is not plain goes the scanner's way: what orjson takes for an error (the scanner is
-    more lenient inside what nobody wants), a name that comes twice in one object, and wanted values whose spelling decides: long
-    texts, such with letters beyond ASCII, fractions.
+    Only small objects are parsed here, and only plain ones. The scanner gets what orjson rejects (the scanner is more lenient
+    inside unwanted values), a name that comes twice in one object, and wanted values whose spelling matters: long texts, texts
+    with letters beyond ASCII, fractions.
     """
     if len(document) > MAX_BYTES or document[:1] != b"{" or document[-1:] != b"}":
         return None
@@ -45,28 +45,28 @@ def found(document: bytes, wanted: PathNode) -> list[tuple[str, Value]] | None:
 
 
 def _is_all(document: bytes, members: dict[str, Any]) -> bool:
-    r"""Tell whether all of a document is in what orjson made of it: of members with one name it keeps only the last.
+    r"""Tell whether orjson has kept all of a document: of members with the same name it keeps only the last.
 
-    1. What it spells again to the very byte is all there. 2. So is what it spells otherwise, with as many quotes: a string has
-    them at its ends and behind backslashes, however it is spelt (unless it has one as `\u0022`), and a member that is missing
-    takes at least those of its name with it.
+    1. It has if it writes the same bytes again. 2. It has if it writes other bytes with as many quotes: a string has quotes at
+    its ends and behind backslashes, however it is spelt (unless one is spelt `\u0022`), and a lost member takes at least the
+    quotes of its name with it.
     """
     spelt = orjson.dumps(members)
     return spelt == document or (_quotes(spelt) == _quotes(document) and b"\\u0022" not in document)
 
 
 def _quotes(text: bytes) -> int:
-    return len(text) - len(text.replace(b'"', b""))  # before Python 3.13 this is twice as fast as to count
+    return len(text) - len(text.replace(b'"', b""))  # before Python 3.13 this is twice as fast as bytes.count
 
 
 def _take(value: Any, node: PathNode, emitted: list[tuple[str, Value]]) -> None:
-    """Tell of a container of which something is wanted, in the document's order."""
-    is_object, told = type(value) is dict, node.emits
-    if told:
+    """Emit what is wanted of a container, in the document's order."""
+    is_object, emits = type(value) is dict, node.emits
+    if emits:
         emitted.append((node.path, _OBJECT if is_object else _ARRAY))
     if is_object:
         named = node.named
-        for name in named if len(named) == 1 else value:  # of one there is no order
+        for name in named if len(named) == 1 else value:  # one name has no order
             if name in named and name in value:
                 below, member = named[name], value[name]
                 if type(member) in _CONTAINERS:
@@ -81,7 +81,7 @@ def _take(value: Any, node: PathNode, emitted: list[tuple[str, Value]]) -> None:
                 _take(item, items, emitted)
             elif items.emits:
                 emitted.append((items.path, _scalar(item)))
-    if told:
+    if emits:
         emitted.append((node.path, _END))
 
 

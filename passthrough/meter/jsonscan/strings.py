@@ -1,4 +1,4 @@
-"""Crosses JSON strings at the speed of C, and says what short ones say.
+"""Crosses JSON strings at the speed of C, and decodes short ones.
 
 Plain functions of bytes. A position is *clean* where no backslash before it escapes what stands there.
 """
@@ -19,7 +19,7 @@ def closing(chunk: bytes, at: int) -> int:
         end = chunk.find(b'"', at)
         if end <= at or chunk[end - 1] != _BACKSLASH or not escapes(chunk, at, end):
             return end
-        # Where one quote is escaped there are more (HTML tables, annotations): a stretch of them goes at once.
+        # Where one quote is escaped there are more (HTML tables, annotations), so a stretch of them is crossed at once.
         at = end + 1
         stretch = without_escapes(chunk[at : at + _STRETCH])
         end = stretch.find(b'"')
@@ -40,23 +40,23 @@ def escapes(chunk: bytes, begin: int, at: int) -> bool:
 
 
 def text(spelt: bytes | bytearray) -> str | None:
-    """Return what the bytes between a string's quotes say, None if they hold a wrong escape.
+    """Return the text of the bytes between a string's quotes, None if they contain a wrong escape.
 
-    What is not Unicode is replaced (bytes that are not UTF-8, lone surrogates), so that the text can be written anywhere.
+    Bytes that are not UTF-8, and lone surrogates, are replaced, so that the text can be written anywhere.
     """
     decoded = spelt.decode("utf-8", "replace")
     if "\\" not in decoded:
         return decoded
     try:
-        said = json.loads(f'"{decoded}"', strict=False)
+        plain = json.loads(f'"{decoded}"', strict=False)
     except ValueError:
         return None
-    return str(said).encode("utf-8", "replace").decode()
+    return str(plain).encode("utf-8", "replace").decode()
 
 
 def without_escapes(piece: bytes) -> bytes:
     """Return as many bytes with `\\1\\1` for every escaped quote and backslash; `piece` begins clean.
 
-    JSON has no `\\1` outside strings, and every position stays. A backslash left at the end escapes what follows.
+    JSON has no `\\1` outside strings, and every position stays the same. A backslash left at the end escapes what follows.
     """
     return piece.replace(b"\\\\", b"\1\1").replace(b'\\"', b"\1\1")

@@ -1,1 +1,1 @@
-"""What a count looks like in a response: a module for each provider's shape."""
+"""How a count stands in a response: a module for each shape."""

@@ -11,30 +11,30 @@ from .values import count, model_name
 
 _END: Final = Mark.END  # before Python 3.12 an enum's look-up is expensive
 
-# The answer itself, or in the last event of a stream of OpenAI's responses; the model of a conversation is that of its outputs.
+# At the top, or in the last event of a stream of OpenAI's responses; the model of a conversation is that of its outputs.
 _TOKENS: Final = ("usage", "response.usage")
 _MODELS: Final = ("model", "response.model", "outputs[].model")
 _IN: Final = ("prompt_tokens", "input_tokens")
 _OUT: Final = ("completion_tokens", "output_tokens")
 
 CHAT_PATHS: Final = (*_MODELS, *_TOKENS, *(f"{usage}.{name}" for usage in _TOKENS for name in (*_IN, *_OUT)))
-"""The paths that a ChatShape looks for."""
+"""The paths that ChatShape wants."""
 
 _WANTED: Final = paths(CHAT_PATHS)
 
 
 class ChatShape:
-    """The usage of an answer that is billed by its tokens, and of a stream's events: chat, completions, responses, embeddings.
+    """The usage of a response that is billed by its tokens, whole or as a stream of events.
 
-    1. A `usage` counts once it has come to its end, with one counter at least: tokens in, tokens out. A counter that is null is
-       not there, and one that is no count makes this usage none.
-    2. The last usage counts, and the last model that is named: a stream tells them early, late, or in each event.
+    1. A `usage` counts only once it is complete, with one counter at least: tokens in, tokens out. A counter that is null counts
+       as missing, and one that is no count makes the usage void.
+    2. The last usage counts, and the last model that is named: a stream has them early, late, or in each event.
     """
 
     __slots__ = ("_alias", "_counters", "_model", "_tokens")
 
     def __init__(self, alias: str | None = None) -> None:
-        """`alias`: the model's name for the prices, whatever the answer says (Plan.model)."""
+        """`alias`: the model's name for the prices, whatever the response says (MeterPlan.model)."""
         self._alias = alias
         self._model: str | None = None
         self._counters: dict[str, Value] = {}
@@ -42,11 +42,11 @@ class ChatShape:
 
     @property
     def wanted(self) -> PathNode:
-        """The paths that are looked for."""
+        """The tree of the wanted paths."""
         return _WANTED
 
     def take(self, path: str, value: Value) -> None:
-        """Take what stands at a wanted path."""
+        """Take the value at a wanted path."""
         if path in _MODELS:
             self._model = model_name(value) or self._model
         elif path not in _TOKENS:
@@ -66,7 +66,7 @@ class ChatShape:
         return (_first(_IN, counts), _first(_OUT, counts)) if counts else None
 
     def usage(self, otherwise: Unmetered) -> Usage:
-        """Return the tokens if there was a whole usage, else `otherwise` as the reason."""
+        """Return the tokens if there was a complete usage, else `otherwise` as the reason."""
         model = self._alias or self._model
         if self._tokens is None:
             return Usage(model=model, unmetered=otherwise)

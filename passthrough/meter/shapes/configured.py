@@ -1,4 +1,4 @@
-"""What a usage looks like where the configuration says where it stands."""
+"""The usage of a JSON response whose counts stand where the configuration says."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from .values import count, model_name
 
 _MICRO: Final = Decimal(10**6)
 _MAX_CREDITS: Final = 10**12
-_EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN)  # a number is spelt in 64 bytes at most
+_EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN)  # a number has 64 bytes at most
 _ROOT: Final = ""
 
 
 class ConfiguredShape:
-    """The usage of an answer as `Counted` says.
+    """The usage of a response whose counts stand where JsonCounts says.
 
-    1. The document must have come to its end: sums are not known before. Only a `constant` without a `when` holds without it.
-    2. What is null or missing is not there; if nothing is there, or anything is no number (or no array), there is no count.
-    3. Where a `when` does not hold, nothing was to be counted, and nothing is unmetered: an operation that still runs.
+    1. The document must be complete, because sums are not known before. Only a `constant` without a `when` does not need that.
+    2. A value that is null counts as missing. If all are missing, or one is no number (or no array), there is no count.
+    3. Where a `when` does not hold, no count is expected, and no reason is given: the operation still runs.
     4. Numbers and lengths that stand in several places are summed, duplicated keys too. Credits are exact decimals.
     """
 
     __slots__ = ("_alias", "_counted", "_credits", "_found", "_lengths", "_pages", "_spoilt", "_whole", "wanted")
 
     def __init__(self, counted: JsonCounts, alias: str | None = None) -> None:
-        """`alias`: the model's name for the prices, whatever the answer says (Plan.model)."""
+        """`alias`: the model's name for the prices, whatever the response says (MeterPlan.model)."""
         self._counted = counted
         self._alias = alias
         self._lengths = frozenset(f"{path}[]" for path in counted.count)
@@ -41,7 +41,7 @@ class ConfiguredShape:
         self._whole = False
 
     def take(self, path: str, value: Value) -> None:
-        """Take what stands at a wanted path; one path may be wanted for several reasons."""
+        """Take the value at a wanted path; one path may be wanted for several reasons."""
         counted = self._counted
         if value is Mark.END:
             self._whole = self._whole or path == _ROOT
@@ -69,10 +69,10 @@ class ConfiguredShape:
             self._credits = _EXACT.add(self._credits or Decimal(0), Decimal(value))
 
     def usage(self, otherwise: Unmetered) -> Usage:
-        """Return the counts, else `otherwise` as the reason; nothing at all where a `when` does not hold."""
+        """Return the counts, else `otherwise` as the reason; an empty usage where a `when` does not hold."""
         counted = self._counted
-        if not all(_said(self._found.get(path)) == text for path, text in counted.when):
-            whole = self._whole or otherwise is Unmetered.NO_USAGE  # an empty answer too: it says nothing yet
+        if not all(_spelling(self._found.get(path)) == text for path, text in counted.when):
+            whole = self._whole or otherwise is Unmetered.NO_USAGE  # an empty response too: it says nothing yet
             return Usage() if whole else Usage(unmetered=otherwise)
         model = self._alias or model_name(self._found.get(counted.model or _ROOT))
         fixed = counted.constant is not None and not (counted.pages or counted.count or counted.credits or counted.when)
@@ -83,8 +83,8 @@ class ConfiguredShape:
         return Usage(pages=self._pages, model=model, credits_micro=micro)
 
 
-def _said(value: Value) -> str | None:
-    """Return how a value is written in the configuration, None for what cannot be."""
+def _spelling(value: Value) -> str | None:
+    """Return a value as the configuration writes it, None for one that it cannot write."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return None if value is None or isinstance(value, Mark) else str(value)

@@ -17,22 +17,22 @@ _WANTED: Final = paths(EITHER_PATHS)
 
 
 class EitherShape:
-    """The usage of an answer that may be either: pages where there are some, else tokens."""
+    """The usage of a response that may be either: pages if there are any, else tokens."""
 
     __slots__ = ("_chat", "_ocr")
 
     def __init__(self, alias: str | None = None) -> None:
-        """`alias`: the model's name for the prices, whatever the answer says (Plan.model)."""
+        """`alias`: the model's name for the prices, whatever the response says (MeterPlan.model)."""
         self._ocr = OcrShape(alias)
         self._chat = ChatShape(alias)
 
     @property
     def wanted(self) -> PathNode:
-        """The paths that are looked for."""
+        """The tree of the wanted paths."""
         return _WANTED
 
     def take(self, path: str, value: Value) -> None:
-        """Take what stands at a wanted path."""
+        """Take the value at a wanted path."""
         if path in _OF_OCR:
             self._ocr.take(path, value)
         if path in _OF_CHAT:

@@ -20,26 +20,26 @@ _IMAGES: Final = "pages"
 _IMAGE_ANNOTATION: Final = "pages[].images[].image_annotation"
 
 OCR_PATHS: Final = (_MODEL, _USAGE, _PAGES, _ANNOTATED, _DOC_BYTES, _ANNOTATION, _IMAGES, _IMAGE_ANNOTATION)
-"""The paths that an OcrShape looks for."""
+"""The paths that OcrShape wants."""
 
 _WANTED: Final = paths(OCR_PATHS)
 
 
 class OcrShape:
-    """The usage of an OCR answer.
+    """The usage of an OCR response.
 
-    1. `usage_info` counts once it has come to its end, not before: the counter that Azure moves may stand last.
+    1. `usage_info` counts only once it is complete: the counter that Azure moves may stand last.
     2. `pages_processed` is plain, `pages_processed_annotation` annotated. A count is an integer from 0 on, however it is spelt
-       (12, 12.0, 1.2e1); a counter that is null is not there, and one that is anything else makes the whole unmetered.
-    3. Without the second counter (Mistral), an annotation in the answer (a `document_annotation` or an `image_annotation` that is
-       not null) tells that all pages are annotated. Where the answer broke behind `usage_info`, an annotation may be missed.
-    4. Of duplicated keys the last counts; but an image's annotation that was seen stays seen, until `pages` comes again.
+       (12, 12.0, 1.2e1). A counter that is null counts as missing; one that is anything else makes the response unmetered.
+    3. Without the second counter (Mistral), an annotation in the response (a `document_annotation` or an `image_annotation` that
+       is not null) means that all pages are annotated. Where the response broke behind `usage_info`, one may be missed.
+    4. Of duplicated keys the last counts. But an image's annotation that was seen stays seen until `pages` comes again.
     """
 
     __slots__ = ("_alias", "_annotation", "_closed", "_counters", "_image_annotated", "_model")
 
     def __init__(self, alias: str | None = None) -> None:
-        """`alias`: the model's name for the prices, whatever the answer says (Plan.model)."""
+        """`alias`: the model's name for the prices, whatever the response says (MeterPlan.model)."""
         self._alias = alias
         self._model: Value = None
         self._annotation: Value = None
@@ -49,11 +49,11 @@ class OcrShape:
 
     @property
     def wanted(self) -> PathNode:
-        """The paths that are looked for."""
+        """The tree of the wanted paths."""
         return _WANTED
 
     def take(self, path: str, value: Value) -> None:
-        """Take what stands at a wanted path."""
+        """Take the value at a wanted path."""
         if path == _IMAGE_ANNOTATION:
             self._image_annotated = self._image_annotated or value is not None
         elif path == _USAGE:
@@ -70,10 +70,10 @@ class OcrShape:
             self._counters[path] = value
 
     def usage(self, otherwise: Unmetered) -> Usage:
-        """Return the count if `usage_info` came to its end, else `otherwise` as the reason; model and size as far as known."""
-        told = self._counters.get
-        model, doc_bytes, counter = self._alias or model_name(self._model), count(told(_DOC_BYTES)), told(_ANNOTATED)
-        pages, annotated = count(told(_PAGES)), None if counter is None else count(counter)
+        """Return the count if `usage_info` is complete, else `otherwise` as the reason; model and size as far as known."""
+        counted = self._counters.get
+        model, doc_bytes, counter = self._alias or model_name(self._model), count(counted(_DOC_BYTES)), counted(_ANNOTATED)
+        pages, annotated = count(counted(_PAGES)), None if counter is None else count(counter)
         spoilt = annotated is None and counter is not None
         if not self._closed or pages is None or spoilt:
             return Usage(None, None, model, doc_bytes, None, None, otherwise)

@@ -1,4 +1,4 @@
-"""What a shape takes from a response: counts and the names of models."""
+"""Checks values that a shape takes from a response: counts, and the names of models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from ..jsonscan.paths import Value
 
-_MAX_COUNT: Final = 2**53  # beyond it JSON numbers are not exact (RFC 8259 §6), and no document has so many pages
+_MAX_COUNT: Final = 2**53  # beyond it JSON numbers are not exact (RFC 8259 §6), and no document has that many pages
 _MAX_MODEL: Final = 200
 
 
