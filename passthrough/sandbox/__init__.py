@@ -1,8 +1,8 @@
-"""A local upstream in Mistral's shape that really reads PDFs, to try and to test without a key.
+"""A local upstream with Mistral's API that reads real PDFs, for trying and testing without a key.
 
-`POST /v1/ocr` (also at Azure's and Vertex's paths), `/v1/files` and `/v1/models` behave as providers' documentation says;
-every answer carries `x-passthrough-sandbox: true`. Nothing is ever fetched from the network, and no model runs: the text
-is what the PDF itself carries.
+`POST /v1/ocr` (also at Azure's and Vertex's paths), `/v1/files` and `/v1/models` behave as the providers' documentation says.
+Every response carries `x-passthrough-sandbox: true`. The sandbox fetches nothing from the network and runs no model: its text is
+the text layer of the PDF.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from aiohttp import web
 from ..errors import PassthroughError
 
 MAX_JSON_BYTES: Final = 100_000_000
-"""A document of 50 MB is 67 MB of base64: it passes, and the API itself says what is too large."""
+"""A document of 50 MB is 67 MB of base64: it passes, and the API's own check of the document follows."""
 MAX_FILE_BYTES: Final = 512_000_000
 _EXTRA: Final = {"pypdfium2", "pypdfium2_raw", "PIL"}
 _SHUTDOWN_S: Final = 2.0
 
 
 class SandboxError(PassthroughError):
-    """The sandbox cannot start; the message says why and how to mend it."""
+    """The sandbox cannot start; the message says why and how to fix it."""
 
 
 class SandboxMissing(SandboxError):
@@ -37,14 +37,14 @@ class SandboxMissing(SandboxError):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A sandbox that listens: on `host`, at `port` (the one that was given, or found where 0 was)."""
+    """A running sandbox, which listens on `host` at `port` (the given one, or a free one for 0)."""
 
     host: str
     port: int
     _runner: web.AppRunner
 
     async def close(self) -> None:
-        """Stop listening, let running requests end for a moment, delete the files. Idempotent."""
+        """Stop listening, give running requests a moment to end, delete the files. Idempotent."""
         await self._runner.cleanup()
 
 
@@ -57,9 +57,9 @@ def app(
 ) -> web.Application:
     """Return the sandbox as an application.
 
-    With `key` it demands `Authorization: Bearer <key>` or `api-key: <key>`; without, any credential or none is taken.
-    `max_bytes` bounds JSON bodies, `max_file_bytes` uploaded files; `clock` (seconds since the epoch) is what signed URLs
-    expire by. Raises SandboxMissing.
+    With `key` it demands `Authorization: Bearer <key>` or `api-key: <key>`; without, it accepts any credential or none.
+    `max_bytes` bounds JSON bodies, `max_file_bytes` uploaded files. `clock` (seconds since the epoch) decides when signed URLs
+    expire. Raises SandboxMissing.
     """
     try:
         from .service import Bounds, build  # noqa: PLC0415 (an optional extra)
@@ -72,8 +72,8 @@ def app(
 
 
 async def start(host: str, port: int, *, key: str | None = None) -> Running:
-    """Serve a sandbox until `Running.close`; port 0 finds a free one. Raises SandboxError, also where the port is taken."""
-    runner = await _made(key)
+    """Serve a sandbox until `Running.close`; port 0 finds a free one. Raises SandboxError, also if the port is taken."""
+    runner = await _new_runner(key)
     try:
         await web.TCPSite(runner, host, port).start()
     except OSError as wrong:
@@ -83,14 +83,14 @@ async def start(host: str, port: int, *, key: str | None = None) -> Running:
 
 
 async def start_on(listening: socket.socket) -> Running:
-    """Serve a sandbox on a socket that listens already. Raises SandboxMissing."""
-    runner = await _made(None)
+    """Serve a sandbox on a listening socket. Raises SandboxMissing."""
+    runner = await _new_runner(None)
     await web.SockSite(runner, listening).start()
     host, port = listening.getsockname()
     return Running(host, port, runner)
 
 
-async def _made(key: str | None) -> web.AppRunner:
+async def _new_runner(key: str | None) -> web.AppRunner:
     runner = web.AppRunner(app(key=key), access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     return runner

@@ -1,7 +1,7 @@
-"""Reads documents: the text and the pictures of PDFs by pdfium, the size of images by Pillow.
+"""Reads documents: the text and the pictures of PDFs with pdfium, the size of images with Pillow.
 
-Only here are the libraries of the extra `sandbox` imported. Every function blocks and belongs on the one thread of a Bench,
-since pdfium is not thread safe.
+Only this module imports the libraries of the extra `sandbox`. Every function blocks, and runs on the one thread of a JobThread,
+because pdfium is not thread safe.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import pypdfium2.raw as pdfium
 from PIL import Image, UnidentifiedImageError
 
 from .errors import invalid_pdf, unreadable
-from .job_thread import Abandoned, Gone
+from .job_thread import IsCancelled, JobCancelled
 
 DPI: Final = 200
 MAX_PAGES: Final = 1000
 _POINTS_PER_INCH: Final = 72
-_MAX_PICTURE_PIXELS: Final = 40_000_000  # a larger one is named without its bytes: decoded it needs 4 bytes for each pixel
+_MAX_PICTURE_PIXELS: Final = 40_000_000  # a larger one is listed without its bytes: decoded it needs 4 bytes for each pixel
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufffe\uffff]")
 _NO_OCR: Final = "*(passthrough sandbox: no text is read from images)*"
@@ -36,7 +36,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image on a page; `content` is the bytes of a file of type `mime`, empty where they were not asked for."""
+    """An image on a page; `content` is the bytes of a file of type `mime`, empty where they are not wanted."""
 
     id: str
     box: Box
@@ -56,8 +56,8 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """How to read: which pages of how many, and which pictures. `picture_limit` holds for the whole document."""
+class ReadOptions:
+    """What to read of a document: which of its pages, and which pictures. `picture_limit` holds for all pages together."""
 
     choose: Callable[[int], Sequence[int]]
     with_content: bool = False
@@ -65,47 +65,47 @@ class Reading:
     picture_min_px: int = 0
 
 
-def read(document: bytes, reading: Reading, gone: Gone) -> list[Page]:
-    """Return the pages of a PDF or an image that were asked for.
+def read(document: bytes, options: ReadOptions, is_cancelled: IsCancelled) -> list[Page]:
+    """Return the chosen pages of a PDF or an image.
 
-    Raises Rejection for what is neither (or encrypted), for too many pages, and what `reading.choose` raises; Abandoned once
-    `gone` says so, between two pages.
+    Raises Rejection for bytes that are neither (or encrypted), for too many pages, and whatever `options.choose` raises;
+    JobCancelled between two pages, once `is_cancelled` returns True.
     """
     if b"%PDF-" not in document[:1024]:  # Adobe's readers look for it in the first kilobyte; so do pdfium and Mistral's users
-        return _image(document, reading)
+        return _image(document, options)
     try:
         with pypdfium2.PdfDocument(document) as opened:
             total = len(opened)
             if total > MAX_PAGES:
                 raise unreadable(f"Document has {total} pages, the limit is {MAX_PAGES}.")
             pages: list[Page] = []
-            for index in reading.choose(total):
-                if gone():
-                    raise Abandoned
-                pages.append(_page(opened, index, reading, sum(len(page.pictures) for page in pages)))
+            for index in options.choose(total):
+                if is_cancelled():
+                    raise JobCancelled
+                pages.append(_page(opened, index, options, sum(len(page.pictures) for page in pages)))
             return pages
     except pypdfium2.PdfiumError:
         raise invalid_pdf() from None
 
 
-def _page(opened: Any, index: int, reading: Reading, before: int) -> Page:
-    """Read one page; `before` pictures were found on those before it, for ids go through the document."""
+def _page(opened: Any, index: int, options: ReadOptions, before: int) -> Page:
+    """Read one page; the pages before it have `before` pictures, because picture ids count through the document."""
     with closing(opened[index]) as page:
         width, height = _pixels(page.get_width()), _pixels(page.get_height())
         with closing(page.get_textpage()) as text:
             markdown = _clean(text.get_text_range())
         pictures: list[Picture] = []
-        for drawn, box in _drawn(page, width, height, reading.picture_min_px):
+        for drawn, box in _drawn(page, width, height, options.picture_min_px):
             number = before + len(pictures)
-            if reading.picture_limit is not None and number >= reading.picture_limit:
+            if options.picture_limit is not None and number >= options.picture_limit:
                 break
-            pictures.append(Picture(f"img-{number}.jpeg", box, _jpeg(drawn) if reading.with_content else b""))
+            pictures.append(Picture(f"img-{number}.jpeg", box, _jpeg(drawn) if options.with_content else b""))
     references = [f"![{picture.id}]({picture.id})" for picture in pictures]
     return Page(index, "\n\n".join(filter(None, (markdown, *references))), width, height, tuple(pictures))
 
 
 def _clean(text: str) -> str:
-    """Return pdfium's text with line feeds only, without controls and without blanks at the ends of lines."""
+    """Return pdfium's text with line feeds only, without control characters and without blanks at line ends."""
     lines = _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).split("\n")
     return "\n".join(line.rstrip() for line in lines).strip()
 
@@ -115,7 +115,7 @@ def _pixels(points: float) -> int:
 
 
 def _drawn(page: Any, width: int, height: int, min_px: int) -> Iterator[tuple[Any, Box]]:
-    """Yield the page's image objects that can be seen, each with its box."""
+    """Yield the page's visible image objects, each with its box."""
     for drawn in page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE]):
         left, top, right, bottom = _box(page, drawn, width, height)
         if right - left >= max(min_px, 1) and bottom - top >= max(min_px, 1):
@@ -123,30 +123,30 @@ def _drawn(page: Any, width: int, height: int, min_px: int) -> Iterator[tuple[An
 
 
 def _box(page: Any, drawn: Any, width: int, height: int) -> Box:
-    """Return where an object stands on the page as it is shown, cut off at the page's edges."""
+    """Return an object's box on the page as it is shown, clipped to the page."""
     bounds = drawn.get_bounds()
     form = drawn.container
-    while form is not None:  # the bounds of what is inside a form are in that form's own coordinates
+    while form is not None:  # an object inside a form has its bounds in that form's coordinates
         bounds = form.get_matrix().on_rect(*bounds)
         form = form.container
     left, bottom, right, top = bounds
     corners = []
     for x, y in ((left, bottom), (right, top)):
         across, down = ctypes.c_int(), ctypes.c_int()
-        pdfium.FPDF_PageToDevice(page, 0, 0, width, height, 0, x, y, across, down)  # knows the page's rotation and crop box
+        pdfium.FPDF_PageToDevice(page, 0, 0, width, height, 0, x, y, across, down)  # applies the page's rotation and crop box
         corners.append((min(max(across.value, 0), width), min(max(down.value, 0), height)))
     (x0, y0), (x1, y1) = corners
     return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
 
 
 def _jpeg(drawn: Any) -> bytes:
-    """Return the picture as a JPEG; nothing where it is too large or pdfium cannot decode it."""
+    """Return the picture as a JPEG; no bytes if it is too large or pdfium cannot decode it."""
     try:
         across, down = drawn.get_px_size()
         if across * down > _MAX_PICTURE_PIXELS:
             return b""
         bitmap = drawn.get_bitmap(render=False)
-        bitmap.warn_on_close = False  # the image below shares its memory, and is done with before the bitmap is closed
+        bitmap.warn_on_close = False  # the image below shares its memory, and is closed before the bitmap
         with closing(bitmap), bitmap.to_pil() as shown, shown.convert("RGB") as plain:
             out = io.BytesIO()
             plain.save(out, "JPEG", quality=85)
@@ -155,7 +155,7 @@ def _jpeg(drawn: Any) -> bytes:
         return b""
 
 
-def _image(document: bytes, reading: Reading) -> list[Page]:
+def _image(document: bytes, options: ReadOptions) -> list[Page]:
     """Return an image as a document of one page, whose only picture is the image itself."""
     Image.init()
     try:
@@ -167,8 +167,8 @@ def _image(document: bytes, reading: Reading) -> list[Page]:
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):  # SyntaxError: Pillow's for a broken PNG
         raise invalid_pdf() from None
     mime = Image.MIME.get(form, "application/octet-stream")
-    picture = Picture("img-0.jpeg", (0, 0, width, height), document if reading.with_content else b"", mime)
-    pictures = () if reading.picture_limit == 0 else (picture,)
+    picture = Picture("img-0.jpeg", (0, 0, width, height), document if options.with_content else b"", mime)
+    pictures = () if options.picture_limit == 0 else (picture,)
     markdown = "\n\n".join([*(f"![{one.id}]({one.id})" for one in pictures), _NO_OCR])
     page = Page(0, markdown, width, height, pictures)
-    return [page for _ in reading.choose(1)]
+    return [page for _ in options.choose(1)]

@@ -1,4 +1,4 @@
-"""The sandbox's errors, in the shapes that Mistral's API gives them."""
+"""The sandbox's error responses, in the shapes of Mistral's API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXTRA: Final = ("extra_forbidden", "Extra inputs are not permitted")
 
 
 class Rejection(PassthroughError):
-    """An error answer: `status` and the JSON value of its body. `headers` go along (Allow, with 405)."""
+    """An error response: `status`, the JSON value of its body, and extra `headers` (Allow, with 405)."""
 
     def __init__(self, status: int, body: dict[str, object], headers: dict[str, str] | None = None) -> None:
         super().__init__(f"{status}")
@@ -21,18 +21,18 @@ class Rejection(PassthroughError):
 
 
 def detail(status: int, text: str, headers: dict[str, str] | None = None) -> Rejection:
-    """Return the error of the API's edge: `{"detail": text}`, as 401, 404 and 405 have it."""
+    """Return an error of the API's edge: `{"detail": text}`, as 401, 404 and 405 have it."""
     return Rejection(status, {"detail": text}, headers)
 
 
 def error(status: int, kind: str, message: str, code: str | None = None) -> Rejection:
-    """Return the error of the API itself. A `code` that nobody has seen Mistral send is left null, not made up."""
+    """Return an error of the API itself. A `code` that Mistral was never seen to send stays null."""
     body: dict[str, object] = {"object": "error", "message": message, "type": kind, "param": None, "code": code}
     return Rejection(status, {**body, "raw_status_code": status})
 
 
 def flaw(where: tuple[str | int, ...], what: tuple[str, str], given: object) -> dict[str, object]:
-    """Return one entry of a 422's `detail`. It echoes the input, maybe the whole document: so does Mistral's."""
+    """Return one entry of a 422's `detail`. It echoes the input, as Mistral's does, even if that is the whole document."""
     kind, message = what
     return {"type": kind, "loc": list(where), "msg": message, "input": given}
 

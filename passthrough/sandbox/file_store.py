@@ -1,4 +1,4 @@
-"""The uploaded files: on disk while the sandbox runs, by id and by signed URL."""
+"""Stores uploaded files on disk while the sandbox runs; finds them by id and by signed URL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EXPIRES: Final = re.compile(r"[0-9]{1,12}")
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredFile:
     """One uploaded file. `created_utc` is seconds since the epoch; `digest` is the SHA-256 of its bytes, hexadecimal."""
 
     id: str
@@ -31,10 +31,10 @@ class Stored:
 
     @property
     def mime(self) -> str:
-        """The media type that the name suggests."""
+        """The media type that the file's name suggests."""
         return mimetypes.guess_type(self.filename)[0] or "application/octet-stream"
 
-    def described(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         """Return Mistral's file object."""
         return {
             "id": self.id,
@@ -54,44 +54,44 @@ class Stored:
 
 
 class FileStore:
-    """All files of one sandbox, newest first. Their paths are unlinked by whoever takes them off."""
+    """All files of one sandbox, newest first. A caller of `take` unlinks the file's path."""
 
     def __init__(self, directory: Path, secret: bytes, clock: Callable[[], float]) -> None:
         self.directory = directory
         self.clock = clock
         self._secret = secret
-        self._files: dict[str, Stored] = {}
+        self._files: dict[str, StoredFile] = {}
 
-    def put(self, stored: Stored) -> None:
+    def put(self, stored: StoredFile) -> None:
         """Add a file that is completely on disk."""
         self._files[stored.id] = stored
 
-    def get(self, file_id: str) -> Stored:
+    def get(self, file_id: str) -> StoredFile:
         """Return a file. Raises Rejection (404)."""
         try:
             return self._files[file_id]
         except KeyError:
             raise no_such_file(file_id) from None
 
-    def take(self, file_id: str) -> Stored:
-        """Remove a file from the shelf and return it. Raises Rejection (404)."""
+    def take(self, file_id: str) -> StoredFile:
+        """Remove a file from the store and return it. Raises Rejection (404)."""
         stored = self.get(file_id)
         del self._files[file_id]
         return stored
 
-    def listed(self, purpose: str | None = None) -> list[Stored]:
+    def listed(self, purpose: str | None = None) -> list[StoredFile]:
         """Return the files of a purpose (None: all), newest first."""
         return [stored for stored in reversed(self._files.values()) if purpose in {None, stored.purpose}]
 
-    def signed(self, file_id: str, hours: int) -> str:
-        """Return path and query of a URL that needs no credentials for so many hours. Raises Rejection (404)."""
+    def signed_url(self, file_id: str, hours: int) -> str:
+        """Return path and query of a URL that is valid for `hours` without credentials. Raises Rejection (404)."""
         expires = str(int(self.clock()) + hours * 3600)
         return f"/blobs/{self.get(file_id).id}?expires={expires}&signature={self._signature(file_id, expires)}"
 
-    def opened(self, url: str) -> Stored:
-        """Return the file that a signed URL stands for, whichever host and prefix it names (a proxy may stand before us).
+    def by_signed_url(self, url: str) -> StoredFile:
+        """Return the file of a signed URL, under any host and path prefix (there may be a proxy in front).
 
-        Raises Rejection: 403 where the signature is wrong or has expired, 404 where it is no such URL or the file is gone.
+        Raises Rejection: 403 if the signature is wrong or has expired, 404 if it is no signed URL or the file is deleted.
         """
         try:
             parts = urlsplit(url)

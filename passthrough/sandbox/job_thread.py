@@ -1,4 +1,4 @@
-"""One thread for work that must not run on the event loop, one job after the other."""
+"""A single worker thread for jobs that must not run on the event loop, one after the other."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ from typing import TypeVar
 from ..errors import PassthroughError
 
 T = TypeVar("T")
-Gone = Callable[[], bool]
-"""Tells a running job that nobody waits for it any more."""
+IsCancelled = Callable[[], bool]
+"""Returns True once the caller of a running job no longer waits for it."""
 
 
-class Abandoned(PassthroughError):
-    """Nobody waited for the job any more, so that it stopped half-way; nobody sees this either."""
+class JobCancelled(PassthroughError):
+    """A job stopped early because its caller no longer waits; so no caller sees this error."""
 
 
 class JobThread:
-    """A queue of jobs and the one thread that does them: pdfium is not thread safe, and the order is kept."""
+    """A queue of jobs and the one thread that runs them in order; pdfium is not thread safe."""
 
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._closing = threading.Event()
 
-    async def do(self, job: Callable[[Gone], T]) -> T:
+    async def run(self, job: Callable[[IsCancelled], T]) -> T:
         """Return what `job` returns, or raise what it raises.
 
-        Cancelled while it waits, the job is never begun; while it runs, it learns so from its argument and ends by itself.
+        If the caller is cancelled while the job is queued, the job never runs. If it is running, its argument returns True from
+        then on, and the job ends by itself.
         """
         left = threading.Event()
-        gone: Gone = lambda: left.is_set() or self._closing.is_set()  # noqa: E731 (one expression, named by its type)
+        is_cancelled: IsCancelled = lambda: left.is_set() or self._closing.is_set()  # noqa: E731 (one expression, named by its type)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, job, gone)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, job, is_cancelled)
         finally:
             left.set()
 
-    def queue(self, job: Callable[[], object]) -> None:
-        """Have `job` done after all that were asked for before, without waiting for it."""
+    def submit(self, job: Callable[[], object]) -> None:
+        """Queue `job` behind the jobs that are queued already; do not wait for it."""
         self._pool.submit(job)
 
     async def close(self) -> None:
-        """Tell the running job to end, drop those that wait for an answer, and wait for the thread. Idempotent."""
+        """Tell the running job and the queued ones to end, and wait for the thread. Idempotent."""
         self._closing.set()
         await asyncio.to_thread(self._pool.shutdown)

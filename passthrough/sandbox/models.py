@@ -1,4 +1,4 @@
-"""The models that the sandbox answers for."""
+"""The models that the sandbox offers, with their aliases."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ NAMES: Final = (*_MODELS, *_ALIASES)
 """Every name that `/v1/ocr` accepts."""
 
 
-def answered(asked: str) -> str:
-    """Return the name under which a model answers. Raises Rejection (400, code 1500) for one that is not known."""
-    if asked not in NAMES:
-        raise error(400, "invalid_model", f"Invalid model: {asked}", "1500")
-    return _ALIASES.get(asked, asked)
+def resolved(name: str) -> str:
+    """Return the model that a name or an alias stands for. Raises Rejection (400, code 1500) for an unknown one."""
+    if name not in NAMES:
+        raise error(400, "invalid_model", f"Invalid model: {name}", "1500")
+    return _ALIASES.get(name, name)
 
 
 def card(name: str) -> dict[str, object]:
-    """Return what `GET /v1/models/{id}` says of a model. Raises Rejection (404) for one that is not known."""
+    """Return a model's object in `GET /v1/models/{id}`. Raises Rejection (404) for an unknown one."""
     if name not in NAMES:
         raise unknown(name)
     twins = [alias for alias, model in _ALIASES.items() if model == _ALIASES.get(name, name)]
@@ -42,7 +42,7 @@ def card(name: str) -> dict[str, object]:
         "created": _CREATED,
         "owned_by": "mistralai",
         "capabilities": {"completion_chat": False, "completion_fim": False, "function_calling": False, "ocr": True},
-        "name": answered(name),
+        "name": resolved(name),
         "description": "A stand-in of the passthrough sandbox: it reads the text of PDFs and runs no model.",
         "max_context_length": 16384,
         "aliases": [alias for alias in (*twins, _ALIASES.get(name, name)) if alias != name] if twins else [],
@@ -51,10 +51,10 @@ def card(name: str) -> dict[str, object]:
 
 
 def unknown(name: str) -> Rejection:
-    """Return the 404 for a model that is not known."""
+    """Return the 404 for an unknown model."""
     return error(404, "invalid_model", f"The model '{name}' does not exist.", "1500")
 
 
 def listed() -> dict[str, object]:
-    """Return what `GET /v1/models` says."""
+    """Return the body of `GET /v1/models`."""
     return {"object": "list", "data": [card(name) for name in NAMES]}

@@ -1,4 +1,4 @@
-"""Answers one OCR request: the whole of it, from the bytes of its body to the bytes of the answer."""
+"""The sandbox's OCR endpoint: from the bytes of a request's body to the bytes of its response."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from .documents import DPI, Page, Picture, Reading, read
+from .documents import DPI, Page, Picture, ReadOptions, read
 from .errors import Rejection, no_such_file, not_fetched, unreadable
-from .file_store import FileStore, Stored
-from .job_thread import Gone
-from .models import LATEST, answered
-from .request import OcrRequest, Source, ask, chosen
+from .file_store import FileStore, StoredFile
+from .job_thread import IsCancelled
+from .models import LATEST, resolved
+from .request import OcrRequest, Source, chosen_pages, parse_request
 
 MAX_DOCUMENT_BYTES: Final = 50_000_000
 _WORTH_GZIP: Final = 1024  # bytes
@@ -26,7 +26,7 @@ _EMPTY: Final = {"string": "", "integer": 0, "number": 0, "boolean": False, "arr
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EncodedResponse:
     """A status, the bytes of a JSON body, and the headers that describe them."""
 
     status: int
@@ -35,59 +35,59 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Counter:
-    """Where a request came in.
+class Endpoint:
+    """The endpoint that a request came to.
 
-    `any_model`: no name is refused, as a deployment's name may be anything. `model`: what the path names, for bodies without one.
+    `any_model`: every name is accepted, because a deployment may have any name. `model`: the one in the path, for bodies without.
     """
 
     any_model: bool = False
     model: str | None = None
 
 
-def answer(raw: bytes, *, shelf: FileStore, counter: Counter, gzipped: bool, gone: Gone) -> Answer:
-    """Return the answer to an OCR request whose body is `raw`; errors are answers too. Blocks; for the Bench of the reader."""
+def respond(raw: bytes, *, files: FileStore, endpoint: Endpoint, gzipped: bool, is_cancelled: IsCancelled) -> EncodedResponse:
+    """Return the response to an OCR request whose body is `raw`, errors included. Blocks; runs on the reader's JobThread."""
     try:
-        asked = ask(raw, model_needed=counter.model is None)
-        return encoded(200, _read(asked, shelf, counter, gone), gzipped)
+        request = parse_request(raw, model_needed=endpoint.model is None)
+        return encoded(200, _read(request, files, endpoint, is_cancelled), gzipped)
     except Rejection as rejection:
         return encoded(rejection.status, rejection.body, gzipped)
 
 
-def encoded(status: int, body: Mapping[str, object], gzipped: bool, headers: Mapping[str, str] | None = None) -> Answer:
-    """Return `body` as JSON, gzipped where the client takes that and it is worth it."""
+def encoded(status: int, body: Mapping[str, object], gzipped: bool, headers: Mapping[str, str] | None = None) -> EncodedResponse:
+    """Return `body` as JSON; `gzipped` if the client accepts that and the body is large enough."""
     # `replace`: an escaped half of a surrogate pair is legal JSON and has no UTF-8
     raw = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     described = {"Content-Type": "application/json", "Vary": "Accept-Encoding", **(headers or {})}
     if not gzipped or len(raw) <= _WORTH_GZIP:
-        return Answer(status, raw, described)
-    return Answer(status, gzip.compress(raw, _GZIP_LEVEL, mtime=0), {**described, "Content-Encoding": "gzip"})
+        return EncodedResponse(status, raw, described)
+    return EncodedResponse(status, gzip.compress(raw, _GZIP_LEVEL, mtime=0), {**described, "Content-Encoding": "gzip"})
 
 
-def _read(asked: OcrRequest, shelf: FileStore, counter: Counter, gone: Gone) -> dict[str, object]:
-    name = asked.model or counter.model or LATEST
-    model = name if counter.any_model else answered(name)
-    document = _document(asked.source, shelf)
-    reading = Reading(
-        choose=lambda total: chosen(asked.pages, total),
-        with_content=asked.include_image_base64,
-        picture_limit=asked.image_limit,
-        picture_min_px=asked.image_min_size,
+def _read(request: OcrRequest, files: FileStore, endpoint: Endpoint, is_cancelled: IsCancelled) -> dict[str, object]:
+    name = request.model or endpoint.model or LATEST
+    model = name if endpoint.any_model else resolved(name)
+    document = _document(request.source, files)
+    options = ReadOptions(
+        choose=lambda total: chosen_pages(request.pages, total),
+        with_content=request.include_image_base64,
+        picture_limit=request.image_limit,
+        picture_min_px=request.image_min_size,
     )
-    pages = read(document, reading, gone)
+    pages = read(document, options, is_cancelled)
     return {
-        "pages": [_page(page, asked) for page in pages],
+        "pages": [_page(page, request) for page in pages],
         "model": model,
-        "document_annotation": _annotation(asked.document_annotation_format),
+        "document_annotation": _annotation(request.document_annotation_format),
         "usage_info": {"pages_processed": len(pages), "doc_size_bytes": len(document)},
     }
 
 
-def _page(page: Page, asked: OcrRequest) -> dict[str, object]:
+def _page(page: Page, request: OcrRequest) -> dict[str, object]:
     return {
         "index": page.index,
         "markdown": page.markdown,
-        "images": [_picture(picture, asked) for picture in page.pictures],
+        "images": [_picture(picture, request) for picture in page.pictures],
         "tables": [],
         "hyperlinks": [],
         "header": None,
@@ -96,7 +96,7 @@ def _page(page: Page, asked: OcrRequest) -> dict[str, object]:
     }
 
 
-def _picture(picture: Picture, asked: OcrRequest) -> dict[str, object]:
+def _picture(picture: Picture, request: OcrRequest) -> dict[str, object]:
     left, top, right, bottom = picture.box
     content = f"data:{picture.mime};base64,{base64.b64encode(picture.content).decode()}" if picture.content else None
     return {
@@ -106,12 +106,12 @@ def _picture(picture: Picture, asked: OcrRequest) -> dict[str, object]:
         "bottom_right_x": right,
         "bottom_right_y": bottom,
         "image_base64": content,
-        "image_annotation": _annotation(asked.bbox_annotation_format),
+        "image_annotation": _annotation(request.bbox_annotation_format),
     }
 
 
 def _annotation(form: Mapping[str, object] | None) -> str | None:
-    """Return an annotation that fits the top level of the JSON schema asked for, with empty values: no model has read a word."""
+    """Return an annotation that fits the top level of the request's JSON schema, with empty values: no model runs."""
     if form is None:
         return None
     outer = form.get("json_schema")
@@ -123,28 +123,28 @@ def _annotation(form: Mapping[str, object] | None) -> str | None:
     return json.dumps({name: _EMPTY.get(kind) if isinstance(kind, str) else None for name, kind in kinds.items()})
 
 
-def _document(source: Source, shelf: FileStore) -> bytes:
-    """Return the bytes of the document; nothing is fetched from anywhere but the shelf."""
+def _document(source: Source, files: FileStore) -> bytes:
+    """Return the bytes of the document; the only URLs that are fetched are those of the file store."""
     if source.file_id:
-        return _content(shelf.get(source.file_id))
+        return _content(files.get(source.file_id))
     if source.url[:5].lower() == "data:":
         return _data_uri(source.url)
     try:
-        return _content(shelf.opened(source.url))
+        return _content(files.by_signed_url(source.url))
     except Rejection:
         raise not_fetched(source.url) from None
 
 
-def _content(stored: Stored) -> bytes:
+def _content(stored: StoredFile) -> bytes:
     _bounded(stored.size_bytes)
     try:
         return stored.path.read_bytes()
-    except FileNotFoundError:  # deleted since
+    except FileNotFoundError:  # deleted in the meantime
         raise no_such_file(stored.id) from None
 
 
 def _data_uri(url: str) -> bytes:
-    """Return the bytes of a data URI (RFC 2397); blanks within base64 and missing padding at its end are forgiven."""
+    """Return the bytes of a data URI (RFC 2397); blanks within base64 and missing padding are accepted."""
     head, comma, content = url.partition(",")
     if not comma:
         raise not_fetched(url)

@@ -1,4 +1,4 @@
-"""What an OCR request asks for: JSON in, an Ask or every flaw of it out."""
+"""Parses the JSON of an OCR request into an OcrRequest, or into a 422 that lists every flaw."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class OcrRequest:
 
 
 Check = Callable[[object], tuple[str, str] | None]
-"""Tells what is wrong with a value: a type and a message in pydantic's words, which are those of Mistral's 422."""
+"""Returns what is wrong with a value: a type and a message in pydantic's words, which are those of Mistral's 422."""
 
 _STRING: Final = ("string_type", "Input should be a valid string")
 _OBJECT: Final = ("model_attributes_type", "Input should be a valid dictionary or object to extract fields from")
@@ -104,10 +104,10 @@ _DOCUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
 _KEY_OF: Final = {"document_url": "document_url", "image_url": "image_url", "file": "file_id"}
 
 
-def ask(raw: bytes, *, model_needed: bool = True) -> OcrRequest:
-    """Return what the body of a request asks for. Raises Rejection (422) with every flaw found.
+def parse_request(raw: bytes, *, model_needed: bool = True) -> OcrRequest:
+    """Return the parsed body of a request. Raises Rejection (422) with every flaw found.
 
-    `model_needed` False: the model may be left out, as where the path names it (Vertex).
+    `model_needed` False: the model may be missing, because the path names it (Vertex).
     """
     body = _parsed(raw)
     flaws = [flaw(("body", name), MISSING, body) for name in _missing(body, model_needed)]
@@ -134,8 +134,8 @@ def ask(raw: bytes, *, model_needed: bool = True) -> OcrRequest:
     )
 
 
-def chosen(pages: tuple[tuple[int, int], ...] | None, total: int) -> list[int]:
-    """Return the asked page numbers in order, each once. Raises Rejection (400) where the document has fewer pages."""
+def chosen_pages(pages: tuple[tuple[int, int], ...] | None, total: int) -> list[int]:
+    """Return the requested page numbers in order, each once. Raises Rejection (400) if the document has fewer pages."""
     if pages is None:
         return list(range(total))
     beyond = [max(first, total) for first, last in pages if last >= total]
@@ -157,7 +157,7 @@ def _parsed(raw: bytes) -> dict[str, Any]:
         at = wrong.pos if isinstance(wrong, json.JSONDecodeError) else 0
         cause = wrong.msg if isinstance(wrong, json.JSONDecodeError) else "Invalid JSON"
         raise unprocessable([_not_json(at, cause)]) from None
-    if deep:  # an echo of it in the 422 would be as deep, and could not be written
+    if deep:  # its echo in the 422 would be as deep, and could not be serialised
         raise unprocessable([_not_json(0, "Nested too deeply")])
     if not isinstance(body, dict):
         raise unprocessable([flaw(("body",), _OBJECT, body)])
@@ -185,7 +185,7 @@ def _ranges(pages: object) -> tuple[tuple[int, int], ...]:
 
 
 def _source(document: dict[str, Any], flaws: list[dict[str, object]]) -> Source | None:
-    """Return where the document is, or None with the reasons added to `flaws`. Without `type` its keys tell."""
+    """Return where the document is, or None with the reasons added to `flaws`. Without `type` the keys decide."""
     at = ("body", "document")
     found = next((kind for kind, key in _KEY_OF.items() if key in document), "document_url")
     kind = document.get("type", found)

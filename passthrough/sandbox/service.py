@@ -1,4 +1,4 @@
-"""The sandbox's HTTP service: paths, credentials, and what every answer carries."""
+"""The sandbox's HTTP service: paths, credentials, and the headers that every response carries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .errors import Rejection, detail, flaw, not_found, too_large, unprocessable
 from .file_store import FileStore
 from .job_thread import JobThread
 from .models import card, listed
-from .ocr import Answer, Counter, answer, encoded
+from .ocr import EncodedResponse, Endpoint, encoded, respond
 from .upload import receive
 
 _Q_ZERO: Final = re.compile(r"q=0(\.0*)?")
@@ -30,31 +30,31 @@ _MAX_HOURS: Final = 168
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How large bodies may be: that of JSON requests, and a file's within an upload."""
+    """The largest bodies: of JSON requests, and of a file within an upload."""
 
     json_bytes: int
     file_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Room:
-    """What lives as long as the sandbox runs: the files, and the threads that read documents and write files."""
+class _Resources:
+    """What exists while the sandbox runs: the files, and the threads that read documents and write files."""
 
-    shelf: FileStore
+    files: FileStore
     reader: JobThread
     disk: JobThread
 
 
-_ROOM: Final = web.AppKey("room", _Room)
+_RESOURCES: Final = web.AppKey("resources", _Resources)
 _BOUNDS: Final = web.AppKey("bounds", Bounds)
 
 
 def build(*, key: str | None, bounds: Bounds, clock: Callable[[], float]) -> web.Application:
-    """Return the application; its files and threads begin when it starts and end with it."""
+    """Return the application; its files and threads exist while it runs."""
     app = web.Application(client_max_size=bounds.json_bytes, middlewares=[_guarded(key)])
     app[_BOUNDS] = bounds
     app.on_response_prepare.append(_mark)
-    app.cleanup_ctx.append(_room(clock))
+    app.cleanup_ctx.append(_resources(clock))
     app.add_routes(
         [
             web.post("/v1/ocr", _ocr),
@@ -75,27 +75,27 @@ def build(*, key: str | None, bounds: Bounds, clock: Callable[[], float]) -> web
     return app
 
 
-def _room(clock: Callable[[], float]) -> Callable[[web.Application], AsyncIterator[None]]:
-    async def room(app: web.Application) -> AsyncIterator[None]:
+def _resources(clock: Callable[[], float]) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def resources(app: web.Application) -> AsyncIterator[None]:
         reader, disk = JobThread("sandbox-reader"), JobThread("sandbox-disk")
-        directory = await disk.do(lambda _: tempfile.TemporaryDirectory(prefix="passthrough-sandbox-"))
-        app[_ROOM] = _Room(FileStore(Path(directory.name), secrets.token_bytes(32), clock), reader, disk)
+        directory = await disk.run(lambda _: tempfile.TemporaryDirectory(prefix="passthrough-sandbox-"))
+        app[_RESOURCES] = _Resources(FileStore(Path(directory.name), secrets.token_bytes(32), clock), reader, disk)
         yield
         await reader.close()
-        disk.queue(directory.cleanup)
+        disk.submit(directory.cleanup)
         await disk.close()
 
-    return room
+    return resources
 
 
 async def _mark(_: web.Request, response: web.StreamResponse) -> None:
-    """Say that it is a sandbox that answers, and give the answer a name, as Mistral's edge does."""
+    """Mark the response as the sandbox's, and give it an id, as Mistral's edge does."""
     response.headers["X-Passthrough-Sandbox"] = "true"
     response.headers["mistral-correlation-id"] = str(uuid.uuid4())
 
 
 def _guarded(key: str | None) -> Middleware:
-    """Return the middleware that asks for the key and turns errors into answers."""
+    """Return the middleware that checks the key and turns errors into responses."""
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -127,8 +127,8 @@ def _takes_gzip(request: web.Request) -> bool:
     return any(coding.strip() == "gzip" and not _Q_ZERO.fullmatch(weight.strip()) for coding, _, weight in offers)
 
 
-def _response(made: Answer) -> web.Response:
-    return web.Response(status=made.status, body=made.body, headers=made.headers)
+def _response(response: EncodedResponse) -> web.Response:
+    return web.Response(status=response.status, body=response.body, headers=response.headers)
 
 
 def _json(request: web.Request, body: Mapping[str, object]) -> web.Response:
@@ -136,34 +136,38 @@ def _json(request: web.Request, body: Mapping[str, object]) -> web.Response:
 
 
 async def _ocr(request: web.Request) -> web.Response:
-    return await _read(request, Counter())
+    return await _read(request, Endpoint())
 
 
 async def _ocr_azure(request: web.Request) -> web.Response:
-    return await _read(request, Counter(any_model=True))
+    return await _read(request, Endpoint(any_model=True))
 
 
 async def _ocr_vertex(request: web.Request) -> web.Response:
     named = _VERTEX_MODEL.search(request.match_info["path"])
-    return await _read(request, Counter(any_model=True, model=named[1] if named else None))
+    return await _read(request, Endpoint(any_model=True, model=named[1] if named else None))
 
 
-async def _read(request: web.Request, counter: Counter) -> web.Response:
-    room, gzipped, raw = request.app[_ROOM], _takes_gzip(request), await request.read()
+async def _read(request: web.Request, endpoint: Endpoint) -> web.Response:
+    resources, gzipped, raw = request.app[_RESOURCES], _takes_gzip(request), await request.read()
     return _response(
-        await room.reader.do(lambda gone: answer(raw, shelf=room.shelf, counter=counter, gzipped=gzipped, gone=gone))
+        await resources.reader.run(
+            lambda is_cancelled: respond(
+                raw, files=resources.files, endpoint=endpoint, gzipped=gzipped, is_cancelled=is_cancelled
+            )
+        )
     )
 
 
 async def _file_upload(request: web.Request) -> web.Response:
-    room = request.app[_ROOM]
-    return _json(request, (await receive(request, room.shelf, room.disk, request.app[_BOUNDS].file_bytes)).described())
+    resources = request.app[_RESOURCES]
+    return _json(request, (await receive(request, resources.files, resources.disk, request.app[_BOUNDS].file_bytes)).to_json())
 
 
 async def _file_list(request: web.Request) -> web.Response:
     page, size = _number(request, "page", 0, 0, 10**9), _number(request, "page_size", _PAGE_SIZE, 1, 1000)
-    files = request.app[_ROOM].shelf.listed(request.query.get("purpose"))
-    shown = [stored.described() for stored in files[page * size : (page + 1) * size]]
+    files = request.app[_RESOURCES].files.listed(request.query.get("purpose"))
+    shown = [stored.to_json() for stored in files[page * size : (page + 1) * size]]
     return _json(request, {"data": shown, "object": "list", "total": len(files)})
 
 
@@ -176,30 +180,30 @@ def _number(request: web.Request, name: str, default: int, least: int, most: int
 
 
 async def _file(request: web.Request) -> web.Response:
-    stored = request.app[_ROOM].shelf.get(request.match_info["id"])
-    return _json(request, {**stored.described(), "deleted": False})
+    stored = request.app[_RESOURCES].files.get(request.match_info["id"])
+    return _json(request, {**stored.to_json(), "deleted": False})
 
 
 async def _file_delete(request: web.Request) -> web.Response:
-    room = request.app[_ROOM]
-    stored = room.shelf.take(request.match_info["id"])
-    await room.disk.do(lambda _: stored.path.unlink(missing_ok=True))
+    resources = request.app[_RESOURCES]
+    stored = resources.files.take(request.match_info["id"])
+    await resources.disk.run(lambda _: stored.path.unlink(missing_ok=True))
     return _json(request, {"id": stored.id, "object": "file", "deleted": True})
 
 
 async def _file_content(request: web.Request) -> web.FileResponse:
-    stored = request.app[_ROOM].shelf.get(request.match_info["id"])
+    stored = request.app[_RESOURCES].files.get(request.match_info["id"])
     return web.FileResponse(stored.path, headers={"Content-Type": "application/octet-stream"})
 
 
 async def _file_url(request: web.Request) -> web.Response:
     hours = _number(request, "expiry", 24, 1, _MAX_HOURS)
-    signed = request.app[_ROOM].shelf.signed(request.match_info["id"], hours)
+    signed = request.app[_RESOURCES].files.signed_url(request.match_info["id"], hours)
     return _json(request, {"url": f"{request.scheme}://{request.host}{signed}"})
 
 
 async def _blob(request: web.Request) -> web.FileResponse:
-    stored = request.app[_ROOM].shelf.opened(request.path_qs)
+    stored = request.app[_RESOURCES].files.by_signed_url(request.path_qs)
     return web.FileResponse(stored.path, headers={"Content-Type": stored.mime})
 
 

@@ -1,4 +1,4 @@
-"""Takes a multipart upload to disk, piece by piece."""
+"""Writes a multipart upload to disk, piece by piece."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from .errors import MISSING, detail, error, flaw, too_large, unprocessable
-from .file_store import FileStore, Stored
+from .file_store import FileStore, StoredFile
 from .job_thread import JobThread
 
 _PIECE: Final = 1 << 20
@@ -21,7 +21,7 @@ _MAX_FIELD: Final = 8192
 
 @dataclass(slots=True)
 class _Writing:
-    """A file that is being written; everything but `file_id` and `path` belongs to the disk's thread."""
+    """A file that is being written; only the disk thread uses anything but `file_id` and `path`."""
 
     file_id: str
     path: Path
@@ -33,7 +33,7 @@ class _Writing:
         if self.opened is None:
             self.opened = self.path.open("xb", buffering=0)
         rest = memoryview(piece)
-        while rest:  # an unbuffered write may take less than all of it
+        while rest:  # an unbuffered write may write only a part of it
             rest = rest[self.opened.write(rest) :]
         self.digest.update(piece)
         self.size_bytes += len(piece)
@@ -47,33 +47,33 @@ class _Writing:
         self.path.unlink(missing_ok=True)
 
 
-async def receive(request: web.Request, shelf: FileStore, disk: JobThread, max_bytes: int) -> Stored:
-    """Store the part `file` of a multipart request and return it, on the shelf.
+async def receive(request: web.Request, files: FileStore, disk: JobThread, max_bytes: int) -> StoredFile:
+    """Add the part `file` of a multipart request to the store, and return it.
 
-    `disk` is where files are written, so that what is left of an upload that broke is closed and removed after its last write.
-    Raises Rejection: 400 for a broken multipart body, 413 beyond `max_bytes`, 422 without a file, 507 for a full disk.
+    `disk` writes all files in order, so a broken upload is closed and removed after its last write. Raises Rejection: 400 for a
+    broken multipart body, 413 beyond `max_bytes`, 422 without a file, 507 for a full disk.
     """
     if request.content_type != "multipart/form-data":
         raise unprocessable([flaw(("body", "file"), MISSING, None)])
     file_id = str(uuid.uuid4())
-    writing = _Writing(file_id, shelf.directory / file_id)
+    writing = _Writing(file_id, files.directory / file_id)
     try:
         filename, purpose = await _parts(request, writing, disk, max_bytes)
     except BaseException as wrong:
-        disk.queue(writing.discard)
+        disk.submit(writing.discard)
         if isinstance(wrong, (ValueError, AssertionError, HttpProcessingError)):
             raise detail(400, "There was an error parsing the body") from None
         if isinstance(wrong, OSError) and not isinstance(wrong, ConnectionError):
             raise error(507, "storage", f"The sandbox cannot store the file: {wrong.strerror}.") from None
         raise
     digest = writing.digest.hexdigest()
-    stored = Stored(file_id, writing.path, writing.size_bytes, int(shelf.clock()), filename, purpose, digest)
-    shelf.put(stored)
+    stored = StoredFile(file_id, writing.path, writing.size_bytes, int(files.clock()), filename, purpose, digest)
+    files.put(stored)
     return stored
 
 
 async def _parts(request: web.Request, writing: _Writing, disk: JobThread, max_bytes: int) -> tuple[str, str]:
-    """Read every part, the file's bytes to disk; return the file's name and the purpose."""
+    """Read every part, and write the file's bytes to disk; return the file's name and the purpose."""
     filename: str | None = None
     fields: dict[str, str] = {}
     reader = await request.multipart()
@@ -101,11 +101,11 @@ async def _to_disk(part: BodyPartReader, writing: _Writing, disk: JobThread, max
             raise too_large(f"The file is larger than {max_bytes} bytes.")
         piece += chunk
         if len(piece) >= _PIECE:
-            await _written(bytes(piece), writing, disk)
+            await _write(bytes(piece), writing, disk)
             piece.clear()
-    await _written(bytes(piece), writing, disk)
-    await disk.do(lambda _: writing.close())
+    await _write(bytes(piece), writing, disk)
+    await disk.run(lambda _: writing.close())
 
 
-async def _written(piece: bytes, writing: _Writing, disk: JobThread) -> None:
-    await disk.do(lambda _: writing.write(piece))
+async def _write(piece: bytes, writing: _Writing, disk: JobThread) -> None:
+    await disk.run(lambda _: writing.write(piece))

@@ -16,9 +16,9 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
 from passthrough.sandbox import Running, start
-from passthrough.sandbox.documents import Box, Page, Reading, read
+from passthrough.sandbox.documents import Box, Page, ReadOptions, read
 from passthrough.sandbox.errors import Rejection
-from passthrough.sandbox.job_thread import Abandoned, Gone, JobThread
+from passthrough.sandbox.job_thread import IsCancelled, JobCancelled, JobThread
 from tests.harness.documents import jpeg, pdf, png, words_of
 
 
@@ -29,7 +29,7 @@ def never() -> bool:
 
 def pages_of(document: bytes) -> list[Page]:
     """Read all pages, with their pictures' bytes."""
-    return read(document, Reading(range, with_content=True), never)
+    return read(document, ReadOptions(range, with_content=True), never)
 
 
 def drawn(draw: Callable[[Canvas], object], size: tuple[float, float] = (720, 360)) -> bytes:
@@ -151,12 +151,12 @@ def test_reading_stops_when_nobody_waits() -> None:
     """Between two pages the reader looks whether somebody still waits for the answer."""
     asked: list[bool] = []
 
-    def gone() -> bool:
+    def is_cancelled() -> bool:
         asked.append(len(asked) >= 3)
         return asked[-1]
 
-    with pytest.raises(Abandoned):
-        read(pdf(10), Reading(range), gone)
+    with pytest.raises(JobCancelled):
+        read(pdf(10), ReadOptions(range), is_cancelled)
     assert [False, False, False, True] == asked
 
 
@@ -165,21 +165,21 @@ async def test_a_job_learns_that_it_was_left() -> None:
     bench, running, ended = JobThread("test"), threading.Event(), threading.Event()
     begun: list[str] = []
 
-    def job(gone: Gone) -> None:
+    def job(is_cancelled: IsCancelled) -> None:
         begun.append("first")
         running.set()
-        while not gone():
+        while not is_cancelled():
             ended.wait(0.001)
         ended.set()
 
-    first = asyncio.create_task(bench.do(job))
+    first = asyncio.create_task(bench.run(job))
     await asyncio.to_thread(running.wait)
-    second = asyncio.create_task(bench.do(lambda _: begun.append("second")))
+    second = asyncio.create_task(bench.run(lambda _: begun.append("second")))
     await asyncio.sleep(0)
     for task in (second, first):
         task.cancel()
     assert [asyncio.CancelledError] * 2 == [type(end) for end in await asyncio.gather(second, first, return_exceptions=True)]
-    assert await bench.do(lambda _: ended.is_set())
+    assert await bench.run(lambda _: ended.is_set())
     assert ["first"] == begun
     await bench.close()
     await bench.close()
@@ -189,13 +189,13 @@ async def test_closing_ends_the_running_job() -> None:
     """A bench that closes tells its running job so, and waits for it."""
     bench, running = JobThread("test"), threading.Event()
 
-    def job(gone: Gone) -> str:
+    def job(is_cancelled: IsCancelled) -> str:
         running.set()
-        while not gone():
+        while not is_cancelled():
             threading.Event().wait(0.001)
         return "ended"
 
-    task = asyncio.create_task(bench.do(job))
+    task = asyncio.create_task(bench.run(job))
     await asyncio.to_thread(running.wait)
     await bench.close()
     assert "ended" == await task

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from passthrough.sandbox import SandboxError, app, start
 from passthrough.sandbox.errors import Rejection
-from passthrough.sandbox.request import ask, chosen
+from passthrough.sandbox.request import chosen_pages, parse_request
 from tests.harness.documents import image, pdf, png, words_of
 
 Json = Any
@@ -190,10 +190,10 @@ def test_ranges_choose_their_union_or_name_the_first_page_beyond(ranges: list[tu
     """What is chosen is the union of the ranges, sorted; a range that leaves the document is refused."""
     union = sorted({page for first, last in ranges for page in range(first, last + 1)})
     if all(page < total for page in union):
-        assert union == chosen(tuple(ranges), total)
+        assert union == chosen_pages(tuple(ranges), total)
     else:
         with pytest.raises(Rejection) as refused:
-            chosen(tuple(ranges), total)
+            chosen_pages(tuple(ranges), total)
         assert f"Page {next(page for page in union if page >= total)} " in str(refused.value.body["message"])
 
 
@@ -203,14 +203,14 @@ def test_ranges_choose_their_union_or_name_the_first_page_beyond(ranges: list[tu
 def test_whatever_the_body_is_the_flaws_are_told(raw: bytes) -> None:
     """No body makes the sandbox fail: what is not a request is a 422 with at least one flaw."""
     with pytest.raises(Rejection) as refused:
-        ask(raw)
+        parse_request(raw)
     assert refused.value.status == 422
     assert refused.value.body["detail"]
 
 
 def test_the_smallest_request_is_whole() -> None:
     """A model and a document's URL are enough."""
-    asked = ask(b'{"model":"mistral-ocr-2505","document":{"document_url":"data:,x"}}')
+    asked = parse_request(b'{"model":"mistral-ocr-2505","document":{"document_url":"data:,x"}}')
     assert ("mistral-ocr-2505", "data:,x", None) == (asked.model, asked.source.url, asked.pages)
 
 
