@@ -1,3 +1,3 @@
-"""A transparent reverse proxy for OCR APIs: bytes go straight through; money is counted beside the road."""
+"""A transparent reverse proxy for OCR APIs: bytes go straight through; money is counted beside them."""
 
 __version__ = "0.1.0"

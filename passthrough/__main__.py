@@ -1,4 +1,4 @@
-"""Lets `python -m passthrough` be the command."""
+"""Runs the command as `python -m passthrough`."""
 
 from .cli.main import main
 

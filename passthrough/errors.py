@@ -1,4 +1,4 @@
-"""Every way to fail, with its status, code, fault and hint."""
+"""Every failure, with its status, code, fault and hint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 
 class Fault(StrEnum):
-    """Whose doing a failure is: it decides who is asked to mend it, and the exchange's outcome."""
+    """The side that caused a failure: it decides who has to fix it, and the exchange's outcome."""
 
     CLIENT = "client"
     UPSTREAM = "upstream"
@@ -19,7 +19,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One row of the table of own answers: the HTTP status, the stable code, whose fault, and how to mend it."""
+    """One row of the table of the proxy's own responses: the HTTP status, the stable code, whose fault, and how to fix it."""
 
     status: int
     code: str
@@ -85,19 +85,19 @@ _TABLE: Final = (
 )
 
 KINDS: Final = MappingProxyType({kind.code: kind for kind in _TABLE})
-"""code → Kind, for every answer that the proxy makes itself."""
+"""code → Kind, for every response that the proxy makes itself."""
 
 
 class PassthroughError(Exception):
-    """The root of the family: everything this program raises on purpose."""
+    """The base class of every exception that this program raises on purpose."""
 
 
 class Failure(PassthroughError):
-    """An exchange that ends with an answer of our own.
+    """An exchange ends with a response of the proxy's own.
 
-    `message` says what happened and where, without bytes of the request; `hint` says how to mend it (the table's by default);
-    `retry_after_s` becomes Retry-After; `allow` becomes Allow (405). `closes` asks for `Connection: close`, for when the
-    framing of what follows on the connection is in doubt.
+    `message` says what happened and where, without bytes of the request. `hint` says how to fix it (the table's by default).
+    `retry_after_s` becomes Retry-After; `allow` becomes Allow (405). `closes` adds `Connection: close`, for when the framing of
+    what follows on the connection is in doubt.
     """
 
     def __init__(
@@ -120,20 +120,20 @@ class Failure(PassthroughError):
 
 
 class Refusal(Failure):
-    """We said no, before or while the request came in."""
+    """The proxy refused a request, before or while it came in."""
 
 
 class UpstreamFailure(Failure):
-    """The target could not be reached, broke, or answered with something that is not one response."""
+    """The target could not be reached, broke, or sent something that is not one response."""
 
 
 class ClientGone(PassthroughError):
-    """The client's connection ended before its exchange did: there is nobody to answer."""
+    """The client's connection ended before its exchange did: no response can be sent."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing that is wrong in the configuration: where, what, and how to mend it. `line` counts from 1, 0 is unknown."""
+    """One problem in the configuration: where, what, and how to fix it. `line` counts from 1; 0 is unknown."""
 
     file: str
     line: int
@@ -156,12 +156,12 @@ class ConfigError(PassthroughError):
 
 
 class LedgerError(PassthroughError):
-    """The ledger cannot be opened, read or written; the message says which, why, and how to mend it. Never holds a password."""
+    """The ledger cannot be opened, read or written; the message says which, why, and how to fix it, without a password."""
 
 
 class EntryRefusedError(LedgerError):
-    """The ledger is well, but does not take what is to be written into it, and never will."""
+    """The ledger works, but rejects what is to be written, and always will."""
 
 
 class UnservableLedgerError(LedgerError):
-    """What the ledger's URL names is there, and can never be one: a problem of the configuration."""
+    """What the ledger's URL names exists, and can never be a ledger: a problem of the configuration."""

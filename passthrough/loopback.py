@@ -1,4 +1,4 @@
-"""Which hosts are this machine's own, by name or by address: one rule for every port, at the start and on reload."""
+"""Recognises loopback hosts, by name or by address: one rule for every port, at the start and on reload."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _AUTHORITY: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~-]+)?)\]|(
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host (without port, without brackets) is this machine's own.
+    """Tell whether a host (without port, without brackets) is a loopback one.
 
-    1. `localhost` and every name below it (RFC 6761 §6.3), in any case, also with the dot of the root behind it.
-    2. 127.0.0.0/8 and ::1; also 127.0.0.0/8 mapped into IPv6, of which Python before 3.13 says no.
+    1. `localhost` and every name below it (RFC 6761 §6.3), in any case, also with the root's dot at the end.
+    2. 127.0.0.0/8 and ::1; also 127.0.0.0/8 mapped into IPv6, which Python before 3.13 denies.
 
-    0.0.0.0 and :: are all addresses of the machine, and not these.
+    0.0.0.0 and :: are not: they stand for all addresses of the machine.
     """
     name = host.lower().removesuffix(".")
     if name == "localhost" or name.endswith(".localhost"):
@@ -29,6 +29,6 @@ def is_loopback(host: str) -> bool:
 
 
 def names_loopback(authority: str) -> bool:
-    """Tell whether the value of a Host field, or a URL's host and port, names this machine; the port may be any."""
+    """Tell whether the value of a Host field, or a URL's host and port, names a loopback host; the port may be any."""
     match = _AUTHORITY.fullmatch(authority)
     return match is not None and is_loopback(match[1] or match[2])

@@ -1,4 +1,4 @@
-"""References of the form os.environ/NAME, and the values behind them, which never show themselves."""
+"""Expands references of the form os.environ/NAME into secrets, which never show their value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REFERENCE: Final = re.compile(r"os\.environ/([A-Za-z0-9_]*)")
 
 
 class Unset(PassthroughError):
-    """Variables that a value refers to and that are not set, or empty; `names` in the order of their appearance."""
+    """A value refers to variables that are not set, or empty: `names`, in the order of their appearance."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
@@ -23,10 +23,10 @@ class Unset(PassthroughError):
 
 
 class Secret:
-    """A value that must not be shown: `reveal()` is the only way to read it.
+    """A value that must not be shown: only `reveal()` returns it.
 
-    `repr`, `str` and formatting show where it came from instead (variable names), pickling is refused. Equality takes the
-    same time for every wrong value.
+    `repr`, `str` and formatting show its origin instead (variable names); pickling raises. A comparison takes the same time for
+    every wrong value.
     """
 
     __slots__ = ("_value", "shown")
@@ -36,11 +36,11 @@ class Secret:
         self.shown = shown
 
     def reveal(self) -> str:
-        """Return the value itself; the caller keeps it out of logs, answers and messages."""
+        """Return the value itself; the caller keeps it out of logs, responses and messages."""
         return self._value
 
     def digest(self) -> bytes:
-        """Return the SHA-256 of the value's UTF-8 bytes (32 bytes): what client keys are looked up by."""
+        """Return the SHA-256 of the value's UTF-8 bytes (32 bytes), by which client keys are looked up."""
         return sha256(self._value.encode("utf-8", "surrogateescape")).digest()
 
     def __repr__(self) -> str:
@@ -69,10 +69,10 @@ def names_in(text: str) -> tuple[str, ...]:
 
 
 def expand(text: str, environ: Mapping[str, str]) -> Secret:
-    """Replace every os.environ/NAME in `text` by its value; `shown` keeps the references, so that it can be printed.
+    """Replace every os.environ/NAME in `text` by its value; `shown` keeps the names, so that it can be printed.
 
-    Raises Unset with every name that is missing or empty (an empty name, `os.environ/`, too): nothing half-resolved comes back.
-    A text without references comes back as a Secret shown as `***`.
+    Raises Unset with every name that is missing or empty (an empty name, `os.environ/`, too), so no half-resolved text is
+    returned. A text without references is returned as a Secret shown as `***`.
     """
     names = names_in(text)
     missing = tuple(dict.fromkeys(name or PREFIX for name in names if not environ.get(name)))

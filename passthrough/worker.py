@@ -1,4 +1,4 @@
-"""What a worker has from its parent: its sockets, the way to the others, and the line on which orders come."""
+"""What a worker process got from its supervisor: its sockets, the folder of its peers' sockets, and the control line."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ STOP: Final = b"s"
 FORCE_STOP: Final = b"h"
 READY: Final = b"+"
 BEAT: Final = b"."
-"""What is said on the line, a byte each: three orders, and what a worker says: that it serves, and then that it lives."""
+"""The messages on the control line, a byte each: three orders, and two of a worker: that it serves, and that it is alive."""
 
 BEAT_S: Final = 5.0
-"""How often a worker says that its event loop runs."""
+"""How often a worker reports that its event loop runs."""
 
 SANDBOX: Final = 0
-"""The number of the process that serves the sandbox; workers are counted from 1."""
+"""The number of the process that serves the sandbox; workers count from 1."""
 
 
 class Stage(IntEnum):
-    """Where all workers together stand."""
+    """The stage of all workers together."""
 
     STARTING = 0
     SERVING = 1
@@ -37,11 +37,12 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """One worker's place among `count`.
+    """What one of `count` workers got from its supervisor.
 
-    `traffic` and `admin` are bound and listen. `folder` holds a Unix socket for each worker, named after it. `stage` is one byte
-    of memory that the parent writes and all workers read. On `line` orders come; its end is the parent's end. `parent` is its
-    process. `trouble` says why the configuration that this worker begins with is not what the file holds, None where it is.
+    The sockets `traffic` and `admin` are bound and listen. `folder` has a Unix socket for each worker, named after it. `stage` is
+    one byte of shared memory that the supervisor writes and all workers read. `line` is the control line, on which orders come;
+    it ends when the supervisor does. `parent` is the supervisor's process id. `trouble` says why this worker starts with another
+    configuration than the file's, None if it does not.
     """
 
     number: int
@@ -58,47 +59,47 @@ class WorkerContext:
 
     @property
     def is_orphan(self) -> bool:
-        """Whether the parent has gone."""
+        """Whether the supervisor has ended."""
         return os.getppid() != self.parent
 
     @property
     def name(self) -> str:
-        """What the worker's files in `folder` begin with: no two workers have the same, not one after the other either."""
+        """The prefix of the worker's files in `folder`: unique, also among workers that follow each other."""
         return f"{self.number}-{os.getpid()}"
 
-    def stands(self) -> Stage:
-        """Return where all workers together stand now."""
+    def current_stage(self) -> Stage:
+        """Return the stage of all workers together."""
         return Stage(self.stage[0])
 
     def say_ready(self) -> None:
-        """Tell the parent that this worker serves, and from now on that its event loop runs."""
-        self._say(READY)
+        """Report to the supervisor that this worker serves, and from now on that its event loop runs."""
+        self._send(READY)
         self._beat(asyncio.get_running_loop())
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._say(BEAT)
+        self._send(BEAT)
         loop.call_later(BEAT_S, self._beat, loop)
 
-    def _say(self, word: bytes) -> None:
-        with suppress(OSError):  # The parent has gone, which is heard of elsewhere, or is stopped and has not read for hours.
+    def _send(self, word: bytes) -> None:
+        with suppress(OSError):  # The supervisor has ended, which is noticed elsewhere, or is paused and has not read for hours.
             self.line.send(word)
 
-    def obey(self, orders: Mapping[bytes, Callable[[], None]], orphaned: Callable[[], None]) -> None:
-        """Call what belongs to each order when it comes, on the running event loop; `orphaned` once the parent has gone."""
+    def follow_orders(self, orders: Mapping[bytes, Callable[[], None]], orphaned: Callable[[], None]) -> None:
+        """Call the handler of each order that comes, on the running event loop; `orphaned` once the supervisor has ended."""
         loop = asyncio.get_running_loop()
 
-        def heard() -> None:
+        def on_readable() -> None:
             try:
-                come = self.line.recv(64)
+                received = self.line.recv(64)
             except BlockingIOError:
                 return
             except OSError:
-                come = b""
-            for order in come:
+                received = b""
+            for order in received:
                 orders[bytes([order])]()
-            if not come:
+            if not received:
                 loop.remove_reader(self.line)
                 orphaned()
 
         self.line.setblocking(False)
-        loop.add_reader(self.line, heard)
+        loop.add_reader(self.line, on_readable)

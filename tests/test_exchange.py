@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.exchange import NOTHING_READ, Exchange, Outcome, RouteTerms, began, new_id
+from passthrough.exchange import NOTHING_READ, Exchange, Outcome, RouteTerms, new_exchange, new_id
 from passthrough.meter.plan import MeterPlan
 from passthrough.meter.usage import NOTHING
 
@@ -56,7 +56,7 @@ def test_ids_of_processes_that_were_forked_differ() -> None:
 
 def test_an_exchange_begins_as_nothing_yet() -> None:
     """A new exchange was not admitted, has sent nothing, and counts as cut off until more is known."""
-    exchange = began("POST", "/v1/ocr")
+    exchange = new_exchange("POST", "/v1/ocr")
     expected = ("POST", "/v1/ocr", False, None, None, Outcome.CUT_OFF, 0, 0, 0, NOTHING_READ)
     assert expected == (
         exchange.method,
@@ -82,7 +82,7 @@ def test_an_end_is_measured_from_the_beginning() -> None:
 
 async def test_an_exchange_without_a_meter_has_used_nothing() -> None:
     """No meter, no count: neither pages nor a reason why there are none."""
-    assert NOTHING == await began("GET", "/").usage_source.usage()
+    assert NOTHING == await new_exchange("GET", "/").usage_source.usage()
 
 
 def test_terms_are_metered_automatically_unless_told() -> None:

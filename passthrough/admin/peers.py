@@ -58,8 +58,8 @@ class WorkerPeers:
 
     async def condition(self, own: Condition) -> Condition:
         """Return the condition of all workers: ready while one serves, degraded where one is degraded or missing."""
-        if self._worker.stands() is not Stage.SERVING:
-            phase = Phase.STARTING if self._worker.stands() is Stage.STARTING else Phase.DRAINING
+        if self._worker.current_stage() is not Stage.SERVING:
+            phase = Phase.STARTING if self._worker.current_stage() is Stage.STARTING else Phase.DRAINING
             return Condition(False, phase.value, {})
         found = {self._worker.name: own}
         for name, body in (await self._ask_all("/readyz")).items():

@@ -15,7 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from ..errors import ClientGone, Failure, Refusal
-from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, began
+from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, new_exchange
 from ..meter.usage import Unmetered
 from .attempts import RequestContext, Sender
 from .auth import Authenticator
@@ -95,7 +95,7 @@ class Relay:
         rules, downstream = self.rules, ResponseWriter(request)
         prepared = downstream.head_cache.recall(rules, request)
         path = _shown(request.raw_path) if prepared is None else prepared.shown
-        context = RequestContext(began(request.method, path), downstream)
+        context = RequestContext(new_exchange(request.method, path), downstream)
         self.active[request.protocol] = request.task
         context.among_others = len(self.active) > 1
         handed_over = False
@@ -128,7 +128,7 @@ class Relay:
 
     def refused(self, malformed: Malformed) -> bytes:
         """Return the answer to a head that is no request, and book the exchange; nothing of it but names is echoed."""
-        exchange, failure, rules = began(malformed.method, malformed.path), malformed.refusal, self.rules
+        exchange, failure, rules = new_exchange(malformed.method, malformed.path), malformed.refusal, self.rules
         exchange.status, exchange.error, exchange.outcome = failure.kind.status, failure.kind.code, Outcome.REFUSED
         raw = tuple((name, value) for _, name, value in malformed.fields)
         exchange.client = rules.authenticator.known(raw)
@@ -202,7 +202,7 @@ class Relay:
         flow = ResponseBody(call, downstream, chunked=chunked)
         while True:
             if unsent and not call.connection.ready:
-                exchange.answering()
+                exchange.responding()
                 if downstream.write(unsent):  # The body is still on its way: a stream of events begins with its head.
                     await downstream.drained()
                 unsent = b""
@@ -211,7 +211,7 @@ class Relay:
                 break
             if piece:
                 if unsent:
-                    exchange.answering()
+                    exchange.responding()
                 # A whole answer in one piece, and behind it a connection that goes on.
                 soon = (
                     context.among_others and context.keeps_alive and bool(unsent) and not chunked and len(piece) == answer.length
@@ -225,7 +225,7 @@ class Relay:
                 await flow.go_on()
         exchange.outcome = Outcome.COMPLETED
         if unsent:
-            exchange.answering()
+            exchange.responding()
         if (unsent or chunked) and downstream.write(unsent + b"0\r\n\r\n" if chunked else unsent):
             await downstream.drained()
         if not delimited:

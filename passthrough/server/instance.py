@@ -159,7 +159,7 @@ class Server:
         # A service manager may send it to supervisor and workers alike: it does not count as a second order.
         on_signal("SIGTERM", self._drain.begin)
         orders = {RELOAD: self._reload.order, STOP: self._drain.begin, FORCE_STOP: self._drain.force}
-        self._worker.obey(orders, self._stop_orphaned)
+        self._worker.follow_orders(orders, self._stop_orphaned)
 
     def _stop_orphaned(self) -> None:
         _log.error("The parent process has gone.")

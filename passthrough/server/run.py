@@ -75,7 +75,7 @@ async def _serve_sandbox(worker: WorkerContext) -> None:
     """Serve the sandbox that several workers share, until the supervisor orders the stop or ends."""
     stopped = asyncio.Event()
     on_signal("SIGTERM", stopped.set)
-    worker.obey({STOP: stopped.set, FORCE_STOP: stopped.set}, stopped.set)
+    worker.follow_orders({STOP: stopped.set, FORCE_STOP: stopped.set}, stopped.set)
     assert worker.sandbox is not None
     running = await start_on(worker.sandbox)
     worker.say_ready()

@@ -28,7 +28,7 @@ from passthrough.config.listen import VARIABLES
 from passthrough.config.load import load
 from passthrough.config.schema import File, schema
 from passthrough.errors import KINDS, ConfigError
-from passthrough.exchange import Outcome, began
+from passthrough.exchange import Outcome, new_exchange
 from passthrough.meter.usage import NOTHING, Unmetered
 from tests.harness.figures import exported
 
@@ -163,7 +163,7 @@ def test_table_of_log_fields_is_the_logs() -> None:
     """The fields of the log are those of a line."""
     stdout = StringIO()
     lines = AccessLog(stdout)
-    lines.put(entry(began("GET", "/"), NOTHING, ()))
+    lines.put(entry(new_exchange("GET", "/"), NOTHING, ()))
     lines.close(5.0)
     found = [name for cells in table(PAGES["docs/monitoring.md"], "field") for name in spans(cells[0])]
     assert sorted(json.loads(stdout.getvalue())) == sorted(found)

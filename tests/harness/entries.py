@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from passthrough.accounting.entry import Charge, Entry, entry
 from passthrough.accounting.ledger.ledger import Ledger
-from passthrough.exchange import Exchange, Outcome, RouteTerms, began, new_id
+from passthrough.exchange import Exchange, Outcome, RouteTerms, new_exchange, new_id
 from passthrough.meter.usage import Usage
 
 
@@ -27,7 +27,7 @@ class Read:
 
 def exchange(client: str | None = "invoices", *, at: float | None = None, usage: Usage | None = None) -> Exchange:
     """Return an admitted OCR call that got 200, at a time (None: now)."""
-    made = began("POST", "/mistral/v1/ocr")
+    made = new_exchange("POST", "/mistral/v1/ocr")
     if at is not None:
         made.began_utc = at
         made.id = new_id(at)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from passthrough.config.model import Config
-from passthrough.exchange import began
+from passthrough.exchange import new_exchange
 from passthrough.proxy.auth import Authenticator
 from passthrough.proxy.relay import RequestContext, Rules
 from passthrough.proxy.request_head import RequestHead, validate
@@ -56,7 +56,7 @@ async def test_no_repr_shows_a_secret(tmp_path: Path) -> None:
     config = loaded(tmp_path, CONFIG, {"UPSTREAM_KEY": UPSTREAM, "BASE_KEY": BASE, "DEFAULT_KEY": DEFAULT})
     (route,) = config.routes
     gate, head = Authenticator(config.clients), arrived()
-    exchange = began("POST", "/a")
+    exchange = new_exchange("POST", "/a")
     answer = parse_head(b"HTTP/1.1 200 OK\r\nX-Echo: " + UPSTREAM.encode(), "POST")
     shown: dict[str, object] = {
         "config": config,
