@@ -1,4 +1,4 @@
-"""The log: one line for each exchange, on a stream that may be slow, blocked or gone."""
+"""The access log: one line for each exchange, on a stream that may be slow, blocked or gone."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from operator import attrgetter
 from pathlib import Path
-from threading import Thread
 from typing import Final, Literal, TextIO
 
+from ..background.background_writer import BackgroundWriter
 from ..background.batch_queue import BatchQueue
-from ..background.stream_writer import POLL_S, StreamWriter
+from ..background.stream_writer import StreamWriter
 from .entry import Entry
 from .money import members, usd
 
@@ -22,31 +22,29 @@ _MAX_WAITING: Final = 10_000
 _BATCH: Final = 500
 _GATHER_S: Final = 0.05
 _MAX_CACHED: Final = 256
-_FIXED_S: Final = 0.0001  # seconds below have an exponent
-_EXACT_S: Final = 1e9  # so many digits before the point and six behind it are those of the number that is nearest
+_FIXED_S: Final = 0.0001  # smaller numbers of seconds have an exponent
+_EXACT_S: Final = 1e9  # below it, six decimals are those of the nearest float
 
 
 class AccessLog:
     """Writes a line for each entry, from a thread of its own.
 
-    What is put never waits for the stream: where more than ten thousand lines wait, or the stream fails, lines are dropped and
-    counted. A line is written whole or, after a failure in its middle, ended before the next one begins.
+    `put` never waits for the stream: where more than ten thousand lines wait, or the stream fails, lines are dropped and counted.
+    A line is written whole; after a failure in its middle, it is ended before the next one begins.
     """
 
-    def __init__(self, stream: TextIO, format: Format = "json", turns: Path | None = None) -> None:
-        """`turns` is a file that processes share which write to one stream (see Sink)."""
-        self._render = json_line if format == "json" else text_line
+    def __init__(self, stream: TextIO, format: Format = "json", lock_file: Path | None = None) -> None:
+        """`lock_file` is shared by the processes that write to one stream (see StreamWriter)."""
         self._queue: BatchQueue[Entry] = BatchQueue(_MAX_WAITING, batch=_BATCH, gather_s=_GATHER_S)
-        self._stream = StreamWriter(stream, turns)
+        self._writer = BackgroundWriter(
+            StreamWriter(stream, lock_file), self._queue, json_line if format == "json" else text_line, name="lines"
+        )
         self._refused = 0
-        self._failed = 0
-        self._thread = Thread(target=self._run, name="lines", daemon=True)
-        self._thread.start()
 
     @property
     def dropped(self) -> int:
         """How many lines were not written."""
-        return self._refused + self._failed
+        return self._refused + self._writer.failed
 
     def put(self, entry: Entry) -> None:
         """Let the entry's line be written soon; never blocks, never raises."""
@@ -55,21 +53,11 @@ class AccessLog:
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what waits, for at most `timeout_s` seconds and a little; what is left then is dropped and counted."""
-        self._queue.close()
-        self._thread.join(timeout_s)
-        self._stream.give_up()
-        self._thread.join(2 * POLL_S)
-
-    def _run(self) -> None:
-        while batch := self._queue.take():
-            if self._stream.given_up:
-                self._failed += len(batch)
-                continue
-            self._failed += self._stream.write([self._render(entry).encode("utf-8") + b"\n" for entry in batch])
+        self._writer.close(timeout_s)
 
 
 def json_line(entry: Entry) -> str:
-    """Return the entry as one JSON object, all its keys always there, in the order that is promised."""
+    """Return the entry as one JSON object with all its keys, in the documented order."""
     usage, request_id, estimated = entry.usage, entry.upstream_request_id, entry.estimated_pages
     pages, annotated, doc_bytes, tokens_in, tokens_out = _counts_of(usage)
     request, response, bill = _shared_members(*_shared_of(entry), usage.model, entry.cost_source)
@@ -94,14 +82,14 @@ _shared_of: Final = attrgetter(*_REQUEST, *_RESPONSE, "unmetered")
 _counts_of: Final = attrgetter("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_out")
 
 
-@lru_cache(_MAX_CACHED)  # so many requests are alike, one by one they take the time of all the rest
+@lru_cache(_MAX_CACHED)  # many requests have the same values, which would take as long as all the rest
 def _shared_members(*values: object) -> tuple[str, str, str]:
     *plain, unmetered, model, source = values
     behind = len(_REQUEST)
     return _request_members(*plain[:behind]), _response_members(*plain[behind:], model), _bill_members(source, unmetered)
 
 
-@lru_cache(_MAX_CACHED)  # paths and labels may be many, where all the rest is the same, or the other way round
+@lru_cache(_MAX_CACHED)  # apart: paths and labels may be many where all the rest is the same, or the other way round
 def _request_members(*values: object) -> str:
     return members(zip(_REQUEST, values, strict=True))
 
@@ -122,7 +110,7 @@ def _cost(nano: int | None) -> str:
 
 
 def _span(span_s: float | None) -> str:
-    """Return seconds as JSON has them, of which microseconds are shown."""
+    """Return seconds as a JSON number, rounded to microseconds."""
     if span_s is None:
         return "null"
     if not _FIXED_S <= span_s < _EXACT_S:

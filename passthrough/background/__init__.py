@@ -1,1 +1,1 @@
-"""Threads beside the event loop: bounded queues, slow streams, and tasks that wait for a thread."""
+"""Threads beside the event loop: a bounded queue, writers of slow streams, and tasks that wait for a thread."""

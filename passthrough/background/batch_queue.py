@@ -1,4 +1,4 @@
-"""What waits for a thread: bounded, put without blocking, taken in batches."""
+"""A bounded queue from the event loop to a thread: put without blocking, taken in batches."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Item = TypeVar("Item")
 
 
 class BatchQueue(Generic[Item]):
-    """A queue between the event loop, which puts, and one thread, which takes.
+    """A queue between the event loop, which puts items, and one thread, which takes them in batches.
 
-    The thread gathers for `gather_s` seconds before it takes fewer than `batch` items: waking it for each one would cost the
-    event loop more than the item's own work.
+    The thread waits `gather_s` seconds before it takes fewer than `batch` items: waking it for each one would take the event loop
+    longer than the item's own work.
     """
 
     def __init__(self, bound: int, *, batch: int, gather_s: float, weigh: Callable[[Item], int] | None = None) -> None:
-        """`bound` and `batch` are numbers of items or, with `weigh`, of what it says that they weigh."""
+        """`bound` and `batch` are numbers of items or, with `weigh`, the sum of their weights."""
         self._items: deque[Item] = deque()
         self._weigh = weigh
         self._weight_put = 0  # each is written by one side only, so that neither needs a lock
@@ -28,13 +28,13 @@ class BatchQueue(Generic[Item]):
         self._gather_s = gather_s
         self._filled = Event()
         self._closing = Event()
-        self._closed = False  # the same, for `put`: each item asks
+        self._closed = False  # the same, for `put`, which reads it for each item
 
     def __len__(self) -> int:
         return len(self._items)
 
     def put(self, item: Item) -> bool:
-        """Append an item and return True; False where the backlog is full or closed, and the item is not in it."""
+        """Append an item and return True; False where the queue is full or closed, and the item was not appended."""
         if self._weight_put - self._weight_taken >= self._bound or self._closed:
             return False
         self._weight_put += 1 if self._weigh is None else self._weigh(item)
@@ -44,7 +44,7 @@ class BatchQueue(Generic[Item]):
         return True
 
     def take(self) -> list[Item]:
-        """Wait for items and return the oldest, at least one; an empty list once the backlog is closed and empty."""
+        """Wait for items and return the oldest, at least one; an empty list once the queue is closed and empty."""
         while True:
             self._filled.wait()
             if self._weight_put - self._weight_taken < self._batch:
@@ -71,11 +71,11 @@ class BatchQueue(Generic[Item]):
         return taken
 
     def close(self) -> None:
-        """Take no more items; those that are in it can still be taken."""
+        """Accept no more items; those in the queue can still be taken."""
         self._closed = True
         self._closing.set()
         self._filled.set()
 
     def pause(self, seconds: float) -> bool:
-        """Let the taking thread wait; return at once, with True, when the backlog is or gets closed."""
+        """Let the taking thread wait; return at once, with True, when the queue is or gets closed."""
         return self._closing.wait(seconds)

@@ -1,4 +1,4 @@
-"""A stream that may be slow, blocked or gone, written to by a thread of its own."""
+"""Writes lines to a stream that may be slow, blocked or gone, and can be given up while it blocks."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from threading import Event
 from typing import Final, TextIO
 
 POLL_S: Final = 0.2
-"""How soon one who writes sees that the sink was given up."""
+"""How soon a blocked write ends after `give_up`."""
 
 _PIPE_BYTES: Final = 4096 if sys.platform == "win32" else select.PIPE_BUF
 _FILE_BYTES: Final = 65536
 
 
 class StreamWriter:
-    """A stream's file descriptor, written to past the stream's buffer.
+    """Writes to a stream's file descriptor, past the stream's buffer.
 
-    The thread may be blocked in a write when the program ends: the buffer's lock, which it would hold, is asked for at that time.
+    A thread may block in a write when the program ends. It would hold the buffer's lock, which the interpreter takes at exit.
     """
 
-    def __init__(self, stream: TextIO, turns: Path | None = None) -> None:
-        """`stream` is flushed and then passed by, where it has a descriptor.
+    def __init__(self, stream: TextIO, lock_file: Path | None = None) -> None:
+        """`stream` is flushed, and then bypassed where it has a descriptor.
 
-        `turns` is a file whose lock processes take in turn that share the stream: then lines do not mix that are longer than what
-        a pipe takes whole either.
+        `lock_file` is locked around each write by the processes that share the stream: so lines that are longer than what a pipe
+        takes whole do not mix either.
         """
         self._stream = stream
-        self._lock_file = None if turns is None else os.open(turns, os.O_RDWR | os.O_CREAT, 0o600)
+        self._lock_file = None if lock_file is None else os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o600)
         self._descriptor = _descriptor(stream)
-        # A file's reader can block nobody, and each write goes to its end whole.
+        # A file's reader blocks no writer, and each write is appended whole.
         self._is_file = self._descriptor is not None and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         self._torn = False
         self._given_up = Event()
@@ -46,11 +46,11 @@ class StreamWriter:
         return self._given_up.is_set()
 
     def give_up(self) -> None:
-        """Write nothing any more, and end what is waiting to be written: the descriptor may soon be another file's."""
+        """Write nothing any more, and end a write that waits: the descriptor may soon be another file's."""
         self._given_up.set()
 
     def write(self, lines: Iterable[bytes]) -> int:
-        """Write lines; return how many of them were not."""
+        """Write lines; return how many of them were not written."""
         max_bytes = _FILE_BYTES if self._is_file else _PIPE_BYTES
         return sum(_beyond(piece, self._write_locked(b"".join(piece))) for piece in _pieces(lines, max_bytes))
 
@@ -59,7 +59,7 @@ class StreamWriter:
             return self._write(piece)
         import fcntl  # noqa: PLC0415 - not on Windows, where no processes share a stream
 
-        # Whoever has it may wait for the reader: then all do.
+        # Its holder may wait for the stream's reader: then all processes do.
         fcntl.flock(self._lock_file, fcntl.LOCK_EX)
         try:
             return self._write(piece)
@@ -67,7 +67,7 @@ class StreamWriter:
             fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
     def _write(self, piece: bytes) -> int:
-        """Return how many bytes of a piece were written."""
+        """Write a piece; return how many of its bytes were written."""
         if self._descriptor is None:
             try:
                 self._stream.write(piece.decode("utf-8"))
@@ -82,7 +82,7 @@ class StreamWriter:
         return done - (len(block) - len(piece))
 
     def _send(self, descriptor: int, block: bytes) -> int:
-        """Return how many bytes of `block` were written before it, or the descriptor, came to its end."""
+        """Write a block until its end, a failure or `give_up`; return how many bytes were written."""
         done = 0
         while done < len(block) and not self.given_up:
             try:
@@ -109,7 +109,7 @@ def _descriptor(stream: TextIO) -> int | None:
 
 
 def _pieces(lines: Iterable[bytes], max_bytes: int) -> Iterator[list[bytes]]:
-    """Yield lines in pieces of at most so many bytes: what a pipe takes whole, so those of several processes do not mix."""
+    """Yield lines in pieces of at most `max_bytes`: a pipe takes such a piece whole, so those of several processes do not mix."""
     piece: list[bytes] = []
     size = 0
     for line in lines:
@@ -123,6 +123,6 @@ def _pieces(lines: Iterable[bytes], max_bytes: int) -> Iterator[list[bytes]]:
 
 
 def _beyond(lines: Sequence[bytes], written: int) -> int:
-    """Return how many lines end behind so many bytes."""
+    """Return how many lines end after the first `written` bytes."""
     ends = list(accumulate(map(len, lines)))
     return len(ends) - bisect_right(ends, written)

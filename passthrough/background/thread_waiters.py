@@ -1,4 +1,4 @@
-"""Tasks that wait for what another thread does next."""
+"""Lets tasks of an event loop wait until another thread wakes them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from threading import Lock
 
 
 class Waiters:
-    """Those who wait, on whatever event loop; `wake` is called by the other thread."""
+    """The tasks that wait, on any event loop; the other thread calls `wake`."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._waiting: set[asyncio.Future[None]] = set()
 
     def join(self) -> asyncio.Future[None]:
-        """Return a future that is done by the next `wake`; to be given to `wait`."""
+        """Return a future that the next `wake` completes, for `wait`."""
         future = asyncio.get_running_loop().create_future()
         with self._lock:
             self._waiting.add(future)
         return future
 
     async def wait(self, future: asyncio.Future[None], timeout_s: float) -> None:
-        """Wait until it is done, but not for longer than that."""
+        """Wait until the future is done, for at most `timeout_s` seconds."""
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
@@ -32,7 +32,7 @@ class Waiters:
                 self._waiting.discard(future)
 
     def wake(self) -> None:
-        """Wake all who have joined."""
+        """Wake all tasks that have joined."""
         with self._lock:
             waiting, self._waiting = self._waiting, set()
         for future in waiting:

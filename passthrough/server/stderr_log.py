@@ -1,15 +1,15 @@
-"""The program's own messages, on a stderr that may be slow, blocked or gone."""
+"""Logging handlers for the program's messages, on a stderr that may be slow, blocked or gone."""
 
 from __future__ import annotations
 
 import logging
 import os
 import select
-from threading import Thread
 from typing import Final, TextIO
 
+from ..background.background_writer import BackgroundWriter
 from ..background.batch_queue import BatchQueue
-from ..background.stream_writer import POLL_S, StreamWriter
+from ..background.stream_writer import StreamWriter
 
 FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 
@@ -21,26 +21,24 @@ _GATHER_S: Final = 0.01
 class StderrHandler(logging.Handler):
     """Writes what is logged, in order, from a thread of its own.
 
-    logging's handler writes where the message arises, on the event loop: a pipe that nobody reads would stop the road. Here
-    nothing waits for the stream: where a thousand messages wait, further ones are dropped, and their number stands where they
-    would have stood.
+    logging's handler writes where the message arises, on the event loop: a pipe without a reader would stop all traffic. Here
+    nothing waits for the stream: where a thousand messages wait, further ones are dropped, and their number is written in their
+    place.
     """
 
     def __init__(self, stream: TextIO, speaker: str = "") -> None:
         """`speaker` is named before each message, where several processes share the stream."""
         super().__init__()
         self.setFormatter(logging.Formatter(FORMAT.replace("%(message)s", f"{speaker}: %(message)s") if speaker else FORMAT))
-        self._queue: BatchQueue[str] = BatchQueue(_MAX_WAITING, batch=_BATCH, gather_s=_GATHER_S)
-        self._stream = StreamWriter(stream)
         self._refused = 0
-        self._thread = Thread(target=self._run, name="messages", daemon=True)
-        self._thread.start()
+        self._queue: BatchQueue[str] = BatchQueue(_MAX_WAITING, batch=_BATCH, gather_s=_GATHER_S)
+        self._writer = BackgroundWriter(StreamWriter(stream), self._queue, str, name="messages", last_lines=self._last_lines)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Let the message be written soon; never blocks (logging calls this)."""
         try:
             text = self.format(record)
-        except (TypeError, ValueError):  # Its arguments do not fit its text.
+        except (TypeError, ValueError):  # its arguments do not fit its text
             self.handleError(record)
             return
         if self._refused and self._queue.put(_dropped(self._refused)):
@@ -50,23 +48,17 @@ class StderrHandler(logging.Handler):
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what waits, for at most `timeout_s` seconds and a little. Idempotent."""
-        self._queue.close()
-        self._thread.join(timeout_s)
-        self._stream.give_up()
-        self._thread.join(2 * POLL_S)
+        self._writer.close(timeout_s)
         super().close()
 
-    def _run(self) -> None:
-        while batch := self._queue.take():
-            self._stream.write([text.encode("utf-8", "replace") + b"\n" for text in batch])
-        if self._refused:
-            self._stream.write([_dropped(self._refused).encode("ascii") + b"\n"])
+    def _last_lines(self) -> list[str]:
+        return [_dropped(self._refused)] if self._refused else []
 
 
 class DirectHandler(logging.Handler):
-    """Writes what is logged at once, without a thread: for a process that forks, and so may have none.
+    """Writes what is logged at once, without a thread: for the supervisor, which forks and so may have none.
 
-    What the stream does not take at once is dropped: whoever keeps workers alive cannot wait for a reader.
+    What the stream does not take at once is dropped: a process that keeps workers alive cannot wait for a reader.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -81,7 +73,7 @@ class DirectHandler(logging.Handler):
             # A pipe that select() calls ready takes PIPE_BUF bytes without blocking.
             while text and select.select((), (self._descriptor,), (), 0)[1]:
                 text = text[os.write(self._descriptor, text[: select.PIPE_BUF]) :]
-        except (OSError, ValueError):  # Nobody reads it any more.
+        except (OSError, ValueError):  # it has no reader any more
             return
 
 

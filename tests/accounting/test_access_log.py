@@ -297,8 +297,8 @@ def test_the_program_ends_while_its_stdout_is_blocked() -> None:
     """A process whose reader does not read ends by itself: nothing waits for the stream at exit."""
     program = (
         "import sys; sys.path[:0] = sys.argv[1:]\n"
-        "from tests.harness.entries import booked\nfrom passthrough.accounting.access_log import Lines\n"
-        "lines = Lines(sys.stdout)\n"
+        "from tests.harness.entries import booked\nfrom passthrough.accounting.access_log import AccessLog\n"
+        "lines = AccessLog(sys.stdout)\n"
         "for _ in range(5000): lines.put(booked())\n"
         "lines.close(0.1); print(lines.dropped > 0, file=sys.stderr)\n"
     )
