@@ -60,7 +60,7 @@ class Bookkeeper:
         prices: Prices,
         ledger: Ledger | None,
         journal: Path,
-        lines: AccessLog,
+        access_log: AccessLog,
         warn: Callable[[str], None],
         observers: Sequence[Observer] = (),
         housekeeping: Callable[[], None] = lambda: None,
@@ -74,7 +74,7 @@ class Bookkeeper:
         """
         self.booked = 0
         self._prices = prices
-        self._access_log = lines
+        self._access_log = access_log
         self._warn = warn
         self._observers = tuple(observers)
         self._writer = (
@@ -217,7 +217,7 @@ class Bookkeeper:
         self._book(exchange, usage)
 
     def _read_failed(self, exchange: Exchange, defect: Exception) -> Usage:
-        self._warn(f"The answer of exchange {exchange.id} was not read: {defect!r}. Please report this.")
+        self._warn(f"The response of exchange {exchange.id} was not read: {defect!r}. Please report this.")
         return Usage(unmetered=Unmetered.BROKEN)
 
     def _book(self, exchange: Exchange, usage: Usage) -> None:

@@ -86,7 +86,7 @@ class Server:
             prices=Prices(config.prices, self._shipped_prices),
             ledger=self._ledger,
             journal=journal_folder(config.ledger or "", config.journal),
-            lines=self._access_log,
+            access_log=self._access_log,
             warn=_log.warning,
             observers=(self._budgets, self._metrics),
             housekeeping=self._housekeeping,

@@ -67,7 +67,7 @@ def keeping(
         prices=prices or Prices(),
         ledger=ledger,
         journal=journal,
-        lines=lines,
+        access_log=lines,
         warn=warn,
         observers=observers,
         housekeeping=housekeeping,

@@ -139,7 +139,7 @@ async def replayed(traffic: Traffic, url: str, folder: Path) -> tuple[Metrics, i
                 prices=prices,
                 ledger=ledger,
                 journal=folder / "journal",
-                lines=AccessLog(log),
+                access_log=AccessLog(log),
                 warn=said.append,
                 observers=(metrics,),
             )

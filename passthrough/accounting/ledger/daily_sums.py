@@ -140,8 +140,8 @@ def add(connection: sa.Connection, figures: Mapping[Key, Mapping[str, int]]) -> 
     total: dict[Key, Counter[str]] = {}
     for key, added in figures.items():
         total.setdefault((*key[:_LABEL], None, *key[_LABEL + 1 :]), Counter()).update(added)
-    for into, rows in ((_SUMS, figures), (_TOTALS, total)):
-        into.write(connection, [_row(key, added) for key, added in rows.items()])
+    for insert, rows in ((_SUMS, figures), (_TOTALS, total)):
+        insert.write(connection, [_row(key, added) for key, added in rows.items()])
 
 
 def _row(key: Key, figures: Mapping[str, int]) -> Row:

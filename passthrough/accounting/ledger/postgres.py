@@ -129,8 +129,8 @@ class PostgresServer:
         state = _state(error)
         _check_encoding(self.where, str(error))
         what, hint = _CAUSES.get(state) or _CAUSES.get(state[:2]) or ("failed: {words}", "Look into the server's log.")
-        said = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()
-        words = " ".join(" ".join(line for line in said if not line.startswith("\t")).split())  # without libpq's own hints
+        text = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()
+        words = " ".join(" ".join(line for line in text if not line.startswith("\t")).split())  # without libpq's own hints
         for secret in self._secrets:
             words = words.replace(secret, "***")
         kind = EntryRefusedError if state[:2] in {"22", "23", "54"} else LedgerError
@@ -163,9 +163,9 @@ def _give_up(context: Any) -> None:
         context.is_disconnect = True
 
 
-def _check_encoding(where: str, said: str) -> None:
+def _check_encoding(where: str, text: str) -> None:
     """Raise UnservableLedgerError where a server, in any language, says that it cannot convert from its encoding."""
-    if re.search(r"\bUTF8\b.*\bMULE_INTERNAL\b", said):
+    if re.search(r"\bUTF8\b.*\bMULE_INTERNAL\b", text):
         raise UnservableLedgerError(
             f"The ledger {where} can never be one: its database is in MULE_INTERNAL, which cannot be read as Unicode.\n"
             "Make another with 'createdb --encoding UTF8 --template template0'."

@@ -57,7 +57,7 @@ class Retention:
                 self._pause_s = _WAITING_S
                 return
             deleted = self._ledger.prune(_first_kept(now, days), STEP)
-        except LedgerError:  # The next append says what is wrong with it.
+        except LedgerError:  # the next append reports what is wrong
             return
         if deleted < STEP:
             self._pause_s = _REST_S

@@ -1,1 +1,1 @@
-"""What people and programs read out of the ledger: sums, exports, today's prices on past usage."""
+"""Reports from the ledger: sums, exports, past usage at today's prices, and the price list."""

@@ -1,4 +1,4 @@
-"""Where an export goes: a file that is replaced as a whole, or a stream that is written to as it comes."""
+"""Opens the destination of an export: a file, which is replaced atomically, or a stream, which is written as rows come."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMED: Final = {"stdin": 0, "stdout": 1, "stderr": 2}
 
 
 def is_stream(file: Path) -> bool:
-    """Tell whether a name stands for a stream: a FIFO, a device, or an open descriptor (/dev/stdout, a shell's `>(…)`)."""
+    """Tell whether a path names a stream: a FIFO, a device, or an open descriptor (/dev/stdout, a shell's `>(…)`)."""
     if _DESCRIPTOR(str(file)):
         return True
     try:
@@ -31,11 +31,11 @@ def is_stream(file: Path) -> bool:
 
 @contextmanager
 def writing(file: Path) -> Iterator[TextIO]:
-    """Yield a stream whose text is the file's when all went well. Raises LedgerError where it cannot be written.
+    """Yield a text stream to write an export into. Raises LedgerError where the file cannot be written.
 
-    1. A stream is written to as it comes. BrokenPipeError tells that its reader has gone.
-    2. A file is written beside its place, and takes it at the end; else nothing is left of it. It has the mode and the owner of
-    the one that was there; behind a symbolic link it is the link's target that is replaced.
+    1. A stream is written to as text comes. It raises BrokenPipeError where its reader has gone.
+    2. A file is written under another name beside it, which is renamed at the end, or deleted on failure. It gets the mode and
+    the owner of the file that it replaces; of a symbolic link, the target is replaced.
     """
     try:
         if is_stream(file):
@@ -54,7 +54,7 @@ def _opened(file: Path) -> TextIO:
     match = _DESCRIPTOR(str(file))
     if match is None:
         return file.open("w", encoding="utf-8", newline="")
-    # Opened by its name it would be another file description, which begins at the start, and cuts off what is there.
+    # Opened by its name it would be another file description, which begins at the start, and truncates the file.
     number = _NAMED[match[2]] if match[2] else int(match[1] or match[3])
     return open(os.dup(number), "w", encoding="utf-8", newline="")
 
@@ -69,7 +69,7 @@ def _replacing(file: Path) -> Iterator[TextIO]:
     if old is not None and stat.S_ISDIR(old.st_mode):
         raise IsADirectoryError(None, "It is a folder")
     beside = place.with_name(f".passthrough-export.{secrets.token_hex(4)}.part")
-    # Its rows are for those only who may read the one that it replaces.
+    # Only those who may read the file that it replaces may read its rows.
     made = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if old is None else 0o600)
     try:
         with open(made, "w", encoding="utf-8", newline="") as stream:
@@ -86,19 +86,19 @@ def _replacing(file: Path) -> Iterator[TextIO]:
 
 
 def _is_alike(new: Path, old: os.stat_result) -> bool:
-    """Give a file the owner and mode of another; tell whether that is so now: only root gives files away."""
+    """Give a file the owner and mode of another; return False where that is not permitted: only root may change owners."""
     try:
         made = new.stat()
         if (made.st_uid, made.st_gid) != (old.st_uid, old.st_gid):
             os.chown(new, old.st_uid, old.st_gid)
-        new.chmod(stat.S_IMODE(old.st_mode))  # Behind chown, which takes bits away.
+        new.chmod(stat.S_IMODE(old.st_mode))  # after chown, which clears bits
     except PermissionError:
         return False
     return True
 
 
 def _copy(new: Path, place: Path) -> None:
-    """Write the text of one file into another, which stays what it is."""
+    """Copy the content of one file into another, which keeps its owner and mode."""
     with new.open("rb") as source, place.open("r+b") as target:
         shutil.copyfileobj(source, target)
         target.truncate()

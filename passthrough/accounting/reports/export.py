@@ -1,4 +1,4 @@
-"""The ledger as a file: one row for each charge with its exchange, as a stream."""
+"""Exports the ledger as CSV or JSON lines, as a stream: one row for each charge with its exchange."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .report import harmless
 Form = Literal["csv", "jsonl"]
 
 SUFFIXES: Final[dict[str, Form]] = {".csv": "csv", ".jsonl": "jsonl"}
-"""The ends of file names that say which form is meant."""
+"""The forms by the suffix of a file's name."""
 
 _MICRO: Final = 10**6
 _NO_CHARGE: Final = Charge()
@@ -32,17 +32,17 @@ COLUMNS: Final = ("id", "time", *_BEFORE, "line", "model", *_CHARGED, "credits",
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written: rows, and of how many exchanges."""
+    """How many rows were written, and of how many exchanges."""
 
     rows: int
     exchanges: int
 
 
 def write(rows: Iterable[LedgerRow], stream: TextIO, form: Form) -> Written:
-    """Write rows as they come, and return how many; exchanges without a charge have a row too, without figures.
+    """Write rows as they come, and return how many. An exchange without a charge has a row too, without figures.
 
-    CSV is RFC 4180 with a head, JSON is one object a line. Costs and credits have their exact decimals; texts that a spreadsheet
-    would take for formulas begin with `'` in CSV.
+    CSV is RFC 4180 with a header, JSON is one object a line. Costs and credits have their exact decimals. In CSV a text that a
+    spreadsheet would take for a formula begins with `'`.
     """
     count, exchanges, last = 0, 0, ""
     put = _csv(stream) if form == "csv" else _jsonl(stream)

@@ -1,4 +1,4 @@
-"""The price list of a day as tables: pages, tokens, credits, names that stand for others, hosts, sources."""
+"""The price list of a day as tables: prices of pages, tokens and credits, aliases, hosts, sources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CREDITS: Final[Mapping[str, str]] = {"credit": "usd_per_credit"}
 
 
 def to_tables(rows: Sequence[Row]) -> Iterator[Table]:
-    """Yield the tables of what Prices.today() returned; sources have a table of their own, by their number in the others."""
+    """Yield the tables for the rows of Prices.today(); the others refer to the table of sources by number."""
     priced = [row for row in rows if row.kind == "price"]
     aliases = [row for row in rows if row.kind == "alias"]
     hosts = [row for row in rows if row.kind == "host"]
@@ -37,9 +37,9 @@ def to_tables(rows: Sequence[Row]) -> Iterator[Table]:
 
 def _prices(title: str, figures: Mapping[str, str], found: Sequence[tuple[Row, Price]], numbers: Mapping[str, str]) -> Table:
     factors = {price.batch_factor for _, price in found}
-    said = f"{title}; in a batch × {factors.pop():f}" if len(factors) == 1 else title
+    heading = f"{title}; in a batch × {factors.pop():f}" if len(factors) == 1 else title
     return Table(
-        said,
+        heading,
         (
             _texts("model", (row.name for row, _ in found)),
             _texts("route", (price.route for _, price in found)),

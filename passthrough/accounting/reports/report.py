@@ -1,4 +1,4 @@
-"""Sums over the ledger, for people and for programs."""
+"""The usage report: sums of the ledger by groups, as JSON, CSV or a table."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The sums of a period: from `since` on, up to and without `until` (None: without end), one group for each key.
+    """The sums of a period from `since` on, before `until` (None: unbounded), one group for each key.
 
-    `sandbox` tells that they are of the sandbox's traffic only: what it would have cost. `left_out` is the number of its
-    requests in the period that were left out, `mixed_in` of those that were summed with the real ones.
+    `sandbox` tells that they are of the sandbox's traffic only: what it would have cost. `left_out` is how many of its requests
+    in the period were left out, `mixed_in` how many were summed with the real ones.
     """
 
     by: tuple[str, ...]
@@ -50,12 +50,12 @@ class Report:
 
     @property
     def estimates(self) -> bool:
-        """Tell whether there are any: only then they are shown."""
+        """Tell whether there are estimates: only then they are shown."""
         return bool(self.total.estimated_pages or self.total.estimated_nano)
 
     @property
     def note(self) -> str | None:
-        """What must be said of the figures, None where nothing."""
+        """A remark on the figures, None where there is none."""
         if self.sandbox:
             return "sandbox: what it would have cost"
         if self.left_out:
@@ -68,7 +68,7 @@ class Report:
 def moment(text: str, now: datetime) -> datetime:
     """Return the time that `text` names: a span back from now (`30d`, `12h`, `90m`, `2w`), or an ISO 8601 date or time.
 
-    Without an offset it is UTC; a date is its first moment. Raises ValueError, with what would do.
+    Without an offset it is UTC; a date is its first moment. Raises ValueError, with examples.
     """
     span = _SPAN.fullmatch(text.strip())
     try:
@@ -81,13 +81,13 @@ def moment(text: str, now: datetime) -> datetime:
 
 
 def check_order(since: datetime | None, until: datetime | None) -> None:
-    """Raise ValueError where a period ends before it begins: nothing can be in it, and that would look like an empty ledger."""
+    """Raise ValueError where a period ends before it begins: its empty report would look like an empty ledger."""
     if since is not None and until is not None and until < since:
         raise ValueError(f"The period ends ({iso(until)}) before it begins ({iso(since)}).")
 
 
 def checked_keys(by: Iterable[str]) -> tuple[str, ...]:
-    """Return the keys to group by, each once. Raises LedgerError for one that there is not."""
+    """Return the keys to group by, each once. Raises LedgerError for an unknown one."""
     by = tuple(dict.fromkeys(by))
     unknown = [name for name in by if name not in KEYS]
     if unknown:
@@ -103,10 +103,10 @@ def summarize(
     *,
     sandbox: Sandbox = "auto",
 ) -> Report:
-    """Return the sums of what began in a period, grouped by some of schema.KEYS.
+    """Return the sums of the exchanges that began in a period, grouped by some of daily_sums.KEYS.
 
-    `sandbox`: `auto` sums the real traffic, or the sandbox's where there is nothing else; `only`, `include` and `exclude` say it.
-    Raises LedgerError, also for a key that there is not.
+    `sandbox`: `auto` sums the real traffic, or the sandbox's where there is no other; `only`, `include` and `exclude` are
+    explicit. Raises LedgerError, also for an unknown key.
     """
     by = checked_keys(by)
     totals, found = ledger.sums(("sandbox",), (*by, "sandbox"), since=since, until=until)
@@ -145,7 +145,7 @@ def to_json(report: Report) -> str:
 
 
 def to_csv(report: Report) -> str:
-    """Return the groups as CSV (RFC 4180) with a head; without keys, the total as the one row."""
+    """Return the groups as CSV (RFC 4180) with a header; without keys, the total as the one row."""
     out = io.StringIO()
     rows = csv.writer(out)
     rows.writerow((*report.by, *_names(report)))
@@ -155,9 +155,9 @@ def to_csv(report: Report) -> str:
 
 
 def to_table(report: Report) -> Table | str:
-    """Return the report for a terminal: groups with their sums and shares, or a sentence where there is nothing.
+    """Return the report for a terminal: groups with their sums and shares, or a sentence where there are none.
 
-    Columns that hold nothing but zeros are left out, where they count what is rare; costs have equally many decimals.
+    Columns of rare figures are left out where they hold only zeros; all costs have the same number of decimals.
     """
     if not report.total.requests:
         return f"No requests {period_text(report.since, report.until)}." + (f" ({report.note})" if report.note else "")
@@ -168,7 +168,7 @@ def to_table(report: Report) -> Table | str:
 
 
 def key_columns(by: Sequence[str], keys: Sequence[Key]) -> list[Column]:
-    """Return the columns that name the groups of a table with a total below it."""
+    """Return the columns of the groups' keys, for a table with a total below it."""
     columns = [
         Column(name, tuple("-" if key[place] is None else str(key[place]) for key in keys), whole=name in _SHORT)
         for place, name in enumerate(by)
@@ -179,7 +179,7 @@ def key_columns(by: Sequence[str], keys: Sequence[Key]) -> list[Column]:
 
 
 def _shares(report: Report) -> Iterator[Column]:
-    """The groups' parts of the total: of what all of them have, in this order: a known cost, pages, tokens, requests."""
+    """Yield the columns of the groups' shares: of the cost if all of it is known, else of pages, tokens or requests."""
     if not report.by:
         return
     total = report.total
@@ -198,7 +198,7 @@ def _shares(report: Report) -> Iterator[Column]:
 
 
 def _percent(part: int, whole: int) -> str:
-    tenths = (part * 2000 + whole) // (2 * whole)  # whole numbers: a share of large sums is exact, too
+    tenths = (part * 2000 + whole) // (2 * whole)  # integers: shares of large sums are exact, too
     return "<0.1%" if part and not tenths else f"{tenths // 10}.{tenths % 10}%"
 
 
@@ -214,7 +214,7 @@ def _figures(report: Report) -> Iterator[Column]:
 
 
 def aligned(amounts: Iterable[str]) -> list[str]:
-    """Return decimal numbers with equally many decimals."""
+    """Return decimal numbers with the same number of decimals."""
     texts = list(amounts)
     decimals = max(len(text.partition(".")[2]) for text in texts)
     return [f"{Decimal(text):.{max(decimals, 2) if decimals else 0}f}" for text in texts]
@@ -240,8 +240,8 @@ def _cells(report: Report, sums: Sums) -> Iterable[tuple[str, object]]:
 
 
 def harmless(value: Cell) -> Cell:
-    """Return a cell for CSV that no spreadsheet takes for a formula."""
-    # A spreadsheet takes a cell that begins so for a formula, some in full width too, and labels come from outside.
+    """Return a cell for CSV that no spreadsheet takes for a formula: labels come from outside."""
+    # A spreadsheet takes a cell with such a first character for a formula; some take the full-width ones too.
     return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\uff1d\uff0b\uff0d\uff20")) else value
 
 

@@ -1,4 +1,4 @@
-"""What history would cost at today's prices, beside what it was booked at."""
+"""Reprices past usage: what it would cost at today's prices, beside what was booked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .report import Key, aligned, harmless, iso, key_columns, period_text
 from .table import Column, Table
 
 _PRICED: Final = frozenset({None, SHIPPED, OVERRIDE, PER_REQUEST})
-"""Where costs come from that go by a price; what the provider told itself, no price changes."""
+"""The sources of costs that follow from a price. A cost that the provider reported stays as it is."""
 _NAMES: Final = ("charges", "cost_usd", "today_usd", "difference_usd", "unpriced", "unpriced_today")
 _HEADS: Final = ("charges", "USD", "today", "difference", "unpriced", "unpriced today")
 _RARE: Final = frozenset({"unpriced", "unpriced today"})
@@ -27,7 +27,7 @@ _RARE: Final = frozenset({"unpriced", "unpriced today"})
 
 @dataclass(slots=True)
 class Repriced:
-    """Sums of a group's charges: `cost_nano` as they were booked, `today_nano` at today's prices, of those that have one."""
+    """Sums of a group's charges: `cost_nano` as booked, `today_nano` at today's prices; without those that have no price."""
 
     key: Key
     charges: int = 0
@@ -37,7 +37,7 @@ class Repriced:
     unpriced_today: int = 0
 
     def add(self, cost_nano: int | None, today_nano: int | None) -> None:
-        """Add a charge: what it was booked at, and what it would cost."""
+        """Add a charge: its booked cost, and its cost today."""
         self.charges += 1
         self.cost_nano += cost_nano or 0
         self.today_nano += today_nano or 0
@@ -47,7 +47,7 @@ class Repriced:
 
 @dataclass(frozen=True, slots=True)
 class Repricing:
-    """All groups of a period, sorted by their keys, and their total."""
+    """The repriced groups of a period, sorted by their keys, and their total."""
 
     by: tuple[str, ...]
     since: datetime | None
@@ -58,7 +58,7 @@ class Repricing:
 
 @dataclass(frozen=True, slots=True)
 class Today:
-    """Today's prices: the list, what single routes ask for each request (10⁻⁹ USD, by path), and now (seconds, UTC)."""
+    """Today's prices: the list, routes' prices per request (10⁻⁹ USD, by path), and the time now (seconds, UTC)."""
 
     prices: Prices
     per_request_nano: Mapping[str, int]
@@ -67,9 +67,9 @@ class Today:
     def cost_nano(self, row: LedgerRow, charge: Charge) -> int | None:
         """Return what a charge would cost today, None where no price is known.
 
-        1. What the provider told stays as it was told.
-        2. A route's price per request is for the exchange, whatever the lines of a batch that it brought.
-        3. On every other route the list says it.
+        1. A cost that the provider reported stays as it is.
+        2. A route's price per request is for the exchange: its batch lines cost nothing beyond it.
+        3. On every other route the price list applies.
         """
         if charge.cost_source not in _PRICED:
             return charge.cost_nano
@@ -124,7 +124,7 @@ def _value(row: LedgerRow, charge: Charge, name: str) -> str | int | None:
 
 
 def to_json(found: Repricing) -> str:
-    """Return it as one JSON object; amounts are JSON numbers with their exact decimals."""
+    """Return the result as one JSON object; amounts are JSON numbers with their exact decimals."""
     groups = ", ".join(json_object((*zip(found.by, group.key, strict=True), *_cells(group))) for group in found.groups)
     return json_object(
         (
@@ -137,7 +137,7 @@ def to_json(found: Repricing) -> str:
 
 
 def to_csv(found: Repricing) -> str:
-    """Return the groups as CSV with a head; without keys, the total as the one row."""
+    """Return the groups as CSV with a header; without keys, the total as the one row."""
     out = io.StringIO()
     rows = csv.writer(out)
     rows.writerow((*found.by, *_NAMES))
@@ -147,7 +147,7 @@ def to_csv(found: Repricing) -> str:
 
 
 def to_table(found: Repricing, note: str = "") -> Table | str:
-    """Return it for a terminal, or a sentence where there is nothing."""
+    """Return the result for a terminal, or a sentence where there are no charges."""
     when = period_text(found.since, found.until)
     if not found.total.charges:
         return f"No charges {when}." + (f" ({note})" if note else "")

@@ -1,4 +1,4 @@
-"""Tables before they are drawn: texts in columns, whatever they are shown on."""
+"""Tables as values: texts in columns, independent of how they are shown."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 class Column:
     """The texts of one column, from its head to its foot (empty: there is none).
 
-    `whole` tells that its cells are never folded; `right` that they end together, as figures do; `ornament` that it says nothing
-    that other columns do not say: it is shown on a terminal only, and left out where there is no room.
+    `whole`: its cells are never folded. `right`: they are aligned to the right, as figures are. `ornament`: it repeats what other
+    columns say; it is shown on a terminal only, and left out where there is no space.
     """
 
     head: str
@@ -26,13 +26,13 @@ class Column:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """All that stands in the column."""
+        """All texts of the column."""
         return (self.head, *self.cells, self.foot)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns of equal length under a title; `note` is what must be said of them.
+    """Columns of equal length under a title, with a `note` on them.
 
     A column without any text in its cells is left out.
     """
