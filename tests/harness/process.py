@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import json
 import os
@@ -12,8 +13,11 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from tests.harness.preloaded import Preloaded
 
 WAIT_S = 30.0
 """How long a test waits for what must happen; only a failure ever takes so long."""
@@ -107,17 +111,28 @@ class Program:
         return await command(self.folder, *arguments, **more)
 
 
+@cache
+def _preloaded() -> Preloaded:
+    made = Preloaded(clean_environment())
+    atexit.register(made.close)
+    return made
+
+
 async def command(folder: Path, *arguments: str, **more: str) -> tuple[int, str, str]:
     """Run `passthrough …` in a folder; return exit code, stdout, stderr."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "passthrough", *arguments),
-        cwd=folder,
-        env=clean_environment(**more),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    environment = clean_environment(**more)
     async with asyncio.timeout(WAIT_S):
+        if _preloaded().serves(environment):
+            code, out, err = await _preloaded().run(folder, arguments, environment)
+            return code, out.decode(), err.decode()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "passthrough", *arguments),
+            cwd=folder,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
         out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import json
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
@@ -120,12 +121,14 @@ async def test_each_request_is_understood_however_its_letters_are_written(
     encoding: str, coding: bytes | None, decoders: ThreadPoolExecutor
 ) -> None:
     """In UTF-16 and UTF-32, with and without a byte order mark: servers that go by RFC 4627 §3 read them, Python's json too."""
-    for name in WIDE:
+    for name, short in itertools.product(WIDE, (False, True)):
         body, expected = REQUESTS[name]
+        body = body.replace(b"QUJD" * 1950, b"") if short else body
         written = body.decode().encode(encoding)
         assert json.loads(body) == json.loads(written)
         sent = gzip.compress(written) if coding == b"gzip" else written
-        for size in (len(sent), 1, 2, 3, 5, 900):
+        # Byte by byte, the inside of a long document is the same again and again: it is crossed in larger pieces.
+        for size in (len(sent), 1, 2, 3, 5, 900) if short else (len(sent), 5, 900):
             for peeks in (False, True):
                 assert expected == wish(await looked(pieces(sent, size), decoders, coding, peeks=peeks)), (name, size)
         usage_if_ready = BufferedRequestMeter(written)
