@@ -90,7 +90,7 @@ class Gauges:
         return family
 
     def _troubles(self) -> Metric:
-        help_ = "1 while a part of the house is in trouble; /readyz says why."
+        help_ = "1 while a part of the instance is in trouble; /readyz says why."
         family = GaugeMetricFamily("passthrough_degraded", help_, labels=("part",))
         degraded = self.health.degraded()
         for part in self.health.troubles:

@@ -1,4 +1,4 @@
-"""The connections of the admin port: a bounded number of them, none of which waits for ever."""
+"""The connections of the admin port: their number is bounded, and each wait of one has a deadline."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ KEEP_ALIVE_S: Final = 75.0
 HEAD_S: Final = 20.0
 """How long a request's head may take from its first byte to its last, as on the traffic port."""
 
-TAKEN_S: Final = 60.0
-"""How long a client may take to read an answer."""
+RESPONSE_READ_S: Final = 60.0
+"""How long a client may take to read a response."""
 
 MAX_CONNECTIONS: Final = 64
-"""How many connections there may be: their descriptors are kept back from the traffic, and no more than these."""
+"""How many connections there may be: this many descriptors are kept back from the traffic."""
 
 _TOO_MANY: Final = b"\r\n".join(
     [b"HTTP/1.1 503 Service Unavailable", b"Retry-After: 1", b"Content-Length: 0", b"Connection: close", b"", b""]
@@ -27,18 +27,18 @@ _TOO_MANY: Final = b"\r\n".join(
 
 
 class AdminListener:
-    """The factory of connections to one application's server."""
+    """The factory of connections to one application's server, at most `max_connections` at once."""
 
-    def __init__(self, server: web.Server, most: int = MAX_CONNECTIONS) -> None:
+    def __init__(self, server: web.Server, max_connections: int = MAX_CONNECTIONS) -> None:
         self.server = server
-        self.most = most
+        self.max_connections = max_connections
 
     def __call__(self) -> web.RequestHandler:
         """Return the protocol of a new connection."""
         return _Protocol(self, loop=asyncio.get_running_loop(), access_log=None, keepalive_timeout=KEEP_ALIVE_S)
 
-    def make_room(self, newcomer: web.RequestHandler) -> bool:
-        """For a newcomer, close the connection that has been silent for longest; False: each of them has asked something."""
+    def close_silent(self, newcomer: web.RequestHandler) -> bool:
+        """Close the connection that has been silent for longest, in favour of a new one; False where none is silent."""
         silent = [
             each for each in self.server.connections if each is not newcomer and isinstance(each, _Protocol) and each.is_silent
         ]
@@ -49,7 +49,7 @@ class AdminListener:
 
 
 class _Protocol(AiohttpConnection):
-    """One connection."""
+    """One connection of the admin port."""
 
     __slots__ = ("_late", "_listener", "silent_since")
 
@@ -68,22 +68,22 @@ class _Protocol(AiohttpConnection):
         return self.request_waiter is not None and not self.request_waiter.done()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to serve where there is room (asyncio calls this)."""
+        """Begin to serve, or respond 503 where there are too many connections (asyncio calls this)."""
         super().connection_made(transport)
         self.silent_since = asyncio.get_running_loop().time()
         open_ = sum(not each.force_closed for each in self._listener.server.connections if isinstance(each, _Protocol))
-        if open_ > self._listener.most and not self._listener.make_room(self):
+        if open_ > self._listener.max_connections and not self._listener.close_silent(self):
             assert self.transport is not None
             self.transport.write(_TOO_MANY)
             self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget the deadline (asyncio calls this)."""
+        """Cancel the deadline (asyncio calls this)."""
         self._expect_head(False)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read what came, and give a head that has begun its time (asyncio calls this)."""
+        """Read bytes, and start the deadline of a head that has begun (asyncio calls this)."""
         super().data_received(data)
         self._expect_head(self._awaits_request() and bool(data))
 
@@ -97,9 +97,9 @@ class _Protocol(AiohttpConnection):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send an answer, within its time."""
+        """Send a response before its deadline (aiohttp calls this)."""
         try:
-            async with asyncio.timeout(TAKEN_S):
+            async with asyncio.timeout(RESPONSE_READ_S):
                 return await super().finish_response(request, resp, start_time)
         except TimeoutError:
             self.force_close()

@@ -195,7 +195,7 @@ class Metrics:
         routes = list(self._routes.items())
         each_way = [((name, way), getattr(route, way)) for name, route in routes for way in ("up", "down")]
         yield _family("passthrough_body_bytes", "Bytes of bodies on the wire.", ("route", "direction"), each_way)
-        first_byte = HistogramMetricFamily("passthrough_first_byte_seconds", "Time until the answer began.", labels=_ROUTE)
+        first_byte = HistogramMetricFamily("passthrough_first_byte_seconds", "Time until the response began.", labels=_ROUTE)
         total = HistogramMetricFamily("passthrough_request_seconds", "Time in all.", labels=_ROUTE)
         what = "Time spent in here, not in waiting for the target or the client."
         overhead = HistogramMetricFamily("passthrough_overhead_seconds", what, labels=_ROUTE)
@@ -214,7 +214,9 @@ class Metrics:
         return name
 
     def _uses(self) -> Iterable[Metric]:
-        charges = CounterMetricFamily("passthrough_charges", "Answers, and lines of batch files, that were booked.", labels=_USES)
+        charges = CounterMetricFamily(
+            "passthrough_charges", "Responses, and lines of batch files, that were booked.", labels=_USES
+        )
         pages = CounterMetricFamily("passthrough_pages", "Pages at the plain price.", labels=_USES)
         annotated = CounterMetricFamily("passthrough_pages_annotated", "Pages at the annotated price.", labels=_USES)
         cost = CounterMetricFamily("passthrough_cost_usd", "What was booked, in US dollars.", labels=_USES)

@@ -67,20 +67,20 @@ def parse_latest(pairs: Pairs) -> tuple[int, Mapping[str, str | None]]:
     return int(limit), _only(query)
 
 
-def summarized(ledger: Ledger, asked: SumsQuery) -> Report:
+def summarized(ledger: Ledger, query: SumsQuery) -> Report:
     """Return the sums of a query. Raises LedgerError."""
-    further = tuple(name for name in asked.only if name not in asked.by)
-    report = summarize(ledger, (*asked.by, *further), asked.since, asked.until, sandbox=asked.sandbox)
-    if not asked.only:
+    further = tuple(name for name in query.only if name not in query.by)
+    report = summarize(ledger, (*query.by, *further), query.since, query.until, sandbox=query.sandbox)
+    if not query.only:
         return report
-    wanted = [(report.by.index(name), value) for name, value in asked.only.items()]
+    wanted = [(report.by.index(name), value) for name, value in query.only.items()]
     rows = [sums for sums in report.groups if all((sums.key[place] or None) == value for place, value in wanted)]
     groups: dict[tuple[str | int | None, ...], list[Sums]] = {}
     for row in rows:
-        groups.setdefault(row.key[: len(asked.by)], []).append(row)
+        groups.setdefault(row.key[: len(query.by)], []).append(row)
     summed = tuple(_together(key, found) for key, found in groups.items())
     # How many requests of the sandbox were left out is known for the whole period only.
-    return replace(report, by=asked.by, groups=summed, total=_together((), rows), left_out=0, mixed_in=0)
+    return replace(report, by=query.by, groups=summed, total=_together((), rows), left_out=0, mixed_in=0)
 
 
 def _together(key: tuple[str | int | None, ...], rows: Iterable[Sums]) -> Sums:

@@ -1,1 +1,1 @@
-"""The command line: one module for each thing that a command shows."""
+"""The command line: its commands, the tables that they print, and the standard streams that they print to."""

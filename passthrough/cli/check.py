@@ -1,4 +1,4 @@
-"""What `passthrough check` says of a configuration: one row for each route, who may call, and what each may spend."""
+"""The report of `passthrough check`: a row for each route, then who may call and what each client may spend."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _BudgetsByScope = Mapping[Scope, Sequence[Budget]]
 
 
 def rows(config: Config) -> tuple[tuple[str, ...], ...]:
-    """Return a row of texts for each route, as COLUMNS names them. Credentials appear by the name of their variable only."""
+    """Return a row for each route, with a text for each of COLUMNS. Credentials appear by the name of their variable only."""
     priced = {price.route for price in config.prices}
     budgets = _by_scope(config)
     return tuple(_row(route, budgets, own_prices=route.terms.route in priced) for route in config.routes)
 
 
 def callers(config: Config) -> tuple[str, ...]:
-    """Return who may call, in sentences: the names of clients and what each may spend, or that no key is asked for."""
+    """Return sentences that say who may call: the names of clients and what each may spend, or that no key is needed."""
     return (*_client_names(config), *_spending(config))
 
 
@@ -43,10 +43,10 @@ def _client_names(config: Config) -> Iterator[str]:
         yield f"No client keys: everybody who reaches port {where.port} of {where.host} may call."
         yield from _web_origins(config)
         return
-    said = f"{len(names) or 'No'} client key{'' if len(names) == 1 else 's'}{': ' if names else ''}{', '.join(names)}"
+    keys = f"{len(names) or 'No'} client key{'' if len(names) == 1 else 's'}{': ' if names else ''}{', '.join(names)}"
     if len(names) < len(config.clients):
-        said += "; the master key"
-    yield f"{said}."
+        keys += "; the master key"
+    yield f"{keys}."
     keyless = ", ".join(_path(route) for route in config.routes if not route.auth)
     if keyless:
         yield f"Without a key (auth: false) everybody may call {keyless}."
@@ -113,12 +113,12 @@ def _row(route: Route, budgets: _BudgetsByScope, *, own_prices: bool) -> tuple[s
 
 def _meter(route: Route) -> str:
     plan = route.terms.plan
-    said = plan.shape if plan.model is None else f"{plan.shape} ({plan.model})"
+    shape = plan.shape if plan.model is None else f"{plan.shape} ({plan.model})"
     counted = plan.counted
     if counted is None:
-        return said
+        return shape
     constant = () if counted.constant is None else (str(counted.constant),)
-    return f"{said}: {', '.join((*counted.pages, *counted.count, *constant, *counted.credits))}"
+    return f"{shape}: {', '.join((*counted.pages, *counted.count, *constant, *counted.credits))}"
 
 
 def _path(route: Route) -> str:
@@ -143,11 +143,11 @@ def _price(route: Route) -> str:
         return f"${_usd(nano)} per request"
     if plan.counted is not None:
         units = [("credit", plan.counted.credits), ("page", plan.counted.pages or plan.counted.count or plan.counted.constant)]
-        said = ", else ".join(f"per {unit}" for unit, counted in units if counted)
+        price = ", else ".join(f"per {unit}" for unit, counted in units if counted)
     else:
-        said = _priced_by(route)
-    told = " or ".join(name.decode("ascii") for name in plan.cost_headers)
-    return f"as {told} says, else {said}" if told else said
+        price = _priced_by(route)
+    headers = " or ".join(name.decode("ascii") for name in plan.cost_headers)
+    return f"as {headers} says, else {price}" if headers else price
 
 
 def _usd(nano: int) -> str:
@@ -155,7 +155,7 @@ def _usd(nano: int) -> str:
 
 
 def _priced_by(route: Route) -> str:
-    """What a count on this route is priced by: of what is counted in the answer to some request."""
+    """Return the unit by which this route's usage is priced: that of the first request whose response is metered."""
     match, path = (Match(route, b"/ocr"), b"/ocr") if route.include_subpath else (Match(route, b""), route.path)
     methods = [method for method in ("POST", "GET") if route.allows(method)]
     kinds = (route.terms.plan.reads(method, match.telling(method, path)) for method in methods)

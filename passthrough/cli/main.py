@@ -1,6 +1,6 @@
 """The command line: serve · check · schema · usage · prices · keygen · sandbox · health.
 
-Each command imports only what it needs, so that none pays for another's libraries.
+Each command imports only what it needs, so that no command waits for another's libraries.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 @contextmanager
 def _exit_on_error() -> Iterator[None]:
-    """Turn our errors into a message on stderr and an exit code: 2 for the configuration, 1 for anything else."""
+    """Turn an error of ours into a message on stderr and an exit code: 2 for the configuration, 1 for anything else."""
     try:
         yield
     except ConfigError as error:
@@ -57,10 +57,10 @@ _config = click.option(
 
 
 class _Program(click.Group):
-    """The command, on standard streams that are there and that take all characters."""
+    """The command group, which first makes the standard streams usable: open, and able to take every character."""
 
     def main(self, *args: Any, **settings: Any) -> Any:
-        """Run it: what opens a file or a socket comes after this."""
+        """Run the command. This comes before anything that opens a file or a socket."""
         standard_streams.open_closed()
         standard_streams.replace_unencodable()
         return super().main(*args, **settings)
@@ -82,7 +82,7 @@ def main() -> None:
 @_config
 @click.option("--host", help="Where to listen.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="[default: 4000]")
-@click.option("--admin-host", help="Where health is asked.  [default: 127.0.0.1]")
+@click.option("--admin-host", help="Where the admin port listens.  [default: 127.0.0.1]")
 @click.option("--admin-port", type=click.IntRange(0, 65535), help="[default: 4001]")
 @click.option("--workers", type=click.IntRange(1), help="Processes that serve.  [default: 1]")
 @click.option(
@@ -90,7 +90,9 @@ def main() -> None:
 )
 @click.option("--log-format", type=click.Choice(["auto", "json", "text"]), help="[default: auto: text on a terminal]")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
-@click.option("--drain-delay", help="Time that it serves on when told to stop, while it is not ready any more.  [default: 0]")
+@click.option(
+    "--drain-delay", help="Time that it serves on after the order to stop, while it is not ready any more.  [default: 0]"
+)
 @click.option(
     "--drain-timeout", help="Time (25s; a plain number is seconds) that requests in flight get when stopping.  [default: 25]"
 )
@@ -216,7 +218,8 @@ def _keys(by: str) -> list[str]:
 def _ledger_url(config: str, option: str | None) -> str:
     """Return the ledger's URL from the option, else from the configuration, of which nothing else need be right.
 
-    What can never be a ledger is a fault of the one or the other; whether there is one, opening it tells.
+    A URL that can never be a ledger is an error of the option or of the configuration. Whether there is a ledger shows when it
+    is opened.
     """
     from ..accounting.ledger.ledger import Ledger
     from ..config.load import load_ledger_url

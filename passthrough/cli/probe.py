@@ -1,4 +1,4 @@
-"""Asks a running instance's admin port whether it is ready, for HEALTHCHECK and for people."""
+"""The client of /readyz: asks a running instance whether it is ready, for HEALTHCHECK and for people."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _LOOPBACKS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compar
 
 
 class ProbeError(PassthroughError):
-    """There is no answer, or it is not this program's; the message says which."""
+    """There is no response, or it is not this program's; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What an instance says of itself: whether requests should come, and the lines that say more."""
+    """An instance's readiness: whether requests should come, and the lines to print."""
 
     ready: bool
     lines: tuple[str, ...]
 
 
 def admin_address(config: str, environ: Mapping[str, str], cwd: Path, warn: Callable[[str], None]) -> tuple[str, int]:
-    """Return where `serve` with this configuration has its admin port: as the file or a `.env` says, or by default.
+    """Return the address of the admin port of a `serve` with this configuration: from the file, a `.env`, or by default.
 
-    A file that is wrong is said, and no failure: the instance may go by the last good one, and a failed check of its health would
-    end it. Most files do not mention the port, and are not parsed: that would be most of what the check costs.
+    A wrong file is a warning and no failure: the instance may run on the last good one, and a failed health check would end it.
+    Most files do not mention the port and are not parsed: parsing would be most of the check's time.
     """
     if not any(_MENTION(_content(file)) for file in (cwd / config, *env_files(config, cwd))):
         return HOST, PORT
@@ -53,7 +53,7 @@ def admin_address(config: str, environ: Mapping[str, str], cwd: Path, warn: Call
 def _by_environment(config: str, environ: Mapping[str, str], cwd: Path) -> tuple[str, int]:
     try:
         merged = environment(config, environ, cwd)
-    except ConfigError:  # It has been said.
+    except ConfigError:  # The warning has been printed.
         merged = environ
     port = merged.get("PASSTHROUGH_ADMIN_PORT", "")
     return merged.get("PASSTHROUGH_ADMIN_HOST") or HOST, int(port) if port.isascii() and port.isdecimal() else PORT
@@ -67,7 +67,7 @@ def _content(file: Path) -> bytes:
 
 
 def ask(host: str, port: int) -> Readiness:
-    """Ask an admin port. Raises ProbeError."""
+    """Return the readiness that an admin port shows. Raises ProbeError."""
     where = _LOOPBACKS.get(host, host)
     connection = http.client.HTTPConnection(where, port, timeout=_TIMEOUT_S)
     try:

@@ -1,4 +1,4 @@
-"""The three standard streams: there when the program was started without them, and able to take what it prints."""
+"""Makes the three standard streams usable: opens closed ones, and replaces characters that stdout's encoding lacks."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _STREAMS: Final = (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_WRONLY, "w"), ("
 
 
 class OutputError(PassthroughError):
-    """What was asked for cannot be written to stdout; the message says why."""
+    """A command's output cannot be written to stdout; the message says why."""
 
 
 def open_closed() -> None:
     """Open /dev/null in place of each standard stream that was closed at the start (`<&-`, `>&-`, `2>&-`).
 
-    POSIX gives the lowest free descriptor to whatever is opened next: a client's connection would be descriptor 1, and get the
-    log, and libuv aborts when it closes a socket that is 2 or less (uv__close, src/unix/core.c). So this comes before all else.
+    POSIX gives the lowest free descriptor to the next file or socket: a client connection would be descriptor 1, and get the
+    access log, and libuv aborts when it closes a socket that is 2 or less (uv__close, src/unix/core.c). So this comes first.
     """
     for descriptor, (name, flags, mode) in enumerate(_STREAMS):
         try:
@@ -36,7 +36,7 @@ def open_closed() -> None:
 
 
 def replace_unencodable() -> None:
-    """Have stdout show `?` for what its encoding has no character for, as PYTHONIOENCODING and locales may have it."""
+    """Make stdout print `?` for each character that its encoding lacks (PYTHONIOENCODING and locales choose the encoding)."""
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors in {"strict", "surrogateescape"}:
         sys.stdout.reconfigure(errors="replace")
 
@@ -52,7 +52,7 @@ def encodable(text: str) -> bool:
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """Say where stdout cannot take what is printed meanwhile: a full disk, a descriptor that is not open for writing.
+    """Flush stdout at the end, and turn its failures into errors: a full disk, a descriptor that is not open for writing.
 
     Raises OutputError, and BrokenPipeError where its reader has gone.
     """
@@ -68,7 +68,7 @@ def printing() -> Iterator[None]:
 
 
 def forget_output() -> None:
-    """Have what stdout still holds go nowhere: the interpreter would try to write it once more at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    """Discard what stdout still buffers: the interpreter would try to write it once more at its exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

@@ -1,4 +1,4 @@
-"""Tables that fit the terminal that they are shown on: cells are folded, nothing is ever cut off."""
+"""Prints tables that fit the terminal: cells are folded, nothing is cut off."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def show(*blocks: Table | str, file: TextIO | None = None, width: int | None = N
 
 
 def watch(block: Callable[[], Table | str], every_s: float) -> None:
-    """Show on stdout what `block` returns, anew every so many seconds, until the user interrupts it (Ctrl-C).
+    """Show on stdout what `block` returns, again every `every_s` seconds, until the user interrupts it (Ctrl-C).
 
-    On a terminal it fills the screen, which comes back at the end with what was shown last below it; elsewhere one follows the
-    other.
+    On a terminal it fills the screen; at the end the old screen comes back, with the last block below it. Elsewhere each block is
+    printed below the one before.
     """
     with suppress(KeyboardInterrupt):
         (_on_screen if sys.stdout.isatty() else _one_by_one)(block, every_s)
@@ -75,7 +75,7 @@ def _one_by_one(block: Callable[[], Table | str], every_s: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _LineSpace:
-    """The cells of a line, and whether there are ornaments on it."""
+    """The width of a line in cells, and whether ornaments (bars) are drawn."""
 
     width: int
     ornaments: bool
@@ -85,8 +85,8 @@ def _line_space(console: Console) -> _LineSpace:
     return _LineSpace(console.width, console.width < _UNBOUNDED_WIDTH and console.encoding.startswith("utf"))
 
 
-def _parts(block: Table | str, room: _LineSpace) -> Iterator[RenderableType]:
-    """(1) A sentence; (2) a table, its columns beside each other; (3) where that could not be read, its rows below each other."""
+def _parts(block: Table | str, line: _LineSpace) -> Iterator[RenderableType]:
+    """Lay out a block: (1) a sentence; (2) a table with columns side by side; (3) where that is unreadable, rows one by one."""
     if isinstance(block, str):
         yield Text(block)
         return
@@ -94,22 +94,22 @@ def _parts(block: Table | str, room: _LineSpace) -> Iterator[RenderableType]:
     columns = [column for column in all_columns if not column.ornament]
     yield Text(block.title, style="bold")
     yield Text()
-    adorned = _grid(all_columns, room.width) if room.ornaments else None
-    yield adorned or _grid(columns, room.width) or _records(columns, room.width)
+    adorned = _grid(all_columns, line.width) if line.ornaments else None
+    yield adorned or _grid(columns, line.width) or _records(columns, line.width)
     if block.note:
         yield Text(block.note, style="italic")
 
 
 def _grid(columns: Sequence[Column], width: int) -> Drawing | None:
-    """Draw the columns beside each other; None where rows would be higher, or wider, than can be read."""
+    """Draw the columns side by side; None where a row would be too high or too wide to be read."""
     widths = _widths(columns, width)
     if widths is None:
         return None
     has_foot = any(column.foot for column in columns)
     drawing = Drawing(box=SIMPLE, show_edge=False, pad_edge=False, collapse_padding=True, show_footer=has_foot)
     folded: list[list[Text]] = []
-    for column, room in zip(columns, widths, strict=True):
-        cells = [fold(text, room) for text in column.texts]
+    for column, column_width in zip(columns, widths, strict=True):
+        cells = [fold(text, column_width) for text in column.texts]
         if any(len(lines) > _MAX_ROW_LINES for lines in cells):
             return None
         taken = max(cell_len(line) for lines in cells for line in lines)
@@ -122,7 +122,7 @@ def _grid(columns: Sequence[Column], width: int) -> Drawing | None:
 
 
 def _widths(columns: Sequence[Column], width: int) -> list[int] | None:
-    """Return the columns' widths, the widest folded where they are more than `width`; None where they cannot be folded so far."""
+    """Return the columns' widths, in all at most `width`: the widest are folded. None where they cannot be folded that far."""
     widths = [max(map(cell_len, column.texts)) for column in columns]
     least = [_longest_piece(column) for column in columns]
     while sum(widths) + _GAP * (len(widths) - 1) > width:
@@ -139,7 +139,7 @@ def _longest_piece(column: Column) -> int:
 
 
 def _records(columns: Sequence[Column], width: int) -> Text:
-    """Write each row by itself: the first column's text, and below it the others, each behind its head."""
+    """Write each row as a record: the first column's text, and below it the other columns, each behind its head."""
     rows = [(f"{columns[0].head} {first}", *values) for first, *values in zip(*(column.cells for column in columns), strict=True)]
     if any(column.foot for column in columns):
         rows.append(tuple(column.foot for column in columns))

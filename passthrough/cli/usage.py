@@ -1,4 +1,4 @@
-"""What `usage` answers out of a ledger: sums, sums that are watched, a file of all that is booked, history at today's prices."""
+"""The reports of `passthrough usage`: sums, sums that are refreshed, an export of all rows, charges at today's prices."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from . import terminal
 _Rows = Generator[LedgerRow, None, None]
 
 STDOUT: Final = "-"
-"""The name that stands for stdout."""
+"""The file name that means stdout."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: of which ledger (a URL), for which period (texts that report.moment reads), in which form."""
+    """A query: of which ledger (a URL), for which period (texts that report.moment reads), in which form."""
 
     ledger: str
     by: tuple[str, ...] = ("client",)
@@ -36,7 +36,7 @@ class Question:
     form: str = "table"
 
     def check(self) -> None:
-        """Raise ValueError for a text that is no time, and for a period that ends before it begins."""
+        """Raise ValueError for a text that is no time, or a period that ends before it begins."""
         report.check_order(*self.period())
 
     def period(self) -> tuple[datetime | None, datetime | None]:
@@ -47,7 +47,7 @@ class Question:
 
 
 def sums(question: Question) -> Table | str:
-    """Return the sums in the form that is asked for. Raises LedgerError."""
+    """Return the sums in the question's form. Raises LedgerError."""
     with _open_ledger(question) as ledger:
         found = report.summarize(ledger, question.by, *question.period(), sandbox=question.sandbox)
     if question.form == "table":
@@ -56,11 +56,11 @@ def sums(question: Question) -> Table | str:
 
 
 def watch(question: Question, every_s: float) -> None:
-    """Show the sums until the user interrupts it. Raises LedgerError where they cannot be read at first; later that is shown."""
+    """Show the sums until the user interrupts it. Raises LedgerError for the first read; later errors are shown."""
     sums(question)
 
     def sums_or_error() -> Table | str:
-        # Opened anew each time: what SQLite reads without locks, because nobody writes it, may be written a second later.
+        # Opened again each time: a file that SQLite reads without locks, because no process writes it, may be written later.
         try:
             return sums(question)
         except LedgerError as error:
@@ -70,21 +70,22 @@ def watch(question: Question, every_s: float) -> None:
 
 
 def export_to(question: Question, name: str) -> str:
-    """Write what is booked into a file, and return what was done, in a sentence. Raises LedgerError, BrokenPipeError.
+    """Write the ledger's rows into a file, and return a sentence for the user. Raises LedgerError, BrokenPipeError.
 
-    `name` ends in .csv or .jsonl, or is a stream, as JSON lines where JSON is asked for, else as CSV; `-` is stdout.
+    `name` ends in .csv or .jsonl, or is a stream, which gets JSON lines where the question's form is JSON, else CSV; `-` is
+    stdout.
     """
     place = Path("/dev/stdout" if name == STDOUT else name)
     with _open_ledger(question) as ledger:
         rows, left_out = _rows(ledger, question)
-        # Whatever the terminal's own encoding and line ends are: these are the file's.
+        # The encoding and line ends are the file's, not the terminal's.
         with closing(rows), destination.writing(place) as stream:
             written = export.write(rows, stream, form_of(name, question.form))
     return _written_sentence(written, name) + left_out
 
 
 def form_of(name: str, chosen: str) -> Form:
-    """Return the form that a file's name asks for; a stream without such an end has the `chosen` one. Raises ValueError."""
+    """Return the form that a file name ends in; a stream without such an end has the `chosen` one. Raises ValueError."""
     try:
         return export.SUFFIXES[Path(name).suffix.lower()]
     except KeyError:
@@ -94,7 +95,7 @@ def form_of(name: str, chosen: str) -> Form:
 
 
 def repriced(question: Question, today: Today) -> Table | str:
-    """Return what the charges of the period would cost today, in the form that is asked for. Raises LedgerError."""
+    """Return what the charges of the period would cost today, in the question's form. Raises LedgerError."""
     with _open_ledger(question) as ledger:
         rows, left_out = _rows(ledger, question)
         with closing(rows):
@@ -114,7 +115,7 @@ def _open_ledger(question: Question) -> Iterator[Ledger]:
 
 
 def _rows(ledger: Ledger, question: Question) -> tuple[_Rows, str]:
-    """What is booked in the period, and what must be said of it: the sandbox's traffic is in it as it is in the sums."""
+    """Return the rows of the period, and a note on them: the sandbox's traffic is in them as it is in the sums."""
     since, until = question.period()
     summary = report.summarize(ledger, (), since, until, sandbox=question.sandbox)
     rows = cast(_Rows, ledger.exported(since, until))

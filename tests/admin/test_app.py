@@ -45,7 +45,7 @@ NOON = 1_790_000_000.0 // DAY * DAY + DAY / 2
 
 @dataclass
 class Books:
-    """A part of the house that may be in trouble."""
+    """A part of the instance that may be in trouble."""
 
     trouble: str | None = None
     health: Health = field(init=False)
