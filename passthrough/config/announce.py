@@ -1,4 +1,4 @@
-"""What is said of a configuration when it comes into force: once, whether one process or several go by it."""
+"""The log messages on a configuration that comes into force: logged once, by one process or for several workers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .model import Config
 from .reload import needing_restart
 
 Messages = Iterator[tuple[int, str]]
-"""Messages with their level."""
+"""Log messages, each with its level."""
 
 ANONYMOUS: Final = "No client keys: everybody who reaches the port may call."
 
 
 def started(config: Config, traffic: str, admin: str, *, sandbox: bool) -> Messages:
-    """Yield what is said once the program listens; `traffic` and `admin` are URLs."""
+    """Yield the messages once the program listens; `traffic` and `admin` are URLs."""
     yield logging.INFO, f"Listening on {traffic}, admin on {admin}."
     if sandbox:
         yield (
@@ -33,7 +33,7 @@ def started(config: Config, traffic: str, admin: str, *, sandbox: bool) -> Messa
 
 
 def adopted(config: Config, before: Config) -> Messages:
-    """Yield what is said of a configuration that comes into force after another, or after itself at the start."""
+    """Yield the messages on a configuration that comes into force; `before` is the one before it, at the start itself."""
     if before.clients and not config.clients:
         yield logging.WARNING, ANONYMOUS
     for problem in config.warnings:
@@ -41,14 +41,14 @@ def adopted(config: Config, before: Config) -> Messages:
 
 
 def reloaded(config: Config, start: Config) -> Messages:
-    """Yield what is said of a reload; `start` is what the program was started with."""
+    """Yield the messages on a reload that succeeded; `start` is what the program was started with."""
     yield logging.INFO, f"Reloaded {config.file}: {_number(config.routes, 'route')}, {_number(config.clients, 'client key')}."
     for name in needing_restart(start, config):
         yield logging.WARNING, f"{config.file}: '{name}' has changed; that takes a restart."
 
 
 def not_reloaded(error: Exception) -> str:
-    """Return what is said where the configuration cannot be read anew."""
+    """Return the message on a reload that failed."""
     return f"The configuration was not reloaded; the last good one is in force.\n{error}"
 
 

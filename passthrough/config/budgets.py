@@ -1,4 +1,4 @@
-"""Budgets and limits: of clients, of routes, of the whole."""
+"""Budgets and limits out of the file: of clients, of routes, and of everything together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALL: Final = Scope("all")
 
 
 class Limits:
-    """Gathers the budgets of all scopes, and notes those that stand twice."""
+    """Collects the budgets of all scopes, and notes duplicates."""
 
     __slots__ = ("_first", "_problems", "budgets")
 
@@ -24,7 +24,7 @@ class Limits:
         self.budgets: list[Budget] = []
 
     def add(self, scope: Scope, part: LimitsPart, at: At) -> None:
-        """Add what one client, one route or the whole may spend."""
+        """Add what one client, one route or everything together may spend."""
         for where, budget in _budgets(scope, part, at):
             first = self._first.setdefault((scope, budget.unit, budget.per), where)
             if first is where:
@@ -58,5 +58,5 @@ def _budget(scope: Scope, given: BudgetPart) -> Iterator[Budget]:
 
 
 def calendar(part: PeriodsPart) -> Calendar:
-    """Return where periods begin."""
+    """Return the calendar that says where periods begin."""
     return Calendar(part.time_zone, part.day_starts, part.week_starts, part.month_starts)

@@ -1,4 +1,4 @@
-"""Client keys, the master key and the admin key: who may call, as the gate wants it."""
+"""Client keys, the master key and the admin key out of the file, for the authenticator."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _SHORT: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """All keys of a file: those of clients, master among them, and the digest of the admin's."""
+    """All keys of a file: those of clients, the master key among them, and the digest of the admin key."""
 
     clients: tuple[ClientKey, ...]
     admin_digest: bytes | None
 
 
 def keys(given: Sequence[tuple[At, ClientKeyPart]], file: File, general: General, problems: Problems) -> Keys:
-    """Return the keys; names and keys that are not unique are noted."""
+    """Return the keys; duplicate names and keys are noted."""
     clients = [_client(part, at, problems) for at, part in given]
     master = _single("master_key", file, general, problems)
     places = [at for at, _ in given]
@@ -53,9 +53,9 @@ def _client(part: ClientKeyPart, at: At, problems: Problems) -> ClientKey:
 
 
 def check_named_routes(tree: Mapping[str, Any], problems: Problems) -> None:
-    """Note what client keys name as their route and is none.
+    """Note the routes that a client key names but that do not exist.
 
-    Looks at the file as it stands: what is wrong elsewhere in a client key, or in an endpoint, hides nothing here.
+    Looks at the file before validation: another error in a client key, or in an endpoint, hides nothing here.
     """
     known = _paths(tree, problems)
     given = tree.get("client_keys")
@@ -69,7 +69,7 @@ def check_named_routes(tree: Mapping[str, Any], problems: Problems) -> None:
 
 
 def _paths(tree: Mapping[str, Any], problems: Problems) -> set[str]:
-    """The paths of all endpoints that can be read, also of those that are wrong elsewhere."""
+    """Return the paths of all endpoints that can be read, also of those that are wrong elsewhere."""
     found: set[str] = set()
     for place in ENDPOINTS:
         value: Any = tree
@@ -87,7 +87,7 @@ def _path(value: object) -> str | None:
 
 
 def _single(name: str, file: File, general: General, problems: Problems) -> tuple[At, Secret] | None:
-    """A key that may stand at the top or in general_settings."""
+    """Return a key that may stand at the top or in general_settings, with its place."""
     top, inner = getattr(file, name), getattr(general, name)
     if top is not None and inner is not None:
         problems.wrong((name,), "This is given twice: general_settings has it too.", "Keep one of them.")

@@ -1,4 +1,4 @@
-"""The environment that a configuration sees: the real one over `.env` beside the file over `.env` in the working directory."""
+"""The environment of a configuration: the real one, over `.env` beside the file, over `.env` in the working directory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def environment(path: str, environ: Mapping[str, str], cwd: Path) -> Mapping[str
 def read_environment(
     path: str, environ: Mapping[str, str], cwd: Path, problems: list[Problem], warnings: list[Problem]
 ) -> Mapping[str, str]:
-    """Do what `environment` does, but append what is wrong or odd to the lists."""
+    """Return the same as `environment`, but append problems and warnings to the lists."""
     merged: dict[str, str] = {}
     for file in reversed(env_files(path, cwd)):
         merged |= _assignments(file, problems, warnings)
@@ -42,14 +42,14 @@ def read_environment(
 
 
 def env_files(path: str, cwd: Path) -> list[Path]:
-    """Return the `.env` files that are read for a configuration, the stronger first."""
+    """Return the `.env` files that are read for a configuration; the first one wins."""
     beside, here = cwd / Path(path).parent / ".env", cwd / ".env"
     return [beside] if beside == here else [beside, here]
 
 
 def _assignments(file: Path, problems: list[Problem], warnings: list[Problem]) -> dict[str, str]:
     try:
-        # A directory of this name is somebody's virtual environment.
+        # A directory of this name is a virtual environment.
         if not file.is_file():
             return {}
         with file.open("rb") as stream:
@@ -67,7 +67,7 @@ def _assignments(file: Path, problems: list[Problem], warnings: list[Problem]) -
             line = binding.original.line
             warnings.append(Problem(str(file), line, "", "The line is not read: it is not NAME=value.", "Mend or remove it."))
         elif binding.key is not None and binding.value is not None:
-            # Taken as it stands: `${…}` inside a key is part of the key.
+            # Taken literally: `${…}` inside a key is part of the key.
             found[binding.key] = binding.value
     return found
 
@@ -75,8 +75,8 @@ def _assignments(file: Path, problems: list[Problem], warnings: list[Problem]) -
 def snapshot(path: str, cwd: Path) -> bytes:
     """Return a digest of what a reload would read: the file, its `.env` files, the certificates and keys that its text names.
 
-    Contents count, not times or inodes, so that a symlink that is turned to another file (as Kubernetes does) is a change, and
-    a touched file is none. What is missing or unreadable counts as such. Never raises.
+    Contents count, not times or inodes: a symlink that is turned to another file (as Kubernetes does) is a change, and a touched
+    file is none. That a file is missing or unreadable counts too. Never raises.
     """
     config = cwd / path
     text = _content(config)
@@ -84,7 +84,7 @@ def snapshot(path: str, cwd: Path) -> bytes:
 
 
 def contents(files: Iterable[Path]) -> bytes:
-    """Return a digest of what some files hold, as `snapshot` does. Never raises."""
+    """Return a digest of the contents of some files, as `snapshot` does. Never raises."""
     return _digest(map(_content, files))
 
 
@@ -96,7 +96,7 @@ def _digest(texts: Iterable[bytes | None]) -> bytes:
 
 
 def _pem_files(text: bytes | None, folder: Path) -> Iterator[Path]:
-    # Found by their looks: parsing YAML every two seconds would cost more than a needless reload.
+    # Found by a pattern: parsing YAML every two seconds would cost more than a needless reload.
     for match in _PEM_FILE.finditer(text or b""):
         name = (match[1] or match[2] or match[3]).strip().decode("utf-8", "surrogateescape")
         yield folder / name
@@ -104,7 +104,7 @@ def _pem_files(text: bytes | None, folder: Path) -> Iterator[Path]:
 
 def _content(file: Path) -> bytes | None:
     try:
-        # Reading a pipe would block, and take what the reload should read.
+        # Reading a pipe would block, and consume what the reload should read.
         if not stat.S_ISREG(file.stat().st_mode):
             return None
         return file.read_bytes()

@@ -1,4 +1,4 @@
-"""Where the program listens: flags over PASSTHROUGH_… variables over keys of the file over defaults."""
+"""The settings of ports, processes and logs: flags over PASSTHROUGH_… variables over keys of the file over defaults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENVIRONMENT: Final = "environment"
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """One row of the table: the field of Listen, the flag and key of the file, further keys, and how text is read."""
+    """One row of the table: the field of Listen, the flag and key of the file, other names of the key, and how text is parsed."""
 
     field: str
     key: str
@@ -56,19 +56,19 @@ VARIABLES: Final = MappingProxyType({setting.key: setting.variable for setting i
 """key of the file → variable, for every setting of the table."""
 
 ADMIN_ADDRESS: Final = ("admin_host", "admin_port")
-"""The keys that say where the admin port is."""
+"""The keys of the admin port's address."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListenSettings:
-    """The settings, where each of them was found, so that a later check can say so, and what files are called."""
+    """The settings, the origin of each for later problems, and the names of files as messages show them."""
 
     listen: Listen
     origins: Mapping[str, tuple[str, At]]
     names: Mapping[str, str]
 
     def wrong(self, field: str, problems: Problems, what: str, hint: str, *, named: str = "") -> None:
-        """Note a problem where the field was set; `named` is the file that it names."""
+        """Note a problem at the place where the field was set; `named` is the file that it names."""
         source, at = self.origins.get(field, ("", (field,)))
         if source:
             problems.elsewhere(source, f"{at[0]} {named}".rstrip(), what, hint)
@@ -90,7 +90,7 @@ def listen_settings(
 
 
 def admin_address(file: File, environ: Mapping[str, str], flags: Mapping[str, object], problems: Problems) -> tuple[str, int]:
-    """Return where the admin port is, host and port; no other setting is looked at."""
+    """Return the admin port's host and port; no other setting is checked."""
     rows = [setting for setting in _TABLE if setting.key in ADMIN_ADDRESS]
     listen = _chosen(rows, file, environ, flags, (Path(), Path()), problems).listen
     return listen.admin_host, listen.admin_port
@@ -128,7 +128,7 @@ def _chosen(
 def _given(
     setting: _Setting, file: File, environ: Mapping[str, str], flags: Mapping[str, object], problems: Problems
 ) -> tuple[str, At, Any] | None:
-    """The strongest value, with its source ("" is the file) and place."""
+    """Return the value that wins, with its source ("" is the file) and place."""
     keys = [key for key in (setting.key, *setting.aliases) if key in file.model_fields_set]
     if len(keys) > 1:
         problems.wrong((keys[1],), f"This is given twice: '{keys[0]}' is the same setting.", "Keep one of them.")
@@ -148,7 +148,7 @@ def _check_ports(found: ListenSettings, problems: Problems) -> None:
 
 
 def _check_tls(found: ListenSettings, problems: Problems) -> None:
-    """Load certificate and key now: a wrong one is a problem of the configuration, not of the first client."""
+    """Load certificate and key now: an error is a problem of the configuration, not of the first client."""
     listen = found.listen
     given, other = ("tls_cert", "tls_key") if listen.tls_key is None else ("tls_key", "tls_cert")
     if (listen.tls_cert is None) != (listen.tls_key is None):

@@ -1,4 +1,4 @@
-"""LiteLLM's dialect: which keys of a file are ours, which are LiteLLM's and do nothing here, and which are slips."""
+"""Keys of LiteLLM's format: which have a meaning here, which are LiteLLM's alone and do nothing, and which are errors."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ROUTE_HINT: Final = "Add a route under pass_through_endpoints: path, target, he
 
 
 def supported(tree: Mapping[str, object], problems: Problems) -> dict[str, object]:
-    """Return what of the file means something here; unknown keys are noted.
+    """Return the keys that have a meaning here; unknown keys are noted.
 
     1. LiteLLM's other sections: one warning that names them all.
     2. Unknown keys at the top are problems.
     3. Unknown keys in general_settings: one warning that names them all; but for keys of ours that belong at the top, which are
        problems: they would be without effect, and a proxy without its client_keys is open.
-    4. A section that is null (all its lines commented out) is as if it was not there.
+    4. A section that is null (all its lines commented out) counts as absent.
     5. A file without a single route is refused.
     """
     found = {key: value for key, value in tree.items() if key in File.model_fields}

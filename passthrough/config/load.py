@@ -1,4 +1,4 @@
-"""routes.yaml → Config, or every problem at once, each with its line."""
+"""Loads routes.yaml into a Config, or raises with every problem at once, each with its line."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def load(
 ) -> Config:
     """Return the configuration in the file `path`, resolved and checked.
 
-    `environ` is the real environment; the `.env` files are read beside it. `cwd` is what names of files are relative to (the
-    process's own by default). `listen` holds flags by the names of their keys (host, port, …); None is not given. With
+    `environ` is the real environment, over the `.env` files, which are read here. `cwd` is what names of files are relative to
+    (the process's own by default). `listen` holds flags by the names of their keys (host, port, …); None means not given. With
     `sandbox` every target is the sandbox, with port 0: the server fills it in.
 
-    Raises ConfigError with all problems, and nothing else for whatever the file or the environment holds.
+    Raises ConfigError with all problems, and no other error, whatever the file or the environment holds.
     """
     cwd = cwd or Path.cwd()
     opened = _open(path, environ, cwd, sandbox)
@@ -98,7 +98,7 @@ def load(
 
 
 def load_ledger_url(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> str | None:
-    """Return the URL of the ledger that the file names, None for none; nothing else of the file is looked at.
+    """Return the URL of the ledger that the file names, None for none; nothing else in the file is checked.
 
     Raises ConfigError where the file cannot be read or its `ledger` is wrong.
     """
@@ -111,7 +111,7 @@ def load_ledger_url(path: str, environ: Mapping[str, str], *, cwd: Path | None =
 def load_admin_address(
     path: str, environ: Mapping[str, str], flags: Mapping[str, object], *, cwd: Path | None = None
 ) -> tuple[str, int]:
-    """Return where a program with this configuration has its admin port; nothing else of the file is looked at.
+    """Return the host and port of the admin port with this configuration; nothing else in the file is checked.
 
     Raises ConfigError where the file cannot be read or one of the two is wrong.
     """
@@ -123,7 +123,7 @@ def load_admin_address(
 
 
 def load_prices(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> tuple[Price, ...]:
-    """Return the file's own prices; nothing else of the file is looked at. Raises ConfigError where they are wrong."""
+    """Return the file's own prices; nothing else in the file is checked. Raises ConfigError where they are wrong."""
     opened = _open(path, environ, cwd or Path.cwd(), False, only_prices)
     found = prices(opened.parts(PricePart, "prices"), _priced_routes(opened), opened.problems)
     opened.raise_problems()
@@ -131,7 +131,7 @@ def load_prices(path: str, environ: Mapping[str, str], *, cwd: Path | None = Non
 
 
 def load_costs_per_request(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> Mapping[str, int]:
-    """Return what routes ask for each request (10⁻⁹ USD), by their paths; nothing else of the file is looked at.
+    """Return each route's cost per request (10⁻⁹ USD) by its path; nothing else in the file is checked.
 
     Raises ConfigError where it is wrong.
     """
@@ -155,7 +155,7 @@ def _only_admin_address(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A file that was read, its references replaced, and what was found on the way; `referred` are the variables it names."""
+    """A file that was read, with its references replaced, and the problems so far; `referred` are the variables it names."""
 
     tree: Mapping[str, Any]
     environ: Mapping[str, str]
@@ -164,7 +164,7 @@ class _Opened:
     referred: Collection[str]
 
     def parts(self, model: type[_Part], *place: str) -> list[tuple[At, _Part]]:
-        """The items of a list that are valid, with their places; the others are noted."""
+        """Return the valid items of a list with their places; the others are noted."""
         value: Any = self.tree
         for key in place:
             value = value.get(key, ()) if isinstance(value, dict) else ()
@@ -174,7 +174,7 @@ class _Opened:
         return [(at, item) for at, item in found if item is not None]
 
     def raise_problems(self) -> None:
-        """Raise ConfigError if anything is wrong."""
+        """Raise ConfigError if there are problems."""
         if self.problems.problems:
             raise ConfigError(self.problems.problems)
 
@@ -218,8 +218,8 @@ def _limits(
 
 
 def _check_ledger(url: str | None, problems: Problems) -> None:
-    """Note a URL that can never be a ledger; whether there is one, and whether it can be written, shows when it is used."""
-    from ..accounting.ledger.ledger import Ledger  # noqa: PLC0415 - a fifth of a second, which is not for those who only want prices
+    """Note a URL that can never be a ledger; whether there is one, and whether it is writable, shows when it is used."""
+    from ..accounting.ledger.ledger import Ledger  # noqa: PLC0415 - a fifth of a second, which callers who only want prices do not pay
 
     if url is None:
         return
@@ -233,7 +233,7 @@ def _check_ledger(url: str | None, problems: Problems) -> None:
 
 
 def _journal(named: FileName | None, cwd: Path, problems: Problems) -> str | None:
-    """The folder of the journal, which is relative to the working directory as the ledger is."""
+    """Return the folder of the journal, which is relative to the working directory as the ledger is."""
     if named is None:
         return None
     folder = cwd / named.text
@@ -243,7 +243,7 @@ def _journal(named: FileName | None, cwd: Path, problems: Problems) -> str | Non
 
 
 def _check_open(settings: ListenSettings, tree: Mapping[str, Any], allow_anonymous: bool, problems: Problems) -> None:
-    """Without a single key, only this machine may call: a proxy that is open by accident spends its owner's money."""
+    """Note a host open to other machines without a single key: a proxy that is open by accident spends its owner's money."""
     general = tree.get("general_settings")
     guarded = tree.get("client_keys") or tree.get("master_key") or (isinstance(general, dict) and general.get("master_key"))
     if guarded or allow_anonymous or is_loopback(settings.listen.host):

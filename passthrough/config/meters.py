@@ -1,4 +1,4 @@
-"""How a route's answers are counted: the meter's plan out of what the file says of it."""
+"""Turns a route's `meter` section into a MeterPlan: how its responses are counted."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NO_COUNT: Final = "Write one such as pages: usage.num_pages, count: document.pa
 
 
 def plan(part: MeterPart, at: At, problems: Problems) -> MeterPlan:
-    """Return the plan of a meter whose place is `at`.
+    """Return the plan of a meter; `at` is its place in the file.
 
-    1. What counts in a JSON answer is for `shape: json` only.
-    2. `shape: json` counts something, and pages in one way only.
+    1. Keys that say what counts in a JSON response are for `shape: json` only.
+    2. `shape: json` counts something, and pages by one key only.
     """
     given = [name for name in _ONLY_JSON if name in part.model_fields_set]
     if part.shape != "json":

@@ -1,4 +1,4 @@
-"""What a configuration means once it is read: values that the house is built from."""
+"""The result of reading a configuration: the values that a server is built from."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..proxy.routes import Route
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where and how the program listens; a change needs a restart. Port 0 lets the system choose.
+    """How the program listens, runs and logs; a change needs a restart. Port 0 lets the system choose.
 
     `tls_cert` and `tls_key` are PEM files, both or neither. `log_format` is auto, json or text. `max_connections` None:
-    as many as the process's limit of open files lets in. `client_keep_alive_s` and `upstream_keep_alive_s` tell how long an
-    unused connection is kept, to a client and to a target.
+    as many as the process's limit of open files allows. `client_keep_alive_s` and `upstream_keep_alive_s` are how long an unused
+    connection is kept, to a client and to a target.
     """
 
     host: str = "127.0.0.1"
@@ -38,15 +38,15 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration without a problem.
+    """A valid configuration.
 
-    `clients` holds the master key too, as `access.MASTER`. `key_header` (lower case) is a further header that carries client
+    `clients` holds the master key too, as `auth.MASTER`. `key_header` (lower case) is a further header that carries client
     keys. `cors` are the origins whose web pages may call. `prices` are the user's own. `ledger` is a URL, None for none;
-    `ledger_keep_days` None means for ever. `admin_digest` is the SHA-256 of the key that opens the admin port. `budgets` are
-    those of clients, of routes and of the whole, requests and pages per minute among them; `calendar` is where their periods
-    begin, and `refuse_unlent` tells that a request is refused where the ledger cannot be asked and what it lent before is
-    used up. `budget_webhook` is where warnings are posted. `journal` is the folder for what is not in the ledger yet, None:
-    beside the ledger. `max_parallel` bounds the requests under way in all. `warnings` are for the operator to read.
+    `ledger_keep_days` None means without end. `admin_digest` is the SHA-256 of the key that opens the admin port. `budgets` are
+    those of clients, of routes and of everything together, requests and pages per minute among them. `calendar` says where their
+    periods begin. `refuse_unlent`: a request is refused where the ledger is away and its lease is used up. `budget_webhook` is
+    where warnings are posted. `journal` is the folder for entries that are not in the ledger yet, None: beside the ledger.
+    `max_parallel` bounds the requests under way in all. `warnings` are for the operator.
     """
 
     file: str

@@ -1,7 +1,7 @@
-"""Text that stands for a value elsewhere but not here: `${NAME}`, `$NAME`, `%NAME%`, `os.environ.NAME`, `<your-key>`.
+"""Recognises placeholders that are not replaced here: `${NAME}`, `$NAME`, `%NAME%`, `os.environ.NAME`, `<your-key>`.
 
-Taken as it stands, such a text is a key that everybody knows who has read the file's example, or goes to the provider. It is told
-from a real key by its whole: a key may hold `$` and `%` anywhere, but is none of these from its first to its last character.
+Taken literally, such a text would be a key that every reader of the example knows, or would go to the provider. The whole text
+distinguishes it from a real key: a key may hold `$` and `%` anywhere, but is none of these from its first to its last character.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _CAPITALS: Final = r"(?P<name>[A-Z_][A-Z0-9_]+)"
 
 
 def _spelt(name: str) -> tuple[str, ...]:
-    """The spellings of a variable that nothing else is written like."""
+    """Return the patterns of spellings that mean a variable and nothing else."""
     quoted = rf"""\s*["']?{name}["']?\s*"""
     return (
         rf"\$\{{(?:env[:.])?{name}(?::?[-+?=][^}}]*)?\}}",  # shells, Compose; VS Code
@@ -31,7 +31,7 @@ def _spelt(name: str) -> tuple[str, ...]:
     )
 
 
-# Without brackets they are short: only as variables are usually spelt are they none of somebody's real keys.
+# Without brackets they are short: only where they are spelt as variables usually are can they be no real key.
 _BARE: Final = (
     rf"\${_CAPITALS}",
     r"\$(?P<name>[a-z][a-z0-9_]*_(?:key|token|secret|password|url))",
@@ -53,7 +53,7 @@ _SEPARATORS: Final = re.compile(r"[/:@?&=#,;]+")
 def placeholder(text: str) -> str | None:
     """Return the variable that a text stands for, empty where it names none; None for a value, which is no placeholder.
 
-    1. The whole of it, with quotes around it or not; or all behind the name of a scheme: `Bearer ${NAME}`.
+    1. The whole text, with or without quotes around it; or all after the name of a scheme: `Bearer ${NAME}`.
     2. In a URL, each part by itself: `postgresql://me:${PASSWORD}@host/db`, `https://$HOST/v1`; and what is in brackets anywhere
        in one of HTTP, where no bracket may stand (RFC 3986 §2): `https://<resource>.services.ai.azure.com`.
     """

@@ -1,4 +1,4 @@
-"""The file's own prices: those for every route, and those of single routes."""
+"""The file's own prices: those for every route, and those of one route."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .schema import Endpoint, PricePart, RoutePrices
 def prices(
     everywhere: Iterable[tuple[At, PricePart]], routes: Sequence[tuple[At, Endpoint | RoutePrices]], problems: Problems
 ) -> tuple[Price, ...]:
-    """Return all prices in the order of the file; those that say nothing, or the same twice, are noted."""
+    """Return all prices in the order of the file; empty and duplicate ones are noted."""
     given: list[tuple[At, str | None, PricePart]] = [(at, None, row) for at, row in everywhere]
     for at, route in routes:
         given += [((*at, "prices", index), route.path, row) for index, row in enumerate(route.prices)]
@@ -32,7 +32,7 @@ def prices(
 
 
 def only_prices(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of the file says prices: nothing else of it need make sense where they are asked for."""
+    """Return the file's prices alone: a command that needs only them reads a file that is wrong elsewhere."""
     found = {"prices": tree["prices"]} if tree.get("prices") is not None else {}
     for place in ENDPOINTS:
         section: Any = tree
@@ -47,7 +47,7 @@ def only_prices(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _route_prices(item: object) -> object:
-    """What an endpoint says of prices; a stand-in for one that says nothing keeps its place in the list."""
+    """Return an endpoint's prices; a stand-in for one that has none keeps its place in the list."""
     if not isinstance(item, dict) or not {"prices", "cost_per_request"} & item.keys():
         return {"path": "/"}
     return {key: item[key] for key in RoutePrices.model_fields if key in item}

@@ -1,4 +1,4 @@
-"""What is found wrong or odd in the configuration, each with its place."""
+"""Problems and warnings of a configuration, each with its place and a hint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KEY_SHOWN: Final = 60
 
 
 class InvalidValue(PassthroughError):
-    """A value that cannot be used here: `what` is wrong and how to `mend` it. Neither repeats the value: it may be a secret."""
+    """A value that cannot be used here: `what` is wrong, and a `hint`. Neither repeats the value: it may be a secret."""
 
     def __init__(self, what: str, hint: str) -> None:
         super().__init__(what)
@@ -25,22 +25,22 @@ class InvalidValue(PassthroughError):
 
 
 class Places(Protocol):
-    """What knows the lines of a file."""
+    """A file that knows the line of each place."""
 
     @property
     def file(self) -> str:
-        """What problems call the file."""
+        """The file's name in problems."""
         ...
 
     def place(self, at: At) -> tuple[int, At]:
-        """Return the line of `at` and the part of it that stands in the file."""
+        """Return the line of `at`, and the part of it that exists in the file."""
         ...
 
 
 class Problems:
-    """Collects every problem and warning, so that all are told at once.
+    """Collects every problem and warning, so that all are reported at once.
 
-    A place is *excused* once its own problem is known (a variable that is not set): what follows from that is not told.
+    A place is *excused* once its own problem is known (a variable that is not set): problems that follow from it are left out.
     """
 
     __slots__ = ("_excused", "_places", "problems", "warnings")
@@ -52,7 +52,7 @@ class Problems:
         self.warnings: list[Problem] = []
 
     def wrong(self, at: At, what: str, hint: str, *, named: str = "") -> None:
-        """Note a problem at a place, unless the place or one above it is excused; `named` is the file that stands there."""
+        """Note a problem at a place, unless the place or one above it is excused; `named` is the file that is named there."""
         if not any(at[:depth] in self._excused for depth in range(1, len(at) + 1)):
             problem = self._problem(at, what, hint)
             self.problems.append(replace(problem, key=f"{problem.key} {named}") if named else problem)
@@ -62,15 +62,15 @@ class Problems:
         self.warnings.append(self._problem(at, what, hint))
 
     def elsewhere(self, source: str, key: str, what: str, hint: str) -> None:
-        """Note a problem that does not stand in the file but in `source`: the environment (`.env` too), the command line."""
+        """Note a problem that is not in the file but in `source`: the environment (`.env` too), the command line."""
         self.problems.append(Problem(source, 0, key, what, hint))
 
     def warn_elsewhere(self, source: str, key: str, what: str, hint: str) -> None:
-        """Note something that works, but not as its writer may think, and does not stand in the file."""
+        """Note something outside the file that works, but not as its writer may think."""
         self.warnings.append(Problem(source, 0, key, what, hint))
 
     def excuse(self, at: At) -> None:
-        """Tell no further problem at or below this place."""
+        """Note no further problem at or below this place."""
         self._excused.add(at)
 
     def excused(self, at: At) -> bool:
@@ -95,7 +95,7 @@ def shown(at: At) -> str:
 
 
 def printable(key: str, limit: int = _KEY_SHOWN) -> str:
-    """Return a key from the file in one line of at most `limit` characters or so, fit for a terminal."""
+    """Return a key of the file as one printable line of about `limit` characters at most."""
     short = key if len(key) <= limit else key[:limit] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode("ascii") for c in short)
 
@@ -107,6 +107,6 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """Return the mend for an unknown word: the nearest known one, else the sentence `otherwise`."""
+    """Return the hint for an unknown word: the nearest known one, else the sentence `otherwise`."""
     near = nearest(word, known)
     return f"Did you mean '{printable(near)}'?" if near else otherwise

@@ -1,4 +1,4 @@
-"""What the environment says of proxies: it is not used here, which is said to who may count on it."""
+"""Warns of proxy variables in the environment (HTTPS_PROXY and the like), which are not used here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMES: Final = {
 def check_proxies(environ: Mapping[str, str], referred: Collection[str], routes: Iterable[Route], problems: Problems) -> None:
     """Warn of each variable that names a proxy for targets to which routes connect directly; its value is never shown.
 
-    A variable that the file refers to is used as the file says. What NO_PROXY names, and this machine, need no proxy.
+    A variable that the file refers to is used as the file says. Targets in NO_PROXY, and this machine, need no proxy.
     """
     no_proxy = environ.get("NO_PROXY") or environ.get("no_proxy") or ""
     direct = [(route, target) for route in routes for target in route.targets if _is_direct(target, no_proxy)]

@@ -1,4 +1,4 @@
-"""Replaces os.environ/NAME in the file's values: all of it, or a problem that names the variable."""
+"""Replaces os.environ/NAME in the file's values; a variable that is not set is a problem that names it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _REPLACED_BY_SANDBOX: Final = frozenset({"target", "headers", "proxy", "upstream
 _REFERENCE: Final = re.compile(r"os\.environ/[A-Za-z0-9_]*")
 _STAND_IN: Final = "unset"
 _WHEN: Final = "when"
-"""Whose texts are what a provider's responses say, and no values of ours."""
+"""The key whose texts are compared with a provider's responses: they are no values of ours."""
 _LEFT_OUT: Final = object()
 
 
 class References:
     """The variables that a file refers to, looked up in one environment.
 
-    With `sandbox`, variables that are not set do not matter where the sandbox takes the target's place: such headers are left
-    out, and in a target a stand-in keeps the path readable.
+    With `sandbox`, a variable that is not set does no harm where the sandbox replaces the target: such headers are left out, and
+    in a target a stand-in keeps the path readable.
     """
 
     __slots__ = ("_environ", "_problems", "_sandbox", "names")
@@ -34,13 +34,13 @@ class References:
         self._problems = problems
         self._sandbox = sandbox
         self.names: set[str] = set()
-        """The variables that were referred to so far."""
+        """The variables referred to so far."""
 
     def resolved(self, value: object, at: At = ()) -> object:
-        """Return a value of the file with all references replaced; what holds one becomes a Secret. Null is a problem.
+        """Return a value of the file with all references replaced; a text that holds one becomes a Secret. Null is a problem.
 
-        Where a variable is not set, a stand-in takes its place, so that the rest of the file can be checked: the problem is
-        noted, and the place excused from others.
+        Where a variable is not set, a stand-in replaces it, so that the rest of the file can be checked: the problem is noted,
+        and the place is excused.
         """
         if isinstance(value, dict):
             inner = {key: self._inside(one, (*at, key)) for key, one in value.items()}
@@ -75,7 +75,7 @@ class References:
             return Secret(self._stand_in(text), ", ".join(names_in(text)))
 
     def _misspelt(self, text: str, at: At) -> object:
-        """Return the text, unless it was meant to be a reference and is none: that is noted, and a stand-in takes its place."""
+        """Return the text, unless it is a placeholder meant as a reference: that is noted, and a stand-in replaces it."""
         found = None if _WHEN in at else placeholder(text)
         if found is None:
             return text
@@ -88,7 +88,7 @@ class References:
         return Secret(f"http://{_STAND_IN}" if _field(at) == "target" else _STAND_IN)
 
     def _check_values(self, text: str, at: At) -> None:
-        """Note the variables that hold a placeholder themselves: what they hold is not looked at for references once more."""
+        """Note the variables that hold a placeholder themselves: references inside of a variable's value are not replaced."""
         names = [name for name in dict.fromkeys(names_in(text)) if placeholder(self._environ.get(name, "")) is not None]
         for name in names:
             hint = "Set it to the value itself: what a variable holds is taken as it stands."
@@ -97,7 +97,7 @@ class References:
             self._problems.excuse(at)
 
     def _joined(self, text: str) -> Mapping[str, str]:
-        """The environment, where `os.environ/ENDPOINT/v1` with an endpoint that ends in `/` does not become `//v1`."""
+        """Return the environment in which `os.environ/ENDPOINT/v1`, with an endpoint that ends in `/`, does not become `//v1`."""
         doubled = [name for name in names_in(text) if f"{PREFIX}{name}/" in text and self._environ.get(name, "").endswith("/")]
         return {**self._environ, **{name: self._environ[name].rstrip("/") for name in doubled}} if doubled else self._environ
 
@@ -116,7 +116,7 @@ class References:
 
 
 def _field(at: At) -> object:
-    """The key of an endpoint under which a place stands, None outside endpoints."""
+    """Return the key of an endpoint that a place is below, None outside endpoints."""
     if _ENDPOINTS not in at[:2]:
         return None
     behind = at[at.index(_ENDPOINTS) + 1 :]

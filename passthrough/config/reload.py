@@ -1,4 +1,4 @@
-"""Where the configuration is read from, and again; what a reload may not do, and what it cannot change."""
+"""The sources of a configuration, the files that a reload watches, and what a reload may not or cannot change."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..loopback import is_loopback
 from .model import Config, Listen
 
 LOOK_EVERY_S: Final = 1.0
-"""How often the configuration's files are looked at for a change."""
+"""How often the configuration's files are checked for a change."""
 
 SETTLED_S: Final = 0.2
-"""How long a changed file must stand still before it is read: the first half of one, written in place, may be valid."""
+"""How long a changed file must stay the same before it is read: the first half of one, written in place, may be valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the configuration comes from: `load` reads it anew (raises ConfigError), `snapshot` is a digest of its files.
+    """Where the configuration comes from: `load` reads it (raises ConfigError), `snapshot` returns a digest of its files.
 
-    `contents` is a digest of what some files hold.
+    `contents` returns a digest of some files.
     """
 
     load: Callable[[], Config]
@@ -31,27 +31,27 @@ class Sources:
 
 
 class WatchedFiles:
-    """What the configuration's files held when they were read last: its own, and those that the one in force names.
+    """Digests of the configuration's files at the last read: its own, and those that the configuration in force names.
 
     Every method but the constructor reads files.
     """
 
     def __init__(self, sources: Sources, seen: bytes, config: Config) -> None:
-        """`seen` is the snapshot that was taken before `config` was read; what it names is noted here, to be used later."""
+        """`seen` is the snapshot that was taken before `config` was read; the files that it names are read here."""
         self._sources = sources
         self._named = named_files(config)
         self.noted = (seen, sources.contents(self._named))
 
     def look(self) -> tuple[bytes, bytes]:
-        """Return digests of what the files hold now: the same as `noted` where nothing has changed."""
+        """Return digests of the files as they are now: equal to `noted` where nothing has changed."""
         return self._sources.snapshot(), self._sources.contents(self._named)
 
     def note(self) -> None:
-        """Note what they hold now, before they are read anew."""
+        """Note the files as they are now, before they are read again."""
         self.noted = self.look()
 
     def follow(self, config: Config) -> None:
-        """Watch what another configuration names, before it is used."""
+        """Watch the files that another configuration names, before it is used."""
         self._named = named_files(config)
         self.noted = (self.noted[0], self._sources.contents(self._named))
 
@@ -64,9 +64,9 @@ def named_files(config: Config) -> tuple[Path, ...]:
 
 
 def check_guarded(config: Config, host: str) -> None:
-    """Raise ConfigError where nobody needs a key any more, but `host`, which a reload does not change, is open to others.
+    """Raise ConfigError where no key is needed any more, but `host`, which a reload does not change, is open to others.
 
-    The file's own check goes by the host that it names now, where nobody listens before the restart.
+    The file's own check goes by the host that the file names now; the program listens there only after a restart.
     """
     if config.clients or config.allow_anonymous or is_loopback(host):
         return
@@ -76,7 +76,7 @@ def check_guarded(config: Config, host: str) -> None:
 
 
 def needing_restart(old: Config, new: Config) -> list[str]:
-    """Return the names of what a reload cannot change but the file now says otherwise."""
+    """Return the names of settings that have changed in the file but that a reload cannot change."""
     fields = [name for name in Listen.__dataclass_fields__ if getattr(old.listen, name) != getattr(new.listen, name)]
     if (old.listen.tls_cert is None) == (new.listen.tls_cert is None):
         fields = [name for name in fields if name not in {"tls_cert", "tls_key"}]  # Another certificate is shown at once.

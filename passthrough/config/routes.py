@@ -1,4 +1,4 @@
-"""Turns endpoints into routes, and checks what one endpoint alone cannot show: conflicts, loops, files."""
+"""Turns endpoints into routes, and checks what schema.py cannot: conflicts between routes, loops, files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, 
 
 @dataclass(frozen=True, slots=True)
 class BuildContext:
-    """What routes are built in: the file's folder, where we listen ourselves, the sandbox, settings for all routes."""
+    """What all routes are built with: the file's folder, the program's own ports, the sandbox, settings for all routes."""
 
     folder: Path
     listen: Listen
@@ -34,7 +34,7 @@ class BuildContext:
 
 
 def routes(endpoints: Sequence[tuple[At, Endpoint]], context: BuildContext, problems: Problems) -> tuple[Route, ...]:
-    """Return one route for each endpoint, in order; everything that does not hold is noted."""
+    """Return one route for each endpoint, in order; problems are noted."""
     trusted: dict[str, bool] = {}
     built = tuple(_route(endpoint, at, context, problems) for at, endpoint in endpoints)
     _check_conflicts([(at, route) for (at, _), route in zip(endpoints, built, strict=True)], problems)
@@ -82,7 +82,7 @@ def _terms(endpoint: Endpoint, at: At, problems: Problems) -> RouteTerms:
 
 def _target(endpoint: Endpoint, context: BuildContext) -> Target:
     where = endpoint.target
-    # What is below the route begins with '/': joined to a base path that ends in one, it would be doubled.
+    # The path below the route begins with '/': after a base path that ends in one, it would be doubled.
     base_path = where.base_path.rstrip(b"/") if endpoint.include_subpath else where.base_path
     if context.sandbox:
         return Target(tls=False, host="127.0.0.1", port=0, base_path=base_path, query=where.query, name="sandbox")
@@ -101,7 +101,7 @@ def _headers(endpoint: Endpoint, at: At, problems: Problems) -> tuple[tuple[byte
 
 
 def _key_header(endpoint: Endpoint, at: At, problems: Problems) -> bytes | None:
-    """The client header that LiteLLM's special name among the headers tells of."""
+    """Return the client header that LiteLLM's special name among the headers names."""
     named = endpoint.headers.get(SPECIAL_HEADER)
     if named is None:
         return None
@@ -129,7 +129,7 @@ def _retries(endpoint: Endpoint) -> Retries:
 def _labels(
     endpoint: Endpoint, at: At, everywhere: Sequence[tuple[At, LabelPart]], problems: Problems
 ) -> tuple[LabelHeader, ...]:
-    """The labels of all routes, then the route's own; one that is named in both is the route's."""
+    """Return the labels of all routes, then the route's own, which wins where both name one."""
     check_labels([((*at, "label_headers", i), label) for i, label in enumerate(endpoint.label_headers)], problems)
     found = {label.name: label.forward for _, label in everywhere}
     found |= {label.name: label.forward for label in endpoint.label_headers}
@@ -137,7 +137,7 @@ def _labels(
 
 
 def check_labels(labels: Iterable[tuple[At, LabelPart]], problems: Problems) -> None:
-    """Note a label header that stands twice in one list."""
+    """Note a label header that is twice in one list."""
     seen: set[bytes] = set()
     for at, label in labels:
         if label.name in seen:
@@ -146,7 +146,7 @@ def check_labels(labels: Iterable[tuple[At, LabelPart]], problems: Problems) -> 
 
 
 def _check_conflicts(built: Sequence[tuple[At, Route]], problems: Problems) -> None:
-    """Note two routes for one method and path: which of them is meant, nobody could tell."""
+    """Note two routes for one method and path: neither could be preferred."""
     by_method: dict[tuple[bytes, str], At] = {}
     for_all: dict[bytes, At] = {}
     first: dict[bytes, At] = {}

@@ -1,4 +1,4 @@
-"""The shape of the file: every key there is, what it means, and JSON Schema of all that for editors."""
+"""The schema of the file as pydantic models: every key, its type and its meaning; and JSON Schema of it for editors."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LITELLM_SECTIONS: Final = (
 """Top-level sections of a LiteLLM file that mean nothing here."""
 
 SPECIAL_HEADER: Final = "litellm_user_api_key"
-"""The name among a route's `headers` that is not sent, but says which client header carries the client's key."""
+"""The name among a route's `headers` that is not sent: its value names the client header that carries the client's key."""
 
 
 class Part(BaseModel):
-    """A mapping of the file: no keys but those named."""
+    """A mapping of the file; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
@@ -36,9 +36,9 @@ class TimeoutsPart(Part):
     """How long a route waits."""
 
     connect: types.Duration = Field(default=10.0, description="For a connection to the target.")
-    header: types.Duration = Field(default=300.0, description="For the answer's head, from the request's last byte on.")
+    header: types.Duration = Field(default=300.0, description="For the response's head, from the request's last byte on.")
     idle: types.Duration = Field(default=60.0, description="Between two pieces of a body.")
-    total: types.Limit = Field(default=None, description="For the whole exchange; none: for ever.")
+    total: types.Limit = Field(default=None, description="For the whole exchange; none: no limit.")
 
 
 Paths = Annotated[list[types.JsonPath], types.OneOrMany()]
@@ -47,17 +47,17 @@ CostHeaders = Annotated[list[types.CostHeader], types.OneOrMany()]
 
 
 class MeterPart(Part):
-    """How a route's answers are counted."""
+    """How a route's responses are counted."""
 
-    shape: types.Shape = Field(default="auto", description="What answers look like: auto, ocr, chat, batch, json or none.")
-    model: types.Name | None = Field(default=None, description="The model's name for the prices, where answers do not tell it.")
+    shape: types.Shape = Field(default="auto", description="What responses look like: auto, ocr, chat, batch, json or none.")
+    model: types.Name | None = Field(default=None, description="The model's name for the prices, where responses do not name it.")
     account: types.Name | None = Field(
         default=None, description="The provider's account: within it a batch's line is booked once; the target's host by default."
     )
-    cost_header: CostHeaders = Field(default=[], description="Fields of answers that tell the cost in USD; the first one counts.")
+    cost_header: CostHeaders = Field(default=[], description="Response headers that hold the cost in USD; the first one counts.")
     pages: Paths = Field(default=[], description="shape json: where the numbers of pages stand: usage.num_pages")
     count: Arrays = Field(default=[], description="shape json: the arrays that have one item for each page: document.pages")
-    constant: types.Count | None = Field(default=None, description="shape json: so many pages for each answer.")
+    constant: types.Count | None = Field(default=None, description="shape json: a fixed number of pages for each response.")
     credits: Paths = Field(default=[], description="shape json: where the provider's own units stand: usage.credits")
     when: dict[str, types.Word] = Field(default={}, description="shape json: counted only where each path has this text.")
     model_path: types.JsonPath = Field(default="model", description="shape json: where the model's name stands.")
@@ -87,14 +87,14 @@ class RetriesPart(Part):
 
     attempts: types.Attempts = Field(description="Further tries, 0 to 10.")
     statuses: list[types.RetriedStatus] = Field(
-        default=sorted(Retries().statuses), description="Answers after which it is tried again: 408, 425, 429, 5xx."
+        default=sorted(Retries().statuses), description="Statuses after which it is tried again: 408, 425, 429, 5xx."
     )
     held_body: types.Size = Field(
         default=Retries().held_bytes, description="The largest request body that is kept in memory, to be sent again."
     )
     spool: types.Switch = Field(default=False, description="Keep larger bodies in a temporary file, instead of trying once only.")
     max_wait: types.Duration = Field(
-        default=Retries().max_wait_s, description="The longest wait before another try; an answer that asks for more is relayed."
+        default=Retries().max_wait_s, description="The longest wait before another try; a response that asks for more is relayed."
     )
 
 
@@ -121,7 +121,7 @@ class LimitsPart(Part):
 class PricePart(Part):
     """What a model costs, before the list that ships with the program."""
 
-    model: types.Name = Field(description="As answers, or the route's meter, name it.")
+    model: types.Name = Field(description="As responses, or the route's meter, name it.")
     usd_per_1000_pages: types.Usd | None = Field(default=None, description="Plain pages.")
     usd_per_1000_annotated_pages: types.Usd | None = Field(default=None, description="Instead of the plain price.")
     usd_per_million_input_tokens: types.Usd | None = Field(default=None, description="Tokens in.")
@@ -132,7 +132,7 @@ class PricePart(Part):
 
 
 class RoutePrices(Part):
-    """What of an endpoint says prices."""
+    """The keys of an endpoint that set prices."""
 
     path: types.Path
     prices: list[PricePart] = []
@@ -164,7 +164,7 @@ class Endpoint(LimitsPart):
     max_body: types.Size = Field(default=10**9, description="The largest request body: 1GB, 512MB, 1GiB.")
     min_upload_rate: types.Rate = Field(default=200, description="Bytes a second, over a minute: 200B, 1KB; none or 0: any.")
     client_gone: types.ClientGone | None = Field(default=None, description="What becomes of a call whose client left.")
-    meter: Annotated[MeterPart, types.ShortFor("shape")] = Field(default=MeterPart(), description="How answers are counted.")
+    meter: Annotated[MeterPart, types.ShortFor("shape")] = Field(default=MeterPart(), description="How responses are counted.")
     prices: list[PricePart] = Field(default=[], description="Prices on this route, before all others.")
     label_headers: Labels = Field(default=[], description="Further headers that label exchanges on this route.")
     upstream_tls: UpstreamTlsPart | None = Field(default=None, description="Whom to trust.")
@@ -179,9 +179,9 @@ IDLE_KEYS: Final = frozenset({"id", "guardrails", "custom_auth_parser"})
 
 
 class ClientKeyPart(LimitsPart):
-    """Somebody who may call."""
+    """A client that may call."""
 
-    name: types.Name = Field(description="Who it is: stands in the log and the ledger.")
+    name: types.Name = Field(description="Who it is: the name in the log and the ledger.")
     key: types.Key = Field(description="os.environ/NAME, sha256:<64 hexadecimal digits>, or the key itself.")
     routes: list[types.Word] | None = Field(default=None, description="Paths of the routes that are allowed; all by default.")
 
@@ -237,7 +237,7 @@ class File(LimitsPart):
     budget_periods: PeriodsPart = Field(default=PeriodsPart(), description="Where the periods of budgets begin.")
     budget_webhook: types.Webhook | None = Field(default=None, description="Where warnings of budgets are posted, as JSON.")
     on_ledger_down: types.LedgerDown = Field(
-        default="allow", description="allow or refuse: what becomes of requests with a budget while the ledger cannot be asked."
+        default="allow", description="allow or refuse: what becomes of requests with a budget while the ledger is away."
     )
     host: types.HostName = Field(default="127.0.0.1", description="Where clients connect.")
     port: types.Port = Field(default=4000, description="Where clients connect.")
@@ -247,7 +247,7 @@ class File(LimitsPart):
     admin_port: types.Port = Field(default=4001, description="Where operators connect.")
     workers: types.Workers = Field(default=1, description="Processes.")
     drain_delay: types.Delay = Field(
-        default=0.0, description="How long it serves on when it is told to stop, not ready any more."
+        default=0.0, description="How long it serves on after the order to stop, not ready any more."
     )
     drain_timeout: types.Duration = Field(default=25.0, description="How long running exchanges may take when it stops.")
     log_format: types.LogFormat = Field(default="auto", description="auto, json or text.")
@@ -273,8 +273,8 @@ def schema() -> dict[str, Any]:
     for section in sorted(SECTIONS):
         # A section whose lines are all commented out is null.
         one = described["properties"][section]
-        said = {key: one[key] for key in ("description", "title")}
+        texts = {key: one[key] for key in ("description", "title")}
         described["properties"][section] = (
-            {**one, "type": ["array", "null"]} if one.get("type") == "array" else {**said, "anyOf": [one, {"type": "null"}]}
+            {**one, "type": ["array", "null"]} if one.get("type") == "array" else {**texts, "anyOf": [one, {"type": "null"}]}
         )
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}

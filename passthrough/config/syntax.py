@@ -1,4 +1,7 @@
-"""What may stand in a head: paths, targets, header names and values (RFC 3986, RFC 9110). Pure; Unfit for what may not."""
+"""Parsers of HTTP syntax in the file: paths, URLs, hosts, header names and values (RFC 3986, RFC 9110).
+
+They are pure, and raise InvalidValue for text that HTTP does not allow.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ _NO_LABELS: Final = frozenset(name.decode() for name in CREDENTIAL_HEADERS) | {"
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A target's URL, taken apart; `host` is without brackets, `base_path` is empty instead of a single slash."""
+    """The parts of a target's URL; `host` is without brackets, `base_path` is empty instead of a single slash."""
 
     tls: bool
     host: str
@@ -51,7 +54,7 @@ class Location:
 
 
 def route_path(text: str) -> str:
-    """Return the path of a route, as written: raw, beginning with `/`."""
+    """Return the path of a route as it is written: raw, beginning with `/`."""
     if not text.startswith("/"):
         raise InvalidValue("A path must begin with '/'.", "Write it such as /mistral.")
     if "?" in text or "#" in text:
@@ -87,9 +90,9 @@ def location(text: str, what: str = "target") -> Location:
 def origin(text: str) -> bytes:
     """Return the origin of web pages as browsers write it (RFC 6454 §6.2): scheme, host, the port where it is not the scheme's.
 
-    1. `*` and `null` are none: the one is every page's, and any page can have the other. On routes without keys, both would let
-       all of the web in.
-    2. Other schemes than http and https, as browsers' extensions and desktop programs have, are taken as they are written.
+    1. `*` and `null` are refused: the one means every page, and any page can have the other. On routes without keys, both would
+       let in the whole web.
+    2. Other schemes than http and https, which browsers' extensions and desktop programs have, are taken as they are written.
     """
     if text in {"*", "null"}:
         raise InvalidValue(f"'{text}' would let the pages of every site in, also where no key is asked for.", _ORIGIN_HINT)
@@ -129,7 +132,7 @@ def _uri(text: str, what: str) -> tuple[str, str, str, str]:
     if match[5] is not None:
         raise InvalidValue(f"The {what} has a fragment ('#…'), which is never sent.", "Remove it.")
     if _SCHEME_AS_HOST.fullmatch(match[2]) and (match[2].endswith(":") or match[3].startswith("//")):
-        # Read as it stands, it is the host `https` without its port, and the real host begins the path.
+        # Read literally, it is the host `https` without its port, and the real host begins the path.
         hint = "Write it once: where a variable brings it along, 'os.environ/NAME' alone, without 'https://' before it."
         raise InvalidValue(f"The {what} has its scheme twice.", hint)
     return match[1].lower(), match[2], match[3], match[4] or ""
@@ -174,7 +177,7 @@ def host(text: str) -> str:
 
 
 def token(text: str) -> str:
-    """Return an RFC 9110 token: what a header's name or a method is made of."""
+    """Return an RFC 9110 token: the syntax of header names and methods."""
     if not _TOKEN.fullmatch(text):
         raise InvalidValue("This is not a name that HTTP allows.", "Use letters, digits and '-' only.")
     return text
@@ -198,7 +201,7 @@ def label_name(text: str) -> bytes:
 
 
 def field_name(text: str) -> bytes:
-    """Return the name (lower case) of a field in answers."""
+    """Return the name (lower case) of a header field in responses."""
     return token(text).lower().encode("ascii")
 
 
@@ -224,7 +227,7 @@ def header_value(secret: Secret) -> Secret:
 
 
 def key(secret: Secret) -> Secret:
-    """Check a client's key: visible ASCII, which a header can carry, or `sha256:` and 64 hexadecimal digits."""
+    """Check a client key: visible ASCII, which a header can carry, or `sha256:` and 64 hexadecimal digits."""
     value = secret.reveal()
     if value.startswith("sha256:"):
         if not re.fullmatch(r"sha256:[0-9A-Fa-f]{64}", value, re.ASCII):
@@ -237,7 +240,7 @@ def key(secret: Secret) -> Secret:
 
 
 def _plain(secret: Secret) -> Secret:
-    """Refuse characters that a header carries in no agreed encoding: nearly always what is left of an example."""
+    """Refuse characters that a header carries in no agreed encoding: nearly always the rest of an example."""
     if _NOT_ASCII.search(secret.reveal()):
         what = f"The value{_source(secret)} holds characters outside ASCII, which no header carries reliably."
         raise InvalidValue(what, "Write the real value: is it still an example's, such as '…'?")
@@ -245,7 +248,7 @@ def _plain(secret: Secret) -> Secret:
 
 
 def _source(secret: Secret) -> str:
-    """The variables that a value came from, as part of a sentence."""
+    """Return the variables that a value came from, as part of a sentence."""
     return "" if secret.shown == "***" else f" (from {secret.shown})"
 
 

@@ -1,6 +1,6 @@
-"""The kinds of values that fields have: each reads text in its own way and says in JSON Schema what may be written.
+"""The types of the schema's fields for pydantic: each parses text and describes in JSON Schema what may be written.
 
-pydantic asks a kind for the value; what is Unfit becomes pydantic's error, with our words and never with the value.
+InvalidValue becomes pydantic's error, with our words and never with the value.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _secret(value: object) -> Secret:
 
 
 def _reads(parse: Callable[[str], object]) -> PlainValidator:
-    """A kind that is read from text by `parse`."""
+    """Return a validator that parses text by `parse`."""
 
     def read(value: object) -> object:
         try:
@@ -56,7 +56,7 @@ def _reads(parse: Callable[[str], object]) -> PlainValidator:
 
 
 def _keeps(check: Callable[[Secret], Secret]) -> PlainValidator:
-    """A kind that stays a Secret and passes `check`."""
+    """Return a validator that keeps a Secret and checks it by `check`."""
 
     def keep(value: object) -> Secret:
         try:
@@ -75,7 +75,7 @@ def _file_name(value: object) -> values.FileName:
 
 
 def _written(*schemas: dict[str, Any]) -> WithJsonSchema:
-    """What an editor accepts: one of `schemas`, or a reference to a variable."""
+    """Return what an editor accepts: one of `schemas`, or a reference to a variable."""
     return WithJsonSchema({"anyOf": [*schemas, _REFERENCE]})
 
 
@@ -171,7 +171,7 @@ Ledger = Annotated[str | None, _reads(values.ledger), WithJsonSchema(_STRING)]
 
 
 class OneOrMany:
-    """Lets one item stand for a list that holds it."""
+    """Accepts one item for a list that holds it."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(
@@ -184,7 +184,7 @@ class OneOrMany:
 
 
 class ShortFor:
-    """Lets a single value stand for the mapping `{key: value}`."""
+    """Accepts a single value for the mapping `{key: value}`."""
 
     def __init__(self, key: str) -> None:
         self._key = key

@@ -1,4 +1,4 @@
-"""Validates parts of the file against their shape, and tells what does not fit in our words."""
+"""Validates parts of the file by the schema's models, and turns pydantic's errors into problems with our words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LITELLM_NAMES: Final = {
     "rpm_limit": "rpm", "requests_per_minute": "rpm", "max_budget": "budget", "budget_duration": "budget",
     "max_parallel_requests": "max_parallel", "allowed_routes": "routes",
 }  # fmt: skip
-"""What LiteLLM calls the same thing where it keeps its keys."""
+"""LiteLLM's names for keys → ours."""
 _EXPECTED: Final = {
     "model_type": _MAPPING,
     "model_attributes_type": _MAPPING,
@@ -38,7 +38,7 @@ def part(model: type[_Part], value: object, at: At, problems: Problems) -> _Part
 
 
 def optional_part(model: type[_Part], value: object, at: At, problems: Problems) -> _Part:
-    """Return a part that has no required keys: what does not fit is noted and left out, so that the rest can be checked."""
+    """Return a part that has no required keys: wrong keys are noted and left out, so that the rest can be checked."""
     whole = part(model, value, at, problems)
     if whole is not None:
         return whole
@@ -56,7 +56,7 @@ def _fits(model: type[BaseModel], key: str, value: object) -> bool:
 
 
 def items(value: object, at: At, problems: Problems) -> list[tuple[At, object]]:
-    """Return the items of a list with their places; something else than a list is noted."""
+    """Return the items of a list with their places; a value that is no list is noted."""
     if not isinstance(value, list):
         problems.wrong(at, *_LIST)
         return []
@@ -84,17 +84,17 @@ def _listed(known: list[str]) -> str:
 
 
 def _keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    """The keys that the model knows at a place below it."""
+    """Return the keys that the model knows at a place below it."""
     return sorted(_at(model, loc).model_fields)
 
 
 def _described(model: type[BaseModel], loc: tuple[Any, ...]) -> str:
-    """What the schema says of a key."""
+    """Return the schema's description of a key."""
     return _at(model, loc[:-1]).model_fields[loc[-1]].description or ""
 
 
 def _at(model: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel]:
-    # What a RootModel stands for is said by its only field.
+    # A RootModel's only field says what it stands for.
     for step in ("root", *loc):
         inner = _model_in(model.model_fields[step].annotation) if step in model.model_fields else None
         model = inner or model
@@ -102,7 +102,7 @@ def _at(model: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel]:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation names, perhaps inside a list or beside None."""
+    """Return the model that an annotation names, perhaps inside a list or beside None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((inner for argument in get_args(annotation) if (inner := _model_in(argument))), None)

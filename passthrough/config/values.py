@@ -1,4 +1,4 @@
-"""What single values mean: sizes, durations, money, switches. Pure: text in, value out, Unfit for what is none."""
+"""Parsers of single values: sizes, durations, money, switches. They are pure, and raise InvalidValue for wrong text."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def size(text: str) -> int:
 
 
 def duration(text: str) -> float:
-    """Return seconds, more than none: `10s`, `300ms`, `5m`, `1h`, `400d`; a plain number is seconds."""
+    """Return seconds, more than 0: `10s`, `300ms`, `5m`, `1h`, `400d`; a plain number is seconds."""
     match = _NUMBER.fullmatch(text.strip())
     factor = _SECONDS.get(match[2]) if match else None
     if match is None or factor is None:
@@ -67,7 +67,7 @@ def duration(text: str) -> float:
 
 
 def delay(text: str) -> float:
-    """Return seconds as `duration` does; 0 is none."""
+    """Return seconds as `duration` does; 0 is allowed."""
     match = _NUMBER.fullmatch(text.strip())
     return 0.0 if match is not None and match[2] in _SECONDS and not Decimal(match[1]) else duration(text)
 
@@ -108,7 +108,7 @@ def usd(text: str) -> Decimal:
 
 
 def nano_usd(text: str) -> int:
-    """Return an amount of US dollars in whole 10⁻⁹ dollars: what the ledger can hold."""
+    """Return an amount of US dollars in whole 10⁻⁹ dollars, the ledger's unit."""
     nano = usd(text).scaleb(9)
     if nano != nano.to_integral_value():
         raise InvalidValue("An amount has at most nine decimals.", "Round it.")
@@ -116,7 +116,7 @@ def nano_usd(text: str) -> int:
 
 
 def budget_usd(text: str) -> int:
-    """Return a budget of US dollars, more than none, in whole 10⁻⁹ dollars."""
+    """Return a budget of US dollars, more than 0, in whole 10⁻⁹ dollars."""
     if not _MONEY.fullmatch(text.strip()) or not 0 < (amount := Decimal(text.strip())) <= _MAX_BUDGET_USD:
         raise InvalidValue(
             "This must be an amount of US dollars, more than 0 and at most a thousand million.", "Write one such as 50."
@@ -153,7 +153,7 @@ def count(text: str) -> int:
 
 
 def attempts(text: str) -> int:
-    """Return how often a request is tried again: from 0 to 10."""
+    """Return how many times a request is tried again: from 0 to 10."""
     if not _INTEGER.fullmatch(text.strip()) or int(text) > MAX_ATTEMPTS:
         raise InvalidValue(
             f"This must be a whole number from 0 to {MAX_ATTEMPTS}.", "Write 2 to try twice more, 0 to try once only."
@@ -162,7 +162,7 @@ def attempts(text: str) -> int:
 
 
 def retried_status(text: str) -> int:
-    """Return a status after which a request may be tried again: one that says 'not now', or that the server failed."""
+    """Return a status after which a request may be tried again: one that means 'not now', or that the server failed."""
     if not _INTEGER.fullmatch(text.strip()) or not (int(text) in RETRIED_4XX or 500 <= int(text) <= 599):
         listed = ", ".join(map(str, RETRIED_4XX))
         raise InvalidValue(f"Only after {listed} and 500 to 599 is a request tried again.", "Write one of these, or remove it.")
@@ -256,7 +256,7 @@ def one_of(words: tuple[str, ...], text: str) -> str:
 
 
 def name(text: str) -> str:
-    """Return a name for people: at least one character, none of them a control character, no space around it."""
+    """Return a name that people read: at least one character, no control character, no space around it."""
     if not text or text != text.strip() or not text.isprintable() or len(text) > 200:
         what = "This is not a name: it is empty, too long, or has spaces around or control characters in it."
         raise InvalidValue(what, "Write 1 to 200 characters, such as invoices.")
@@ -265,14 +265,14 @@ def name(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FileName:
-    """The name of a file, and what messages call it: what a variable holds is not `shown`, for it may be another's secret."""
+    """The name of a file, and its name in messages: a variable's value is never `shown`, for it may be a secret."""
 
     text: str
     shown: str
 
 
 def file_name(text: str, variables: str = "") -> FileName:
-    """Return the name of a file, which came out of `variables` if that is not empty; whether it is there is for others to see."""
+    """Return the name of a file, which came out of `variables` if that is not empty; whether it exists is not checked here."""
     if "-----BEGIN" in text or "\n" in text:
         raise InvalidValue(
             "This is not the name of a file, but what stands in one.", "Write it into a file, and the file's name here."
@@ -283,7 +283,7 @@ def file_name(text: str, variables: str = "") -> FileName:
 
 
 def ledger(text: str) -> str | None:
-    """Return the URL of the ledger, None for `none`: nothing is booked. What can be one, the ledger itself tells."""
+    """Return the URL of the ledger, None for `none`: nothing is booked. Which URLs it can open, the ledger itself checks."""
     if text.strip().lower() == "none":
         return None
     if "://" not in text or not text.isprintable():

@@ -1,4 +1,4 @@
-"""The PASSTHROUGH_… variables: which there are, and which of those that are set are slips."""
+"""The PASSTHROUGH_… variables: which exist, and warnings of those that are set but do not."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _INJECTED_URL: Final = re.compile(r"(?:tcp|udp|sctp)://.*", re.DOTALL)
 
 
 def check_variables(environ: Mapping[str, str], referred: Collection[str], problems: Problems) -> None:
-    """Warn of every PASSTHROUGH_… variable that is set and means nothing; values are never shown.
+    """Warn of every PASSTHROUGH_… variable that is set and has no meaning; values are never shown.
 
-    1. The program's own variables, and those that the file refers to, mean something.
-    2. What Kubernetes injects for a Service called passthrough, or passthrough-anything, is nobody's slip (kubernetes.io,
+    1. The program's own variables, and those that the file refers to, have one.
+    2. Kubernetes injects variables for a Service called passthrough, or passthrough-anything: they are no mistake (kubernetes.io,
        "Accessing the Service", environment variables).
     """
     for name, value in sorted(environ.items()):
@@ -34,7 +34,7 @@ def check_variables(environ: Mapping[str, str], referred: Collection[str], probl
 
 
 def _hint(name: str) -> str:
-    """The variable that was probably meant: by the name of its flag, as a key of the file, or by its looks."""
+    """Return a hint on what was probably meant: a flag's variable, a key of the file, or a variable with a similar name."""
     key = name.removeprefix(_PREFIX).lower()
     if key in VARIABLES:
         return f"Did you mean {VARIABLES[key]}?"

@@ -1,8 +1,8 @@
-"""The YAML file as text with places: every scalar stays as it was written, and every key knows its line.
+"""Parses the YAML file into nodes with lines: every scalar stays text as it was written, and every key knows its line.
 
 Scalars are not turned into numbers, dates or booleans here: `Anthropic-Version: 2023-06-01` is that text, a price of `0.1` is
-not a float, and a client may be called `no`. What a value means, its own field says. The document is built from the parser's
-events, not from composed nodes: nesting is bounded before anything recurses, and an alias can never contain itself.
+not a float, and a client may be called `no`. The type of a field decides what its value means. The document is built from the
+parser's events, not from composed nodes: nesting is bounded before anything recurses, and an alias can never contain itself.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed file; `problems` are those that did not keep it from being read on: keys given twice, tags."""
+    """A parsed file; `problems` are those after which parsing went on: keys given twice, tags."""
 
     file: str
     root: Node
     problems: tuple[Problem, ...]
 
     def place(self, at: At) -> tuple[int, At]:
-        """Return the line (from 1) of the key or item `at`, or of the nearest place above it, and what of `at` is there.
+        """Return the line (from 1) of the key or item `at`, or of the nearest place above it, and the part of `at` that exists.
 
         A step that the file abbreviates (`budget: {…}` for a list of one, `meter: ocr` for a mapping) is left out.
         """
@@ -72,7 +72,7 @@ class Document:
 
 
 def read(file: str, cwd: Path) -> Document:
-    """Read and parse a file, relative to `cwd`. Raises ConfigError for one that cannot be read, is no UTF-8 or no mapping."""
+    """Read and parse a file, relative to `cwd`. Raises ConfigError where it cannot be read, or is no UTF-8 or no mapping."""
     try:
         with (cwd / file).open("rb") as stream:
             raw = stream.read(MAX_FILE_BYTES + 1)
@@ -89,7 +89,7 @@ def read(file: str, cwd: Path) -> Document:
 
 
 def parse(raw: bytes, file: str) -> Document:
-    """Parse the bytes of a file; `file` is what problems call it. Raises ConfigError."""
+    """Parse the bytes of a file; `file` is its name in problems. Raises ConfigError."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
