@@ -194,7 +194,7 @@ def exchange_row(entry: Entry) -> Row:
     if entry.part is Part.OPEN:
         entry = replace(entry, **OPEN_END)
     began_ms = int(entry.began_utc * 1000)
-    return (
+    return (  # attribute by attribute: attrgetters over the columns' names take three times as long
         entry.id,
         began_ms,
         _day(began_ms // _DAY_MS),

@@ -270,7 +270,7 @@ def test_a_ledger_that_becomes_a_newer_ones_is_not_written(path: Path, ledger: L
     """A newer program that brings the tables up to date meanwhile is noticed, and written no more."""
     ledger.append([booked()])
     newer(path)
-    ledger._look_at = 0.0  # ten seconds later
+    ledger._check_at = 0.0  # ten seconds later
     for _ in range(2):
         with pytest.raises(LedgerError, match="has schema 999"):
             ledger.append([booked()])
