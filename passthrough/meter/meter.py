@@ -29,7 +29,7 @@ MAX_BYTES: Final = 1024**3
 MAX_RESULTS_BYTES: Final = 16 * 1024**3
 """As `MAX_BYTES`, for a batch's results that are coded. Plain ones have no bound: they are read line by line."""
 
-_ENDLESS: Final = 2**62
+_UNBOUNDED: Final = 2**62
 # Constants, because before Python 3.12 an enum's look-up is expensive.
 _RESULTS, _JOB, _CHAT, _OCR = ResponseKind.RESULTS, ResponseKind.JOB, ResponseKind.CHAT, ResponseKind.OCR
 
@@ -157,7 +157,7 @@ def _ignore(_chunk: bytes) -> bool:
     return True
 
 
-def _hand_on(body: BatchFile | BatchJob, passed: TakeLines) -> bool:
+def _pass_lines(body: BatchFile | BatchJob, passed: TakeLines) -> bool:
     """Pass on the usages of complete lines; return whether the body is to be read further."""
     usages = body.take_usages()
     for at in range(0, len(usages), MAX_LINES_AT_ONCE):
@@ -198,11 +198,11 @@ def open_meter(
     on_progress: OnProgress = None
     if is_batch:
         body = results = _results(kind, plan, response, expected=expected)
-        on_progress = partial(_hand_on, results, passed)  # A cycle by way of the exchange, so only for a batch.
+        on_progress = partial(_pass_lines, results, passed)  # A cycle by way of the exchange, so only for a batch.
     else:
         shape = _shape(kind, plan)
         body = JsonDocument(shape) if is_one else EventStream(shape)
-    pipeline = MeterPipeline(body, coding, decoders, max_bytes or (_ENDLESS if is_batch else MAX_BYTES), on_progress)
+    pipeline = MeterPipeline(body, coding, decoders, max_bytes or (_UNBOUNDED if is_batch else MAX_BYTES), on_progress)
     if refusal is not None:
         pipeline.refuse(refusal)
     return Meter(body, pipeline, kind, expected=expected, request_meter=request_meter)

@@ -20,8 +20,8 @@ from .false_coding import Undecodable
 from .jsonscan.scanner import STEPS
 from .usage import Unmetered
 
-BACKLOG_BYTES: Final = 1024 * 1024
-"""The size of the queue, in bytes as they came, from which on `feed` asks for a pause."""
+MAX_QUEUED_BYTES: Final = 1024 * 1024
+"""The size of the queue, in bytes as they came, at which `feed` asks for a pause."""
 
 _SMALL_BYTES: Final = 4096  # coded bytes that are decoded on the event loop: the executor would cost more
 _SMALL_DECODED_BYTES: Final = 65536
@@ -163,24 +163,24 @@ class MeterPipeline:
         chain = pipe.chain
         if self._job is None and (chain is None or (size <= _SMALL_BYTES and not chain.long_steps)):
             if chain is not None:
-                through = pipe.pass_coded(chunk)
+                is_done = pipe.pass_coded(chunk)
             elif size > pipe.left_bytes:
-                pipe.failure, through = Unmetered.TOO_LARGE, True
+                pipe.failure, is_done = Unmetered.TOO_LARGE, True
             else:  # Inlined, to save a call: see proxy.upstream.connection.Connection.data_received.
                 pipe.left_bytes -= size
                 at = pipe.reader.feed(chunk)
-                through = at == size
-                if not through:
+                is_done = at == size
+                if not is_done:
                     pipe.keep_rest(chunk, at)
-            if (self._on_progress is None or self._goes_on(self._on_progress)) and not through:
+            if (self._on_progress is None or self._goes_on(self._on_progress)) and not is_done:
                 self._queued_bytes = self._slice_bytes = size
                 self._submit()
-            return self._queued_bytes < BACKLOG_BYTES
+            return self._queued_bytes < MAX_QUEUED_BYTES
         self._queue.append(chunk)
         self._queued_bytes += size
         if self._job is None:
             self._next_slice()
-        return self._queued_bytes < BACKLOG_BYTES
+        return self._queued_bytes < MAX_QUEUED_BYTES
 
     def peek(self, peek: Peek, buffer: bytearray, size: int) -> bool:
         """Take the first bytes of a buffer if the reader's own `peek` needs no copy of them; False: feed them."""
@@ -201,7 +201,7 @@ class MeterPipeline:
 
     async def drained(self) -> None:
         """Wait until the queue is half empty, so that not every chunk waits."""
-        await self._until_queued(BACKLOG_BYTES // 2)
+        await self._until_queued(MAX_QUEUED_BYTES // 2)
 
     async def rest(self) -> None:
         """Wait until all bytes so far are read."""
@@ -267,6 +267,6 @@ class MeterPipeline:
 
 
 def _hand_back(loop: asyncio.AbstractEventLoop, advanced: Callable[[Future[bool]], None], job: Future[bool]) -> None:
-    """Call `advanced` on the event loop, from the thread that did the job. asyncio.wrap_future would cost twice as much."""
+    """Call `advanced` on the event loop, from the job's thread. With an asyncio future for each it would cost twice as much."""
     with suppress(RuntimeError):  # the loop is closed, and so is the server
         loop.call_soon_threadsafe(advanced, job)

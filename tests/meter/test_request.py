@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passthrough.meter.meter import ResponseFacts, open_meter
-from passthrough.meter.pipeline import BACKLOG_BYTES
+from passthrough.meter.pipeline import MAX_QUEUED_BYTES
 from passthrough.meter.plan import JsonCounts, MeterPlan
 from passthrough.meter.request import MAX_BYTES, BufferedRequestMeter, RequestMeter, open_request_meter
 from passthrough.meter.usage import NOTHING, Unmetered, Usage
@@ -186,7 +186,7 @@ async def test_a_full_backlog_asks_for_a_pause(decoders: ThreadPoolExecutor) -> 
         request_meter = open_request_meter(b"gzip", busy)
         assert request_meter is not None
         roomy = [request_meter.feed(each) for each in chunks[:20]]
-        assert [True] * (BACKLOG_BYTES // 65536 - 1) + [False] * (21 - BACKLOG_BYTES // 65536) == roomy
+        assert [True] * (MAX_QUEUED_BYTES // 65536 - 1) + [False] * (21 - MAX_QUEUED_BYTES // 65536) == roomy
         assert request_meter.busy
         gate.set()
         await request_meter.drained()

@@ -17,7 +17,7 @@ from passthrough.meter.bodies.document import JsonDocument
 from passthrough.meter.decode import PIECE_BYTES, chain
 from passthrough.meter.jsonscan.paths import Value, paths
 from passthrough.meter.meter import Meter, ResponseFacts, open_meter
-from passthrough.meter.pipeline import BACKLOG_BYTES, MeterPipeline
+from passthrough.meter.pipeline import MAX_QUEUED_BYTES, MeterPipeline
 from passthrough.meter.plan import MeterPlan, ResponseKind
 from passthrough.meter.usage import Unmetered, Usage
 from tests.harness.metering import CODINGS, pieces, read
@@ -316,7 +316,7 @@ async def test_a_full_backlog_asks_for_a_pause_and_drops_nothing() -> None:
         decoders.submit(lambda: asyncio.run_coroutine_threadsafe(gate.wait(), loop).result())
         meter = opened(decoders, b"gzip")
         roomy = [meter.feed(chunk) for chunk in chunks[:20]]
-        assert [True] * (BACKLOG_BYTES // 65536 - 1) + [False] * (21 - BACKLOG_BYTES // 65536) == roomy
+        assert [True] * (MAX_QUEUED_BYTES // 65536 - 1) + [False] * (21 - MAX_QUEUED_BYTES // 65536) == roomy
         assert meter.usage_if_ready() is None
         waiting = asyncio.ensure_future(meter.drained())
         done, _ = await asyncio.wait((waiting,), timeout=0)
