@@ -238,7 +238,7 @@ class Server:
         self._upstream.close()
         await self._bookkeeper.close(CLOSE_ACCOUNTING_S)
         if self._ledger is not None:
-            self._ledger.hurry(LAST_LEDGER_CALLS_S)  # those of the admin port too: the process waits for their threads
+            self._ledger.limit_calls(LAST_LEDGER_CALLS_S)  # those of the admin port too: the process waits for their threads
             await asyncio.to_thread(self._budgets.close)
             await asyncio.to_thread(self._ledger.close)
         self._decoders.shutdown(wait=False, cancel_futures=True)

@@ -95,7 +95,7 @@ def _check_ledger(config: str, url: str | None) -> None:
         return
     ledger = Ledger.at(url)
     try:
-        ledger.greet()
+        ledger.check_servable()
     except UnservableLedgerError as error:
         what, _, hint = str(error).partition("\n")
         raise ConfigError([Problem(config, 0, "ledger", what, hint)]) from None

@@ -61,7 +61,7 @@ def test_a_server_that_hangs_ends_no_call_late(own_server: Postgres) -> None:
     entries = [booked() for _ in range(3)]
     with closing(Ledger.open(url)) as ledger:
         ledger.append(entries[:1])
-        ledger.hurry(0.5)
+        ledger.limit_calls(0.5)
         own_server.hang()
         try:
             with pytest.raises(LedgerError, match=r"cannot be reached: .*(did not answer within 0\.5 s|timeout).*\n"):
@@ -77,7 +77,7 @@ def test_a_call_that_goes_on_is_cut_short_when_the_process_ends(postgres_url: st
 
     def slept() -> None:
         with ledger.transaction(writes=True) as connection:
-            ledger.hurry(0.2)
+            ledger.limit_calls(0.2)
             connection.exec_driver_sql("SELECT pg_sleep(25)")
 
     with closing(Ledger.open(postgres_url)) as ledger, pytest.raises(LedgerError, match="did not answer within"):

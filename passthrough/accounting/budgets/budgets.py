@@ -54,7 +54,7 @@ class Budgets:
         histories = BudgetIndex(kept.get(budget.key) or BudgetHistory(budget, policy.sandbox) for budget in policy.budgets)
         for history, budget in zip(histories, policy.budgets, strict=True):
             with self._lock:  # for one at a time: the event loop waits for it
-                history.bound(budget)
+                history.apply(budget)
         with self._lock:
             self._refresher.apply(histories, policy.calendar)
             self._index, self._policy = histories, policy
@@ -143,7 +143,7 @@ class Budgets:
         return low
 
     def _state(self, history: BudgetHistory, at_ms: int) -> BudgetState:
-        state = history.at(self._policy.calendar, at_ms)
+        state = history.state_at(self._policy.calendar, at_ms)
         if not self._has_ledger and not state.until:
             state.held, state.until = state.budget.limit, inf
         return state
@@ -151,7 +151,7 @@ class Budgets:
     def _without_ledger(self, exchange: Exchange, histories: list[BudgetHistory], undecided: BudgetState) -> None:
         """Decide without the ledger, as the configuration says. Raises Refusal."""
         if self._policy.refuse_without_lease:
-            raise messages.unknown(undecided.budget)
+            raise messages.refusal_without_ledger(undecided.budget)
         self._admit(exchange, histories, without_lease=True)
 
     # ── when it has ended ──
@@ -233,4 +233,4 @@ class Budgets:
         for state in states:
             self._warn(messages.warning(state))
             if self._webhook is not None:
-                self._webhook.post(json_object(messages.posted(state).items()))
+                self._webhook.post(json_object(messages.webhook_body(state).items()))

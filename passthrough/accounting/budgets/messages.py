@@ -30,7 +30,7 @@ def refusal(state: BudgetState, verdict: Verdict, now_utc: float) -> Refusal:
     return Refusal(code, what, retry_after_s=max(1, -int(-(resets_ms / 1000 - now_utc) // 1)))
 
 
-def unknown(budget: Budget) -> Refusal:
+def refusal_without_ledger(budget: Budget) -> Refusal:
     """Return the refusal of a request whose budget cannot be looked up in the ledger."""
     what = f"{_who(budget)}: the ledger cannot be asked what is left of {_limit(budget)}."
     return Refusal("overloaded", what, retry_after_s=UNKNOWN_S)
@@ -43,7 +43,7 @@ def warning(state: BudgetState) -> str:
     return f"{_who(budget)} has used {_amount(budget.unit, state.spent)} of {_limit(budget)} ({percent} %), until {resets}."
 
 
-def posted(state: BudgetState) -> dict[str, object]:
+def webhook_body(state: BudgetState) -> dict[str, object]:
     """Return the warning as the JSON body of a webhook's POST; chat services show `text`."""
     budget, period = state.budget, state.span.period
     return {

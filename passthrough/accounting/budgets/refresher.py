@@ -116,7 +116,7 @@ class LeaseRefresher:
             self.active.pop(state, None)
             self.urgent.discard(state)
             return
-        for each in (state, history.ahead(self._calendar, now_ms)):
+        for each in (state, history.next_state(self._calendar, now_ms)):
             if each is not None and each.due(now):
                 self.active[each] = history
                 self.urgent.discard(each)
@@ -128,7 +128,7 @@ class LeaseRefresher:
         idle: dict[Span, BudgetState] = {}
         for history in self._index:
             with self.lock:  # for one at a time: the event loop waits for it
-                state = history.at(self._calendar, at_ms)
+                state = history.state_at(self._calendar, at_ms)
                 if state not in self.active and history.budget.per != Per.MINUTE:
                     idle[state.span] = state
         if idle:

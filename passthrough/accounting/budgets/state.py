@@ -111,7 +111,7 @@ class BudgetState:
         self.spent += new
         self.changed = True
 
-    def bound(self, budget: Budget) -> None:
+    def apply(self, budget: Budget) -> None:
         """Go by a budget's new figures from now on; reservations stay."""
         left = max(self.unbooked + self.reserved, budget.limit - self.spent)
         self.held = left if self.until == inf else min(self.held, left)
@@ -184,17 +184,17 @@ class BudgetHistory:
         """What is reserved for a request: about the average of the last ones, and one unit at least."""
         return 1 if self.budget.unit == Unit.REQUESTS else max(1, round(self.mean))
 
-    def bound(self, budget: Budget) -> None:
+    def apply(self, budget: Budget) -> None:
         """Go by a budget's new figures."""
         self.budget = budget
         for state in self.states.values():
-            state.bound(budget)
+            state.apply(budget)
 
     def learn(self, amount: int) -> None:
         """Add a request's amount to the average."""
         self.mean += (amount - self.mean) / _SMOOTHED
 
-    def at(self, calendar: Calendar, at_ms: int) -> BudgetState:
+    def state_at(self, calendar: Calendar, at_ms: int) -> BudgetState:
         """Return the state of the period that contains a moment."""
         state = self.current
         if state is not None and state.span.period.starts_ms <= at_ms < state.span.period.ends_ms:
@@ -210,12 +210,12 @@ class BudgetHistory:
         self.current = found
         return found
 
-    def ahead(self, calendar: Calendar, now_ms: int) -> BudgetState | None:
+    def next_state(self, calendar: Calendar, now_ms: int) -> BudgetState | None:
         """Return the state of the next period if that is about to begin and the current one is in use, else None."""
         state = self.current
         if state is None or not state.held or state.span.period.ends_ms - now_ms > AHEAD_MS:
             return None
-        following = self.at(calendar, state.span.period.ends_ms)
+        following = self.state_at(calendar, state.span.period.ends_ms)
         self.current = state
         following.used_at = max(following.used_at, state.used_at)
         following.replicas = following.replicas or state.replicas

@@ -43,7 +43,7 @@ class RejectedEntries:
             if not kept and len(self._waiting) > _MAX_IN_MEMORY:
                 self._warn_unkept(self._waiting.pop(0))
 
-    def look(self) -> None:
+    def retry(self) -> None:
         """Try again to write the entries that wait in memory."""
         if self._waiting:
             with self._lock:

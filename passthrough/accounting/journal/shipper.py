@@ -39,12 +39,12 @@ class Losses:
 class Handoff:
     """Hands entries that the journal could not take to the ledger's thread: they are taken there or taken back, never both."""
 
-    def __init__(self, hurry: Callable[[], None]) -> None:
-        """`hurry` is called when there is an offer."""
+    def __init__(self, signal: Callable[[], None]) -> None:
+        """`signal` is called when there is an offer."""
         self._batch: list[Entry] | None = None
         self._lock = Lock()
         self._settled = Event()
-        self._signal = hurry
+        self._signal = signal
 
     @property
     def offered(self) -> bool:
@@ -71,7 +71,7 @@ class Handoff:
             self._settled.set()
         return batch or []
 
-    def hurry(self) -> None:
+    def release(self) -> None:
         """End the wait of an offer."""
         self._settled.set()
 
@@ -162,8 +162,8 @@ class LedgerShipper:
         if appended or self._woken or now >= self._housekeeping_at:
             self._woken = False
             self._housekeeping_at = now + _HOUSEKEEPING_S
-            self._rejected.look()
-            self._look_at_ledger()
+            self._rejected.retry()
+            self._check_ledger()
             try:
                 self._housekeeping()
             except Exception as defect:  # noqa: BLE001 - the accounting loop: entries are shipped all the same
@@ -171,10 +171,10 @@ class LedgerShipper:
                     self._warn(f"What is done between two batches failed: {defect!r}. Please report this.")
                 self._housekeeping_failed = True
 
-    def _look_at_ledger(self) -> None:
+    def _check_ledger(self) -> None:
         """Notice that the ledger was taken away, also while nothing is to be written."""
         try:
-            self._ledger.look()
+            self._ledger.check_in_place()
         except LedgerError as refused:
             self._note_refusal(str(refused))
             self._opened = False

@@ -144,7 +144,7 @@ class JournalWriter:
         """Write all that waits, for at most `timeout_s` seconds; then warn of what is left. Blocks: not for the event loop."""
         self._deadline = time.monotonic() + timeout_s
         self._queue.close()
-        self._shipper.handoff.hurry()
+        self._shipper.handoff.release()
         self._shipper.end(self._deadline)
         for thread in self._threads:
             if thread.is_alive():

@@ -35,10 +35,10 @@ class Database(Protocol):
     def codec(self) -> str | None:
         """Return the Python codec that a text must fit in to be stored; None where it refuses what it cannot store."""
 
-    def greet(self) -> None:
+    def check_servable(self) -> None:
         """Raise UnservableLedgerError where it is there and can never hold a ledger; return where that is not known soon."""
 
-    def hurry(self, call_s: float) -> None:
+    def limit_calls(self, call_s: float) -> None:
         """Bound every call by this from now on, as far as calls can be ended."""
 
     def find(self) -> None:

@@ -127,7 +127,7 @@ class Ledger:
         except (EntryRefusedError, *_DEFECTS) as refused:
             raise LedgerError(f"The ledger {self._database.where} takes no entry at all: {refused}") from None
 
-    def look(self) -> None:
+    def check_in_place(self) -> None:
         """Raise LedgerError, once, where the database that was in use is gone; its connections are closed then.
 
         SQLite begins no new file, where one was emptied, while any process has that one open.
@@ -141,13 +141,13 @@ class Ledger:
         """Use new connections from now on."""
         self._database.engine.dispose()
 
-    def greet(self) -> None:
+    def check_servable(self) -> None:
         """Raise UnservableLedgerError where the database is there and can never hold a ledger; does not wait long for it."""
-        self._database.greet()
+        self._database.check_servable()
 
-    def hurry(self, call_s: float) -> None:
+    def limit_calls(self, call_s: float) -> None:
         """Bound every call by this from now on: the process is shutting down."""
-        self._database.hurry(call_s)
+        self._database.limit_calls(call_s)
 
     def stored(self, text: str) -> str:
         """Return a text as the ledger stores it, once it has been written to."""
@@ -271,7 +271,7 @@ class Ledger:
     def _raise_if_gone(self) -> None:
         """Raise LedgerError where a call failed because the database was taken away after it was checked."""
         try:
-            self.look()
+            self.check_in_place()
         except LedgerError as gone:
             raise gone from None
 
@@ -280,7 +280,7 @@ class Ledger:
         database = self._database
         if self._read_only:
             raise LedgerError(f"The ledger {database.where} may not be written: it was opened to be read.\nOpen it for writing.")
-        self.look()
+        self.check_in_place()
         if self._known is None:
             database.make()
             with self._checked():

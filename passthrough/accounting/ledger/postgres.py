@@ -19,7 +19,7 @@ _STATEMENT_MS: Final = 30_000
 _PING_S: Final = 5.0
 """How long the ping of an idle session may take."""
 
-_GREET_S: Final = "2"
+_QUICK_CONNECT_S: Final = "2"
 _APPEND_LOCK: Final = 0x7061_7373_6C65_6467
 """The key of the advisory lock ("passledg"): appends share it; a transaction that must be alone takes it exclusively."""
 
@@ -78,14 +78,14 @@ class PostgresServer:
         """Return the Python codec that a text must fit in to be stored; None where any text but NUL may be stored."""
         return None if self._encoding in {"UTF8", "SQL_ASCII"} else _CODECS.get(self._encoding, "ascii")
 
-    def greet(self) -> None:
+    def check_servable(self) -> None:
         """Connect once, if the server responds soon. Raises UnservableLedgerError where it can never hold a ledger."""
         try:
-            self._connected(connect_timeout=_GREET_S).close()
+            self._connected(connect_timeout=_QUICK_CONNECT_S).close()
         except self.engine.dialect.loaded_dbapi.Error as error:
             _check_encoding(self.where, str(error))
 
-    def hurry(self, call_s: float) -> None:
+    def limit_calls(self, call_s: float) -> None:
         """Bound every call by this from now on, also those under way."""
         self._is_hurried = True
         for limit in (self._limit, self._ping_limit):
@@ -93,7 +93,7 @@ class PostgresServer:
 
     def _connected(self, **more: str) -> Any:
         if self._is_hurried:
-            more = {"connect_timeout": _GREET_S} | more
+            more = {"connect_timeout": _QUICK_CONNECT_S} | more
         session = self._session.connect(**(self._parameters | more))
         session.limit = self._limit
         # This is the server's encoding, with a pooler in between too: PgBouncer passes on what the server reported.

@@ -39,10 +39,10 @@ class SqliteFile:
         """Return UTF-8, as in every file; a NUL in a text would end it for most programs."""
         return UNICODE
 
-    def greet(self) -> None:
+    def check_servable(self) -> None:
         """Do nothing: the first append shows what the file is."""
 
-    def hurry(self, call_s: float) -> None:
+    def limit_calls(self, call_s: float) -> None:
         """Do nothing: a call ends within BUSY_S, or hangs in a disk operation, which nothing ends."""
 
     def find(self) -> None:

@@ -135,11 +135,11 @@ def test_a_larger_budget_counts_at_once_and_a_smaller_one_too() -> None:
     """What is spent stays; what is leased beyond a smaller budget is used no more."""
     one = state(spent=100, held=0)
     assert Verdict.SPENT == one.verdict(1.0)
-    one.bound(Budget(TEAM, Unit.PAGES, Per.MONTH, 200))
+    one.apply(Budget(TEAM, Unit.PAGES, Per.MONTH, 200))
     assert Verdict.ASK == one.verdict(1.0)
     one.grant(LeaseGrant(100, 0, 1, 25), 1.0)
     one.reserve(3, 1.0)
-    one.bound(Budget(TEAM, Unit.PAGES, Per.MONTH, 101))
+    one.apply(Budget(TEAM, Unit.PAGES, Per.MONTH, 101))
     assert (3, Verdict.RESERVED) == (one.held, one.verdict(1.0))
 
 
@@ -159,24 +159,24 @@ def test_what_a_request_may_come_to_is_learnt() -> None:
 def test_every_period_has_its_own_tally() -> None:
     """The next one begins with nothing; the last one is kept for what is still under way, for a while."""
     history = BudgetHistory(Budget(TEAM, Unit.PAGES, Per.MINUTE, 9), sandbox=False)
-    first = history.at(UTC, 0)
+    first = history.state_at(UTC, 0)
     first.reserve(3, 1.0)
-    assert first is history.at(UTC, MINUTE_MS - 1)
-    second = history.at(UTC, MINUTE_MS)
+    assert first is history.state_at(UTC, MINUTE_MS - 1)
+    second = history.state_at(UTC, MINUTE_MS)
     assert (first.span.period.ends_ms, 0) == (second.span.period.starts_ms, second.reserved)
-    assert first is history.at(UTC, 5)
-    history.at(UTC, 3_600_000 + 2 * MINUTE_MS)
+    assert first is history.state_at(UTC, 5)
+    history.state_at(UTC, 3_600_000 + 2 * MINUTE_MS)
     assert first not in history.states.values()
 
 
 def test_the_next_period_is_leased_before_it_begins() -> None:
     """Shortly before the turn, if the budget is in use; so nobody waits when it comes."""
     history = BudgetHistory(Budget(TEAM, Unit.PAGES, Per.MINUTE, 9), sandbox=False)
-    now = history.at(UTC, 5)
-    assert None is history.ahead(UTC, MINUTE_MS - 1)
+    now = history.state_at(UTC, 5)
+    assert None is history.next_state(UTC, MINUTE_MS - 1)
     now.held, now.used_at = 3, 7.0
-    assert None is history.ahead(UTC, MINUTE_MS - AHEAD_MS - 1)
-    following = history.ahead(UTC, MINUTE_MS - AHEAD_MS)
+    assert None is history.next_state(UTC, MINUTE_MS - AHEAD_MS - 1)
+    following = history.next_state(UTC, MINUTE_MS - AHEAD_MS)
     assert following is not None
     assert (Period(MINUTE_MS, 2 * MINUTE_MS), 7.0, now) == (following.span.period, following.used_at, history.current)
 
@@ -212,7 +212,7 @@ def test_no_budget_is_passed_by_more_than_what_is_under_way(
     chance = random.Random(seed)
     shared = Shared()
     histories = [BudgetHistory(Budget(TEAM, Unit.PAGES, Per.MONTH, most), sandbox=False) for _ in range(processes)]
-    states = [history.at(UTC, 0) for history in histories]
+    states = [history.state_at(UTC, 0) for history in histories]
     flying: list[tuple[int, int]] = []
     ended: list[tuple[int, int]] = []
     now = 0.0

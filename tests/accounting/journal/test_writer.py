@@ -272,7 +272,7 @@ def test_a_server_that_hangs_shows_from_what_waits(own_server: Postgres, tmp_pat
             until(lambda: opened.writer.trouble)
             assert "The ledger has taken no entry for" in str(opened.writer.trouble)
             assert "Entries that wait for it: 3; lost: 0." in str(opened.writer.trouble)
-            opened.ledger.hurry(0.5)
+            opened.ledger.limit_calls(0.5)
             until(lambda: "cannot be reached" in str(opened.writer.trouble))
         finally:
             own_server.go_on()

@@ -296,7 +296,7 @@ def test_a_ledger_that_was_emptied_is_begun_anew(path: Path, reads: bool) -> Non
         with pytest.raises(LedgerError, match="or emptied"):
             ledger.append(entries[:1])
         with pytest.raises(LedgerError, match="or emptied"):
-            other.look()
+            other.check_in_place()
         ledger.append(entries[:1])
         other.append(entries[1:])
         found = [one(each)[:2] for each in (ledger, other)]
