@@ -121,17 +121,17 @@ def _add_figures(router: web.UrlDispatcher, view: AdminView) -> None:
 def _add_ledger(router: web.UrlDispatcher, ledger: Ledger, reads: LedgerReads) -> None:
     async def usage(request: web.Request) -> web.Response:
         query = parse_sums(list(request.query.items()), datetime.now(UTC))
-        return json_text(await reads.of(lambda: to_json(summarized(ledger, query))))
+        return json_text(await reads.run(lambda: to_json(summarized(ledger, query))))
 
     async def table(request: web.Request) -> web.Response:
         query = parse_sums(list(request.query.items()), datetime.now(UTC))
-        text = await reads.of(lambda: to_csv(summarized(ledger, query)))
+        text = await reads.run(lambda: to_csv(summarized(ledger, query)))
         named = {"Content-Disposition": 'attachment; filename="usage.csv"'}
         return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=named)
 
     async def exchanges(request: web.Request) -> web.Response:
         limit, only = parse_latest(list(request.query.items()))
-        return json_text(await reads.of(lambda: exchanges_json(ledger.latest(limit, **only))))
+        return json_text(await reads.run(lambda: exchanges_json(ledger.latest(limit, **only))))
 
     router.add_get("/usage", usage)
     router.add_get("/usage.csv", table)

@@ -25,7 +25,7 @@ class LedgerReads:
         self._timeout_s = timeout_s
         self._threads = ThreadPoolExecutor(MAX_CONCURRENT, "ledger-read")
 
-    async def of(self, read: Callable[[], Found]) -> Found:
+    async def run(self, read: Callable[[], Found]) -> Found:
         """Return what `read` returns. Raises LedgerError, also where it takes too long; its thread then goes on to its end."""
         loop = asyncio.get_running_loop()
         try:

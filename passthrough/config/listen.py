@@ -71,7 +71,7 @@ class ListenSettings:
         """Note a problem at the place where the field was set; `named` is the file that it names."""
         source, at = self.origins.get(field, ("", (field,)))
         if source:
-            problems.elsewhere(source, f"{at[0]} {named}".rstrip(), what, hint)
+            problems.wrong_elsewhere(source, f"{at[0]} {named}".rstrip(), what, hint)
         else:
             problems.wrong(at, what, hint, named=named)
 
@@ -115,7 +115,7 @@ def _chosen(
         try:
             value = setting.parse(str(value)) if source else value
         except InvalidValue as invalid:
-            problems.elsewhere(source, str(at[0]), invalid.what, invalid.hint)
+            problems.wrong_elsewhere(source, str(at[0]), invalid.what, invalid.hint)
             continue
         if isinstance(value, values.FileName):
             names[setting.field] = value.shown

@@ -61,7 +61,7 @@ class Problems:
         """Note something that works, but not as its writer may think."""
         self.warnings.append(self._problem(at, what, hint))
 
-    def elsewhere(self, source: str, key: str, what: str, hint: str) -> None:
+    def wrong_elsewhere(self, source: str, key: str, what: str, hint: str) -> None:
         """Note a problem that is not in the file but in `source`: the environment (`.env` too), the command line."""
         self.problems.append(Problem(source, 0, key, what, hint))
 

@@ -446,7 +446,7 @@ async def test_two_read_at_once_and_the_third_waits() -> None:
         assert going_on.wait(WAIT_S)
         return threading.active_count()
 
-    asked = [asyncio.create_task(reads.of(slow)) for _ in range(3)]
+    asked = [asyncio.create_task(reads.run(slow)) for _ in range(3)]
     assert all([await asyncio.to_thread(started.acquire, timeout=WAIT_S) for _ in range(2)])
     assert not started.acquire(blocking=False)
     going_on.set()
@@ -458,7 +458,7 @@ async def test_a_read_that_takes_too_long_is_given_up() -> None:
     """Who asked is told; the thread ends by itself."""
     reads, going_on = LedgerReads(timeout_s=0.01), threading.Event()
     with pytest.raises(LedgerError, match="not read within"):
-        await reads.of(lambda: going_on.wait(WAIT_S))
+        await reads.run(lambda: going_on.wait(WAIT_S))
     going_on.set()
     reads.close()
 

@@ -1,11 +1,11 @@
-/* The dashboard: asks the admin port, and shows what it says. Every text from outside enters by textContent; every sum is
+/* The dashboard: requests JSON from the admin port, and shows it. Every text from outside enters by textContent; every sum is
    the ledger's: money is shown as the digits that came, never added up here. */
 "use strict";
 (() => {
-  const EVERY_MS = 5000;      // between two looks at the latest exchanges
-  const SUMS_MS = 60000;      // sums are asked for when an exchange is new, and at least so often
-  const PATIENCE_MS = 30000;
-  const MOST_ROWS = 20;
+  const EVERY_MS = 5000;      // between two requests for the latest exchanges
+  const SUMS_MS = 60000;      // sums are requested when an exchange is new, and at least this often
+  const TIMEOUT_MS = 30000;
+  const MAX_ROWS = 20;
   const DAY_MS = 86400000;
   const FILTERS = ["client", "model", "route"];
   const SCOPES = { client: "client", route: "route", all: "everything" };
@@ -76,31 +76,31 @@
     return outer;
   };
 
-  // ── asking ──
+  // ── requests to the admin port ──
 
   class Trouble extends Error {}
 
   const ask = async (path) => {
-    let answer, text;
+    let response, text;
     try {
       // Not relative to the page's address: that may hold the password, and such a URL is not fetched.
-      answer = await fetch(location.origin + location.pathname + path, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
-      text = await answer.text();
+      response = await fetch(location.origin + location.pathname + path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+      text = await response.text();
     } catch {
       throw new Trouble("The program does not answer. Is it still running? This page asks again every few seconds.");
     }
-    let said;
+    let body;
     try {
-      said = exact(text);
+      body = exact(text);
     } catch {
-      throw new Trouble(`What answered (status ${answer.status}) is not this program.`);
+      throw new Trouble(`What answered (status ${response.status}) is not this program.`);
     }
-    if (answer.ok || path === "readyz") return said;
-    if (answer.status === 401) throw new Trouble("The admin key is needed. Reload this page, and give the key as the password.");
-    throw new Trouble([said.why, said.hint].filter(Boolean).join(" ") || `The program answered with status ${answer.status}.`);
+    if (response.ok || path === "readyz") return body;
+    if (response.status === 401) throw new Trouble("The admin key is needed. Reload this page, and give the key as the password.");
+    throw new Trouble([body.why, body.hint].filter(Boolean).join(" ") || `The program answered with status ${response.status}.`);
   };
 
-  // ── what is asked for ──
+  // ── filters ──
 
   const form = at("filters");
 
@@ -202,7 +202,7 @@
     }));
   };
 
-  /** What was paid and is not known, beside what is; nothing where there is none. */
+  /** The estimate of what was paid but is not known, beside the exact figure; nothing where there is none. */
   const estimated = ({ estimated_pages: pages = null, estimated_usd: cost = null }) => {
     const parts = [pages ? count(pages, "page", "pages") : null, cost && Number(cost) > 0 ? dollars(cost) : null].filter(Boolean);
     return parts.length ? made("small", {}, `estimated: ${parts.join(", ")}`) : null;
@@ -221,7 +221,7 @@
     const sorted = groups.toSorted((a, b) => weight(b) - weight(a) || b.requests - a.requests);
     const most = Math.max(...groups.map(weight)) || 1;
     const heads = [{ head: name[0].toUpperCase() + name.slice(1) }, { head: "Requests", number: true }, { head: "Pages", number: true }, { head: "USD", number: true }];
-    const shown = sorted.slice(0, MOST_ROWS);
+    const shown = sorted.slice(0, MAX_ROWS);
     const usd = column(shown);
     const rows = shown.map((group) => [
       [made("span", { className: "name" }, named(group[name])), bar(weight(group) / most)], grouped(group.requests),
@@ -263,7 +263,7 @@
   const showBudgets = ({ budgets }) => {
     at("budgets").hidden = !budgets.length;
     const shown = (budget, text) => (budget.unit === "usd" ? dollars(text) : grouped(text));
-    const sorted = budgets.toSorted((a, b) => b.used_percent - a.used_percent).slice(0, 5 * MOST_ROWS);
+    const sorted = budgets.toSorted((a, b) => b.used_percent - a.used_percent).slice(0, 5 * MAX_ROWS);
     at("budget-table").replaceChildren(table("Budgets, the most used first",
       [{ head: "Whose" }, { head: "Used" }, { head: "Spent", number: true }, { head: "Limit", number: true }, { head: "Resets (UTC)", number: true }],
       sorted.map((budget) => {
@@ -304,7 +304,7 @@
 
   const showHealth = ({ status, degraded = {} }) => {
     const pill = at("health");
-    const why = Object.entries(degraded).map(([part, said]) => `${part}: ${said}`).join("\n");
+    const why = Object.entries(degraded).map(([part, reason]) => `${part}: ${reason}`).join("\n");
     pill.className = "pill " + (status === "ok" ? "well" : "ill");
     const text = why ? `${status}: ${why}` : status;
     if (pill.textContent !== text) pill.textContent = text;
@@ -320,19 +320,19 @@
 
   let round = 0, timer = 0, seen = null, summedAt = 0, newest = "";
 
-  /** One look. A later one makes an earlier one that is still waiting void: its answers are of filters that hold no more. */
+  /** One refresh. A later one cancels an earlier one that still waits: its responses are for filters no longer in force. */
   const look = async (all = false) => {
     clearTimeout(timer);
     const mine = ++round;
     const current = () => mine === round;
     try {
-      const latestAsked = ask("exchanges?" + query(chosen(), { limit: "30" }));
-      latestAsked.catch(() => {});  // looked at below, when what needs no ledger is shown
+      const latestRequest = ask("exchanges?" + query(chosen(), { limit: "30" }));
+      latestRequest.catch(() => {});  // awaited below, after what needs no ledger is shown
       const [health, budgets] = await Promise.all([ask("readyz"), ask("budgets")]);
       if (!current()) return;
       showHealth(health);
       showBudgets(budgets);
-      const latest = await latestAsked;
+      const latest = await latestRequest;
       if (!current()) return;
       const found = JSON.stringify(latest.exchanges);
       if (all || found !== seen || Date.now() - summedAt > SUMS_MS) {
@@ -355,7 +355,7 @@
     if (!document.hidden) timer = setTimeout(look, EVERY_MS);
   };
 
-  /** Tell who listens what is new, once; ids sort by time. */
+  /** Announce what is new to screen readers, once; ids sort by time. */
   const announce = (exchanges, all) => {
     const fresh = exchanges.filter((exchange) => exchange.id > newest).length;
     newest = exchanges.reduce((last, { id }) => (id > last ? id : last), newest);
