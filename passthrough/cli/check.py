@@ -158,6 +158,6 @@ def _priced_by(route: Route) -> str:
     """Return the unit by which this route's usage is priced: that of the first request whose response is metered."""
     match, path = (Match(route, b"/ocr"), b"/ocr") if route.include_subpath else (Match(route, b""), route.path)
     methods = [method for method in ("POST", "GET") if route.allows(method)]
-    kinds = (route.terms.plan.reads(method, match.telling(method, path)) for method in methods)
+    kinds = (route.terms.plan.reads(method, match.metered_path(method, path)) for method in methods)
     kind = next((kind for kind in kinds if kind is not None), None)
     return "not metered" if kind is None else _PRICED.get(kind, "per page")

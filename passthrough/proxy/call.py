@@ -29,25 +29,25 @@ from .upstream.response_head import ResponseHead
 _REQUEST_IDS: Final = (b"mistral-correlation-id", b"x-request-id", b"apim-request-id")
 
 
-class _Unknown:
+class _WithoutResponse:
     """The reading of an exchange whose answer never came although a count was expected: what its request named is known."""
 
-    __slots__ = ("_asked", "_why")
+    __slots__ = ("_request_meter", "_why")
 
-    def __init__(self, why: Unmetered, asked: RequestMeter | BufferedRequestMeter | None) -> None:
+    def __init__(self, why: Unmetered, request_meter: RequestMeter | BufferedRequestMeter | None) -> None:
         self._why = why
-        self._asked = asked
+        self._request_meter = request_meter
 
     async def usage(self) -> Usage:
-        if self._asked is not None:
-            await self._asked.rest()
+        if self._request_meter is not None:
+            await self._request_meter.rest()
         return self._found()
 
     def usage_if_ready(self) -> Usage | None:
-        return None if self._asked is not None and self._asked.busy else self._found()
+        return None if self._request_meter is not None and self._request_meter.busy else self._found()
 
     def _found(self) -> Usage:
-        return Usage(model=None if self._asked is None else self._asked.model, unmetered=self._why)
+        return Usage(model=None if self._request_meter is None else self._request_meter.model, unmetered=self._why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,10 @@ class MeterFactory:
         """Return what looks at a request's body that is here whole, None where nothing can."""
         if len(body) <= SMALL_BYTES and not _codings(head):
             return BufferedRequestMeter(body)
-        asked = self.request(head)
-        if asked is not None:
-            asked.feed(body)
-        return asked
+        request_meter = self.request(head)
+        if request_meter is not None:
+            request_meter.feed(body)
+        return request_meter
 
 
 def _codings(head: RequestHead) -> bytes:
@@ -80,19 +80,19 @@ class Call:
 
     __slots__ = (
         "_connection",
-        "_counting",
         "_deadline",
+        "_has_head",
         "_loop",
         "_meter",
-        "_noted",
+        "_meters",
         "_path",
         "_secrets",
         "exchange",
         "expects",
         "meter_ready",
+        "request_body",
         "route",
         "target",
-        "upload",
     )
 
     def __init__(
@@ -101,8 +101,8 @@ class Call:
         route: Route,
         target: Target,
         connection: Connection,
-        upload: RequestBody,
-        counting: MeterFactory,
+        request_body: RequestBody,
+        meters: MeterFactory,
         path: bytes,
         secrets: tuple[bytes, ...] = (),
     ) -> None:
@@ -115,15 +115,15 @@ class Call:
         self.exchange = exchange
         self.route = route
         self.target = target
-        self.upload = upload
+        self.request_body = request_body
         self.meter_ready = True
         self.expects = route.terms.plan.expects(exchange.method, path)
         self._connection = connection
-        self._counting = counting
+        self._meters = meters
         self._path = path
         self._secrets = secrets
         self._meter: Meter | BufferedMeter | None = None
-        self._noted = False
+        self._has_head = False
         total_s = route.timeouts.total_s
         self._deadline = None if total_s is None else self._loop.time() + total_s - (time.monotonic() - exchange.began)
 
@@ -155,41 +155,41 @@ class Call:
 
     async def response_head(self) -> ResponseHead:
         """Return the final head, awaited for the route's header time-out from now on; opens the meter."""
-        answer = self._connection.take_response_head()
-        if answer is None:
+        response = self._connection.take_response_head()
+        if response is None:
             until = self._until(self.route.timeouts.header_s)
-            while (answer := self._connection.take_response_head()) is None:
+            while (response := self._connection.take_response_head()) is None:
                 if not await self._connection.arrived(until):
                     raise UpstreamFailure("upstream_timeout", f"No answer from {self.target.name} in time.")
-        if not self._noted:
-            self._note(answer)
-        return answer
+        if not self._has_head:
+            self._on_head(response)
+        return response
 
-    def _note(self, answer: ResponseHead) -> None:
-        self._noted = True
+    def _on_head(self, response: ResponseHead) -> None:
+        self._has_head = True
         exchange = self.exchange
         exchange.first_byte_s = time.monotonic() - exchange.began
-        if answer.first(b"x-passthrough-sandbox") is not None:
+        if response.first(b"x-passthrough-sandbox") is not None:
             exchange.sandbox = True  # Also where it runs apart: what it answers is never real money.
         for name in _REQUEST_IDS:
-            value = answer.first(name)
+            value = response.first(name)
             if value and (value := without_secrets(value, self._secrets)):
                 exchange.upstream_request_id = value.decode("ascii", "replace")[:200]
                 break
         plan = self.route.terms.plan
         exchange.reported_cost_nano = exchange.cost_header = None  # of an answer after which it is tried again
         for name in plan.cost_headers:
-            told = reported_nano(answer.first(name))
-            if told is not None:
-                exchange.reported_cost_nano, exchange.cost_header = told, name.decode("ascii", "replace")
+            cost_nano = reported_nano(response.first(name))
+            if cost_nano is not None:
+                exchange.reported_cost_nano, exchange.cost_header = cost_nano, name.decode("ascii", "replace")
                 break
-        codings = b",".join(answer.values.get(b"content-encoding", ()))
-        answered = ResponseFacts(
-            exchange.method, self._path, answer.status, codings, answer.first(b"content-type"), answer.length
+        codings = b",".join(response.values.get(b"content-encoding", ()))
+        facts = ResponseFacts(
+            exchange.method, self._path, response.status, codings, response.first(b"content-type"), response.length
         )
-        counting = self._counting
-        passed = partial(counting.passed, exchange)
-        self._meter = open_meter(plan, answered, counting.decoders, request_meter=self.upload.asked, passed=passed)
+        meters = self._meters
+        passed = partial(meters.passed, exchange)
+        self._meter = open_meter(plan, facts, meters.decoders, request_meter=self.request_body.request_meter, passed=passed)
         if self._meter is not None:
             exchange.usage_source = self._meter
             exchange.went_up = True
@@ -221,7 +221,7 @@ class Call:
         if self._meter is not None:
             self.meter_ready = self._meter.feed(piece)
 
-    async def metered(self) -> None:
+    async def meter_drained(self) -> None:
         """Wait until the meter has room for more."""
         if self._meter is not None:
             await self._meter.drained()
@@ -230,12 +230,12 @@ class Call:
         """Note why the count, if one was expected, is not known."""
         if self._meter is not None:
             self._meter.end(why)
-        elif self.expects and not self._noted:
-            self.exchange.usage_source = _Unknown(why, self.upload.asked)
+        elif self.expects and not self._has_head:
+            self.exchange.usage_source = _WithoutResponse(why, self.request_body.request_meter)
 
     def abort(self, why: Unmetered) -> None:
         """Give the call up: the connection is closed at once."""
-        if self.upload.complete and not self._connection.unsent:
+        if self.request_body.complete and not self._connection.unsent:
             self.exchange.went_up = True
         self._connection.abort()
         self.unknown(why)

@@ -16,13 +16,13 @@ RETRY_AFTER_S: Final = 1
 class ConcurrencyLimits:
     """The exchanges under way, by client, by route and in all; one that settles counts on: the provider still works on it."""
 
-    __slots__ = ("_held", "_taken")
+    __slots__ = ("_in_use", "_slots")
 
     def __init__(self) -> None:
-        self._held: dict[str, tuple[tuple[str, str], ...]] = {}
-        self._taken: dict[tuple[str, str], int] = {}
+        self._slots: dict[str, tuple[tuple[str, str], ...]] = {}
+        self._in_use: dict[tuple[str, str], int] = {}
 
-    def enter(self, client: ClientKey | None, route: Route, most_in_all: int | None, exchange: Exchange) -> None:
+    def enter(self, client: ClientKey | None, route: Route, max_in_all: int | None, exchange: Exchange) -> None:
         """Take a slot for an exchange wherever slots are limited, until it leaves.
 
         Raises Refusal (too_many_parallel), and takes none, where one of the limits is reached: the client's own, the route's,
@@ -33,25 +33,25 @@ class ConcurrencyLimits:
             wanted.append(("client", client.name, client.max_parallel))
         if route.max_parallel is not None:
             wanted.append(("route", route.terms.route, route.max_parallel))
-        if most_in_all is not None:
-            wanted.append(("all", "", most_in_all))
+        if max_in_all is not None:
+            wanted.append(("all", "", max_in_all))
         if not wanted:
             return
-        for kind, name, most in wanted:
-            if (taken := self._taken.get((kind, name), 0)) >= most:
-                raise Refusal("too_many_parallel", _said(kind, name, taken), retry_after_s=RETRY_AFTER_S)
+        for kind, name, maximum in wanted:
+            if (in_use := self._in_use.get((kind, name), 0)) >= maximum:
+                raise Refusal("too_many_parallel", _message(kind, name, in_use), retry_after_s=RETRY_AFTER_S)
         for kind, name, _ in wanted:
-            self._taken[kind, name] = self._taken.get((kind, name), 0) + 1
-        self._held[exchange.id] = tuple([(kind, name) for kind, name, _ in wanted])
+            self._in_use[kind, name] = self._in_use.get((kind, name), 0) + 1
+        self._slots[exchange.id] = tuple([(kind, name) for kind, name, _ in wanted])
 
     def leave(self, exchange: Exchange) -> None:
         """Give back the slots of an exchange that has ended, if it has any."""
-        for slot in self._held.pop(exchange.id, ()):
-            self._taken[slot] -= 1
-            if not self._taken[slot]:
-                del self._taken[slot]
+        for slot in self._slots.pop(exchange.id, ()):
+            self._in_use[slot] -= 1
+            if not self._in_use[slot]:
+                del self._in_use[slot]
 
 
-def _said(kind: str, name: str, taken: int) -> str:
+def _message(kind: str, name: str, in_use: int) -> str:
     who = {"client": f"Client '{name}'", "route": f"Route {name}", "all": "This proxy"}[kind]
-    return f"{who} has {taken} {'request' if taken == 1 else 'requests'} under way; more are not allowed at once."
+    return f"{who} has {in_use} {'request' if in_use == 1 else 'requests'} under way; more are not allowed at once."

@@ -20,10 +20,10 @@ _MAX_AGE_S: Final = 7200
 """How long a browser may keep the answer to a preflight: no browser but Firefox would keep it longer."""
 
 _NAMES: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z, \t-]*")
-_OWN: Final = b"access-control-"
+_PREFIX: Final = b"access-control-"
 
 
-class Sharing:
+class CorsHeaders:
     """What a response says of the pages that may read it; without an `origin`, only that it may differ from page to page."""
 
     __slots__ = ("_origin", "lines")
@@ -31,15 +31,15 @@ class Sharing:
     def __init__(self, origin: bytes | None = None) -> None:
         self._origin = origin
         # All names may be read: `*` stands for each of them where no credentials of the browser's own came along.
-        shared = () if origin is None else (b"Access-Control-Allow-Origin: " + origin, b"Access-Control-Expose-Headers: *")
-        self.lines: tuple[bytes, ...] = (*shared, b"Vary: Origin")
+        allowed = () if origin is None else (b"Access-Control-Allow-Origin: " + origin, b"Access-Control-Expose-Headers: *")
+        self.lines: tuple[bytes, ...] = (*allowed, b"Vary: Origin")
 
-    def marked(self, lines: list[bytes]) -> list[bytes]:
+    def added_to(self, lines: list[bytes]) -> list[bytes]:
         """Return the lines of a target's head with ours. What the target itself says of pages goes: it knows nothing of ours.
 
         Two Access-Control-Allow-Origin are none (Fetch, "CORS check").
         """
-        kept = lines if self._origin is None else [line for line in lines if line[: len(_OWN)].lower() != _OWN]
+        kept = lines if self._origin is None else [line for line in lines if line[: len(_PREFIX)].lower() != _PREFIX]
         return [*kept, *(self.lines[:-1] if any(map(_varies, kept)) else self.lines)]
 
 
@@ -51,17 +51,17 @@ def _varies(line: bytes) -> bool:
 class Cors:
     """The origins whose pages may read what comes back."""
 
-    __slots__ = ("_sharings", "_unshared")
+    __slots__ = ("_by_origin", "_unlisted")
 
     def __init__(self, origins: Iterable[bytes]) -> None:
         """`origins`: as browsers write them."""
-        self._sharings = {origin: Sharing(origin) for origin in origins}
-        self._unshared = Sharing()
+        self._by_origin = {origin: CorsHeaders(origin) for origin in origins}
+        self._unlisted = CorsHeaders()
 
-    def sharing(self, raw: tuple[tuple[bytes, bytes], ...]) -> Sharing:
+    def cors_headers(self, raw: tuple[tuple[bytes, bytes], ...]) -> CorsHeaders:
         """Return what the response to a request with this header says of the pages that may read it."""
         origins = [value for name, value in raw if name.lower() == b"origin"]
-        return self._sharings.get(origins[0], self._unshared) if len(origins) == 1 else self._unshared
+        return self._by_origin.get(origins[0], self._unlisted) if len(origins) == 1 else self._unlisted
 
     def answer_preflight(self, head: RequestHead, raw: tuple[tuple[bytes, bytes], ...], routes: RouteTable) -> None:
         """Raise Reply where a browser asks, before a request of a page that may call, whether it may send it.
@@ -69,7 +69,7 @@ class Cors:
         The methods are those of the path; where no route has it, the one that is asked for: then the request itself comes, and
         its page is told that there is none. The header's names are all allowed: which cross, the route decides.
         """
-        if head.method != "OPTIONS" or (sharing := self.sharing(raw)) is self._unshared:
+        if head.method != "OPTIONS" or (cors_headers := self.cors_headers(raw)) is self._unlisted:
             return
         asked = {lower: value for lower, _, value in head.fields if lower.startswith(b"access-control-request-")}
         method = asked.get(b"access-control-request-method", b"")
@@ -82,7 +82,7 @@ class Cors:
         except Refusal as refusal:
             methods = list(refusal.allow) or methods
         lines = [
-            sharing.lines[0],
+            cors_headers.lines[0],
             b"Access-Control-Allow-Methods: " + ", ".join(methods).encode("ascii"),
             b"Access-Control-Max-Age: %d" % _MAX_AGE_S,
             b"Vary: Origin, Access-Control-Request-Method, Access-Control-Request-Headers",

@@ -27,7 +27,7 @@ HOP_BY_HOP: Final = frozenset(
 """What belongs to one connection and never crosses (RFC 9110 §7.6.1; the list of Go's ReverseProxy and of Caddy)."""
 
 
-_NOBODY: Final[frozenset[bytes]] = frozenset()
+_NO_NAMES: Final[frozenset[bytes]] = frozenset()
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _FRAMING_LETTERS: Final = frozenset({b"contentlength", b"transferencoding"})
 _NOT_LETTERS: Final = bytes(byte for byte in range(256) if not chr(byte).isascii() or not chr(byte).isalnum())
@@ -51,7 +51,7 @@ def is_token(name: bytes) -> bool:
     return _TOKEN.fullmatch(name) is not None
 
 
-def named(name: bytes) -> str:
+def quoted(name: bytes) -> str:
     """Return a name in quotes, for a message; of a long one the begin, and of what is no token nothing."""
     if not is_token(name):
         return "that has no proper name"
@@ -59,13 +59,13 @@ def named(name: bytes) -> str:
     return f"'{text}'" if len(text) <= SHORT else f"'{text[:SHORT]}…'"
 
 
-def judged(name: bytes) -> tuple[bytes, bool]:
+def checked_name(name: bytes) -> tuple[bytes, bool]:
     """Return a name in lower case, and whether it is a token that does not imitate framing."""
     lower = name.lower()
     return lower, is_token(name) and not imitates_framing(lower)
 
 
-remembered: Final = lru_cache(maxsize=2048)(judged)
+cached_name: Final = lru_cache(maxsize=2048)(checked_name)
 """`judged`, for short names: the same few come with every message."""
 
 
@@ -77,4 +77,4 @@ def fields_of(raw: tuple[tuple[bytes, bytes], ...]) -> Fields:
 def nominated(fields: Fields) -> frozenset[bytes]:
     """Return the names (lower case) that any Connection field nominates as hop-by-hop."""
     values = [value for lower, _, value in fields if lower == b"connection"]
-    return frozenset([token.strip().lower() for value in values for token in value.split(b",")]) if values else _NOBODY
+    return frozenset([token.strip().lower() for value in values for token in value.split(b",")]) if values else _NO_NAMES

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from .auth import ClientKey
-from .cors import Sharing
-from .request_head import RequestHead, declared
+from .cors import CorsHeaders
+from .request_head import RequestHead, content_length
 from .routes import Match
 
 MAX_BYTES: Final = 4096
@@ -52,21 +52,21 @@ class PreparedRequest:
     `sharing` is what the response says of web pages that may read it, None where it says nothing.
     """
 
-    shown: str
+    logged_path: str
     head: RequestHead
     match: Match
-    telling: bytes
+    metered_path: bytes
     client: ClientKey | None
     label: str | None
     request_head: bytes = field(repr=False)
     secrets: tuple[bytes, ...] = field(repr=False)
-    sharing: Sharing | None = None
+    cors_headers: CorsHeaders | None = None
 
 
 class HeadCache:
     """The last head of one connection that was let through. It holds the client's key, as long as that connection is open."""
 
-    __slots__ = ("_digits", "_length_at", "_method", "_passage", "_raw", "_rules", "_target", "_version")
+    __slots__ = ("_digits", "_length_at", "_method", "_prepared", "_raw", "_rules", "_target", "_version")
 
     def __init__(self) -> None:
         self.forget()
@@ -74,7 +74,7 @@ class HeadCache:
     def forget(self) -> None:
         """Remember nothing, and hold nothing."""
         self._rules: object = None
-        self._passage: PreparedRequest | None = None
+        self._prepared: PreparedRequest | None = None
         self._method = self._target = ""
         self._version: tuple[int, int] = (0, 0)
         self._raw: RawFields = ()
@@ -87,7 +87,7 @@ class HeadCache:
         if len(head.raw_path) + sum([len(name) + len(value) for name, value in raw]) > MAX_BYTES:
             self.forget()
             return
-        self._rules, self._passage = rules, prepared
+        self._rules, self._prepared = rules, prepared
         self._method, self._target, self._version, self._raw = head.method, head.raw_path, head.version, raw
         self._length_at = -1
         if prepared.head.length is not None:
@@ -100,7 +100,7 @@ class HeadCache:
 
     def recall(self, rules: object, head: RawHead) -> PreparedRequest | None:
         """Return what a head comes to under these rules, where that is remembered; None: it is to be judged."""
-        prepared = self._passage
+        prepared = self._prepared
         if prepared is None:
             return None
         if self._rules is not rules:  # Else what they replaced would be held as long as the connection is open.
@@ -109,21 +109,21 @@ class HeadCache:
         if self._target != head.raw_path or self._method != head.method or self._version != head.version:
             return None
         raw = head.raw_headers
-        return prepared if raw == self._raw else self._relengthened(prepared, raw)
+        return prepared if raw == self._raw else self._with_other_length(prepared, raw)
 
-    def _relengthened(self, prepared: PreparedRequest, raw: RawFields) -> PreparedRequest | None:
+    def _with_other_length(self, prepared: PreparedRequest, raw: RawFields) -> PreparedRequest | None:
         """Return what a header comes to that differs from the remembered one by the digits of its Content-Length alone."""
         at, known = self._length_at, self._raw
         if at < 0 or len(raw) != len(known) or raw[:at] != known[:at] or raw[at + 1 :] != known[at + 1 :]:
             return None
         name, digits = raw[at]
-        length = declared(digits) if name == known[at][0] else None
+        length = content_length(digits) if name == known[at][0] else None
         if length is None:
             return None
         old, (begin, end) = prepared.head, self._digits
         fields = (*old.fields[:at], (_LENGTH, name, digits), *old.fields[at + 1 :])
         return PreparedRequest(
-            prepared.shown,
+            prepared.logged_path,
             RequestHead(
                 old.method,
                 old.path,
@@ -137,10 +137,10 @@ class HeadCache:
                 old.expects_continue,
             ),
             prepared.match,
-            prepared.telling,
+            prepared.metered_path,
             prepared.client,
             prepared.label,
             prepared.request_head[:begin] + digits + prepared.request_head[end:],
             prepared.secrets,
-            prepared.sharing,
+            prepared.cors_headers,
         )

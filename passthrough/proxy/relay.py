@@ -21,7 +21,7 @@ from .attempts import RequestContext, Sender
 from .auth import Authenticator
 from .call import Call, MeterFactory
 from .concurrency import ConcurrencyLimits
-from .cors import Cors, Sharing
+from .cors import Cors, CorsHeaders
 from .downstream.malformed_head import Malformed
 from .downstream.response_writer import ResponseWriter, Sent
 from .error_response import Reply, date_line, own_reply, own_response
@@ -51,18 +51,18 @@ class Rules:
     max_parallel: int | None = None
     guard: PageGuard | None = None
     cors: Cors | None = None
-    _forwards: dict[int, HeaderRewriter] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _rewriters: dict[int, HeaderRewriter] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def forward(self, route: Route) -> HeaderRewriter:
+    def rewriter(self, route: Route) -> HeaderRewriter:
         """Return what crosses on one of the routes; it is made when the route is first used."""
-        forward = self._forwards.get(id(route))  # The table keeps its routes: an id is one route's.
-        if forward is None:
-            forward = self._forwards[id(route)] = HeaderRewriter(route, self.authenticator)
-        return forward
+        rewriter = self._rewriters.get(id(route))  # The table keeps its routes: an id is one route's.
+        if rewriter is None:
+            rewriter = self._rewriters[id(route)] = HeaderRewriter(route, self.authenticator)
+        return rewriter
 
-    def sharing(self, request: web.BaseRequest) -> Sharing | None:
+    def cors_headers(self, request: web.BaseRequest) -> CorsHeaders | None:
         """Return what the response to a request says of the web pages that may read it."""
-        return None if self.cors is None else self.cors.sharing(request.raw_headers)
+        return None if self.cors is None else self.cors.cors_headers(request.raw_headers)
 
 
 class Relay:
@@ -85,7 +85,7 @@ class Relay:
         self.active: dict[web.RequestHandler, asyncio.Task[None]] = {}
         self._upstream = upstream
         self.fair = upstream.fair
-        self._slots = ConcurrencyLimits()
+        self._limits = ConcurrencyLimits()
         self._allowance = allowance
         self._done = done
         self._sender = Sender(upstream, MeterFactory(decoders, passed))
@@ -94,32 +94,32 @@ class Relay:
         """Serve one request; aiohttp cancels it when the client's connection ends."""
         rules, downstream = self.rules, ResponseWriter(request)
         prepared = downstream.head_cache.recall(rules, request)
-        path = _shown(request.raw_path) if prepared is None else prepared.shown
+        path = _logged_path(request.raw_path) if prepared is None else prepared.logged_path
         context = RequestContext(new_exchange(request.method, path), downstream)
         self.active[request.protocol] = request.task
-        context.among_others = len(self.active) > 1
+        context.batches = len(self.active) > 1
         handed_over = False
         try:
             if prepared is None:
-                prepared = self._judged(context, request, rules)
+                prepared = self._prepare(context, request, rules)
                 downstream.head_cache.keep(rules, request, prepared)
             await self._serve(context, prepared, rules)
         except Failure as failure:
             if not context.exchange.admitted:
                 context.exchange.client = rules.authenticator.known(request.raw_headers)
-            await self._fail(context, _blamed(context, failure), rules.sharing(request))
+            await self._fail(context, _root_cause(context, failure), rules.cors_headers(request))
         except Reply as reply:
             await self._reply(context, reply)
         except (ClientGone, asyncio.CancelledError) as gone:
-            handed_over = self._leave(context)
+            handed_over = self._on_client_gone(context)
             if isinstance(gone, asyncio.CancelledError):
                 raise
         finally:
             del self.active[request.protocol]
-            if context.uploading is not None:
-                context.uploading.cancel()
-            if context.held is not None:
-                context.held.close()
+            if context.upload_task is not None:
+                context.upload_task.cancel()
+            if context.replay is not None:
+                context.replay.close()
             if not handed_over:
                 if context.call is not None:
                     context.call.connection.abort()
@@ -133,17 +133,17 @@ class Relay:
         raw = tuple((name, value) for _, name, value in malformed.fields)
         exchange.client = rules.authenticator.known(raw)
         self._end(exchange)
-        more = () if rules.cors is None else rules.cors.sharing(raw).lines
+        more = () if rules.cors is None else rules.cors.cors_headers(raw).lines
         return own_response(failure, exchange.began_utc, keeps_alive=False, with_body=malformed.method != "HEAD", more=more)
 
     def _end(self, exchange: Exchange) -> None:
         exchange.end()
-        self._slots.leave(exchange)
+        self._limits.leave(exchange)
         self._done(exchange)
 
     # ── the steps ──
 
-    def _judged(self, context: RequestContext, request: web.BaseRequest, rules: Rules) -> PreparedRequest:
+    def _prepare(self, context: RequestContext, request: web.BaseRequest, rules: Rules) -> PreparedRequest:
         """Take steps 0 to 3: all that follows from the head's bytes and the rules alone. Raises Refusal, Reply."""
         target = request.raw_path.encode("utf-8", "surrogateescape")
         head = context.head = validate(request.method, target, (request.version[0], request.version[1]), request.raw_headers)
@@ -157,17 +157,17 @@ class Relay:
         if rules.guard is not None and not rules.authenticator.asks_for_key(route):
             rules.guard.check(target, head.fields)
         client = rules.authenticator.admit(route, head.fields)
-        forward = rules.forward(route)
+        rewriter = rules.rewriter(route)
         return PreparedRequest(
-            shown=context.exchange.path,
+            logged_path=context.exchange.path,
             head=head,
             match=match,
-            telling=match.telling(head.method, head.path),
+            metered_path=match.metered_path(head.method, head.path),
             client=client,
             label=label_of(route, head.fields),
-            request_head=forward.request_head(head, match.suffix, route.targets[0]),
-            secrets=forward.secrets,
-            sharing=rules.sharing(request),
+            request_head=rewriter.request_head(head, match.suffix, route.targets[0]),
+            secrets=rewriter.secrets,
+            cors_headers=rules.cors_headers(request),
         )
 
     async def _serve(self, context: RequestContext, prepared: PreparedRequest, rules: Rules) -> None:
@@ -178,51 +178,51 @@ class Relay:
         exchange.label = prepared.label
         exchange.target, exchange.sandbox = route.targets[0].name, route.targets[0].name == "sandbox"
         exchange.admitted = True
-        self._slots.enter(client, route, rules.max_parallel, exchange)
-        if (asked := self._allowance.enter(exchange)) is not None:
-            await asked
+        self._limits.enter(client, route, rules.max_parallel, exchange)
+        if (pending := self._allowance.enter(exchange)) is not None:
+            await pending
         context.downstream.expect_within(route.timeouts.idle_s)
         if head.length is not None and head.length > route.max_body_bytes:
             raise Refusal("body_too_large", f"The body is larger than {route.max_body_bytes} bytes.", closes=True)
-        call, answer = await self._sender.answered(context, prepared)
-        await self._copy(context, prepared, call, answer)
+        call, response = await self._sender.send(context, prepared)
+        await self._copy(context, prepared, call, response)
 
-    async def _copy(self, context: RequestContext, prepared: PreparedRequest, call: Call, answer: ResponseHead) -> None:
+    async def _copy(self, context: RequestContext, prepared: PreparedRequest, call: Call, response: ResponseHead) -> None:
         """Send the answer's head at once and its body as it comes; release the connection when both bodies are whole."""
         downstream, exchange, head = context.downstream, context.exchange, prepared.head
-        framing = answer.framing
+        framing = response.framing
         counted = framing is Framing.LENGTH or framing is Framing.NONE
         chunked = not (counted or head.http10)
         delimited = context.delimited = chunked or counted
         context.keeps_alive = (
-            head.keep_alive and delimited and downstream.body.is_eof() and call.upload.complete and not self.draining
+            head.keep_alive and delimited and downstream.body.is_eof() and call.request_body.complete and not self.draining
         )
-        exchange.status = answer.status
-        unsent = _answer_head(answer, prepared, chunked=chunked, keeps_alive=context.keeps_alive)
-        flow = ResponseBody(call, downstream, chunked=chunked)
+        exchange.status = response.status
+        unsent = _response_head(response, prepared, chunked=chunked, keeps_alive=context.keeps_alive)
+        response_body = ResponseBody(call, downstream, chunked=chunked)
         while True:
             if unsent and not call.connection.ready:
                 exchange.responding()
                 if downstream.write(unsent):  # The body is still on its way: a stream of events begins with its head.
                     await downstream.drained()
                 unsent = b""
-            piece = await call.piece(None if unsent else flow)
+            piece = await call.piece(None if unsent else response_body)
             if piece == b"":
                 break
             if piece:
                 if unsent:
                     exchange.responding()
                 # A whole answer in one piece, and behind it a connection that goes on.
-                soon = (
-                    context.among_others and context.keeps_alive and bool(unsent) and not chunked and len(piece) == answer.length
+                batched = (
+                    context.batches and context.keeps_alive and bool(unsent) and not chunked and len(piece) == response.length
                 )
-                if flow.send(piece, unsent, soon=soon):
+                if response_body.send(piece, unsent, batched=batched):
                     await downstream.drained()
                 unsent = b""
                 if not call.meter_ready:
-                    await call.metered()
+                    await call.meter_drained()
             else:
-                await flow.go_on()
+                await response_body.go_on()
         exchange.outcome = Outcome.COMPLETED
         if unsent:
             exchange.responding()
@@ -230,13 +230,13 @@ class Relay:
             await downstream.drained()
         if not delimited:
             downstream.finish()
-        if call.upload.complete:
+        if call.request_body.complete:
             self._upstream.release(call.target, call.connection)
             context.call = None
 
     # ── the ends ──
 
-    async def _fail(self, context: RequestContext, failure: Failure, sharing: Sharing | None) -> None:
+    async def _fail(self, context: RequestContext, failure: Failure, cors_headers: CorsHeaders | None) -> None:
         """Answer with the failure, or, after the first byte of another answer, break the connection: nothing else is honest."""
         exchange, downstream, head = context.exchange, context.downstream, context.head
         exchange.error = failure.kind.code
@@ -251,9 +251,9 @@ class Relay:
             head is not None and head.keep_alive and downstream.body.is_eof() and not failure.closes and not self.draining
         )
         exchange.status = failure.kind.status
-        more = () if sharing is None else sharing.lines
+        more = () if cors_headers is None else cors_headers.lines
         with_body = exchange.method != "HEAD"
-        await self._say(
+        await self._send_own(
             context, own_response(failure, time.time(), keeps_alive=context.keeps_alive, with_body=with_body, more=more)
         )
 
@@ -262,17 +262,17 @@ class Relay:
         exchange, head = context.exchange, context.head
         exchange.terms, exchange.status, exchange.outcome = reply.terms, reply.status, Outcome.COMPLETED
         context.keeps_alive = head is not None and head.keep_alive and context.downstream.body.is_eof() and not self.draining
-        await self._say(context, own_reply(reply, time.time(), keeps_alive=context.keeps_alive))
+        await self._send_own(context, own_reply(reply, time.time(), keeps_alive=context.keeps_alive))
 
-    async def _say(self, context: RequestContext, answer: bytes) -> None:
+    async def _send_own(self, context: RequestContext, response: bytes) -> None:
         """Send an answer of our own, whole."""
         try:
-            if context.downstream.write(answer):
+            if context.downstream.write(response):
                 await context.downstream.drained()
         except ClientGone:
             context.exchange.status = None
 
-    def _leave(self, context: RequestContext) -> bool:
+    def _on_client_gone(self, context: RequestContext) -> bool:
         """Decide what becomes of a call that has no client any more; True: settling has it, and its exchange."""
         context.exchange.outcome = Outcome.CUT_OFF if self.cut_off else Outcome.CLIENT_GONE
         context.keeps_alive = False
@@ -285,27 +285,27 @@ class Relay:
         return False
 
 
-def _blamed(context: RequestContext, failure: Failure) -> Failure:
+def _root_cause(context: RequestContext, failure: Failure) -> Failure:
     """Return what the upload failed with, where it was that which broke the call."""
-    uploading = context.uploading
-    if uploading is not None and uploading.done() and not uploading.cancelled():
-        cause = uploading.exception()
+    upload_task = context.upload_task
+    if upload_task is not None and upload_task.done() and not upload_task.cancelled():
+        cause = upload_task.exception()
         if isinstance(cause, Failure):
             return cause
     return failure
 
 
-def _shown(target: str) -> str:
+def _logged_path(target: str) -> str:
     return escaped_path(target.encode("utf-8", "surrogateescape"))
 
 
-def _answer_head(answer: ResponseHead, prepared: PreparedRequest, *, chunked: bool, keeps_alive: bool) -> bytes:
+def _response_head(response: ResponseHead, prepared: PreparedRequest, *, chunked: bool, keeps_alive: bool) -> bytes:
     """Return the head of the answer to the client: the target's status and fields, our framing and connection."""
-    reason = without_secrets(answer.reason, prepared.secrets)
-    lines = [b"HTTP/1.1 %d %b" % (answer.status, reason), *response_fields(answer.fields, prepared.secrets)]
-    if prepared.sharing is not None:
-        lines = prepared.sharing.marked(lines)
-    if answer.first(b"date") is None:
+    reason = without_secrets(response.reason, prepared.secrets)
+    lines = [b"HTTP/1.1 %d %b" % (response.status, reason), *response_fields(response.fields, prepared.secrets)]
+    if prepared.cors_headers is not None:
+        lines = prepared.cors_headers.added_to(lines)
+    if response.first(b"date") is None:
         lines.append(date_line(int(time.time())))
     if chunked:
         lines.append(b"Transfer-Encoding: chunked")

@@ -13,10 +13,10 @@ _PIECE_BYTES: Final = 256 * 1024
 class ReplayBuffer:
     """The bytes of one body. `whole` is true until one had to be let go."""
 
-    __slots__ = ("_bound", "_bytes", "_file", "_pieces", "_spools", "whole")
+    __slots__ = ("_bytes", "_file", "_max_bytes", "_pieces", "_spools", "whole")
 
     def __init__(self, bound_bytes: int, *, spools: bool) -> None:
-        self._bound = bound_bytes
+        self._max_bytes = bound_bytes
         self._spools = spools
         self._pieces: list[bytes] = []
         self._bytes = 0
@@ -29,7 +29,7 @@ class ReplayBuffer:
             return
         self._bytes += len(piece)
         self._pieces.append(piece)
-        if self._bytes <= self._bound:
+        if self._bytes <= self._max_bytes:
             return
         if not self._spools:
             self.whole = False

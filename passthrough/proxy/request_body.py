@@ -29,7 +29,7 @@ _SLOW_HINT: Final = "Send the body faster, or lower the route's 'min_upload_rate
 class RequestBody:
     """One body."""
 
-    __slots__ = ("_connection", "_ended", "_exchange", "_head", "_held", "_route", "_written", "asked")
+    __slots__ = ("_connection", "_ended", "_exchange", "_head", "_replay", "_route", "_written", "request_meter")
 
     def __init__(
         self,
@@ -37,13 +37,13 @@ class RequestBody:
         head: RequestHead,
         route: Route,
         connection: Connection,
-        held: ReplayBuffer | None = None,
+        replay: ReplayBuffer | None = None,
         *,
-        asked: RequestMeter | BufferedRequestMeter | None = None,
+        request_meter: RequestMeter | BufferedRequestMeter | None = None,
     ) -> None:
         """`held` keeps the body on its way, where the route may send it again; `asked` looks at it, once."""
-        self.asked = asked
-        self._held = held
+        self.request_meter = request_meter
+        self._replay = replay
         self._exchange = exchange
         self._head = head
         self._route = route
@@ -59,7 +59,7 @@ class RequestBody:
         """
         return self._ended or (self._written == self._head.length and not self._connection.full)
 
-    async def whole(self, request_head: bytes, body: bytes, *, batched: bool) -> None:
+    async def send_whole(self, request_head: bytes, body: bytes, *, batched: bool) -> None:
         """Send head and body in one piece: the body is here already, and looked at. Raises Refusal (body_too_large).
 
         `soon`: see Connection.write.
@@ -68,11 +68,11 @@ class RequestBody:
         end = b"0\r\n\r\n" if self._head.chunked else b""
         self._connection.write(request_head + self._framed(body) + end, batched=batched)
         self._ended = True
-        if self._held is not None:  # Behind the write: what the target said during a wait before it would pass for the answer.
-            await self._held.keep(body)
+        if self._replay is not None:  # Behind the write: what the target said during a wait before it would pass for the answer.
+            await self._replay.keep(body)
 
     async def stream(
-        self, body: StreamReader, asked: RequestMeter | None, bypass: Callable[[int, int], BodyBypass | None]
+        self, body: StreamReader, request_meter: RequestMeter | None, bypass: Callable[[int, int], BodyBypass | None]
     ) -> None:
         """Send the body as it comes, past what looks at it; `straight` opens the way past the parser for the rest of a long one.
 
@@ -87,27 +87,27 @@ class RequestBody:
             async with asyncio.timeout(idle_s) as idle:
                 loop = asyncio.get_running_loop()
                 rate = self._rate(loop, idle)
-                rate.reads()
+                rate.resume()
                 while piece := await body.readany():
                     idle.reschedule(None)  # The target's pauses are not the client's.
-                    rate.rests()
+                    rate.pause()
                     self._count(piece)
-                    if self._held is not None:
-                        await self._held.keep(piece)
+                    if self._replay is not None:
+                        await self._replay.keep(piece)
                     elif self._head.length is not None:
                         rest = bypass(self._exchange.bytes_up, self._head.length - self._exchange.bytes_up)
                     self._write(piece)
                     # Behind the write: what is read off the body is not in its way.
-                    if asked is not None and not asked.feed(piece):
-                        await asked.drained()
+                    if request_meter is not None and not request_meter.feed(piece):
+                        await request_meter.drained()
                     await self._connection.drain(idle_s)
                     if not fair.spend(_CHUNKED_WORK if self._head.chunked else len(piece)):
                         await fair.turn()
                     if rest is not None:
-                        await self._pour(rest, rate, asked, idle_s)
+                        await self._stream_bypass(rest, rate, request_meter, idle_s)
                         break
                     idle.reschedule(None if idle_s is None else loop.time() + idle_s)
-                    rate.reads()
+                    rate.resume()
         except TimeoutError:
             if rate is not None and rate.too_slow:
                 why = f"Less than {self._route.min_upload_rate} bytes a second of the body came over {WINDOW_S:g} s."
@@ -121,7 +121,7 @@ class RequestBody:
             if rate is not None:
                 rate.close()
             if rest is not None:
-                rest.leave()
+                rest.detach()
         if self._head.length is not None and self._exchange.bytes_up != self._head.length:
             raise ClientGone
         if self._head.chunked:
@@ -137,32 +137,34 @@ class RequestBody:
             lambda: None if idle.expired() else idle.reschedule(loop.time()),
         )
 
-    async def _pour(self, rest: BodyBypass, rate: UploadRate, asked: RequestMeter | None, idle_s: float | None) -> None:
+    async def _stream_bypass(
+        self, rest: BodyBypass, rate: UploadRate, request_meter: RequestMeter | None, idle_s: float | None
+    ) -> None:
         """Send the rest of a body whose length is known to be allowed. Raises as `stream` does, and what Straight.flow does."""
 
         def take(buffer: SharedBuffer, size: int) -> bool:
             self._exchange.bytes_up += size
             piece = buffer.view[:size]
-            left = self._connection.pour(piece)
+            left = self._connection.write_view(piece)
             self._written += size
-            wanted = asked is None or asked.peek(buffer.bytes, size) or asked.feed(bytes(piece))
+            wanted = request_meter is None or request_meter.peek(buffer.bytes, size) or request_meter.feed(bytes(piece))
             if not left:
                 buffer.renew()
             return wanted and self._connection.writable
 
         while rest.left:
-            rate.reads()
-            await rest.flow(take, idle_s)
-            rate.rests()
-            if asked is not None:
-                await asked.drained()
+            rate.resume()
+            await rest.deliver(take, idle_s)
+            rate.pause()
+            if request_meter is not None:
+                await request_meter.drained()
             await self._connection.drain(idle_s)
 
-    async def again(self, request_head: bytes) -> None:
+    async def resend(self, request_head: bytes) -> None:
         """Send head and body once more, from what was held. Raises UpstreamFailure where the target takes nothing more."""
-        assert self._held is not None
+        assert self._replay is not None
         self._connection.write(request_head)
-        async for piece in self._held.pieces():
+        async for piece in self._replay.pieces():
             self._connection.write(self._framed(piece))
             await self._connection.drain(self._route.timeouts.idle_s)
         if self._head.chunked:

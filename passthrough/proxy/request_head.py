@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import Refusal
-from .headers import SHORT, Fields, is_token, judged, named, nominated, remembered
+from .headers import SHORT, Fields, cached_name, checked_name, is_token, nominated, quoted
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Of a whole head: nginx has 4 × 8 KB, Apache 100 × 8 KB, Go 1 MB."""
@@ -127,9 +127,9 @@ def _checked(raw: tuple[tuple[bytes, bytes], ...]) -> Fields:
     fields = []
     size = 0
     for name, value in raw:
-        lower, usable = remembered(name) if len(name) <= SHORT else judged(name)
+        lower, usable = cached_name(name) if len(name) <= SHORT else checked_name(name)
         if not usable:
-            wrong = f"{named(name)} imitates one that frames the body" if is_token(name) else "has a name that is not a token"
+            wrong = f"{quoted(name)} imitates one that frames the body" if is_token(name) else "has a name that is not a token"
             raise Refusal("bad_request", f"The field {wrong}.", closes=True)
         fields.append((lower, name, value))
         size += len(name)
@@ -145,7 +145,7 @@ def control_byte(name: bytes, value: bytes) -> str:
     """Return what is to be said of a field whose value has a control byte, nothing where it has none."""
     found = _CONTROL.search(value)
     where = "" if found is None else f"0x{found[0][0]:02X} at byte {found.start() + 1}"
-    return f"The value of the field {named(name)} has a control byte ({where})." if where else ""
+    return f"The value of the field {quoted(name)} has a control byte ({where})." if where else ""
 
 
 def unencoded_byte(target: bytes) -> str:
@@ -187,13 +187,13 @@ def _framing(by_name: dict[bytes, tuple[bytes, ...]], *, http10: bool) -> tuple[
         return None, True
     if not lengths:
         return None, False
-    length = declared(lengths[0]) if len(lengths) == 1 else None
+    length = content_length(lengths[0]) if len(lengths) == 1 else None
     if length is None:
         raise Refusal("bad_request", "There must be at most one Content-Length, in digits.", closes=True)
     return length, False
 
 
-def declared(value: bytes) -> int | None:
+def content_length(value: bytes) -> int | None:
     """Return the length that a Content-Length declares, None where it is not one (RFC 9110 §8.6)."""
     return int(value) if value.isdigit() and len(value) <= 19 else None
 

@@ -46,16 +46,16 @@ class ResponseBody:
         self.stopped = self._slow or self._gone or not call.meter_ready
         return not self.stopped
 
-    def send(self, piece: bytes, head: bytes = b"", *, soon: bool = False) -> bool:
+    def send(self, piece: bytes, head: bytes = b"", *, batched: bool = False) -> bool:
         """Send a piece behind `head`; True: the client is slower. Raises ClientGone."""
         downstream, chunked = self._downstream, self._chunked
         self._call.exchange.bytes_down += len(piece)
         if len(piece) < _LARGE_BYTES:
             framed = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
-            return downstream.write(head + framed if head else framed, soon=soon)
+            return downstream.write(head + framed if head else framed, soon=batched)
         if chunked:
             return downstream.write_parts((head + b"%x\r\n" % len(piece), piece, b"\r\n"))
-        return downstream.write_parts((head, piece)) if head else downstream.write(piece, soon=soon)
+        return downstream.write_parts((head, piece)) if head else downstream.write(piece, soon=batched)
 
     async def go_on(self) -> None:
         """Wait until client and meter take more. Raises ClientGone."""
@@ -64,5 +64,5 @@ class ResponseBody:
         if self._slow:
             await self._downstream.drained()
         if not self._call.meter_ready:
-            await self._call.metered()
+            await self._call.meter_drained()
         self.stopped = False

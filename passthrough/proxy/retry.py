@@ -12,23 +12,23 @@ _FIRST_S: Final = 0.5
 _MAX_S: Final = 8.0
 
 
-def pause_s(retries: Retries, answer: ResponseHead, tries: int, now_utc: float, chance: float) -> float | None:
+def retry_delay_s(retries: Retries, response: ResponseHead, tries: int, now_utc: float, chance: float) -> float | None:
     """Return the seconds to wait before another try after this answer, None where it is to be relayed.
 
     `tries` is how often it was sent so far, `chance` a random number from 0 to 1. Retry-After is honoured, and ends the matter
     where it asks for more than `max_wait_s`; without one the wait doubles from 0.5 s to 8 s, less up to a half, so that clients
     that failed together do not come back together.
     """
-    if answer.status not in retries.statuses or tries > retries.attempts:
+    if response.status not in retries.statuses or tries > retries.attempts:
         return None
-    asked = _asked_s(answer.first(b"retry-after"), now_utc)
+    asked = _retry_after_s(response.first(b"retry-after"), now_utc)
     if asked is not None:
         return asked if asked <= retries.max_wait_s else None
     doubled = _FIRST_S * float(1 << tries - 1)
     return min(min(doubled, _MAX_S) * (1 - chance / 2), retries.max_wait_s)
 
 
-def _asked_s(retry_after: bytes | None, now_utc: float) -> float | None:
+def _retry_after_s(retry_after: bytes | None, now_utc: float) -> float | None:
     """Return what Retry-After asks for, in seconds or as a date; None where it says nothing that is understood."""
     if retry_after is None:
         return None

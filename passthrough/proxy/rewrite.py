@@ -51,19 +51,29 @@ _NEVER_DOWN: Final = HOP_BY_HOP | _CREDENTIALS | {b"alt-svc"}
 _MAX_NAMES: Final = 256
 
 
-class _Fate(Enum):
+class _Action(Enum):
     """What becomes of a client's field, by its name."""
 
-    STAYS = auto()
-    CROSSES = auto()
-    UNPEELED = auto()  # it crosses without its `x-pass-`
-    CREDENTIAL = auto()  # it crosses if it is none of ours
+    DROP = auto()
+    FORWARD = auto()
+    UNWRAP = auto()  # it crosses without its `x-pass-`
+    FORWARD_IF_FOREIGN = auto()  # it crosses if it is none of ours
 
 
 class HeaderRewriter:
     """What crosses on one route: its own fields, made once, and the fate of each name that clients send, found out once."""
 
-    __slots__ = ("_alike", "_authenticator", "_credentials", "_fates", "_lines", "_replaced", "_route", "_spared", "secrets")
+    __slots__ = (
+        "_actions",
+        "_authenticator",
+        "_credentials",
+        "_lines",
+        "_lookalikes",
+        "_multipart",
+        "_replaced",
+        "_route",
+        "secrets",
+    )
 
     def __init__(self, route: Route, authenticator: Authenticator, *, multipart: bool = False) -> None:
         """`multipart`: for bodies whose own Content-Type is needed, as it names their boundary; a configured one stays away."""
@@ -73,9 +83,9 @@ class HeaderRewriter:
         self._credentials = authenticator.credential_headers(route)
         self._lines = tuple([name + b": " + value.reveal().encode("utf-8", "surrogateescape") for name, value in own])
         self._replaced = frozenset([name.lower() for name, _ in own])
-        self._alike = frozenset([_NOT_ALPHANUMERIC.sub(b"-", name) for name in self._replaced])
-        self._fates: dict[bytes, _Fate] = {}
-        self._spared = (
+        self._lookalikes = frozenset([_NOT_ALPHANUMERIC.sub(b"-", name) for name in self._replaced])
+        self._actions: dict[bytes, _Action] = {}
+        self._multipart = (
             HeaderRewriter(route, authenticator, multipart=True) if not multipart and b"content-type" in self._replaced else None
         )
         self.secrets = injected_secrets(route)
@@ -87,22 +97,22 @@ class HeaderRewriter:
         (RFC 9110 §7.6.1). Order, case and duplicates of what crosses stay. A declared length stays where it stood; chunked
         stays chunked; no body stays none.
         """
-        if self._spared is not None and _is_multipart(head.fields):
-            return self._spared.request_head(head, suffix, target)
+        if self._multipart is not None and _is_multipart(head.fields):
+            return self._multipart.request_head(head, suffix, target)
         where = request_target(self._route, target, suffix, head.query)
         lines = [b"%b %b HTTP/1.1" % (head.method.encode("ascii"), where), b"Host: " + target.authority]
         if target.proxy is not None and not target.tls:
             # A plain request through a proxy names its target in full (RFC 9112 §3.2.2); a TLS one goes through a tunnel.
             lines[0] = b"%b http://%b%b HTTP/1.1" % (head.method.encode("ascii"), target.authority, where)
             lines.extend(proxy_authorization(target.proxy))
-        fates = self._fates
+        actions = self._actions
         for lower, name, value in head.fields:
-            fate = fates.get(lower) or self._fate(lower)
-            if fate is _Fate.STAYS or (lower in head.nominated and lower != b"content-length"):
+            action = actions.get(lower) or self._action(lower)
+            if action is _Action.DROP or (lower in head.nominated and lower != b"content-length"):
                 continue
-            if fate is _Fate.CROSSES:
+            if action is _Action.FORWARD:
                 lines.append(name + b": " + value)
-            elif fate is _Fate.UNPEELED:
+            elif action is _Action.UNWRAP:
                 lines.append(name[7:] + b": " + value)
             # Bring your own key: what the client's provider gave it crosses, a key of ours never does.
             elif self._authenticator.holder(value) is None:
@@ -113,41 +123,41 @@ class HeaderRewriter:
         lines.append(b"\r\n")
         return b"\r\n".join(lines)
 
-    def _fate(self, lower: bytes) -> _Fate:
-        fate = self._found_fate(lower)
-        if len(self._fates) < _MAX_NAMES and len(lower) <= 40:
-            self._fates[lower] = fate
-        return fate
+    def _action(self, lower: bytes) -> _Action:
+        action = self._new_action(lower)
+        if len(self._actions) < _MAX_NAMES and len(lower) <= 40:
+            self._actions[lower] = action
+        return action
 
-    def _found_fate(self, lower: bytes) -> _Fate:
+    def _new_action(self, lower: bytes) -> _Action:
         """Return what becomes of a name: what a CGI-like reader takes for one that stays (`X_Api_Key`) stays, too."""
-        fate = self._own_fate(lower)
-        if fate is _Fate.STAYS or (twin := _NOT_ALPHANUMERIC.sub(b"-", lower)) == lower:
-            return fate
-        return fate if self._own_fate(twin) in {_Fate.CROSSES, _Fate.UNPEELED} else _Fate.STAYS
+        action = self._action_of_name(lower)
+        if action is _Action.DROP or (twin := _NOT_ALPHANUMERIC.sub(b"-", lower)) == lower:
+            return action
+        return action if self._action_of_name(twin) in {_Action.FORWARD, _Action.UNWRAP} else _Action.DROP
 
-    def _own_fate(self, lower: bytes) -> _Fate:
+    def _action_of_name(self, lower: bytes) -> _Action:
         route = self._route
         if lower == b"content-length":
-            return _Fate.CROSSES
-        if lower in self._replaced or lower in self._alike:
-            return _Fate.STAYS
+            return _Action.FORWARD
+        if lower in self._replaced or lower in self._lookalikes:
+            return _Action.DROP
         if lower.startswith(b"x-pass-"):
             name = _NOT_ALPHANUMERIC.sub(b"-", lower[7:])
-            peels = name not in self._alike and _may_be_set(lower, self._credentials, route)
-            return _Fate.UNPEELED if peels else _Fate.STAYS
+            unwraps = name not in self._lookalikes and _may_be_set(lower, self._credentials, route)
+            return _Action.UNWRAP if unwraps else _Action.DROP
         if lower in self._credentials:
-            return _Fate.CREDENTIAL if route.forward_credentials else _Fate.STAYS
-        return _Fate.CROSSES if _crosses(lower, route) else _Fate.STAYS
+            return _Action.FORWARD_IF_FOREIGN if route.forward_credentials else _Action.DROP
+        return _Action.FORWARD if _is_forwarded(lower, route) else _Action.DROP
 
 
 def _is_multipart(fields: Fields) -> bool:
     return any(lower == b"content-type" and value[:10].lower() == b"multipart/" for lower, _, value in fields)
 
 
-def _crosses(lower: bytes, route: Route) -> bool:
+def _is_forwarded(lower: bytes, route: Route) -> bool:
     """Tell whether a client's field that is no credential goes upstream, by its lower-case name."""
-    if lower in _NEVER_UP or _CLIENT_ADDRESS.fullmatch(lower) or _stays(lower, route):
+    if lower in _NEVER_UP or _CLIENT_ADDRESS.fullmatch(lower) or _is_kept_label(lower, route):
         return False
     return route.forward_headers or _DESCRIBES_BODY.fullmatch(lower) is not None
 
@@ -159,10 +169,10 @@ def _may_be_set(lower: bytes, credentials: tuple[bytes, ...], route: Route) -> b
         name = name[7:]
     if not name or name in _NEVER_BY_PASS or name in credentials or _CLIENT_ADDRESS.fullmatch(name) or imitates_framing(name):
         return False
-    return not _stays(lower, route) and not _stays(lower[7:], route)
+    return not _is_kept_label(lower, route) and not _is_kept_label(lower[7:], route)
 
 
-def _stays(lower: bytes, route: Route) -> bool:
+def _is_kept_label(lower: bytes, route: Route) -> bool:
     """Tell whether this is a label that the route keeps to itself."""
     return any(label.name == lower and not label.forward for label in route.label_headers)
 

@@ -142,7 +142,7 @@ class Match:
     route: Route
     suffix: bytes
 
-    def telling(self, method: str, path: bytes) -> bytes:
+    def metered_path(self, method: str, path: bytes) -> bytes:
         """Return which raw path tells what an answer counts: the target's, or the client's where that tells nothing."""
         sent = self.route.targets[0].base_path + self.suffix
         return path if path.endswith(sent) or self.route.terms.plan.reads(method, sent) is None else sent
@@ -195,7 +195,7 @@ class RouteTable:
         walked round. A path that is spelt as a route's own is that route's. `target_too_long`: to find out takes too long.
         """
         allowed: set[str] = set()
-        match = self._found(method, path, allowed)
+        match = self._match(method, path, allowed)
         if match is None:
             if allowed:
                 raise Refusal("method_not_allowed", "The route does not allow this method.", allow=sorted(allowed))
@@ -231,7 +231,7 @@ class RouteTable:
                 return _NONE
             at = reading[:end]
 
-    def _found(self, method: str, path: bytes, allowed: set[str]) -> Match | None:
+    def _match(self, method: str, path: bytes, allowed: set[str]) -> Match | None:
         """Return the match, None where there is none; `allowed` takes the methods that the path's routes have instead."""
         for route in self._exact.get(path, _NONE):
             if route.allows(method):

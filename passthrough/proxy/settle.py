@@ -30,7 +30,7 @@ class Settling:
         Only a call whose request is complete is worth it: the provider works on no other, and bills no other.
         """
         wanted = call.expects if call.route.settles is None else call.route.settles
-        if not (wanted and call.upload.complete):
+        if not (wanted and call.request_body.complete):
             return False
         task = asyncio.get_running_loop().create_task(self._settle(call))
         self._tasks.add(task)
@@ -41,7 +41,7 @@ class Settling:
         try:
             await call.response_head()
             while await call.piece():
-                await call.metered()
+                await call.meter_drained()
             self._upstream.release(call.target, call.connection)
         except UpstreamFailure as failure:
             call.exchange.error = failure.kind.code

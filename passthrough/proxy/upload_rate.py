@@ -16,27 +16,27 @@ class UploadRate:
     One timer watches it, whatever the number of pieces: what comes counts nothing here.
     """
 
-    __slots__ = ("_before", "_bytes", "_loop", "_rate", "_read_s", "_since", "_timer", "_too_slow", "too_slow")
+    __slots__ = ("_before", "_bytes", "_loop", "_on_too_slow", "_rate", "_read_s", "_since", "_timer", "too_slow")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, rate: int | None, read: Callable[[], int], ends: Callable[[], None]
+        self, loop: asyncio.AbstractEventLoop, rate: int | None, read: Callable[[], int], on_too_slow: Callable[[], None]
     ) -> None:
         """`rate` is in bytes a second, None: any; `read` tells how many have come; `ends` is called where it is too slow."""
         self._loop = loop
         self._rate = rate
         self._bytes = read
-        self._too_slow = ends
+        self._on_too_slow = on_too_slow
         self._before = 0
         self._read_s = 0.0
         self._since: float | None = None
-        self._timer = None if rate is None else loop.call_later(WINDOW_S, self._look)
+        self._timer = None if rate is None else loop.call_later(WINDOW_S, self._check)
         self.too_slow = False
 
-    def reads(self) -> None:
+    def resume(self) -> None:
         """Note that the client is read from, from now on."""
         self._since = self._loop.time()
 
-    def rests(self) -> None:
+    def pause(self) -> None:
         """Note that the client is not read from for now."""
         if self._since is not None:
             self._read_s += self._loop.time() - self._since
@@ -48,20 +48,20 @@ class UploadRate:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """Judge a whole minute of reading; wait for what is missing of it."""
         assert self._rate is not None
         if self._since is not None:
-            self.rests()
-            self.reads()
+            self.pause()
+            self.resume()
         left_s = WINDOW_S - self._read_s
         if left_s <= 0.0:
-            come = self._bytes() - self._before
-            if come < self._rate * self._read_s:
+            received = self._bytes() - self._before
+            if received < self._rate * self._read_s:
                 self.too_slow = True
-                self._too_slow()
+                self._on_too_slow()
                 return
-            self._before += come
+            self._before += received
             self._read_s = 0.0
             left_s = WINDOW_S
-        self._timer = self._loop.call_later(left_s, self._look)
+        self._timer = self._loop.call_later(left_s, self._check)

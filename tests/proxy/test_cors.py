@@ -10,7 +10,7 @@ import pytest
 
 from passthrough.exchange import Outcome
 from passthrough.proxy.auth import Authenticator, ClientKey
-from passthrough.proxy.cors import Cors, Sharing
+from passthrough.proxy.cors import Cors, CorsHeaders
 from passthrough.proxy.relay import Rules
 from passthrough.proxy.routes import RouteTable
 from tests.harness.client import client
@@ -228,7 +228,7 @@ async def test_a_page_behind_a_program_on_one_connection() -> None:
 def test_lines_are_not_changed_in_place() -> None:
     """The lines of a head stay what they were for who holds them."""
     lines = [b"HTTP/1.1 200 OK", b"Access-Control-Allow-Origin: *"]
-    assert [b"HTTP/1.1 200 OK", b"Vary: Origin"] == Sharing(b"https://app.example").marked(lines)[::3]
+    assert [b"HTTP/1.1 200 OK", b"Vary: Origin"] == CorsHeaders(b"https://app.example").added_to(lines)[::3]
     assert 2 == len(lines)
 
 

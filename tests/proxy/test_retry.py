@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 
 from passthrough.exchange import Outcome
-from passthrough.proxy.retry import pause_s
+from passthrough.proxy.retry import retry_delay_s
 from passthrough.proxy.routes import Retries, Timeouts
 from passthrough.proxy.upstream.response_head import parse_head
 from tests.harness.client import asking, client
@@ -48,16 +48,16 @@ def test_the_pause(status: int, retry_after: bytes | None, tries: int, expected:
     field = b"" if retry_after is None else b"\r\nRetry-After: " + retry_after
     answer = parse_head(b"HTTP/1.1 %d X%b\r\nContent-Length: 0" % (status, field), "POST")
     assert answer is not None
-    assert expected == pause_s(Retries(attempts=3), answer, tries, NOW, 0.0)
+    assert expected == retry_delay_s(Retries(attempts=3), answer, tries, NOW, 0.0)
 
 
 def test_the_pause_is_spread_and_bounded() -> None:
     """Clients that failed together do not come back together; no wait is longer than the route allows."""
     answer = parse_head(b"HTTP/1.1 503 X\r\nContent-Length: 0", "POST")
     assert answer is not None
-    assert 0.25 == pause_s(Retries(attempts=3), answer, 1, NOW, 1.0)
-    assert 8.0 == pause_s(Retries(attempts=10), answer, 9, NOW, 0.0)
-    assert 3.0 == pause_s(Retries(attempts=10, max_wait_s=3.0), answer, 9, NOW, 0.0)
+    assert 0.25 == retry_delay_s(Retries(attempts=3), answer, 1, NOW, 1.0)
+    assert 8.0 == retry_delay_s(Retries(attempts=10), answer, 9, NOW, 0.0)
+    assert 3.0 == retry_delay_s(Retries(attempts=10, max_wait_s=3.0), answer, 9, NOW, 0.0)
 
 
 @pytest.mark.parametrize("body", [b"", b"small", bytes(range(256)) * 3000], ids=["empty", "small", "streamed"])

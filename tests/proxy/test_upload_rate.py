@@ -21,7 +21,7 @@ HEADS = {
 }
 
 
-async def reads(peer: Peer) -> None:
+async def resume(peer: Peer) -> None:
     """A target that takes all and answers."""
     await peer.request()
     await peer.send(ok())
@@ -37,7 +37,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("begun", [1, 300_000])
 async def test_an_upload_that_trickles_ends(framing: str, begun: int) -> None:
     """A byte now and then keeps within the time-out between two pieces, and is told in the end what is wanted of it."""
-    async with street(reads) as (house, _), client(house.port) as raw:
+    async with street(resume) as (house, _), client(house.port) as raw:
 
         def piece(size: int) -> bytes:
             return b"%x\r\n%b\r\n" % (size, bytes(size)) if framing == "chunked" else bytes(size)
@@ -59,7 +59,7 @@ async def test_an_upload_that_trickles_ends(framing: str, begun: int) -> None:
 @pytest.mark.parametrize("rate", [None, 1])
 async def test_a_rate_that_is_allowed(rate: int | None) -> None:
     """Where any rate is, or so low a one, a slow body arrives."""
-    async with street(reads, min_upload_rate=rate) as (house, above), client(house.port) as raw:
+    async with street(resume, min_upload_rate=rate) as (house, above), client(house.port) as raw:
         await raw.send(HEADS["length"] % 40)
         for _ in range(40):
             await raw.send(b"a")
@@ -75,7 +75,7 @@ async def test_a_target_that_takes_nothing_is_not_the_clients_fault() -> None:
 
     async def script(peer: Peer) -> None:
         await go.wait()
-        await reads(peer)
+        await resume(peer)
 
     size = 30_000_000
     async with street(script) as (house, _), client(house.port) as raw:

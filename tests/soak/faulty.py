@@ -78,7 +78,7 @@ class Turn:
 
 def has_input(peer: Peer) -> bool:
     """Tell whether another request, or its beginning, has come already."""
-    return bool(peer.reader._buffer) or sockets.input_of(peer.writer.transport)()
+    return bool(peer.reader._buffer) or sockets.input_probe(peer.writer.transport)()
 
 
 Act = Callable[[Turn], Awaitable[bool]]

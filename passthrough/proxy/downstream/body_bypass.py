@@ -77,8 +77,8 @@ class BodyBypass(asyncio.BufferedProtocol):
         "_loop",
         "_lost",
         "_owner",
+        "_paused",
         "_piece_s",
-        "_resting",
         "_take",
         "_transport",
         "_waiter",
@@ -97,7 +97,7 @@ class BodyBypass(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._take: Take | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._resting = True
+        self._paused = True
         self._lost = False
         self._piece_s = 0.0
         self._hand_to(self)
@@ -111,7 +111,7 @@ class BodyBypass(asyncio.BufferedProtocol):
 
     # ── for whoever takes the body ──
 
-    async def flow(self, take: Take, idle_s: float | None) -> None:
+    async def deliver(self, take: Take, idle_s: float | None) -> None:
         """Have `take` called with what comes, until it wants no more for now, or the body's end.
 
         Raises TimeoutError where nothing comes for `idle_s`, and ConnectionError where the connection has ended.
@@ -119,7 +119,7 @@ class BodyBypass(asyncio.BufferedProtocol):
         self._take = take
         self._piece_s = self._loop.time()
         self._go_on()
-        while not self._resting:
+        while not self._paused:
             self._waiter = self._loop.create_future()
             try:
                 async with asyncio.timeout_at(None if idle_s is None else self._piece_s + idle_s):
@@ -132,19 +132,19 @@ class BodyBypass(asyncio.BufferedProtocol):
         if self._lost:
             raise ConnectionResetError
 
-    def leave(self) -> None:
+    def detach(self) -> None:
         """Leave what has not come to the body's stream. Idempotent."""
         self._take = None
-        if self._resting:
+        if self._paused:
             self._go_on()
 
     def _go_on(self) -> None:
-        self._resting = self._lost or not self.left
-        if not self._resting:
+        self._paused = self._lost or not self.left
+        if not self._paused:
             self._transport.resume_reading()
 
-    def _rest(self) -> None:
-        self._resting = True
+    def _pause(self) -> None:
+        self._paused = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -169,14 +169,14 @@ class BodyBypass(asyncio.BufferedProtocol):
             self._end()
         elif not wanted:
             self._transport.pause_reading()
-            self._rest()
+            self._pause()
         elif not more:
             self._transport.pause_reading()
-            self._fair.wait(self._next_turn)
+            self._fair.wait(self._resume_in_turn)
 
-    def _next_turn(self) -> None:
+    def _resume_in_turn(self) -> None:
         """Read on, where nothing has ended it meanwhile."""
-        if self.left and not self._resting and not self._transport.is_closing():
+        if self.left and not self._paused and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _end(self) -> None:
@@ -184,12 +184,12 @@ class BodyBypass(asyncio.BufferedProtocol):
         self._owner.begin_anew()
         self._hand_to(cast(asyncio.BaseProtocol, self._owner))
         self._body.feed_eof()
-        self._rest()
+        self._pause()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass it on (asyncio calls this)."""
         self._lost = True
-        self._rest()
+        self._pause()
         self._owner.connection_lost(exc)
 
     def eof_received(self) -> None:

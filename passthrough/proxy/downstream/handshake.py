@@ -58,12 +58,12 @@ class Handshakes:
 class Handshake(asyncio.Protocol):
     """One connection until its handshake is done. The TLS layer is made when the first byte comes: a silent one costs little."""
 
-    def __init__(self, among: Handshakes, context: ssl.SSLContext) -> None:
-        self._among = among
+    def __init__(self, handshakes: Handshakes, context: ssl.SSLContext) -> None:
+        self._handshakes = handshakes
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._until = 0.0
-        self._late: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._raw: asyncio.Transport | None = None
         self._unread = b""
         self._task: asyncio.Task[None] | None = None
@@ -72,9 +72,9 @@ class Handshake(asyncio.Protocol):
         """Count it, and close it where there is no room (asyncio calls this)."""
         self._raw = cast(asyncio.Transport, transport)  # uvloop's is one by its methods, not by its class
         self._until = self._loop.time() + HANDSHAKE_S
-        self._late = self._loop.call_at(self._until, self.abort)
-        self._among.silent[self] = None
-        if not self._among.admits():
+        self._timer = self._loop.call_at(self._until, self.abort)
+        self._handshakes.silent[self] = None
+        if not self._handshakes.admits():
             self.abort()  # What is not encrypted yet cannot be answered.
 
     def data_received(self, data: bytes) -> None:
@@ -86,8 +86,8 @@ class Handshake(asyncio.Protocol):
         if self._task is not None or self._raw is None or self._raw.is_closing():
             return
         self._raw.pause_reading()  # uvloop 0.23 would go on reading for the old protocol.
-        self._among.silent.pop(self, None)
-        self._among.begun[self] = self._loop.time()
+        self._handshakes.silent.pop(self, None)
+        self._handshakes.begun[self] = self._loop.time()
         self._task = self._loop.create_task(self._shake_hands(self._raw))
         # `start_tls` schedules that its layer is told of the transport, and that reading goes on: this comes right behind both.
         self._loop.call_soon(self._loop.call_soon, self._feed)
@@ -103,11 +103,11 @@ class Handshake(asyncio.Protocol):
             self._raw.abort()
 
     def _forget(self) -> None:
-        self._among.silent.pop(self, None)
-        self._among.begun.pop(self, None)
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+        self._handshakes.silent.pop(self, None)
+        self._handshakes.begun.pop(self, None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _feed(self) -> None:
         """Give the TLS layer what was read before it was there."""
@@ -135,7 +135,7 @@ class Handshake(asyncio.Protocol):
             if not done:
                 raw.abort()
         if done and encrypted is not None:
-            protocol = self._among.enter()
+            protocol = self._handshakes.enter()
             encrypted.set_protocol(protocol)
             encrypted.pause_reading()  # Before Python 3.12 its task begins in the next iteration, and is to see what comes.
             protocol.connection_made(encrypted)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ...errors import Refusal
-from ..headers import Fields, is_token, named
+from ..headers import Fields, is_token, quoted
 from ..request_head import control_byte, escaped_path, unencoded_byte, validate
 
 _START: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) +")
@@ -78,15 +78,17 @@ def explained(head: bytes, refusal: Refusal) -> Malformed:
     elif refusal.kind.code == "headers_too_large" and lines.longest:
         why = f"{why.removesuffix('.')}; the longest field is {lines.longest}."
     elif refusal.kind.code == "bad_request":
-        why = unencoded_byte(target) or lines.problem or _as_judged(method, target, line, lines) or lines.suspect or why
-    told = Refusal(refusal.kind.code, why, closes=True)
+        why = (
+            unencoded_byte(target) or lines.problem or _complaint_of_validate(method, target, line, lines) or lines.suspect or why
+        )
+    explained_refusal = Refusal(refusal.kind.code, why, closes=True)
     if refusal.kind.code == "not_implemented" and not (_SOME_METHOD.fullmatch(start[1]) and _VERSION.search(line)):
         method = ""
     path = escaped_path(target.partition(b" ")[0])[:_MAX_PATH] if method and _PATH.match(target) else ""
-    return Malformed(told, method, path, tuple(lines.fields))
+    return Malformed(explained_refusal, method, path, tuple(lines.fields))
 
 
-def _as_judged(method: str, target: bytes, line: bytes, lines: _HeadLines) -> str:
+def _complaint_of_validate(method: str, target: bytes, line: bytes, lines: _HeadLines) -> str:
     """Return what the checks of a whole head say to this one, nothing where it has not all come."""
     version = _VERSION.search(line)
     if not lines.whole or version is None:
@@ -110,9 +112,9 @@ class _HeadLines:
         self.fields: list[tuple[bytes, bytes, bytes]] = []
         self.whole = False
         self.problem = self._read(header) or self._repeated()
-        self.suspect = f"The field {named(self.fields[-1][1])} cannot be read." if self.fields and not self.whole else ""
+        self.suspect = f"The field {quoted(self.fields[-1][1])} cannot be read." if self.fields and not self.whole else ""
         longest = max(self.fields, key=lambda each: len(each[1]) + len(each[2]), default=None)
-        self.longest = "" if longest is None else f"{named(longest[1])} ({len(longest[1]) + len(longest[2])} bytes)"
+        self.longest = "" if longest is None else f"{quoted(longest[1])} ({len(longest[1]) + len(longest[2])} bytes)"
 
     def _read(self, header: bytes) -> str:
         *ended, last = header.split(b"\n", _MAX_LINES)
@@ -131,7 +133,7 @@ class _HeadLines:
     def _take(self, number: int, line: bytes, *, ended: bool) -> str:
         """Take one line; return what is wrong with it, or nothing."""
         if line[:1] in {b" ", b"\t"}:
-            whose = f", the continuation of {named(self.fields[-1][1])}" if self.fields else ""
+            whose = f", the continuation of {quoted(self.fields[-1][1])}" if self.fields else ""
             return f"Line {number} of the head is folded{whose}."
         name, colon, value = line.partition(b":")
         if not is_token(name):
@@ -145,4 +147,4 @@ class _HeadLines:
         counts = Counter(lower for lower, _, _ in self.fields)
         twice = next((lower for lower in _SINGLETONS if counts[lower] > 1), None)
         name = next((name for lower, name, _ in self.fields if lower == twice), b"")
-        return "" if twice is None else f"The field {named(name)} is there more than once."
+        return "" if twice is None else f"The field {quoted(name)} is there more than once."

@@ -28,7 +28,7 @@ _OTHER_VERSION: Final = ("Bad status line:\n  Invalid HTTP version:", "Pause on 
 """How the parser's message begins (llhttp 9) for a version of another number, and for HTTP/2's preface."""
 
 _VERSIONS: Final = "Only HTTP/1.1 and HTTP/1.0 are spoken here."
-_END: Final = b"\r\n\r\n"
+_END_OF_HEAD: Final = b"\r\n\r\n"
 
 Fed = tuple[Any, bool, bytes]
 """What aiohttp's parser returns: messages with their bodies, whether the protocol changes, and what is then left over."""
@@ -91,7 +91,7 @@ class RequestParser:
             assert isinstance(self._head, bytearray)
             self._head += data
             whole = self._head
-        if len(whole) > MAX_HEAD_BYTES and whole.find(_END, _begin(whole), MAX_HEAD_BYTES) < 0:
+        if len(whole) > MAX_HEAD_BYTES and whole.find(_END_OF_HEAD, _begin(whole), MAX_HEAD_BYTES) < 0:
             raise self._too_long(whole, data)
         if self._held:
             return self._feed_held(whole, data)
@@ -137,7 +137,9 @@ class RequestParser:
         behind = self._rest - payload.total_bytes if self._rest >= 0 and not self._chunked else -1
         if 0 < behind <= len(data):
             self._head = bytearray(data[-behind:])
-        elif not behind or data.endswith(_END) or self._last == _END:  # No head that has not ended ends in an empty line.
+        elif (
+            not behind or data.endswith(_END_OF_HEAD) or self._last == _END_OF_HEAD
+        ):  # No head that has not ended ends in an empty line.
             self._head = b""
             self._spent = self._chunked
         else:
@@ -213,7 +215,7 @@ class RequestParser:
         """Feed a head that was held back to a new parser; fields that stand twice have to be there whole, and are renamed."""
         head = bytes(whole)
         if self._repeats:
-            end = whole.find(_END, max(_begin(whole), len(whole) - len(data) - 3))
+            end = whole.find(_END_OF_HEAD, max(_begin(whole), len(whole) - len(data) - 3))
             if end < 0:
                 return _NOTHING
             head = bytes(whole[:end])
@@ -246,7 +248,7 @@ class RequestParser:
         """Return what came without the requests that stand before the one that is at fault."""
         at = _begin(whole)
         for _ in range(_MAX_PIPELINED):
-            end = whole.find(_END, at)
+            end = whole.find(_END_OF_HEAD, at)
             if end < 0 or end + 4 == len(whole):
                 break
             try:
@@ -266,7 +268,7 @@ def _is_one_and_whole(fed: Fed, data: bytes) -> bool:
     if upgrades or len(messages) != 1:
         return False
     payload = messages[0][1]
-    end = data.find(_END)
+    end = data.find(_END_OF_HEAD)
     return (
         end + 4 + payload.total_bytes == len(data)  # A chunked body is not: its framing is not counted.
         and payload.is_eof()
@@ -282,7 +284,7 @@ def _begin(whole: bytes | bytearray) -> int:
 def _length_behind(whole: bytes | bytearray, at: int, messages: Any) -> int:
     """Return how many bytes stand behind the head of the last of the messages, -1 where that is not known."""
     for number, (message, payload) in enumerate(messages, 1):
-        end = whole.find(_END, at)
+        end = whole.find(_END_OF_HEAD, at)
         if end < 0:
             return -1
         at = end + 4

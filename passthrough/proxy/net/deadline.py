@@ -19,21 +19,21 @@ class DeadlineTimer:
         self._handle: asyncio.TimerHandle | None = None
         self._at = 0.0
 
-    def set(self, at: float, ring: Callable[[], float | None]) -> None:
+    def set(self, at: float, expired: Callable[[], float | None]) -> None:
         """Call `ring` at this time of the loop's clock, or earlier, and again when it says."""
         if self._handle is None or self._at > at:
-            self.end()
+            self.cancel()
             self._at = at
-            self._handle = self._loop.call_at(at, self._rings, ring)
+            self._handle = self._loop.call_at(at, self._fire, expired)
 
-    def end(self) -> None:
+    def cancel(self) -> None:
         """Ring no more."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
-    def _rings(self, ring: Callable[[], float | None]) -> None:
+    def _fire(self, expired: Callable[[], float | None]) -> None:
         self._handle = None
-        at = ring()
+        at = expired()
         if at is not None:
-            self.set(at, ring)
+            self.set(at, expired)

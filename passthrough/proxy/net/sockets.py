@@ -17,7 +17,7 @@ _UNREAD_BYTES: Final = 64 * 1024
 _RESET: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
-def input_of(transport: asyncio.Transport) -> Callable[[], bool]:
+def input_probe(transport: asyncio.Transport) -> Callable[[], bool]:
     """Return what tells whether a transport's socket has unread input or has been closed by its peer, without waiting.
 
     It may be asked as long as the transport is open: then its descriptor is another's.
@@ -30,7 +30,7 @@ def input_of(transport: asyncio.Transport) -> Callable[[], bool]:
     return lambda: bool(poll.poll(0))
 
 
-def unread(transport: asyncio.Transport) -> Iterator[bytes]:
+def unread_input(transport: asyncio.Transport) -> Iterator[bytes]:
     """Yield what the kernel still holds of a connection on which a write has failed, without waiting.
 
     A peer that answers and closes with input unread resets the connection (RFC 9112 §9.6): the next write fails, and the event

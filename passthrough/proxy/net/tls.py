@@ -7,10 +7,10 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
-from .sockets import unread
+from .sockets import unread_input
 
 
-def trusting(ca_file: str | None) -> ssl.SSLContext:
+def client_context(ca_file: str | None) -> ssl.SSLContext:
     """Return a context that trusts the system's authorities, or those of a PEM file. It reads files."""
     context = ssl.create_default_context(cafile=ca_file)
     context.set_alpn_protocols(["http/1.1"])
@@ -67,7 +67,7 @@ class _Guard(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Have what is left decrypted, and pass it on (asyncio calls this)."""
         try:
-            for piece in unread(self._raw) if exc is not None else ():
+            for piece in unread_input(self._raw) if exc is not None else ():
                 self.get_buffer(len(piece))[: len(piece)] = piece  # Both layers have room for more than that.
                 self.buffer_updated(len(piece))
         finally:  # Whatever the layer makes of it: who waits for the answer must be told of the end.

@@ -20,9 +20,9 @@ class WriteGate:
     def clear(self) -> None:
         """Note that there is room again."""
         self.full = False
-        self.leave()
+        self.wake()
 
-    def leave(self) -> None:
+    def wake(self) -> None:
         """Have whoever waits look again: there is room, or the connection has ended."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

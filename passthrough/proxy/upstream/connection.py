@@ -24,7 +24,7 @@ from typing import Final, Protocol, cast
 from ...errors import UpstreamFailure
 from ..net.deadline import DeadlineTimer
 from ..net.fair_queue import FairQueue
-from ..net.sockets import input_of, unread
+from ..net.sockets import input_probe, unread_input
 from ..net.write_batch import WriteBatch
 from ..net.write_gate import WriteGate
 from .parser import ResponseParser
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
     """The protocol of one connection. It raises nothing but UpstreamFailure, and that only from `take_*` and `drain`."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, name: str, turn: WriteBatch | None = None, fair: FairQueue | None = None
+        self, loop: asyncio.AbstractEventLoop, name: str, write_batch: WriteBatch | None = None, fair: FairQueue | None = None
     ) -> None:
         """`name` is what messages call the target; `turn` sends what is written `soon`, which without one is sent at once.
 
@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
         time), and how long the way to the target and back took.
         """
         self._loop = loop
-        self._turn = turn
+        self._write_batch = write_batch
         self.fair = FairQueue(loop) if fair is None else fair
         self._queued = False
         self._unsent = b""
@@ -90,18 +90,18 @@ class Connection(asyncio.Protocol):
         self._failure: tuple[str, str] | None = None
         self._arrival: asyncio.Future[bool] | None = None
         self._until: float | None = None
-        self._alarm = DeadlineTimer(loop)
+        self._deadline = DeadlineTimer(loop)
         self._has_input: Callable[[], bool] | None = None
-        self._flow: BodySink | None = None
-        self._flowed_at: float | None = None
-        self._room = WriteGate(loop)
+        self._sink: BodySink | None = None
+        self._sink_fed_at: float | None = None
+        self._write_gate = WriteGate(loop)
         self._reading_paused = False
         self._ended_cleanly = False
         self.has_responded = False
         self.was_kept = False
         self.opened_at = self.round_trip_s = 0.0
         self.idle_hint_s: float | None = None
-        self._incoming = ResponseParser("GET")
+        self._parser = ResponseParser("GET")
 
     # ── the life of it ──
 
@@ -115,7 +115,7 @@ class Connection(asyncio.Protocol):
 
         False: the target has ended the connection, or spoken first. Nothing of a request was sent then, nor will be.
         """
-        self._incoming = ResponseParser(method)
+        self._parser = ResponseParser(method)
         self.has_responded = False
         if self._state is _IDLE and self._transport is not None and not self._transport.is_closing():
             self._state = _BUSY
@@ -125,15 +125,15 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> bool:
         """End an exchange whose request and answer are both complete; tell whether the connection may serve another."""
-        answer, transport = self._incoming.head, self._transport
-        whole = self._state is _BUSY and self._incoming.ended and not self._unsent
-        reusable = whole and transport is not None and not transport.is_closing() and answer is not None and answer.persists
-        if not reusable or answer is None:
+        response, transport = self._parser.head, self._transport
+        whole = self._state is _BUSY and self._parser.ended and not self._unsent
+        reusable = whole and transport is not None and not transport.is_closing() and response is not None and response.persists
+        if not reusable or response is None:
             self.abort()
             return False
-        self._incoming = ResponseParser("GET")
+        self._parser = ResponseParser("GET")
         self.was_kept = True
-        hint = answer.values.get(b"keep-alive")
+        hint = response.values.get(b"keep-alive")
         self.idle_hint_s = None if hint is None else idle_hint_s(hint)
         self._state = _IDLE
         self._resume_reading()  # A paused idle connection would stall the next answer, and hide a close.
@@ -149,7 +149,7 @@ class Connection(asyncio.Protocol):
         if self._state is not _IDLE or transport is None or transport.is_closing():
             return False
         if self._has_input is None:
-            self._has_input = input_of(transport)
+            self._has_input = input_probe(transport)
         return not (probe and self._has_input())
 
     def abort(self) -> None:
@@ -158,10 +158,10 @@ class Connection(asyncio.Protocol):
             self._failure = ("upstream_broke", f"The connection to {self._name} was given up.")
         self._state = _CLOSED
         self._unsent = b""
-        self._incoming.drop()
+        self._parser.drop()
         if self._transport is not None:
             self._transport.abort()
-        self._alarm.end()
+        self._deadline.cancel()
         self._wake()
 
     def eof_received(self) -> None:
@@ -172,22 +172,22 @@ class Connection(asyncio.Protocol):
         """Note how the connection ended (asyncio calls this): right for a close-delimited body, wrong for all else."""
         if exc is not None and self._state is _BUSY and self._transport is not None:
             self._read_unread(self._transport)
-        while self._state is _BUSY and self._incoming.unread:
+        while self._state is _BUSY and self._parser.unread:
             self._read(b"")
         if self._state is _IDLE:
             self._state = _CLOSED
-        elif self._state is _BUSY and not self._incoming.ended and not (self._ended_cleanly and self._incoming.close()):
-            when = "before it answered" if self._incoming.head is None else "in the middle of its answer"
+        elif self._state is _BUSY and not self._parser.ended and not (self._ended_cleanly and self._parser.close()):
+            when = "before it answered" if self._parser.head is None else "in the middle of its answer"
             self._fail("upstream_broke", f"{self._name} closed the connection {when}.")
         self._transport = None
-        self._alarm.end()
-        self._room.leave()
+        self._deadline.cancel()
+        self._write_gate.wake()
         self._wake()
 
     def _read_unread(self, transport: asyncio.Transport) -> None:
         """Read what came before a write failed: a target that refuses an upload answers, and closes under it."""
         if transport.get_extra_info("sslcontext") is None:  # Else the layer below has done so: see tls.
-            for piece in unread(transport):
+            for piece in unread_input(transport):
                 self.data_received(piece)
 
     def _fail(self, code: str, message: str) -> None:
@@ -209,9 +209,9 @@ class Connection(asyncio.Protocol):
 
         `soon`: with what others send at the end of the loop's turn; nothing is to follow before that.
         """
-        if batched and self._turn is not None and not self._unsent:
+        if batched and self._write_batch is not None and not self._unsent:
             self._unsent = piece
-            self._turn.schedule(self._send_unsent)
+            self._write_batch.schedule(self._send_unsent)
             return
         self._send_unsent()
         if self._transport is not None and not self._transport.is_closing():
@@ -235,7 +235,7 @@ class Connection(asyncio.Protocol):
     def _fail_unsent(self) -> None:
         self._fail("upstream_unreachable", f"{self._name} ended the connection, or spoke, before a request was sent.")
 
-    def pour(self, piece: memoryview) -> bool:
+    def write_view(self, piece: memoryview) -> bool:
         """Send bytes out of a buffer, as `write` does; False: it must stay as it is, for not all of it has left.
 
         A few bytes never hold a large buffer: they are copied.
@@ -252,12 +252,12 @@ class Connection(asyncio.Protocol):
     @property
     def full(self) -> bool:
         """Whether it holds much back of what was written, for the target is slower."""
-        return self._room.full
+        return self._write_gate.full
 
     @property
     def writable(self) -> bool:
         """Whether `drain` would neither wait nor raise."""
-        return not self._room.full and self._transport is not None and not self._transport.is_closing()
+        return not self._write_gate.full and self._transport is not None and not self._transport.is_closing()
 
     async def drain(self, idle_s: float | None = None) -> None:
         """Wait until the target takes more, as long as it takes anything within `idle_s`.
@@ -267,49 +267,49 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is not None and not transport.is_closing():
             try:
-                await self._room.wait(transport, idle_s)
+                await self._write_gate.wait(transport, idle_s)
             except TimeoutError:
                 why = f"{self._name} took nothing of the body for {idle_s:g} s."
                 raise UpstreamFailure("upstream_timeout", why) from None
             if not transport.is_closing():
                 return
-        if self._incoming.head is None:
+        if self._parser.head is None:
             self._raise_failure()
 
     def pause_writing(self) -> None:
         """Note that the target is slower than we (asyncio calls this)."""
-        self._room.full = True
+        self._write_gate.full = True
 
     def resume_writing(self) -> None:
         """Note that the target has caught up (asyncio calls this)."""
-        self._room.clear()
+        self._write_gate.clear()
 
     # ── the answer ──
 
     def take_response_head(self) -> ResponseHead | None:
         """Return the final head once it has come, else None. Raises UpstreamFailure where none will come."""
-        if self._incoming.head is None:
+        if self._parser.head is None:
             self._raise_failure()
-        return self._incoming.head
+        return self._parser.head
 
     def take(self) -> bytes | None:
         """Return the next bytes of the body, small ones joined; b"" at its end; None where more must be awaited.
 
         What had come before the connection broke is returned before UpstreamFailure is raised.
         """
-        piece = self._incoming.take()
+        piece = self._parser.take()
         if piece is None:
             self._raise_failure()
-            return b"" if self._incoming.ended else None
-        if self._reading_paused and self._incoming.held <= _LOW_WATER:
+            return b"" if self._parser.ended else None
+        if self._reading_paused and self._parser.buffered <= _LOW_WATER:
             self._resume_reading()
         return piece
 
     @property
     def ready(self) -> bool:
         """Whether `take` has something to say at once."""
-        incoming = self._incoming
-        return incoming.ended or incoming.held > 0 or self._failure is not None or self._state is _CLOSED
+        parser = self._parser
+        return parser.ended or parser.buffered > 0 or self._failure is not None or self._state is _CLOSED
 
     async def arrived(self, until: float | None = None, sink: BodySink | None = None) -> bool:
         """Wait until `take_answer` or `take` has something new to say; one waiter at a time.
@@ -325,24 +325,24 @@ class Connection(asyncio.Protocol):
             return False
         arrival: asyncio.Future[bool] = self._loop.create_future()
         self._arrival = arrival
-        self._flow, self._flowed_at = sink, None
+        self._sink, self._sink_fed_at = sink, None
         self._until = until
         if until is not None:
-            self._alarm.set(until, self._rung)
+            self._deadline.set(until, self._on_deadline)
         try:
             return await arrival
         finally:
             if self._arrival is arrival:  # A cancelled waiter ends late: its successor may already wait.
-                self._arrival = self._flow = None
+                self._arrival = self._sink = None
 
     def _wake(self, *, early: bool = True) -> None:
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(early)
 
-    def _rung(self) -> float | None:
+    def _on_deadline(self) -> float | None:
         """End the wait that has lasted too long; return until when it goes on, None where it does not."""
-        if self._flow is not None and self._flowed_at is not None:
-            self._until = self._flow.until(self._flowed_at)
+        if self._sink is not None and self._sink_fed_at is not None:
+            self._until = self._sink.until(self._sink_fed_at)
         if self._arrival is None or self._until is None:
             return None
         if self._until <= self._loop.time():
@@ -353,76 +353,76 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read what came (asyncio calls this)."""
         self.has_responded = True
-        sink = self._flow
+        sink = self._sink
         if self._state is _BUSY:
             if self._unsent:
                 self._fail_unsent()
-            elif sink is not None and self._incoming.passes(len(data)):
+            elif sink is not None and self._parser.skip(len(data)):
                 # There is nothing to read. Behind what moves so many bytes the caches are cold, and each call costs microseconds.
                 self._spend(len(data))
                 if sink.take(data):
-                    self._flowed_at = self._loop.time()
+                    self._sink_fed_at = self._loop.time()
                     return
-                self._flow = None
+                self._sink = None
             else:
                 self._read(data)
                 if sink is not None and self._deliver(sink):
                     return
         elif self._state is _IDLE:
             self._state = _CLOSED
-            self._spoil()
+            self._drop_surplus()
         self._wake()
 
     def _read(self, data: bytes) -> None:
         try:
-            spoilt = self._incoming.feed(data)
+            surplus = self._parser.feed(data)
         except MalformedResponse as bad:
             self._fail("bad_upstream_answer", f"{self._name} sent {bad}.")
             return
-        incoming = self._incoming
-        if spoilt:
-            self._spoil()
-        elif incoming.begun:
-            self._spend(len(data) + incoming.chunks * _CHUNK_WORK)
-            if incoming.held > _HIGH_WATER:
+        parser = self._parser
+        if surplus:
+            self._drop_surplus()
+        elif parser.in_body:
+            self._spend(len(data) + parser.chunk_count * _CHUNK_WORK)
+            if parser.buffered > _HIGH_WATER:
                 self._pause_reading()
 
-    def _spoil(self) -> None:
+    def _drop_surplus(self) -> None:
         """Close a connection whose target sent more than one answer: what came belongs to nobody (RFC 9112 §6.3)."""
         if self._transport is not None:
             self._transport.abort()
 
     def _deliver(self, sink: BodySink) -> bool:
         """Give what came to `flow`; True: it takes more, and its task need not know."""
-        while self._failure is None and (piece := self._incoming.next()) is not None:
+        while self._failure is None and (piece := self._parser.next()) is not None:
             if not sink.take(piece):
-                self._flow = None
+                self._sink = None
                 return False
-        if self._state is not _BUSY or not self._incoming.begun:
+        if self._state is not _BUSY or not self._parser.in_body:
             return False
-        self._flowed_at = self._loop.time()
+        self._sink_fed_at = self._loop.time()
         if self._reading_paused:
             self._queue()
         return True
 
     def _spend(self, work: int) -> None:
         """Count what was done for a body that has more to come; it goes on in its turn."""
-        if not self.fair.spend(work) or self._incoming.unread:
+        if not self.fair.spend(work) or self._parser.unread:
             self._queue()
 
     def _queue(self) -> None:
         self._pause_reading()
         if not self._queued:
             self._queued = True
-            self.fair.wait(self._next_turn)
+            self.fair.wait(self._resume_in_turn)
 
-    def _next_turn(self) -> None:
+    def _resume_in_turn(self) -> None:
         """Go on where somebody waits for more; else the task does so that takes what is held."""
         self._queued = False
         if self._state is _BUSY:
-            if self._arrival is None or self._incoming.held > _HIGH_WATER:
+            if self._arrival is None or self._parser.buffered > _HIGH_WATER:
                 return
-            if self._incoming.unread:
+            if self._parser.unread:
                 self.data_received(b"")
         if not self._queued:
             self._resume_reading()
@@ -435,7 +435,7 @@ class Connection(asyncio.Protocol):
     def _resume_reading(self) -> None:
         if self._queued:
             return  # Its turn comes.
-        if self._state is _BUSY and self._incoming.unread:
+        if self._state is _BUSY and self._parser.unread:
             self._queue()
             return
         if self._reading_paused and self._transport is not None and not self._transport.is_closing():

@@ -25,15 +25,15 @@ class ResponseParser:
     `held` is how many bytes of the body have come and were not taken yet.
     """
 
-    __slots__ = ("_chunks", "_interim", "_left", "_method", "_pieces", "_raw", "_sound", "ended", "head", "held")
+    __slots__ = ("_checked", "_chunks", "_interim", "_left", "_method", "_pieces", "_raw", "buffered", "ended", "head")
 
     def __init__(self, method: str) -> None:
         self.head: ResponseHead | None = None
         self.ended = False
-        self.held = 0
+        self.buffered = 0
         self._method = method
         self._raw = b""
-        self._sound = 0  # so many bytes of `_raw` are known to begin a head
+        self._checked = 0  # so many bytes of `_raw` are known to begin a head
         self._interim = 0
         self._left = 0  # of a body of known length
         self._chunks: ChunkedDecoder | None = None
@@ -45,12 +45,12 @@ class ResponseParser:
         return self._chunks is not None and bool(self._chunks.unread)
 
     @property
-    def chunks(self) -> int:
+    def chunk_count(self) -> int:
         """How many chunks were read by the last `feed`."""
         return 0 if self._chunks is None else self._chunks.count
 
     @property
-    def begun(self) -> bool:
+    def in_body(self) -> bool:
         """Whether a body is being read: the head is here, the end is not."""
         return self.head is not None and not self.ended
 
@@ -73,34 +73,34 @@ class ResponseParser:
         """Read heads up to the final one, and return where it ends; what may become one is kept."""
         position = 0
         while self.head is None:
-            end = data.find(b"\r\n\r\n", position + self._sound - 3 if self._sound > 3 else position)
+            end = data.find(b"\r\n\r\n", position + self._checked - 3 if self._checked > 3 else position)
             if end - position > MAX_HEAD_BYTES or (end < 0 and len(data) - position > MAX_HEAD_BYTES):
                 raise MalformedResponse(f"a header of more than {MAX_HEAD_BYTES} bytes")
             if end < 0:
                 self._raw = data[position:] if position else data
-                self._sound = check_beginning(self._raw, self._sound)
+                self._checked = check_beginning(self._raw, self._checked)
                 break
             self.head = parse_head(data[position:end], self._method)
-            position, self._sound = end + 4, 0
+            position, self._checked = end + 4, 0
             if self.head is None:  # An interim response, which is not relayed (RFC 9110 §15.2).
                 self._interim += 1
                 if self._interim > MAX_INTERIM:
                     raise MalformedResponse(f"more than {MAX_INTERIM} interim responses")
         return position
 
-    def _begin(self, answer: ResponseHead) -> None:
-        self._left = answer.length or 0
-        self.ended = answer.framing is Framing.NONE or (answer.framing is Framing.LENGTH and self._left == 0)
-        if answer.framing is Framing.CHUNKED:
+    def _begin(self, response: ResponseHead) -> None:
+        self._left = response.length or 0
+        self.ended = response.framing is Framing.NONE or (response.framing is Framing.LENGTH and self._left == 0)
+        if response.framing is Framing.CHUNKED:
             self._chunks = ChunkedDecoder()
 
-    def _read(self, data: bytes, answer: ResponseHead) -> bool:
+    def _read(self, data: bytes, response: ResponseHead) -> bool:
         """Read bytes of the body, as `feed`."""
         if self._chunks is not None:
             surplus = self._chunks.feed(data, self._keep)
             self.ended = self._chunks.ended
             return self.ended and bool(surplus) and self._surplus()
-        if answer.framing is Framing.CLOSE:
+        if response.framing is Framing.CLOSE:
             self._keep(data)
             return False
         left = self._left
@@ -125,7 +125,7 @@ class ResponseParser:
             self.ended = True
         return self.ended
 
-    def passes(self, size: int) -> bool:
+    def skip(self, size: int) -> bool:
         """Count so many bytes that go past this: the middle of a body of known length, all before it taken. False: feed them."""
         if size < self._left and not self._pieces:
             self._left -= size
@@ -134,14 +134,14 @@ class ResponseParser:
 
     def _keep(self, piece: bytes) -> None:
         self._pieces.append(piece)
-        self.held += len(piece)
+        self.buffered += len(piece)
 
     def next(self) -> bytes | None:
         """Take the next piece of the body as it came, None where there is none."""
         if not self._pieces:
             return None
         piece = self._pieces.popleft()
-        self.held -= len(piece)
+        self.buffered -= len(piece)
         return piece
 
     def take(self) -> bytes | None:
@@ -152,7 +152,7 @@ class ResponseParser:
             while pieces and size + len(pieces[0]) <= _JOINED_BYTES:
                 size += len(pieces[0])
                 joined.append(pieces.popleft())
-            self.held -= size - len(piece)
+            self.buffered -= size - len(piece)
             piece = b"".join(joined)
         return piece
 
@@ -160,4 +160,4 @@ class ResponseParser:
         """Drop what was not taken."""
         self._pieces.clear()
         self._chunks = None
-        self.held = 0
+        self.buffered = 0

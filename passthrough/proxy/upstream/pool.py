@@ -18,7 +18,7 @@ from ...errors import UpstreamFailure
 from ...secret import Secret
 from ..net.fair_queue import FairQueue
 from ..net.sockets import keep_alive
-from ..net.tls import encrypt, trusting
+from ..net.tls import client_context, encrypt
 from ..net.write_batch import WriteBatch
 from ..rewrite import proxy_authorization
 from ..routes import Origin, Target
@@ -58,7 +58,7 @@ class ConnectionPool:
         self._max_age_s = max_age_s
         self._resolver = Resolver(look_up)
         self._loop = asyncio.get_running_loop()
-        self._turn = WriteBatch(self._loop)
+        self._write_batch = WriteBatch(self._loop)
         self.fair = FairQueue(self._loop)
         self._idle: dict[Origin, deque[tuple[float, Connection]]] = {}
         self._contexts: dict[str | None, ssl.SSLContext] = {}
@@ -67,7 +67,7 @@ class ConnectionPool:
     async def prepare(self, targets: Iterable[Target]) -> None:
         """Load anew the certificates that these targets need, off the loop: at start and at each reload."""
         wanted = {target.ca_file for target in targets if target.tls}
-        self._contexts = {ca_file: await asyncio.to_thread(trusting, ca_file) for ca_file in wanted}
+        self._contexts = {ca_file: await asyncio.to_thread(client_context, ca_file) for ca_file in wanted}
 
     def checkout_idle(self, origin: Origin, *, probe: bool = True) -> Connection | None:
         """Return a kept connection that is certainly clean, the youngest first; drop those that are not.
@@ -185,7 +185,7 @@ class ConnectionPool:
                 raise UpstreamFailure("proxy_loop", f"{target.name} is this proxy itself (port {port}).")
             if target.proxy is not None and target.tls:
                 await self._tunnel(sock, target, target.proxy)
-            connection = Connection(self._loop, target.name, self._turn, self.fair)
+            connection = Connection(self._loop, target.name, self._write_batch, self.fair)
             connection.opened_at = self._loop.time()
             connection.round_trip_s = connection.opened_at - began
             if target.tls:
@@ -202,7 +202,7 @@ class ConnectionPool:
     async def _context(self, ca_file: str | None) -> ssl.SSLContext:
         context = self._contexts.get(ca_file)
         if context is None:
-            context = self._contexts[ca_file] = await asyncio.to_thread(trusting, ca_file)
+            context = self._contexts[ca_file] = await asyncio.to_thread(client_context, ca_file)
         return context
 
     async def _tunnel(self, sock: socket.socket, target: Target, proxy: Secret) -> None:

@@ -46,13 +46,13 @@ LookUp = Callable[..., list[Any]]
 class _Name:
     """What is known of one name. Times are the event loop's."""
 
-    __slots__ = ("addresses", "answered", "asked", "failed", "good", "running")
+    __slots__ = ("addresses", "asked_at", "failed_at", "found_at", "running", "waiter")
 
     def __init__(self) -> None:
         self.addresses: list[AddressInfo] = []
-        self.good = self.asked = self.failed = float("-inf")  # the last good answer, its question, the last failure
+        self.found_at = self.asked_at = self.failed_at = float("-inf")  # the last good answer, its question, the last failure
         self.running: list[float] = []  # when each look-up began that has not ended
-        self.answered: asyncio.Future[None] | None = None
+        self.waiter: asyncio.Future[None] | None = None
 
 
 class Resolver:
@@ -80,7 +80,7 @@ class Resolver:
         if name is None:
             name = self._names[host] = _Name()
         now, ages = self._loop.time(), self._ages
-        age = now - name.good
+        age = now - name.found_at
         if age < ages.fresh_s:
             return name.addresses
         self._renew(host, name, now)
@@ -89,10 +89,10 @@ class Resolver:
         before, useful = name.addresses, age < ages.last_s
         patience_s = name.running[0] + ages.patience_s - now if useful and name.running else None
         if name.running and (patience_s is None or patience_s > 0):
-            if name.answered is None:
-                name.answered = self._loop.create_future()
+            if name.waiter is None:
+                name.waiter = self._loop.create_future()
             # Not awaited itself: a waiter that is cancelled would cancel it for all.
-            await asyncio.wait({name.answered}, timeout=patience_s)
+            await asyncio.wait({name.waiter}, timeout=patience_s)
         if useful or name.addresses is not before:
             return name.addresses
         raise UpstreamFailure("upstream_unreachable", f"The name {host} cannot be resolved.")
@@ -101,7 +101,7 @@ class Resolver:
         """Begin a look-up, unless one is under way, or has just failed while older addresses serve."""
         if name.running and (now - name.running[-1] < self._ages.hangs_s or len(name.running) >= MAX_LOOK_UPS):
             return
-        if name.addresses and now - name.failed < self._ages.fresh_s:
+        if name.addresses and now - name.failed_at < self._ages.fresh_s:
             return
         name.running.append(now)
         try:
@@ -122,12 +122,12 @@ class Resolver:
     def _ended(self, name: _Name, began: float, found: list[AddressInfo]) -> None:
         name.running.remove(began)
         if not found:
-            name.failed = self._loop.time()
-        elif began >= name.asked:  # Else a later question has been answered already.
-            name.addresses, name.asked, name.good = found, began, self._loop.time()
-        if name.answered is not None:
-            name.answered.set_result(None)
-            name.answered = None
+            name.failed_at = self._loop.time()
+        elif began >= name.asked_at:  # Else a later question has been answered already.
+            name.addresses, name.asked_at, name.found_at = found, began, self._loop.time()
+        if name.waiter is not None:
+            name.waiter.set_result(None)
+            name.waiter = None
 
 
 def _literal(host: str) -> list[AddressInfo]:

@@ -22,7 +22,7 @@ _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1
 _FIELDS: Final = re.compile(rb"\r\n" + _FIELD.pattern + rb"(?=\r\n|\Z)").findall
 _START: Final = b"HTTP/1.1 200 "
 _STARTS: Final = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}[ \r]").match
-_SPOILS: Final = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
+_MALFORMED: Final = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 _IDLE_HINT: Final = re.compile(
     rb"(?:\A|[,;\s])timeout\s*=\s*\"?([0-9]{1,9})(?![0-9])", re.IGNORECASE
 ).search  # RFC 2068 §19.7.1.1
@@ -104,18 +104,18 @@ def idle_hint_s(values: Sequence[bytes]) -> float | None:
     return None if found is None else float(found[1])
 
 
-def check_beginning(head: bytes, sound: int) -> int:
+def check_beginning(head: bytes, checked: int) -> int:
     """Tell how much of the beginning of a head, which is not whole yet, is known to be one; `sound` bytes of it were before.
 
     Raises BadAnswer as soon as it can never become one: who waited for the rest would wait until the time-out. What is no status
     line; a line that ends in LF or CR alone (RFC 9112 §2.2); a control byte; a line that is no field.
     """
-    if sound < len(_START) and not _STARTS(head[: len(_START)] + _START[len(head) :]):
+    if checked < len(_START) and not _STARTS(head[: len(_START)] + _START[len(head) :]):
         raise MalformedResponse("no HTTP/1.1 status line")
-    if _SPOILS(head, max(0, sound - 1)):
+    if _MALFORMED(head, max(0, checked - 1)):
         raise MalformedResponse("a header with a bare LF, a bare CR or another control character")
     # The lines that have been finished since; the first one is the status line.
-    begin, end = head.rfind(b"\n", 0, sound) + 1, head.rfind(b"\r\n")
+    begin, end = head.rfind(b"\n", 0, checked) + 1, head.rfind(b"\r\n")
     for line in head[begin:end].split(b"\r\n") if begin < end else ():
         if line and not (_FIELD if begin else _STATUS_LINE).fullmatch(line):
             raise MalformedResponse("a header line that is not 'name: value'" if begin else "no HTTP/1.1 status line")

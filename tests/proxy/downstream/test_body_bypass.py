@@ -347,8 +347,8 @@ async def test_others_have_their_turn_wherever_the_target_was_slower(stops: int,
         return pieces != stops
 
     async def pour() -> None:
-        await straight.flow(take, None)
-        await straight.flow(take, None)
+        await straight.deliver(take, None)
+        await straight.deliver(take, None)
 
     pouring = asyncio.ensure_future(pour())
     await asyncio.sleep(0)

@@ -51,8 +51,8 @@ async def test_it_is_ended() -> None:
     calls: list[str] = []
     alarm = DeadlineTimer(loop)
     alarm.set(loop.time() + 0.01, lambda: calls.append("ended"))
-    alarm.end()
-    alarm.end()
+    alarm.cancel()
+    alarm.cancel()
     alarm.set(loop.time() + 0.02, rung.set)
     async with asyncio.timeout(WAIT_S):
         await rung.wait()

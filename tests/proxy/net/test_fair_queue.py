@@ -78,7 +78,7 @@ def test_more_comes_while_chunks_are_unread() -> None:
     assert not incoming.feed(ONE_BYTE * 100 + b"0\r\n\r\n")
     assert not incoming.ended
     assert not incoming.feed(b"")
-    assert (True, False, 2600) == (incoming.ended, incoming.unread, incoming.held)
+    assert (True, False, 2600) == (incoming.ended, incoming.unread, incoming.buffered)
 
 
 @pytest.mark.wire

@@ -29,7 +29,7 @@ class Writer(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let nobody wait."""
-        self.room.leave()
+        self.room.wake()
 
 
 @asynccontextmanager

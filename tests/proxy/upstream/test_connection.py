@@ -71,7 +71,7 @@ async def test_what_is_poured_out_of_one_buffer_arrives(seed: int) -> None:
             size = sizes.choice((1, 1000, 65_535, 65_536, 300_000))
             buffer[:size] = sizes.randbytes(size)
             sent += buffer[:size]
-            if not connection.pour(memoryview(buffer)[:size]):
+            if not connection.write_view(memoryview(buffer)[:size]):
                 assert size >= 65_536
                 buffer = bytearray(300_000)
             assert connection.writable or len(sent) > 65_536
@@ -86,7 +86,7 @@ async def test_pouring_into_a_connection_that_has_ended() -> None:
     """What is poured is dropped, as what is written is; the buffer is free."""
     async with connected() as (connection, _):
         connection.abort()
-        assert (True, False) == (connection.pour(memoryview(bytes(100_000))), connection.writable)
+        assert (True, False) == (connection.write_view(memoryview(bytes(100_000))), connection.writable)
 
 
 async def closed(theirs: socket.socket) -> None:
