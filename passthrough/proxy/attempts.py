@@ -1,57 +1,44 @@
-"""The way up: a call is opened, the request sent, its answer's head awaited, and again only where the route says so."""
+"""Phase 4: sends a request to its target and awaits the response's head; sends it again only where the route allows it.
+
+A request may be sent again (1) where no byte of it has left, on any route (RFC 9110 §9.2.2); (2) where a kept connection ended
+before it responded at all, and (3) after a response whose status the route names: both only where the route has `retries`, the
+whole body is in the replay buffer, and the client has got no byte of a response. Each further call may be billed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Final
 
 from ..errors import UpstreamFailure
 from ..exchange import Exchange
-from ..meter.request import BufferedRequestMeter, RequestMeter
 from .call import Call, MeterFactory
-from .downstream.response_writer import ResponseWriter
 from .prepared import PreparedRequest
 from .replay_buffer import ReplayBuffer
 from .request_body import RequestBody
+from .request_context import RequestContext
 from .request_head import RequestHead
-from .retry import retry_delay_s
-from .routes import Route
+from .routes import Retries, Route
 from .upstream.connection import Connection
 from .upstream.pool import ConnectionPool
 from .upstream.response_head import ResponseHead
 
-
-@dataclass(slots=True)
-class RequestContext:
-    """One request on its way: what the steps hand to each other."""
-
-    exchange: Exchange
-    downstream: ResponseWriter
-    head: RequestHead | None = None
-    call: Call | None = None
-    replay: ReplayBuffer | None = None
-    request_meter: RequestMeter | BufferedRequestMeter | None = None
-    upload_task: asyncio.Task[None] | None = None
-    batches: bool = False  # many are under way: small pieces are sent together with others' ones
-    delimited: bool = False
-    keeps_alive: bool = False
+_FIRST_DELAY_S: Final = 0.5
+_MAX_DELAY_S: Final = 8.0
 
 
 class Sender:
-    """Step 4 of the relay: what it awaits may raise UpstreamFailure, Refusal (of the upload) and ClientGone."""
+    """Sends requests to their targets. All that it awaits may raise UpstreamFailure, Refusal (of the body) and ClientGone."""
 
     def __init__(self, upstream: ConnectionPool, meters: MeterFactory) -> None:
         self._upstream = upstream
         self._meters = meters
 
     async def send(self, context: RequestContext, prepared: PreparedRequest) -> tuple[Call, ResponseHead]:
-        """Return the answer that is to be relayed; send the request again only where the route says so.
-
-        Never once a byte was answered to the client, and only with the whole body in hand: (1) a kept connection that ended
-        before it answered anything; (2) an answer whose status the route names.
-        """
+        """Send a request, again where that is allowed; return the call whose response is to be relayed, and that one's head."""
         head, route = prepared.head, prepared.match.route
         retries = route.retries
         replay = context.replay = ReplayBuffer(retries.held_bytes, spools=retries.spool) if retries.attempts else None
@@ -75,7 +62,7 @@ class Sender:
     async def _open_call(self, context: RequestContext, prepared: PreparedRequest, *, batched: bool) -> Call:
         """Return a call on an open connection, a kept one or a new one.
 
-        `soon`: the request will be sent at the end of the loop's turn, and a kept connection looked at then.
+        `batched`: the request will be sent at the end of the event loop iteration, and a kept connection probed then.
         """
         exchange, head, route = context.exchange, prepared.head, prepared.match.route
         target = route.targets[0]
@@ -88,7 +75,7 @@ class Sender:
         return Call(exchange, route, target, connection, request_body, self._meters, prepared.metered_path, prepared.secrets)
 
     async def _connect(self, exchange: Exchange, route: Route) -> Connection:
-        """Return an open connection; two tries, as nothing was sent (RFC 9110 §9.2.2)."""
+        """Return an open connection; it is tried twice, as nothing was sent (RFC 9110 §9.2.2)."""
         try:
             return await self._upstream.checkout_or_connect(route.targets[0], route.timeouts.opening_s, exchange.method)
         except UpstreamFailure:
@@ -98,7 +85,7 @@ class Sender:
     async def _send_once(
         self, context: RequestContext, head: RequestHead, call: Call, request_head: bytes, *, resends: bool
     ) -> ResponseHead:
-        """Send the request and return the answer's head, which may come before the body has gone up (RFC 9112 §9.3)."""
+        """Send the request and return the response's head, which may come before the whole body is sent (RFC 9112 §9.3)."""
         body = context.downstream.body
         if resends:
             await call.request_body.resend(request_head)
@@ -107,7 +94,7 @@ class Sender:
             whole = body.read_nowait()
             await call.request_body.send_whole(request_head, whole, batched=context.batches)
             if call.expects:
-                # Behind the write: what is read off the body is not in its way.
+                # After the write, which metering must not delay.
                 context.request_meter = call.request_body.request_meter = self._meters.buffered_request(head, whole)
             return await self._await_head(context, call)
         request_meter = self._meters.request(head) if call.expects else None
@@ -133,18 +120,19 @@ class Sender:
                 return await call.response_head()
             if early is not None:
                 if early.status >= 300:
-                    upload_task.cancel()  # It will read no more: a 413, a 401. What it said is relayed at once.
+                    upload_task.cancel()  # A target that responds 413 or 401 reads no more. Its response is relayed at once.
                 return await call.response_head()
 
     async def _await_head(self, context: RequestContext, call: Call) -> ResponseHead:
-        """Return the answer's head; where the request never left its connection, which was kept, it is sent on another one."""
+        """Return the response's head; a request that never left its kept connection is sent on another connection."""
         try:
             return await call.response_head()
         except UpstreamFailure:
             unsent = call.connection.unsent
             if not unsent:
                 raise
-        # Nothing was sent: whoever ends this meanwhile finds no call, and it is no further attempt, as when one looks at once.
+        # Nothing was sent. If this is cancelled meanwhile, there is no call to abort. It is the same attempt, as if the
+        # connection had been probed at once.
         context.call = None
         call.move(await self._connect(context.exchange, call.route))
         call.connection.write(unsent)
@@ -153,6 +141,35 @@ class Sender:
 
 
 def _abort_if_failed(upload_task: asyncio.Task[None], call: Call) -> None:
-    """Close the connection of an upload that failed: what was sent must not look whole, and no answer is worth waiting for."""
+    """Close the connection of an upload that failed: the body must not look whole, and no response is worth waiting for."""
     if not upload_task.cancelled() and upload_task.exception() is not None:
         call.connection.abort()
+
+
+def retry_delay_s(retries: Retries, response: ResponseHead, tries: int, now_utc: float, chance: float) -> float | None:
+    """Return the seconds to wait before the request is sent again after this response; None: the response is relayed.
+
+    `tries` is how often the request was sent so far, `chance` a random number from 0 to 1. Retry-After is honoured (RFC 9110
+    §10.2.3); where it asks for more than `max_wait_s` the response is relayed. Without Retry-After the wait doubles from 0.5 s to
+    8 s, less up to a half, so that clients that failed together do not come back together.
+    """
+    if response.status not in retries.statuses or tries > retries.attempts:
+        return None
+    wait_s = _retry_after_s(response.first(b"retry-after"), now_utc)
+    if wait_s is not None:
+        return wait_s if wait_s <= retries.max_wait_s else None
+    doubled = _FIRST_DELAY_S * float(1 << tries - 1)
+    return min(min(doubled, _MAX_DELAY_S) * (1 - chance / 2), retries.max_wait_s)
+
+
+def _retry_after_s(retry_after: bytes | None, now_utc: float) -> float | None:
+    """Return the seconds that a Retry-After asks for, as a number or a date; None where it is absent or malformed."""
+    if retry_after is None:
+        return None
+    if retry_after.isdigit() and len(retry_after) < 10:
+        return float(retry_after)
+    try:
+        wait_s: float = parsedate_to_datetime(retry_after.decode("ascii", "replace")).timestamp() - now_utc
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, wait_s)

@@ -1,7 +1,18 @@
-"""The way of one request: checked, matched, admitted, rewritten, sent up, and its answer copied down.
+"""The life of one request, from its head to its entry in the log and the ledger, in seven numbered phases.
 
-The steps are numbered as in README's picture: 0 wire, 1 match, 2 admit, 3 rewrite, 4 open, 5 copy, 6 done. Whatever happens
-at whatever moment, `done` is called once, with the exchange as it went.
+0. Validate: the head must be one plain request (`request_head`).
+1. Match: method and path select a route (`routes`).
+2. Admit: the client key, the origin of a web page, the limits of parallel requests, the budgets (`auth`, `origins`,
+   `concurrency`).
+3. Rewrite: the head that the target gets instead of the client's (`rewrite`).
+4. Send: a connection, the request and its body, the response's head; again only where the route allows it (`attempts`, `call`,
+   `request_body`).
+5. Copy: the response's head and body go to the client, and past the meter (`call`, `response_body`).
+6. End: the exchange is passed to `done`. A call whose client has left is first read to its end, where its route wants that
+   (`settle`).
+
+Phases 0 to 3 depend on the head's bytes and the rules alone, but for the limits and budgets: their result is cached for each
+connection (`prepared`). Whatever happens in whichever phase, `done` is called exactly once.
 """
 
 from __future__ import annotations
@@ -17,7 +28,7 @@ from aiohttp import web
 from ..errors import ClientGone, Failure, Refusal
 from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, new_exchange
 from ..meter.usage import Unmetered
-from .attempts import RequestContext, Sender
+from .attempts import Sender
 from .auth import Authenticator
 from .call import Call, MeterFactory
 from .concurrency import ConcurrencyLimits
@@ -27,6 +38,7 @@ from .downstream.response_writer import ResponseWriter, Sent
 from .error_response import Reply, date_line, own_reply, own_response
 from .origins import PageGuard
 from .prepared import PreparedRequest
+from .request_context import RequestContext
 from .request_head import escaped_path, validate
 from .response_body import ResponseBody
 from .rewrite import HeaderRewriter, label_of, response_fields, without_secrets
@@ -41,9 +53,10 @@ _ENDS: Final = Sent(keeps_alive=False)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What one request is judged by, read once: a reload never splits it. `max_parallel` is for all requests together.
+    """The configuration that requests are served by. A request reads it once, so that a reload never takes effect within one.
 
-    `guard` minds the routes that ask for no key, None where web pages may call them; `cors` None: no page is told anything.
+    `max_parallel` is for all requests together. `guard` protects the routes that ask for no key; None: web pages may call them.
+    `cors` None: responses carry no CORS headers.
     """
 
     routes: RouteTable
@@ -54,19 +67,22 @@ class Rules:
     _rewriters: dict[int, HeaderRewriter] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def rewriter(self, route: Route) -> HeaderRewriter:
-        """Return what crosses on one of the routes; it is made when the route is first used."""
+        """Return the header rewriter of one of the routes; it is made when the route is first used."""
         rewriter = self._rewriters.get(id(route))  # The table keeps its routes: an id is one route's.
         if rewriter is None:
             rewriter = self._rewriters[id(route)] = HeaderRewriter(route, self.authenticator)
         return rewriter
 
     def cors_headers(self, request: web.BaseRequest) -> CorsHeaders | None:
-        """Return what the response to a request says of the web pages that may read it."""
+        """Return the CORS headers of the response to a request, None where web pages are not configured."""
         return None if self.cors is None else self.cors.cors_headers(request.raw_headers)
 
 
 class Relay:
-    """The handler of every request. `rules` is replaced on reload; `draining` and `cut_off` are set while stopping."""
+    """Handles every request. `rules` is replaced on reload; `draining` and `cut_off` are set while the process stops.
+
+    `active` has the task of each client connection that is being served.
+    """
 
     def __init__(
         self,
@@ -91,7 +107,7 @@ class Relay:
         self._sender = Sender(upstream, MeterFactory(decoders, passed))
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Serve one request; aiohttp cancels it when the client's connection ends."""
+        """Serve one request. aiohttp cancels it when the client's connection ends."""
         rules, downstream = self.rules, ResponseWriter(request)
         prepared = downstream.head_cache.recall(rules, request)
         path = _logged_path(request.raw_path) if prepared is None else prepared.logged_path
@@ -127,7 +143,7 @@ class Relay:
         return _GOES_ON if context.keeps_alive else _ENDS
 
     def refused(self, malformed: Malformed) -> bytes:
-        """Return the answer to a head that is no request, and book the exchange; nothing of it but names is echoed."""
+        """Return the response to a head that is no valid request, and end its exchange. Of the head only names are echoed."""
         exchange, failure, rules = new_exchange(malformed.method, malformed.path), malformed.refusal, self.rules
         exchange.status, exchange.error, exchange.outcome = failure.kind.status, failure.kind.code, Outcome.REFUSED
         raw = tuple((name, value) for _, name, value in malformed.fields)
@@ -137,26 +153,31 @@ class Relay:
         return own_response(failure, exchange.began_utc, keeps_alive=False, with_body=malformed.method != "HEAD", more=more)
 
     def _end(self, exchange: Exchange) -> None:
+        """6. End: it comes once for each exchange."""
         exchange.end()
         self._limits.leave(exchange)
         self._done(exchange)
 
-    # ── the steps ──
+    # ── phases 0 to 3, whose result is cached ──
 
     def _prepare(self, context: RequestContext, request: web.BaseRequest, rules: Rules) -> PreparedRequest:
-        """Take steps 0 to 3: all that follows from the head's bytes and the rules alone. Raises Refusal, Reply."""
+        """Return what follows from the head's bytes and the rules alone. Raises Refusal, Reply."""
         target = request.raw_path.encode("utf-8", "surrogateescape")
+        # 0. Validate.
         head = context.head = validate(request.method, target, (request.version[0], request.version[1]), request.raw_headers)
         if head.path == b"*":
             raise Reply(204, (b"Allow: " + ", ".join(rules.routes.methods()).encode(),))
         if rules.cors is not None:
             rules.cors.answer_preflight(head, request.raw_headers, rules.routes)
+        # 1. Match.
         match = rules.routes.match(head.method, head.path)
         route = match.route
         context.exchange.terms = route.terms
+        # 2. Admit.
         if rules.guard is not None and not rules.authenticator.asks_for_key(route):
             rules.guard.check(target, head.fields)
         client = rules.authenticator.admit(route, head.fields)
+        # 3. Rewrite.
         rewriter = rules.rewriter(route)
         return PreparedRequest(
             logged_path=context.exchange.path,
@@ -170,7 +191,10 @@ class Relay:
             cors_headers=rules.cors_headers(request),
         )
 
+    # ── the limits and budgets of phase 2, then phases 4 and 5 ──
+
     async def _serve(self, context: RequestContext, prepared: PreparedRequest, rules: Rules) -> None:
+        """Take a request whose head is prepared to its target, and the response back."""
         exchange, head, route, client = context.exchange, prepared.head, prepared.match.route, prepared.client
         context.head = head
         exchange.terms = route.terms
@@ -178,17 +202,20 @@ class Relay:
         exchange.label = prepared.label
         exchange.target, exchange.sandbox = route.targets[0].name, route.targets[0].name == "sandbox"
         exchange.admitted = True
+        # 2. Admit: what changes from request to request.
         self._limits.enter(client, route, rules.max_parallel, exchange)
         if (pending := self._allowance.enter(exchange)) is not None:
             await pending
         context.downstream.expect_within(route.timeouts.idle_s)
         if head.length is not None and head.length > route.max_body_bytes:
             raise Refusal("body_too_large", f"The body is larger than {route.max_body_bytes} bytes.", closes=True)
+        # 4. Send.
         call, response = await self._sender.send(context, prepared)
+        # 5. Copy.
         await self._copy(context, prepared, call, response)
 
     async def _copy(self, context: RequestContext, prepared: PreparedRequest, call: Call, response: ResponseHead) -> None:
-        """Send the answer's head at once and its body as it comes; release the connection when both bodies are whole."""
+        """Send the response's head at once and its body as it comes; release the connection when both bodies are complete."""
         downstream, exchange, head = context.downstream, context.exchange, prepared.head
         framing = response.framing
         counted = framing is Framing.LENGTH or framing is Framing.NONE
@@ -203,7 +230,7 @@ class Relay:
         while True:
             if unsent and not call.connection.ready:
                 exchange.responding()
-                if downstream.write(unsent):  # The body is still on its way: a stream of events begins with its head.
+                if downstream.write(unsent):  # The body has not come yet: an event stream's head must not wait for its events.
                     await downstream.drained()
                 unsent = b""
             piece = await call.piece(None if unsent else response_body)
@@ -212,7 +239,7 @@ class Relay:
             if piece:
                 if unsent:
                     exchange.responding()
-                # A whole answer in one piece, and behind it a connection that goes on.
+                # A whole response in one piece, on a connection that persists.
                 batched = (
                     context.batches and context.keeps_alive and bool(unsent) and not chunked and len(piece) == response.length
                 )
@@ -234,14 +261,14 @@ class Relay:
             self._upstream.release(call.target, call.connection)
             context.call = None
 
-    # ── the ends ──
+    # ── phase 6, and all other ends ──
 
     async def _fail(self, context: RequestContext, failure: Failure, cors_headers: CorsHeaders | None) -> None:
-        """Answer with the failure, or, after the first byte of another answer, break the connection: nothing else is honest."""
+        """Send the failure as a response. After the first byte of a response, break the connection: nothing else is honest."""
         exchange, downstream, head = context.exchange, context.downstream, context.head
         exchange.error = failure.kind.code
         exchange.outcome = Outcome.REFUSED if isinstance(failure, Refusal) else Outcome.UPSTREAM_FAILED
-        if context.call is not None:  # A refusal comes from its upload: the client is to blame, as when it leaves.
+        if context.call is not None:  # A refusal comes from its request body: the client's fault, as when it leaves.
             context.call.abort(Unmetered.CANCELLED if isinstance(failure, Refusal) else Unmetered.BROKEN)
         if downstream.started:
             context.keeps_alive = False
@@ -258,14 +285,14 @@ class Relay:
         )
 
     async def _reply(self, context: RequestContext, reply: Reply) -> None:
-        """Answer what concerns nobody but us."""
+        """Send the proxy's own response to a request that is for the proxy itself."""
         exchange, head = context.exchange, context.head
         exchange.terms, exchange.status, exchange.outcome = reply.terms, reply.status, Outcome.COMPLETED
         context.keeps_alive = head is not None and head.keep_alive and context.downstream.body.is_eof() and not self.draining
         await self._send_own(context, own_reply(reply, time.time(), keeps_alive=context.keeps_alive))
 
     async def _send_own(self, context: RequestContext, response: bytes) -> None:
-        """Send an answer of our own, whole."""
+        """Send a whole response that the proxy made."""
         try:
             if context.downstream.write(response):
                 await context.downstream.drained()
@@ -273,7 +300,7 @@ class Relay:
             context.exchange.status = None
 
     def _on_client_gone(self, context: RequestContext) -> bool:
-        """Decide what becomes of a call that has no client any more; True: settling has it, and its exchange."""
+        """Decide what becomes of a call whose client has left; True: settling owns it now, and its exchange."""
         context.exchange.outcome = Outcome.CUT_OFF if self.cut_off else Outcome.CLIENT_GONE
         context.keeps_alive = False
         context.downstream.abort()
@@ -286,7 +313,7 @@ class Relay:
 
 
 def _root_cause(context: RequestContext, failure: Failure) -> Failure:
-    """Return what the upload failed with, where it was that which broke the call."""
+    """Return the failure of the upload, where that caused the failure of the call."""
     upload_task = context.upload_task
     if upload_task is not None and upload_task.done() and not upload_task.cancelled():
         cause = upload_task.exception()
@@ -300,7 +327,7 @@ def _logged_path(target: str) -> str:
 
 
 def _response_head(response: ResponseHead, prepared: PreparedRequest, *, chunked: bool, keeps_alive: bool) -> bytes:
-    """Return the head of the answer to the client: the target's status and fields, our framing and connection."""
+    """Return the head of the response to the client: the target's status and fields, our framing and connection."""
     reason = without_secrets(response.reason, prepared.secrets)
     lines = [b"HTTP/1.1 %d %b" % (response.status, reason), *response_fields(response.fields, prepared.secrets)]
     if prepared.cors_headers is not None:

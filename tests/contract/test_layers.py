@@ -50,7 +50,8 @@ INSIDE = {
         downstream.* upstream.*
         replay_buffer
         request_body
-        call retry
+        call
+        request_context
         response_body attempts settle
         relay
         listener

@@ -12,7 +12,8 @@ import pytest
 from passthrough.config.model import Config
 from passthrough.exchange import new_exchange
 from passthrough.proxy.auth import Authenticator
-from passthrough.proxy.relay import RequestContext, Rules
+from passthrough.proxy.relay import Rules
+from passthrough.proxy.request_context import RequestContext
 from passthrough.proxy.request_head import RequestHead, validate
 from passthrough.proxy.rewrite import HeaderRewriter
 from passthrough.proxy.routes import Match, RouteTable

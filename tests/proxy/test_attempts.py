@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 
 from passthrough.exchange import Outcome
-from passthrough.proxy.retry import retry_delay_s
+from passthrough.proxy.attempts import retry_delay_s
 from passthrough.proxy.routes import Retries, Timeouts
 from passthrough.proxy.upstream.response_head import parse_head
 from tests.harness.client import asking, client
