@@ -1,1 +1,1 @@
-"""The road: the way of one request, from the client's bytes to the target's and back."""
+"""The data plane: carries each request from its client to a target, and the response back."""

@@ -1,4 +1,4 @@
-"""Who is calling, and may they."""
+"""Authenticates client keys: which key does a request carry, and may it use the route?"""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ CREDENTIAL_HEADERS: Final = (
     b"x-goog-api-key",
     b"ocp-apim-subscription-key",
 )
-"""Where a client's key may stand, in the order in which they are looked up (LiteLLM's order)."""
+"""The header fields that may carry a client key, in the order in which they are looked up (LiteLLM's order)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientKey:
-    """Somebody who holds a key: `name` is unique; `digest` is the SHA-256 of the key (32 bytes); `routes` None means all.
+    """One client key: `name` is unique; `digest` is the SHA-256 of the key (32 bytes).
 
-    `routes` are paths of routes, as configured. `max_parallel` is how many of its requests may be under way at once, None any
-    number.
+    `routes` are the paths of the routes that it may use, as configured; None: all. `max_parallel` is how many of its requests may
+    be active at once; None: any number.
     """
 
     name: str
@@ -38,7 +38,7 @@ class ClientKey:
 
 
 MASTER: Final = "master"
-"""The name under which calls with the master key are booked."""
+"""The name of the master key in the log and the ledger."""
 
 
 def _by_rank(presented: tuple[int, bytes]) -> int:
@@ -46,33 +46,33 @@ def _by_rank(presented: tuple[int, bytes]) -> int:
 
 
 class Authenticator:
-    """All client keys, looked up by digest: no comparison takes longer for a key that is nearly right."""
+    """All client keys, looked up by digest: so no comparison takes longer for a key that is nearly right."""
 
     __slots__ = ("_clients", "_key_headers", "anonymous")
 
     def __init__(self, clients: Iterable[ClientKey], *, key_header: bytes | None = None) -> None:
         """`key_header`: a further header that carries keys (LiteLLM's litellm_key_header_name), lower case.
 
-        Without a single client everybody may call: the configuration allows that on loopback only, or when told to.
+        Without any key, every client may call. The configuration allows that on loopback only, or where it is asked for.
         """
         self._clients: Mapping[bytes, ClientKey] = MappingProxyType({client.digest: client for client in clients})
         self._key_headers = (*((key_header,) if key_header else ()), *CREDENTIAL_HEADERS)
         self.anonymous = not self._clients
 
     def credential_headers(self, route: Route) -> tuple[bytes, ...]:
-        """Return the names (lower case) of the headers that may carry a client's key on this route, in order of look-up."""
+        """Return the names (lower case) of the headers that may carry a client key on this route, in order of look-up."""
         if route.key_header is None or route.key_header in self._key_headers:
             return self._key_headers
         return (route.key_header, *self._key_headers)
 
     def asks_for_key(self, route: Route) -> bool:
-        """Tell whether a client needs a key on this route."""
+        """Tell whether requests need a client key on this route."""
         return route.auth and not self.anonymous
 
     def admit(self, route: Route, fields: Fields) -> ClientKey | None:
-        """Return the client that calls, or None where the route asks for no key (or there are no keys at all).
+        """Return the client key of a request, None where the route asks for none (or there are no keys at all).
 
-        Of several credentials the first valid one counts, wherever the others stand. Raises Refusal: `invalid_key`,
+        Of several credentials the first valid one counts, whatever the others are. Raises Refusal: `invalid_key`,
         `route_forbidden`.
         """
         if not self.asks_for_key(route):
@@ -91,14 +91,14 @@ class Authenticator:
         raise Refusal("invalid_key", "The key is not one of this proxy's." if presented else "No client key was sent.")
 
     def known(self, raw: Iterable[tuple[bytes, bytes]]) -> str | None:
-        """Return the name of the client whose key is among names and values as they came: for the log, of what is refused."""
+        """Return the name of the client key that is among these raw names and values: for the log of a refused request."""
         for name, value in raw:
             if name.lower() in self._key_headers and (client := self.holder(value)) is not None:
                 return client.name
         return None
 
     def holder(self, value: bytes) -> ClientKey | None:
-        """Return the client whose key a header's value carries, with `Bearer ` before it or bare; None if nobody's."""
+        """Return the client key that a header's value is, with `Bearer ` before it or bare; None: it is not a client key."""
         if value[:6].lower() == b"bearer" and value[6:7] in {b" ", b"\t"}:
             value = value[7:].strip(b" \t")
         return self._clients.get(sha256(value).digest())

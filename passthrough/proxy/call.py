@@ -1,6 +1,6 @@
-"""The upstream half of an exchange: the answer's head and body, read within the route's time-outs and past the meter.
+"""One upstream call: the response's head and body, read within the route's time-outs and fed to the meter.
 
-It can be left at any wait and taken up by another task: the relay reads it for the client, settling reads it for the books.
+A task can stop at any wait, and another task go on there: the relay reads the response for the client, settling for the ledger.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REQUEST_IDS: Final = (b"mistral-correlation-id", b"x-request-id", b"apim-reques
 
 
 class _WithoutResponse:
-    """The reading of an exchange whose answer never came although a count was expected: what its request named is known."""
+    """The usage of a call that was to be metered and had no response: only the model that its request named is known."""
 
     __slots__ = ("_request_meter", "_why")
 
@@ -52,17 +52,17 @@ class _WithoutResponse:
 
 @dataclass(frozen=True, slots=True)
 class MeterFactory:
-    """What meters are opened with: where they decode, and who takes the lines of a batch as they pass."""
+    """Opens meters. `decoders` runs what would block the event loop; `passed` takes the lines of a batch as they pass."""
 
     decoders: Executor
     passed: Passed
 
     def request(self, head: RequestHead) -> RequestMeter | None:
-        """Return what looks at a request's body as it passes, None where nothing can."""
+        """Return the meter of a request's body that is streamed, None where its coding cannot be undone."""
         return open_request_meter(_codings(head), self.decoders)
 
     def buffered_request(self, head: RequestHead, body: bytes) -> RequestMeter | BufferedRequestMeter | None:
-        """Return what looks at a request's body that is here whole, None where nothing can."""
+        """Return the meter of a request's body that is in memory, None where its coding cannot be undone."""
         if len(body) <= SMALL_BYTES and not _codings(head):
             return BufferedRequestMeter(body)
         request_meter = self.request(head)
@@ -76,7 +76,7 @@ def _codings(head: RequestHead) -> bytes:
 
 
 class Call:
-    """One request to a target whose connection is open. Raises UpstreamFailure from `answer` and `piece`."""
+    """One request to a target on an open connection. `response_head` and `piece` raise UpstreamFailure."""
 
     __slots__ = (
         "_connection",
@@ -106,10 +106,10 @@ class Call:
         path: bytes,
         secrets: tuple[bytes, ...] = (),
     ) -> None:
-        """`path` is the raw path that tells what is counted; `expects` tells whether its answer carries a count.
+        """`path` is the raw path that selects the meter's shape; `expects` tells whether the response is to be metered.
 
-        `secrets` are what was injected into the request: nothing that the answer echoes of it is noted.
-        `room` tells whether the meter has room for more: else `metered` is to be awaited.
+        `secrets` are what was injected into the request: a response field that echoes one is not logged.
+        `meter_ready` tells whether the meter takes more at once; else `meter_drained` must be awaited.
         """
         self._loop = asyncio.get_running_loop()
         self.exchange = exchange
@@ -129,32 +129,32 @@ class Call:
 
     @property
     def connection(self) -> Connection:
-        """The connection, which belongs to this call until it ends."""
+        """The connection, which this call owns until its end."""
         return self._connection
 
     def move(self, connection: Connection) -> None:
-        """Go on with a connection on which the whole request has been sent: it never left the one before."""
+        """Go on with another connection, on which the whole request was sent: nothing of it left on the one before."""
         self._connection = connection
 
     @property
     def left_s(self) -> float | None:
-        """The seconds that are left of the route's total time, None where it has none."""
+        """The seconds that are left until the route's total time-out, None where it has none."""
         return None if self._deadline is None else max(0.0, self._deadline - self._loop.time())
 
     @property
     def stale(self) -> bool:
-        """Whether a connection that was kept from an earlier exchange ended before it answered anything to this one."""
+        """Whether the connection was kept from an earlier call and ended before any byte of this call's response."""
         return self._connection.was_kept and not self._connection.has_responded
 
     def _until(self, limit_s: float | None, since: float | None = None) -> float | None:
-        """Return the loop's time at which a wait of `limit_s` seconds from `since` on ends, or the route's total time does."""
+        """Return the deadline (the loop's time) of a wait of `limit_s` seconds from `since` on, within the total time-out."""
         if limit_s is None:
             return self._deadline
         until = (self._loop.time() if since is None else since) + limit_s
         return until if self._deadline is None or until < self._deadline else self._deadline
 
     async def response_head(self) -> ResponseHead:
-        """Return the final head, awaited for the route's header time-out from now on; opens the meter."""
+        """Await the response's final head, within the route's header time-out from now on; open the meter. Idempotent."""
         response = self._connection.take_response_head()
         if response is None:
             until = self._until(self.route.timeouts.header_s)
@@ -170,14 +170,14 @@ class Call:
         exchange = self.exchange
         exchange.first_byte_s = time.monotonic() - exchange.began
         if response.first(b"x-passthrough-sandbox") is not None:
-            exchange.sandbox = True  # Also where it runs apart: what it answers is never real money.
+            exchange.sandbox = True  # Also of a sandbox in another process: its counts are never real money.
         for name in _REQUEST_IDS:
             value = response.first(name)
             if value and (value := without_secrets(value, self._secrets)):
                 exchange.upstream_request_id = value.decode("ascii", "replace")[:200]
                 break
         plan = self.route.terms.plan
-        exchange.reported_cost_nano = exchange.cost_header = None  # of an answer after which it is tried again
+        exchange.reported_cost_nano = exchange.cost_header = None  # of a response after which the request is sent again
         for name in plan.cost_headers:
             cost_nano = reported_nano(response.first(name))
             if cost_nano is not None:
@@ -195,13 +195,13 @@ class Call:
             exchange.went_up = True
 
     def idle_until(self, since: float | None = None) -> float | None:
-        """Return the loop's time until which something of the body must come, from `since` on, else from now."""
+        """Return the deadline (the loop's time) for the next bytes of the body, counted from `since`, else from now."""
         return self._until(self.route.timeouts.idle_s, since)
 
     async def piece(self, sink: BodySink | None = None) -> bytes | None:
-        """Return the next piece of the body, already shown to the meter; b"" at its end, when the meter is ended too.
+        """Return the next piece of the body, already fed to the meter; b"" at its end, when the meter is ended too.
 
-        What comes while this waits is given to `flow`, until that stops; then it returns None.
+        What comes while this waits is given to `sink`. When that stops, this returns None.
         """
         piece = self._connection.take()
         while piece is None:
@@ -217,24 +217,24 @@ class Call:
         return piece
 
     def feed(self, piece: bytes) -> None:
-        """Show a piece of the body to the meter."""
+        """Feed a piece of the body to the meter."""
         if self._meter is not None:
             self.meter_ready = self._meter.feed(piece)
 
     async def meter_drained(self) -> None:
-        """Wait until the meter has room for more."""
+        """Wait until the meter takes more."""
         if self._meter is not None:
             await self._meter.drained()
 
     def unknown(self, why: Unmetered) -> None:
-        """Note why the count, if one was expected, is not known."""
+        """Note why the usage is unknown, if this call was to be metered."""
         if self._meter is not None:
             self._meter.end(why)
         elif self.expects and not self._has_head:
             self.exchange.usage_source = _WithoutResponse(why, self.request_body.request_meter)
 
     def abort(self, why: Unmetered) -> None:
-        """Give the call up: the connection is closed at once."""
+        """Give up the call: close the connection at once, and note why the usage is unknown."""
         if self.request_body.complete and not self._connection.unsent:
             self.exchange.went_up = True
         self._connection.abort()

@@ -1,4 +1,4 @@
-"""How many requests may be under way at once: of one client, on one route, and in all."""
+"""Limits how many requests are served at once: of one client key, on one route, and in all (`max_parallel`)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .auth import ClientKey
 from .routes import Route
 
 RETRY_AFTER_S: Final = 1
-"""What who is refused is told to wait: nobody knows how long the others still take."""
+"""The Retry-After of a refusal. It is a guess: how long the other requests take is unknown."""
 
 
 class ConcurrencyLimits:
-    """The exchanges under way, by client, by route and in all; one that settles counts on: the provider still works on it."""
+    """Counts the active exchanges by client key, by route and in all. A settling call counts: the provider still works on it."""
 
     __slots__ = ("_in_use", "_slots")
 
@@ -23,10 +23,10 @@ class ConcurrencyLimits:
         self._in_use: dict[tuple[str, str], int] = {}
 
     def enter(self, client: ClientKey | None, route: Route, max_in_all: int | None, exchange: Exchange) -> None:
-        """Take a slot for an exchange wherever slots are limited, until it leaves.
+        """Take a slot for an exchange under each limit that applies, until it leaves.
 
-        Raises Refusal (too_many_parallel), and takes none, where one of the limits is reached: the client's own, the route's,
-        the one for all.
+        Raises Refusal (too_many_parallel), and takes none, where a limit is reached: first the client key's, then the route's,
+        then the limit for all.
         """
         wanted = []
         if client is not None and client.max_parallel is not None:
@@ -45,7 +45,7 @@ class ConcurrencyLimits:
         self._slots[exchange.id] = tuple([(kind, name) for kind, name, _ in wanted])
 
     def leave(self, exchange: Exchange) -> None:
-        """Give back the slots of an exchange that has ended, if it has any."""
+        """Release the slots of an exchange that has ended, if it has any."""
         for slot in self._slots.pop(exchange.id, ()):
             self._in_use[slot] -= 1
             if not self._in_use[slot]:

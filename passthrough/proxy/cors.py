@@ -1,7 +1,7 @@
-"""Lets pages of named origins read what comes back, as browsers ask for it (the Fetch standard, "CORS protocol").
+"""CORS: lets web pages of configured origins read responses (the Fetch standard, "CORS protocol").
 
-A browser sends a client key only after a preflight, which carries none: it is answered here. Keys are sent by the page's script
-and not by the browser, so that cookies and other credentials of the browser's own are never allowed to come along.
+A browser sends a client key only after a preflight, which carries none and gets its response here. The page's script sends the
+key, not the browser: so credentials of the browser's own, such as cookies, are never allowed.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from .request_head import RequestHead
 from .routes import RouteTable
 
 _MAX_AGE_S: Final = 7200
-"""How long a browser may keep the answer to a preflight: no browser but Firefox would keep it longer."""
+"""How long a browser may cache the response to a preflight: no browser but Firefox would cache it longer."""
 
 _NAMES: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z, \t-]*")
 _PREFIX: Final = b"access-control-"
 
 
 class CorsHeaders:
-    """What a response says of the pages that may read it; without an `origin`, only that it may differ from page to page."""
+    """The CORS headers of a response to one origin; without an `origin`, only the Vary that each response needs."""
 
     __slots__ = ("_origin", "lines")
 
     def __init__(self, origin: bytes | None = None) -> None:
         self._origin = origin
-        # All names may be read: `*` stands for each of them where no credentials of the browser's own came along.
+        # All fields may be read: `*` stands for each of them in a request without credentials of the browser's own.
         allowed = () if origin is None else (b"Access-Control-Allow-Origin: " + origin, b"Access-Control-Expose-Headers: *")
         self.lines: tuple[bytes, ...] = (*allowed, b"Vary: Origin")
 
     def added_to(self, lines: list[bytes]) -> list[bytes]:
-        """Return the lines of a target's head with ours. What the target itself says of pages goes: it knows nothing of ours.
+        """Return the lines of a target's head with ours in place of its own CORS headers, which are not for our pages.
 
-        Two Access-Control-Allow-Origin are none (Fetch, "CORS check").
+        A response with two Access-Control-Allow-Origin fails the check (Fetch, "CORS check").
         """
         kept = lines if self._origin is None else [line for line in lines if line[: len(_PREFIX)].lower() != _PREFIX]
         return [*kept, *(self.lines[:-1] if any(map(_varies, kept)) else self.lines)]
@@ -49,25 +49,26 @@ def _varies(line: bytes) -> bool:
 
 
 class Cors:
-    """The origins whose pages may read what comes back."""
+    """The origins whose pages may read responses."""
 
     __slots__ = ("_by_origin", "_unlisted")
 
     def __init__(self, origins: Iterable[bytes]) -> None:
-        """`origins`: as browsers write them."""
+        """`origins`: as browsers send them in Origin."""
         self._by_origin = {origin: CorsHeaders(origin) for origin in origins}
         self._unlisted = CorsHeaders()
 
     def cors_headers(self, raw: tuple[tuple[bytes, bytes], ...]) -> CorsHeaders:
-        """Return what the response to a request with this header says of the pages that may read it."""
+        """Return the CORS headers of the response to a request with this header."""
         origins = [value for name, value in raw if name.lower() == b"origin"]
         return self._by_origin.get(origins[0], self._unlisted) if len(origins) == 1 else self._unlisted
 
     def answer_preflight(self, head: RequestHead, raw: tuple[tuple[bytes, bytes], ...], routes: RouteTable) -> None:
-        """Raise Reply where a browser asks, before a request of a page that may call, whether it may send it.
+        """Raise Reply, the response, where a request is the preflight of a page whose origin is configured.
 
-        The methods are those of the path; where no route has it, the one that is asked for: then the request itself comes, and
-        its page is told that there is none. The header's names are all allowed: which cross, the route decides.
+        The allowed methods are those of the path's routes. For a path without a route it is the requested one: then the browser
+        sends the request itself, and its page can read the `no_route` response. All header names are allowed: the route decides
+        which are forwarded.
         """
         if head.method != "OPTIONS" or (cors_headers := self.cors_headers(raw)) is self._unlisted:
             return
@@ -88,7 +89,7 @@ class Cors:
             b"Vary: Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
         ]
         names = asked.get(b"access-control-request-headers", b"")
-        if names and _NAMES.fullmatch(names):  # Each by its name: `*` would not allow Authorization.
+        if names and _NAMES.fullmatch(names):  # Each by its name: `*` does not allow Authorization.
             lines.append(b"Access-Control-Allow-Headers: " + names)
         if asked.get(b"access-control-request-private-network") == b"true":
             lines.append(b"Access-Control-Allow-Private-Network: true")

@@ -1,4 +1,4 @@
-"""Our own answers: in Mistral's error shape, with a hint, and marked as ours."""
+"""The proxy's own responses: errors in Mistral's shape with a hint, marked by X-Passthrough-Error."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MARK = b"X-Passthrough-Error"
 
 
 class Reply(PassthroughError):
-    """A request that is answered here although nothing failed: a status without a body, and lines of the head.
+    """Raised where the proxy itself responds although nothing failed: a status without a body, and lines of the head.
 
-    `terms` are those of the route that it is about, None where there is none.
+    `terms` are those of the route that the request is about, None where there is none.
     """
 
     def __init__(self, status: int, lines: tuple[bytes, ...], terms: RouteTerms | None = None) -> None:
@@ -28,12 +28,12 @@ class Reply(PassthroughError):
 
 @lru_cache(maxsize=4)
 def date_line(now_utc_s: int) -> bytes:
-    """Return the Date field of a second since the epoch (RFC 9110 §6.6.1)."""
+    """Return the Date field for a time in seconds since the epoch (RFC 9110 §6.6.1)."""
     return b"Date: " + formatdate(now_utc_s, usegmt=True).encode("ascii")
 
 
 def own_reply(reply: Reply, now_utc: float, *, keeps_alive: bool) -> bytes:
-    """Return the whole response for what is answered here without a body, which a 204 has not (RFC 9110 §15.3.5)."""
+    """Return the whole response for `reply`; it has no body, as a 204 has none (RFC 9110 §15.3.5)."""
     lines = [
         b"HTTP/1.1 %d %b" % (reply.status, HTTPStatus(reply.status).phrase.encode("ascii")),
         date_line(int(now_utc)),
@@ -46,7 +46,7 @@ def own_reply(reply: Reply, now_utc: float, *, keeps_alive: bool) -> bytes:
 def own_response(failure: Failure, now_utc: float, *, keeps_alive: bool, with_body: bool, more: tuple[bytes, ...] = ()) -> bytes:
     """Return the whole response for `failure`, with `more` lines in its head.
 
-    A HEAD request gets its head alone (`with_body` false).
+    `with_body` is false for a HEAD request, whose response is a head alone.
     """
     kind = failure.kind
     body = json.dumps(

@@ -1,4 +1,4 @@
-"""Header fields as they came: order, case and duplicates kept; and what the fields of RFC 9110 mean for a proxy."""
+"""Header fields as they came, order, case and duplicates kept; and the names that RFC 9110 gives a meaning for proxies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     }
 )
-"""What belongs to one connection and never crosses (RFC 9110 §7.6.1; the list of Go's ReverseProxy and of Caddy)."""
+"""The fields of one connection, which are never forwarded (RFC 9110 §7.6.1; the list of Go's ReverseProxy and of Caddy)."""
 
 
 _NO_NAMES: Final[frozenset[bytes]] = frozenset()
@@ -36,23 +36,23 @@ _NOT_LETTERS: Final = bytes(byte for byte in range(256) if not chr(byte).isascii
 def imitates_framing(lower: bytes) -> bool:
     """Tell whether a name (lower case) is not Content-Length or Transfer-Encoding, but is spelt with their letters.
 
-    `Content_Length`, `Transfer--Encoding`: some readers take them for the real ones, and then see another body than we do.
+    `Content_Length`, `Transfer--Encoding`: some servers take them for the real ones, and then see another body than we do.
     """
     return len(lower) > 12 and lower.translate(None, _NOT_LETTERS) in _FRAMING_LETTERS and lower not in _FRAMING
 
 
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 SHORT: Final = 40
-"""Names up to this length are remembered: all that are in use."""
+"""Names up to this length are cached: all that are in use."""
 
 
 def is_token(name: bytes) -> bool:
-    """Tell whether a name is one that a field can have (RFC 9110 §5.1)."""
+    """Tell whether a name is a valid field name (RFC 9110 §5.1)."""
     return _TOKEN.fullmatch(name) is not None
 
 
 def quoted(name: bytes) -> str:
-    """Return a name in quotes, for a message; of a long one the begin, and of what is no token nothing."""
+    """Return a name in quotes for a message: a long one is cut, one that is not a token is left out."""
     if not is_token(name):
         return "that has no proper name"
     text = name.decode("ascii")
@@ -66,11 +66,11 @@ def checked_name(name: bytes) -> tuple[bytes, bool]:
 
 
 cached_name: Final = lru_cache(maxsize=2048)(checked_name)
-"""`judged`, for short names: the same few come with every message."""
+"""`checked_name` with a cache, for short names: the same few come with every message."""
 
 
 def fields_of(raw: tuple[tuple[bytes, bytes], ...]) -> Fields:
-    """Return raw (name, value) pairs as fields."""
+    """Return raw (name, value) pairs as Fields."""
     return tuple([(name.lower(), name, value) for name, value in raw])
 
 

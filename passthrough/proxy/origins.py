@@ -1,8 +1,9 @@
-"""Keeps web pages of other sites off routes that ask for no key, on a port that only this machine reaches.
+"""Protects routes that ask for no key, on loopback, from web pages of other sites: DNS rebinding and cross-site requests.
 
-A browser sends requests for every page that it shows, from inside. Without a key to be missing, two kinds of them would be served
-with the operator's: (1) of a page whose own name was made to point to 127.0.0.1 (DNS rebinding), which may read what comes back;
-(2) of any page at all, as long as the request needs no preflight, such as a POST of text/plain, which spends without being read.
+A browser on this machine sends requests for every page that it shows. Where no key is needed, two kinds of them would spend the
+operator's: (1) those of a page whose own name was made to point to 127.0.0.1 (DNS rebinding), which can read the responses;
+(2) those of any page, where the request needs no preflight, such as a POST of text/plain: it spends, although the page cannot
+read the response.
 """
 
 from __future__ import annotations
@@ -20,23 +21,23 @@ _WEB_ORIGIN: Final = re.compile(rb"https?://([^/?#]+)")
 
 
 class PageGuard:
-    """What a request without a key must be like to come from this machine's programs, or from a page that may call."""
+    """Refuses requests without a key that do not come from this machine's programs or from a page that may call."""
 
     __slots__ = ("_origins",)
 
     def __init__(self, origins: Collection[bytes] = ()) -> None:
-        """`origins`: those of the pages that may call besides loopback's own, as browsers write them."""
+        """`origins`: those of the pages that may call besides loopback's own, as browsers send them in Origin."""
         self._origins = frozenset(origins)
 
     def check(self, target: bytes, fields: Fields) -> None:
-        """Raise Refusal for what only a page of another site sends; `target` is the whole request target.
+        """Raise Refusal for a request that only a page of another site sends; `target` is the whole request target.
 
-        1. `misdirected`: every name by which it asks for this machine must be loopback's: Host, and the authority of a target in
-           absolute form, which goes before Host (RFC 9112 §3.2.2). HTTP/1.0 may name none; no browser speaks it.
-        2. `foreign_origin`: an Origin that is neither loopback's, on any port, nor one that may call. `null` is one of these: any
+        1. `misdirected`: every name for this machine must be loopback's: Host, and the authority of a target in absolute form,
+           which overrides Host (RFC 9112 §3.2.2). HTTP/1.0 may name none; no browser speaks it.
+        2. `foreign_origin`: an Origin that is neither loopback's, on any port, nor one that may call. `null` is refused too: any
            page can have it, from inside a sandboxed frame.
         3. `foreign_origin`: no Origin, and Sec-Fetch-Site says `cross-site`: browsers leave Origin out where a GET is for an
-           image, a script or a link. A page of loopback sends Origin with everything that can spend, so that it is not lost.
+           image, a script or a link. A page of loopback sends Origin with everything that can spend, so that none is refused.
         """
         names = [value for lower, _, value in fields if lower == b"host"]
         if (absolute := _ABSOLUTE.match(target)) is not None:

@@ -1,7 +1,8 @@
-"""What a request's head comes to, remembered for the next one of its connection: a program's requests are most often alike.
+"""Caches, for each client connection, the result of phases 0 to 3 for its last request head.
 
-All that is found out about a head, up to what is sent to the target instead, follows from its bytes and the rules alone. So a
-head with the same bytes needs no second look. Only the digits of Content-Length may differ: nothing else hangs on them.
+A program's requests mostly have the same head. All that is found out about a head, up to the head that the target gets, follows
+from its bytes and the rules alone: a head with the same bytes has the same result. Only the digits of Content-Length may differ,
+as nothing but the length depends on them.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from .request_head import RequestHead, content_length
 from .routes import Match
 
 MAX_BYTES: Final = 4096
-"""A larger head is not remembered: each of many connections would hold it."""
+"""A larger head is not cached: each of many connections would hold one."""
 
 _LENGTH: Final = b"content-length"
 
 RawFields = tuple[tuple[bytes, bytes], ...]
-"""A header's names and values as they came."""
+"""The names and values of a header, as they came."""
 
 
 class RawHead(Protocol):
-    """A request's head as aiohttp's parser passes it on."""
+    """A request's head as aiohttp's parser returns it."""
 
     @property
     def method(self) -> str:
@@ -45,11 +46,13 @@ class RawHead(Protocol):
 
 @dataclass(slots=True)
 class PreparedRequest:
-    """A head that was let through, and what it comes to. Nobody changes one; to freeze it would cost more than to make it.
+    """A request whose head was accepted, with all that follows from the head. It never changes.
 
-    `shown` is the path for the log. `telling` is the raw path that tells what is counted. `client` and `label` are who asks,
-    None where nobody is named. `request_head` is what goes to the target, and `secrets` are what must not come back from there.
-    `sharing` is what the response says of web pages that may read it, None where it says nothing.
+    `logged_path` is the path for the log; `metered_path` is the raw path that selects the meter's shape. `client` is the client
+    key, None where the route asks for none; `label` is the value of a label header. `request_head` is what the target gets, and
+    `secrets` are what must not come back from it. `cors_headers` are those of the response, None without CORS.
+
+    Not frozen: to freeze one costs more than to make it.
     """
 
     logged_path: str
@@ -64,7 +67,7 @@ class PreparedRequest:
 
 
 class HeadCache:
-    """The last head of one connection that was let through. It holds the client's key, as long as that connection is open."""
+    """The last accepted head of one connection. It holds the client's key, as long as that connection is open."""
 
     __slots__ = ("_digits", "_length_at", "_method", "_prepared", "_raw", "_rules", "_target", "_version")
 
@@ -72,7 +75,7 @@ class HeadCache:
         self.forget()
 
     def forget(self) -> None:
-        """Remember nothing, and hold nothing."""
+        """Empty the cache."""
         self._rules: object = None
         self._prepared: PreparedRequest | None = None
         self._method = self._target = ""
@@ -82,7 +85,7 @@ class HeadCache:
         self._digits = (0, 0)  # where they begin and end in the request to the target
 
     def keep(self, rules: object, head: RawHead, prepared: PreparedRequest) -> None:
-        """Remember a head which was let through under these rules, in place of the one before."""
+        """Cache a head that was accepted under these rules, in place of the one before."""
         raw = head.raw_headers
         if len(head.raw_path) + sum([len(name) + len(value) for name, value in raw]) > MAX_BYTES:
             self.forget()
@@ -99,11 +102,11 @@ class HeadCache:
                 self._length_at, self._digits = at, (begin, begin + len(digits))
 
     def recall(self, rules: object, head: RawHead) -> PreparedRequest | None:
-        """Return what a head comes to under these rules, where that is remembered; None: it is to be judged."""
+        """Return the result for a head under these rules, None where it is not in the cache."""
         prepared = self._prepared
         if prepared is None:
             return None
-        if self._rules is not rules:  # Else what they replaced would be held as long as the connection is open.
+        if self._rules is not rules:  # Else the rules before a reload would be held as long as the connection is open.
             self.forget()
             return None
         if self._target != head.raw_path or self._method != head.method or self._version != head.version:
@@ -112,7 +115,7 @@ class HeadCache:
         return prepared if raw == self._raw else self._with_other_length(prepared, raw)
 
     def _with_other_length(self, prepared: PreparedRequest, raw: RawFields) -> PreparedRequest | None:
-        """Return what a header comes to that differs from the remembered one by the digits of its Content-Length alone."""
+        """Return the result for a header that differs from the cached one only by the digits of its Content-Length."""
         at, known = self._length_at, self._raw
         if at < 0 or len(raw) != len(known) or raw[:at] != known[:at] or raw[at + 1 :] != known[at + 1 :]:
             return None

@@ -1,4 +1,4 @@
-"""A request's body, kept while it may have to be sent again: in memory up to a bound, in a file only where the route says so."""
+"""Keeps a request's body while it may have to be sent again: in memory up to a bound, then in a file if the route allows one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PIECE_BYTES: Final = 256 * 1024
 
 
 class ReplayBuffer:
-    """The bytes of one body. `whole` is true until one had to be let go."""
+    """The bytes of one body. `whole`: all that came so far is here."""
 
     __slots__ = ("_bytes", "_file", "_max_bytes", "_pieces", "_spools", "whole")
 
@@ -24,7 +24,7 @@ class ReplayBuffer:
         self.whole = True
 
     async def keep(self, piece: bytes) -> None:
-        """Keep one more piece; beyond the bound it goes to a file without a name, or everything is let go."""
+        """Keep one more piece; beyond the bound everything goes to a file without a name, or is dropped."""
         if not self.whole:
             return
         self._bytes += len(piece)
@@ -38,7 +38,7 @@ class ReplayBuffer:
         pieces, self._pieces = self._pieces, []
         try:
             await asyncio.to_thread(self._write, pieces)
-        except OSError:  # A full disk costs the second try, not the first.
+        except OSError:  # A full disk costs the retry, not the first attempt.
             self.whole = False
 
     def _write(self, pieces: list[bytes]) -> None:
@@ -47,7 +47,7 @@ class ReplayBuffer:
         self._file.writelines(pieces)
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Return the pieces once more, from the first."""
+        """Yield the pieces from the first on, as often as asked."""
         if self._file is None:
             for piece in self._pieces:
                 yield piece
@@ -58,7 +58,7 @@ class ReplayBuffer:
             yield piece
 
     def close(self) -> None:
-        """Let go of everything; the file has no name and ends with its last reader."""
+        """Drop everything. The file has no name and is gone when its last reader has closed it."""
         self.whole = False
         self._pieces.clear()
         if self._file is not None:

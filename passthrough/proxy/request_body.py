@@ -1,4 +1,4 @@
-"""The request's body on its way up: counted, bounded, timed, and never ended unless it is whole."""
+"""Sends a request's body to the target: counted, bounded, timed, and never ended on the connection unless it is complete."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .upload_rate import WINDOW_S, UploadRate
 from .upstream.connection import Connection
 
 _CHUNKED_WORK: Final = 512 * 1024
-"""What a piece of a chunked body counts as: up to 2048 chunks are in it (aiohttp 3.14), and each takes microseconds."""
+"""The work that a piece of a chunked body counts as: it holds up to 2048 chunks (aiohttp 3.14), and each takes microseconds."""
 
 
 _SLOW_HINT: Final = "Send the body faster, or lower the route's 'min_upload_rate' (none: any)."
 
 
 class RequestBody:
-    """One body."""
+    """The body of one request, on its way from the client to the target."""
 
     __slots__ = ("_connection", "_ended", "_exchange", "_head", "_replay", "_route", "_written", "request_meter")
 
@@ -41,7 +41,7 @@ class RequestBody:
         *,
         request_meter: RequestMeter | BufferedRequestMeter | None = None,
     ) -> None:
-        """`held` keeps the body on its way, where the route may send it again; `asked` looks at it, once."""
+        """`replay` keeps the body, where the route may send it again; `request_meter` reads from it what the request asks for."""
         self.request_meter = request_meter
         self._replay = replay
         self._exchange = exchange
@@ -53,31 +53,32 @@ class RequestBody:
 
     @property
     def complete(self) -> bool:
-        """Whether its last byte was handed to the connection, which holds none back.
+        """Whether its last byte was written to the connection, whose write buffer is not full.
 
-        `stream` may not have ended yet: it waits its turn behind it too, and who leaves meanwhile left a whole request.
+        `stream` may not have returned yet, for it waits for its turn after the last piece too. A client that leaves meanwhile has
+        sent a complete request.
         """
         return self._ended or (self._written == self._head.length and not self._connection.full)
 
     async def send_whole(self, request_head: bytes, body: bytes, *, batched: bool) -> None:
-        """Send head and body in one piece: the body is here already, and looked at. Raises Refusal (body_too_large).
+        """Send the head and a body that is in memory, in one piece. Raises Refusal (body_too_large).
 
-        `soon`: see Connection.write.
+        `batched`: see Connection.write.
         """
         self._count(body)
         end = b"0\r\n\r\n" if self._head.chunked else b""
         self._connection.write(request_head + self._framed(body) + end, batched=batched)
         self._ended = True
-        if self._replay is not None:  # Behind the write: what the target said during a wait before it would pass for the answer.
+        if self._replay is not None:  # After the write: what the target sent during a wait before it would pass for the response.
             await self._replay.keep(body)
 
     async def stream(
         self, body: StreamReader, request_meter: RequestMeter | None, bypass: Callable[[int, int], BodyBypass | None]
     ) -> None:
-        """Send the body as it comes, past what looks at it; `straight` opens the way past the parser for the rest of a long one.
+        """Send the body as it comes, and feed it to the meter. `bypass` returns the BodyBypass for the rest of a long one.
 
         Raises Refusal (body_too_large, slow_request, bad_request), ClientGone where the client's connection ended too early, and
-        UpstreamFailure where the target takes nothing more: in none of these cases is the body ended on the connection.
+        UpstreamFailure where the target takes nothing more. In none of these cases is the body ended on the connection.
         """
         idle_s = self._route.timeouts.idle_s
         rest: BodyBypass | None = None
@@ -89,7 +90,7 @@ class RequestBody:
                 rate = self._rate(loop, idle)
                 rate.resume()
                 while piece := await body.readany():
-                    idle.reschedule(None)  # The target's pauses are not the client's.
+                    idle.reschedule(None)  # While the target is slower, the client's time-out does not run.
                     rate.pause()
                     self._count(piece)
                     if self._replay is not None:
@@ -97,7 +98,7 @@ class RequestBody:
                     elif self._head.length is not None:
                         rest = bypass(self._exchange.bytes_up, self._head.length - self._exchange.bytes_up)
                     self._write(piece)
-                    # Behind the write: what is read off the body is not in its way.
+                    # After the write, which metering must not delay.
                     if request_meter is not None and not request_meter.feed(piece):
                         await request_meter.drained()
                     await self._connection.drain(idle_s)
@@ -129,7 +130,7 @@ class RequestBody:
         self._ended = True
 
     def _rate(self, loop: asyncio.AbstractEventLoop, idle: asyncio.Timeout) -> UploadRate:
-        """Return what ends the upload by this time-out where the client is too slow."""
+        """Return the watch of the client's rate; it ends the upload by means of this time-out."""
         return UploadRate(
             loop,
             self._route.min_upload_rate,
@@ -140,7 +141,7 @@ class RequestBody:
     async def _stream_bypass(
         self, rest: BodyBypass, rate: UploadRate, request_meter: RequestMeter | None, idle_s: float | None
     ) -> None:
-        """Send the rest of a body whose length is known to be allowed. Raises as `stream` does, and what Straight.flow does."""
+        """Send the rest of a body whose length is known to be allowed. Raises as `stream` and BodyBypass.deliver do."""
 
         def take(buffer: SharedBuffer, size: int) -> bool:
             self._exchange.bytes_up += size
@@ -161,7 +162,7 @@ class RequestBody:
             await self._connection.drain(idle_s)
 
     async def resend(self, request_head: bytes) -> None:
-        """Send head and body once more, from what was held. Raises UpstreamFailure where the target takes nothing more."""
+        """Send head and body again, from the replay buffer. Raises UpstreamFailure where the target takes nothing more."""
         assert self._replay is not None
         self._connection.write(request_head)
         async for piece in self._replay.pieces():

@@ -1,7 +1,7 @@
-"""Is this head one plain request? What aiohttp's parser lets through and a proxy must not.
+"""Validates a request's head: refuses what aiohttp's parser accepts and a proxy must not forward (request smuggling).
 
-Two readers of one head must never disagree about where its body ends or which resource it names: what could be read in two
-ways is refused here, before anything is dispatched (RFC 9112 §3, §6, §11.2). The checks, in order:
+Two readers of one head must never disagree about where its body ends or which resource it names. What could be read in two
+ways is refused here, before anything is sent (RFC 9112 §3, §6, §11.2). The checks, in order:
 
 1. the version: 1.0 or 1.1 (505);
 2. the method: one that a proxy can relay (501 for CONNECT and TRACE); `OPTIONS *` asks the proxy itself;
@@ -23,17 +23,17 @@ from ..errors import Refusal
 from .headers import SHORT, Fields, cached_name, checked_name, is_token, nominated, quoted
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""Of a whole head: nginx has 4 × 8 KB, Apache 100 × 8 KB, Go 1 MB."""
+"""The bound of a whole head. nginx has 4 × 8 KB, Apache 100 × 8 KB, Go 1 MB."""
 
 
 @dataclass(slots=True)
 class RequestHead:
-    """One plain request head. Nobody changes it; to freeze it would take five times as long to make one.
+    """The head of one valid request. It never changes; but to make a frozen one would take five times as long.
 
     `path` and `query` are raw bytes; `query` is None without a `?` and empty for a bare one. `length` is the declared
     Content-Length; a request with neither it nor `chunked` has no body (RFC 9112 §6.3). `nominated` are the names that Connection
-    makes hop-by-hop. `http10` clients get no chunked
-    answer and no 100. `keep_alive` tells whether the client lets the connection persist.
+    makes hop-by-hop. An `http10` client gets no chunked response and no 100. `keep_alive` tells whether the client lets the
+    connection persist.
     """
 
     method: str
@@ -51,10 +51,10 @@ class RequestHead:
 _VISIBLE: Final = re.compile(rb"[\x21-\x7e]+")
 _INVISIBLE: Final = re.compile(rb"[^\x21-\x7e]")
 _SEPARATOR: Final = rb"(?:/|\\|%2f|%5c)"
-# Upstreams differ in what they decode before they resolve dots, and some drop `;parameters`: every spelling counts.
+# Targets differ in what they decode before they resolve dots, and some drop `;parameters`: so every spelling counts.
 _DOT_SEGMENT: Final = re.compile(_SEPARATOR + rb"(?:\.|%2e){1,2}(?:;|\?|%3b|%3f|%00|$|" + _SEPARATOR + rb")", re.IGNORECASE)
 _ENCODED_CONTROL: Final = re.compile(rb"%(?:[01][0-9A-Fa-f]|7[Ff])")
-# Starlette 1.10 serves `/ocr%0A` as `/ocr`, readers in C end at `%00`: no path has a use for them.
+# Starlette 1.10 serves `/ocr%0A` as `/ocr`, and servers in C end a path at `%00`: no path needs them.
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 _USERINFO: Final = re.compile(rb"\A([a-z][a-z0-9+.-]*://|)[^/?]*@", re.IGNORECASE)
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
@@ -62,15 +62,15 @@ _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 _READ_HERE: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"})
 _UPGRADES_READ_ON: Final = frozenset({b"websocket", b"tcp"})
-"""Behind any other upgrade aiohttp 3.14 loses what came in one piece with the request: the rest would be read as the next one."""
+"""After any other upgrade aiohttp 3.14 loses what came in one piece with the request: the rest would be read as the next one."""
 
 
 def validate(method: str, target: bytes, version: tuple[int, int], raw: tuple[tuple[bytes, bytes], ...]) -> RequestHead:
-    """Return the head as one plain request, or raise Refusal; those that leave the framing in doubt close the connection.
+    """Return the head of a valid request, or raise Refusal; one that leaves the framing in doubt closes the connection.
 
-    `target` is the whole request target and `raw` the header's names and values, both as they came.
+    `target` is the whole request target, and `raw` are the header's names and values, both as they came.
     """
-    if version not in {(1, 0), (1, 1)} or method == "SOURCE":  # The parser takes SOURCE from ICE/1.0, and from it alone.
+    if version not in {(1, 0), (1, 1)} or method == "SOURCE":  # The parser accepts SOURCE for ICE/1.0 only.
         raise Refusal("version_not_supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here.", closes=True)
     if method in {"CONNECT", "TRACE"}:
         # TRACE would send back what the proxy injects, keys included (RFC 9110 §9.3.8).
@@ -123,7 +123,7 @@ def _target(target: bytes) -> tuple[bytes, bytes | None]:
 
 
 def _checked(raw: tuple[tuple[bytes, bytes], ...]) -> Fields:
-    """Return the fields, after the check of every name and value."""
+    """Return the fields, after a check of every name and value."""
     fields = []
     size = 0
     for name, value in raw:
@@ -134,7 +134,7 @@ def _checked(raw: tuple[tuple[bytes, bytes], ...]) -> Fields:
         fields.append((lower, name, value))
         size += len(name)
     values = b" ".join([value for _, value in raw])
-    if size + len(values) > MAX_HEAD_BYTES:  # One that came behind another request; the parser's own bound is not exact there.
+    if size + len(values) > MAX_HEAD_BYTES:  # A pipelined one, for which the parser's own bound is not exact.
         raise Refusal("headers_too_large", f"The head of the request is longer than {MAX_HEAD_BYTES} bytes.", closes=True)
     if _CONTROL.search(values):
         raise Refusal("bad_header", next(filter(None, (control_byte(name, value) for name, value in raw))), closes=True)
@@ -142,14 +142,14 @@ def _checked(raw: tuple[tuple[bytes, bytes], ...]) -> Fields:
 
 
 def control_byte(name: bytes, value: bytes) -> str:
-    """Return what is to be said of a field whose value has a control byte, nothing where it has none."""
+    """Return the message about a control byte in a field's value, an empty text where there is none."""
     found = _CONTROL.search(value)
     where = "" if found is None else f"0x{found[0][0]:02X} at byte {found.start() + 1}"
     return f"The value of the field {quoted(name)} has a control byte ({where})." if where else ""
 
 
 def unencoded_byte(target: bytes) -> str:
-    """Return what is to be said of a request target with a byte that must be percent-encoded, nothing where it has none."""
+    """Return the message about a byte of a request target that must be percent-encoded, an empty text where there is none."""
     if not target:
         return "There is no request target."
     found = _INVISIBLE.search(target)
@@ -165,7 +165,7 @@ def escaped_path(target: bytes) -> str:
 
 
 def _check_host(hosts: tuple[bytes, ...], *, required: bool) -> None:
-    """Refuse all but one well-formed Host (RFC 9112 §3.2); HTTP/1.0 may have none."""
+    """Raise Refusal unless there is exactly one well-formed Host (RFC 9112 §3.2); HTTP/1.0 may have none."""
     if not hosts and not required:
         return
     if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
@@ -194,7 +194,7 @@ def _framing(by_name: dict[bytes, tuple[bytes, ...]], *, http10: bool) -> tuple[
 
 
 def content_length(value: bytes) -> int | None:
-    """Return the length that a Content-Length declares, None where it is not one (RFC 9110 §8.6)."""
+    """Return the value of a Content-Length, None where it is malformed (RFC 9110 §8.6)."""
     return int(value) if value.isdigit() and len(value) <= 19 else None
 
 

@@ -1,4 +1,7 @@
-"""Sends an answer's body on, framed and metered: piece by piece, where it arrives, while neither client nor meter is slower."""
+"""Sends a response's body to the client, framed and metered.
+
+Each piece is sent where it arrives, in the transport's callback, as long as client and meter keep up: no task wakes up for it.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from ..errors import ClientGone
 from .call import Call
 from .downstream.response_writer import ResponseWriter
 
-_LARGE_BYTES: Final = 16 * 1024  # from here on a copy costs more than to send a piece and what frames it in parts
+_LARGE_BYTES: Final = 16 * 1024  # from here on, joining a piece and its framing costs more than sending them one by one
 
 
 class ResponseBody:
-    """The body of one answer on its way to its client (connection.Flow).
+    """The body of one response on its way to the client: the BodySink of an upstream connection.
 
-    `stopped` tells that it does not take pieces where they arrive until `go_on` was awaited.
+    `stopped`: the client or the meter is slower, and no piece is taken where it arrives until `go_on` was awaited.
     """
 
     __slots__ = ("_call", "_chunked", "_downstream", "_gone", "_slow", "stopped")
@@ -28,11 +31,11 @@ class ResponseBody:
         self.stopped = False
 
     def until(self, since: float) -> float | None:
-        """Return the loop's time until which the next piece must have come, when the last one came at `since`."""
+        """Return the deadline (the loop's time) of the next piece, when the last one came at `since`."""
         return self._call.idle_until(since)
 
     def take(self, piece: bytes) -> bool:
-        """Send a piece, and meter it behind that; False: the next one must wait for `go_on`. Never raises."""
+        """Send a piece, then meter it; False: the next one must wait for `go_on`. Never raises."""
         call = self._call
         try:
             if self._chunked:
@@ -47,7 +50,7 @@ class ResponseBody:
         return not self.stopped
 
     def send(self, piece: bytes, head: bytes = b"", *, batched: bool = False) -> bool:
-        """Send a piece behind `head`; True: the client is slower. Raises ClientGone."""
+        """Send `head` and a piece of the body; True: the client is slower. Raises ClientGone."""
         downstream, chunked = self._downstream, self._chunked
         self._call.exchange.bytes_down += len(piece)
         if len(piece) < _LARGE_BYTES:
@@ -58,7 +61,7 @@ class ResponseBody:
         return downstream.write_parts((head, piece)) if head else downstream.write(piece, soon=batched)
 
     async def go_on(self) -> None:
-        """Wait until client and meter take more. Raises ClientGone."""
+        """Wait until both the client and the meter take more. Raises ClientGone."""
         if self._gone:
             raise ClientGone
         if self._slow:

@@ -1,4 +1,4 @@
-"""What crosses, each way: request target, header fields and framing (RFC 9110 §7.6); values in, bytes out."""
+"""Rewrites request target, header fields and framing in both directions (RFC 9110 §7.6); pure: values in, bytes out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .request_head import RequestHead
 from .routes import Route, Target
 
 _DESCRIBES_BODY: Final = re.compile(rb"content-.+|accept.*|range|if-.+|user-agent")
-"""What crosses even without `forward_headers`: it describes and negotiates the body."""
+"""The fields that are forwarded even without `forward_headers`: they describe and negotiate the body."""
 
 _CLIENT_ADDRESS: Final = re.compile(
     rb"forwarded|x-forwarded-.*|x-original-(?:forwarded-.*|host|proto|port)|x-real-(?:ip|port)"
@@ -24,44 +24,46 @@ _CLIENT_ADDRESS: Final = re.compile(
     rb"|(?:cf|do)-connecting-ip(?:v6)?|cf-pseudo-ipv4|x-azure-(?:client|socket)ip|x-appengine-(?:user-ip|remote-addr)"
     rb"|x-envoy-external-address|x-proxyuser-ip"
 )
-"""Where proxies tell who asked them (nginx, Cloudflare, Akamai, Fastly, Azure, Envoy): a client's word is not to be trusted."""
+"""The fields in which proxies name their client (nginx, Cloudflare, Akamai, Fastly, Azure, Envoy): not trusted from a client."""
 
 _OTHER_PATH: Final = frozenset({b"x-original-url", b"x-original-uri", b"x-rewrite-url"})
-"""What IIS and Symfony take for the path: the meter would read another one."""
+"""The fields that IIS and Symfony take for the path: the meter would see another one."""
 
 _OTHER_METHOD: Final = frozenset({b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-method"})
-"""What Rails, Symfony, Express's method-override, ASP.NET and Google take for the method: a GET is not metered, a POST is."""
+"""The fields that Rails, Symfony, Express's method-override, ASP.NET and Google take for the method.
+
+A GET is not metered, a POST is."""
 
 _NEVER_UP: Final = HOP_BY_HOP | _OTHER_PATH | _OTHER_METHOD | {b"host", b"expect", b"content-length"}
-"""Set anew for the target, met here, or not to be trusted. A client's word about addresses goes the same way."""
+"""The fields that are never forwarded: set for the target, handled here, or not to be trusted (as are client addresses)."""
 
 _NOT_ALPHANUMERIC: Final = re.compile(rb"[^a-z0-9]")
 
 _NEVER_BY_PASS: Final = _NEVER_UP | frozenset(CREDENTIAL_HEADERS) | {b"content-encoding", b"cookie"}
-"""What `x-pass-NAME` may not set: credentials, host, length, encoding, and what belongs to one connection."""
+"""The fields that `x-pass-NAME` may not set: credentials, host, length, encoding, and those of one connection."""
 
 _NAMES_NO_SECRET: Final = re.compile(rb"version|region|type|accept|agent|language")
-"""Configured fields whose values are no credentials although they come from the environment: targets may well repeat them."""
+"""Configured fields whose values are no credentials although they come from the environment: targets may repeat them."""
 
 _CREDENTIALS: Final = frozenset(CREDENTIAL_HEADERS)
 _NEVER_DOWN: Final = HOP_BY_HOP | _CREDENTIALS | {b"alt-svc"}
-"""Alt-Svc would tell the client how to go around the proxy (as Caddy does)."""
+"""The fields that never go to the client. Alt-Svc would show it how to go around the proxy (Caddy drops it too)."""
 
 
 _MAX_NAMES: Final = 256
 
 
 class _Action(Enum):
-    """What becomes of a client's field, by its name."""
+    """What is done with a client's field, by its name."""
 
     DROP = auto()
     FORWARD = auto()
-    UNWRAP = auto()  # it crosses without its `x-pass-`
-    FORWARD_IF_FOREIGN = auto()  # it crosses if it is none of ours
+    UNWRAP = auto()  # forward it without its `x-pass-`
+    FORWARD_IF_FOREIGN = auto()  # a credential: forward it unless it is a client key
 
 
 class HeaderRewriter:
-    """What crosses on one route: its own fields, made once, and the fate of each name that clients send, found out once."""
+    """Makes the heads of the requests to a route's target. Configured fields are rendered once, and each name is judged once."""
 
     __slots__ = (
         "_actions",
@@ -76,7 +78,7 @@ class HeaderRewriter:
     )
 
     def __init__(self, route: Route, authenticator: Authenticator, *, multipart: bool = False) -> None:
-        """`multipart`: for bodies whose own Content-Type is needed, as it names their boundary; a configured one stays away."""
+        """`multipart`: for bodies whose own Content-Type names their boundary, so that a configured one is left out."""
         own = [(name, value) for name, value in route.headers if not (multipart and name.lower() == b"content-type")]
         self._route = route
         self._authenticator = authenticator
@@ -91,10 +93,10 @@ class HeaderRewriter:
         self.secrets = injected_secrets(route)
 
     def request_head(self, head: RequestHead, suffix: bytes, target: Target) -> bytes:
-        """Return the head of the request to `target`, ready to be sent, up to and with the empty line.
+        """Return the bytes of the head of the request to `target`, the empty line included.
 
-        Strip first, inject after: no field of the client, not even one that Connection nominates, can take an injected one away
-        (RFC 9110 §7.6.1). Order, case and duplicates of what crosses stay. A declared length stays where it stood; chunked
+        Strip first, inject after: no field of the client, not even one that Connection nominates, can remove an injected one
+        (RFC 9110 §7.6.1). Order, case and duplicates of forwarded fields stay. A declared length stays where it stood; chunked
         stays chunked; no body stays none.
         """
         if self._multipart is not None and _is_multipart(head.fields):
@@ -102,7 +104,7 @@ class HeaderRewriter:
         where = request_target(self._route, target, suffix, head.query)
         lines = [b"%b %b HTTP/1.1" % (head.method.encode("ascii"), where), b"Host: " + target.authority]
         if target.proxy is not None and not target.tls:
-            # A plain request through a proxy names its target in full (RFC 9112 §3.2.2); a TLS one goes through a tunnel.
+            # A plain request through a proxy has its target in absolute form (RFC 9112 §3.2.2); a TLS one goes through a tunnel.
             lines[0] = b"%b http://%b%b HTTP/1.1" % (head.method.encode("ascii"), target.authority, where)
             lines.extend(proxy_authorization(target.proxy))
         actions = self._actions
@@ -114,7 +116,7 @@ class HeaderRewriter:
                 lines.append(name + b": " + value)
             elif action is _Action.UNWRAP:
                 lines.append(name[7:] + b": " + value)
-            # Bring your own key: what the client's provider gave it crosses, a key of ours never does.
+            # Bring your own key: a client's provider key is forwarded, a client key of ours never is.
             elif self._authenticator.holder(value) is None:
                 lines.append(name + b": " + value)
         if head.chunked:
@@ -130,7 +132,7 @@ class HeaderRewriter:
         return action
 
     def _new_action(self, lower: bytes) -> _Action:
-        """Return what becomes of a name: what a CGI-like reader takes for one that stays (`X_Api_Key`) stays, too."""
+        """Return the action for a name. One that a CGI-like server takes for a dropped name (`X_Api_Key`) is dropped too."""
         action = self._action_of_name(lower)
         if action is _Action.DROP or (twin := _NOT_ALPHANUMERIC.sub(b"-", lower)) == lower:
             return action
@@ -156,16 +158,16 @@ def _is_multipart(fields: Fields) -> bool:
 
 
 def _is_forwarded(lower: bytes, route: Route) -> bool:
-    """Tell whether a client's field that is no credential goes upstream, by its lower-case name."""
+    """Tell whether a client's field that is no credential is forwarded, by its lower-case name."""
     if lower in _NEVER_UP or _CLIENT_ADDRESS.fullmatch(lower) or _is_kept_label(lower, route):
         return False
     return route.forward_headers or _DESCRIBES_BODY.fullmatch(lower) is not None
 
 
 def _may_be_set(lower: bytes, credentials: tuple[bytes, ...], route: Route) -> bool:
-    """Tell whether an `x-pass-NAME` field (its whole name, lower case) may set NAME."""
+    """Tell whether an `x-pass-NAME` field (its whole name, lower case) may set NAME at the target."""
     name = _NOT_ALPHANUMERIC.sub(b"-", lower)
-    while name.startswith(b"x-pass-"):  # The next proxy may peel too: what is at the core must be allowed.
+    while name.startswith(b"x-pass-"):  # The next proxy may unwrap it too: the innermost name must be allowed.
         name = name[7:]
     if not name or name in _NEVER_BY_PASS or name in credentials or _CLIENT_ADDRESS.fullmatch(name) or imitates_framing(name):
         return False
@@ -173,16 +175,16 @@ def _may_be_set(lower: bytes, credentials: tuple[bytes, ...], route: Route) -> b
 
 
 def _is_kept_label(lower: bytes, route: Route) -> bool:
-    """Tell whether this is a label that the route keeps to itself."""
+    """Tell whether this is a label header that the route does not forward."""
     return any(label.name == lower and not label.forward for label in route.label_headers)
 
 
 def request_target(route: Route, target: Target, suffix: bytes, query: bytes | None) -> bytes:
-    """Return the request target for the upstream: base path and suffix as they are, and the joined query.
+    """Return the request target for the upstream: base path and suffix as they are, and the merged query.
 
-    The operator's pairs come first, then the client's bytes without the pairs that the operator named; with
-    `merge_query_params` the client's win. Defaults come last and only where nobody named them. Nothing is decoded but names,
-    to compare them. A bare `?` stays.
+    The operator's pairs come first, then the client's bytes without the names that the operator has set; with
+    `merge_query_params` the client's win. Defaults come last, for names that neither has set. Only names are decoded, to compare
+    them. A bare `?` stays.
     """
     base = target.base_path
     path = base[:-1] + suffix if suffix.startswith(b"/") and base.endswith(b"/") else base + suffix
@@ -215,10 +217,10 @@ def _without(pairs: list[bytes], names: frozenset[bytes]) -> list[bytes]:
 
 
 def response_fields(fields: Fields, secrets: tuple[bytes, ...]) -> list[bytes]:
-    """Return the lines of an upstream's header that go to the client, Content-Length among them, as they came.
+    """Return the lines of an upstream's header that go to the client, as they came, Content-Length among them.
 
-    A field that carries one of `secrets` (what the route injected) stays here: an upstream that echoes requests must not hand
-    out the operator's key.
+    A field that contains one of `secrets` (what the route injected) is dropped: an upstream that echoes requests must not reveal
+    the operator's key.
     """
     dropped = nominated(fields)
     values = b"\n".join([value for _, _, value in fields]) if secrets else b""
@@ -234,7 +236,7 @@ def response_fields(fields: Fields, secrets: tuple[bytes, ...]) -> list[bytes]:
 
 
 def without_secrets(text: bytes, secrets: tuple[bytes, ...]) -> bytes:
-    """Return a text of an upstream, such as its reason phrase, or nothing where it carries one of `secrets`."""
+    """Return a text of an upstream, such as its reason phrase; an empty one where it contains one of `secrets`."""
     for secret in secrets:
         if secret in text:
             return b""
@@ -242,7 +244,7 @@ def without_secrets(text: bytes, secrets: tuple[bytes, ...]) -> bytes:
 
 
 def injected_secrets(route: Route) -> tuple[bytes, ...]:
-    """Return what of the injected fields must not come back: the values of credentials, without their scheme."""
+    """Return the secrets that a response must not echo: the values of injected credentials, without their scheme."""
     secrets = []
     for name, value in route.headers:
         if name.lower() in _CREDENTIALS or (value.shown != "***" and not _NAMES_NO_SECRET.search(name.lower())):
@@ -252,7 +254,7 @@ def injected_secrets(route: Route) -> tuple[bytes, ...]:
 
 
 def proxy_authorization(proxy: Secret) -> list[bytes]:
-    """Return the header line that carries the credentials of a proxy's URL, if it has any (RFC 7617)."""
+    """Return the header line with the credentials of a proxy's URL, nothing where it has none (RFC 7617)."""
     parts = urlsplit(proxy.reveal())
     if parts.username is None:
         return []

@@ -1,4 +1,4 @@
-"""Which route a method and a raw path belong to."""
+"""Routes and their targets, and the table that finds the route of a method and a raw path."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..secret import Secret
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds that a route waits, None for ever.
+    """A route's time-outs in seconds, None for none.
 
-    For a connection; for the answer's head, from the request's last byte on; between two pieces of a body; for all of it.
+    To connect; for the response's head, from the request's last byte on; between two pieces of a body; for the whole exchange.
     """
 
     connect_s: float = 10.0
@@ -27,17 +27,17 @@ class Timeouts:
 
     @property
     def opening_s(self) -> float | None:
-        """How long a connection may take to open: for no longer than all of it."""
+        """How long a connection may take to open: `connect_s`, but no longer than `total_s`."""
         return min([limit for limit in (self.connect_s, self.total_s) if limit is not None], default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """What a route allows to be sent again: each further try may be billed, so that none is made unless told to.
+    """When a route's requests are sent again. By default never: each further attempt may be billed.
 
-    `attempts` counts the further tries, `statuses` are the answers after which one is made. A request whose body is larger
-    than `held_bytes` is tried once only, unless `spool` lets a file hold it. No wait between two tries is longer than
-    `max_wait_s`.
+    `attempts` is the number of further attempts, and `statuses` are the responses after which one is made. A request whose body
+    is larger than `held_bytes` is sent once only, unless `spool` lets a file hold it. No wait between two attempts is longer
+    than `max_wait_s`.
     """
 
     attempts: int = 0
@@ -49,7 +49,7 @@ class Retries:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What connections have in common that may serve each other's requests."""
+    """The key of the connection pool: what connections must share to serve each other's requests."""
 
     tls: bool
     host: str
@@ -60,7 +60,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a route's requests go. Bytes are as they stand on the wire.
+    """Where a route's requests go. Bytes are as on the wire.
 
     `host` is without brackets; `base_path` is empty instead of a single slash; `query` is without `?`. `ca_file` is a PEM file to
     trust instead of the system's; `proxy` is the URL of an HTTP proxy, credentials included. `name` is what the log and the
@@ -82,7 +82,7 @@ class Target:
     origin: Origin = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Make what follows from the rest, once: it is asked for with every request."""
+        """Compute once what follows from the rest: every request needs it."""
         bare = self.host.partition("%")[0]
         host = f"[{bare}]" if ":" in bare else bare
         authority = (host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}").encode("ascii")
@@ -106,8 +106,8 @@ class Route:
     `path` is raw; where `include_subpath` holds it does not end in `/`, so that the root is empty. `methods` None means all of
     them. `headers` are set on every request to the target, in order; their names are as configured. `key_header` is a further
     client header that carries the client's key (lower case). `default_query` are raw `name=value` pairs. `settles`: what becomes
-    of an upstream call whose client left after a complete upload; None: settle where a count is expected, else cancel.
-    `max_parallel` is how many requests may be under way on it at once, None any number.
+    of an upstream call whose client left after a complete upload; None: settle where it is to be metered, else cancel.
+    `max_parallel` is how many of its requests may be active at once, None any number.
     """
 
     path: bytes
@@ -131,11 +131,11 @@ class Route:
     max_parallel: int | None = None
 
     def allows(self, method: str) -> bool:
-        """Tell whether requests with this method belong here."""
+        """Tell whether the route serves this method."""
         return self.methods is None or method in self.methods
 
 
-@dataclass(slots=True)  # not frozen, as wire.Head
+@dataclass(slots=True)  # not frozen, as request_head.RequestHead
 class Match:
     """A route, and the raw bytes of the path behind the route's own (empty, or beginning with `/`)."""
 
@@ -143,7 +143,7 @@ class Match:
     suffix: bytes
 
     def metered_path(self, method: str, path: bytes) -> bytes:
-        """Return which raw path tells what an answer counts: the target's, or the client's where that tells nothing."""
+        """Return the raw path that selects the meter's shape: the target's, or the client's where the target's selects none."""
         sent = self.route.targets[0].base_path + self.suffix
         return path if path.endswith(sent) or self.route.terms.plan.reads(method, sent) is None else sent
 
@@ -155,10 +155,10 @@ _USUAL: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", 
 
 
 class RouteTable:
-    """All routes, to be asked by method and path in time that does not grow with their number.
+    """Finds the route of a method and path, in time that does not grow with the number of routes.
 
     The rule: exact path first, then the longest prefix that ends on a segment boundary; `/a` and `/a/` differ, but both are
-    below a route `/a` with `include_subpath`. Routes with one path are told apart by their methods.
+    below a route `/a` with `include_subpath`. Routes with the same path differ by their methods.
     """
 
     __slots__ = ("_exact", "_lenient", "_longest", "_prefixes", "routes")
@@ -175,13 +175,13 @@ class RouteTable:
                 prefixes[route.path] = (*prefixes.get(route.path, _NONE), route)
             plain = folded(variants(route.path)[0])
             lenient[plain] = (*lenient.get(plain, _NONE), route)
-        self._longest = max(map(len, (*prefixes, *lenient)), default=0)  # No longer prefix is anybody's.
+        self._longest = max(map(len, (*prefixes, *lenient)), default=0)  # No route has a longer prefix.
         self._exact: Mapping[bytes, tuple[Route, ...]] = MappingProxyType(exact)
         self._prefixes: Mapping[bytes, tuple[Route, ...]] = MappingProxyType(prefixes)
         self._lenient: Mapping[bytes, tuple[Route, ...]] = MappingProxyType(lenient)
 
     def methods(self) -> list[str]:
-        """Return the methods that any route allows, sorted: the usual ones where one allows all, and OPTIONS always."""
+        """Return the methods that any route allows, sorted: the usual ones where a route allows all, and always OPTIONS."""
         allowed = {"OPTIONS"}
         for route in self.routes:
             allowed |= _USUAL if route.methods is None else route.methods
@@ -191,8 +191,9 @@ class RouteTable:
         """Return the route of `method` and the raw `path` (without query).
 
         Raises Refusal: `no_route`, or `method_not_allowed` (with Allow) where the path has routes for other methods only. A path
-        that a lenient server would read as another route's (`/%6Fcr`, `/ocr/`, `/OCR`) has none: its limits and budgets would be
-        walked round. A path that is spelt as a route's own is that route's. `target_too_long`: to find out takes too long.
+        that a lenient server would read as another route's (`/%6Fcr`, `/ocr/`, `/OCR`) has no route: it would evade that route's
+        limits and budgets. A path that is spelt exactly as a route's is that route's. `target_too_long`: to find out what a
+        server may read takes too long.
         """
         allowed: set[str] = set()
         match = self._match(method, path, allowed)
@@ -208,14 +209,14 @@ class RouteTable:
         return match
 
     def _check_readings(self, method: str, path: bytes, route: Route) -> None:
-        """Refuse a path of which a reading belongs to another route than `route`."""
+        """Raise Refusal where a lenient server may read the path as that of another route than `route`."""
         for reading in variants(path):
             meant = self._read(method, folded(reading))
             if meant and route not in meant:
                 raise Refusal("no_route", f"Route {meant[0].terms.route} is to be called by its plain path.")
 
     def _read(self, method: str, reading: bytes) -> tuple[Route, ...]:
-        """Return the routes that a path without case belongs to: the longest ones that allow the method."""
+        """Return the routes of a path in lower case: those with the longest prefix that allow the method."""
         end = len(reading)
         at: bytes = reading
         while True:
@@ -232,7 +233,7 @@ class RouteTable:
             at = reading[:end]
 
     def _match(self, method: str, path: bytes, allowed: set[str]) -> Match | None:
-        """Return the match, None where there is none; `allowed` takes the methods that the path's routes have instead."""
+        """Return the match, None where there is none; the methods that the path's routes allow instead are added to `allowed`."""
         for route in self._exact.get(path, _NONE):
             if route.allows(method):
                 return Match(route, b"")

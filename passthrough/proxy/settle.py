@@ -1,4 +1,4 @@
-"""Reading an answer to its end for the books alone, after its client has left."""
+"""Reads the responses of clients that have left to their end, so that the ledger has what the provider bills."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from .upstream.pool import ConnectionPool
 
 
 class Settling:
-    """The calls that outlive their clients, each in a task of its own that owns its exchange until `done`.
+    """The calls whose clients have left, each in a task of its own that owns its exchange until `done`.
 
-    There are no more of them than there may be connections: each keeps the place of its client's (see Listener), so that new
-    clients are refused, and no call is forgotten that the provider works on and bills.
+    Each counts as a connection (see Listener), so that there are at most as many as connections are allowed: rather are new
+    clients refused than calls dropped that the provider works on and bills.
     """
 
     def __init__(self, upstream: ConnectionPool, end: Done) -> None:
-        """`end` takes each exchange when it has settled, or was cut off."""
+        """`end` takes each exchange when its call has settled, or was cut off."""
         self._upstream = upstream
         self._end_exchange = end
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, call: Call) -> bool:
-        """Settle `call` if its route wants that; False: the caller keeps it, and gives it up.
+        """Start to settle `call` if its route wants that; False: the caller keeps the call, and aborts it.
 
-        Only a call whose request is complete is worth it: the provider works on no other, and bills no other.
+        Only a call whose request is complete is settled: the provider works on no other, and bills no other.
         """
         wanted = call.expects if call.route.settles is None else call.route.settles
         if not (wanted and call.request_body.complete):
@@ -48,7 +48,7 @@ class Settling:
             call.abort(Unmetered.BROKEN)
 
     def _end(self, task: asyncio.Task[None], call: Call) -> None:
-        """End the exchange; not in the task itself, as one that is cancelled before its first step runs no `finally`."""
+        """End the exchange; not in the task itself: a task that is cancelled before its first step runs no `finally`."""
         self._tasks.discard(task)
         if task.cancelled():
             call.exchange.outcome = Outcome.CUT_OFF
@@ -56,7 +56,7 @@ class Settling:
         self._end_exchange(call.exchange)
 
     def __len__(self) -> int:
-        """How many calls settle now."""
+        """How many calls are settling now."""
         return len(self._tasks)
 
     async def drained(self) -> None:
@@ -65,7 +65,7 @@ class Settling:
             await asyncio.wait(set(self._tasks))
 
     async def cut_off(self) -> None:
-        """End what still settles."""
+        """Cancel the calls that are still settling, and wait for their end."""
         for task in self._tasks:
             task.cancel()
         await self.drained()

@@ -1,4 +1,4 @@
-"""Whether a client sends its body too slowly, by the time in which it is read from."""
+"""Watches the rate at which a client sends its body, over the time in which the proxy reads from it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Final
 
 WINDOW_S: Final = 60.0
-"""Over how long a rate is taken."""
+"""The time over which a rate is taken."""
 
 
 class UploadRate:
-    """One upload's rate over a minute of reading: while the target or we are slower, the clock stands still.
+    """One upload's rate over a minute of reading. While the target or the proxy is slower, the clock stands still.
 
-    One timer watches it, whatever the number of pieces: what comes counts nothing here.
+    One timer reads the upload's byte count: the pieces themselves cost nothing here.
     """
 
     __slots__ = ("_before", "_bytes", "_loop", "_on_too_slow", "_rate", "_read_s", "_since", "_timer", "too_slow")
@@ -21,7 +21,7 @@ class UploadRate:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, rate: int | None, read: Callable[[], int], on_too_slow: Callable[[], None]
     ) -> None:
-        """`rate` is in bytes a second, None: any; `read` tells how many have come; `ends` is called where it is too slow."""
+        """`rate` is the minimum in bytes a second, None for none. `read` returns the byte count; `on_too_slow` is called once."""
         self._loop = loop
         self._rate = rate
         self._bytes = read
@@ -33,23 +33,23 @@ class UploadRate:
         self.too_slow = False
 
     def resume(self) -> None:
-        """Note that the client is read from, from now on."""
+        """Let the clock run: the client is read from."""
         self._since = self._loop.time()
 
     def pause(self) -> None:
-        """Note that the client is not read from for now."""
+        """Stop the clock: the client is not read from for now."""
         if self._since is not None:
             self._read_s += self._loop.time() - self._since
             self._since = None
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _check(self) -> None:
-        """Judge a whole minute of reading; wait for what is missing of it."""
+        """Check the rate when a whole minute was read; else wait for the rest of the minute."""
         assert self._rate is not None
         if self._since is not None:
             self.pause()
