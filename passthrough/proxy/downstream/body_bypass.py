@@ -1,8 +1,8 @@
-"""The rest of one request's body, of known length, read past aiohttp's parser.
+"""Reads the rest of a large request body, of known length, past aiohttp's parser into one shared buffer.
 
-Of a large body the copies are the cost: the loop makes one, the parser another, the joining of pieces a third. Here the bytes go
-from the kernel into a buffer that all connections share, and from it, on the spot, to whoever takes them. Never is a byte read
-that stands behind the body: what follows it is the parser's.
+Copies are the cost of a large body: the loop makes one, the parser another, the joining of pieces a third. Here the bytes go
+from the kernel into a buffer that all connections share, and are consumed there at once. No byte after the body's end is ever
+read here: those are the parser's.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ PIECE_BYTES: Final = 256 * 1024
 """How much is read at once: half of it costs a sixth more of CPU time, for more wake-ups, and twice of it gains nothing."""
 
 WORTH_BYTES: Final = 128 * 1024
-"""Below this the change of ways costs what it saves."""
+"""Below this, changing the protocol costs what it saves."""
 
 
 class SharedBuffer:
-    """The buffer that all bodies pass through, one piece at a time: between two pieces it holds nothing."""
+    """The buffer that all bypassed bodies are read into, one piece at a time: between two pieces it holds nothing."""
 
     __slots__ = ("bytes", "view")
 
@@ -31,24 +31,24 @@ class SharedBuffer:
         self.renew()
 
     def renew(self) -> None:
-        """Leave the buffer to a write that still needs it, and take another one."""
+        """Leave the buffer to a write that still needs it, and allocate another one."""
         self.bytes = bytearray(PIECE_BYTES)
         self.view = memoryview(self.bytes)
 
 
 Take = Callable[[SharedBuffer, int], bool]
-"""Takes so many bytes from the basin's begin, on the spot; never raises. False: no more for now."""
+"""Consumes that many bytes from the buffer's begin, at once; never raises. False: no more for now."""
 
 
 class Owner(Protocol):
-    """The protocol of the connection before and after the rest of the body."""
+    """The connection's protocol before and after the bypass."""
 
     @property
     def transport(self) -> asyncio.Transport | None:
-        """The connection."""
+        """The connection's transport."""
 
     def begin_anew(self) -> None:
-        """Expect a request, and no more of the body."""
+        """Expect a new request, and no more of the body."""
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Note the end of the connection."""
@@ -57,17 +57,17 @@ class Owner(Protocol):
         """Note that the client has closed its side."""
 
     def pause_writing(self) -> None:
-        """Note that the client is slower than we."""
+        """Note that the client is slower than the proxy."""
 
     def resume_writing(self) -> None:
         """Note that the client has caught up."""
 
 
 class BodyBypass(asyncio.BufferedProtocol):
-    """The rest of one body: `left` bytes of it are not read yet. The connection is its own until they are.
+    """The protocol of a client connection while the rest of one body is read: `left` bytes of it have not been read yet.
 
-    It begins with the client held back, reads while somebody has it `flow`, and after `leave` feeds the body's stream as the
-    parser would have done: there whoever reads a body away will find it.
+    It begins paused, reads during `deliver`, and after `detach` feeds the body's stream as the parser would have done: there
+    aiohttp discards what was not read of a body.
     """
 
     __slots__ = (
@@ -86,7 +86,7 @@ class BodyBypass(asyncio.BufferedProtocol):
     )  # fmt: skip
 
     def __init__(self, owner: Owner, body: StreamReader, buffer: SharedBuffer, fair: FairQueue, left: int) -> None:
-        """`left` is the length of what the parser has not passed to the body's stream; `fair` is the whole loop's."""
+        """`left` is how much of the body the parser has not passed to its stream; `fair` is the queue of the whole event loop."""
         assert owner.transport is not None
         self.left = left
         self._owner = owner
@@ -104,15 +104,15 @@ class BodyBypass(asyncio.BufferedProtocol):
         self._transport.pause_reading()
 
     def _hand_to(self, protocol: asyncio.BaseProtocol) -> None:
-        # In between, reading stops: uvloop 0.23 goes on as it began, whatever the new protocol wants.
+        # Reading is paused for the change: uvloop 0.23 goes on reading for the old protocol, whatever the new one is.
         self._transport.pause_reading()
         self._transport.set_protocol(protocol)
         self._transport.resume_reading()
 
-    # ── for whoever takes the body ──
+    # ── for the request body ──
 
     async def deliver(self, take: Take, idle_s: float | None) -> None:
-        """Have `take` called with what comes, until it wants no more for now, or the body's end.
+        """Read, and call `take` with what comes, until it wants no more for now, or until the body's end.
 
         Raises TimeoutError where nothing comes for `idle_s`, and ConnectionError where the connection has ended.
         """
@@ -133,7 +133,7 @@ class BodyBypass(asyncio.BufferedProtocol):
             raise ConnectionResetError
 
     def detach(self) -> None:
-        """Leave what has not come to the body's stream. Idempotent."""
+        """From now on feed what comes to the body's stream. Idempotent."""
         self._take = None
         if self._paused:
             self._go_on()
@@ -151,12 +151,12 @@ class BodyBypass(asyncio.BufferedProtocol):
     # ── for the transport ──
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return what may be filled (asyncio calls this): never more than is left of the body."""
+        """Return the buffer to read into, never larger than the rest of the body (asyncio calls this)."""
         view = self._buffer.view
         return view if self.left >= PIECE_BYTES else view[: self.left]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Have what came taken (asyncio calls this)."""
+        """Pass on what was read (asyncio calls this)."""
         self.left -= nbytes
         self._piece_s = self._loop.time()
         wanted = True
@@ -175,12 +175,12 @@ class BodyBypass(asyncio.BufferedProtocol):
             self._fair.wait(self._resume_in_turn)
 
     def _resume_in_turn(self) -> None:
-        """Read on, where nothing has ended it meanwhile."""
+        """Read on, where the bypass has not ended meanwhile."""
         if self.left and not self._paused and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _end(self) -> None:
-        """Give the connection back, for the next request."""
+        """Return the connection to its owner, for the next request."""
         self._owner.begin_anew()
         self._hand_to(cast(asyncio.BaseProtocol, self._owner))
         self._body.feed_eof()

@@ -1,4 +1,4 @@
-"""TLS handshakes of clients: counted from the TCP accept on, and the first to give way while they are silent."""
+"""TLS handshakes of clients: counted as connections from the TCP accept on, and the first to be closed at the limit."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ HANDSHAKE_S: Final = 20.0
 """How long a handshake may take, from the accept on: as long as a request's head."""
 
 SLOW_S: Final = 2.0
-"""A handshake that has begun, but takes longer than this, gives way as a silent one does."""
+"""A handshake that has begun but takes longer than this may be closed at the connection limit, as a silent one."""
 
 
 class Handshakes:
-    """The connections of one listener that have not shaken hands yet, each kind in the order in which they came.
+    """The connections of one listener whose TLS handshake is not done, each kind in the order in which they came.
 
-    asyncio's own servers tell a protocol of its connection behind the handshake only: until then nobody could count or close it.
+    asyncio's own servers call a protocol only after the handshake: until then no code of ours could count or close it.
     """
 
     def __init__(self, enter: Callable[[], asyncio.Protocol], admits: Callable[[], bool]) -> None:
-        """`enter` makes the protocol of an encrypted connection; `admits` tells whether there is room for the latest one."""
+        """`enter` makes the protocol of an encrypted connection; `admits` tells whether the limit allows the latest one."""
         self._loop = asyncio.get_running_loop()
         self.enter = enter
         self.admits = admits
@@ -33,7 +33,7 @@ class Handshakes:
         return len(self.silent) + len(self.begun)
 
     def make_room(self) -> bool:
-        """Close the one that has been silent for longest, else a slow one; False: there is none but the latest."""
+        """Close the connection that has been silent for longest, else a slow one; False: there is none but the latest."""
         if len(self.silent) > 1:
             next(iter(self.silent)).abort()
             return True
@@ -45,7 +45,7 @@ class Handshakes:
         return False
 
     def close_silent(self) -> None:
-        """Close those of which nothing has come."""
+        """Close the connections on which nothing has come."""
         for each in list(self.silent):
             each.abort()
 
@@ -56,7 +56,10 @@ class Handshakes:
 
 
 class Handshake(asyncio.Protocol):
-    """One connection until its handshake is done. The TLS layer is made when the first byte comes: a silent one costs little."""
+    """The protocol of one connection until its handshake is done.
+
+    The TLS layer is made when the first byte comes: a silent connection costs little.
+    """
 
     def __init__(self, handshakes: Handshakes, context: ssl.SSLContext) -> None:
         self._handshakes = handshakes
@@ -69,18 +72,18 @@ class Handshake(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count it, and close it where there is no room (asyncio calls this)."""
+        """Count the connection, and close it where the limit is reached (asyncio calls this)."""
         self._raw = cast(asyncio.Transport, transport)  # uvloop's is one by its methods, not by its class
         self._until = self._loop.time() + HANDSHAKE_S
         self._timer = self._loop.call_at(self._until, self.abort)
         self._handshakes.silent[self] = None
         if not self._handshakes.admits():
-            self.abort()  # What is not encrypted yet cannot be answered.
+            self.abort()  # No response can be sent before the handshake.
 
     def data_received(self, data: bytes) -> None:
-        """Begin with the client's first bytes (asyncio calls this), or keep what comes right behind the handshake.
+        """Begin the handshake with the client's first bytes, or keep what comes right after it (asyncio calls this).
 
-        asyncio's layer, not uvloop's, passes that on before the task of the handshake has gone on.
+        asyncio's layer, not uvloop's, passes that on before the task of the handshake has resumed.
         """
         self._unread += data
         if self._task is not None or self._raw is None or self._raw.is_closing():
@@ -89,15 +92,15 @@ class Handshake(asyncio.Protocol):
         self._handshakes.silent.pop(self, None)
         self._handshakes.begun[self] = self._loop.time()
         self._task = self._loop.create_task(self._shake_hands(self._raw))
-        # `start_tls` schedules that its layer is told of the transport, and that reading goes on: this comes right behind both.
+        # `start_tls` schedules the layer's `connection_made` and the resuming of reads: this comes right after both.
         self._loop.call_soon(self._loop.call_soon, self._feed)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it (asyncio calls this)."""
+        """Stop counting the connection (asyncio calls this)."""
         self._forget()
 
     def abort(self) -> None:
-        """Close it at once."""
+        """Close the connection at once."""
         self._forget()
         if self._raw is not None:
             self._raw.abort()
@@ -110,17 +113,19 @@ class Handshake(asyncio.Protocol):
             self._timer = None
 
     def _feed(self) -> None:
-        """Give the TLS layer what was read before it was there."""
+        """Feed the TLS layer what was read before the layer was there."""
         raw = self._raw
         if raw is None or raw.is_closing():
             return
         layer = cast(asyncio.BufferedProtocol, raw.get_protocol())
         piece, self._unread = self._unread, b""
-        cast(memoryview, layer.get_buffer(len(piece)))[: len(piece)] = piece  # Both layers have room for what one read brings.
+        cast(memoryview, layer.get_buffer(len(piece)))[: len(piece)] = (
+            piece  # The buffers of both layers hold what one read brings.
+        )
         layer.buffer_updated(len(piece))
 
     async def _shake_hands(self, raw: asyncio.Transport) -> None:
-        """Put TLS between the transport and the protocol that serves; a handshake that fails is no news."""
+        """Put TLS between the transport and the protocol that serves. A handshake that fails is not logged."""
         done = False
         try:
             if raw.is_closing():
@@ -128,7 +133,7 @@ class Handshake(asyncio.Protocol):
             left_s = max(0.001, self._until - self._loop.time())
             with suppress(OSError):
                 encrypted = await self._loop.start_tls(raw, self, self._context, server_side=True, ssl_handshake_timeout=left_s)
-                # uvloop calls it done, too, where the connection was closed meanwhile.
+                # uvloop also returns where the connection was closed meanwhile.
                 done = encrypted is not None and not raw.is_closing()
         finally:
             self._forget()
@@ -137,11 +142,11 @@ class Handshake(asyncio.Protocol):
         if done and encrypted is not None:
             protocol = self._handshakes.enter()
             encrypted.set_protocol(protocol)
-            encrypted.pause_reading()  # Before Python 3.12 its task begins in the next iteration, and is to see what comes.
+            encrypted.pause_reading()  # Before Python 3.12 its task begins in the next iteration: no data before that.
             protocol.connection_made(encrypted)
             self._loop.call_soon(self._go_on, encrypted, protocol)
 
     def _go_on(self, encrypted: asyncio.Transport, protocol: asyncio.Protocol) -> None:
-        encrypted.resume_reading()  # That takes effect behind this.
+        encrypted.resume_reading()  # It takes effect after this callback.
         if self._unread:
             protocol.data_received(self._unread)

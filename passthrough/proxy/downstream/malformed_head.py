@@ -1,7 +1,7 @@
-"""Says what is wrong with a request's head that aiohttp's parser rejects, and what of it could be read all the same.
+"""Explains what is wrong with a request's head that aiohttp's parser rejects, and reads what can be read of it.
 
-The parser tells the kind of an error and nothing that may be passed on. The kept bytes of the head tell the rest: the method and
-the path for the log, the fields for the client's name, and the line or the field to blame. The head may have come in part only.
+The parser gives the kind of an error and no text that is fit for a response. The rest comes from the head's bytes: the method
+and the path for the log, the fields for the client key, and the line or field at fault. The head may have come in part only.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from ..request_head import control_byte, escaped_path, unencoded_byte, validate
 _START: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) +")
 _UNFINISHED_START: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{0,32}")
 _VERSION: Final = re.compile(rb" ([A-Za-z]+)/([0-9])\.([0-9])\s*\Z")
-"""One blank, not ` +`: a line of 64 KB of them took 15 s."""
+"""One space, not ` +`: a line of 64 KB of spaces took 15 s."""
 
 _MAX_LINES: Final = 300
-"""How many lines of a header are looked at: the parser takes 256 fields."""
+"""How many lines of a header are read: the parser accepts 256 fields."""
 
 _SINGLETONS: Final = (
     b"host", b"content-length", b"transfer-encoding", b"content-type", b"content-range", b"content-location", b"etag",
     b"max-forwards", b"server", b"user-agent",
 )  # fmt: skip
-"""What aiohttp 3.14 takes once only: that on which most hangs comes first."""
+"""The fields that aiohttp 3.14 accepts once only, the most important first."""
 
 _SOME_METHOD: Final = re.compile(rb"[A-Z][A-Z-]{0,19}")
 _PATH: Final = re.compile(rb"/|https?://|\*", re.IGNORECASE)
-"""What goes to the log of a line that is none of ours: it may be a document, or a key, where a client lost count of its bytes."""
+"""Only a target of this form is logged: other lines may be a document or a key, where a client miscounted its bytes."""
 
 _MAX_PATH: Final = 1000
-"""How much of a path is told: one may be refused for its length."""
+"""How much of a path is logged: a path may be refused for its length."""
 
 _NO_START: Final = "The first line does not begin with a method and a space."
 _VERSIONS: Final = "Only HTTP/1.1 and HTTP/1.0 are spoken here."
@@ -42,7 +42,7 @@ _VERSIONS: Final = "Only HTTP/1.1 and HTTP/1.0 are spoken here."
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A head that is refused: why, and what of it could be read (empty where nothing could)."""
+    """A refused head: the refusal, and what of the head could be read (empty where nothing could)."""
 
     refusal: Refusal
     method: str = ""
@@ -51,18 +51,18 @@ class Malformed:
 
 
 def may_begin_with_a_method(head: bytes | bytearray) -> bool:
-    """Tell whether a head of an unknown method is not complete enough to say so: it may be no method at all."""
+    """Tell whether a head is too short to show whether it begins with a method."""
     return _UNFINISHED_START.fullmatch(head.lstrip(b"\r\n")) is not None
 
 
 def is_of_another_protocol(line: bytes) -> bool:
-    """Tell whether a request line is RTSP's, which llhttp 9 does not tell apart: 1.0 is 1.0 to it, whatever of."""
+    """Tell whether a request line is RTSP's, which llhttp 9 accepts: it looks at the version number, not at the protocol."""
     version = _VERSION.search(line)
     return version is not None and version[1] == b"RTSP"
 
 
 def explained(head: bytes, refusal: Refusal) -> Malformed:
-    """Return what is known of a head that is refused; the status stays, but for a first line that is no request's (400)."""
+    """Return what is known of a refused head. The status stays, but for a first line that is no request line (400)."""
     line, ended, rest = head.lstrip(b"\r\n").partition(b"\n")
     line = line.removesuffix(b"\r")
     start = _START.match(line)
@@ -89,7 +89,7 @@ def explained(head: bytes, refusal: Refusal) -> Malformed:
 
 
 def _complaint_of_validate(method: str, target: bytes, line: bytes, lines: _HeadLines) -> str:
-    """Return what the checks of a whole head say to this one, nothing where it has not all come."""
+    """Return the message of the first check of `validate` that fails, an empty text where none does or the head is incomplete."""
     version = _VERSION.search(line)
     if not lines.whole or version is None:
         return ""
@@ -101,9 +101,9 @@ def _complaint_of_validate(method: str, target: bytes, line: bytes, lines: _Head
 
 
 class _HeadLines:
-    """The lines of a header, as far as they came and can be read; `problem` says which one cannot.
+    """The lines of a header, as far as they came and can be read; `problem` says which one cannot be read.
 
-    `suspect` names the last field, which is to blame where the parser stopped in the middle of the header.
+    `suspect` names the last field, which is at fault where the parser stopped in the middle of the header.
     """
 
     __slots__ = ("fields", "longest", "problem", "suspect", "whole")
@@ -131,7 +131,7 @@ class _HeadLines:
         return self._take(len(ended) + 2, last.removesuffix(b"\r"), ended=False) if last else ""
 
     def _take(self, number: int, line: bytes, *, ended: bool) -> str:
-        """Take one line; return what is wrong with it, or nothing."""
+        """Read one line; return what is wrong with it, or an empty text."""
         if line[:1] in {b" ", b"\t"}:
             whose = f", the continuation of {quoted(self.fields[-1][1])}" if self.fields else ""
             return f"Line {number} of the head is folded{whose}."

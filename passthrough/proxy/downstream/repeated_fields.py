@@ -1,4 +1,4 @@
-"""Gives header fields that stand twice other names, for a parser that takes each only once.
+"""Renames repeated header fields in a request's head, for a parser that accepts each of them only once.
 
 aiohttp 3.14 refuses a request whose singleton fields (RFC 9110 §5.5) are repeated, also where nothing depends on them.
 """
@@ -9,17 +9,17 @@ import re
 from typing import Final
 
 _HARMLESS: Final = frozenset({b"user-agent", b"server", b"etag", b"max-forwards", b"content-location"})
-"""What may stand twice although aiohttp refuses it: neither framing, nor routing, nor the body's meaning hangs on it."""
+"""The fields that may be repeated although aiohttp refuses that: neither framing, routing nor the body depends on them."""
 
 _NAME: Final = re.compile(rb"(?<=\n)([^\r\n:]+)(?=:)")
 _MAX_LINES: Final = 300
-"""A longer head has more fields than the parser takes."""
+"""A longer head has more fields than the parser accepts."""
 
 _STAND_INS: Final = b"~^|`'!"
 
 
 def _first_repeated(head: bytes) -> bytes | None:
-    """Return the first harmless name (lower case) that stands twice in a head."""
+    """Return the first harmless name (lower case) that is repeated in a head."""
     seen = set()
     for name in _NAME.findall(head):
         lower = name.lower()
@@ -30,9 +30,9 @@ def _first_repeated(head: bytes) -> bytes | None:
 
 
 def renamed(head: bytes) -> tuple[bytes, dict[bytes, list[bytes]]]:
-    """Return a head of the same length in which no harmless field stands twice, and by each name that stands in the real ones.
+    """Return a head of the same length in which no harmless field is repeated, and the real names by their stand-in.
 
-    They are in their order: `User-Agent` and `user-agent` have one that stands in for both.
+    The real names are in their order: `User-Agent` and `user-agent` have the same stand-in.
     """
     names: dict[bytes, list[bytes]] = {}
     if head.count(b"\n") > _MAX_LINES:
@@ -43,7 +43,7 @@ def renamed(head: bytes) -> tuple[bytes, dict[bytes, list[bytes]]]:
         free = (sign for sign in signs if sign + repeated[1:] not in taken)
         sign = next(free, None)
         if sign is None:
-            break  # Whoever sends all of these is refused.
+            break  # A client that sends all of these names is refused.
 
         def stand_in(found: re.Match[bytes], sign: bytes = sign, repeated: bytes = repeated) -> bytes:
             if found[0].lower() != repeated:

@@ -1,8 +1,8 @@
-"""aiohttp's parser of requests, with a bound for a whole head and a second look at what it rejects.
+"""Wraps aiohttp's request parser: it bounds a whole head, accepts harmless repeated fields, and explains what is rejected.
 
 aiohttp 3.14 bounds a line, a field and their number, but not the sum: 256 fields of 32 KB each are 8 MB for one unfinished head.
-It refuses fields that stand twice although nothing depends on them (Google's SDK sends two `User-Agent`), and says nothing of a
-rejected head that could be logged. So the bytes of a head that has not ended are kept, as long as it is known where it began.
+It refuses repeated fields although nothing depends on them (Google's SDK sends two `User-Agent`), and gives nothing of a rejected
+head that could be logged. So the bytes of a head that has not ended are kept, as long as it is known where it began.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_LINE_BYTES: Final = 16 * 1024
 MAX_FIELD_BYTES: Final = 32 * 1024
 MAX_FIELDS: Final = 256
 _MAX_PIPELINED: Final = 32
-"""How many requests in one piece are looked at, where one is at fault."""
+"""How many pipelined requests in one piece are searched for the one that is at fault."""
 
 _OTHER_VERSION: Final = ("Bad status line:\n  Invalid HTTP version:", "Pause on PRI/Upgrade:")
 """How the parser's message begins (llhttp 9) for a version of another number, and for HTTP/2's preface."""
@@ -31,13 +31,13 @@ _VERSIONS: Final = "Only HTTP/1.1 and HTTP/1.0 are spoken here."
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 Fed = tuple[Any, bool, bytes]
-"""What aiohttp's parser returns: messages with their bodies, whether the protocol changes, and what is then left over."""
+"""What aiohttp's parser returns: messages with their bodies, whether the protocol is upgraded, and the data after an upgrade."""
 
 _NOTHING: Final[Fed] = ((), False, b"")
 
 
 class RejectedHead(http_exceptions.BadHttpMessage):
-    """A head that is no request, with all that is known of it."""
+    """The error for a head that is no valid request, with all that is known of it."""
 
     def __init__(self, malformed: Malformed) -> None:
         super().__init__(malformed.refusal.message)
@@ -45,11 +45,11 @@ class RejectedHead(http_exceptions.BadHttpMessage):
 
 
 class RequestParser:
-    """What aiohttp's server feeds. `_head` are the bytes of the head that has begun; None: a body, or where it ends is not known.
+    """The parser that aiohttp's server feeds. `_head` has the bytes of an unfinished head; None: within a body, or not known.
 
-    `_rest` counts what was fed behind the last head, -1 where that is not known. `_loose` counts bytes that are neither body nor
-    surely a head: framing of chunks, or what stands behind a body whose end was not seen. `_spent`: aiohttp 3.14 keeps the last
-    trailer of a chunked body for the first field of the next request, which may be another client's where a proxy stands between.
+    `_rest` counts the bytes after the last head, -1 where that is not known. `_loose` counts bytes that are neither body nor
+    surely a head: the framing of chunks, or what follows a body whose end was not seen. `_spent`: aiohttp 3.14 takes the last
+    trailer of a chunked body for the first field of the next request, which may be another client's behind a second proxy.
     """
 
     __slots__ = (
@@ -61,9 +61,9 @@ class RequestParser:
         """`make` returns a new parser of aiohttp's."""
         self._make = make
         self._broken = False
-        self._held = False  # The head is fed when enough of it has come, or all of it.
+        self._held = False  # The head is fed again when enough of it has come.
         self._repeats = False
-        self._spent = False  # Another parser takes the next request, once this one has nothing left to give.
+        self._spent = False  # A new parser reads the next request, once this one has nothing left.
         self._head: bytes | bytearray | None = b""
         self._payload: StreamReader | None = None
         self._chunked = False
@@ -72,7 +72,7 @@ class RequestParser:
         self._adopt(make())
 
     def _adopt(self, parser: Parser) -> None:
-        """Use a parser. What needs no look is its own: nothing stands between."""
+        """Use a parser. Its own methods serve where nothing is to be added: they cost no second call."""
         self._parser = parser
         self.feed_eof = parser.feed_eof
         self.message_consumed = parser.message_consumed
@@ -80,7 +80,7 @@ class RequestParser:
         self.set_upgraded = parser.set_upgraded
 
     def feed_data(self, data: bytes) -> Fed:
-        """Take what came. Raises RejectedHead; what comes behind one is dropped."""
+        """Parse what came. Raises RejectedHead; what comes after a rejected head is dropped."""
         if self._head is None:
             return self._feed_on(data)
         if self._spent and data:
@@ -106,13 +106,13 @@ class RequestParser:
             self._head = bytearray(data)
         return fed
 
-    # ── behind a message ──
+    # ── after a message ──
 
     def _note(self, fed: Fed, whole: bytes | bytearray, data: bytes) -> None:
-        """Note what stands behind the messages in what came: nothing, a body, or the next head. Raises RejectedHead."""
+        """Find out what follows the messages in the data: nothing, a body, or the next head. Raises RejectedHead."""
         messages, upgrades, _ = fed
         message, payload = messages[-1]
-        if message.path is None:  # A CONNECT without one: aiohttp 3.14 fails inside, and the client waits for ever.
+        if message.path is None:  # A CONNECT without one: aiohttp 3.14 fails inside, and the client gets no response.
             raise self._rejection(whole, Refusal("bad_request", "There is no request target.", closes=True))
         begin = _begin(whole)
         if whole.find(b" RTSP/", begin, whole.find(b"\n", begin)) >= 0:
@@ -122,7 +122,7 @@ class RequestParser:
         self._last = data[-4:] if message.chunked else b""
         self._head = None
         self._spent = False
-        if upgrades:  # What is behind it is kept by aiohttp, and fed when the upgrade has been declined.
+        if upgrades:  # aiohttp keeps the data after it, and feeds it when the upgrade was declined.
             self._head = b""
         elif payload.is_eof():
             self._find_end(payload, data)
@@ -133,20 +133,20 @@ class RequestParser:
             raise self._rejection(whole, Refusal("version_not_supported", _VERSIONS, closes=True))
 
     def _find_end(self, payload: StreamReader, data: bytes) -> None:
-        """Find out what of `data` stands behind a body that ended in it."""
+        """Find out what of `data` follows a body that ended in it."""
         behind = self._rest - payload.total_bytes if self._rest >= 0 and not self._chunked else -1
         if 0 < behind <= len(data):
             self._head = bytearray(data[-behind:])
         elif (
             not behind or data.endswith(_END_OF_HEAD) or self._last == _END_OF_HEAD
-        ):  # No head that has not ended ends in an empty line.
+        ):  # An unfinished head never ends in an empty line.
             self._head = b""
             self._spent = self._chunked
         else:
             self._loose, self._payload = 0, None
 
     def _feed_on(self, data: bytes) -> Fed:
-        """Take more of a body, or what stands behind one whose end was not seen."""
+        """Parse more of a body, or what follows one whose end was not seen."""
         if self._broken:
             return _NOTHING
         payload = self._payload
@@ -187,7 +187,7 @@ class RequestParser:
     # ── what is rejected ──
 
     def _too_long(self, whole: bytes | bytearray, data: bytes) -> RejectedHead:
-        """Refuse a head that is too long, after a look at its begin: a line or a field may be what is wrong."""
+        """Return the error for a head that is too long; the parser may find a worse error in its begin."""
         why = f"The head of the request is longer than {MAX_HEAD_BYTES} bytes."
         refusal = Refusal("headers_too_large", why, closes=True)
         try:
@@ -199,8 +199,8 @@ class RequestParser:
         return self._rejection(whole, refusal)
 
     def _rejected(self, whole: bytes | bytearray, data: bytes, error: http_exceptions.HttpProcessingError) -> Fed:
-        """Hold back a head that may be a request all the same, or that has not come far enough to be judged."""
-        if not whole:  # It stood in what aiohttp's parser had kept behind the requests that are queued.
+        """Hold back a head that may be a valid request all the same, or that is too short to be judged."""
+        if not whole:  # It was in the data that aiohttp's parser had kept behind the queued requests.
             self._broken = True
             raise RejectedHead(Malformed(refusal_of(error))) from None
         self._repeats = _is_of_duplicates(error)
@@ -212,7 +212,7 @@ class RequestParser:
         return self._feed_held(whole, whole)
 
     def _feed_held(self, whole: bytes | bytearray, data: bytes | bytearray) -> Fed:
-        """Feed a head that was held back to a new parser; fields that stand twice have to be there whole, and are renamed."""
+        """Feed a head that was held back to a new parser. One with repeated fields must be complete, and gets them renamed."""
         head = bytes(whole)
         if self._repeats:
             end = whole.find(_END_OF_HEAD, max(_begin(whole), len(whole) - len(data) - 3))
@@ -238,14 +238,14 @@ class RequestParser:
         return fed
 
     def _rejection(self, whole: bytes | bytearray, refusal: Refusal) -> RejectedHead:
-        """Return the error of a head that is refused, and take nothing more."""
+        """Return the error for a refused head, and parse nothing more."""
         self._broken = True
         self._head = None
         self._payload = None
         return RejectedHead(explained(self._faulty(bytes(whole)), refusal))
 
     def _faulty(self, whole: bytes) -> bytes:
-        """Return what came without the requests that stand before the one that is at fault."""
+        """Return what came, without the requests before the one that is at fault."""
         at = _begin(whole)
         for _ in range(_MAX_PIPELINED):
             end = whole.find(_END_OF_HEAD, at)
@@ -263,7 +263,7 @@ class RequestParser:
 
 
 def _is_one_and_whole(fed: Fed, data: bytes) -> bool:
-    """Tell at a glance whether what came is one request, no more and no less: nearly all are."""
+    """Tell quickly whether what came is exactly one request, as nearly all are."""
     messages, upgrades, _ = fed
     if upgrades or len(messages) != 1:
         return False
@@ -272,17 +272,17 @@ def _is_one_and_whole(fed: Fed, data: bytes) -> bool:
     return (
         end + 4 + payload.total_bytes == len(data)  # A chunked body is not: its framing is not counted.
         and payload.is_eof()
-        and data.find(b" RTSP/", 0, end) < 0  # It may stand in a field, too: then one looks twice.
+        and data.find(b" RTSP/", 0, end) < 0  # It may be in a field, too: then the slow check follows.
     )
 
 
 def _begin(whole: bytes | bytearray) -> int:
-    """Return where a request begins behind empty lines, which are skipped (RFC 9112 §2.2)."""
+    """Return where a request begins after empty lines, which are skipped (RFC 9112 §2.2)."""
     return 0 if whole[:1] > b"\r" else len(whole) - len(whole.lstrip(b"\r\n"))
 
 
 def _length_behind(whole: bytes | bytearray, at: int, messages: Any) -> int:
-    """Return how many bytes stand behind the head of the last of the messages, -1 where that is not known."""
+    """Return how many bytes follow the head of the last of the messages, -1 where that is not known."""
     for number, (message, payload) in enumerate(messages, 1):
         end = whole.find(_END_OF_HEAD, at)
         if end < 0:
@@ -302,11 +302,11 @@ def _is_of_duplicates(error: http_exceptions.HttpProcessingError) -> bool:
 
 
 def refusal_of(error: http_exceptions.HttpProcessingError) -> Refusal:
-    """Return our answer for an error of aiohttp's parser, by its kind; its text holds bytes of the request and stays here."""
+    """Return the refusal for an error of aiohttp's parser, by its kind. Its text has bytes of the request and is not used."""
     if isinstance(error, RejectedHead):
         return error.malformed.refusal
     if isinstance(error, http_exceptions.LineTooLong):
-        # The parser reports a long target and a long field alike; only the limit tells which one was passed.
+        # The parser reports a long target and a long field alike; only the limit shows which it was.
         if error.args[1:2] == (MAX_LINE_BYTES,):
             return Refusal("target_too_long", f"The request target is longer than {MAX_LINE_BYTES} bytes.", closes=True)
         return Refusal("headers_too_large", f"A header field is longer than {MAX_FIELD_BYTES} bytes.", closes=True)

@@ -1,4 +1,4 @@
-"""Ends waits in time, by one timer for many of them."""
+"""Ends waits at their deadlines, with one event loop timer for many waits."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 class DeadlineTimer:
-    """One connection's timer. Neither what arrives nor a later end touches it: when it rings, its owner looks whether it is time.
+    """The timer of one connection. Neither arriving data nor a later deadline moves it: when it fires, its owner checks the time.
 
-    So a wait that ends as it should costs no timer of its own.
+    So a wait that ends before its deadline costs no timer of its own.
     """
 
     __slots__ = ("_at", "_handle", "_loop")
@@ -20,14 +20,14 @@ class DeadlineTimer:
         self._at = 0.0
 
     def set(self, at: float, expired: Callable[[], float | None]) -> None:
-        """Call `ring` at this time of the loop's clock, or earlier, and again when it says."""
+        """Call `expired` at the loop's time `at`, or earlier, and again at the time that it returns."""
         if self._handle is None or self._at > at:
             self.cancel()
             self._at = at
             self._handle = self._loop.call_at(at, self._fire, expired)
 
     def cancel(self) -> None:
-        """Ring no more."""
+        """Cancel the timer."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

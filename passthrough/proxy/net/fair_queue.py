@@ -1,7 +1,7 @@
-"""Bounds what all large bodies together do in one iteration of the event loop; what is beyond that waits in a queue.
+"""Bounds the work of all large bodies in one event loop iteration; transfers beyond that wait in a queue.
 
-A socket on which many bytes wait is read again and again. With hundreds of them one iteration takes seconds, and each step of a
-small request waits as long. What is rationed is reading on: what has been read is passed on at once.
+A socket with much input is read in every iteration. With hundreds of them one iteration takes seconds, and each step of a small
+request waits as long. Only reading on is rationed: what has been read is forwarded at once.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Final
 
 WORK: Final = 2 * 1024 * 1024
-"""How much is done in one iteration, in bytes passed on: three to four milliseconds. Other work is counted as bytes."""
+"""How much is done in one iteration, in bytes forwarded: three to four milliseconds. Other work is counted as bytes."""
 
 PIECE: Final = 256 * 1024
-"""How much one transfer is expected to do when it goes on: uvloop reads so much at once."""
+"""How much one transfer is expected to do when it goes on: uvloop reads that much at once."""
 
 
 class FairQueue:
@@ -30,14 +30,14 @@ class FairQueue:
         self._waiting: deque[Callable[[], None]] = deque()
 
     def spend(self, work: int) -> bool:
-        """Count what was done; False: no more in this iteration, but `wait` for a later one."""
+        """Count work that was done; False: do no more in this iteration, but `wait` for a later one."""
         self._done += work
         if not self._scheduled:
             self._schedule()
         return self._done < WORK and not self._waiting
 
     def wait(self, go_on: Callable[[], None]) -> None:
-        """Have `go_on` called in one of the next iterations, after those that wait already. It never raises."""
+        """Call `go_on` in one of the next iterations, after those that wait already. `go_on` must not raise."""
         self._waiting.append(go_on)
         if not self._scheduled:
             self._schedule()
@@ -53,7 +53,7 @@ class FairQueue:
         self._loop.call_soon(self._next)
 
     def _next(self) -> None:
-        """Begin an iteration: let as many go on as there is work for."""
+        """Begin an iteration: let as many transfers go on as its work allows."""
         self._done = 0
         self._scheduled = False
         for _ in range(min(len(self._waiting), WORK // PIECE)):

@@ -1,4 +1,4 @@
-"""What sockets tell and are told beyond what asyncio offers: unread input, unsent output, keep-alive, a reset on close."""
+"""What asyncio does not offer of sockets: unread input, unsent output, keep-alive, a reset on close."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _RESET: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 def input_probe(transport: asyncio.Transport) -> Callable[[], bool]:
-    """Return what tells whether a transport's socket has unread input or has been closed by its peer, without waiting.
+    """Return a function that tells whether a transport's socket has unread input or was closed by its peer; it never waits.
 
-    It may be asked as long as the transport is open: then its descriptor is another's.
+    It may be called only while the transport is open: later the descriptor may be another socket's.
     """
     descriptor = transport.get_extra_info("socket").fileno()
     if sys.platform == "win32":
@@ -31,12 +31,12 @@ def input_probe(transport: asyncio.Transport) -> Callable[[], bool]:
 
 
 def unread_input(transport: asyncio.Transport) -> Iterator[bytes]:
-    """Yield what the kernel still holds of a connection on which a write has failed, without waiting.
+    """Yield the input that the kernel still holds of a connection on which a write has failed, without waiting.
 
-    A peer that answers and closes with input unread resets the connection (RFC 9112 §9.6): the next write fails, and the event
-    loop reads no more. On Linux the answer can still be read: a reset leaves the receive queue as it is (tcp_reset). To be asked
-    from the transport's own `connection_lost`: behind that its descriptor is another's. The end is not told: behind a reset
-    whose error the write has taken, the kernel calls it a clean one.
+    A peer that responds and closes with input unread resets the connection (RFC 9112 §9.6): the next write fails, and the event
+    loop reads no more. On Linux the response can still be read: a reset leaves the receive queue as it is (tcp_reset). To be
+    called from the transport's own `connection_lost`: later the descriptor may be another socket's. Whether the end was clean is
+    not known: after a reset whose error the write has consumed, the kernel reports a clean end.
     """
     if sys.platform == "win32":
         return  # Its descriptors are not for `os.read`, and it drops what was not read.
@@ -47,10 +47,10 @@ def unread_input(transport: asyncio.Transport) -> Iterator[bytes]:
 
 
 def unsent_bytes(transport: asyncio.Transport | None) -> int:
-    """Return how many of the written bytes the peer has not taken yet: ours, and on Linux those in the kernel too.
+    """Return how many of the written bytes the peer has not received yet: in our buffer, and on Linux in the kernel's too.
 
-    The kernel holds megabytes and takes more only when a good part of them is gone: our own buffer alone would call a slow
-    reader a dead one.
+    The kernel buffers megabytes and takes more only when a good part of them is gone: by our own buffer alone, a slow reader
+    would look dead.
     """
     if transport is None:
         return 0
@@ -61,14 +61,14 @@ def unsent_bytes(transport: asyncio.Transport | None) -> int:
 
         try:
             queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
-        except OSError:  # It has been closed meanwhile.
+        except OSError:  # The socket has been closed meanwhile.
             return unsent
         unsent += int(struct.unpack("i", queued)[0])
     return unsent
 
 
 def keep_alive(sock: socket.socket) -> None:
-    """Keep the path through NAT open: OCR of a thousand pages is minutes of silence on the connection."""
+    """Switch on TCP keep-alive, so that NAT keeps the path: OCR of a thousand pages is minutes of silence on the connection."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in _KEEP_ALIVE:
@@ -77,7 +77,7 @@ def keep_alive(sock: socket.socket) -> None:
 
 
 def reset_on_close(transport: asyncio.Transport) -> None:
-    """Let the peer see a reset when the transport is closed, never a clean end."""
+    """Make the socket send a reset when the transport is closed, never a clean end."""
     sock = transport.get_extra_info("socket")
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -1,7 +1,7 @@
-"""Small writes of one turn of the event loop, sent together at its end.
+"""Batches small socket writes so that all of one event loop iteration go out together at its end.
 
-Each send wakes whoever receives, where that sleeps: among many small exchanges that costs more than the send itself. Sent one
-right after another they find the receivers awake.
+Each send wakes a receiver that sleeps: among many small exchanges that costs more than the send itself. When they are sent one
+right after another, the receivers are awake already.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class WriteBatch:
-    """The sends that are due at the end of the event loop's present turn."""
+    """The sends that are due at the end of the current event loop iteration."""
 
     __slots__ = ("_due", "_loop")
 
@@ -20,7 +20,7 @@ class WriteBatch:
         self._due: list[Callable[[], None]] = []
 
     def schedule(self, send: Callable[[], None]) -> None:
-        """Have `send` called soon, with all others of this turn. It does nothing where its piece has been sent meanwhile."""
+        """Call `send` at the end of this iteration. It must do nothing where its piece has been sent meanwhile."""
         if not self._due:
             self._loop.call_soon(self._send)
         self._due.append(send)

@@ -1,4 +1,4 @@
-"""Whether a peer takes what is written to it, and the wait until it takes more."""
+"""Flow control of writes: whether the peer keeps up, and the wait until it does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .sockets import unsent_bytes
 
 
 class WriteGate:
-    """The room in one connection's write buffer. `full`: more is to be written only behind `wait`. One waits at a time."""
+    """The write gate of one connection. `full`: its write buffer is full, so `wait` before more. One task waits at a time."""
 
     __slots__ = ("_loop", "_waiter", "full")
 
@@ -18,17 +18,17 @@ class WriteGate:
         self.full = False
 
     def clear(self) -> None:
-        """Note that there is room again."""
+        """Note that the write buffer has emptied, and wake the waiter."""
         self.full = False
         self.wake()
 
     def wake(self) -> None:
-        """Have whoever waits look again: there is room, or the connection has ended."""
+        """Wake the waiter: the write buffer has emptied, or the connection has ended."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def wait(self, transport: asyncio.Transport, idle_s: float | None) -> None:
-        """Wait while it is full and the connection open; TimeoutError: the peer took nothing for `idle_s` seconds."""
+        """Wait while the gate is full and the connection open. Raises TimeoutError where the peer took nothing for `idle_s` s."""
         while self.full and not transport.is_closing():
             unsent = unsent_bytes(transport)
             self._waiter = self._loop.create_future()
