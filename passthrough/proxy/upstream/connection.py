@@ -1,17 +1,17 @@
 """One HTTP/1.1 connection to a target: strict about what it reads, and never reused when in doubt.
 
-Why not aiohttp's client: it sends idempotent requests again by itself, hands surplus bytes of one answer to the next request
+Why not aiohttp's client: it sends idempotent requests again by itself, hands surplus bytes of one response to the next request
 on the connection (aio-libs/aiohttp #13656), accepts framing that can be read in two ways, drops Content-Length from a 304 and
-does not notice a short body. Each of these is a rule of the road that cannot be bent from outside.
+does not notice a short body. A proxy must do none of that, and none of it can be switched off.
 
-The life of a connection, as states and what ends them; what is read of an answer meanwhile is incoming.Incoming's:
+The states of a connection, and what ends them; the response itself is read by parser.ResponseParser:
 
-    IDLE ── begin() ──▶ BUSY ── finish(), behind a whole answer ──▶ IDLE
+    IDLE ── begin() ──▶ BUSY ── finish(), after a whole response ──▶ IDLE
       │                   │
-      └─ any input ──▶ CLOSED ◀─ bad answer, close before its end
+      └─ any input ──▶ CLOSED ◀─ malformed response, close before its end
 
-Waiting is separate from taking: `take_*` return what has come and never wait, `arrived()` waits and takes nothing. So a
-cancelled wait loses no byte, and another task can go on where the first one stopped.
+Waiting is separate from taking: `take` and `take_response_head` return what has come and never wait; `arrived` waits and takes
+nothing. So a cancelled wait loses no byte, and another task can go on where the first one stopped.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _COPIED_BYTES: Final = 64 * 1024
 
 
 _CHUNK_WORK: Final = 1024
-"""What it costs to read one chunk's framing, as bytes that pass through."""
+"""The cost of reading one chunk's framing, counted as bytes forwarded."""
 
 
 class BodySink(Protocol):
-    """What takes a body where it arrives, while its task waits."""
+    """Consumes a body where it arrives, in the transport's callback, while its task waits."""
 
     @property
     def stopped(self) -> bool:
-        """Whether it takes nothing until its task has gone on."""
+        """Whether it takes nothing until its task has resumed it."""
         ...
 
     def take(self, piece: bytes) -> bool:
@@ -53,7 +53,7 @@ class BodySink(Protocol):
         ...
 
     def until(self, since: float) -> float | None:
-        """Return the loop's time until which the next piece must have come, when the last one came at `since`."""
+        """Return the deadline (the loop's time) of the next piece, when the last one came at `since`."""
         ...
 
 
@@ -65,19 +65,19 @@ class State(Enum):
     CLOSED = auto()
 
 
-_IDLE, _BUSY, _CLOSED = State.IDLE, State.BUSY, State.CLOSED  # before Python 3.12 an enum's look-up is dear
+_IDLE, _BUSY, _CLOSED = State.IDLE, State.BUSY, State.CLOSED  # before Python 3.12 an enum's look-up is slow
 
 
 class Connection(asyncio.Protocol):
-    """The protocol of one connection. It raises nothing but UpstreamFailure, and that only from `take_*` and `drain`."""
+    """The asyncio protocol of one connection. Only `take`, `take_response_head` and `drain` raise: UpstreamFailure."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, name: str, write_batch: WriteBatch | None = None, fair: FairQueue | None = None
     ) -> None:
-        """`name` is what messages call the target; `turn` sends what is written `soon`, which without one is sent at once.
+        """`name` is the target's name in messages. `write_batch` sends what is written `batched`; None: that is sent at once.
 
-        `fair` is where large bodies wait for their turn, one for the whole loop. Whoever opens it says when that was (the loop's
-        time), and how long the way to the target and back took.
+        `fair` is the queue of the whole event loop in which large bodies wait for their turn. The pool sets `opened_at` (the
+        loop's time) and `round_trip_s`.
         """
         self._loop = loop
         self._write_batch = write_batch
@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
         self.idle_hint_s: float | None = None
         self._parser = ResponseParser("GET")
 
-    # ── the life of it ──
+    # ── open, busy, idle, closed ──
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport (asyncio calls this)."""
@@ -111,9 +111,9 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(_UNSENT_BYTES)  # Under TLS it would be 512 KB.
 
     def begin(self, method: str) -> bool:
-        """Start an exchange with a request of this method; the head comes next, by `write`.
+        """Begin an exchange with a request of this method; its head is to be written next.
 
-        False: the target has ended the connection, or spoken first. Nothing of a request was sent then, nor will be.
+        False: the target has ended the connection, or sent something first. Then nothing of the request is sent.
         """
         self._parser = ResponseParser(method)
         self.has_responded = False
@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
         return False
 
     def finish(self) -> bool:
-        """End an exchange whose request and answer are both complete; tell whether the connection may serve another."""
+        """End an exchange whose request and response are both complete; tell whether the connection may serve another."""
         response, transport = self._parser.head, self._transport
         whole = self._state is _BUSY and self._parser.ended and not self._unsent
         reusable = whole and transport is not None and not transport.is_closing() and response is not None and response.persists
@@ -136,14 +136,14 @@ class Connection(asyncio.Protocol):
         hint = response.values.get(b"keep-alive")
         self.idle_hint_s = None if hint is None else idle_hint_s(hint)
         self._state = _IDLE
-        self._resume_reading()  # A paused idle connection would stall the next answer, and hide a close.
+        self._resume_reading()  # A paused idle connection would stall the next response, and hide a close.
         return True
 
     def is_reusable(self, *, probe: bool = True) -> bool:
-        """Tell whether an idle connection can be used: still open, and not one byte of input that nobody asked for.
+        """Tell whether an idle connection can be used: it is open, and no unexpected input has come.
 
-        Input that still lies in the kernel counts: it is either the target's close or somebody else's answer. Without `looks` it
-        is looked for only before a request is sent, which must then be written `soon`.
+        Input in the kernel's buffer counts: it is the target's close, or part of a response to another request. Without `probe`
+        the kernel is asked only right before the request is sent, which must then be written `batched`.
         """
         transport = self._transport
         if self._state is not _IDLE or transport is None or transport.is_closing():
@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
         return not (probe and self._has_input())
 
     def abort(self) -> None:
-        """Close the connection at once; whoever still waits for an answer is told so. Idempotent."""
+        """Close the connection at once, and wake the waiter, which then fails. Idempotent."""
         if self._failure is None:
             self._failure = ("upstream_broke", f"The connection to {self._name} was given up.")
         self._state = _CLOSED
@@ -165,11 +165,11 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def eof_received(self) -> None:
-        """Note that the target itself ended (asyncio calls this); under TLS only its alert does that, no cut (RFC 9112 §9.8)."""
+        """Note a clean end by the target (asyncio calls this); under TLS that is its closure alert alone (RFC 9112 §9.8)."""
         self._ended_cleanly = True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note how the connection ended (asyncio calls this): right for a close-delimited body, wrong for all else."""
+        """Note the end (asyncio calls this): it completes a close-delimited body, and is a failure in any other response."""
         if exc is not None and self._state is _BUSY and self._transport is not None:
             self._read_unread(self._transport)
         while self._state is _BUSY and self._parser.unread:
@@ -185,8 +185,8 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def _read_unread(self, transport: asyncio.Transport) -> None:
-        """Read what came before a write failed: a target that refuses an upload answers, and closes under it."""
-        if transport.get_extra_info("sslcontext") is None:  # Else the layer below has done so: see tls.
+        """Read what came before a write failed: a target that refuses an upload responds, then closes during the upload."""
+        if transport.get_extra_info("sslcontext") is None:  # Else the TLS guard has done so: see net.tls.
             for piece in unread_input(transport):
                 self.data_received(piece)
 
@@ -205,9 +205,10 @@ class Connection(asyncio.Protocol):
     # ── the request ──
 
     def write(self, piece: bytes, *, batched: bool = False) -> None:
-        """Send bytes of the request; they are dropped where the connection has ended (the answer's side tells why).
+        """Send bytes of the request; they are dropped where the connection has ended (reading the response raises why).
 
-        `soon`: with what others send at the end of the loop's turn; nothing is to follow before that.
+        `batched`: at the end of the event loop iteration, together with other connections' writes; no other write may follow
+        before that.
         """
         if batched and self._write_batch is not None and not self._unsent:
             self._unsent = piece
@@ -219,7 +220,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def unsent(self) -> bytes:
-        """What was to be sent soon and never will be: the target has ended the connection, or spoken, before that."""
+        """A batched write that was not sent, for the target ended the connection, or sent something, before that."""
         return self._unsent if self._failure is not None else b""
 
     def _send_unsent(self) -> None:
@@ -236,9 +237,9 @@ class Connection(asyncio.Protocol):
         self._fail("upstream_unreachable", f"{self._name} ended the connection, or spoke, before a request was sent.")
 
     def write_view(self, piece: memoryview) -> bool:
-        """Send bytes out of a buffer, as `write` does; False: it must stay as it is, for not all of it has left.
+        """Send bytes of a buffer without a copy; False: the buffer must not change, for not all of it was sent.
 
-        A few bytes never hold a large buffer: they are copied.
+        A few bytes are copied, so that they never hold a large buffer.
         """
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -251,7 +252,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def full(self) -> bool:
-        """Whether it holds much back of what was written, for the target is slower."""
+        """Whether the write buffer is full, for the target is slower."""
         return self._write_gate.full
 
     @property
@@ -262,7 +263,7 @@ class Connection(asyncio.Protocol):
     async def drain(self, idle_s: float | None = None) -> None:
         """Wait until the target takes more, as long as it takes anything within `idle_s`.
 
-        Raises UpstreamFailure: upstream_timeout, or what broke the connection when that ends without an answer.
+        Raises UpstreamFailure: upstream_timeout, or what broke the connection where that ended without a response.
         """
         transport = self._transport
         if transport is not None and not transport.is_closing():
@@ -277,25 +278,25 @@ class Connection(asyncio.Protocol):
             self._raise_failure()
 
     def pause_writing(self) -> None:
-        """Note that the target is slower than we (asyncio calls this)."""
+        """Note that the target is slower than the proxy (asyncio calls this)."""
         self._write_gate.full = True
 
     def resume_writing(self) -> None:
         """Note that the target has caught up (asyncio calls this)."""
         self._write_gate.clear()
 
-    # ── the answer ──
+    # ── the response ──
 
     def take_response_head(self) -> ResponseHead | None:
-        """Return the final head once it has come, else None. Raises UpstreamFailure where none will come."""
+        """Return the final head, None where it has not come yet. Raises UpstreamFailure where none will come."""
         if self._parser.head is None:
             self._raise_failure()
         return self._parser.head
 
     def take(self) -> bytes | None:
-        """Return the next bytes of the body, small ones joined; b"" at its end; None where more must be awaited.
+        """Return the next bytes of the body, small pieces joined; b"" at its end; None where more must be awaited.
 
-        What had come before the connection broke is returned before UpstreamFailure is raised.
+        What came before the connection broke is returned first; then UpstreamFailure is raised.
         """
         piece = self._parser.take()
         if piece is None:
@@ -307,15 +308,15 @@ class Connection(asyncio.Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether `take` has something to say at once."""
+        """Whether `take` returns or raises something at once."""
         parser = self._parser
         return parser.ended or parser.buffered > 0 or self._failure is not None or self._state is _CLOSED
 
     async def arrived(self, until: float | None = None, sink: BodySink | None = None) -> bool:
-        """Wait until `take_answer` or `take` has something new to say; one waiter at a time.
+        """Wait until `take_response_head` or `take` has something new; one task waits at a time.
 
-        False: it has not until this time of the loop's clock. What comes of the body meanwhile is given to `flow`: then it also
-        ends where that has stopped.
+        False: nothing came until the deadline (the loop's time). What comes of the body meanwhile is given to `sink`; the wait
+        also ends when that stops.
         """
         if self.ready:
             return True
@@ -332,7 +333,7 @@ class Connection(asyncio.Protocol):
         try:
             return await arrival
         finally:
-            if self._arrival is arrival:  # A cancelled waiter ends late: its successor may already wait.
+            if self._arrival is arrival:  # A cancelled waiter ends late: the next one may already wait.
                 self._arrival = self._sink = None
 
     def _wake(self, *, early: bool = True) -> None:
@@ -340,7 +341,7 @@ class Connection(asyncio.Protocol):
             self._arrival.set_result(early)
 
     def _on_deadline(self) -> float | None:
-        """End the wait that has lasted too long; return until when it goes on, None where it does not."""
+        """End the wait where its deadline has passed; else return the deadline, None where there is none."""
         if self._sink is not None and self._sink_fed_at is not None:
             self._until = self._sink.until(self._sink_fed_at)
         if self._arrival is None or self._until is None:
@@ -351,14 +352,14 @@ class Connection(asyncio.Protocol):
         return self._until
 
     def data_received(self, data: bytes) -> None:
-        """Read what came (asyncio calls this)."""
+        """Read what came (asyncio calls this). The middle of a body of known length goes to the sink without a look."""
         self.has_responded = True
         sink = self._sink
         if self._state is _BUSY:
             if self._unsent:
                 self._fail_unsent()
             elif sink is not None and self._parser.skip(len(data)):
-                # There is nothing to read. Behind what moves so many bytes the caches are cold, and each call costs microseconds.
+                # There is nothing to parse. After a copy of so many bytes the caches are cold, and each call costs microseconds.
                 self._spend(len(data))
                 if sink.take(data):
                     self._sink_fed_at = self._loop.time()
@@ -388,12 +389,12 @@ class Connection(asyncio.Protocol):
                 self._pause_reading()
 
     def _drop_surplus(self) -> None:
-        """Close a connection whose target sent more than one answer: what came belongs to nobody (RFC 9112 §6.3)."""
+        """Close a connection whose target sent more than one response: no request owns the surplus (RFC 9112 §6.3)."""
         if self._transport is not None:
             self._transport.abort()
 
     def _deliver(self, sink: BodySink) -> bool:
-        """Give what came to `flow`; True: it takes more, and its task need not know."""
+        """Give what came to `sink`; True: it takes more, and its task need not wake up."""
         while self._failure is None and (piece := self._parser.next()) is not None:
             if not sink.take(piece):
                 self._sink = None
@@ -406,7 +407,7 @@ class Connection(asyncio.Protocol):
         return True
 
     def _spend(self, work: int) -> None:
-        """Count what was done for a body that has more to come; it goes on in its turn."""
+        """Count work for a body that is not complete; where that was too much, reading goes on when its turn comes."""
         if not self.fair.spend(work) or self._parser.unread:
             self._queue()
 
@@ -417,7 +418,7 @@ class Connection(asyncio.Protocol):
             self.fair.wait(self._resume_in_turn)
 
     def _resume_in_turn(self) -> None:
-        """Go on where somebody waits for more; else the task does so that takes what is held."""
+        """Go on where a task waits for more; else the task that takes the buffered pieces resumes reading."""
         self._queued = False
         if self._state is _BUSY:
             if self._arrival is None or self._parser.buffered > _HIGH_WATER:

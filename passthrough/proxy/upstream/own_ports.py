@@ -1,7 +1,7 @@
-"""Whether a connection leads back to this program: a route whose target is the proxy itself would call itself without end.
+"""Detects loops: a connection that leads back to this proxy, whose route would call itself without end.
 
-It is seen at the connection and not in a header field: a field that tells would go to providers too. What stands in between and
-changes addresses, such as a reverse proxy or NAT, hides it.
+The connection's addresses show it, not a header field, which would go to providers too. Whatever changes addresses in between,
+such as a reverse proxy or NAT, hides a loop.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _ANY6: Final = ipaddress.IPv6Address("::")
 
 
 def leads_back(local: SocketName, peer: SocketName, listening: Iterable[SocketName]) -> bool:
-    """Tell whether the peer of a connection is one of the sockets that listen here, whichever worker accepts from it.
+    """Tell whether the peer of a connection is one of the proxy's listening sockets, whichever worker accepts from it.
 
-    Both ends of a connection that stays on one machine have the same address, or one of loopback each: so routes choose. A
-    wildcard that is bound is reached at each address of the machine; `::` serves both families.
+    Both ends of a connection within one machine have the same address, or one of loopback each: so the kernel chooses them. A
+    socket that is bound to the wildcard is reached at each address of the machine; `::` serves both families.
     """
     mine = [name for name in listening if name[1] == peer[1]]
     if not mine:
@@ -35,6 +35,6 @@ def leads_back(local: SocketName, peer: SocketName, listening: Iterable[SocketNa
 
 
 def _address(name: SocketName) -> _Address:
-    """Return the address of a socket's name: without a zone, and an IPv4 address as such where IPv6 holds it."""
+    """Return the address of a socket's name: without a zone, and an IPv4-mapped one as IPv4."""
     address = ipaddress.ip_address(name[0].partition("%")[0])
     return getattr(address, "ipv4_mapped", None) or address

@@ -1,6 +1,6 @@
-"""One answer as it comes in: its head, its body in pieces, its end. Strict about all of it; it knows no socket and no time.
+"""Parses one response incrementally: its head, its body in pieces, its end. It does no input or output (sans-IO).
 
-Framing that can be read in two ways is refused, and what stands behind the end belongs to nobody.
+It is strict: framing that can be read in two ways is malformed, and bytes after the end spoil the connection.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _JOINED_BYTES: Final = 64 * 1024
 
 
 class ResponseParser:
-    """The answer to one request. `answer` is its final head, None before it has come; `ended` tells that its body is whole.
+    """The parser of the response to one request. `head` is the final head once it has come; `ended`: the body is complete.
 
-    `held` is how many bytes of the body have come and were not taken yet.
+    `buffered` is how many bytes of the body have come and were not taken yet.
     """
 
     __slots__ = ("_checked", "_chunks", "_interim", "_left", "_method", "_pieces", "_raw", "buffered", "ended", "head")
@@ -33,7 +33,7 @@ class ResponseParser:
         self.buffered = 0
         self._method = method
         self._raw = b""
-        self._checked = 0  # so many bytes of `_raw` are known to begin a head
+        self._checked = 0  # how many bytes of `_raw` are known to begin a head
         self._interim = 0
         self._left = 0  # of a body of known length
         self._chunks: ChunkedDecoder | None = None
@@ -41,21 +41,21 @@ class ResponseParser:
 
     @property
     def unread(self) -> bool:
-        """Whether `feed` has left something to be read later, for it holds too many chunks: feed it more, or nothing."""
+        """Whether `feed` has left data to be read later, for it has too many chunks: `feed` it again, more or nothing."""
         return self._chunks is not None and bool(self._chunks.unread)
 
     @property
     def chunk_count(self) -> int:
-        """How many chunks were read by the last `feed`."""
+        """How many chunks the last `feed` has read."""
         return 0 if self._chunks is None else self._chunks.count
 
     @property
     def in_body(self) -> bool:
-        """Whether a body is being read: the head is here, the end is not."""
+        """Whether a body is being read: the head has come, the end has not."""
         return self.head is not None and not self.ended
 
     def feed(self, data: bytes) -> bool:
-        """Read what came; True: something stands behind the answer's end. Raises BadAnswer, and is then not fed any more."""
+        """Read what came; True: there is surplus after the response's end. Raises MalformedResponse; then feed it no more."""
         if self.head is None:
             data = self._raw + data if self._raw else data
             position = self._read_heads(data)
@@ -70,7 +70,7 @@ class ResponseParser:
         return self._read(data, self.head)
 
     def _read_heads(self, data: bytes) -> int:
-        """Read heads up to the final one, and return where it ends; what may become one is kept."""
+        """Read heads up to the final one, and return where it ends; an unfinished head is kept."""
         position = 0
         while self.head is None:
             end = data.find(b"\r\n\r\n", position + self._checked - 3 if self._checked > 3 else position)
@@ -95,7 +95,7 @@ class ResponseParser:
             self._chunks = ChunkedDecoder()
 
     def _read(self, data: bytes, response: ResponseHead) -> bool:
-        """Read bytes of the body, as `feed`."""
+        """Read bytes of the body; return what `feed` returns."""
         if self._chunks is not None:
             surplus = self._chunks.feed(data, self._keep)
             self.ended = self._chunks.ended
@@ -114,19 +114,19 @@ class ResponseParser:
         return len(data) > left and self._surplus()
 
     def _surplus(self) -> bool:
-        """Note that the connection is spoilt; the answer itself is whole."""
+        """Note that the connection cannot be reused; the response itself is complete."""
         if self.head is not None:
             self.head = replace(self.head, persists=False)
         return True
 
     def close(self) -> bool:
-        """Take the target's close for the body's end; False: this answer does not end so (RFC 9112 §6.3)."""
+        """End a body that the target's close delimits; False: this response is not delimited so (RFC 9112 §6.3)."""
         if self.head is not None and self.head.framing is Framing.CLOSE:
             self.ended = True
         return self.ended
 
     def skip(self, size: int) -> bool:
-        """Count so many bytes that go past this: the middle of a body of known length, all before it taken. False: feed them."""
+        """Count bytes that bypass the parser: the middle of a body of known length, with nothing buffered. False: feed them."""
         if size < self._left and not self._pieces:
             self._left -= size
             return True
@@ -157,7 +157,7 @@ class ResponseParser:
         return piece
 
     def drop(self) -> None:
-        """Drop what was not taken."""
+        """Drop the buffered pieces."""
         self._pieces.clear()
         self._chunks = None
         self.buffered = 0

@@ -1,4 +1,4 @@
-"""Connections to targets: opened, kept, given out once; foreign errors become ours."""
+"""The connection pool: opens connections to targets, keeps idle ones, and turns foreign errors into UpstreamFailure."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from .own_ports import SocketName, leads_back
 from .resolver import LookUp, Resolver
 
 IDLE_S: Final = 15.0
-"""How long a connection is kept unused. Below what providers keep theirs (nginx 75 s, Kong 60 s, Envoy 3600 s): the side that
+"""How long an idle connection is kept: shorter than providers keep theirs (nginx 75 s, Kong 60 s, Envoy 3600 s). The side that
 closes first never meets a stale connection, and a POST on a stale one cannot be sent again (RFC 9110 §9.2.2)."""
 
 MAX_IDLE: Final = 128
-"""How many unused connections are kept for one origin."""
+"""How many idle connections are kept for one origin."""
 
 MAX_AGE_S: Final = 300.0
-"""How long a connection may serve before another takes its place: a name that has moved is followed (nginx: an hour)."""
+"""How old a connection may become before a new one replaces it, so that changes of DNS are followed (nginx: an hour)."""
 
 _MARGIN_S: Final = 0.1
-"""How much earlier than the target says a connection is given up, beside the time that it takes to get there."""
+"""How much earlier than the target's Keep-Alive hint a connection is closed, besides the round trip."""
 
 _MAX_PROXY_HEAD_BYTES: Final = 16 * 1024
 
@@ -45,13 +45,13 @@ _MAX_PROXY_HEAD_BYTES: Final = 16 * 1024
 class ConnectionPool:
     """All connections of one process to all targets. Every method is called on the event loop.
 
-    `fair` is where the large bodies of the loop wait for their turn, in both directions.
+    `fair` is the queue in which the large bodies of the event loop wait for their turn, in both directions.
     """
 
     def __init__(self, *, idle_s: float = IDLE_S, max_age_s: float = MAX_AGE_S, look_up: LookUp = socket.getaddrinfo) -> None:
-        """`idle_s`: how long a connection is kept unused, in seconds; `max_age_s`: and at all. `look_up` resolves names.
+        """`idle_s`: how long an idle connection is kept; `max_age_s`: how old it may become. `look_up` resolves names.
 
-        `own` are the names of the sockets that listen here: a connection to one of them is refused.
+        `own` are the names of the proxy's listening sockets: a connection to one of them is refused.
         """
         self.own: Sequence[SocketName] = ()
         self._idle_s = idle_s
@@ -65,14 +65,14 @@ class ConnectionPool:
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def prepare(self, targets: Iterable[Target]) -> None:
-        """Load anew the certificates that these targets need, off the loop: at start and at each reload."""
+        """Load the certificates that these targets need, on a thread: at start and at each reload."""
         wanted = {target.ca_file for target in targets if target.tls}
         self._contexts = {ca_file: await asyncio.to_thread(client_context, ca_file) for ca_file in wanted}
 
     def checkout_idle(self, origin: Origin, *, probe: bool = True) -> Connection | None:
-        """Return a kept connection that is certainly clean, the youngest first; drop those that are not.
+        """Return the youngest idle connection that is reusable; close those that are not.
 
-        `looks`: see Connection.fresh.
+        `probe`: see Connection.is_reusable.
         """
         idle = self._idle.get(origin)
         while idle:
@@ -83,14 +83,14 @@ class ConnectionPool:
         return None
 
     def checkout(self, target: Target, method: str, *, probe: bool = True) -> Connection | None:
-        """Return a kept connection on which an exchange of this method has begun, None where there is none."""
+        """Return an idle connection on which an exchange of this method has begun, None where there is none."""
         connection = self.checkout_idle(target.origin, probe=probe)
         return connection if connection is not None and connection.begin(method) else None
 
     async def checkout_or_connect(self, target: Target, connect_s: float | None, method: str) -> Connection:
-        """Return a connection on which an exchange of this method has begun: a new one, or one that was kept meanwhile.
+        """Return a connection on which an exchange of this method has begun: an idle one, else a new one.
 
-        Raises UpstreamFailure, also where the target ended a new one at once, or spoke on it. Nothing was sent then.
+        Raises UpstreamFailure, also where the target ended a new one at once, or sent something first. Nothing was sent then.
         """
         connection = self.checkout(target, method)
         if connection is None:
@@ -118,12 +118,12 @@ class ConnectionPool:
         except ssl.SSLError as error:
             raise UpstreamFailure("upstream_unreachable", f"No TLS with {target.name}: {error.reason}.") from None
         except OSError as error:
-            # Not `strerror`: asyncio puts the address into it, which is nobody's business outside.
+            # Not `strerror`: asyncio puts the address into it, which clients must not see.
             why = os.strerror(error.errno) if error.errno else type(error).__name__
             raise UpstreamFailure("upstream_unreachable", f"No connection to {target.name}: {why}.") from None
 
     def release(self, target: Target, connection: Connection) -> None:
-        """Take back a connection whose exchange is complete in both directions, to keep it if it may serve another."""
+        """Return a connection to the pool whose exchange is complete in both directions; it is kept if it may serve another."""
         if not connection.finish():
             return
         now = self._loop.time()
@@ -141,7 +141,7 @@ class ConnectionPool:
             self._sweeper = self._loop.call_later(self._idle_s, self._sweep)
 
     def close(self) -> None:
-        """Close every kept connection."""
+        """Close every idle connection."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
@@ -151,16 +151,16 @@ class ConnectionPool:
         self._idle.clear()
 
     def _kept_until(self, connection: Connection, now: float) -> float:
-        """Return until when a connection may be given out again: by our time, by its age, and by what the target said.
+        """Return until when an idle connection may be used: by our limit, by its age, and by the target's Keep-Alive hint.
 
-        A request must be there before the target closes: its way, and the answer's that told the time, is one round trip.
+        A request must arrive before the target closes: its travel and that of the response with the hint make one round trip.
         """
         until = min(now + self._idle_s, connection.opened_at + self._max_age_s)
         hint_s = connection.idle_hint_s
         return until if hint_s is None else min(until, now + hint_s - connection.round_trip_s - _MARGIN_S)
 
     def _sweep(self) -> None:
-        """Close what has been kept too long, and come again while anything is left."""
+        """Close the connections that were idle for too long; schedule the next sweep while any is left."""
         now = self._loop.time()
         for origin, idle in list(self._idle.items()):
             for until, connection in idle:
@@ -212,7 +212,7 @@ class ConnectionPool:
         await self._loop.sock_sendall(sock, b"\r\n".join(lines) + b"\r\n\r\n")
         head = b""
         while not head.endswith(b"\r\n\r\n"):
-            # Byte by byte at the end: what follows the head is already the target's.
+            # Byte by byte: what follows the head is already the target's.
             piece = await self._loop.sock_recv(sock, 1)
             head += piece
             if not piece or len(head) > _MAX_PROXY_HEAD_BYTES:

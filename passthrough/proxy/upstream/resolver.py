@@ -1,8 +1,8 @@
-"""Resolves the names of targets, each on threads of its own, and remembers the last good addresses.
+"""Resolves the names of targets, on threads of their own, and serves stale addresses while DNS fails (RFC 8767).
 
-`getaddrinfo` blocks and cannot be cancelled. On the event loop's few shared threads one name whose resolver hangs would keep
-all others waiting, and the end of the process too. Here (1) an IP address needs no look-up; (2) all who wait for a name share
-one look-up, and leaving does not cancel it; (3) while a look-up hangs or fails, the last good addresses serve (RFC 8767).
+`getaddrinfo` blocks and cannot be cancelled. On the event loop's few shared threads, one name whose resolver hangs would block
+all others, and the end of the process too. Here (1) an IP address needs no look-up; (2) all tasks that wait for a name share
+one look-up, and a cancelled one does not cancel it; (3) while a look-up hangs or fails, the last good addresses serve.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Any, Final
 from ...errors import UpstreamFailure
 
 MAX_LOOK_UPS: Final = 3
-"""How many look-ups of one name, each on a thread, there may be at once."""
+"""How many look-ups of one name, each on a thread, may run at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ages:
     """How old addresses may be, in seconds since the look-up that found them.
 
-    `fresh_s`: no further look-up is made: targets move, and every connect of a burst need not ask. `recent_s`: they serve at
-    once, while a look-up renews them; later an address may be another's, so that for `patience_s` a look-up is waited for (RFC
-    8767 §5 suggests 1.8 s). `last_s`: they serve at all (a day or more, says the same). A look-up that takes longer than
-    `hangs_s` may hang for ever: another one is begun beside it.
+    Up to `fresh_s` no look-up is made: the connects of a burst share one. Up to `recent_s` the addresses serve at once, while a
+    look-up renews them. Later an address may have another owner, so that a look-up is awaited for `patience_s` (RFC 8767 §5
+    suggests 1.8 s). Up to `last_s` they serve at all (a day or more, says the same). A look-up that takes longer than `hangs_s`
+    may never end: another one is started beside it.
     """
 
     fresh_s: float = 10.0
@@ -40,18 +40,18 @@ class Ages:
 
 AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 LookUp = Callable[..., list[Any]]
-"""What `socket.getaddrinfo` is."""
+"""A function like `socket.getaddrinfo`."""
 
 
 class _Name:
-    """What is known of one name. Times are the event loop's."""
+    """The state of one name. Times are the event loop's."""
 
     __slots__ = ("addresses", "asked_at", "failed_at", "found_at", "running", "waiter")
 
     def __init__(self) -> None:
         self.addresses: list[AddressInfo] = []
-        self.found_at = self.asked_at = self.failed_at = float("-inf")  # the last good answer, its question, the last failure
-        self.running: list[float] = []  # when each look-up began that has not ended
+        self.found_at = self.asked_at = self.failed_at = float("-inf")  # end and start of the last good look-up, last failure
+        self.running: list[float] = []  # when each look-up that is running began
         self.waiter: asyncio.Future[None] | None = None
 
 
@@ -59,16 +59,16 @@ class Resolver:
     """The addresses of names. Every method is called on the event loop."""
 
     def __init__(self, look_up: LookUp = socket.getaddrinfo, ages: Ages = Ages()) -> None:
-        """`look_up` is called on threads, with a name."""
+        """`look_up` is called with a name, on threads."""
         self._loop = asyncio.get_running_loop()
         self._look_up = look_up
         self._ages = ages
         self._names: dict[str, _Name] = {}
 
     async def addresses(self, host: str, port: int) -> list[AddressInfo]:
-        """Return where a host can be reached. Raises UpstreamFailure (upstream_unreachable) where its name is not resolved.
+        """Return the addresses of a host. Raises UpstreamFailure (upstream_unreachable) where its name is not resolved.
 
-        It waits for a look-up, for as long as that takes, only where no good addresses are known.
+        It waits for a look-up to end only where no good addresses are known.
         """
         found = _literal(host)
         if not found:
@@ -91,14 +91,14 @@ class Resolver:
         if name.running and (patience_s is None or patience_s > 0):
             if name.waiter is None:
                 name.waiter = self._loop.create_future()
-            # Not awaited itself: a waiter that is cancelled would cancel it for all.
+            # Not awaited directly: a task that is cancelled would cancel it for all.
             await asyncio.wait({name.waiter}, timeout=patience_s)
         if useful or name.addresses is not before:
             return name.addresses
         raise UpstreamFailure("upstream_unreachable", f"The name {host} cannot be resolved.")
 
     def _renew(self, host: str, name: _Name, now: float) -> None:
-        """Begin a look-up, unless one is under way, or has just failed while older addresses serve."""
+        """Start a look-up, unless one is running, or has just failed while older addresses serve."""
         if name.running and (now - name.running[-1] < self._ages.hangs_s or len(name.running) >= MAX_LOOK_UPS):
             return
         if name.addresses and now - name.failed_at < self._ages.fresh_s:
@@ -107,14 +107,14 @@ class Resolver:
         try:
             # A daemon: the end of the process does not wait for it.
             threading.Thread(target=self._ask, args=(host, name, now), name="resolve", daemon=True).start()
-        except RuntimeError:  # There is no thread to be had.
+        except RuntimeError:  # No thread can be started.
             self._ended(name, now, [])
 
     def _ask(self, host: str, name: _Name, began: float) -> None:
-        """Look a name up, on a thread, and tell the loop."""
+        """Look a name up, on a thread, and pass the result to the event loop."""
         try:
             found = _plain(self._look_up(host, None, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError):  # UnicodeError: no name that DNS could hold
+        except (OSError, UnicodeError):  # UnicodeError: not a possible DNS name
             found = []
         with suppress(RuntimeError):  # The loop has been closed meanwhile.
             self._loop.call_soon_threadsafe(self._ended, name, began, found)
@@ -123,7 +123,7 @@ class Resolver:
         name.running.remove(began)
         if not found:
             name.failed_at = self._loop.time()
-        elif began >= name.asked_at:  # Else a later question has been answered already.
+        elif began >= name.asked_at:  # Else a look-up that started later has already ended.
             name.addresses, name.asked_at, name.found_at = found, began, self._loop.time()
         if name.waiter is not None:
             name.waiter.set_result(None)
@@ -131,7 +131,7 @@ class Resolver:
 
 
 def _literal(host: str) -> list[AddressInfo]:
-    """Return the address that `host` is itself, with or without a zone; nothing where it is a name."""
+    """Return the address where `host` is an IP address, with or without a zone; an empty list where it is a name."""
     try:
         return _plain(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
     except (OSError, UnicodeError):
@@ -142,7 +142,7 @@ def _literal(host: str) -> list[AddressInfo]:
 
 
 def _plain(found: list[Any]) -> list[AddressInfo]:
-    """Return addresses of IPv4 and IPv6. A zone stands in the address too, as a number: uvloop 0.23 reads it there only."""
+    """Return the IPv4 and IPv6 addresses. A zone is in the address too, as a number: uvloop 0.23 reads it there only."""
     return [
         (family, kind, proto, "", (f"{at[0]}%{at[3]}", *at[1:]) if len(at) == 4 and at[3] and "%" not in at[0] else at)
         for family, kind, proto, _, at in found

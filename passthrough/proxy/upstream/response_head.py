@@ -1,4 +1,4 @@
-"""One response as bytes: its head, and where its body ends; strict, for what can be read in two ways belongs to nobody."""
+"""Parses a response's head, decides how its body is framed, and decodes chunks; strict: nothing may be read in two ways."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-
 
 
 class Framing(Enum):
-    """How an answer's body ends (RFC 9112 §6.3)."""
+    """How a response's body is framed (RFC 9112 §6.3)."""
 
     NONE = auto()
     LENGTH = auto()
@@ -42,11 +42,11 @@ class Framing(Enum):
 _NONE, _LENGTH, _CHUNKED, _CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKED, Framing.CLOSE  # see connection.State
 
 
-@dataclass(slots=True)  # not frozen, as wire.Head
+@dataclass(slots=True)  # not frozen, as request_head.RequestHead
 class ResponseHead:
-    """A final response's head. `reason` and field values are bytes as they came; `length` where a Content-Length was sent.
+    """The head of a final response. `reason` and field values are bytes as they came; `length` is the Content-Length, if any.
 
-    `values` are those of each field by its lower-case name.
+    `values` has the values of each field by its lower-case name.
     """
 
     status: int
@@ -58,7 +58,7 @@ class ResponseHead:
     persists: bool
 
     def first(self, name: bytes) -> bytes | None:
-        """Return the first value of the field called `name` (lower case)."""
+        """Return the first value of the field `name` (lower case), None where there is none."""
         values = self.values.get(name)
         return None if values is None else values[0]
 
@@ -68,10 +68,10 @@ class MalformedResponse(Exception):
 
 
 def parse_head(head: bytes, method: str) -> ResponseHead | None:
-    """Return the response head in `head` (without its empty line), None for an interim one (1xx).
+    """Return the parsed `head` (bytes without the empty line), None for an interim response (1xx).
 
-    Raises BadAnswer for whatever two readers could read in two ways: bare LF, folded lines, control bytes, several or odd
-    lengths, a transfer coding other than chunked, or one in HTTP/1.0 (RFC 9112 §5, §6.3).
+    Raises MalformedResponse for all that could be read in two ways: bare LF, folded lines, control bytes, several or odd lengths,
+    a transfer coding other than chunked, or one in HTTP/1.0 (RFC 9112 §5, §6.3).
     """
     end = head.find(b"\r\n")
     start = _STATUS_LINE.fullmatch(head, 0, end if end >= 0 else len(head))
@@ -99,22 +99,22 @@ def parse_head(head: bytes, method: str) -> ResponseHead | None:
 
 
 def idle_hint_s(values: Sequence[bytes]) -> float | None:
-    """Return for how many seconds the target says that it keeps an unused connection, in its Keep-Alive; None if it does not."""
+    """Return the seconds for which the target's Keep-Alive says that it keeps an idle connection, None where it says nothing."""
     found = _IDLE_HINT(b",".join(values))
     return None if found is None else float(found[1])
 
 
 def check_beginning(head: bytes, checked: int) -> int:
-    """Tell how much of the beginning of a head, which is not whole yet, is known to be one; `sound` bytes of it were before.
+    """Check the beginning of an unfinished head, of which `checked` bytes were checked before; return how many are now.
 
-    Raises BadAnswer as soon as it can never become one: who waited for the rest would wait until the time-out. What is no status
+    Raises MalformedResponse as soon as it can never become a head, so that the client need not wait for the time-out: no status
     line; a line that ends in LF or CR alone (RFC 9112 §2.2); a control byte; a line that is no field.
     """
     if checked < len(_START) and not _STARTS(head[: len(_START)] + _START[len(head) :]):
         raise MalformedResponse("no HTTP/1.1 status line")
     if _MALFORMED(head, max(0, checked - 1)):
         raise MalformedResponse("a header with a bare LF, a bare CR or another control character")
-    # The lines that have been finished since; the first one is the status line.
+    # The lines that were finished since then; the first one is the status line.
     begin, end = head.rfind(b"\n", 0, checked) + 1, head.rfind(b"\r\n")
     for line in head[begin:end].split(b"\r\n") if begin < end else ():
         if line and not (_FIELD if begin else _STATUS_LINE).fullmatch(line):
@@ -124,7 +124,7 @@ def check_beginning(head: bytes, checked: int) -> int:
 
 
 def _framing(values: Mapping[bytes, Sequence[bytes]], status: int, method: str, *, http10: bool) -> tuple[Framing, int | None]:
-    """Return how the body ends and the declared length, by the numbered cases of RFC 9112 §6.3."""
+    """Return the framing and the declared length, by the numbered cases of RFC 9112 §6.3."""
     codings = values.get(b"transfer-encoding", ())
     lengths = values.get(b"content-length", ())
     if codings and (lengths or http10 or len(codings) > 1 or codings[0].lower() != b"chunked"):
@@ -142,7 +142,7 @@ def _framing(values: Mapping[bytes, Sequence[bytes]], status: int, method: str, 
 
 
 class ChunkedDecoder:
-    """The chunked coding, undone piece by piece (RFC 9112 §7.1); extensions and trailers are dropped."""
+    """Decodes the chunked transfer coding incrementally (RFC 9112 §7.1); extensions and trailers are dropped."""
 
     __slots__ = ("_excess", "_left", "_line", "_next", "_trailer_bytes", "count", "ended", "unread")
 
@@ -157,10 +157,10 @@ class ChunkedDecoder:
         self.unread = b""
 
     def feed(self, data: bytes, keep: Callable[[bytes], None]) -> bytes:
-        """Pass what `data` has of the body to `keep`, in one piece; return what lies behind the last chunk, once it has ended.
+        """Pass the body's bytes in `data` to `keep`, in one piece; return what follows the last chunk, once that has come.
 
-        Behind so many chunks that they take a millisecond the rest stays in `unread`, in front of what is fed next. `count` is
-        how many were read. Raises BadAnswer; what came before was kept then.
+        After as many chunks as take a millisecond, the rest stays in `unread` and is read before what is fed next. `count` is the
+        number of chunks read. Raises MalformedResponse, after the bytes before the error were passed to `keep`.
         """
         if self.unread:
             data, self.unread = self.unread + data, b""
@@ -188,7 +188,7 @@ class ChunkedDecoder:
                 if self._left:
                     continue
                 self._next = "crlf"
-                between = _BETWEEN(data, position)  # All that stands between two chunks, nearly always.
+                between = _BETWEEN(data, position)  # Nearly always this is all that is between two chunks.
                 if between is not None:
                     position = between.end()
                     self._left, self._next = int(between[1], 16), "data"
