@@ -160,7 +160,7 @@ class Call:
             until = self._until(self.route.timeouts.header_s)
             while (response := self._connection.take_response_head()) is None:
                 if not await self._connection.arrived(until):
-                    raise UpstreamFailure("upstream_timeout", f"No answer from {self.target.name} in time.")
+                    raise UpstreamFailure("upstream_timeout", f"No response from {self.target.name} in time.")
         if not self._has_head:
             self._on_head(response)
         return response
@@ -206,7 +206,7 @@ class Call:
         piece = self._connection.take()
         while piece is None:
             if not await self._connection.arrived(self.idle_until(), sink):
-                raise UpstreamFailure("upstream_timeout", f"The answer of {self.target.name} stopped coming.")
+                raise UpstreamFailure("upstream_timeout", f"The response of {self.target.name} stopped coming.")
             if sink is not None and sink.stopped:
                 return None
             piece = self._connection.take()

@@ -43,12 +43,12 @@ class PageGuard:
         if (absolute := _ABSOLUTE.match(target)) is not None:
             names.append(absolute[1])
         if not all(names_loopback(name.decode("latin-1")) for name in names):
-            raise Refusal("misdirected", "Without a key, this route answers to loopback's names only.")
+            raise Refusal("misdirected", "Without a key, this route is served under loopback's names only.")
         origins = [value for lower, _, value in fields if lower == b"origin"]
         if not all(self._may_call(origin) for origin in origins):
-            raise Refusal("foreign_origin", "Without a key, this route answers no web page of another site.")
+            raise Refusal("foreign_origin", "Without a key, this route serves no web page of another site.")
         if not origins and any(lower == b"sec-fetch-site" and value.lower() == b"cross-site" for lower, _, value in fields):
-            raise Refusal("foreign_origin", "Without a key, this route answers no link or image of another site.")
+            raise Refusal("foreign_origin", "Without a key, this route serves no link or image of another site.")
 
     def _may_call(self, origin: bytes) -> bool:
         if origin in self._origins:

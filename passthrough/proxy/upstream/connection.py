@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         if self._state is _IDLE:
             self._state = _CLOSED
         elif self._state is _BUSY and not self._parser.ended and not (self._ended_cleanly and self._parser.close()):
-            when = "before it answered" if self._parser.head is None else "in the middle of its answer"
+            when = "before it responded" if self._parser.head is None else "in the middle of its response"
             self._fail("upstream_broke", f"{self._name} closed the connection {when}.")
         self._transport = None
         self._deadline.cancel()
@@ -234,7 +234,7 @@ class Connection(asyncio.Protocol):
         transport.write(piece)
 
     def _fail_unsent(self) -> None:
-        self._fail("upstream_unreachable", f"{self._name} ended the connection, or spoke, before a request was sent.")
+        self._fail("upstream_unreachable", f"{self._name} ended the connection, or sent something, before a request was sent.")
 
     def write_view(self, piece: memoryview) -> bool:
         """Send bytes of a buffer without a copy; False: the buffer must not change, for not all of it was sent.

@@ -18,7 +18,7 @@ _MAX_CHUNKS: Final = 1000
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
-# Whole lines only: where not every line end begins one, something else stands in between.
+# Whole lines only: where not every line end begins one, there is something else in between.
 _FIELDS: Final = re.compile(rb"\r\n" + _FIELD.pattern + rb"(?=\r\n|\Z)").findall
 _START: Final = b"HTTP/1.1 200 "
 _STARTS: Final = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}[ \r]").match
@@ -79,7 +79,7 @@ def parse_head(head: bytes, method: str) -> ResponseHead | None:
         raise MalformedResponse("no HTTP/1.1 status line")
     status = int(start[2])
     if status == 101:
-        raise MalformedResponse("101 Switching Protocols, which nobody asked for")
+        raise MalformedResponse("101 Switching Protocols, which was not asked for")
     fields: list[Field] = []
     values: dict[bytes, list[bytes]] = {}
     found = _FIELDS(head, end) if end >= 0 else []
