@@ -46,7 +46,7 @@ async def waiting(size: int, basket: Basket) -> tuple[Connection, asyncio.Transp
     transport, _ = await asyncio.get_running_loop().create_connection(lambda: connection, *await silent())
     connection.begin("GET")
     connection.data_received(HEAD % size)
-    task = asyncio.create_task(connection.arrived(flow=basket))
+    task = asyncio.create_task(connection.arrived(sink=basket))
     await asyncio.sleep(0)
     return connection, transport, task
 
@@ -115,7 +115,7 @@ async def test_who_stops_in_a_pause_is_not_read_on_for() -> None:
     await asyncio.wait({task})
     await asyncio.sleep(0)
     assert not transport.is_reading()
-    again = asyncio.create_task(connection.arrived(flow=basket))
+    again = asyncio.create_task(connection.arrived(sink=basket))
     await asyncio.sleep(0)
     assert transport.is_reading()
     connection.abort()
