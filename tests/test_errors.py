@@ -1,4 +1,4 @@
-"""Every way to fail, and what each says."""
+"""Every failure, and what each says."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_every_kind_says_whose_fault_it_is_and_how_to_mend_it(code: str) -> None
 
 
 def test_a_failure_carries_what_its_answer_needs() -> None:
-    """Kind and hint come from the table, the rest from whoever fails."""
+    """Kind and hint come from the table, the rest from the code that fails."""
     plain = Failure("no_route", "No route has this path.")
     assert (KINDS["no_route"], KINDS["no_route"].hint, "No route has this path.") == (plain.kind, plain.hint, str(plain))
     assert (None, (), False) == (plain.retry_after_s, plain.allow, plain.closes)

@@ -49,7 +49,7 @@ def test_loopback(host: str) -> None:
     "host", ["", ".", "localhost..", ".localhost.example", "127.1", "2130706433", "0x7f000001", "unix:/run/x"]
 )
 def test_what_is_no_host(host: str) -> None:
-    """What is neither a name below localhost nor an address in full is nobody's."""
+    """What is neither a name below localhost nor an address in full is no loopback host."""
     assert not is_loopback(host)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the meter share: answers fed as the road feeds them, whole, cut anywhere, and coded."""
+"""What the tests of the meter share: responses fed as the proxy feeds them, whole, cut anywhere, and coded."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ def cuts(body: bytes) -> Iterable[list[bytes]]:
 
 @dataclass(slots=True)
 class Read:
-    """What one answer's meter said: the usage of the whole, and the lines that passed before."""
+    """What one response's meter said: the usage of the whole, and the lines that passed before."""
 
     usage: Usage | None = None
     lines: list[Usage] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
 
     def passed(self, lines: tuple[Usage, ...]) -> None:
-        """Take lines as the books do."""
+        """Take lines as accounting does."""
         self.lines.extend(lines)
         self.groups.append(len(lines))
 
 
 async def read(meter: Meter | BufferedMeter, chunks: Iterable[bytes], cut: Unmetered | None = None) -> Usage:
-    """Feed as the road does, and read."""
+    """Feed as the proxy does, and read."""
     for chunk in chunks:
         if not meter.feed(chunk):
             await meter.drained()
@@ -75,7 +75,7 @@ async def read(meter: Meter | BufferedMeter, chunks: Iterable[bytes], cut: Unmet
 
 
 async def metered(
-    answered: ResponseFacts,
+    facts: ResponseFacts,
     chunks: Iterable[bytes],
     decoders: ThreadPoolExecutor,
     plan: MeterPlan = MeterPlan(),
@@ -84,9 +84,9 @@ async def metered(
     request_meter: RequestMeter | None = None,
     max_bytes: int | None = None,
 ) -> Read:
-    """Return what the meter of this answer says; `usage` is None where it has no meter."""
+    """Return what the meter of this response says; `usage` is None where it has no meter."""
     found = Read()
-    meter = open_meter(plan, answered, decoders, request_meter=request_meter, passed=found.passed, max_bytes=max_bytes)
+    meter = open_meter(plan, facts, decoders, request_meter=request_meter, passed=found.passed, max_bytes=max_bytes)
     if meter is not None:
         found.usage = await read(meter, chunks, cut)
     return found

@@ -1,4 +1,4 @@
-"""Small plain answers, held and read at once: what is found is what the meter of an answer of unknown length finds."""
+"""Small plain responses, held and read at once: what is found is what the meter of a response of unknown length finds."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def decoders() -> Iterator[ThreadPoolExecutor]:
 
 
 def opened(
-    plan: MeterPlan, answered: ResponseFacts, decoders: ThreadPoolExecutor, *, request: bytes | None = None
+    plan: MeterPlan, facts: ResponseFacts, decoders: ThreadPoolExecutor, *, request: bytes | None = None
 ) -> Meter | BufferedMeter:
-    """Return the meter of an answer to this request."""
+    """Return the meter of a response to this request."""
     request_meter = None if request is None else BufferedRequestMeter(request)
-    meter = open_meter(plan, answered, decoders, request_meter=request_meter, passed=print)
+    meter = open_meter(plan, facts, decoders, request_meter=request_meter, passed=print)
     assert meter is not None
     return meter
 
@@ -62,7 +62,7 @@ def opened(
 @pytest.mark.parametrize("cut", [None, Unmetered.BROKEN, Unmetered.CANCELLED])
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize(
-    ("plan", "answered"),
+    ("plan", "facts"),
     [
         (MeterPlan(), OCR),
         (MeterPlan(), replace(OCR, path=b"/m:rawPredict")),
@@ -74,19 +74,19 @@ def opened(
 )
 async def test_what_is_found_does_not_depend_on_a_known_length(
     plan: MeterPlan,
-    answered: ResponseFacts,
+    facts: ResponseFacts,
     body: bytes,
     cut: Unmetered | None,
     request_: bytes | None,
     decoders: ThreadPoolExecutor,
 ) -> None:
-    """In one piece, in two and in many, whole or cut off, with what the request told; as often as it is asked."""
-    other = opened(plan, answered, decoders, request=request_)
+    """In one piece, in two and in many, whole or cut off, with what the request says; as often as it is read."""
+    other = opened(plan, facts, decoders, request=request_)
     other.feed(body)
     other.end(cut)
     expected = await other.usage()
     for size in (1, max(1, len(body) // 2), SMALL_BYTES):
-        meter = opened(plan, replace(answered, length=len(body)), decoders, request=request_)
+        meter = opened(plan, replace(facts, length=len(body)), decoders, request=request_)
         assert isinstance(meter, BufferedMeter)
         for at in range(0, len(body), size):
             assert meter.feed(body[at : at + size])
@@ -99,14 +99,14 @@ async def test_what_is_found_does_not_depend_on_a_known_length(
 
 async def test_an_answer_that_does_not_end_is_broken(decoders: ThreadPoolExecutor) -> None:
     """Nothing is read of it; where no count was to be expected, there is nothing to say."""
-    for answered, expected in ((OCR, Usage(unmetered=Unmetered.BROKEN)), (CHAT, NOTHING)):
-        meter = opened(MeterPlan(), replace(answered, length=len(PAGES)), decoders)
+    for facts, expected in ((OCR, Usage(unmetered=Unmetered.BROKEN)), (CHAT, NOTHING)):
+        meter = opened(MeterPlan(), replace(facts, length=len(PAGES)), decoders)
         meter.feed(PAGES)
         assert expected == meter.usage_if_ready()
 
 
 async def test_more_than_is_held_is_not_read(decoders: ThreadPoolExecutor) -> None:
-    """Whatever the head told: an answer of more bytes is not held."""
+    """Whatever the head says: a response of more bytes is not held."""
     meter = opened(MeterPlan(), replace(OCR, length=len(PAGES)), decoders)
     for piece in (PAGES, b" " * SMALL_BYTES, PAGES):
         assert meter.feed(piece)
@@ -115,7 +115,7 @@ async def test_more_than_is_held_is_not_read(decoders: ThreadPoolExecutor) -> No
 
 
 @pytest.mark.parametrize(
-    "answered",
+    "facts",
     [
         replace(OCR, length=SMALL_BYTES + 1),
         replace(OCR, length=9, content_encoding=b"gzip"),
@@ -124,13 +124,13 @@ async def test_more_than_is_held_is_not_read(decoders: ThreadPoolExecutor) -> No
         replace(OCR, method="GET", path=b"/v1/files/f/content", length=9),
     ],
 )
-async def test_what_is_large_coded_or_of_many_is_read_as_it_passes(answered: ResponseFacts, decoders: ThreadPoolExecutor) -> None:
+async def test_what_is_large_coded_or_of_many_is_read_as_it_passes(facts: ResponseFacts, decoders: ThreadPoolExecutor) -> None:
     """Only a plain document with one usage is held."""
-    assert isinstance(opened(MeterPlan(), answered, decoders), Meter)
+    assert isinstance(opened(MeterPlan(), facts, decoders), Meter)
 
 
 async def test_a_request_that_is_still_decoded_is_awaited() -> None:
-    """What it asked for may be missing in the answer."""
+    """What it asked for may be missing in the response."""
     with ThreadPoolExecutor(1) as busy:
         gate, loop = asyncio.Event(), asyncio.get_running_loop()
         request_meter = open_request_meter(b"gzip", busy)

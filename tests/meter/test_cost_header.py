@@ -55,7 +55,7 @@ HEADERS = MeterPlan(cost_headers=(b"x-aimlapi-usd-spent", b"x-litellm-response-c
         (None, None),
     ],
 )
-def test_a_cost_is_told_exactly_or_not_at_all(value: bytes | None, nano: int | None) -> None:
+def test_a_cost_is_reported_exactly_or_not_at_all(value: bytes | None, nano: int | None) -> None:
     """Decimal dollars become whole nano-dollars, halves the even one; what is no plausible amount is ignored."""
     assert nano == reported_nano(value)
 
@@ -75,7 +75,7 @@ def test_a_cost_is_told_exactly_or_not_at_all(value: bytes | None, nano: int | N
 async def test_a_cost_in_a_header_is_noted(
     fields: tuple[bytes, ...], plan: MeterPlan, expected: tuple[int | None, str | None], line: bytes
 ) -> None:
-    """The first of the route's headers with an amount counts, in metered answers and in others."""
+    """The first of the route's headers with an amount counts, in metered responses and in others."""
     async with street(answering(ok(b"{}", *fields)), plan=plan) as (house, _), client(house.port) as raw:
         await raw.send(asking(line))
         await raw.answer()
@@ -94,7 +94,7 @@ async def test_the_time_spent_in_here_is_part_of_the_whole(body: bytes) -> None:
 
 
 async def test_an_exchange_that_settles_has_spent_time_in_here() -> None:
-    """Its answer goes to nobody; the way of its request counts."""
+    """No client gets its response; the time until its request was sent counts."""
     asked, gone = asyncio.Event(), asyncio.Event()
 
     async def script(peer: Peer) -> None:

@@ -159,14 +159,14 @@ def test_spoilt_bytes_fail_in_one_way(coding: tuple[bytes, Code], data: st.DataO
         (b"gzip,zstd", zstandard.compress(b"not gzip")),
     ],
 )
-def test_bytes_that_are_not_of_their_coding_are_told(coding: bytes, coded: bytes) -> None:
+def test_bytes_that_are_not_of_their_coding_are_reported(coding: bytes, coded: bytes) -> None:
     """Undecodable comes from the bytes, however they are cut."""
     for size in (len(coded), 1):
         with pytest.raises(Undecodable):
             decoded(opened(coding), coded, size)
 
 
-def test_more_codings_than_anybody_means_are_told() -> None:
+def test_more_codings_than_anybody_means_are_reported() -> None:
     """They are Undecodable at once."""
     with pytest.raises(Undecodable):
         chain(b"gzip,gzip,gzip,gzip,gzip", MANY)

@@ -43,7 +43,7 @@ def headed(plain: bytes, flags: int, *, check: int = 0) -> bytes:
 
 
 def read(inflating: Member, coded: bytes, step: int, most: int) -> tuple[bytes, bool]:
-    """What comes out of a member, given so many bytes at a time, and whether it came to its end."""
+    """What comes out of a member, given a number of bytes at a time, and whether it ended."""
     plain = []
     for at in range(0, len(coded), step):
         left, full = coded[at : at + step], False
@@ -75,8 +75,8 @@ def test_a_member_is_read_whatever_its_head_holds(flags: int, step: int) -> None
 
 
 @pytest.mark.parametrize("coded", [headed(PLAIN, CHECKED, check=1), headed(PLAIN, 0x20), headed(PLAIN, 0xE0)])
-def test_a_head_that_is_wrong_is_told(coded: bytes) -> None:
-    """A head whose checksum is wrong, or that has flags which nobody knows, is not taken for gzip."""
+def test_a_head_that_is_wrong_is_reported(coded: bytes) -> None:
+    """A head whose checksum is wrong, or that has unknown flags, is not taken for gzip."""
     decoded = chain(b"gzip", 10**6)
     assert decoded is not None
     with pytest.raises(Undecodable):
@@ -135,7 +135,7 @@ def test_isal_and_zlib_agree(
 
 @pytest.mark.parametrize("level", [1, 6, 9])
 def test_of_what_was_cut_nothing_but_the_last_symbol_may_be_missing(level: int) -> None:
-    """Where an answer breaks off, isal gives out what zlib does, or all of it but the last symbol."""
+    """Where a response breaks off, isal gives out what zlib does, or all of it but the last symbol."""
     coded = gzip.compress(bytes(random.Random(7).choices(b"abcdefgh {}", k=3000)), level)
     for cut in range(20, len(coded) - 8, 7):
         by_zlib, _ = read(zlib.decompressobj(GZIP_BITS), coded[:cut], cut, 65536)

@@ -1,4 +1,4 @@
-"""No spelling of a metered path is served without being counted: Starlette's real router is asked, and the plan."""
+"""No spelling of a metered path is served without being counted: Starlette's real router is compared with the plan."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_an_encoded_control_byte_never_reaches_a_router(path: bytes, end: 
     ],
 )  # fmt: skip
 async def test_what_starlette_answers_with_pages_has_been_counted(path: bytes) -> None:
-    """From the street: whatever the real application answers with pages, the exchange has the pages."""
+    """Over real sockets: whenever the real application responds with pages, the exchange has the pages."""
     async with street(serve_starlette) as (house, _), client(house.port) as raw:
         await raw.send(asking(b"POST " + path + b" HTTP/1.1", body=b"{}"))
         _, body = await raw.answer()

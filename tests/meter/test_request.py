@@ -73,7 +73,7 @@ def _decoders() -> Iterator[ThreadPoolExecutor]:
 async def looked(
     chunks: Iterable[bytes], decoders: ThreadPoolExecutor, coding: bytes | None = None, *, peeks: bool = False, **more: Any
 ) -> RequestMeter:
-    """Feed as the road does; `peeks`: out of a buffer."""
+    """Feed as the proxy does; `peeks`: out of a buffer."""
     request_meter = open_request_meter(coding, decoders, **more)
     assert request_meter is not None
     for each in chunks:
@@ -196,7 +196,7 @@ async def test_a_full_backlog_asks_for_a_pause(decoders: ThreadPoolExecutor) -> 
         assert ("m", False) == wish(request_meter)
 
 
-ANSWERS: list[tuple[bytes, Wish, Usage]] = [
+RESPONSES: list[tuple[bytes, Wish, Usage]] = [
     (b'{"usage_info":{"pages_processed":2}}', ("m", True), Usage(pages=0, pages_annotated=2, model="m")),
     (b'{"usage_info":{"pages_processed":2}}', ("m", False), Usage(pages=2, model="m")),
     (b'{"model":"a","usage_info":{"pages_processed":2}}', ("m", False), Usage(pages=2, model="a")),
@@ -220,14 +220,14 @@ ANSWERS: list[tuple[bytes, Wish, Usage]] = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "asks", "expected"), ANSWERS)
+@pytest.mark.parametrize(("response", "asks", "expected"), RESPONSES)
 async def test_the_request_tells_what_the_answer_does_not(
-    answer: bytes, asks: Wish, expected: Usage, decoders: ThreadPoolExecutor
+    response: bytes, asks: Wish, expected: Usage, decoders: ThreadPoolExecutor
 ) -> None:
-    """Annotated pages: the answer's counter, its annotations, else the request. The model: the answer's, else the request's."""
+    """Annotated pages: the response's counter, its annotations, else the request. The model: its own, else the request's."""
     request = {"model": asks[0], "bbox_annotation_format": {} if asks[1] else None}
     request_meter = await looked([json.dumps(request).encode()], decoders)
-    assert expected == (await metered(OCR, [answer], decoders, request_meter=request_meter)).usage
+    assert expected == (await metered(OCR, [response], decoders, request_meter=request_meter)).usage
 
 
 async def test_the_request_does_not_touch_other_counts(decoders: ThreadPoolExecutor) -> None:
@@ -238,15 +238,15 @@ async def test_the_request_does_not_touch_other_counts(decoders: ThreadPoolExecu
     when = MeterPlan(shape="json", counted=JsonCounts(pages=("n",), when=(("a", "b"),)))
     assert NOTHING == (await metered(OCR, [b'{"n":3}'], decoders, when, request_meter=request_meter)).usage
     mine = MeterPlan(model="mine")
-    answer = b'{"usage_info":{"pages_processed":2}}'
+    response = b'{"usage_info":{"pages_processed":2}}'
     assert (
         Usage(pages=0, pages_annotated=2, model="mine")
-        == (await metered(OCR, [answer], decoders, mine, request_meter=request_meter)).usage
+        == (await metered(OCR, [response], decoders, mine, request_meter=request_meter)).usage
     )
 
 
 async def test_a_meter_waits_for_what_the_request_tells() -> None:
-    """An answer that comes while the request is still being decoded is not told at once."""
+    """A response that comes while the request is still being decoded is not counted at once."""
     with ThreadPoolExecutor(1) as busy:
         gate = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -367,12 +367,12 @@ async def test_an_upload_is_not_held(decoders: ThreadPoolExecutor) -> None:
 @pytest.mark.wire
 async def test_a_request_that_is_sent_again_is_looked_at_once() -> None:
     """The second try sends what was held; the keys of the first are known."""
-    answers = iter([ok(b"", status=b"503 No"), PLAIN])
+    responses = iter([ok(b"", status=b"503 No"), PLAIN])
 
     async def script(peer: Any) -> None:
         while True:
             await peer.request()
-            await peer.send(next(answers))
+            await peer.send(next(responses))
 
     body = b'{"model":"m","bbox_annotation_format":{}}'
     retries = Retries(attempts=1, statuses=frozenset({503}))

@@ -23,7 +23,7 @@ from tests.harness.documents import jpeg, pdf, png, words_of
 
 
 def never() -> bool:
-    """Tell that somebody waits for the answer."""
+    """Tell that the caller still waits for the response."""
     return False
 
 
@@ -124,7 +124,7 @@ def test_lines_and_letters_survive() -> None:
 
 
 def test_a_page_of_any_size_is_measured() -> None:
-    """Sizes are only told, not drawn: the largest page needs no memory."""
+    """Sizes are only reported, not drawn: the largest page needs no memory."""
     for inches in (0.1, 200):
         (page,) = pages_of(drawn(lambda canvas: None, (inches * 72, inches * 72)))
         assert (inches * 200, inches * 200) == (page.width, page.height)
@@ -148,7 +148,7 @@ def test_no_damage_does_harm(document: bytes) -> None:
 
 
 def test_reading_stops_when_nobody_waits() -> None:
-    """Between two pages the reader looks whether somebody still waits for the answer."""
+    """Between two pages the reader checks whether its caller still waits for the response."""
     asked: list[bool] = []
 
     def is_cancelled() -> bool:
@@ -162,7 +162,7 @@ def test_reading_stops_when_nobody_waits() -> None:
 
 async def test_a_job_learns_that_it_was_left() -> None:
     """Cancelling who waits tells the running job, drops those that have not begun, and keeps the thread for the next."""
-    bench, running, ended = JobThread("test"), threading.Event(), threading.Event()
+    thread, running, ended = JobThread("test"), threading.Event(), threading.Event()
     begun: list[str] = []
 
     def job(is_cancelled: IsCancelled) -> None:
@@ -172,22 +172,22 @@ async def test_a_job_learns_that_it_was_left() -> None:
             ended.wait(0.001)
         ended.set()
 
-    first = asyncio.create_task(bench.run(job))
+    first = asyncio.create_task(thread.run(job))
     await asyncio.to_thread(running.wait)
-    second = asyncio.create_task(bench.run(lambda _: begun.append("second")))
+    second = asyncio.create_task(thread.run(lambda _: begun.append("second")))
     await asyncio.sleep(0)
     for task in (second, first):
         task.cancel()
     assert [asyncio.CancelledError] * 2 == [type(end) for end in await asyncio.gather(second, first, return_exceptions=True)]
-    assert await bench.run(lambda _: ended.is_set())
+    assert await thread.run(lambda _: ended.is_set())
     assert ["first"] == begun
-    await bench.close()
-    await bench.close()
+    await thread.close()
+    await thread.close()
 
 
 async def test_closing_ends_the_running_job() -> None:
     """A bench that closes tells its running job so, and waits for it."""
-    bench, running = JobThread("test"), threading.Event()
+    thread, running = JobThread("test"), threading.Event()
 
     def job(is_cancelled: IsCancelled) -> str:
         running.set()
@@ -195,9 +195,9 @@ async def test_closing_ends_the_running_job() -> None:
             threading.Event().wait(0.001)
         return "ended"
 
-    task = asyncio.create_task(bench.run(job))
+    task = asyncio.create_task(thread.run(job))
     await asyncio.to_thread(running.wait)
-    await bench.close()
+    await thread.close()
     assert "ended" == await task
 
 
@@ -207,13 +207,13 @@ async def uploaded(running: Running, content: bytes) -> tuple[int, str]:
     form.add_field("file", io.BytesIO(content), filename="f")
     async with (
         ClientSession() as session,
-        session.post(f"http://127.0.0.1:{running.port}/v1/files", data=form) as answer,
+        session.post(f"http://127.0.0.1:{running.port}/v1/files", data=form) as response,
     ):
-        return answer.status, (await answer.json()).get("message", "")
+        return response.status, (await response.json()).get("message", "")
 
 
-async def test_a_disk_that_takes_no_more_is_told() -> None:
-    """Where a file cannot be written any further, the answer is a 507 that says why, and later uploads work."""
+async def test_a_disk_that_takes_no_more_is_reported() -> None:
+    """Where a file cannot be written any further, the response is a 507 that says why, and later uploads work."""
     running = await start("127.0.0.1", 0)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:

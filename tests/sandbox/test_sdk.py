@@ -1,4 +1,4 @@
-"""The sandbox as Mistral's own SDK sees it: over a real socket, with answers that its models accept."""
+"""The sandbox as Mistral's own SDK sees it: over a real socket, with responses that its models accept."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ def data_uri(content: bytes, mime: str = "application/pdf") -> str:
 async def test_ten_pages_come_back_as_text(client: Mistral) -> None:
     """A PDF in a data URI is read page by page, counted, and answered by the newest model."""
     document = pdf(10)
-    answer = await client.ocr.process_async(
+    response = await client.ocr.process_async(
         model="mistral-ocr-latest", document={"type": "document_url", "document_url": data_uri(document)}
     )
-    assert [words_of(page) for page in range(10)] == [page.markdown for page in answer.pages]
-    assert list(range(10)) == [page.index for page in answer.pages]
-    assert (10, len(document)) == (answer.usage_info.pages_processed, answer.usage_info.doc_size_bytes)
-    assert "mistral-ocr-4-1" == answer.model
-    size = answer.pages[0].dimensions
+    assert [words_of(page) for page in range(10)] == [page.markdown for page in response.pages]
+    assert list(range(10)) == [page.index for page in response.pages]
+    assert (10, len(document)) == (response.usage_info.pages_processed, response.usage_info.doc_size_bytes)
+    assert "mistral-ocr-4-1" == response.model
+    size = response.pages[0].dimensions
     assert size is not None
     assert (200, 1700, 2200) == (size.dpi, size.width, size.height)
 
 
 async def test_the_sdk_in_a_thread(sandbox: Running) -> None:
-    """The blocking client gets the same answers as the asynchronous one."""
+    """The blocking client gets the same responses as the asynchronous one."""
 
     def process() -> list[str]:
         with Mistral(api_key="any", server_url=f"http://127.0.0.1:{sandbox.port}") as sdk:
-            answer = sdk.ocr.process(
+            response = sdk.ocr.process(
                 model="mistral-ocr-2512",
                 document={"type": "document_url", "document_url": data_uri(pdf(3))},
                 pages=[2, 0],
             )
-            return [answer.model, *(page.markdown for page in answer.pages)]
+            return [response.model, *(page.markdown for page in response.pages)]
 
     assert ["mistral-ocr-2512", words_of(0), words_of(2)] == await asyncio.to_thread(process)
 
@@ -83,8 +83,8 @@ async def test_an_uploaded_file_lives_until_it_is_deleted(client: Mistral) -> No
 
     signed = await client.files.get_signed_url_async(file_id=uploaded.id, expiry=1)
     for source in ({"type": "file", "file_id": uploaded.id}, {"type": "document_url", "document_url": signed.url}):
-        answer = await client.ocr.process_async(model="mistral-ocr-latest", document=source)
-        assert ["Page 0 of the upload", "Page 1 of the upload"] == [page.markdown for page in answer.pages]
+        response = await client.ocr.process_async(model="mistral-ocr-latest", document=source)
+        assert ["Page 0 of the upload", "Page 1 of the upload"] == [page.markdown for page in response.pages]
 
     assert (await client.files.delete_async(file_id=uploaded.id)).deleted
     with pytest.raises(SDKError) as gone:
@@ -94,15 +94,15 @@ async def test_an_uploaded_file_lives_until_it_is_deleted(client: Mistral) -> No
 
 async def test_images_are_cut_out_where_they_stand(client: Mistral) -> None:
     """A picture on a page is named in its text, placed at 200 dpi, and sent as a data URI when asked for."""
-    answer = await client.ocr.process_async(
+    response = await client.ocr.process_async(
         model="mistral-ocr-latest",
         document={"type": "document_url", "document_url": data_uri(pdf(2, picture=png()))},
         include_image_base64=True,
     )
     assert [f"{words_of(page)}\n\n![img-{page}.jpeg](img-{page}.jpeg)" for page in range(2)] == [
-        page.markdown for page in answer.pages
+        page.markdown for page in response.pages
     ]
-    (picture,) = answer.pages[1].images
+    (picture,) = response.pages[1].images
     box = (picture.top_left_x, picture.top_left_y, picture.bottom_right_x, picture.bottom_right_y)
     assert (200, 1800, 600, 2000) == box
     head, _, content = str(picture.image_base64).partition(",")
@@ -111,19 +111,19 @@ async def test_images_are_cut_out_where_they_stand(client: Mistral) -> None:
 
 
 async def test_an_image_is_one_page_without_text(client: Mistral) -> None:
-    """An image counts as one page of its own size, and the answer says that no text was read from it."""
+    """An image counts as one page of its own size, and the response says that no text was read from it."""
     photo = jpeg(640, 480)
-    answer = await client.ocr.process_async(
+    response = await client.ocr.process_async(
         model="mistral-ocr-latest",
         document={"type": "image_url", "image_url": data_uri(photo, "image/jpeg")},
         include_image_base64=True,
     )
-    (page,) = answer.pages
+    (page,) = response.pages
     assert "![img-0.jpeg](img-0.jpeg)\n\n*(passthrough sandbox: no text is read from images)*" == page.markdown
     assert page.dimensions is not None
     assert (640, 480) == (page.dimensions.width, page.dimensions.height)
     assert data_uri(photo, "image/jpeg") == page.images[0].image_base64
-    assert 1 == answer.usage_info.pages_processed
+    assert 1 == response.usage_info.pages_processed
 
 
 async def test_models_are_listed_and_retrieved(client: Mistral) -> None:

@@ -49,13 +49,13 @@ class Caller:
     clock: Clock = field(default_factory=Clock)
 
     async def call(self, method: str, path: str, **rest: Any) -> tuple[int, Json]:
-        """Return status and JSON of an answer, after a look at what every answer carries."""
-        async with self.session.request(method, path if "://" in path else self.base + path, **rest) as answer:
-            raw = await answer.read()
-            assert answer.headers["x-passthrough-sandbox"] == "true"
-            assert len(answer.headers["mistral-correlation-id"]) == 36
-            plain = gzip.decompress(raw) if answer.headers.get("content-encoding") == "gzip" else raw
-            return answer.status, json.loads(plain)
+        """Return status and JSON of a response, after a look at what every response carries."""
+        async with self.session.request(method, path if "://" in path else self.base + path, **rest) as response:
+            raw = await response.read()
+            assert response.headers["x-passthrough-sandbox"] == "true"
+            assert len(response.headers["mistral-correlation-id"]) == 36
+            plain = gzip.decompress(raw) if response.headers.get("content-encoding") == "gzip" else raw
+            return response.status, json.loads(plain)
 
     async def ocr(self, document: object, path: str = "/v1/ocr", **rest: object) -> tuple[int, Json]:
         """Return status and JSON of an OCR call for the latest model."""
@@ -126,8 +126,8 @@ async def test_an_answer_has_every_key_in_mistrals_order(caller: Caller) -> None
         "document_annotation": None,
         "usage_info": {"pages_processed": 1, "doc_size_bytes": len(content)},
     }
-    status, answer = await caller.ocr(document(content))
-    assert (200, json.dumps(expected)) == (status, json.dumps(answer))
+    status, response = await caller.ocr(document(content))
+    assert (200, json.dumps(expected)) == (status, json.dumps(response))
 
 
 FORMS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -137,12 +137,12 @@ FORMS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 async def test_images_of_many_formats_are_one_page(caller: Caller, form: str) -> None:
     """The bytes tell what an image is, not the media type that the client names; both forms of image_url are taken."""
     for url in (data_uri(image(form), "image/unheard-of"), {"url": data_uri(image(form)), "detail": "high"}):
-        status, answer = await caller.ocr({"image_url": url})
+        status, response = await caller.ocr({"image_url": url})
         assert (200, 1, 200, 100) == (
             status,
-            answer["usage_info"]["pages_processed"],
-            answer["pages"][0]["dimensions"]["width"],
-            answer["pages"][0]["dimensions"]["height"],
+            response["usage_info"]["pages_processed"],
+            response["pages"][0]["dimensions"]["width"],
+            response["pages"][0]["dimensions"]["height"],
         )
 
 
@@ -160,8 +160,8 @@ WRITTEN = {
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 async def test_data_uris_may_be_written_in_many_ways(caller: Caller, written: str) -> None:
     """Whatever RFC 2397 allows, and blanks or missing padding in the base64, is read."""
-    status, answer = await caller.ocr({"document_url": written})
-    assert (200, words_of(0)) == (status, answer["pages"][0]["markdown"])
+    status, response = await caller.ocr({"document_url": written})
+    assert (200, words_of(0)) == (status, response["pages"][0]["markdown"])
 
 
 PAGES = {
@@ -177,11 +177,11 @@ PAGES = {
 @pytest.mark.parametrize(("pages", "expected"), PAGES.values(), ids=PAGES)
 async def test_only_the_pages_asked_for_are_read_and_counted(caller: Caller, pages: object, expected: list[int]) -> None:
     """Pages are chosen by number, range or both; each is read once, in order, and only those are counted."""
-    status, answer = await caller.ocr(document(pdf(6)), pages=pages)
+    status, response = await caller.ocr(document(pdf(6)), pages=pages)
     assert (200, expected, len(expected)) == (
         status,
-        [page["index"] for page in answer["pages"]],
-        answer["usage_info"]["pages_processed"],
+        [page["index"] for page in response["pages"]],
+        response["usage_info"]["pages_processed"],
     )
 
 
@@ -200,7 +200,7 @@ def test_ranges_choose_their_union_or_name_the_first_page_beyond(ranges: list[tu
 @given(
     st.binary() | st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode)
 )
-def test_whatever_the_body_is_the_flaws_are_told(raw: bytes) -> None:
+def test_whatever_the_body_is_the_flaws_are_reported(raw: bytes) -> None:
     """No body makes the sandbox fail: what is not a request is a 422 with at least one flaw."""
     with pytest.raises(Rejection) as refused:
         parse_request(raw)
@@ -252,8 +252,8 @@ async def test_documents_that_cannot_be_read_are_refused(
 
 async def test_more_than_a_thousand_pages_are_refused(caller: Caller) -> None:
     """1000 pages are read, 1001 are not, whichever of them were asked for."""
-    status, answer = await caller.ocr(document(pdf(1000, "x")), pages=[999])
-    assert (200, 1) == (status, answer["usage_info"]["pages_processed"])
+    status, response = await caller.ocr(document(pdf(1000, "x")), pages=[999])
+    assert (200, 1) == (status, response["usage_info"]["pages_processed"])
     wrong = shaped("invalid_request_file", "Document has 1001 pages, the limit is 1000.", "3310")
     assert (400, wrong) == await caller.ocr(document(pdf(1001, "x")), pages=[0])
 
@@ -292,28 +292,28 @@ FLAWS: dict[str, tuple[dict[str, object], list[object], str]] = {
 
 
 @pytest.mark.parametrize(("body", "place", "kind"), FLAWS.values(), ids=FLAWS)
-async def test_a_flaw_is_told_with_its_place(caller: Caller, body: object, place: list[object], kind: str) -> None:
+async def test_a_flaw_is_reported_with_its_place(caller: Caller, body: object, place: list[object], kind: str) -> None:
     """A request that is not as documented is a 422 that names the place and echoes what stood there."""
-    status, answer = await caller.call("POST", "/v1/ocr", json=body)
-    assert (422, [(place, kind)]) == (status, [(one["loc"], one["type"]) for one in answer["detail"]])
-    assert {"type", "loc", "msg", "input"} == set(answer["detail"][0])
+    status, response = await caller.call("POST", "/v1/ocr", json=body)
+    assert (422, [(place, kind)]) == (status, [(one["loc"], one["type"]) for one in response["detail"]])
+    assert {"type", "loc", "msg", "input"} == set(response["detail"][0])
 
 
 NOT_JSON = (b"", b"{", b"\xff", b'{"model":"a\nb"}', b'{"model":NaN}', b"1" * 5000, b"[" * 200 + b"]" * 200, b"[" * 100_000)
 
 
 @pytest.mark.parametrize("raw", NOT_JSON, ids=range(len(NOT_JSON)))
-async def test_what_is_not_json_is_told(caller: Caller, raw: bytes) -> None:
+async def test_what_is_not_json_is_reported(caller: Caller, raw: bytes) -> None:
     """Broken, empty, too deep and too long JSON is a 422 as FastAPI has it, and nothing worse."""
-    status, answer = await caller.call("POST", "/v1/ocr", data=raw)
-    assert (422, ["json_invalid"]) == (status, [one["type"] for one in answer["detail"]])
+    status, response = await caller.call("POST", "/v1/ocr", data=raw)
+    assert (422, ["json_invalid"]) == (status, [one["type"] for one in response["detail"]])
 
 
 async def test_the_echo_of_half_a_surrogate_is_still_utf_8(caller: Caller) -> None:
     """An escaped half of a surrogate pair is legal JSON and has no UTF-8: the echo replaces it."""
     raw = b'{"model":"m","document":{"document_url":"x"},"foo":"\\ud800"}'
-    status, answer = await caller.call("POST", "/v1/ocr", data=raw)
-    assert (422, "?") == (status, answer["detail"][0]["input"])
+    status, response = await caller.call("POST", "/v1/ocr", data=raw)
+    assert (422, "?") == (status, response["detail"][0]["input"])
 
 
 async def test_pictures_are_chosen_by_size_and_number(caller: Caller) -> None:
@@ -326,20 +326,20 @@ async def test_pictures_are_chosen_by_size_and_number(caller: Caller) -> None:
         ({"image_min_size": 200}, [["img-0.jpeg"], ["img-1.jpeg"], ["img-2.jpeg"]]),
         ({"image_min_size": 201}, [[], [], []]),
     ):
-        _, answer = await caller.ocr(illustrated, **rest)
-        assert expected == [[one["id"] for one in page["images"]] for page in answer["pages"]]
-        assert {None} >= {one["image_base64"] for page in answer["pages"] for one in page["images"]}
+        _, response = await caller.ocr(illustrated, **rest)
+        assert expected == [[one["id"] for one in page["images"]] for page in response["pages"]]
+        assert {None} >= {one["image_base64"] for page in response["pages"] for one in page["images"]}
 
 
 async def test_annotations_have_the_schema_and_nothing_else(caller: Caller) -> None:
     """An annotation that was asked for is a JSON string that fits the schema's top level, with empty values."""
     properties = {"title": {"type": "string"}, "pages": {"type": "integer"}, "author": {"$ref": "#/x"}, "tags": {"type": "array"}}
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object", "properties": properties}}}
-    status, answer = await caller.ocr(
+    status, response = await caller.ocr(
         document(pdf(1, picture=png())), document_annotation_format=form, bbox_annotation_format={"type": "json_schema"}
     )
-    assert (200, {"title": "", "pages": 0, "author": None, "tags": []}) == (status, json.loads(answer["document_annotation"]))
-    assert answer["pages"][0]["images"][0]["image_annotation"] == "{}"
+    assert (200, {"title": "", "pages": 0, "author": None, "tags": []}) == (status, json.loads(response["document_annotation"]))
+    assert response["pages"][0]["images"][0]["image_annotation"] == "{}"
 
 
 MODELS = {
@@ -350,11 +350,11 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize(("asked", "answered"), MODELS.items())
-async def test_a_model_answers_by_its_own_name(caller: Caller, asked: str, answered: str) -> None:
+@pytest.mark.parametrize(("asked", "resolved"), MODELS.items())
+async def test_a_model_answers_by_its_own_name(caller: Caller, asked: str, resolved: str) -> None:
     """An alias is answered as the model that it stands for, any other name as itself."""
-    _, answer = await caller.ocr(document(pdf(1)), model=asked)
-    assert answered == answer["model"]
+    _, response = await caller.ocr(document(pdf(1)), model=asked)
+    assert resolved == response["model"]
 
 
 async def test_unknown_models_are_refused(caller: Caller) -> None:
@@ -374,22 +374,22 @@ PROVIDERS = (
 @pytest.mark.parametrize("path", PROVIDERS)
 async def test_azures_and_vertexs_paths_take_any_deployment(caller: Caller, path: str) -> None:
     """Behind provider-shaped paths a model's name may be anything, and is answered as it was asked."""
-    status, answer = await caller.ocr(document(pdf(1)), path=path, model="our-deployment")
-    assert (200, "our-deployment") == (status, answer["model"])
+    status, response = await caller.ocr(document(pdf(1)), path=path, model="our-deployment")
+    assert (200, "our-deployment") == (status, response["model"])
 
 
 async def test_vertex_names_the_model_in_the_path(caller: Caller) -> None:
     """Without a model in the body the path's own counts."""
-    status, answer = await caller.call("POST", PROVIDERS[2], json={"document": document(pdf(1))})
-    assert (200, "mistral-ocr-2505") == (status, answer["model"])
+    status, response = await caller.call("POST", PROVIDERS[2], json={"document": document(pdf(1))})
+    assert (200, "mistral-ocr-2505") == (status, response["model"])
 
 
 async def test_other_paths_and_methods_do_not_exist(caller: Caller) -> None:
     """What the sandbox does not serve is Mistral's 404 or 405."""
     assert (404, {"detail": "Not Found"}) == await caller.call("POST", "/v1/chat/completions", json={})
     assert (405, {"detail": "Method Not Allowed"}) == await caller.call("GET", "/v1/ocr")
-    async with caller.session.put(f"{caller.base}/v1/files") as answer:
-        assert answer.headers["allow"] == "GET,HEAD,POST".replace(",", ", ")
+    async with caller.session.put(f"{caller.base}/v1/files") as response:
+        assert response.headers["allow"] == "GET,HEAD,POST".replace(",", ", ")
 
 
 KEYS = (
@@ -407,9 +407,9 @@ KEYS = (
 async def test_a_key_is_demanded_where_one_is_set(headers: dict[str, str], expected: int) -> None:
     """With a key, only its holders come in; all others get Mistral's 401, for unknown paths too."""
     async with sandbox(key="schlüssel") as caller:
-        status, answer = await caller.call("GET", "/v1/models", headers=headers)
+        status, response = await caller.call("GET", "/v1/models", headers=headers)
         assert expected == status
-        assert expected == 200 or answer == {"detail": "Unauthorized"}
+        assert expected == 200 or response == {"detail": "Unauthorized"}
         status, _ = await caller.call("GET", "/nowhere", headers=headers)
         assert (404 if expected == 200 else 401) == status
 
@@ -430,13 +430,13 @@ async def test_a_signed_url_needs_no_credential_and_expires(caller: Caller) -> N
         url = signed["url"]
         assert url.startswith(f"{one.base}/blobs/{uploaded['id']}?")
         async with ClientSession() as stranger:
-            async with stranger.get(url) as answer:
-                assert (200, "application/pdf", pdf(1)) == (answer.status, answer.content_type, await answer.read())
-            async with stranger.get(url, headers={"Range": "bytes=0-4"}) as answer:
-                assert (206, b"%PDF-") == (answer.status, await answer.read())
+            async with stranger.get(url) as response:
+                assert (200, "application/pdf", pdf(1)) == (response.status, response.content_type, await response.read())
+            async with stranger.get(url, headers={"Range": "bytes=0-4"}) as response:
+                assert (206, b"%PDF-") == (response.status, await response.read())
             for forged in (url[:-1], url.replace("expires=1", "expires=2"), url.partition("?")[0], f"{url[:-1]}é"):
-                async with stranger.get(forged) as answer:
-                    assert (403, "The signature of this URL is wrong.") == (answer.status, (await answer.json())["message"])
+                async with stranger.get(forged) as response:
+                    assert (403, "The signature of this URL is wrong.") == (response.status, (await response.json())["message"])
         one.clock.now += 2 * 3600
         assert (403, shaped("forbidden", "This URL has expired.", None, 403)) == await one.call("GET", url)
         assert (await one.ocr({"document_url": url}))[0] == 400
@@ -448,8 +448,8 @@ async def test_a_signed_url_is_known_behind_any_host(caller: Caller) -> None:
     _, signed = await caller.call("GET", f"/v1/files/{uploaded['id']}/url", headers={"Host": "ocr.example:8443"})
     assert signed["url"].startswith("http://ocr.example:8443/blobs/")
     for url in (signed["url"], signed["url"].replace("/blobs/", "/mistral/blobs/")):
-        status, answer = await caller.ocr({"document_url": url})
-        assert (200, words_of(0)) == (status, answer["pages"][0]["markdown"])
+        status, response = await caller.ocr({"document_url": url})
+        assert (200, words_of(0)) == (status, response["pages"][0]["markdown"])
 
 
 async def test_files_are_listed_newest_first_by_purpose_and_page(caller: Caller) -> None:
@@ -461,9 +461,9 @@ async def test_files_are_listed_newest_first_by_purpose_and_page(caller: Caller)
         ("?page=1&page_size=2", [0], 3),
         ("?page=9", [], 3),
     ):
-        status, answer = await caller.call("GET", f"/v1/files{query}")
-        assert (200, [ids[number] for number in expected]) == (status, [one["id"] for one in answer["data"]])
-        assert ("list", total) == (answer["object"], answer["total"])
+        status, response = await caller.call("GET", f"/v1/files{query}")
+        assert (200, [ids[number] for number in expected]) == (status, [one["id"] for one in response["data"]])
+        assert ("list", total) == (response["object"], response["total"])
     for query in ("?page=-1", "?page_size=0", "?page_size=x"):
         assert (await caller.call("GET", f"/v1/files{query}"))[0] == 422
 
@@ -486,12 +486,12 @@ async def test_a_file_comes_back_as_it_went(caller: Caller) -> None:
         yield b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nocr\r\n'
         yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="chunked"\r\n\r\n' + content + b"\r\n--b--\r\n"
 
-    for answer in (
+    for response in (
         await caller.upload(content, "Rechnung – März.pdf"),
         await caller.call("POST", "/v1/files", data=pieces(), headers={"Content-Type": "multipart/form-data; boundary=b"}),
     ):
-        assert (200, len(content)) == (answer[0], answer[1]["bytes"])
-        async with caller.session.get(f"{caller.base}/v1/files/{answer[1]['id']}/content") as download:
+        assert (200, len(content)) == (response[0], response[1]["bytes"])
+        async with caller.session.get(f"{caller.base}/v1/files/{response[1]['id']}/content") as download:
             assert content == await download.read()
     _, empty = await caller.upload(b"", "Rechnung – März.pdf")
     assert ("Rechnung – März.pdf", 0) == (empty["filename"], empty["bytes"])
@@ -511,7 +511,7 @@ BROKEN_UPLOADS = {
 
 
 @pytest.mark.parametrize(("kind", "raw", "expected"), BROKEN_UPLOADS.values(), ids=BROKEN_UPLOADS)
-async def test_broken_uploads_are_told(caller: Caller, kind: str, raw: bytes, expected: int) -> None:
+async def test_broken_uploads_are_reported(caller: Caller, kind: str, raw: bytes, expected: int) -> None:
     """What is not a whole multipart body with a file is refused, and leaves nothing behind."""
     status, _ = await caller.call("POST", "/v1/files", data=raw, headers={"Content-Type": kind})
     assert expected == status
@@ -533,15 +533,15 @@ CODINGS = {"gzip": True, "br, gzip;q=0.5": True, "GZIP": True, "gzip;q=0": False
 
 @pytest.mark.parametrize(("accepted", "expected"), CODINGS.items())
 async def test_large_answers_are_gzipped_where_that_is_accepted(caller: Caller, accepted: str, expected: bool) -> None:
-    """Beyond a kilobyte an answer is compressed for who accepts it; a small one never is."""
+    """Beyond a kilobyte a response is compressed if the client accepts that; a small one never is."""
     for pages, compressed in ((30, expected), (1, False)):
         body = {"model": "mistral-ocr-latest", "document": document(pdf(pages))}
         headers = {"Accept-Encoding": accepted}
-        async with caller.session.post(f"{caller.base}/v1/ocr", json=body, headers=headers) as answer:
-            raw = await answer.read()
+        async with caller.session.post(f"{caller.base}/v1/ocr", json=body, headers=headers) as response:
+            raw = await response.read()
             assert (compressed, str(len(raw))) == (
-                answer.headers.get("content-encoding") == "gzip",
-                answer.headers["content-length"],
+                response.headers.get("content-encoding") == "gzip",
+                response.headers["content-length"],
             )
             assert pages == len(json.loads(gzip.decompress(raw) if compressed else raw)["pages"])
 
@@ -579,8 +579,8 @@ async def test_clients_that_leave_do_no_harm(caller: Caller) -> None:
         writer.write(sent)
         await writer.drain()
         writer.transport.abort()
-    status, answer = await caller.ocr(document(pdf(2)))
-    assert (200, 2) == (status, len(answer["pages"]))
+    status, response = await caller.ocr(document(pdf(2)))
+    assert (200, 2) == (status, len(response["pages"]))
     assert (await caller.call("GET", "/v1/files"))[1]["data"] == []
 
 
@@ -588,11 +588,11 @@ async def test_many_at_once_get_their_own_answers(caller: Caller) -> None:
     """Requests in parallel are read one after the other, and none gets another's text."""
 
     async def one(number: int) -> list[str]:
-        _, answer = await caller.ocr(document(pdf(3, f"Document {number}, page {{page}}")))
-        return [page["markdown"] for page in answer["pages"]]
+        _, response = await caller.ocr(document(pdf(3, f"Document {number}, page {{page}}")))
+        return [page["markdown"] for page in response["pages"]]
 
-    answers = await asyncio.gather(*(one(number) for number in range(40)))
-    assert [[f"Document {number}, page {page}" for page in range(3)] for number in range(40)] == answers
+    responses = await asyncio.gather(*(one(number) for number in range(40)))
+    assert [[f"Document {number}, page {page}" for page in range(3)] for number in range(40)] == responses
 
 
 async def test_a_port_that_is_taken_is_refused() -> None:

@@ -35,7 +35,7 @@ NO_USAGE, NOT_JSON = Unmetered.NO_USAGE, Unmetered.NOT_JSON
 
 
 def body(processed: int, /, **more: Any) -> dict[str, Any]:
-    """An OCR answer as it stands in a result, with text that looks like keys and like line ends."""
+    """An OCR response as it stands in a result, with text that looks like keys and like line ends."""
     usage_info = {"pages_processed": processed, "doc_size_bytes": 7}
     page = {"index": 0, "markdown": '# \\n\n{"id":"x"}\r\n"response"', "images": [], "usage_info": {"pages_processed": 99}}
     return {
@@ -129,7 +129,7 @@ async def test_each_line_has_its_usage_however_the_file_is_cut(name: str, plan: 
 @pytest.mark.parametrize("plan", [MeterPlan(), NAMED])
 @pytest.mark.parametrize("name", [name for name in RESULTS if name != "a document that is no result"])
 async def test_each_output_of_a_job_has_its_usage(name: str, plan: MeterPlan, decoders: ThreadPoolExecutor) -> None:
-    """Results that stand in the answer that describes the job are read like a file's, whatever stands around them."""
+    """Results that stand in the response that describes the job are read like a file's, whatever stands around them."""
     results, lines, usage = RESULTS[name]
     around = {"id": "j-1", "model": "no", "response": {"status_code": 200}, "outputs": results, "error": None, "custom_id": "no"}
     for indent in (None, 2):
@@ -146,8 +146,8 @@ async def test_a_coded_download_is_read(
     expected = ([line(number) for number in range(1, 40)], summed())
     coded = code(file(*results))
     for size in (len(coded), 5, 900):
-        answered = replace(FILE, content_encoding=coding)
-        assert expected == seen(await metered(answered, pieces(coded, size), decoders))
+        facts = replace(FILE, content_encoding=coding)
+        assert expected == seen(await metered(facts, pieces(coded, size), decoders))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ async def test_a_jobs_output_without_an_id_is_named_within_the_job(decoders: Thr
 
 @pytest.mark.parametrize("bad", [b"<html>", b'{"id":"batch-9","response":{"sta', b'{"a":1}}', b"{'a': 1}", b"\xff\xfe\x00"])
 async def test_a_line_that_is_not_json_is_unknown_and_the_others_count(bad: bytes, decoders: ThreadPoolExecutor) -> None:
-    """One line is lost, and told as `not_json` of the exchange."""
+    """One line is lost, and the exchange's reason is `not_json`."""
     for chunks in cuts(file(result(1)) + bad + b"\n" + file(result(2))):
         assert (TWO, summed(NOT_JSON)) == seen(await metered(FILE, chunks, decoders))
     for chunks in cuts(bad + b"\n" + file(result(1), result(2))):

@@ -1,4 +1,4 @@
-"""The meter of answers that are billed by their tokens, as one document and as a stream of events."""
+"""The meter of responses that are billed by their tokens, as one document and as a stream of events."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ NAMED = MeterPlan(shape="chat")
 NO_USAGE, NOT_JSON = Unmetered.NO_USAGE, Unmetered.NOT_JSON
 
 MESSAGE = {"role": "assistant", "content": 'data: {"usage":{"prompt_tokens":9}}\n\n"usage"'}
-ANSWER = {
+RESPONSE = {
     "id": "c",
     "object": "chat.completion",
     "choices": [{"index": 0, "message": MESSAGE, "usage": {"prompt_tokens": 8}}],
     "model": "mistral-small-latest",
     "usage": {"prompt_tokens": 16, "completion_tokens": 34, "total_tokens": 50, "prompt_tokens_details": {"cached_tokens": 3}},
 }
-TOLD = Usage(tokens_in=16, tokens_out=34, model="mistral-small-latest")
+REPORTED = Usage(tokens_in=16, tokens_out=34, model="mistral-small-latest")
 
 DOCUMENTS: dict[str, tuple[Any, Usage | None]] = {
-    "chat": (ANSWER, TOLD),
-    "the usage first": (dict(reversed(ANSWER.items())), TOLD),
+    "chat": (RESPONSE, REPORTED),
+    "the usage first": (dict(reversed(RESPONSE.items())), REPORTED),
     "a conversation": (
-        {"object": "conversation.response", "outputs": [{"model": "m", "content": "x"}], "usage": ANSWER["usage"]},
+        {"object": "conversation.response", "outputs": [{"model": "m", "content": "x"}], "usage": RESPONSE["usage"]},
         Usage(tokens_in=16, tokens_out=34, model="m"),
     ),
     "a response": ({"model": "g", "usage": {"input_tokens": 1, "output_tokens": 2}}, Usage(tokens_in=1, tokens_out=2, model="g")),
@@ -74,28 +74,28 @@ def delta(**more: Any) -> dict[str, Any]:
     return {"id": "c", "object": "chat.completion.chunk", "choices": [{"delta": {"content": "data: x\n\n"}}], **more}
 
 
-LAST = delta(model="mistral-small-latest", usage=ANSWER["usage"])
+LAST = delta(model="mistral-small-latest", usage=RESPONSE["usage"])
 DONE = "data: [DONE]\n\n"
 
 STREAMS: dict[str, tuple[str, Usage | None]] = {
-    "mistral": (event(delta(model="m")) + event(delta()) + event(LAST) + DONE, TOLD),
-    "nulls before": (event(delta(usage=None)) + event(LAST) + DONE, TOLD),
-    "nulls behind": (event(LAST) + event(delta(usage=None)) + event(delta(usage={})) + DONE, TOLD),
-    "the last wins": (event(delta(usage={"prompt_tokens": 1, "completion_tokens": 1})) + event(LAST) + DONE, TOLD),
-    "carriage returns and line feeds": (event(delta(), end="\r\n") + event(LAST, end="\r\n") + DONE, TOLD),
-    "carriage returns": (event(delta(), end="\r") + event(LAST, end="\r"), TOLD),
+    "mistral": (event(delta(model="m")) + event(delta()) + event(LAST) + DONE, REPORTED),
+    "nulls before": (event(delta(usage=None)) + event(LAST) + DONE, REPORTED),
+    "nulls behind": (event(LAST) + event(delta(usage=None)) + event(delta(usage={})) + DONE, REPORTED),
+    "the last wins": (event(delta(usage={"prompt_tokens": 1, "completion_tokens": 1})) + event(LAST) + DONE, REPORTED),
+    "carriage returns and line feeds": (event(delta(), end="\r\n") + event(LAST, end="\r\n") + DONE, REPORTED),
+    "carriage returns": (event(delta(), end="\r") + event(LAST, end="\r"), REPORTED),
     "comments and other fields": (
         ": ping\n\nretry: 3\nid: 7\n" + event(LAST, before="event: message\n:data: {\ndatas: {\ndata\n") + DONE,
-        TOLD,
+        REPORTED,
     ),
-    "no blank behind the colon": (event(LAST).replace("data: ", "data:"), TOLD),
-    "a document in several lines": ("data: " + json.dumps(LAST, indent=1).replace("\n", "\ndata:") + "\n\n" + DONE, TOLD),
+    "no blank behind the colon": (event(LAST).replace("data: ", "data:"), REPORTED),
+    "a document in several lines": ("data: " + json.dumps(LAST, indent=1).replace("\n", "\ndata:") + "\n\n" + DONE, REPORTED),
     "several lines with carriage returns": (
         "\r\n" + "data:" + json.dumps(LAST, indent=1).replace("\n", "\r\ndata:  ") + "\r\n\r\n",
-        TOLD,
+        REPORTED,
     ),
-    "a byte order mark": ("\ufeff" + event(LAST), TOLD),
-    "no line end at the end": (event(LAST).rstrip("\n"), TOLD),
+    "a byte order mark": ("\ufeff" + event(LAST), REPORTED),
+    "no line end at the end": (event(LAST).rstrip("\n"), REPORTED),
     "a response": (
         event({"type": "response.output_text.delta", "delta": "x"}, before="event: response.output_text.delta\n")
         + event(
@@ -109,7 +109,7 @@ STREAMS: dict[str, tuple[str, Usage | None]] = {
         + event({"type": "conversation.response.done", "usage": {"prompt_tokens": 3, "completion_tokens": 4}}),
         Usage(tokens_in=3, tokens_out=4, model="m"),
     ),
-    "an event that is not JSON": ("data: {oops\n\n" + event(LAST), TOLD),
+    "an event that is not JSON": ("data: {oops\n\n" + event(LAST), REPORTED),
     "no usage": (event(delta()) + DONE, None),
     "only the end": (DONE, None),
     "nothing": ("", None),
@@ -153,9 +153,9 @@ async def test_each_stream_has_its_tokens_however_it_is_cut(name: str, decoders:
 async def test_a_stream_that_comes_coded_is_read(decoders: ThreadPoolExecutor) -> None:
     """gzip around a stream of events."""
     coded = gzip.compress((event(delta()) * 300 + event(LAST) + DONE).encode())
-    answered = ResponseFacts("POST", PATH, 200, b"gzip", SSE.content_type)
+    facts = ResponseFacts("POST", PATH, 200, b"gzip", SSE.content_type)
     for chunks in cuts(coded):
-        assert TOLD == (await metered(answered, chunks, decoders)).usage
+        assert REPORTED == (await metered(facts, chunks, decoders)).usage
 
 
 async def test_large_events_leave_the_loop_and_keep_their_order(decoders: ThreadPoolExecutor) -> None:
@@ -163,37 +163,37 @@ async def test_large_events_leave_the_loop_and_keep_their_order(decoders: Thread
     large = event({"x": [{}] * 60_000}) + event({"b64": "A" * 3_000_000}) + event(delta()) * 3000
     body = (large + event(LAST) + DONE).encode()
     for size in (len(body), 65536):
-        assert TOLD == (await metered(SSE, pieces(body, size), decoders)).usage
+        assert REPORTED == (await metered(SSE, pieces(body, size), decoders)).usage
 
 
 @pytest.mark.parametrize(
-    ("answered", "body", "why"),
+    ("facts", "body", "why"),
     [
         (JSON, b"<html>", NOT_JSON),
         (JSON, event(LAST).encode(), NOT_JSON),
         (SSE, b"data: <html>\n\n", NOT_JSON),
         (SSE, b"data: {", NOT_JSON),
-        (SSE, json.dumps(ANSWER).encode(), NO_USAGE),
+        (SSE, json.dumps(RESPONSE).encode(), NO_USAGE),
         (SSE, b"<html>", NO_USAGE),
     ],
 )
-async def test_what_is_not_json_is_told_where_chat_is_named(
-    answered: ResponseFacts, body: bytes, why: Unmetered, decoders: ThreadPoolExecutor
+async def test_what_is_not_json_is_reported_where_chat_is_named(
+    facts: ResponseFacts, body: bytes, why: Unmetered, decoders: ThreadPoolExecutor
 ) -> None:
-    """The content type says how the answer is read; what it is not then has no usage."""
+    """The content type says how the response is read; what it is not then has no usage."""
     for chunks in cuts(body):
-        assert (None, None, why) == stripped((await metered(answered, chunks, decoders, NAMED)).usage)
-        assert NOTHING == (await metered(answered, chunks, decoders)).usage
+        assert (None, None, why) == stripped((await metered(facts, chunks, decoders, NAMED)).usage)
+        assert NOTHING == (await metered(facts, chunks, decoders)).usage
 
 
 @pytest.mark.parametrize("cut", [Unmetered.BROKEN, Unmetered.CANCELLED])
-async def test_a_stream_that_breaks_off_has_what_was_told_before(cut: Unmetered, decoders: ThreadPoolExecutor) -> None:
+async def test_a_stream_that_breaks_off_has_what_was_reported_before(cut: Unmetered, decoders: ThreadPoolExecutor) -> None:
     """A usage that was complete counts; without one the cut is why there is none, where chat is named."""
     whole = (event(LAST) + DONE).encode()
     complete = whole.index(b"50") + whole[whole.index(b"50") :].index(b"}}") + 2
     for length in range(len(whole) + 1):
         found = await metered(SSE, [whole[:length]], decoders, NAMED, cut=cut)
-        expected = TOLD if length >= complete else None
+        expected = REPORTED if length >= complete else None
         assert found.usage == expected or (None, None, cut) == stripped(found.usage)
         assert (expected or NOTHING) == (await metered(SSE, [whole[:length]], decoders, cut=cut)).usage
 
@@ -219,25 +219,25 @@ async def test_a_stream_that_breaks_off_has_what_was_told_before(cut: Unmetered,
     ],
 )
 async def test_chat_is_counted_by_its_path(path: bytes, is_read: bool, decoders: ThreadPoolExecutor) -> None:
-    """The paths of Mistral and OpenAI whose answers tell tokens; a named route counts on every path."""
-    body = [json.dumps(ANSWER).encode()]
-    assert (TOLD if is_read else None) == (await metered(ResponseFacts("POST", path, 200), body, decoders)).usage
-    assert TOLD == (await metered(ResponseFacts("POST", path, 200), body, decoders, NAMED)).usage
+    """The paths of Mistral and OpenAI whose responses report tokens; a named route counts on every path."""
+    body = [json.dumps(RESPONSE).encode()]
+    assert (REPORTED if is_read else None) == (await metered(ResponseFacts("POST", path, 200), body, decoders)).usage
+    assert REPORTED == (await metered(ResponseFacts("POST", path, 200), body, decoders, NAMED)).usage
     assert (await metered(ResponseFacts("GET", path, 200), body, decoders)).usage is None
     assert (await metered(ResponseFacts("POST", path, 429), body, decoders)).usage is None
 
 
 async def test_a_raw_prediction_is_pages_or_tokens(decoders: ThreadPoolExecutor) -> None:
     """One path serves OCR and chat: pages where there are some, else tokens, else the reason, as a count is expected."""
-    answered = ResponseFacts("POST", b"/m:rawPredict", 200)
+    facts = ResponseFacts("POST", b"/m:rawPredict", 200)
     pages = {"model": "o", "usage_info": {"pages_processed": 2}, "usage": {"prompt_tokens": 1}}
-    assert Usage(pages=2, model="o") == (await metered(answered, [json.dumps(pages).encode()], decoders)).usage
-    assert Usage(model="m", unmetered=NO_USAGE) == (await metered(answered, [b'{"model":"m"}'], decoders)).usage
+    assert Usage(pages=2, model="o") == (await metered(facts, [json.dumps(pages).encode()], decoders)).usage
+    assert Usage(model="m", unmetered=NO_USAGE) == (await metered(facts, [b'{"model":"m"}'], decoders)).usage
 
 
 async def test_the_configured_model_wins(decoders: ThreadPoolExecutor) -> None:
-    """The plan's model stands in the usage, whatever the answer names."""
-    usage = (await metered(JSON, [json.dumps(ANSWER).encode()], decoders, MeterPlan(model="mine"))).usage
+    """The plan's model stands in the usage, whatever the response names."""
+    usage = (await metered(JSON, [json.dumps(RESPONSE).encode()], decoders, MeterPlan(model="mine"))).usage
     assert usage is not None
     assert "mine" == usage.model
 
@@ -262,4 +262,4 @@ async def test_tokens_are_read_on_the_road() -> None:
     async with street(answering(ok(content, b"Content-Type: text/event-stream"))) as (house, _), client(house.port) as raw:
         await raw.send(asking(b"POST /v1/chat/completions HTTP/1.1", body=b"{}"))
         assert content == (await raw.answer())[1]
-        assert TOLD == (await house.booked())[0].usage_source.usage_if_ready()
+        assert REPORTED == (await house.booked())[0].usage_source.usage_if_ready()

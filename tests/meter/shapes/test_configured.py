@@ -1,4 +1,4 @@
-"""The meter of answers whose counts stand where the configuration says."""
+"""The meter of responses whose counts stand where the configuration says."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def plan(counted: JsonCounts, model: str | None = None) -> MeterPlan:
 async def test_counts_stand_where_the_configuration_says(
     counted: JsonCounts, document: Any, expected: Usage, decoders: ThreadPoolExecutor
 ) -> None:
-    """Numbers, sums, lengths and constants; what is missing, or is no number, is told; however the answer is cut."""
+    """Numbers, sums, lengths and constants; what is missing, or is no number, gives a reason; however the response is cut."""
     for body in (json.dumps(document).encode(), json.dumps(document, indent=1).encode() + b" \n"):
         for chunks in cuts(body):
             assert expected == (await metered(POST, chunks, decoders, plan(counted))).usage
@@ -121,7 +121,7 @@ async def test_counts_stand_where_the_configuration_says(
     ],
 )
 async def test_credits_are_exact_decimals(spelt: str, micro: int | None, decoders: ThreadPoolExecutor) -> None:
-    """No float is between the answer and its millionths; halves go to the even one."""
+    """No float is between the response and its millionths; halves go to the even one."""
     for chunks in cuts(b'{"usage":{"credits":' + spelt.encode() + b"}}"):
         usage = (await metered(POST, chunks, decoders, plan(REDUCTO))).usage
         assert usage is not None
@@ -153,8 +153,8 @@ async def test_a_count_holds_once_the_document_has_ended(cut: Unmetered | None, 
     ("body", "expected"),
     [(b"", NOTHING), (b"<html>", Usage(unmetered=NOT_JSON)), (b'{"status":"succ', Usage(unmetered=NOT_JSON))],
 )
-async def test_a_condition_that_cannot_be_read_is_told(body: bytes, expected: Usage, decoders: ThreadPoolExecutor) -> None:
-    """An empty answer (202) says nothing yet; what is not JSON should have."""
+async def test_a_condition_that_cannot_be_read_is_reported(body: bytes, expected: Usage, decoders: ThreadPoolExecutor) -> None:
+    """An empty response (202) says nothing yet; what is not JSON should have."""
     assert expected == (await metered(POST, [body], decoders, plan(AZURE))).usage
 
 
@@ -174,6 +174,6 @@ async def test_a_plan_without_counts_reads_nothing(decoders: ThreadPoolExecutor)
 
 
 async def test_the_configured_model_wins(decoders: ThreadPoolExecutor) -> None:
-    """The plan's model stands in the usage, whatever the answer names."""
+    """The plan's model stands in the usage, whatever the response names."""
     usage = (await metered(POST, [b'{"model":"m"}'], decoders, plan(ONE, "mine"))).usage
     assert Usage(pages=1, model="mine") == usage

@@ -1,4 +1,4 @@
-"""The meter of OCR answers, from the bytes on the wire to the usage."""
+"""The meter of OCR responses, from the bytes on the wire to the usage."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def page(**more: Any) -> dict[str, Any]:
     return {"index": 0, "markdown": markdown, "images": [], "dimensions": {"dpi": 200, "height": 2200, "width": 1700}, **more}
 
 
-def answer(**more: Any) -> dict[str, Any]:
-    """An answer of two pages; `more` is added or put in the place of what is there."""
+def document(**more: Any) -> dict[str, Any]:
+    """A response of two pages; `more` is added or put in the place of what is there."""
     usage_info = {"pages_processed": 2, "doc_size_bytes": 3002783}
     return {"pages": [page(), page()], "model": "mistral-ocr-2512", "document_annotation": None, "usage_info": usage_info, **more}
 
@@ -56,39 +56,42 @@ def image(annotation: Any) -> dict[str, Any]:
 
 
 def unmetered(why: Unmetered) -> Usage:
-    """The usage of an answer that says nothing at all."""
+    """The usage of a response that says nothing at all."""
     return Usage(unmetered=why)
 
 
 def counted(counters: str) -> bytes:
-    """An answer whose usage_info is spelt so."""
+    """A response whose usage_info is spelt so."""
     return b'{"usage_info":' + counters.encode() + b"}"
 
 
 DOCUMENTS: dict[str, tuple[bytes, Usage]] = {
-    "mistral": (json.dumps(answer()).encode(), MISTRAL),
-    "mistral, minified": (json.dumps(answer(), separators=(",", ":")).encode(), MISTRAL),
+    "mistral": (json.dumps(document()).encode(), MISTRAL),
+    "mistral, minified": (json.dumps(document(), separators=(",", ":")).encode(), MISTRAL),
     "mistral, indented, with a byte order mark": (
-        b"\xef\xbb\xbf" + json.dumps(answer(), indent=4).encode() + b"\r\n\t ",
+        b"\xef\xbb\xbf" + json.dumps(document(), indent=4).encode() + b"\r\n\t ",
         MISTRAL,
     ),
-    "an image without an annotation": (json.dumps(answer(pages=[page(images=[image(None)])])).encode(), MISTRAL),
-    "an image with an annotation": (json.dumps(answer(pages=[page(images=[image(None), image('{"a":1}')])])).encode(), ANNOTATED),
-    "an annotation that is an object": (json.dumps(answer(pages=[page(images=[image({})])])).encode(), ANNOTATED),
-    "a document annotation before": (json.dumps(answer(document_annotation='{"a":"\\""}')).encode(), ANNOTATED),
+    "an image without an annotation": (json.dumps(document(pages=[page(images=[image(None)])])).encode(), MISTRAL),
+    "an image with an annotation": (
+        json.dumps(document(pages=[page(images=[image(None), image('{"a":1}')])])).encode(),
+        ANNOTATED,
+    ),
+    "an annotation that is an object": (json.dumps(document(pages=[page(images=[image({})])])).encode(), ANNOTATED),
+    "a document annotation before": (json.dumps(document(document_annotation='{"a":"\\""}')).encode(), ANNOTATED),
     "a long document annotation behind": (
         json.dumps(
-            {"usage_info": answer()["usage_info"], "model": "m", "document_annotation": '{"usage_info":{}}' * 4000}
+            {"usage_info": document()["usage_info"], "model": "m", "document_annotation": '{"usage_info":{}}' * 4000}
         ).encode(),
         Usage(pages=0, pages_annotated=2, model="m", doc_bytes=3002783),
     ),
     "a document annotation that is an object": (
-        json.dumps(answer(document_annotation={"model": "no", "b": [{}]})).encode(),
+        json.dumps(document(document_annotation={"model": "no", "b": [{}]})).encode(),
         ANNOTATED,
     ),
     "azure, annotated": (
         json.dumps(
-            answer(
+            document(
                 model="mistral-document-ai-2512",
                 usage_info=AZURE_USAGE,
                 document_annotation="{}",
@@ -103,11 +106,13 @@ DOCUMENTS: dict[str, tuple[bytes, Usage]] = {
     ),
     "no second counter, but null": (counted('{"pages_processed":3,"pages_processed_annotation":null}'), Usage(pages=3)),
     "a meta with a usage of its own": (
-        json.dumps(answer(meta={"usage_info": {"pages_processed": 9}, "model": "no", "usage": {"credits_used": 26000}})).encode(),
+        json.dumps(
+            document(meta={"usage_info": {"pages_processed": 9}, "model": "no", "usage": {"credits_used": 26000}})
+        ).encode(),
         MISTRAL,
     ),
     "pages with a usage of their own": (
-        json.dumps(answer(pages=[page(usage_info={"pages_processed": 9}, model="no")])).encode(),
+        json.dumps(document(pages=[page(usage_info={"pages_processed": 9}, model="no")])).encode(),
         MISTRAL,
     ),
     "zero pages are a count": (counted('{"pages_processed":0}'), Usage(pages=0)),
@@ -150,9 +155,9 @@ DOCUMENTS: dict[str, tuple[bytes, Usage]] = {
     "html": (b"<html><body>usage_info</body></html>", unmetered(NOT_JSON)),
     "text": (b"OK", unmetered(NOT_JSON)),
     "a count that is none": (counted('{"pages_processed":012}'), unmetered(NOT_JSON)),
-    "half an answer": (json.dumps(answer()).encode()[:-40], Usage(model="mistral-ocr-2512", unmetered=NOT_JSON)),
+    "half a response": (json.dumps(document()).encode()[:-40], Usage(model="mistral-ocr-2512", unmetered=NOT_JSON)),
     "a count in a usage that does not end": (b'{"usage_info":{"pages_processed":1', unmetered(NOT_JSON)),
-    "utf-16": (json.dumps(answer()).encode("utf-16"), unmetered(NOT_JSON)),
+    "utf-16": (json.dumps(document()).encode("utf-16"), unmetered(NOT_JSON)),
     "malformed before the count": (b'{"a" 1,"usage_info":{"pages_processed":1}}', unmetered(NOT_JSON)),
     "malformed behind the count": (b'{"usage_info":{"pages_processed":1}}}<html>', Usage(pages=1)),
 }
@@ -170,7 +175,7 @@ def refuse_lines(lines: tuple[Usage, ...]) -> None:
 
 
 def opened(decoders: ThreadPoolExecutor, coding: bytes | None = None, plan: MeterPlan = MeterPlan(), **more: Any) -> Meter:
-    """A meter of an answer with status 200."""
+    """A meter of a response with status 200."""
     meter = open_meter(plan, ResponseFacts(POST, PATH, 200, coding), decoders, passed=refuse_lines, **more)
     assert meter is not None
     return meter
@@ -178,7 +183,7 @@ def opened(decoders: ThreadPoolExecutor, coding: bytes | None = None, plan: Mete
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 async def test_each_answer_has_its_usage_however_it_is_cut(name: str, decoders: ThreadPoolExecutor) -> None:
-    """The usage of a plain answer does not depend on where the chunks' borders are."""
+    """The usage of a plain response does not depend on where the chunks' borders are."""
     body, expected = DOCUMENTS[name]
     for size in (len(body) or 1, 1, 2, 3, 7, 64, 1000):
         assert expected == await read(opened(decoders), pieces(body, size))
@@ -186,12 +191,12 @@ async def test_each_answer_has_its_usage_however_it_is_cut(name: str, decoders: 
 
 @pytest.mark.parametrize(("coding", "code"), CODINGS)
 @pytest.mark.parametrize(
-    "name", ["mistral", "a long document annotation behind", "azure, annotated", "null", "html", "half an answer"]
+    "name", ["mistral", "a long document annotation behind", "azure, annotated", "null", "html", "half a response"]
 )
 async def test_each_answer_has_its_usage_however_it_is_coded(
     name: str, coding: bytes | None, code: Callable[[bytes], bytes], decoders: ThreadPoolExecutor
 ) -> None:
-    """The usage of a coded answer is that of the plain one, in chunks of any size."""
+    """The usage of a coded response is that of the plain one, in chunks of any size."""
     body, expected = DOCUMENTS[name]
     coded = code(body)
     for size in (len(coded), 1, 5, 900):
@@ -237,7 +242,7 @@ async def test_an_answer_cut_anywhere_has_its_pages_only_once_usage_info_ended(
         (b"gzip", gzip.compress(b"{" + bytes(9000) + b"}", mtime=0)[:-8] + bytes(8)),
     ],
 )
-async def test_a_coding_that_does_not_decode_is_told(coding: bytes, body: bytes, decoders: ThreadPoolExecutor) -> None:
+async def test_a_coding_that_does_not_decode_is_reported(coding: bytes, body: bytes, decoders: ThreadPoolExecutor) -> None:
     """A coding that is not known, and bytes that are not of their coding, are `unknown_coding`, whatever follows."""
     for chunks in ([body, b"more"], pieces(body, 1), [body + bytes(10_000)]):
         assert UNKNOWN_CODING == (await read(opened(decoders, coding), chunks if body[:1] != b"\x1f" else [body])).unmetered
@@ -295,7 +300,7 @@ class Faulty:
 
 
 async def test_a_defect_in_a_slice_is_reported_and_ends_the_wait(decoders: ThreadPoolExecutor) -> None:
-    """What nobody expected off the loop reaches the loop's exception handler; reading the meter does not hang."""
+    """An unexpected error off the loop reaches the loop's exception handler; reading the meter does not hang."""
     reported: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     body = JsonDocument(Faulty())
@@ -307,7 +312,7 @@ async def test_a_defect_in_a_slice_is_reported_and_ends_the_wait(decoders: Threa
 
 
 async def test_a_full_backlog_asks_for_a_pause_and_drops_nothing() -> None:
-    """`feed` is False from the bound on; `drained` waits until there is room; everything fed is read."""
+    """`feed` is False from the bound on; `drained` waits until there is space; everything fed is read."""
     body = gzip.compress(b'{"x":"' + bytes(range(35, 91)) * 100_000 + b'","usage_info":{"pages_processed":5}}', compresslevel=0)
     chunks = pieces(body, 65536)
     with ThreadPoolExecutor(1) as decoders:
@@ -328,7 +333,7 @@ async def test_a_full_backlog_asks_for_a_pause_and_drops_nothing() -> None:
 
 
 async def test_one_who_gives_up_waiting_leaves_the_others_waiting() -> None:
-    """Whoever waits for room or for the end waits alone: one that is cancelled takes nobody along."""
+    """Each waiter waits alone, for space or for the end: one that is cancelled does not affect the others."""
     body = gzip.compress(b'{"x":"' + bytes(range(35, 91)) * 100_000 + b'","usage_info":{"pages_processed":5}}', compresslevel=0)
     gate = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -351,7 +356,7 @@ async def test_one_who_gives_up_waiting_leaves_the_others_waiting() -> None:
 
 
 async def test_an_executor_that_is_shut_down_cancels_the_meter() -> None:
-    """A meter whose executor is gone tells so, and the road goes on."""
+    """A meter whose executor is shut down says so, and the exchange goes on."""
     decoders = ThreadPoolExecutor(1)
     decoders.shutdown()
     meter = opened(decoders, b"gzip")
@@ -390,7 +395,7 @@ async def test_of_several_codings_none_is_undone_on_the_loop(codings: int, at_on
 
 
 async def test_end_is_idempotent_and_a_meter_without_it_is_broken(decoders: ThreadPoolExecutor) -> None:
-    """The first `end` counts; bytes behind it are ignored; without one the answer did not arrive whole."""
+    """The first `end` counts; bytes behind it are ignored; without one the response did not arrive whole."""
     meter = opened(decoders)
     assert unmetered(Unmetered.BROKEN) == await meter.usage()
     meter.end(Unmetered.CANCELLED)
@@ -400,7 +405,7 @@ async def test_end_is_idempotent_and_a_meter_without_it_is_broken(decoders: Thre
 
 
 async def test_the_configured_model_wins(decoders: ThreadPoolExecutor) -> None:
-    """The plan's model stands in the usage, whatever the answer names, and where it names none."""
+    """The plan's model stands in the usage, whatever the response names, and where it names none."""
     plan = MeterPlan(model="azure/mistral-document-ai-2512")
     for body in (b'{"model":"my-deployment","usage_info":{"pages_processed":1}}', b'{"usage_info":{"pages_processed":1}}'):
         assert Usage(pages=1, model=plan.model) == await read(opened(decoders, plan=plan), [body])
@@ -434,5 +439,5 @@ async def test_the_configured_model_wins(decoders: ThreadPoolExecutor) -> None:
 def test_a_meter_is_opened_where_a_count_is_expected(
     plan: MeterPlan, method: str, path: bytes, status: int, expected: bool, decoders: ThreadPoolExecutor
 ) -> None:
-    """A count is expected in 2xx answers to what the plan names."""
+    """A count is expected in 2xx responses to what the plan names."""
     assert expected == (open_meter(plan, ResponseFacts(method, path, status), decoders, passed=refuse_lines) is not None)
