@@ -10,6 +10,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import sqlite3
 import struct
@@ -281,15 +282,26 @@ async def test_tables_fit_the_terminal(sandboxed: Path, columns: int) -> None:
         assert set(whole) <= {word.strip(",") for line in lines for word in line.split()}, "\n".join(lines)
 
 
-@pytest.fixture
-async def sandboxed(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def three_documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose ledger has three documents of two clients: 1, 2 and 3 pages."""
+    folder = tmp_path_factory.mktemp("sandboxed")
     keys = "client_keys:\n  - {name: ann, key: a-key-of-16-letters}\n  - {name: ben, key: another-key-of-16}\n"
-    async with program(tmp_path, KEYED + "    include_subpath: true\n" + keys, "--sandbox") as running:
-        for pages, key in ((1, "a-key-of-16-letters"), (2, "a-key-of-16-letters"), (3, "another-key-of-16")):
-            await ocr(running, pages, key)
-        assert 0 == await running.stop()
-    return tmp_path
+
+    async def fill() -> None:
+        async with program(folder, KEYED + "    include_subpath: true\n" + keys, "--sandbox") as running:
+            for pages, key in ((1, "a-key-of-16-letters"), (2, "a-key-of-16-letters"), (3, "another-key-of-16")):
+                await ocr(running, pages, key)
+            assert 0 == await running.stop()
+
+    asyncio.run(fill())
+    return folder
+
+
+@pytest.fixture
+def sandboxed(three_documents: Path, tmp_path: Path) -> Path:
+    """Return a folder with the three documents that the test may change."""
+    return shutil.copytree(three_documents, tmp_path / "sandboxed")
 
 
 async def ocr(running: Program, pages: int, key: str) -> dict[str, Any]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import base64
 import itertools
 import json
 import os
-import re
 import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -125,42 +127,92 @@ class Page:
         return base64.b64decode(taken["data"])
 
 
+class _Chromium:
+    """A browser that all tests of this process share, one after the other: it takes seconds to start."""
+
+    def __init__(self, flags: tuple[str, ...]) -> None:
+        assert CHROMIUM is not None
+        self.flags = flags
+        self._profile = TemporaryDirectory(ignore_cleanup_errors=True)
+        self._process = subprocess.Popen(
+            (CHROMIUM, *_FLAGS, *flags, f"--user-data-dir={self._profile.name}", "about:blank"),
+            env={**os.environ, "HOME": self._profile.name},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    @property
+    def runs(self) -> bool:
+        """Whether its process lives."""
+        return self._process.poll() is None
+
+    async def place(self) -> tuple[str, str]:
+        """Return where its protocol is spoken, and the path of the browser as a whole."""
+        file = Path(self._profile.name) / "DevToolsActivePort"
+        try:
+            async with asyncio.timeout(WAIT_S):
+                # The browser is another process, and sets no event of ours.
+                while len(lines := file.read_text().split() if file.exists() else []) < 2 and self.runs:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            lines = []
+        assert len(lines) == 2, "The browser did not start."
+        return f"http://127.0.0.1:{lines[0]}", lines[1]
+
+    def close(self) -> None:
+        """End it, and remove what it kept."""
+        self._process.kill()
+        self._process.wait()
+        self._profile.cleanup()
+
+
+_running: list[_Chromium] = []
+
+
+def _end() -> None:
+    while _running:
+        _running.pop().close()
+
+
+def _started(flags: tuple[str, ...]) -> _Chromium:
+    """Return the browser with these flags; there is one at a time."""
+    if not _running or _running[0].flags != flags or not _running[0].runs:
+        _end()
+        _running.append(_Chromium(flags))
+    return _running[0]
+
+
 @asynccontextmanager
 async def browser(*flags: str) -> AsyncIterator[Page]:
-    """Run the browser with one empty page, with more flags than its usual ones."""
-    assert CHROMIUM is not None
-    with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        process = await asyncio.create_subprocess_exec(
-            *(CHROMIUM, *_FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"),
-            env={**os.environ, "HOME": profile},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
+    """Give one empty page of a browser that has `flags` beside its usual ones.
+
+    The page has cookies, caches and passwords of its own.
+    """
+    url, path = await _started(flags).place()
+    async with aiohttp.ClientSession(url) as session, _spoken(session, path) as whole:
+        context = (await whole.call("Target.createBrowserContext"))["browserContextId"]
+        target = (await whole.call("Target.createTarget", url="about:blank", browserContextId=context))["targetId"]
         try:
-            port = await _port(process)
-            async with aiohttp.ClientSession() as session:
-                async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
-                    (target,) = [each for each in await answer.json(content_type=None) if each["type"] == "page"]
-                async with session.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-                    page = Page(socket)
-                    listening = asyncio.create_task(page.listen())
-                    for domain in ("Page", "Runtime", "Log"):
-                        await page.call(f"{domain}.enable")
-                    try:
-                        yield page
-                    finally:
-                        listening.cancel()
-                        await asyncio.wait([listening])
+            async with _spoken(session, f"/devtools/page/{target}") as page:
+                for domain in ("Page", "Runtime", "Log"):
+                    await page.call(f"{domain}.enable")
+                yield page
         finally:
-            process.kill()
-            await process.communicate()
+            await whole.call("Target.disposeBrowserContext", browserContextId=context)
 
 
-async def _port(process: asyncio.subprocess.Process) -> int:
-    assert process.stderr is not None
-    async with asyncio.timeout(WAIT_S):
-        while line := await process.stderr.readline():
-            if found := re.search(rb"DevTools listening on ws://[^:]+:(\d+)/", line):
-                return int(found[1])
-    raise AssertionError("The browser did not start.")
+@asynccontextmanager
+async def _spoken(session: aiohttp.ClientSession, path: str) -> AsyncIterator[Page]:
+    """Speak the protocol with a page, or with the browser as a whole."""
+    async with session.ws_connect(path, max_msg_size=0) as socket:
+        page = Page(socket)
+        listening = asyncio.create_task(page.listen())
+        try:
+            yield page
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])
+
+
+atexit.register(_end)

