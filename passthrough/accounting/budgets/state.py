@@ -2,7 +2,7 @@
 
 A request is let through while the sum of what is spent but not yet in the ledger, and of what is reserved for requests under
 way, is less than the lease. The cost of a request is not known before its response: its reservation is a guess, from the
-requests before it. So a budget is overspent by no more than the cost of the requests that are under way.
+requests before it. So each process overspends its lease by no more than the cost of its requests that are under way.
 """
 
 from __future__ import annotations
