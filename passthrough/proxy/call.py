@@ -146,20 +146,20 @@ class Call:
         """Whether the connection was kept from an earlier call and ended before any byte of this call's response."""
         return self._connection.was_kept and not self._connection.has_responded
 
-    def _until(self, limit_s: float | None, since: float | None = None) -> float | None:
+    def _wait_deadline(self, limit_s: float | None, since: float | None = None) -> float | None:
         """Return the deadline (the loop's time) of a wait of `limit_s` seconds from `since` on, within the total time-out."""
         if limit_s is None:
             return self._deadline
-        until = (self._loop.time() if since is None else since) + limit_s
-        return until if self._deadline is None or until < self._deadline else self._deadline
+        deadline = (self._loop.time() if since is None else since) + limit_s
+        return deadline if self._deadline is None or deadline < self._deadline else self._deadline
 
     async def response_head(self) -> ResponseHead:
         """Await the response's final head, within the route's header time-out from now on; open the meter. Idempotent."""
         response = self._connection.take_response_head()
         if response is None:
-            until = self._until(self.route.timeouts.header_s)
+            deadline = self._wait_deadline(self.route.timeouts.header_s)
             while (response := self._connection.take_response_head()) is None:
-                if not await self._connection.arrived(until):
+                if not await self._connection.arrived(deadline):
                     raise UpstreamFailure("upstream_timeout", f"No response from {self.target.name} in time.")
         if not self._has_head:
             self._on_head(response)
@@ -194,9 +194,9 @@ class Call:
             exchange.usage_source = self._meter
             exchange.went_up = True
 
-    def idle_until(self, since: float | None = None) -> float | None:
+    def idle_deadline(self, since: float | None = None) -> float | None:
         """Return the deadline (the loop's time) for the next bytes of the body, counted from `since`, else from now."""
-        return self._until(self.route.timeouts.idle_s, since)
+        return self._wait_deadline(self.route.timeouts.idle_s, since)
 
     async def piece(self, sink: BodySink | None = None) -> bytes | None:
         """Return the next piece of the body, already fed to the meter; b"" at its end, when the meter is ended too.
@@ -205,7 +205,7 @@ class Call:
         """
         piece = self._connection.take()
         while piece is None:
-            if not await self._connection.arrived(self.idle_until(), sink):
+            if not await self._connection.arrived(self.idle_deadline(), sink):
                 raise UpstreamFailure("upstream_timeout", f"The response of {self.target.name} stopped coming.")
             if sink is not None and sink.stopped:
                 return None
@@ -226,7 +226,7 @@ class Call:
         if self._meter is not None:
             await self._meter.drained()
 
-    def unknown(self, why: Unmetered) -> None:
+    def _mark_unmetered(self, why: Unmetered) -> None:
         """Note why the usage is unknown, if this call was to be metered."""
         if self._meter is not None:
             self._meter.end(why)
@@ -238,4 +238,4 @@ class Call:
         if self.request_body.complete and not self._connection.unsent:
             self.exchange.went_up = True
         self._connection.abort()
-        self.unknown(why)
+        self._mark_unmetered(why)

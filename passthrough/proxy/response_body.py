@@ -30,9 +30,9 @@ class ResponseBody:
         self._gone = False
         self.stopped = False
 
-    def until(self, since: float) -> float | None:
+    def deadline(self, since: float) -> float | None:
         """Return the deadline (the loop's time) of the next piece, when the last one came at `since`."""
-        return self._call.idle_until(since)
+        return self._call.idle_deadline(since)
 
     def take(self, piece: bytes) -> bool:
         """Send a piece, then meter it; False: the next one must wait for `go_on`. Never raises."""

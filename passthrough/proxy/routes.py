@@ -65,7 +65,7 @@ class Target:
     `host` is without brackets; `base_path` is empty instead of a single slash; `query` is without `?`. `ca_file` is a PEM file to
     trust instead of the system's; `proxy` is the URL of an HTTP proxy, credentials included. `name` is what the log and the
     ledger call it: its authority, or `sandbox`. `authority` is the value of Host: the port only where it is not the scheme's own
-    (RFC 9110 §4.2.3), and without a zone, which means nothing elsewhere (RFC 6874 §1). `certified` is what its certificate must
+    (RFC 9110 §4.2.3), and without a zone, which means nothing elsewhere (RFC 6874 §1). `tls_name` is what its certificate must
     hold, and what SNI names: the host without a zone and without the dot at the end (RFC 6066 §3).
     """
 
@@ -78,7 +78,7 @@ class Target:
     proxy: Secret | None = None
     name: str = ""
     authority: bytes = field(init=False, compare=False)
-    certified: str = field(init=False, compare=False, repr=False)
+    tls_name: str = field(init=False, compare=False, repr=False)
     origin: Origin = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -87,7 +87,7 @@ class Target:
         host = f"[{bare}]" if ":" in bare else bare
         authority = (host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}").encode("ascii")
         object.__setattr__(self, "authority", authority)
-        object.__setattr__(self, "certified", bare.removesuffix("."))
+        object.__setattr__(self, "tls_name", bare.removesuffix("."))
         object.__setattr__(self, "origin", Origin(self.tls, self.host, self.port, self.ca_file, self.proxy))
 
 
@@ -205,32 +205,32 @@ class RouteTable:
             why = f"A path of more than {MAX_ODD_BYTES} bytes may have nothing encoded or unusual in it."
             raise Refusal("target_too_long", why)
         if match.suffix and len(self.routes) > 1:
-            self._check_readings(method, path, match.route)
+            self._check_variants(method, path, match.route)
         return match
 
-    def _check_readings(self, method: str, path: bytes, route: Route) -> None:
+    def _check_variants(self, method: str, path: bytes, route: Route) -> None:
         """Raise Refusal where a lenient server may read the path as that of another route than `route`."""
-        for reading in variants(path):
-            meant = self._read(method, folded(reading))
-            if meant and route not in meant:
-                raise Refusal("no_route", f"Route {meant[0].terms.route} is to be called by its plain path.")
+        for variant in variants(path):
+            others = self._routes_of_variant(method, folded(variant))
+            if others and route not in others:
+                raise Refusal("no_route", f"Route {others[0].terms.route} is to be called by its plain path.")
 
-    def _read(self, method: str, reading: bytes) -> tuple[Route, ...]:
+    def _routes_of_variant(self, method: str, variant: bytes) -> tuple[Route, ...]:
         """Return the routes of a path in lower case: those with the longest prefix that allow the method."""
-        end = len(reading)
-        at: bytes = reading
+        end = len(variant)
+        at: bytes = variant
         while True:
             found = [
                 route
                 for route in self._lenient.get(at, _NONE)
-                if route.allows(method) and (route.include_subpath or end == len(reading))
+                if route.allows(method) and (route.include_subpath or end == len(variant))
             ]
             if found:
                 return tuple(found)
-            end = reading.rfind(b"/", 0, min(end, self._longest + 1))
+            end = variant.rfind(b"/", 0, min(end, self._longest + 1))
             if end < 0:
                 return _NONE
-            at = reading[:end]
+            at = variant[:end]
 
     def _match(self, method: str, path: bytes, allowed: set[str]) -> Match | None:
         """Return the match, None where there is none; the methods that the path's routes allow instead are added to `allowed`."""

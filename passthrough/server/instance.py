@@ -136,7 +136,7 @@ class Server:
             admin = await open_admin(self._admin_view(listener), listen, self._worker, stack, files.admin)
             worker = self._worker
             own = [*traffic[0].sockets, *admin.sockets] if worker is None else [*worker.traffic, *worker.admin]
-            self._upstream.own = [each.getsockname() for each in own]
+            self._upstream.listening = [each.getsockname() for each in own]
             freeze_heap(YOUNG)
             self.health.phase = Phase.READY
             if self._worker is None:

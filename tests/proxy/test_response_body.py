@@ -35,7 +35,7 @@ class Basket:
         self.stopped = len(self.taken) >= self.most
         return not self.stopped
 
-    def until(self, since: float) -> float | None:
+    def deadline(self, since: float) -> float | None:
         """Wait without end."""
         return None
 

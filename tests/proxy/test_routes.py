@@ -191,12 +191,10 @@ def test_the_authority_of_a_target(tls: bool, host: str, port: int, authority: b
     assert authority == Target(tls, host, port, b"").authority
 
 
-@pytest.mark.parametrize(
-    ("host", "certified"), [("api.test.", "api.test"), ("api.test", "api.test"), ("fe80::1%eth0", "fe80::1")]
-)
-def test_what_a_certificate_must_hold(host: str, certified: str) -> None:
+@pytest.mark.parametrize(("host", "tls_name"), [("api.test.", "api.test"), ("api.test", "api.test"), ("fe80::1%eth0", "fe80::1")])
+def test_what_a_certificate_must_hold(host: str, tls_name: str) -> None:
     """The name without the root's dot (RFC 6066 §3), an address without its zone."""
-    assert certified == Target(True, host, 443, b"").certified
+    assert tls_name == Target(True, host, 443, b"").tls_name
 
 
 class Looked(dict[bytes, tuple[Route, ...]]):

@@ -52,7 +52,7 @@ class BodySink(Protocol):
         """Take a piece; False: it has stopped. Never raises."""
         ...
 
-    def until(self, since: float) -> float | None:
+    def deadline(self, since: float) -> float | None:
         """Return the deadline (the loop's time) of the next piece, when the last one came at `since`."""
         ...
 
@@ -89,8 +89,8 @@ class Connection(asyncio.Protocol):
         self._state = _IDLE
         self._failure: tuple[str, str] | None = None
         self._arrival: asyncio.Future[bool] | None = None
-        self._until: float | None = None
-        self._deadline = DeadlineTimer(loop)
+        self._deadline: float | None = None
+        self._timer = DeadlineTimer(loop)
         self._has_input: Callable[[], bool] | None = None
         self._sink: BodySink | None = None
         self._sink_fed_at: float | None = None
@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
         self._parser.drop()
         if self._transport is not None:
             self._transport.abort()
-        self._deadline.cancel()
+        self._timer.cancel()
         self._wake()
 
     def eof_received(self) -> None:
@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
             when = "before it responded" if self._parser.head is None else "in the middle of its response"
             self._fail("upstream_broke", f"{self._name} closed the connection {when}.")
         self._transport = None
-        self._deadline.cancel()
+        self._timer.cancel()
         self._write_gate.wake()
         self._wake()
 
@@ -312,7 +312,7 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         return parser.ended or parser.buffered > 0 or self._failure is not None or self._state is _CLOSED
 
-    async def arrived(self, until: float | None = None, sink: BodySink | None = None) -> bool:
+    async def arrived(self, deadline: float | None = None, sink: BodySink | None = None) -> bool:
         """Wait until `take_response_head` or `take` has something new; one task waits at a time.
 
         False: nothing came until the deadline (the loop's time). What comes of the body meanwhile is given to `sink`; the wait
@@ -322,14 +322,14 @@ class Connection(asyncio.Protocol):
             return True
         if self._reading_paused:
             self._resume_reading()
-        if until is not None and until <= self._loop.time():
+        if deadline is not None and deadline <= self._loop.time():
             return False
         arrival: asyncio.Future[bool] = self._loop.create_future()
         self._arrival = arrival
         self._sink, self._sink_fed_at = sink, None
-        self._until = until
-        if until is not None:
-            self._deadline.set(until, self._on_deadline)
+        self._deadline = deadline
+        if deadline is not None:
+            self._timer.set(deadline, self._on_deadline)
         try:
             return await arrival
         finally:
@@ -343,13 +343,13 @@ class Connection(asyncio.Protocol):
     def _on_deadline(self) -> float | None:
         """End the wait where its deadline has passed; else return the deadline, None where there is none."""
         if self._sink is not None and self._sink_fed_at is not None:
-            self._until = self._sink.until(self._sink_fed_at)
-        if self._arrival is None or self._until is None:
+            self._deadline = self._sink.deadline(self._sink_fed_at)
+        if self._arrival is None or self._deadline is None:
             return None
-        if self._until <= self._loop.time():
+        if self._deadline <= self._loop.time():
             self._wake(early=False)
             return None
-        return self._until
+        return self._deadline
 
     def data_received(self, data: bytes) -> None:
         """Read what came (asyncio calls this). The middle of a body of known length goes to the sink without a look."""

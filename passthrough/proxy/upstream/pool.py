@@ -51,9 +51,9 @@ class ConnectionPool:
     def __init__(self, *, idle_s: float = IDLE_S, max_age_s: float = MAX_AGE_S, look_up: LookUp = socket.getaddrinfo) -> None:
         """`idle_s`: how long an idle connection is kept; `max_age_s`: how old it may become. `look_up` resolves names.
 
-        `own` are the names of the proxy's listening sockets: a connection to one of them is refused.
+        `listening` are the names of the proxy's listening sockets: a connection to one of them is refused.
         """
-        self.own: Sequence[SocketName] = ()
+        self.listening: Sequence[SocketName] = ()
         self._idle_s = idle_s
         self._max_age_s = max_age_s
         self._resolver = Resolver(look_up)
@@ -181,7 +181,7 @@ class ConnectionPool:
         sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=0.25)
         try:
             keep_alive(sock)
-            if leads_back(sock.getsockname(), sock.getpeername(), self.own):
+            if leads_back(sock.getsockname(), sock.getpeername(), self.listening):
                 raise UpstreamFailure("proxy_loop", f"{target.name} is this proxy itself (port {port}).")
             if target.proxy is not None and target.tls:
                 await self._tunnel(sock, target, target.proxy)
@@ -191,7 +191,7 @@ class ConnectionPool:
             if target.tls:
                 context = await self._context(target.ca_file)
                 raw, _ = await self._loop.create_connection(asyncio.Protocol, sock=sock)
-                await encrypt(raw, connection, context, target.certified)
+                await encrypt(raw, connection, context, target.tls_name)
             else:
                 await self._loop.create_connection(lambda: connection, sock=sock)
         except BaseException:

@@ -53,7 +53,7 @@ async def test_a_route_that_leads_back_by_a_name() -> None:
     async with upstream(answering(ok(b"a"))) as raw, road(pool=pool) as house, client(house.port) as one:
         itself = route_to(house.port, b"/itself", target={"host": "proxy.test"})
         house.adopt([itself, route_to(raw.port, b"/other", target={"host": "other.test"})])
-        pool.own = [house.server.sockets[0].getsockname()]
+        pool.listening = [house.server.sockets[0].getsockname()]
         for _ in range(3):
             await one.send(asking(b"GET /itself HTTP/1.1"))
             head, body = await one.answer()
