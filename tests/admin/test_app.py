@@ -44,7 +44,7 @@ NOON = 1_790_000_000.0 // DAY * DAY + DAY / 2
 
 
 @dataclass
-class Books:
+class DegradedPart:
     """A part of the instance that may be in trouble."""
 
     trouble: str | None = None
@@ -55,7 +55,7 @@ class Books:
 
 
 @asynccontextmanager
-async def asking(
+async def admin_port(
     health: Health | None = None,
     *,
     on_loopback: bool = True,
@@ -65,8 +65,8 @@ async def asking(
 ) -> AsyncIterator[Asking]:
     """Serve the admin application on a real socket."""
     digest = None if key is None else sha256(key.encode()).digest()
-    shown = AdminView(health or Books().health, ledger, lambda: [()], lambda: budgets, lambda: digest)
-    async with TestClient(TestServer(app(shown, on_loopback=on_loopback))) as client:
+    view = AdminView(health or DegradedPart().health, ledger, lambda: [()], lambda: budgets, lambda: digest)
+    async with TestClient(TestServer(app(view, on_loopback=on_loopback))) as client:
         yield client
 
 
@@ -87,11 +87,11 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-async def said(client: Asking, path: str, **headers: str) -> tuple[int, dict[str, Any]]:
+async def get_json(client: Asking, path: str, **headers: str) -> tuple[int, dict[str, Any]]:
     """Return status and JSON of one GET."""
-    async with client.get(path, headers=headers) as answer:
-        assert "application/json" == answer.content_type
-        return answer.status, await answer.json()
+    async with client.get(path, headers=headers) as response:
+        assert "application/json" == response.content_type
+        return response.status, await response.json()
 
 
 def basic(password: str, user: str = "admin") -> str:
@@ -105,9 +105,9 @@ def basic(password: str, user: str = "admin") -> str:
 @pytest.mark.parametrize("path", ["/healthz", "/health/liveliness"])
 @pytest.mark.parametrize("phase", list(Phase))
 async def test_alive(path: str, phase: Phase) -> None:
-    """Whoever answers is alive, in every phase: a restart would mend nothing."""
-    async with asking(Health(phase=phase)) as client:
-        assert (200, {"status": "ok", "version": __version__}) == await said(client, path)
+    """A program that responds is alive, in every phase: a restart would cure nothing."""
+    async with admin_port(Health(phase=phase)) as client:
+        assert (200, {"status": "ok", "version": __version__}) == await get_json(client, path)
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/health/readiness"])
@@ -122,21 +122,21 @@ async def test_alive(path: str, phase: Phase) -> None:
     ],
 )
 async def test_ready(path: str, phase: Phase, trouble: str | None, status: int, word: str) -> None:
-    """503 only while starting or draining; a trouble is said beside 200, for it does not stop the road."""
-    books = Books(trouble)
-    books.health.phase = phase
-    async with asking(books.health) as client:
+    """503 only while starting or draining; a trouble is shown beside 200, for it does not stop traffic."""
+    part = DegradedPart(trouble)
+    part.health.phase = phase
+    async with admin_port(part.health) as client:
         degraded = {} if trouble is None else {"ledger": trouble}
-        assert (status, {"status": word, "degraded": degraded, "version": __version__}) == await said(client, path)
+        assert (status, {"status": word, "degraded": degraded, "version": __version__}) == await get_json(client, path)
 
 
 async def test_a_trouble_that_ends_is_said_no_more() -> None:
-    """Every answer asks anew."""
-    books = Books("locked")
-    async with asking(books.health) as client:
-        assert "degraded" == (await said(client, "/readyz"))[1]["status"]
-        books.trouble = None
-        assert "ok" == (await said(client, "/readyz"))[1]["status"]
+    """Every response is computed again."""
+    part = DegradedPart("locked")
+    async with admin_port(part.health) as client:
+        assert "degraded" == (await get_json(client, "/readyz"))[1]["status"]
+        part.trouble = None
+        assert "ok" == (await get_json(client, "/readyz"))[1]["status"]
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ async def test_a_trouble_that_ends_is_said_no_more() -> None:
 )
 async def test_what_there_is_not(method: str, path: str, status: int) -> None:
     """Unknown paths are 404, other methods 405."""
-    async with asking() as client, client.request(method, path) as answer:
-        assert status == answer.status
+    async with admin_port() as client, client.request(method, path) as response:
+        assert status == response.status
 
 
 HOSTS = {
@@ -187,17 +187,17 @@ HOSTS = {
 @pytest.mark.parametrize("host", HOSTS)
 async def test_a_foreign_name_gets_nothing(host: str) -> None:
     """On loopback only loopback's names are answered, on every path: a page whose name was rebound learns nothing."""
-    async with asking() as client:
+    async with admin_port() as client:
         for path, status in (("/readyz", 200), ("/healthz", 200), ("/nothing", 404)):
-            async with client.get(path, headers={"Host": host}) as answer:
-                assert (status if HOSTS[host] == 200 else 421) == answer.status
-                assert HOSTS[host] == 200 or __version__ not in await answer.text()
+            async with client.get(path, headers={"Host": host}) as response:
+                assert (status if HOSTS[host] == 200 else 421) == response.status
+                assert HOSTS[host] == 200 or __version__ not in await response.text()
 
 
 @pytest.mark.wire
 async def test_no_host_is_a_foreign_name() -> None:
-    """HTTP/1.0 may leave Host out: that is nobody's name."""
-    async with asking() as client:
+    """HTTP/1.0 may leave Host out: that names no host."""
+    async with admin_port() as client:
         assert client.port is not None
         assert (await once(client.port, b"GET /readyz HTTP/1.0\r\n\r\n")).split(b" ")[1] == b"421"
 
@@ -205,10 +205,10 @@ async def test_no_host_is_a_foreign_name() -> None:
 async def test_off_loopback_every_name_is_answered() -> None:
     """An orchestrator asks by the address of the day: no name is foreign where the port is open anyway."""
     async with (
-        asking(on_loopback=False) as client,
-        client.get("/readyz", headers={"Host": "10.1.2.3:4001"}) as answer,
+        admin_port(on_loopback=False) as client,
+        client.get("/readyz", headers={"Host": "10.1.2.3:4001"}) as response,
     ):
-        assert 200 == answer.status
+        assert 200 == response.status
 
 
 # ── who may ask ──
@@ -221,17 +221,17 @@ GUARDED = ("/", "/metrics", "/usage", "/usage.csv", "/exchanges", "/budgets", "/
 @pytest.mark.parametrize("key", [None, KEY])
 async def test_health_is_asked_without_a_key(path: str, key: str | None) -> None:
     """Orchestrators have none, and learn only how the instance is."""
-    async with asking(on_loopback=False, key=key) as client:
-        assert 200 == (await said(client, path))[0]
+    async with admin_port(on_loopback=False, key=key) as client:
+        assert 200 == (await get_json(client, path))[0]
 
 
 @pytest.mark.parametrize("path", GUARDED)
 async def test_without_any_key_others_get_nothing(path: str) -> None:
-    """Off loopback, where no admin_key is set, there is nothing to be shown, and the cure is said."""
-    async with asking(on_loopback=False) as client:
-        status, answer = await said(client, path, Authorization=f"Bearer {KEY}")
-        assert (403, "no_admin_key") == (status, answer["status"])
-        assert "admin_key" in answer["hint"]
+    """Off loopback, where no admin_key is set, nothing is shown, and the response gives a hint."""
+    async with admin_port(on_loopback=False) as client:
+        status, response = await get_json(client, path, Authorization=f"Bearer {KEY}")
+        assert (403, "no_admin_key") == (status, response["status"])
+        assert "admin_key" in response["hint"]
 
 
 WRONG = {
@@ -252,27 +252,27 @@ WRONG = {
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_a_wrong_key_gets_nothing(wrong: str) -> None:
     """Off loopback everything but health needs the key; the answer asks for it, so that a browser does, and echoes nothing."""
-    async with asking(on_loopback=False, key=KEY) as client:
+    async with admin_port(on_loopback=False, key=KEY) as client:
         for path in GUARDED:
-            async with client.get(path, headers=WRONG[wrong]) as answer:
-                assert 401 == answer.status
-                assert answer.headers["WWW-Authenticate"].startswith('Basic realm="passthrough"')
-                assert "canary" not in await answer.text()
+            async with client.get(path, headers=WRONG[wrong]) as response:
+                assert 401 == response.status
+                assert response.headers["WWW-Authenticate"].startswith('Basic realm="passthrough"')
+                assert "canary" not in await response.text()
 
 
 @pytest.mark.parametrize("given", [f"Bearer {KEY}", f"bearer  {KEY}", basic(KEY), basic(KEY, "anybody"), basic(KEY, "")])
 async def test_the_key_opens(given: str) -> None:
     """As Bearer, or as the password of Basic, whatever the user's name."""
-    async with asking(on_loopback=False, key=KEY) as client:
+    async with admin_port(on_loopback=False, key=KEY) as client:
         for path, status in (("/", 200), ("/metrics", 200), ("/budgets", 200), ("/usage", 404), ("/nothing", 404)):
-            async with client.get(path, headers={"Authorization": given}) as answer:
-                assert status == answer.status
+            async with client.get(path, headers={"Authorization": given}) as response:
+                assert status == response.status
 
 
 async def test_on_loopback_no_key_is_asked_for() -> None:
     """Who is on the machine may see the figures, also where there is a key."""
-    async with asking(key=KEY) as client, client.get("/") as answer:
-        assert 200 == answer.status
+    async with admin_port(key=KEY) as client, client.get("/") as response:
+        assert 200 == response.status
 
 
 @pytest.mark.process
@@ -285,8 +285,8 @@ async def test_the_key_is_changed_by_a_reload(tmp_path: Path) -> None:
 
         async def opened_by(given: str) -> int:
             headers = {"Authorization": f"Bearer {given}"}
-            async with session.get(f"http://127.0.0.1:{running.admin_port}/budgets", headers=headers) as answer:
-                return answer.status
+            async with session.get(f"http://127.0.0.1:{running.admin_port}/budgets", headers=headers) as response:
+                return response.status
 
         assert 403 == await opened_by(key)
         for more, opens in ((f"master_key: {key}\n", key), (f"master_key: {key}\nadmin_key: another-{key}\n", f"another-{key}")):
@@ -300,10 +300,10 @@ async def test_the_key_is_changed_by_a_reload(tmp_path: Path) -> None:
 @pytest.mark.parametrize("on_loopback", [True, False])
 async def test_answers_are_kept_together(path: str, on_loopback: bool) -> None:
     """Every answer, errors too, is stored nowhere, framed nowhere, and runs no script but ours."""
-    async with asking(on_loopback=on_loopback) as client, client.get(path) as answer:
-        assert "no-store" == answer.headers["Cache-Control"]
-        assert "nosniff" == answer.headers["X-Content-Type-Options"]
-        policy = answer.headers["Content-Security-Policy"].split("; ")
+    async with admin_port(on_loopback=on_loopback) as client, client.get(path) as response:
+        assert "no-store" == response.headers["Cache-Control"]
+        assert "nosniff" == response.headers["X-Content-Type-Options"]
+        policy = response.headers["Content-Security-Policy"].split("; ")
         assert {"default-src 'self'", "frame-ancestors 'none'"} <= set(policy)
 
 
@@ -330,12 +330,12 @@ async def test_usage_is_what_the_command_prints(ledger: Ledger, tmp_path: Path, 
         run = CliRunner().invoke(main, ["usage", "--ledger", f"sqlite:///{tmp_path}/books.db", "--format", form, *options])
         assert 0 == run.exit_code, run.output
         printed[form] = run.stdout
-    async with asking(ledger=ledger) as client:
-        async with client.get("/usage", params=flags) as answer:
-            assert (200, printed["json"]) == (answer.status, await answer.text() + "\n")
-        async with client.get("/usage.csv", params=flags) as answer:
-            assert list(csv.reader(printed["csv"].splitlines())) == list(csv.reader((await answer.text()).splitlines()))
-            assert ("text/csv", "attachment") == (answer.content_type, answer.headers["Content-Disposition"].split(";")[0])
+    async with admin_port(ledger=ledger) as client:
+        async with client.get("/usage", params=flags) as response:
+            assert (200, printed["json"]) == (response.status, await response.text() + "\n")
+        async with client.get("/usage.csv", params=flags) as response:
+            assert list(csv.reader(printed["csv"].splitlines())) == list(csv.reader((await response.text()).splitlines()))
+            assert ("text/csv", "attachment") == (response.content_type, response.headers["Content-Disposition"].split(";")[0])
 
 
 FILTERED = [
@@ -352,9 +352,9 @@ FILTERED = [
 @pytest.mark.parametrize(("query", "expected"), FILTERED)
 async def test_usage_is_narrowed(ledger: Ledger, query: Mapping[str, str], expected: tuple[int, int, str]) -> None:
     """A filter leaves what has that value; an empty one, what has none. Groups and total agree, to the last digit."""
-    async with asking(ledger=ledger) as client, client.get("/usage", params=query) as answer:
-        assert 200 == answer.status
-        found = json.loads(await answer.text(), parse_float=str, parse_int=str)
+    async with admin_port(ledger=ledger) as client, client.get("/usage", params=query) as response:
+        assert 200 == response.status
+        found = json.loads(await response.text(), parse_float=str, parse_int=str)
         total = found["total"]
         assert tuple(map(str, expected)) == (total["requests"], total["pages"], total["cost_usd"])
         for name in ("requests", "pages", "unmetered", "unpriced"):
@@ -384,35 +384,35 @@ async def test_usage_is_narrowed(ledger: Ledger, query: Mapping[str, str], expec
 )
 async def test_a_question_that_is_not_understood_is_said(ledger: Ledger, path: str, says: str) -> None:
     """400, with the parameter and what would do."""
-    async with asking(ledger=ledger) as client:
-        status, answer = await said(client, path)
-        assert (400, "bad_question") == (status, answer["status"])
-        assert says in answer["why"]
+    async with admin_port(ledger=ledger) as client:
+        status, response = await get_json(client, path)
+        assert (400, "bad_question") == (status, response["status"])
+        assert says in response["why"]
 
 
 async def test_the_latest_exchanges(ledger: Ledger) -> None:
     """The youngest first, with what they came to; unknown is null, and money has all its digits."""
-    async with asking(ledger=ledger) as client:
-        async with client.get("/exchanges", params={"limit": "3"}) as answer:
-            found = json.loads(await answer.text(), parse_float=str)["exchanges"]
+    async with admin_port(ledger=ledger) as client:
+        async with client.get("/exchanges", params={"limit": "3"}) as response:
+            found = json.loads(await response.text(), parse_float=str)["exchanges"]
         assert ["invoices", "sandboxed", None] == [each["client"] for each in found]
         assert [(500, None, None, "no_usage"), (200, 50, "0.002", None), (200, 2, None, "unpriced")] == [
             (each["status"], each["pages"], each["cost_usd"], each["unmetered"]) for each in found
         ]
         assert [False, True, False] == [each["sandbox"] for each in found]
         assert "2026-09-21T12:00:05.000Z" == found[0]["time"]
-        _, narrowed = await said(client, "/exchanges?client=invoices&model=other-model")
+        _, narrowed = await get_json(client, "/exchanges?client=invoices&model=other-model")
         assert [4] == [each["pages"] for each in narrowed["exchanges"]]
-        _, none = await said(client, "/exchanges?client=")
+        _, none = await get_json(client, "/exchanges?client=")
         assert [2] == [each["pages"] for each in none["exchanges"]]
 
 
 @pytest.mark.parametrize("path", ["/usage", "/usage.csv", "/exchanges"])
 async def test_no_ledger_is_said(path: str) -> None:
     """Where the ledger is `none`, that is what the answer says."""
-    async with asking() as client:
-        status, answer = await said(client, path)
-        assert (404, "no_ledger") == (status, answer["status"])
+    async with admin_port() as client:
+        status, response = await get_json(client, path)
+        assert (404, "no_ledger") == (status, response["status"])
 
 
 @pytest.mark.parametrize("path", ["/usage", "/usage.csv", "/exchanges"])
@@ -422,19 +422,19 @@ async def test_a_ledger_that_cannot_be_read_is_said(tmp_path: Path, path: str) -
     file.write_bytes(b"this is no database, but long enough to be looked at as one" * 20)
     damaged = Ledger.at(f"sqlite:///{file}")
     with closing(damaged):
-        async with asking(ledger=damaged) as client:
-            status, answer = await said(client, path)
-            assert (503, "ledger_unreadable") == (status, answer["status"])
-            assert str(file) in answer["why"]
-            assert answer["hint"]
+        async with admin_port(ledger=damaged) as client:
+            status, response = await get_json(client, path)
+            assert (503, "ledger_unreadable") == (status, response["status"])
+            assert str(file) in response["why"]
+            assert response["hint"]
 
 
 async def test_readers_never_wait_for_a_writer(ledger: Ledger, tmp_path: Path) -> None:
     """While another process holds the ledger's lock for writing, it is read."""
     with closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        async with asking(ledger=ledger) as client:
-            assert 200 == (await said(client, "/usage"))[0]
+        async with admin_port(ledger=ledger) as client:
+            assert 200 == (await get_json(client, "/usage"))[0]
 
 
 async def test_two_read_at_once_and_the_third_waits() -> None:
@@ -455,7 +455,7 @@ async def test_two_read_at_once_and_the_third_waits() -> None:
 
 
 async def test_a_read_that_takes_too_long_is_given_up() -> None:
-    """Who asked is told; the thread ends by itself."""
+    """The client gets a response; the thread ends by itself."""
     reads, going_on = LedgerReads(timeout_s=0.01), threading.Event()
     with pytest.raises(LedgerError, match="not read within"):
         await reads.run(lambda: going_on.wait(WAIT_S))
@@ -474,8 +474,8 @@ async def test_budgets() -> None:
         BudgetStatus(Budget(Scope("all"), Unit.USD, Per.MONTH, 50 * 10**9), 50_000_000_001, 0, reset),
         BudgetStatus(Budget(Scope("route", "/mistral"), Unit.REQUESTS, Per.MINUTE, 0), 0, 0, reset),
     )
-    async with asking(budgets=standings) as client, client.get("/budgets") as answer:
-        found = json.loads(await answer.text(), parse_float=str)["budgets"]
+    async with admin_port(budgets=standings) as client, client.get("/budgets") as response:
+        found = json.loads(await response.text(), parse_float=str)["budgets"]
     names = ("scope", "name", "unit", "per", "spent", "reserved", "limit", "used_percent", "resets")
     when = "2026-09-22T00:00:00Z"
     assert [

@@ -1,4 +1,4 @@
-"""Metrics: what was booked and how the house is, as Prometheus reads it; labels are bounded, several processes are summed."""
+"""Metrics: what was booked and the instance's state, for Prometheus; labels are bounded, several processes are summed."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_what_was_used_agrees_with_an_independent_sum() -> None:
 
 
 def test_models_are_bounded() -> None:
-    """Whatever answers say, there are at most so many models, and one more for the rest: no page is lost."""
+    """Whatever responses say, there are at most MAX_MODELS models, and one more for the rest: no page is lost."""
     metrics = Metrics()
     found = of(metrics, [booked(model=f"model-{number}", pages=1) for number in range(MAX_MODELS + 50)])
     named = {dict(labels)["model"] for name, labels in found if name == "passthrough_pages_total"}
@@ -163,11 +163,11 @@ def test_booking_in_another_thread_loses_nothing() -> None:
     assert 800 == value(samples(exposition([metrics.families()])), "passthrough_pages_total")
 
 
-# ── the house ──
+# ── the instance ──
 
 
 def gauges(health: Health | None = None, **readings: float | None) -> Gauges:
-    """Return the gauges of a house with such readings and two budgets."""
+    """Return the gauges of an instance with these readings and two budgets."""
     standings = [
         BudgetStatus(Budget(Scope("client", "invoices"), Unit.USD, Per.MONTH, 50 * 10**9), 25 * 10**9, 10**9, 1.8e9),
         BudgetStatus(Budget(Scope("all"), Unit.PAGES, Per.DAY, 0), 0, 0, 1.8e9),
@@ -230,7 +230,7 @@ client_keys:
 
 @pytest.mark.process
 async def test_the_program_counts_what_it_serves(tmp_path: Path) -> None:
-    """Requests through the road, a refusal and a reload that failed are in /metrics, as they are in ledger and log."""
+    """Requests through the proxy, a refusal and a reload that failed are in /metrics, as they are in ledger and log."""
     async with program(tmp_path, ROUTES, "--sandbox") as running, aiohttp.ClientSession() as session:
         form = aiohttp.FormData({"purpose": "ocr"})
         form.add_field("file", pdf(3), filename="three.pdf")

@@ -37,7 +37,7 @@ OPEN = "  - {path: /open, target: 'http://h.example', auth: false, include_subpa
     ],
 )  # fmt: skip
 def test_who_may_call(tmp_path: Path, text: str, expected: list[str]) -> None:
-    """Clients are named, and where no key is asked for, that is said."""
+    """Clients are named; where no key is needed, a sentence says so."""
     assert expected == list(callers(loaded(tmp_path, ROUTE + text)))
 
 

@@ -110,7 +110,7 @@ async def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
     ],
 )
 async def test_what_is_wrong_with_the_configuration_is_exit_2(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
-    """Files and flags that cannot be meant are said, with exit 2 and nothing on stdout."""
+    """Files and flags that cannot be meant are reported, with exit 2 and nothing on stdout."""
     (tmp_path / "routes.yaml").write_text(ROUTE)
     (tmp_path / "none.yaml").write_text("ledger: none\n")
     code, out, err = await command(tmp_path, *arguments)
@@ -134,7 +134,7 @@ async def test_what_is_wrong_with_the_configuration_is_exit_2(tmp_path: Path, ar
     ],
 )
 async def test_what_else_is_wrong_is_exit_1(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
-    """What is no fault of the configuration is exit 1, said in one sentence, without a traceback."""
+    """An error outside the configuration is exit 1, with one sentence and without a traceback."""
     (tmp_path / "routes.yaml").write_text(ROUTE + "allow_anonymous: true\n")
     (tmp_path / "text.db").write_text("This is a text of some length, and no database at all. " * 30)
     other = sqlite3.connect(tmp_path / "other.db")
@@ -193,8 +193,8 @@ async def test_a_key_of_keygen_opens_the_door(tmp_path: Path) -> None:
         config = f"pass_through_endpoints: [{{path: /m, target: 'http://127.0.0.1:{raw.port}'}}]\n{stanza}"
         async with program(tmp_path, config) as running, aiohttp.ClientSession() as session:
             for credential, status in ((f"Bearer {key}", 200), (key, 200), (f"Bearer {key}x", 401), ("Bearer", 401)):
-                async with session.get(running.url + "/m", headers={"Authorization": credential}) as answer:
-                    assert status == answer.status
+                async with session.get(running.url + "/m", headers={"Authorization": credential}) as response:
+                    assert status == response.status
 
 
 async def test_version(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ async def test_prices(tmp_path: Path) -> None:
 
 
 async def test_prices_of_batches(tmp_path: Path) -> None:
-    """The factor of batches is said once, and in a column where it differs."""
+    """The factor of batches is shown once, and in a column where it differs."""
     (tmp_path / "routes.yaml").write_text(ROUTE)
     assert "USD per 1000 pages; in a batch × 0.5\n" in (await command(tmp_path, "prices"))[1]
     (tmp_path / "routes.yaml").write_text("prices: [{model: mine, usd_per_1000_pages: 0, batch_factor: 1}]\n")
@@ -242,7 +242,7 @@ pass_through_endpoints:
 
 
 async def on_terminal(folder: Path, *arguments: str, columns: int = 80) -> list[str]:
-    """Run a command on a terminal of so many columns; return the lines that it prints, without their colours."""
+    """Run a command on a terminal with this many columns; return the lines that it prints, without their colours."""
     control, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     process = await asyncio.create_subprocess_exec(
@@ -254,15 +254,15 @@ async def on_terminal(folder: Path, *arguments: str, columns: int = 80) -> list[
         stderr=asyncio.subprocess.STDOUT,
     )
     os.close(terminal)
-    said = await asyncio.to_thread(_all_of, control)
+    output = await asyncio.to_thread(_all_of, control)
     assert 0 == await process.wait()
-    return re.sub(r"\x1b\[[0-9;]*m", "", said.decode()).splitlines()
+    return re.sub(r"\x1b\[[0-9;]*m", "", output.decode()).splitlines()
 
 
 def _all_of(control: int) -> bytes:
-    said = bytearray()
-    _read_into(control, said)
-    return bytes(said)
+    output = bytearray()
+    _read_into(control, output)
+    return bytes(output)
 
 
 @pytest.mark.parametrize("columns", [80, 50])
@@ -310,23 +310,23 @@ async def ocr(running: Program, pages: int, key: str) -> dict[str, Any]:
     form = aiohttp.FormData({"purpose": "ocr"})
     form.add_field("file", pdf(pages), filename="a.pdf")
     async with aiohttp.ClientSession(running.url, headers=headers) as session:
-        async with session.post("/mistral/v1/files", data=form) as answer:
-            document = {"type": "file", "file_id": (await answer.json())["id"]}
+        async with session.post("/mistral/v1/files", data=form) as response:
+            document = {"type": "file", "file_id": (await response.json())["id"]}
         asked = {"model": "mistral-ocr-2512", "document": document}
-        async with session.post("/mistral/v1/ocr", json=asked) as answer:
-            assert 200 == answer.status
-            return dict(await answer.json())
+        async with session.post("/mistral/v1/ocr", json=asked) as response:
+            assert 200 == response.status
+            return dict(await response.json())
 
 
 async def test_usage(sandboxed: Path) -> None:
-    """The same sums as JSON, CSV and a table, by one key or two, since a day; the sandbox's are said to be such."""
+    """The same sums as JSON, CSV and a table, by one key or two, since a day; the sandbox's are marked as such."""
     code, out, err = await command(sandboxed, "usage", "--format", "json")
     assert (0, "") == (code, err)
-    said = json.loads(out)
+    output = json.loads(out)
     names = ("client", "requests", "pages", "cost_usd", "unmetered", "unpriced")
-    groups = [tuple(group[name] for name in names) for group in said["groups"]]
+    groups = [tuple(group[name] for name in names) for group in output["groups"]]
     assert [("ann", 4, 3, 0.006, 0, 0), ("ben", 2, 3, 0.006, 0, 0)] == groups
-    assert (True, 6, 6, 0.012) == (said["sandbox"], *(said["total"][name] for name in ("requests", "pages", "cost_usd")))
+    assert (True, 6, 6, 0.012) == (output["sandbox"], *(output["total"][name] for name in ("requests", "pages", "cost_usd")))
 
     code, out, err = await command(sandboxed, "usage", "--format", "csv", "--by", "model, client")
     assert (0, "") == (code, err)
@@ -370,7 +370,7 @@ async def test_usage_reads_what_it_needs(sandboxed: Path) -> None:
 
 
 async def test_usage_is_watched_on_a_terminal(tmp_path: Path) -> None:
-    """`--watch` shows the sums anew as they grow, until Ctrl-C, which is exit 0; the last ones stay on the terminal."""
+    """`--watch` shows the sums again as they grow, until Ctrl-C, which is exit 0; the last ones stay on the terminal."""
     url = f"sqlite:///{tmp_path}/passthrough.db"
     with closing(Ledger.open(url)) as ledger:
         ledger.append([booked("ann", pages=11)])
@@ -384,11 +384,11 @@ async def test_usage_is_watched_on_a_terminal(tmp_path: Path) -> None:
         stderr=asyncio.subprocess.STDOUT,
     )
     os.close(terminal)
-    said = bytearray()
-    reading = asyncio.create_task(asyncio.to_thread(_read_into, control, said))
+    output = bytearray()
+    reading = asyncio.create_task(asyncio.to_thread(_read_into, control, output))
 
     async def so_far() -> bytes:
-        return bytes(said)
+        return bytes(output)
 
     try:
         await eventually(so_far, lambda found: b"11" in found)
@@ -399,14 +399,14 @@ async def test_usage_is_watched_on_a_terminal(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert 0 == await process.wait()
         await reading
-    screens = said.decode().split("\x1b[?1049")  # the second screen is entered with h, and left with l
+    screens = output.decode().split("\x1b[?1049")  # the second screen is entered with h, and left with l
     assert ["h", "l"] == [screen[0] for screen in screens[1:]]
     assert "total" in screens[-1]
     assert "33" in screens[-1]
 
 
 async def test_usage_is_watched_in_a_pipe(tmp_path: Path) -> None:
-    """Where stdout is no terminal one table follows the other; a ledger that goes away meanwhile is said, and asked again."""
+    """Where stdout is no terminal, tables follow each other; a ledger that goes away is reported, and read again later."""
     url = f"sqlite:///{tmp_path}/passthrough.db"
     arguments = (sys.executable, "-m", "passthrough", "usage", "--ledger", url, "--watch", "0.2")
     assert 1 == (await command(tmp_path, *arguments[3:]))[0]
@@ -426,10 +426,10 @@ async def test_usage_is_watched_in_a_pipe(tmp_path: Path) -> None:
         assert 0 == process.returncode
 
 
-def _read_into(control: int, said: bytearray) -> None:
+def _read_into(control: int, output: bytearray) -> None:
     try:
         while piece := os.read(control, 65536):
-            said += piece
+            output += piece
     except OSError:  # Linux: the other end is closed
         pass
     finally:
@@ -551,8 +551,8 @@ async def test_the_sandbox_alone(tmp_path: Path) -> None:
     assert found is not None
     async with aiohttp.ClientSession(f"http://127.0.0.1:{int(found[1])}") as session:
         for key, status in (("secret", 200), ("other", 401)):
-            async with session.get("/v1/models", headers={"Authorization": f"Bearer {key}"}) as answer:
-                assert status == answer.status
+            async with session.get("/v1/models", headers={"Authorization": f"Bearer {key}"}) as response:
+                assert status == response.status
     process.terminate()
     await process.communicate()
     assert 0 == process.returncode

@@ -44,7 +44,7 @@ async def redirected(folder: Path, redirections: str, *arguments: str, **more: s
 
 
 async def answers(url: str) -> int | None:
-    """Return the status of a GET, None where nobody listens yet."""
+    """Return the status of a GET, None where no process listens yet."""
     try:
         async with aiohttp.ClientSession() as session, session.get(url, headers={"Host": "localhost"}) as answer:
             await answer.read()
@@ -93,11 +93,11 @@ async def test_it_serves_with_closed_streams(tmp_path: Path, closed: str, worker
         finally:
             process.send_signal(signal.SIGTERM)
             code = await process.wait()
-    said = (tmp_path / "err").read_text()
-    assert 0 == code, said
+    errors = (tmp_path / "err").read_text()
+    assert 0 == code, errors
     lines = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
     assert ([] if ">&-" in closed.split() else [1, 1, 1]) == [line["pages"] for line in lines]
-    assert ("2>&-" in closed) == ("Listening" not in said)
+    assert ("2>&-" in closed) == ("Listening" not in errors)
     with closing(sqlite3.connect(tmp_path / "passthrough.db")) as ledger:
         assert (3,) == ledger.execute("SELECT sum(pages) FROM charges").fetchone()
 
@@ -162,7 +162,7 @@ async def test_a_stdout_that_takes_nothing_is_said(booked: Path, where: str, why
 
 
 async def test_a_reader_that_goes_ends_it_quietly(booked: Path) -> None:
-    """Nothing is said of a pipe whose reader has seen enough, or never was there."""
+    """A pipe whose reader has seen enough, or never existed, is no error to report."""
     for arguments in SHORT[1:]:
         reading, writing = os.pipe()
         os.close(reading)

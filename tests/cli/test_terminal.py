@@ -82,7 +82,7 @@ TABLE = Table(
 
 
 def test_a_table_is_as_wide_as_it_is() -> None:
-    """Where there is room, and in a file, nothing is folded; an empty column is left out; an empty line parts blocks."""
+    """On wide lines, and in a file, nothing is folded; an empty column is left out; an empty line parts blocks."""
     expected = """\
 Routes
 

@@ -49,7 +49,7 @@ def test_lines_of_env_files(tmp_path: Path, line: str, expected: dict[str, str])
 
 
 def test_a_line_that_is_not_read_is_a_warning(tmp_path: Path) -> None:
-    """A line of `.env` that is no assignment is told by its number, without its text."""
+    """A line of `.env` that is no assignment is reported by its number, without its text."""
     written(tmp_path, "A=b\nsome canary words\nC=d\n", ".env")
     found = load.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).warnings
     assert [(str(tmp_path / ".env"), 2)] == [(warning.file, warning.line) for warning in found]
@@ -57,7 +57,7 @@ def test_a_line_that_is_not_read_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_an_env_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """A `.env` that is no text is a problem, told beside all others; a directory of this name is somebody's own."""
+    """A `.env` that is no text is a problem, reported beside all others; a directory of this name is left alone."""
     written(tmp_path, b"A=\xff\n", ".env")
     with pytest.raises(ConfigError, match="not UTF-8"):
         environment.environment("routes.yaml", {}, tmp_path)
@@ -95,7 +95,7 @@ def test_a_listen_setting_from_env_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_variable_that_means_nothing_is_a_warning(tmp_path: Path, name: str, value: str, hint: str) -> None:
-    """A misspelt PASSTHROUGH_… variable, in the environment or in `.env`, is told with the one that was meant."""
+    """A misspelt PASSTHROUGH_… variable, in the environment or in `.env`, is reported with the one that was meant."""
     (found,) = load.load(written(tmp_path, ROUTE), {name: value}, cwd=tmp_path).warnings
     shown = name.replace("\x1b", "\\x1b")
     expected = Problem("environment", 0, shown, "There is no such variable; it has no effect.", hint)
@@ -161,7 +161,7 @@ def _turn(folder: Path) -> None:
 
 CHANGES: list[tuple[str, Callable[[Path], object]]] = [
     ("the link is turned", _turn),
-    ("the file is written anew", lambda folder: written(folder / "v1", ROUTE)),
+    ("the file is written again", lambda folder: written(folder / "v1", ROUTE)),
     ("the file is gone", lambda folder: (folder / "v1" / "routes.yaml").unlink()),
     ("a .env appears beside it", lambda folder: written(folder, "", ".env")),
     ("a .env appears in the working directory", lambda folder: written(folder / "v2", "A=b", ".env")),
@@ -171,7 +171,7 @@ CHANGES: list[tuple[str, Callable[[Path], object]]] = [
 
 @pytest.mark.parametrize(("what", "change"), CHANGES, ids=[what for what, _ in CHANGES])
 def test_a_change_is_found(tmp_path: Path, what: str, change: Callable[[Path], object]) -> None:
-    """Whatever a reload would read anew changes the snapshot."""
+    """All that a reload would read again changes the snapshot."""
     folder = _mounted(tmp_path)
     cwd = folder / "v2"
     before = environment.snapshot(str(folder / "routes.yaml"), cwd)

@@ -412,7 +412,7 @@ def test_tls_files_are_relative_to_where_they_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["allow_anonymous: true\n", "master_key: 0123456789abcdef\n"])
 def test_other_hosts_with_keys_or_on_purpose(tmp_path: Path, text: str) -> None:
-    """With a key, or when told to, it may listen for other machines."""
+    """With a key, or with allow_anonymous, it may listen for other machines."""
     assert "0.0.0.0" == loaded(tmp_path, ROUTE + text + "host: 0.0.0.0\n").listen.host
 
 

@@ -1,4 +1,4 @@
-"""Text that was meant to be a variable's value, and is none, is said; a real key that looks a little like it is taken."""
+"""A placeholder that is not replaced here is a problem; a real key that looks a little like one is taken."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ async def test_as_it_is_shown(tmp_path: Path) -> None:
     """`check` and `serve` end with 2, and say where and what to write."""
     (tmp_path / "routes.yaml").write_text(A + "client_keys: [{name: ann, key: '${CLIENT_KEY}'}]\n")
     for name in ("check", "serve"):
-        code, _, said = await command(tmp_path, name, CLIENT_KEY="a-key-of-16-chars")
-        assert (2, 2) == (code, said.count("\n"))
-        assert "routes.yaml:4 client_keys[0].key: This is no reference to a variable: it would be taken as it stands." in said
-        assert "  Write os.environ/CLIENT_KEY." in said
+        code, _, stderr = await command(tmp_path, name, CLIENT_KEY="a-key-of-16-chars")
+        assert (2, 2) == (code, stderr.count("\n"))
+        assert "routes.yaml:4 client_keys[0].key: This is no reference to a variable: it would be taken as it stands." in stderr
+        assert "  Write os.environ/CLIENT_KEY." in stderr

@@ -396,14 +396,14 @@ ENVIRON = {**KEYS, "EMPTY": "", "BROKEN": "a\nb", "SURROGATE": "\ud800", "README
 
 @pytest.mark.parametrize(("text", "line", "key", "words"), FILES + KEYS_OF_THE_FILE)
 def test_files(tmp_path: Path, text: str | bytes, line: int, key: str, words: str) -> None:
-    """A file, or a key of its top, that cannot be used is told with its line."""
+    """A file, or a key of its top, that cannot be used is reported with its line."""
     written(tmp_path, "", "empty.pem")
     _expect((line, key, words), problems(tmp_path, text))
 
 
 @pytest.mark.parametrize(("key", "value", "words"), ENDPOINTS)
 def test_endpoints(tmp_path: Path, key: str, value: str, words: str) -> None:
-    """A key of an endpoint that cannot be used is told with its line; nothing else is found wrong."""
+    """A key of an endpoint that cannot be used is reported with its line; nothing else is found wrong."""
     written(tmp_path, "", "empty.pem")
     endpoint = {"path": "/a", "target": "http://a.example", key: value}
     lines = [f"{name}: {text}" for name, text in endpoint.items()]
@@ -419,7 +419,7 @@ def test_endpoints(tmp_path: Path, key: str, value: str, words: str) -> None:
     [("client_keys", *row) for row in CLIENTS] + [("prices", *row) for row in PRICES],
 )
 def test_items_of_sections(tmp_path: Path, section: str, item: str, key: str, words: str) -> None:
-    """A client key or a price that cannot be used is told with its line; nothing else is found wrong."""
+    """A client key or a price that cannot be used is reported with its line; nothing else is found wrong."""
     found = problems(tmp_path, A + f"{section}:\n- {item}\n", ENVIRON)
     assert [(5, f"{section}[0].{key}".rstrip("."))] == [(problem.line, problem.key) for problem in found]
     assert words in str(found[0])
@@ -443,14 +443,14 @@ def test_items_of_sections(tmp_path: Path, section: str, item: str, key: str, wo
     ],
 )
 def test_conflicts(tmp_path: Path, first: str, second: str, conflict: bool) -> None:
-    """Two routes for one method and path are a conflict, told at the second with the line of the first."""
+    """Two routes for one method and path are a conflict, reported at the second with the line of the first."""
     text = A + f"- {{{first}, target: 'http://a.example'}}\n- {{{second}, target: 'http://a.example'}}\n"
     expected = [(5, "pass_through_endpoints[2].path", "on line 4")] if conflict else []
     assert expected == [(p.line, p.key, "on line 4" if "on line 4" in p.what else p.what) for p in problems(tmp_path, text)]
 
 
 def test_names_and_keys_of_clients_are_unique(tmp_path: Path) -> None:
-    """A second key of one name, and one key for two names (the master key, too), are told where they stand."""
+    """A second key of one name, and one key for two names (the master key, too), are reported at their places."""
     text = f"""\
 client_keys:
 - {{name: a, key: {K}}}
@@ -471,7 +471,7 @@ master_key: {K}
 
 
 def test_one_model_has_one_price_a_day(tmp_path: Path) -> None:
-    """Two prices of one model from one day on are told; from another day on it is a change of price."""
+    """Two prices of one model from one day on are reported; from another day on it is a change of price."""
     rows = [f"{{model: m, usd_per_1000_pages: {n}, effective_from: 2026-01-0{n}}}" for n in (1, 2, 1)]
     found = problems(tmp_path, A + "prices:\n" + "".join(f"- {row}\n" for row in rows))
     assert [(7, "prices[2].model")] == [(problem.line, problem.key) for problem in found]
@@ -528,14 +528,14 @@ workers: 1
 def test_routes_of_client_keys_are_judged_whatever_else_is_wrong(
     tmp_path: Path, endpoint: str, client: str, expected: set[str]
 ) -> None:
-    """A client key's route that is none is told in the same run as what is wrong with that key or with the endpoints."""
+    """A client key's route that is none is reported in the same run as what is wrong with that key or with the endpoints."""
     found = problems(tmp_path, A + f"- {endpoint}\nclient_keys:\n- {client}\n", {"R": "/r"})
     assert len(expected) == len(found)
     assert set() == {key for key in expected if not any(problem.key.endswith(key) for problem in found)}
 
 
 def test_a_problem_as_it_is_shown(tmp_path: Path) -> None:
-    """What happened, where, and how to mend it."""
+    """What happened, where, and a hint."""
     text = ROUTE + "    headers: {Authorization: Bearer os.environ/MISTRAL_API_KEY}\n"
     (problem,) = problems(tmp_path, text, {})
     expected = (
@@ -573,13 +573,13 @@ def test_the_keys_of_clients_matter_with_the_sandbox_too(tmp_path: Path) -> None
 def test_settings_from_elsewhere(
     tmp_path: Path, flags: dict[str, object], environ: dict[str, str], source: str, key: str
 ) -> None:
-    """A bad flag or variable is told by its own name."""
+    """A bad flag or variable is reported by its own name."""
     written(tmp_path, "", "empty.pem")
     assert [(source, 0, key)] == [(p.file, p.line, p.key) for p in problems(tmp_path, A, environ, listen=flags)]
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    """A file that is missing, a directory, or has an impossible name is told, and how to name another."""
+    """A file that is missing, a directory, or has an impossible name is reported, with how to name another."""
     for name, words in (("no.yaml", "no such file"), (".", "a directory"), ("a\0b", "cannot be read"), ("x" * 300, "too long")):
         with pytest.raises(ConfigError) as caught:
             load.load(name, {}, cwd=tmp_path)
@@ -588,7 +588,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_without_permission(tmp_path: Path) -> None:
-    """A file that may not be read is told."""
+    """A file that may not be read is reported."""
     file = written(tmp_path, A)
     Path(file).chmod(0)
     with pytest.raises(ConfigError, match="Permission denied"):
@@ -596,13 +596,13 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
 
 
 def test_one_setting_by_two_names(tmp_path: Path) -> None:
-    """LiteLLM's timeout and our timeouts.total are the same: together they are told."""
+    """LiteLLM's timeout and our timeouts.total are the same: together they are reported."""
     found = problems(tmp_path, A + "  timeout: 5\n  timeouts: {total: 6}\n")
     assert [(4, "pass_through_endpoints[0].timeout")] == [(problem.line, problem.key) for problem in found]
 
 
 def test_a_file_that_many_routes_trust(tmp_path: Path) -> None:
-    """A ca_file that is wrong is told at every route that names it."""
+    """A ca_file that is wrong is reported at every route that names it."""
     text = "".join(f"- {{path: /{i}, target: 'https://h', upstream_tls: {{ca_file: no.pem}}}}\n" for i in range(2))
     assert [2, 3] == [problem.line for problem in problems(tmp_path, "pass_through_endpoints:\n" + text)]
 
@@ -676,7 +676,7 @@ ledger: sqlite:///{CANARY}.db
 
 
 def test_a_key_that_does_not_fit_the_certificate(tmp_path: Path) -> None:
-    """Certificate and key that do not belong together are told before anybody connects."""
+    """Certificate and key that do not belong together are reported before a client connects."""
     ca = trustme.CA()
     ca.issue_cert("a.example").cert_chain_pems[0].write_to_path(tmp_path / "c.pem")
     ca.issue_cert("b.example").private_key_pem.write_to_path(tmp_path / "k.pem")

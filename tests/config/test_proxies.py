@@ -1,4 +1,4 @@
-"""A proxy that the environment names is not used, which is said where a route may count on it."""
+"""A proxy that the environment names is not used: a warning says so where a route may count on it."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ def test_for_all(tmp_path: Path) -> None:
 )
 def test_the_cure_works(tmp_path: Path, value: str, words: str) -> None:
     """What is to be written depends on how the variable's value is."""
-    ((_, said),) = warnings(tmp_path, HTTPS_PROXY=value)
-    assert words in said
-    if "Write 'proxy: " in said:
-        proxy = said.partition("Write 'proxy: ")[2].partition("'")[0]
+    ((_, hint),) = warnings(tmp_path, HTTPS_PROXY=value)
+    assert words in hint
+    if "Write 'proxy: " in hint:
+        proxy = hint.partition("Write 'proxy: ")[2].partition("'")[0]
         text = ROUTES.replace("mistral.ai\n", f"mistral.ai\n  proxy: {proxy}\n")
         assert [] == warnings(tmp_path, text, HTTPS_PROXY=value)
 
 
 @pytest.mark.parametrize(
-    ("spared", "said"),
+    ("no_proxy", "warned"),
     [
         ("", True),
         ("*", False),
@@ -84,10 +84,10 @@ def test_the_cure_works(tmp_path: Path, value: str, words: str) -> None:
         ("::1,fe80::/10", True),
     ],
 )
-def test_what_needs_none(tmp_path: Path, spared: str, *, said: bool) -> None:
+def test_what_needs_none(tmp_path: Path, no_proxy: str, *, warned: bool) -> None:
     """What NO_PROXY names is reached directly on purpose."""
-    assert said == bool(warnings(tmp_path, HTTPS_PROXY=PROXY, NO_PROXY=spared))
-    assert said == bool(warnings(tmp_path, HTTPS_PROXY=PROXY, no_proxy=spared))
+    assert warned == bool(warnings(tmp_path, HTTPS_PROXY=PROXY, NO_PROXY=no_proxy))
+    assert warned == bool(warnings(tmp_path, HTTPS_PROXY=PROXY, no_proxy=no_proxy))
 
 
 def test_nobody_counts_on_it(tmp_path: Path) -> None:
@@ -105,8 +105,8 @@ async def test_as_it_is_shown(tmp_path: Path) -> None:
     """`check` says it, also of .env, and ends with 0; `serve` says it once it listens."""
     (tmp_path / "routes.yaml").write_text(ROUTES)
     (tmp_path / ".env").write_text(f"https_proxy={PROXY}\n")
-    code, _, said = await command(tmp_path, "check")
+    code, _, stderr = await command(tmp_path, "check")
     expected = "environment https_proxy: It is not used here: route /mistral connects directly to the target."
-    assert (0, True) == (code, f"warning: {expected}" in said)
+    assert (0, True) == (code, f"warning: {expected}" in stderr)
     async with program(tmp_path, None) as running:
         await running.says(expected)

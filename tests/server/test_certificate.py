@@ -67,14 +67,14 @@ async def readyz(running: Program) -> dict[str, Any]:
 
 
 async def many_shown(port: int) -> set[bytes]:
-    """Return what many connections are shown: so many reach every worker."""
+    """Return the certificates that many connections see; this many reach every worker."""
     return {b"".join((await shown(port)).split()) for _ in range(20)}
 
 
 @pytest.mark.wire
 @pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("told", ["by a signal", "by the files"])
-async def test_a_renewed_certificate_is_shown(tmp_path: Path, workers: str, told: str) -> None:
+@pytest.mark.parametrize("trigger", ["by a signal", "by the files"])
+async def test_a_renewed_certificate_is_shown(tmp_path: Path, workers: str, trigger: str) -> None:
     """New connections get it, in every worker and whatever kind its key has; a connection that is there goes on."""
     first, second = issue(trustme.KeyType.RSA), issue(trustme.KeyType.ECDSA)
     put(tmp_path, first)
@@ -86,7 +86,7 @@ async def test_a_renewed_certificate_is_shown(tmp_path: Path, workers: str, told
             async with session.post(url, data=b"{}", ssl=trusting()) as answer:
                 assert 200 == answer.status
             put(tmp_path, second)
-            if told == "by a signal":
+            if trigger == "by a signal":
                 running.signal(signal.SIGHUP)
             await running.says(r"Reloaded routes\.yaml")
             await is_shown(running.port, second)
@@ -96,7 +96,7 @@ async def test_a_renewed_certificate_is_shown(tmp_path: Path, workers: str, told
             rsa = trusting()
             rsa.maximum_version = ssl.TLSVersion.TLSv1_2
             rsa.set_ciphers("aRSA")
-            with pytest.raises((ssl.SSLError, ConnectionError)):  # The one that has been replaced serves nobody.
+            with pytest.raises((ssl.SSLError, ConnectionError)):  # No client gets the one that has been replaced.
                 await shown(running.port, context=rsa)
             for _ in range(2):
                 async with session.post(url, data=b"{}", ssl=trusting()) as answer:
@@ -137,7 +137,7 @@ BAD = {
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_bad_certificate_changes_nothing(tmp_path: Path, workers: str) -> None:
-    """It is said and shows in /readyz, the old one is shown on, and a good one ends the trouble."""
+    """It is logged and shows in /readyz, the old one stays in use, and a good one ends the trouble."""
     first, second = issue(), issue()
     put(tmp_path, first)
     async with program(tmp_path, ROUTE, *FLAGS, "--workers", workers) as running:

@@ -99,7 +99,7 @@ async def test_a_second_signal_ends_the_delay(tmp_path: Path, workers: str) -> N
 
 
 async def test_without_a_delay_the_port_is_closed_at_once(tmp_path: Path) -> None:
-    """0 is the default, and may be said."""
+    """0 is the default, and may be written."""
     async with upstream(answering(ANSWER)) as raw, program(tmp_path, configured(raw), "--drain-delay", "0") as running:
         assert 0 == await running.stop()
         assert "Not ready" not in "".join(running.said)

@@ -49,7 +49,7 @@ def booked(folder: Path) -> list[tuple[str, int | None, str, int | None]]:
 
 
 class Gate:
-    """An upstream that answers half, and the rest when it is told to."""
+    """An upstream that sends half of a response, and the rest when the test lets it."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Semaphore(0)
@@ -76,7 +76,7 @@ async def readiness(running: Program) -> tuple[int, str]:
 
 
 async def refuses(port: int) -> bool:
-    """Tell whether nobody listens on the port."""
+    """Tell whether no process listens on the port."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except ConnectionRefusedError:
@@ -98,7 +98,7 @@ async def serving(folder: Path, *flags: str, stdout: int = asyncio.subprocess.PI
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_what_is_in_flight_is_finished(tmp_path: Path, number: signal.Signals) -> None:
-    """After a signal nobody new is let in, /readyz is 503, what is in flight is answered with close, all is booked, exit 0."""
+    """After a signal no new client is let in, /readyz is 503, requests in flight end with close, all is booked, exit 0."""
     gate = Gate()
     async with upstream(gate) as raw, program(tmp_path, configured(raw)) as running, client(running.port) as idle:
         asked = [asyncio.create_task(once(running.port, POST)) for _ in range(20)]

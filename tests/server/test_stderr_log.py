@@ -24,7 +24,7 @@ from tests.harness.waiting import WAIT_S, eventually
 MANY = 5000
 
 
-def said(handler: logging.Handler, text: str, *args: object) -> None:
+def log_to(handler: logging.Handler, text: str, *args: object) -> None:
     """Log one message."""
     handler.handle(logging.LogRecord("passthrough", logging.WARNING, "", 0, text, args, None))
 
@@ -34,21 +34,21 @@ def test_messages_are_written_whole_and_in_order() -> None:
     stream = io.StringIO()
     messages = StderrHandler(stream)
     for number in range(200):
-        said(messages, "number %d", number)
+        log_to(messages, "number %d", number)
     messages.close()
     assert [f"WARNING number {number}" for number in range(200)] == re.findall(r"WARNING number \d+", stream.getvalue())
     assert 200 == stream.getvalue().count("\n")
 
 
 def test_a_blocked_stream_does_not_hold_up_the_end() -> None:
-    """Closing ends although nobody reads."""
+    """Closing ends although no reader is left."""
     reading, writing = os.pipe()
     with os.fdopen(writing, "w") as stream, os.fdopen(reading, "rb"):
         messages = StderrHandler(stream)
         for _ in range(MANY):
-            said(messages, "x" * 200)
+            log_to(messages, "x" * 200)
         messages.close(0.1)
-        said(messages, "behind the end")
+        log_to(messages, "behind the end")
 
 
 def test_messages_that_nobody_reads_are_dropped_and_their_number_is_said() -> None:
@@ -58,7 +58,7 @@ def test_messages_that_nobody_reads_are_dropped_and_their_number_is_said() -> No
         with os.fdopen(writing, "w") as stream:
             messages = StderrHandler(stream)
             for number in range(MANY):
-                said(messages, "number %d %s", number, "x" * 200)
+                log_to(messages, "number %d %s", number, "x" * 200)
             lines: list[bytes] = []
             reader = threading.Thread(target=lambda: lines.extend(pipe))
             reader.start()
@@ -80,8 +80,8 @@ def test_a_message_whose_arguments_do_not_fit_ends_nothing() -> None:
     """It is reported as logging reports it; the next one is written."""
     stream = io.StringIO()
     messages = StderrHandler(stream)
-    said(messages, "%d pages", "no number")
-    said(messages, "next")
+    log_to(messages, "%d pages", "no number")
+    log_to(messages, "next")
     messages.close()
     assert stream.getvalue().endswith("WARNING next\n")
 
@@ -124,11 +124,11 @@ async def test_a_stderr_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
                 for turn in range(3):  # Each is far more than a pipe holds.
                     place.write_text(good + "".join(f"nonsense_{turn}_{number}: 1\n" for number in range(2000)))
                     program.send_signal(signal.SIGHUP)
-                    await eventually(lambda: got(admin, "/readyz"), lambda told: f"nonsense_{turn}_1999" in told)  # noqa: B023
+                    await eventually(lambda: got(admin, "/readyz"), lambda text: f"nonsense_{turn}_1999" in text)  # noqa: B023
                     assert "fine" == await got(port, "/m")
                 place.write_text(good)
                 program.send_signal(signal.SIGHUP)
-                await eventually(lambda: got(admin, "/readyz"), lambda told: '"ok"' in told)
+                await eventually(lambda: got(admin, "/readyz"), lambda text: '"ok"' in text)
                 assert "fine" == await got(port, "/m")
                 program.send_signal(signal.SIGTERM)
                 async with asyncio.timeout(WAIT_S):
