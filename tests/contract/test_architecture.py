@@ -16,7 +16,7 @@ PAGE = (Path(__file__).parents[2] / "docs/architecture.md").read_text("utf-8")
 FILES = {str(path.relative_to(SOURCE)): path for path in sorted(SOURCE.rglob("*.py"))}
 
 LOCKS = {"Lock", "RLock", "Semaphore", "BoundedSemaphore"}
-THREADS = {"Thread", "ThreadPoolExecutor", "JobThread"}
+THREADS = {"Thread", "ThreadPoolExecutor", "JobThread", "BackgroundWriter"}
 
 
 def section(title: str) -> str:
