@@ -63,7 +63,7 @@ def test_the_pause_is_spread_and_bounded() -> None:
 @pytest.mark.parametrize("body", [b"", b"small", bytes(range(256)) * 3000], ids=["empty", "small", "streamed"])
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_busy_target_is_asked_again_with_the_same_bytes(body: bytes, chunked: bool) -> None:
-    """429 is tried again where the route names it: the same body each time, one answer, one exchange."""
+    """429 is tried again where the route names it: the same body each time, one response, one exchange."""
 
     async def script(peer: Peer) -> None:
         while True:
@@ -89,7 +89,7 @@ async def test_a_busy_target_is_asked_again_with_the_same_bytes(body: bytes, chu
 
 
 async def test_the_last_answer_is_relayed_untouched() -> None:
-    """When every try is refused, the client gets the target's own last answer."""
+    """When every try is refused, the client gets the target's own last response."""
 
     async def script(peer: Peer) -> None:
         while True:
@@ -114,7 +114,7 @@ async def test_the_last_answer_is_relayed_untouched() -> None:
     ids=["off", "held", "too large", "spooled", "another status"],
 )
 async def test_what_is_not_held_is_sent_once(retries: Retries, size: int, expected: int) -> None:
-    """Without the whole body in hand, or the route's leave, an answer is relayed at once."""
+    """Without the whole body in hand, or the route's leave, a response is relayed at once."""
 
     async def script(peer: Peer) -> None:
         while True:
@@ -129,7 +129,7 @@ async def test_what_is_not_held_is_sent_once(retries: Retries, size: int, expect
 
 @pytest.mark.parametrize(("attempts", "status"), [(0, b"502"), (1, b"200")])
 async def test_a_stale_connection(attempts: int, status: bytes) -> None:
-    """A kept connection that ends before it answers: sent again on another only where the route says so."""
+    """A kept connection that ends before it responds: sent again on another only where the route says so."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -148,7 +148,7 @@ async def test_a_stale_connection(attempts: int, status: bytes) -> None:
 
 
 async def test_a_client_that_leaves_while_we_wait_ends_it() -> None:
-    """No try is made for nobody."""
+    """No further attempt is made for a client that has left."""
 
     async def script(peer: Peer) -> None:
         await peer.request()

@@ -65,7 +65,7 @@ def test_what_is_not_a_key_admits_nobody(value: bytes) -> None:
 
 
 def test_no_key_at_all() -> None:
-    """A request without a credential is told that it has none."""
+    """The refusal of a request without a credential says that it has none."""
     with pytest.raises(Refusal) as caught:
         GATE.admit(OCR, sent((b"Accept", b"*/*")))
     assert ("invalid_key", "No client key was sent.") == (caught.value.kind.code, caught.value.message)

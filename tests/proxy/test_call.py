@@ -1,4 +1,4 @@
-"""The upstream half's clock: what is awaited how long, and what the client is told when it takes longer."""
+"""The upstream half's clock: what is awaited how long, and what the client gets when it takes longer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_connect_time_out() -> None:
 @pytest.mark.parametrize("limits", [{"header_s": 0.05}, {"total_s": 1.0}])
 @pytest.mark.parametrize("interim", [True, False])
 async def test_no_head_in_time_is_a_504(limits: dict[str, float], interim: bool) -> None:
-    """The header time-out ends a wait for the head, and so does the total one; interim answers do not prolong either."""
+    """The header time-out ends a wait for the head, and so does the total one; interim responses do not prolong either."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -75,7 +75,7 @@ async def test_a_body_that_stops_breaks_the_answer(limits: dict[str, float]) -> 
 
 
 async def test_the_total_time_bounds_a_body_that_keeps_coming() -> None:
-    """An answer that drips within the idle time-out is still ended by the total one."""
+    """A response that drips within the idle time-out is still ended by the total one."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -133,7 +133,7 @@ async def test_the_header_time_out_counts_from_the_last_byte_of_the_request() ->
 async def test_the_meter_reads_what_passed(
     answer: bytes, method: bytes, plan: MeterPlan, pages: int | None, unmetered: str | None
 ) -> None:
-    """Where a count is expected it is read off the answer, or it is told why there is none."""
+    """Where a count is expected it is read off the response, else the reason is given."""
     async with street(answering(answer), plan=plan) as (house, _), client(house.port) as raw:
         await raw.send(asking(method + b" /v1/ocr HTTP/1.1", body=b"{}"))
         await raw.answer()

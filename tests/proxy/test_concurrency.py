@@ -24,7 +24,7 @@ POST = asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 2", b"Authorization: B
 
 @pytest.mark.parametrize("begun", [b"G", b"GET / HTTP/1.1\r\nHost: a\r\nX", b"\r\n"])
 async def test_a_head_that_trickles_is_ended(begun: bytes) -> None:
-    """A head that has begun must end in time; it is told so, and the connection closes."""
+    """A head that has begun must end in time; else it is refused, and the connection closes."""
     async with road(head_s=0.1) as house, client(house.port) as caller:
         await caller.send(begun)
         answer = await caller.rest()
@@ -46,7 +46,7 @@ async def test_a_head_in_pieces_and_a_pause_between_requests_are_not_slow() -> N
 
 @asynccontextmanager
 async def waiting() -> AsyncIterator[tuple[RawUpstream, asyncio.Event]]:
-    """Run an upstream that answers when it is told to."""
+    """Run an upstream that responds when it is told to."""
     go = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -60,7 +60,7 @@ async def waiting() -> AsyncIterator[tuple[RawUpstream, asyncio.Event]]:
 
 
 async def test_too_many_connections_are_told_to_come_back() -> None:
-    """While all others are served, one beyond the limit gets a 503 with Retry-After and is closed; room is given back."""
+    """While all others are served, one beyond the limit gets a 503 with Retry-After and is closed; its slot is released."""
     async with waiting() as (raw, go), road(route_to(raw.port), max_connections=2) as house:
         async with client(house.port) as first, client(house.port) as second:
             for caller in (first, second):

@@ -1,4 +1,4 @@
-"""Pages of named origins may call where a key is asked for, and read what comes back; nobody else notices."""
+"""Pages of named origins may call where a key is asked for, and read what comes back; no one else notices."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VARIES = b"Vary: Origin"
 
 @asynccontextmanager
 async def sharing(*fields: bytes, cors: bool = True) -> AsyncIterator[tuple[Road, RawUpstream]]:
-    """Run the road with keys, where pages of https://app.example may call; the target sends these fields."""
+    """Run the proxy with keys, where pages of https://app.example may call; the target sends these fields."""
     async with upstream(answering(ok(b"{}", *fields))) as raw, road() as house:
         routes = RouteTable(
             [

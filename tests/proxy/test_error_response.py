@@ -1,4 +1,4 @@
-"""Our own answers: Mistral's error shape, a hint, and the mark."""
+"""Our own responses: Mistral's error shape, a hint, and the mark."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def taken_apart(answer: bytes) -> tuple[bytes, dict[str, str], bytes]:
 
 @pytest.mark.parametrize("code", KINDS)
 def test_every_code_has_one_shape(code: str) -> None:
-    """Every answer of ours is Mistral's error object with a hint, exactly as long as it says, and marked."""
+    """Every response of ours is Mistral's error object with a hint, exactly as long as it says, and marked."""
     line, fields, body = taken_apart(own_response(Failure(code, "What – happened."), NOW_UTC, keeps_alive=True, with_body=True))
     kind = KINDS[code]
     assert line.startswith(b"HTTP/1.1 %d " % kind.status)
@@ -49,7 +49,7 @@ def test_every_code_has_one_shape(code: str) -> None:
 
 
 def test_head_gets_the_head_alone() -> None:
-    """The answer to HEAD declares the body's length and has no body (RFC 9110 §9.3.2)."""
+    """The response to HEAD declares the body's length and has no body (RFC 9110 §9.3.2)."""
     failure = Failure("no_route", "No route has this path.")
     whole = own_response(failure, NOW_UTC, keeps_alive=True, with_body=True)
     assert whole[: whole.index(b"\r\n\r\n") + 4] == own_response(failure, NOW_UTC, keeps_alive=True, with_body=False)

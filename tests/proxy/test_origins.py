@@ -29,7 +29,7 @@ POST = b"POST /ocr HTTP/1.1"
 
 @asynccontextmanager
 async def guarded(*clients: ClientKey, auth: bool = True) -> AsyncIterator[tuple[Road, RawUpstream]]:
-    """Run the road as it is on a loopback port where pages of https://app.example may call."""
+    """Run the proxy as it is on a loopback port where pages of https://app.example may call."""
     async with upstream(answering(ok(b"{}"))) as raw, road() as house:
         routes = RouteTable([route_to(raw.port, auth=auth)])
         house.relay.rules = Rules(routes, Authenticator(clients), guard=PageGuard([b"https://app.example"]))
@@ -37,7 +37,7 @@ async def guarded(*clients: ClientKey, auth: bool = True) -> AsyncIterator[tuple
 
 
 async def asked(house: Road, line: bytes, *fields: bytes) -> tuple[int, str]:
-    """Send a request with these lines alone; return the status and the code of our own answer."""
+    """Send a request with these lines alone; return the status and the code of our own response."""
     async with client(house.port) as raw:
         more = (b"Content-Length: 2",) if line.startswith(b"POST") else ()
         await raw.send(b"\r\n".join([line, *fields, *more]) + b"\r\n\r\n" + (b"{}" if more else b""))

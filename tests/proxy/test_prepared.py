@@ -106,7 +106,7 @@ SEQUENCES = {
 
 @dataclass(frozen=True)
 class Told:
-    """What can be seen of one request: what the target got, what the client got, what is booked."""
+    """What can be seen of one request: what the target got, what the client got, what is recorded."""
 
     up: tuple[bytes, bytes] | None
     down: tuple[bytes, bytes]
@@ -157,7 +157,7 @@ async def alone(house: Road, received: list[object], request: bytes) -> Told:
 
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_a_request_that_follows_a_usual_one(name: str) -> None:
-    """It is judged, rewritten, answered and booked as on a connection of its own; and so is the usual one that follows it."""
+    """It is judged, rewritten, answered and recorded as on a connection of its own; and so is the usual one that follows it."""
     async with upstream(answering(ANSWER)) as above, road(*routes(above.port), clients=CLIENTS) as house:
         received: list[object] = above.received  # type: ignore[assignment]  # read only
         usual_one, expected = await alone(house, received, FIRST), await alone(house, received, REQUESTS[name])

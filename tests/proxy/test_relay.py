@@ -1,4 +1,4 @@
-"""The way of a request as its client and its target see it: bytes cross unchanged, and every way ends in one exchange."""
+"""The life of a request as its client and its target see it: bytes cross unchanged, and every end is one exchange."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_bodies_cross_byte_for_byte_in_both_directions(up: Body, down: Bod
 
 
 async def test_fields_keep_their_order_case_and_duplicates() -> None:
-    """Requests and answers arrive as they were sent, but for what belongs to one connection."""
+    """Requests and responses arrive as they were sent, but for what belongs to one connection."""
     sent = [b"x-Odd: 1", b"Accept: a", b"X-ODD: 2", b"accept: b", b"Cookie: c=1", b"X-Empty:", "X-Name: Žofie".encode()]
     down = [b"sEt-Cookie: a=1", b"X-B: 2", b"Set-Cookie: b=2; Path=/", b"date: now", b"X-b: 3", "X-Name: Žofie".encode()]
     async with street(answering(ok(b"{}", *down, b"Connection: x-gone", b"X-Gone: 1"))) as (house, above):
@@ -242,7 +242,7 @@ async def test_events_are_flushed_one_by_one(framing: bytes, version: bytes, end
 @pytest.mark.parametrize("asked", [b"", b"Connection: keep-alive", b"Connection: close"])
 @pytest.mark.parametrize("length", [True, False])
 async def test_http10_clients_get_no_chunks(asked: bytes, length: bool) -> None:
-    """The connection persists only where the client asked for it and the answer has a length; else its end ends the body."""
+    """The connection persists only where the client asked for it and the response has a length; else its end ends the body."""
     answer = ok(b"hello") if length else b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
     async with street(answering(answer)) as (house, above), client(house.port) as raw:
         persists = length and asked == b"Connection: keep-alive"
@@ -258,7 +258,7 @@ async def test_http10_clients_get_no_chunks(asked: bytes, length: bool) -> None:
 
 
 async def test_connection_close_is_kept() -> None:
-    """A client that asks for the end of the connection gets it, behind a whole answer; the target's connection is kept."""
+    """A client that asks for the end of the connection gets it, behind a whole response; the target's connection is kept."""
     async with street(answering(ok(b"x"))) as (house, above):
         for _ in range(2):
             answer = await once(house.port, asking(b"GET / HTTP/1.1", b"Connection: close"))
@@ -329,7 +329,7 @@ CLOSE = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n12345"
     ],
 )
 async def test_a_target_that_breaks_before_its_head_is_a_502(version: bytes, sent: bytes, resets: bool, error: str) -> None:
-    """What is not one well-formed answer never reaches the client; it gets ours, and its connection lives on."""
+    """What is not one well-formed response never reaches the client; it gets ours, and its connection lives on."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -390,7 +390,7 @@ async def test_an_answer_cut_short_never_looks_whole(version: bytes, sent: bytes
 @pytest.mark.parametrize("surplus", [b"x", ok(b"poison")])
 @pytest.mark.parametrize("apart", [True, False])
 async def test_surplus_bytes_reach_nobody(surplus: bytes, apart: bool) -> None:
-    """What a target sends beyond its answer is not given to the next request: the connection is not used again."""
+    """What a target sends beyond its response is not given to the next request: the connection is not used again."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -452,7 +452,7 @@ async def test_a_slow_client_holds_the_target_back() -> None:
 )
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
 async def test_refusals(method: bytes, request_bytes: bytes, status: int, code: str) -> None:
-    """What we refuse has our shape and mark, reaches no target, is booked once and not admitted; to HEAD it has no body."""
+    """What we refuse has our shape and mark, reaches no target, is recorded once and not admitted; to HEAD it has no body."""
     keys = [ClientKey("ann", sha256(b"k").digest()), ClientKey("bob", sha256(b"other").digest(), frozenset({"/else"}))]
     if request_bytes.startswith(b"GET"):
         request_bytes = method + request_bytes[3:]
@@ -501,7 +501,7 @@ async def test_a_target_that_nobody_serves_is_a_502() -> None:
 
 
 async def test_draining_closes_behind_the_answer() -> None:
-    """While stopping, what is in flight is answered whole, with Connection: close; own answers too."""
+    """While stopping, what is in flight gets its response whole, with Connection: close; own responses too."""
     go = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -522,7 +522,7 @@ async def test_draining_closes_behind_the_answer() -> None:
 
 @pytest.mark.parametrize("answered", [True, False])
 async def test_the_drain_deadline_cuts_off(answered: bool) -> None:
-    """What the deadline ends is booked as cut off; its client's connection breaks and the call is given up, not settled."""
+    """What the deadline ends is recorded as cut off; its client's connection breaks and the call is given up, not settled."""
     asked = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -548,7 +548,7 @@ async def test_the_drain_deadline_cuts_off(answered: bool) -> None:
 
 @pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_both_loops_carry_a_whole_day(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """asyncio's own loop and uvloop: a large echo, a cut answer, a client that leaves."""
+    """asyncio's own loop and uvloop: a large echo, a cut response, a client that leaves."""
 
     async def script(peer: Peer) -> None:
         while True:

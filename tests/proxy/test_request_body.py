@@ -1,4 +1,4 @@
-"""The request's body: never whole at the target unless it was whole here, bounded, timed, and not in the answer's way."""
+"""The request's body: never whole at the target unless it was whole here, bounded, timed, and not in the response's way."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MARK = b"X-Passthrough-Error: "
 
 
 def code_of(head: bytes) -> tuple[int, str]:
-    """Return the status and our code in an own answer's head."""
+    """Return the status and our code in the head of a response of our own."""
     return int(head[9:12]), head.partition(MARK)[2].partition(b"\r\n")[0].decode()
 
 
@@ -138,7 +138,7 @@ async def test_a_client_that_dies_mid_upload(framing: bytes, sent: int, resets: 
 @pytest.mark.parametrize("bad", [b"zz\r\n", b"5\r\nabcdefg\r\n", b"-1\r\n", b"5\nabcde\n", b"ffffffffffffffffff\r\n"])
 @pytest.mark.parametrize("apart", [True, False])
 async def test_a_malformed_chunk_is_a_400(bad: bytes, apart: bool) -> None:
-    """The target never sees a whole request; the client is told, and its connection closes."""
+    """The target never sees a whole request; the client learns it, and its connection closes."""
     async with street(answering(ok())) as (house, above), client(house.port) as raw:
         request = asking(b"POST /v1/ocr HTTP/1.1", CHUNKED) + chunk(b"good")
         if apart:
@@ -224,7 +224,7 @@ async def test_a_target_that_takes_nothing_is_a_504() -> None:
 
 @pytest.mark.parametrize("resets", [True, False])
 async def test_a_target_that_dies_mid_upload_is_a_502(resets: bool) -> None:
-    """It is told at once, not when the client has sent everything."""
+    """The client learns it at once, not when the client has sent everything."""
 
     async def script(peer: Peer) -> None:
         await peer.head()
@@ -271,7 +271,7 @@ async def test_an_early_refusal_of_the_target_is_relayed_at_once(status: bytes, 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 30", CHUNKED])
 async def test_full_duplex(framing: bytes) -> None:
-    """A target may answer while it reads: each piece of the upload is answered before the next is sent."""
+    """A target may respond while it reads: each piece of the upload gets its response before the next is sent."""
 
     async def script(peer: Peer) -> None:
         await peer.head()
@@ -310,7 +310,7 @@ async def test_full_duplex(framing: bytes) -> None:
 
 @pytest.mark.parametrize("bad", [b"zz\r\n", chunk(bytes(200))])
 async def test_an_upload_that_errs_behind_an_early_answer_breaks_it(bad: bytes) -> None:
-    """After the first byte of the answer there is nothing to say: both connections break."""
+    """After the first byte of the response there is nothing to say: both connections break."""
 
     async def script(peer: Peer) -> None:
         await peer.head()
@@ -377,7 +377,7 @@ async def test_memory_does_not_grow_with_the_bodies() -> None:
         raws = [RawClient(reader, writer) for reader, writer in clients]
         uploads = [asyncio.create_task(upload(raw)) for raw in raws]
         last = -1
-        while last != sent or above.connections < count:  # until nobody can send any more
+        while last != sent or above.connections < count:  # until no one can send any more
             last = sent
             await asyncio.sleep(0.2)
         assert sent < count * size

@@ -1,4 +1,4 @@
-"""What is one plain request head, and what is refused with which answer."""
+"""What is one plain request head, and what is refused with which response."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_targets_that_name_no_resource(target: bytes) -> None:
     ],
 )
 def test_methods_and_versions_that_are_not_relayed(code: str, method: str, target: bytes, version: tuple[int, int]) -> None:
-    """A method or a version that the proxy does not speak is told so, and the connection closes."""
+    """A method or a version that the proxy does not speak is refused by name, and the connection closes."""
     found = refusal(target, method=method, version=version)
     assert (code, True) == (found.kind.code, found.closes)
 

@@ -23,7 +23,7 @@ BODY = json.dumps(PAGES).encode()
 
 @dataclass(slots=True)
 class Basket:
-    """A flow that keeps what it takes; it stops behind so many pieces."""
+    """A sink that keeps what it takes; it stops after `most` pieces."""
 
     most: int
     taken: list[bytes] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Basket:
 
 
 async def waiting(size: int, basket: Basket) -> tuple[Connection, asyncio.Transport, asyncio.Task[bool]]:
-    """A connection in the middle of an answer of so many bytes, its transport, and who waits with the basket."""
+    """A connection in the middle of a response of so many bytes, its transport, and who waits with the basket."""
     connection = Connection(asyncio.get_running_loop(), "api.test")
     transport, _ = await asyncio.get_running_loop().create_connection(lambda: connection, *await silent())
     connection.begin("GET")
@@ -107,7 +107,7 @@ async def test_a_long_stretch_lets_others_have_their_turn() -> None:
 
 
 async def test_who_stops_in_a_pause_is_not_read_on_for() -> None:
-    """A flow that has gone before the next turn leaves it to its successor when reading goes on."""
+    """A sink that has gone before the next turn leaves it to its successor when reading goes on."""
     basket = Basket(99)
     connection, transport, task = await waiting(2**30, basket)
     task.cancel()

@@ -1,4 +1,4 @@
-"""What crosses, each way."""
+"""What is forwarded, in each direction."""
 
 from __future__ import annotations
 
@@ -398,7 +398,7 @@ def test_base_path_and_suffix_meet_in_one_slash(base: bytes, suffix: bytes, path
 def test_the_operators_query_joins_the_clients(
     ours: bytes, theirs: bytes | None, defaults: tuple[bytes, ...], kept: bytes, merged: bytes
 ) -> None:
-    """The operator's pairs, then the client's others; merged, the client's win; defaults only where nobody named them."""
+    """The operator's pairs, then the client's others; merged, the client's win; defaults only where no one named them."""
     target = replace(TARGET, query=ours)
     assert b"/v1?" + kept == request_target(route(default_query=defaults), target, b"", theirs)
     assert b"/v1?" + merged == request_target(route(default_query=defaults, merge_query_params=True), target, b"", theirs)

@@ -149,7 +149,7 @@ def test_no_spelling_of_a_path_walks_round_its_route(path: bytes) -> None:
 
 
 def test_other_spellings_cross_as_they_came() -> None:
-    """An escape that is nobody else's path is the target's to understand; one that means something else stays what it is."""
+    """An escape that is no one else's path is the target's to understand; one that means something else stays what it is."""
     assert b"/%7Euser/b%2Fc" == TABLE.match("POST", b"/a/%7Euser/b%2Fc").suffix
 
 

@@ -25,7 +25,7 @@ OCR = asking(b"POST /v1/ocr HTTP/1.1", body=b"{}")
 
 @dataclass(slots=True)
 class Provider:
-    """A target that answers when it is told to: `first`, then, after `go`, the rest; `ends` has what it read last of each."""
+    """A target that responds when it is told to: `first`, then, after `go`, the rest; `ends` has what it read last of each."""
 
     first: bytes = b""
     rest: bytes = ok(COUNTED)
@@ -57,7 +57,7 @@ class Provider:
 
 @asynccontextmanager
 async def left(provider: Provider, *, resets: bool = True, request: bytes = OCR, **settings: object) -> AsyncIterator[Road]:
-    """Run a road on which a client has asked and left: before the head, or behind it where the provider sends one."""
+    """Run a proxy on which a client has asked and left: before the head, or behind it where the provider sends one."""
     async with street(provider.script, **settings) as (house, _):
         async with client(house.port) as raw:
             await raw.send(request)
@@ -161,7 +161,7 @@ async def test_settling_keeps_the_routes_time_outs(first: bytes, rest: bytes, li
 @pytest.mark.parametrize("first", [b"", BEGUN])
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_the_drain_deadline_cuts_settling_off(first: bytes, at_once: bool) -> None:
-    """What still settles then is booked once, as cut off; even one that had no time to begin."""
+    """What still settles then is recorded once, as cut off; even one that had no time to begin."""
     provider = Provider(first)
     async with left(provider) as house:
         if at_once:

@@ -22,7 +22,7 @@ HEADS = {
 
 
 async def resume(peer: Peer) -> None:
-    """A target that takes all and answers."""
+    """A target that takes all and responds."""
     await peer.request()
     await peer.send(ok())
 

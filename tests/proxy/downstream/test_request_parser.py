@@ -82,7 +82,7 @@ async def test_what_the_body_or_the_route_hangs_on_stands_once(name: bytes, said
 
 
 async def test_all_signs_that_could_stand_in_are_taken() -> None:
-    """Who sends every one of them beside two User-Agents is refused; nobody else ever will."""
+    """A client that sends all of them beside two User-Agents is refused; no real one does."""
     fields = [bytes([sign]) + b"ser-agent: x" for sign in b"~^|`'!"]
     async with street(answering(ok())) as (house, _), client(house.port) as raw:
         await raw.send(asking(POST, *TWO, *fields))
@@ -108,7 +108,7 @@ async def test_two_user_agents_behind_another_request(framing: str, size: int) -
 
 
 async def test_what_stands_behind_two_user_agents_is_the_next_request() -> None:
-    """All in one piece: each is answered, in order, none is lost."""
+    """All in one piece: each gets its response, in order, none is lost."""
     async with street(answering(ok(b"a"))) as (house, above), client(house.port) as raw:
         await raw.send(asking(POST, *TWO, body=b"zz") + asking(b"GET /2 HTTP/1.1") + asking(b"GET /3 HTTP/1.1"))
         assert [b"a"] * 3 == [(await raw.answer())[1] for _ in range(3)]
@@ -267,7 +267,7 @@ async def test_a_long_body_behind_a_head_in_one_piece_is_no_long_head() -> None:
 
 @pytest.mark.parametrize("first", [asking(), asking(POST, b"Transfer-Encoding: chunked") + b"3\r\nabc\r\n0\r\n\r\n"])
 async def test_a_head_behind_a_request_that_is_served_has_the_bound_too(first: bytes) -> None:
-    """While an answer is awaited for minutes, no 8 MB gather behind it; the answer comes first, then the refusal."""
+    """While a response is awaited for minutes, no 8 MB gather behind it; the response comes first, then the refusal."""
     go = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -438,7 +438,7 @@ async def test_options_star_with_a_bad_host_or_a_body_is_judged_as_any_other() -
 
 @pytest.mark.parametrize("value", [b"caf\xe9", bytes(range(0x80, 0x100)), b"\xc3"])
 async def test_latin_1_values_cross_as_bytes_both_ways(value: bytes) -> None:
-    """A file's name from an old system is the target's to read, and what it answers the client's."""
+    """A file's name from an old system is the target's to read, and its response is the client's."""
     async with street(answering(ok(b"{}", b"X-Name: " + value))) as (house, above), client(house.port) as raw:
         await raw.send(asking(POST, b"X-Name: " + value, body=b"{}"))
         head, _ = await raw.answer()

@@ -1,4 +1,4 @@
-"""The client's half: slow clients, clients that leave, broken answers, also under TLS."""
+"""The client's half: slow clients, clients that leave, broken responses, also under TLS."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_a_client_that_reads_slowly_is_not_given_up() -> None:
 
 
 async def test_a_client_that_takes_less_than_the_buffers_hold_is_not_given_up() -> None:
-    """What counts is that the client takes anything: the kernel's buffers are large, and slow to make room."""
+    """What counts is that the client takes anything: the kernel's buffers are large, and slow to drain."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -78,7 +78,7 @@ async def test_a_client_that_takes_less_than_the_buffers_hold_is_not_given_up() 
 
 @pytest.mark.parametrize("line", [b"GET / HTTP/1.0", b"GET / HTTP/1.1"])
 async def test_under_tls_a_cut_answer_has_no_clean_end(line: bytes) -> None:
-    """Neither a last chunk nor TLS's own end (close_notify) closes an answer that broke; a whole one is closed cleanly."""
+    """Neither a last chunk nor TLS's own end (close_notify) closes a response that broke; a whole one is closed cleanly."""
     half = asyncio.Event()
     authority = trustme.CA()
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -142,7 +142,7 @@ async def test_a_refusal_that_the_client_does_not_wait_for() -> None:
 
 
 async def test_half_an_answer_does_not_end_cleanly_for_a_client_that_closed_its_side() -> None:
-    """To HTTP/1.0 the end of the connection is the end of the answer: a client that half-closes is reset instead."""
+    """To HTTP/1.0 the end of the connection is the end of the response: a client that half-closes is reset instead."""
     begun = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -172,12 +172,12 @@ async def test_an_early_answer_without_a_length_ends_although_the_upload_does_no
     async with street(script) as (house, _), client(house.port) as raw:
         await raw.send(asking(b"POST / HTTP/1.0", b"Content-Length: 1000"))
         assert b"no" == (await raw.answer())[1]
-        assert 1 == len(house.listener.connections)  # It lingers: the answer's end was not that of the connection.
+        assert 1 == len(house.listener.connections)  # It lingers: the response's end was not that of the connection.
         assert Outcome.COMPLETED == (await house.booked())[0].outcome
 
 
 async def test_an_answer_is_not_torn_by_the_break_of_the_next() -> None:
-    """Two requests in a row: what a slow client has not read of the whole first answer survives the break of the second."""
+    """Two requests in a row: what a slow client has not read of the whole first response survives the break of the second."""
     first = bytes(range(256)) * 5000
 
     async def script(peer: Peer) -> None:

@@ -46,7 +46,7 @@ async def test_an_earlier_time_counts() -> None:
 
 
 async def test_it_is_ended() -> None:
-    """Then it does not ring, until it is set anew."""
+    """Then it does not fire, until it is set again."""
     loop, rung = asyncio.get_running_loop(), asyncio.Event()
     calls: list[str] = []
     alarm = DeadlineTimer(loop)

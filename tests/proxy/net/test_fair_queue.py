@@ -35,7 +35,7 @@ async def test_who_waits_goes_on_in_order_as_many_as_there_is_work_for() -> None
 
 
 async def test_a_transfer_that_fails_stops_no_other() -> None:
-    """Its defect is told to the loop; the next one goes on."""
+    """Its defect is reported to the loop; the next one goes on."""
     loop = asyncio.get_running_loop()
     told, went = list[str](), loop.create_future()
     loop.set_exception_handler(lambda _, context: told.append(context["message"]))

@@ -1,4 +1,4 @@
-"""Small writes of one turn of the event loop, sent together."""
+"""Small writes of one event loop iteration, sent together."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_what_falls_due_while_others_are_sent_has_a_turn_of_its_own() -> N
 
 
 async def test_a_send_that_fails_keeps_no_other_back() -> None:
-    """The defect is told to the loop's handler; what stands behind it is sent."""
+    """The defect is reported to the loop's handler; what stands behind it is sent."""
     loop = asyncio.get_running_loop()
     told: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: told.append(context))
@@ -157,7 +157,7 @@ async def test_a_connection_that_has_ended_unseen_gets_no_request(spoken: bytes,
 
 @pytest.mark.wire
 async def test_a_request_that_waits_and_finds_no_other_connection() -> None:
-    """The client is told that the target cannot be reached, and nothing is counted: nothing was sent."""
+    """The client learns that the target cannot be reached, and nothing is counted: nothing was sent."""
     moment = Moment()
 
     async def script(peer: Peer) -> None:
@@ -189,7 +189,7 @@ async def test_a_request_that_waits_and_finds_no_other_connection() -> None:
 
 
 async def test_an_answer_to_what_has_not_been_sent_is_nobodys() -> None:
-    """What a target says on its own is not taken for the answer to the request that waits for the end of the turn."""
+    """What a target says on its own is not taken for the response to the request that waits for the end of the iteration."""
     loop = asyncio.get_running_loop()
     turn = WriteBatch(loop)
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)

@@ -1,4 +1,4 @@
-"""The room in a connection's write buffer, on real sockets."""
+"""The write gate of a connection, on real sockets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.harness.waiting import WAIT_S, until
 
 
 class Writer(asyncio.Protocol):
-    """A protocol that tells its room what the transport says."""
+    """A protocol that passes to its write gate what the transport says."""
 
     def __init__(self) -> None:
         self.room = WriteGate(asyncio.get_running_loop())
@@ -28,7 +28,7 @@ class Writer(asyncio.Protocol):
         self.room.clear()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Let nobody wait."""
+        """End the wait."""
         self.room.wake()
 
 
@@ -48,7 +48,7 @@ async def full() -> AsyncIterator[tuple[WriteGate, asyncio.Transport, socket.soc
 
 
 async def test_there_is_room() -> None:
-    """Nobody waits then."""
+    """No one waits then."""
     ours, theirs = socket.socketpair()
     with theirs:
         transport, writer = await asyncio.get_running_loop().create_connection(Writer, sock=ours)

@@ -1,4 +1,4 @@
-"""One connection to a target: what it takes for an answer, and when it may serve another request."""
+"""One connection to a target: what it takes for a response, and when it may serve another request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def connected() -> AsyncIterator[tuple[Connection, socket.socket]]:
 
 
 async def answer_of(connection: Connection) -> ResponseHead:
-    """Wait for the answer's head."""
+    """Wait for the response's head."""
     async with asyncio.timeout(WAIT_S):
         while (answer := connection.take_response_head()) is None:
             await connection.arrived()
@@ -191,7 +191,7 @@ def test_fields_are_taken_as_they_came() -> None:
     ],
 )
 async def test_a_head_that_could_be_read_in_two_ways_is_no_answer(head: bytes) -> None:
-    """Whatever is not exactly one well-formed response head is a bad answer, and the connection closes."""
+    """Whatever is not exactly one well-formed response head is a bad response, and the connection closes."""
     async with connected() as (connection, theirs):
         connection.begin("GET")
         theirs.send(head + b"\r\n\r\n")
@@ -213,7 +213,7 @@ async def test_a_head_made_to_be_read_slowly_is_refused_at_once(line: bytes) -> 
 
 @pytest.mark.parametrize("end", [b"", b"\r\n\r\n"])
 async def test_a_head_without_end_is_refused(end: bytes) -> None:
-    """A head larger than the bound is a bad answer, whether its end came or not."""
+    """A head larger than the bound is a bad response, whether its end came or not."""
     async with connected() as (connection, _):
         connection.begin("GET")
         feed(connection, [b"HTTP/1.1 200 OK\r\n", b"A: %b" % (b"b" * MAX_HEAD_BYTES), end])
@@ -308,7 +308,7 @@ async def test_a_chunked_body_is_what_was_coded(cuts: list[int], sizes: list[int
 async def test_what_follows_an_answer_spoils_the_connection_alone(
     method: str, wire: bytes, body: bytes, surplus: bytes, late: bool
 ) -> None:
-    """Bytes behind an answer, in the same piece or a later one, change nothing of it, but no other request meets them."""
+    """Bytes behind a response, in the same piece or a later one, change nothing of it, but no other request meets them."""
     async with connected() as (connection, theirs):
         connection.begin(method)
         feed(connection, [wire, surplus] if late else [wire + surplus])
@@ -320,7 +320,7 @@ async def test_what_follows_an_answer_spoils_the_connection_alone(
 
 @KINDS
 async def test_an_answer_that_breaks_off_is_told(method: str, wire: bytes, body: bytes) -> None:
-    """Wherever the target closes before the last byte, the answer is broken; what came before is still given."""
+    """Wherever the target closes before the last byte, the response is broken; what came before is still given."""
     for cut in range(len(wire)):
         async with connected() as (connection, theirs):
             connection.begin(method)
@@ -387,7 +387,7 @@ async def test_a_reset_does_not_end_a_body_that_is_delimited_by_close() -> None:
     ],
 )
 async def test_chunks_that_could_be_read_in_two_ways_break_the_answer(coded: bytes) -> None:
-    """Odd sizes, bare LF, overlong chunks, endless lines and trailers: what was whole is given, then the answer is bad."""
+    """Odd sizes, bare LF, overlong chunks, endless lines and trailers: what was whole is given, then the response is bad."""
     wire = b"3\r\nabc\r\n" + coded
     for pieces in ([wire], [bytes([byte]) for byte in wire]):
         async with connected() as (connection, theirs):
@@ -416,7 +416,7 @@ async def test_interim_responses_are_not_the_answer() -> None:
 
 
 async def test_a_body_of_any_size_is_held_in_part() -> None:
-    """While nobody takes, reading pauses and the target waits; taking brings the rest, and the connection lives on."""
+    """While no one takes, reading pauses and the target waits; taking brings the rest, and the connection lives on."""
     body = bytes(range(256)) * 4096 * 16
     async with connected() as (connection, theirs):
         connection.begin("GET")
@@ -460,7 +460,7 @@ async def test_a_target_that_takes_nothing_holds_up_the_upload() -> None:
 
 @pytest.mark.parametrize("answered", [False, True])
 async def test_a_target_that_leaves_releases_the_upload(answered: bool) -> None:
-    """An upload whose target is gone fails, unless the answer is there: that is what the client gets to see."""
+    """An upload whose target is gone fails, unless the response is there: that is what the client gets to see."""
     async with connected() as (connection, theirs):
         connection.begin("POST")
         connection.write(b"x" * 2**24)
@@ -543,7 +543,7 @@ async def test_a_connection_that_ended_before_its_first_request_is_no_wait() -> 
 @pytest.mark.parametrize("unasked", [b"x", b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"])
 @pytest.mark.parametrize("seen_by_loop", [False, True])
 async def test_an_idle_connection_with_unasked_input_is_not_fresh(unasked: bytes, seen_by_loop: bool) -> None:
-    """Input that nobody asked for spoils an idle connection, even while it lies in the kernel."""
+    """Input that no one asked for spoils an idle connection, even while it lies in the kernel."""
     async with connected() as (connection, theirs):
         assert connection.is_reusable()
         theirs.send(unasked)
@@ -562,7 +562,7 @@ async def test_a_connection_in_use_is_not_fresh() -> None:
 
 
 async def test_an_unfinished_exchange_does_not_give_its_connection_back() -> None:
-    """`finish` before the answer's last byte closes the connection."""
+    """`finish` before the response's last byte closes the connection."""
     async with connected() as (connection, theirs):
         connection.begin("GET")
         feed(connection, [CASES["length"][1][:-1]])

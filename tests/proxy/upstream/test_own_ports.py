@@ -44,7 +44,7 @@ def test_whose_port_it_is(local: str, peer: str, bound: list[str], ours: bool) -
 
 @pytest.mark.wire
 async def test_a_route_that_leads_back_by_a_name() -> None:
-    """One connection is made, nothing is sent on it, and the client is told; a neighbour on the same machine is reached."""
+    """One connection is made, nothing is sent on it, and the client gets the error; its neighbour on the machine is reached."""
 
     def look_up(host: str, port: None, **options: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]

@@ -16,7 +16,7 @@ from passthrough.proxy.upstream.response_head import MalformedResponse
 
 @dataclass(frozen=True)
 class Seen:
-    """What one answer came to."""
+    """What was parsed of one response."""
 
     status: int | None
     body: bytes
@@ -122,7 +122,7 @@ def test_an_answer_in_pieces(name: str, borders: list[int]) -> None:
 
 
 def begun(head: bytes = b"Content-Length: 100000") -> ResponseParser:
-    """Return an answer whose head has come."""
+    """Return a response whose head has come."""
     incoming = ResponseParser("POST")
     assert not incoming.feed(OK + head + b"\r\n\r\n")
     assert incoming.in_body

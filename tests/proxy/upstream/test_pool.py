@@ -50,7 +50,7 @@ async def pool(**options: Any) -> AsyncIterator[ConnectionPool]:
 
 
 async def exchanged(connection: Connection) -> bytes:
-    """Send a request and return the answer's body."""
+    """Send a request and return the response's body."""
     connection.begin("GET")
     connection.write(GET)
     return await body_of(connection)
@@ -80,7 +80,7 @@ async def failure_of(target: Target, connect_s: float | None = WAIT_S) -> Upstre
 
 @contextmanager
 def closed_port() -> Iterator[int]:
-    """Give a port on which nobody listens; it is bound meanwhile, so that no one else can begin to."""
+    """Give a port on which no one listens; it is bound meanwhile, so that no one else can begin to."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
@@ -170,7 +170,7 @@ SPOILT = {
 
 @pytest.mark.parametrize("pieces", SPOILT.values(), ids=SPOILT)
 async def test_a_spoilt_connection_is_not_kept(pieces: list[bytes]) -> None:
-    """What came behind an answer, or said that it was the last, ends the connection with its exchange."""
+    """What came behind a response, or said that it was the last, ends the connection with its exchange."""
     async with upstream(answering(*pieces)) as raw, pool() as connections:
         target = target_at(raw.port)
         connection = await connections.open(target, WAIT_S)
@@ -204,7 +204,7 @@ async def idle_and_then(last: bytes, *, close: bool) -> tuple[bool, bool]:
 
 @pytest.mark.parametrize(("last", "close"), [(b"", True), (ok(b"poison"), False), (ok(b"poison"), True), (b"\r\n", False)])
 async def test_what_comes_on_an_idle_connection_ends_it(last: bytes, close: bool) -> None:
-    """A target that closes a kept connection, or sends an answer that nobody asked for, meets no further request."""
+    """A target that closes a kept connection, or sends a response that no one asked for, meets no further request."""
     assert (False, False) == await idle_and_then(last, close=close)
 
 
@@ -309,18 +309,18 @@ async def test_closing_the_pool_closes_what_is_idle() -> None:
         assert (None, False) == (connections.checkout_idle(target.origin), connection.is_reusable())
 
 
-# ── the pool behind the road: no client ever meets another's bytes ──
+# ── the pool behind the proxy: no client ever meets another's bytes ──
 
 
 async def asked(raw: RawClient, path: bytes) -> bytes:
-    """Ask the road for `path` and return the answer's body."""
+    """Ask the proxy for `path` and return the response's body."""
     await raw.send(b"GET %b HTTP/1.1\r\nHost: proxy.test\r\n\r\n" % path)
     return (await raw.answer())[1]
 
 
 @pytest.mark.parametrize("late", [False, True])
 async def test_a_poisoned_answer_never_reaches_the_next_client(late: bool) -> None:
-    """Surplus bytes of one exchange are nobody's: the next request goes on another connection (aio-libs/aiohttp #13656)."""
+    """Surplus bytes of one exchange are no one's: the next request goes on another connection (aio-libs/aiohttp #13656)."""
 
     async def script(peer: Peer) -> None:
         while True:
@@ -438,7 +438,7 @@ async def test_a_second_connect_that_works_where_a_kept_connection_had_ended() -
 
 
 async def test_a_refused_port() -> None:
-    """Nobody listens: unreachable, in the system's words, without the address that the name has."""
+    """No one listens: unreachable, in the system's words, without the address that the name has."""
     with closed_port() as port:
         failure = await failure_of(target_at(port, host="localhost", name="api.test"))
     assert ("upstream_unreachable", "No connection to api.test: Connection refused.") == (failure.kind.code, failure.message)
@@ -472,7 +472,7 @@ async def broken_handshake(peer: Peer) -> int:
 
 
 async def plain_http(peer: Peer) -> None:
-    """Answer a ClientHello as a plain HTTP server does."""
+    """Respond to a ClientHello as a plain HTTP server does."""
     await peer.reader.read(4096)
     await peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
@@ -719,7 +719,7 @@ async def test_a_plain_target_behind_a_proxy() -> None:
 
 
 def refusing(answer: bytes) -> Script:
-    """Return a proxy that answers CONNECT with these bytes and closes."""
+    """Return a proxy that responds to CONNECT with these bytes and closes."""
 
     async def script(peer: Peer) -> None:
         await peer.head()
