@@ -170,7 +170,7 @@ class AiohttpConnection(web.RequestHandler):
         self._parser = cast(Any, parser)
 
     def new_parser(self) -> Parser:
-        """Return a parser such as aiohttp makes for a connection, but one that decodes no body."""
+        """Return a parser such as aiohttp 3.14 makes for a connection, but one that decodes no body."""
         return _new_parser(self, asyncio.get_running_loop(), self.read_buffer_bytes, self.max_queued_messages)
 
 

@@ -37,32 +37,30 @@ class AdminListener:
         """Return the protocol of a new connection."""
         return _Protocol(self, loop=asyncio.get_running_loop(), access_log=None, keepalive_timeout=KEEP_ALIVE_S)
 
-    def close_silent(self, newcomer: web.RequestHandler) -> bool:
-        """Close the connection that has been silent for longest, in favour of a new one; False where none is silent."""
-        silent = [
-            each for each in self.server.connections if each is not newcomer and isinstance(each, _Protocol) and each.is_silent
-        ]
-        if not silent:
+    def evict_idle(self, newcomer: web.RequestHandler) -> bool:
+        """Close the connection that has been idle for longest, in favour of a new one; False where none is idle."""
+        idle = [each for each in self.server.connections if each is not newcomer and isinstance(each, _Protocol) and each.is_idle]
+        if not idle:
             return False
-        min(silent, key=lambda each: each.silent_since).force_close()
+        min(idle, key=lambda each: each.idle_since).force_close()
         return True
 
 
 class _Protocol(AiohttpConnection):
     """One connection of the admin port."""
 
-    __slots__ = ("_late", "_listener", "silent_since")
+    __slots__ = ("_head_deadline", "_listener", "idle_since")
 
     def __init__(self, listener: AdminListener, **options: Any) -> None:
         super().__init__(listener.server, **options)
         self._listener = listener
-        self._late: asyncio.TimerHandle | None = None
-        self.silent_since = 0.0
+        self._head_deadline: asyncio.TimerHandle | None = None
+        self.idle_since = 0.0
 
     @property
-    def is_silent(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether it waits for a request of which no byte has come, and is not being closed."""
-        return self._awaits_request() and self._late is None and not self.force_closed
+        return self._awaits_request() and self._head_deadline is None and not self.force_closed
 
     def _awaits_request(self) -> bool:
         return self.request_waiter is not None and not self.request_waiter.done()
@@ -70,9 +68,9 @@ class _Protocol(AiohttpConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve, or respond 503 where there are too many connections (asyncio calls this)."""
         super().connection_made(transport)
-        self.silent_since = asyncio.get_running_loop().time()
+        self.idle_since = asyncio.get_running_loop().time()
         open_ = sum(not each.force_closed for each in self._listener.server.connections if isinstance(each, _Protocol))
-        if open_ > self._listener.max_connections and not self._listener.close_silent(self):
+        if open_ > self._listener.max_connections and not self._listener.evict_idle(self):
             assert self.transport is not None
             self.transport.write(_TOO_MANY)
             self.force_close()
@@ -88,11 +86,11 @@ class _Protocol(AiohttpConnection):
         self._expect_head(self._awaits_request() and bool(data))
 
     def _expect_head(self, expected: bool) -> None:
-        if not expected and self._late is not None:
-            self._late.cancel()
-            self._late = None
-        elif expected and self._late is None:
-            self._late = asyncio.get_running_loop().call_later(HEAD_S, self.force_close)
+        if not expected and self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
+        elif expected and self._head_deadline is None:
+            self._head_deadline = asyncio.get_running_loop().call_later(HEAD_S, self.force_close)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -105,4 +103,4 @@ class _Protocol(AiohttpConnection):
             self.force_close()
             return resp, True
         finally:
-            self.silent_since = asyncio.get_running_loop().time()
+            self.idle_since = asyncio.get_running_loop().time()

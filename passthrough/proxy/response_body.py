@@ -55,10 +55,10 @@ class ResponseBody:
         self._call.exchange.bytes_down += len(piece)
         if len(piece) < _LARGE_BYTES:
             framed = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
-            return downstream.write(head + framed if head else framed, soon=batched)
+            return downstream.write(head + framed if head else framed, batched=batched)
         if chunked:
             return downstream.write_parts((head + b"%x\r\n" % len(piece), piece, b"\r\n"))
-        return downstream.write_parts((head, piece)) if head else downstream.write(piece, soon=batched)
+        return downstream.write_parts((head, piece)) if head else downstream.write(piece, batched=batched)
 
     async def go_on(self) -> None:
         """Wait until both the client and the meter take more. Raises ClientGone."""

@@ -201,7 +201,7 @@ def test_a_tls_newcomer_is_closed_where_all_others_have_begun(make_loop: Callabl
                 await first.send(b"GET / HTTP/1.1\r\n")
                 # Not silent is also what waits for nothing yet: it must wait, and its head must have begun.
                 begun = [(True, False)]
-                await until(lambda: begun == [(each.waits, each.is_silent) for each in house.listener.connections])  # type: ignore[attr-defined]
+                await until(lambda: begun == [(each.awaits_request, each.is_idle) for each in house.listener.connections])  # type: ignore[attr-defined]
                 with pytest.raises(OSError):  # noqa: PT011 - a reset or an end, as it comes
                     async with client(house.port, ssl=trusting, server_hostname="localhost"):
                         pass

@@ -47,8 +47,8 @@ class Owner(Protocol):
     def transport(self) -> asyncio.Transport | None:
         """The connection's transport."""
 
-    def begin_anew(self) -> None:
-        """Expect a new request, and no more of the body."""
+    def expect_request(self) -> None:
+        """Expect the next request: the body has ended."""
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Note the end of the connection."""
@@ -100,10 +100,10 @@ class BodyBypass(asyncio.BufferedProtocol):
         self._paused = True
         self._lost = False
         self._piece_s = 0.0
-        self._hand_to(self)
+        self._set_protocol(self)
         self._transport.pause_reading()
 
-    def _hand_to(self, protocol: asyncio.BaseProtocol) -> None:
+    def _set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         # Reading is paused for the change: uvloop 0.23 goes on reading for the old protocol, whatever the new one is.
         self._transport.pause_reading()
         self._transport.set_protocol(protocol)
@@ -181,8 +181,8 @@ class BodyBypass(asyncio.BufferedProtocol):
 
     def _end(self) -> None:
         """Return the connection to its owner, for the next request."""
-        self._owner.begin_anew()
-        self._hand_to(cast(asyncio.BaseProtocol, self._owner))
+        self._owner.expect_request()
+        self._set_protocol(cast(asyncio.BaseProtocol, self._owner))
         self._body.feed_eof()
         self._pause()
 

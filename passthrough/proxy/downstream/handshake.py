@@ -32,7 +32,7 @@ class Handshakes:
     def __len__(self) -> int:
         return len(self.silent) + len(self.begun)
 
-    def make_room(self) -> bool:
+    def evict_silent(self) -> bool:
         """Close the connection that has been silent for longest, else a slow one; False: there is none but the latest."""
         if len(self.silent) > 1:
             next(iter(self.silent)).abort()

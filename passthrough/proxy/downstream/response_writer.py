@@ -15,10 +15,11 @@ from .body_bypass import BodyBypass
 from .connection import ClientConnection
 
 _FLUSH_S: Final = 60.0
+"""How long a client may take the bytes that precede a broken response, on a route without an idle time-out."""
 
 
 class Sent(web.StreamResponse):
-    """What aiohttp's server gets back when the answer is already on the wire: whether the connection lives on.
+    """The response that aiohttp's server gets when ours is on the wire already: it only says whether the connection persists.
 
     aiohttp's own responses add Content-Type and Server, drop Content-Length from a 304 and bytes that are not UTF-8.
     """
@@ -29,7 +30,7 @@ class Sent(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the connection lives on (aiohttp's server asks this)."""
+        """Whether the connection persists (aiohttp's server asks this)."""
         return self._keeps_alive
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
@@ -41,21 +42,21 @@ class Sent(web.StreamResponse):
 
 
 class ResponseWriter:
-    """One request's client. `started` tells whether a byte of an answer was sent to it."""
+    """The client's side of one exchange. `started` says whether a byte of a response was sent."""
 
-    __slots__ = ("_client", "_follows", "_idle_s", "_request", "started")
+    __slots__ = ("_connection", "_follows", "_idle_s", "_request", "started")
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
-        self._client = cast(ClientConnection, request.protocol)
+        self._connection = cast(ClientConnection, request.protocol)
         self._idle_s: float | None = None
-        self._follows = self._client.request_count > 1
+        self._follows = self._connection.request_count > 1
         self.started = False
 
     @property
     def head_cache(self) -> HeadCache:
-        """The last head of this client's connection, and what it came to."""
-        return self._client.head_cache
+        """The last head on this client connection, and the prepared request that it led to."""
+        return self._connection.head_cache
 
     @property
     def body(self) -> StreamReader:
@@ -63,48 +64,48 @@ class ResponseWriter:
         return self._request.content
 
     def bypass(self, taken: int, left: int) -> BodyBypass | None:
-        """Return the way past the parser for what is `left` of the body behind what was `taken` of it; None: there is none."""
-        return self._client.bypass(self._request.content, taken, left)
+        """Return the bypass around the parser for the `left` bytes of the body behind the `taken` ones; None: there is none."""
+        return self._connection.bypass(self._request.content, taken, left)
 
     def expect_within(self, idle_s: float | None) -> None:
-        """Give up on a client that takes nothing for so long."""
+        """Set the idle time-out: a client that takes nothing for this long is given up."""
         self._idle_s = idle_s
 
-    def write(self, piece: bytes, *, soon: bool = False) -> bool:
-        """Send bytes of the answer; True: the client is slower than we, and `drained` is to be awaited. Raises ClientGone.
+    def write(self, piece: bytes, *, batched: bool = False) -> bool:
+        """Send bytes of the response; True: the client is slower than we, await `drained`. Raises ClientGone.
 
-        `soon`: with what others send at the end of the loop's turn, where that holds up nothing.
+        `batched`: together with what others send in this loop iteration, where that delays nothing.
         """
         self.started = True
-        client = self._open()
-        client.send(piece, soon=soon)
-        return client.writing_paused
+        connection = self._open()
+        connection.send(piece, batched=batched)
+        return connection.writing_paused
 
     def pass_on(self, piece: bytes) -> bool:
-        """Send more of an answer that has begun, as `write` does, in fewer calls (see connection.Connection.data_received)."""
-        client = self._client
-        transport = client.transport
-        if client.unsent or transport is None or transport.is_closing():
+        """Send more of a response that has begun, as `write` does, in fewer calls (see connection.Connection.data_received)."""
+        connection = self._connection
+        transport = connection.transport
+        if connection.unsent or transport is None or transport.is_closing():
             return self.write(piece)
         transport.write(piece)
-        return client.writing_paused
+        return connection.writing_paused
 
     def write_parts(self, parts: tuple[bytes, ...]) -> bool:
         """Send several pieces in a row, as `write` does, without joining them first."""
         self.started = True
-        client = self._open()
-        client.send_parts(parts)
-        return client.writing_paused
+        connection = self._open()
+        connection.send_parts(parts)
+        return connection.writing_paused
 
     def invite(self) -> None:
         """Send 100 Continue: local checks have passed, the body is wanted (RFC 9110 §10.1.1). Raises ClientGone."""
         self._open().send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _open(self) -> ClientConnection:
-        transport = self._client.transport
+        transport = self._connection.transport
         if transport is None or transport.is_closing():
             raise ClientGone
-        return self._client
+        return self._connection
 
     async def drained(self) -> None:
         """Wait while the client is slower than we, as long as it takes anything within the idle time-out. Raises ClientGone."""
@@ -125,19 +126,19 @@ class ResponseWriter:
             draining.cancel()
 
     def finish(self) -> None:
-        """End an answer that only the connection's end delimits; the client may still be heard for a while (RFC 9112 §9.6).
+        """End a response that only the connection's end delimits; the client may still send for a while (RFC 9112 §9.6).
 
-        Else a client whose upload is not over yet would wait for that end as long as the connection lingers.
+        Otherwise a client that still uploads would wait for that end as long as the connection lingers.
         """
         transport = self._request.transport
         if transport is not None and transport.can_write_eof():
             transport.write_eof()
 
     def abort(self, *, shows: bool = False) -> None:
-        """Break the connection, so that nobody takes what was sent for a whole answer: a reset, never a clean end.
+        """Break the connection, so that no client takes a part for the whole response: a reset, never a clean end.
 
-        Only where this answer's framing itself `shows` that it is not whole, and an earlier one went before it, is the connection
-        closed in order: a reset would take from a slow client what was complete.
+        Only where the response's framing `shows` that it is incomplete, and an earlier response went before it, is the connection
+        closed in order: a reset would take the complete earlier one from a slow client.
         """
         transport = self._request.transport
         if transport is None:

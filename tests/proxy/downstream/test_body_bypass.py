@@ -315,11 +315,11 @@ async def test_a_body_that_is_kept_for_another_try_is_kept_whole() -> None:
 
 
 class Owner(BaseProtocol):
-    """A connection whose body goes straight."""
+    """A connection whose body goes past the parser."""
 
     transport: asyncio.Transport
 
-    def begin_anew(self) -> None:
+    def expect_request(self) -> None:
         """Expect nothing."""
 
     def eof_received(self) -> None:
@@ -338,7 +338,7 @@ async def test_others_have_their_turn_wherever_the_target_was_slower(stops: int,
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     owner = Owner(loop)
     await loop.create_connection(lambda: owner, *server.sockets[0].getsockname()[:2])
-    straight = BodyBypass(owner, StreamReader(owner, 2**16, loop=loop), SharedBuffer(), FairQueue(loop), 100 * PIECE_BYTES)
+    bypass = BodyBypass(owner, StreamReader(owner, 2**16, loop=loop), SharedBuffer(), FairQueue(loop), 100 * PIECE_BYTES)
     pieces, reads = 0, []
 
     def take(_: SharedBuffer, size: int) -> bool:
@@ -347,15 +347,15 @@ async def test_others_have_their_turn_wherever_the_target_was_slower(stops: int,
         return pieces != stops
 
     async def pour() -> None:
-        await straight.deliver(take, None)
-        await straight.deliver(take, None)
+        await bypass.deliver(take, None)
+        await bypass.deliver(take, None)
 
     pouring = asyncio.ensure_future(pour())
     await asyncio.sleep(0)
     for _ in range(3):
         count = 0
         while owner.transport.is_reading():
-            straight.buffer_updated(PIECE_BYTES)
+            bypass.buffer_updated(PIECE_BYTES)
             count += 1
         reads.append(count)
         await asyncio.sleep(0)
