@@ -11,11 +11,11 @@ import pytest
 
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.errors import LedgerError
+from tests.harness.budgets import ask, configured, counting, degraded, pages, standing
 from tests.harness.entries import booked, one
 from tests.harness.postgres import Postgres
 from tests.harness.process import Program, program
 from tests.harness.waiting import eventually
-from tests.scenarios.test_budgets import ask, configured, counting, degraded, pages, standing
 
 pytestmark = pytest.mark.faults
 

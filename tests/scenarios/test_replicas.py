@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from tests.harness.budgets import Answered, ask, configured, standing
 from tests.harness.postgres import Postgres
 from tests.harness.process import Program, command, program
 from tests.harness.upstream import Peer, ok, upstream
 from tests.harness.waiting import eventually, until
-from tests.scenarios.test_budgets import Answered, ask, configured, standing
 
 pytestmark = [pytest.mark.wire, pytest.mark.process]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -16,47 +15,9 @@ from hypothesis import strategies as st
 from passthrough.errors import UpstreamFailure
 from passthrough.proxy.upstream.connection import Connection
 from passthrough.proxy.upstream.parser import MAX_HEAD_BYTES
-from passthrough.proxy.upstream.response_head import Framing, ResponseHead, parse_head
+from passthrough.proxy.upstream.response_head import Framing, parse_head
+from tests.harness.connections import answer_of, body_of, connected
 from tests.harness.waiting import WAIT_S
-
-
-@asynccontextmanager
-async def connected() -> AsyncIterator[tuple[Connection, socket.socket]]:
-    """Connect to a bare socket, which the test speaks for."""
-    loop = asyncio.get_running_loop()
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        ours = socket.create_connection(listening.getsockname())
-        theirs, _ = listening.accept()
-    ours.setblocking(False)
-    theirs.setblocking(False)
-    _, connection = await loop.create_connection(lambda: Connection(loop, "api.test"), sock=ours)
-    try:
-        yield connection, theirs
-    finally:
-        connection.abort()
-        theirs.close()
-
-
-async def answer_of(connection: Connection) -> ResponseHead:
-    """Wait for the response's head."""
-    async with asyncio.timeout(WAIT_S):
-        while (answer := connection.take_response_head()) is None:
-            await connection.arrived()
-        return answer
-
-
-async def body_of(connection: Connection) -> bytes:
-    """Wait for the whole body."""
-    body = b""
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            piece = connection.take()
-            if piece == b"":
-                return body
-            if piece is None:
-                await connection.arrived()
-            else:
-                body += piece
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -25,6 +25,7 @@ from passthrough.proxy.upstream.connection import Connection
 from passthrough.proxy.upstream.pool import MAX_IDLE, ConnectionPool
 from passthrough.secret import Secret
 from tests.harness.client import RawClient, client
+from tests.harness.connections import body_of
 from tests.harness.proxy import road, route_to
 from tests.harness.upstream import Peer, Received, Script, answering, ok, upstream
 from tests.harness.waiting import WAIT_S, until
@@ -54,20 +55,6 @@ async def exchanged(connection: Connection) -> bytes:
     connection.begin("GET")
     connection.write(GET)
     return await body_of(connection)
-
-
-async def body_of(connection: Connection) -> bytes:
-    """Wait for the whole body."""
-    body = b""
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            piece = connection.take()
-            if piece == b"":
-                return body
-            if piece is None:
-                await connection.arrived()
-            else:
-                body += piece
 
 
 async def failure_of(target: Target, connect_s: float | None = WAIT_S) -> UpstreamFailure:
