@@ -215,7 +215,7 @@ async def test_a_blocked_log_does_not_hold_up_the_end(tmp_path: Path) -> None:
 
 
 async def test_an_exchange_that_cannot_be_booked_is_said(tmp_path: Path) -> None:
-    """What the road should never hand over is counted as lost and said; the next exchange is booked."""
+    """What the proxy should never hand over is counted as lost, with a warning; the next exchange is booked."""
     nonsense = exchange()
     nonsense.label = 5  # type: ignore[assignment]
     async with books(tmp_path) as open_books:
@@ -228,14 +228,14 @@ async def test_an_exchange_that_cannot_be_booked_is_said(tmp_path: Path) -> None
 
 @dataclass
 class Late:
-    """A reading that ends when it is told to."""
+    """A usage source that ends when its event is set."""
 
     found: Usage
-    told: asyncio.Event = field(default_factory=asyncio.Event)
+    release: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def usage(self) -> Usage:
-        """Return what was found, once told."""
-        await self.told.wait()
+        """Return what was found, once the event is set."""
+        await self.release.wait()
         return self.found
 
     def usage_if_ready(self) -> None:
@@ -268,7 +268,7 @@ async def test_a_slow_answer_holds_up_no_other(tmp_path: Path) -> None:
         open_books.keeper.done(exchange(usage=OCR))
         await until(lambda: open_books.keeper.booked == 1)
         assert open_books.keeper.waiting >= 1
-        late.told.set()
+        late.release.set()
         await open_books.keeper.close(30)
         assert open_books.sums() == (2, 6, 12_000_000)
 
@@ -355,7 +355,7 @@ async def test_a_locked_ledger_is_trouble_and_gets_everything_later(tmp_path: Pa
 
 
 async def test_a_ledger_that_stays_locked_is_said_at_the_end(tmp_path: Path) -> None:
-    """Closing waits no longer than it is told; what is not written is said, is in the log, and is written by the next start."""
+    """Closing waits no longer than its time; what is not written is warned of, logged, and written by the next start."""
     async with books(tmp_path) as open_books:
         with closing(sqlite3.connect(tmp_path / "books.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -370,7 +370,7 @@ async def test_a_ledger_that_stays_locked_is_said_at_the_end(tmp_path: Path) -> 
 
 
 async def test_a_ledger_that_is_taken_away_gets_everything_in_a_new_file(tmp_path: Path) -> None:
-    """Deleted under the running program, the file is begun anew and nothing that came after is lost."""
+    """Deleted under the running program, a new file is begun and nothing that came after is lost."""
     async with books(tmp_path) as open_books:
         (tmp_path / "books.db").unlink()
         open_books.keeper.done(exchange(usage=OCR))
@@ -391,7 +391,7 @@ def test_a_backlog_gives_batches_in_order_and_ends() -> None:
 
 @dataclass
 class Watched:
-    """An observer that keeps what it is told, and may then raise."""
+    """An observer that keeps what it gets, and may then raise."""
 
     raises: bool = False
     ends: list[Entry] = field(default_factory=list)
@@ -426,7 +426,7 @@ async def test_lines_are_booked_while_their_file_passes(tmp_path: Path) -> None:
         await until(lambda: open_books.sums() == (1, 2100, 2_100_000_000))
         assert {} == open_books.lines()
         open_books.keeper.done(made)
-        late.told.set()
+        late.release.set()
         await open_books.keeper.close(30)
         line = open_books.lines()[made.id]
         assert (2100, 2.1, "prices.yaml", None) == tuple(line[name] for name in ("pages", "cost_usd", "cost_source", "unmetered"))
@@ -486,7 +486,7 @@ async def test_nonsense_among_lines_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("raises", [False, True])
 @pytest.mark.parametrize("with_ledger", [False, True])
 async def test_observers_are_told_of_what_ends_and_of_what_is_booked(tmp_path: Path, with_ledger: bool, raises: bool) -> None:
-    """Each end is told once, refusals too; what is booked comes with its new charges only; a defect there stops nothing."""
+    """Each end is observed once, refusals too; what is booked comes with its new charges only; a defect there stops nothing."""
     watched, warned = Watched(raises), list[str]()
     with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
         keeper = keeping(
@@ -512,7 +512,7 @@ async def test_observers_are_told_of_what_ends_and_of_what_is_booked(tmp_path: P
 
 
 async def test_the_ledgers_thread_does_what_it_is_asked_for(tmp_path: Path) -> None:
-    """What is to be done between two batches is done when it is asked for; without a ledger there is nobody to do it."""
+    """Housekeeping between two batches runs when it is asked for; without a ledger it never does."""
     calls: list[int] = []
     with closing(Ledger.open(f"sqlite:///{tmp_path}/books.db")) as ledger:
         keeper = keeping(tmp_path, ledger, AccessLog(io.StringIO()), housekeeping=lambda: calls.append(1))

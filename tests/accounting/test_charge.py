@@ -1,4 +1,4 @@
-"""What an exchange is charged: by what was counted, by the request, or by what the provider told."""
+"""What an exchange is charged: by what was counted, by the request, or by what the provider reported."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LINE = Usage(3, 0, "mistral-ocr-2512", line="batch-1", in_batch=True)
 
 
 def answered(
-    status: int | None = 200, *, told: int | None = None, per_request: int | None = None, admitted: bool = True
+    status: int | None = 200, *, reported: int | None = None, per_request: int | None = None, admitted: bool = True
 ) -> Exchange:
-    """Return an exchange that got this answer, and whose header told a cost."""
+    """Return an exchange that got this response, and whose header reported a cost."""
     made = exchange()
-    made.status, made.admitted, made.reported_cost_nano = status, admitted, told
-    made.cost_header = None if told is None else "X-AIMLAPI-USD-Spent"
+    made.status, made.admitted, made.reported_cost_nano = status, admitted, reported
+    made.cost_header = None if reported is None else "X-AIMLAPI-USD-Spent"
     made.terms = RouteTerms("/mistral", cost_per_request_nano=per_request)
     return made
 
@@ -32,19 +32,19 @@ def answered(
     [
         (answered(), OCR, 6_000_000, "prices.yaml"),
         (answered(), Usage(3, 0, "who-knows"), None, None),
-        (answered(told=7), OCR, 7, "x-aimlapi-usd-spent"),
-        (answered(told=7), Usage(3, 0, "who-knows"), 7, "x-aimlapi-usd-spent"),
-        (answered(told=7), Usage(unmetered=Unmetered.NO_USAGE), 7, "x-aimlapi-usd-spent"),
-        (answered(told=7, per_request=5), OCR, 7, "x-aimlapi-usd-spent"),
-        (answered(told=0), OCR, 0, "x-aimlapi-usd-spent"),
-        (answered(422, told=7), NOTHING, 7, "x-aimlapi-usd-spent"),
+        (answered(reported=7), OCR, 7, "x-aimlapi-usd-spent"),
+        (answered(reported=7), Usage(3, 0, "who-knows"), 7, "x-aimlapi-usd-spent"),
+        (answered(reported=7), Usage(unmetered=Unmetered.NO_USAGE), 7, "x-aimlapi-usd-spent"),
+        (answered(reported=7, per_request=5), OCR, 7, "x-aimlapi-usd-spent"),
+        (answered(reported=0), OCR, 0, "x-aimlapi-usd-spent"),
+        (answered(422, reported=7), NOTHING, 7, "x-aimlapi-usd-spent"),
         (answered(per_request=5), OCR, 5, "cost_per_request"),
         (answered(per_request=5), NOTHING, 5, "cost_per_request"),
         (answered(None, per_request=5), OCR, 5, "cost_per_request"),
     ],
 )
 def test_what_an_exchange_costs(made: Exchange, usage: Usage, nano: int | None, source: str | None) -> None:
-    """A cost that was told wins over a price per request, and that over the list; counters are kept whatever it is."""
+    """A reported cost wins over a price per request, and that over the list; counters are kept whatever it is."""
     found = charge(made, usage, PRICES)
     assert found is not None
     assert (nano, source, usage.pages, usage.model) == (found.cost_nano, found.cost_source, found.pages, found.model)
@@ -55,14 +55,14 @@ def test_what_an_exchange_costs(made: Exchange, usage: Usage, nano: int | None, 
     [
         (answered(), NOTHING),
         (answered(404), NOTHING),
-        (answered(404, told=0), NOTHING),
+        (answered(404, reported=0), NOTHING),
         (answered(None, per_request=5), NOTHING),
         (answered(500, per_request=5), Usage(unmetered=Unmetered.BROKEN)),
-        (answered(admitted=False, told=7), OCR),
+        (answered(admitted=False, reported=7), OCR),
     ],
 )
 def test_what_costs_nothing_has_no_charge(made: Exchange, usage: Usage) -> None:
-    """What was refused, or was neither counted nor successful, has none; a told 0 for a failure is none either."""
+    """What was refused, or was neither counted nor successful, has none; a reported 0 for a failure is none either."""
     assert charge(made, usage, PRICES) is None
 
 
@@ -70,7 +70,7 @@ def test_what_costs_nothing_has_no_charge(made: Exchange, usage: Usage) -> None:
     ("made", "usage", "expected"),
     [
         (answered(), LINE, (3_000_000, "prices.yaml")),
-        (answered(told=7), LINE, (3_000_000, "prices.yaml")),
+        (answered(reported=7), LINE, (3_000_000, "prices.yaml")),
         (answered(per_request=5), LINE, (0, "cost_per_request")),
         (answered(), Usage(3, 0, "who-knows", line="batch-1", in_batch=True), (None, None)),
         (answered(), Usage(unmetered=Unmetered.NO_USAGE, line="batch-1"), None),
@@ -78,7 +78,7 @@ def test_what_costs_nothing_has_no_charge(made: Exchange, usage: Usage) -> None:
     ],
 )
 def test_what_a_line_costs(made: Exchange, usage: Usage, expected: tuple[int | None, str | None] | None) -> None:
-    """A line of a batch costs half the list's price, nothing beside a price per request, and is not what a header told."""
+    """A line of a batch costs half the list's price, nothing beside a price per request, and is not what a header reported."""
     found = line_charge(made, usage, PRICES)
     assert expected == (None if found is None else (found.cost_nano, found.cost_source))
     assert found is None or ("batch-1", usage.in_batch) == (found.line, found.in_batch)
@@ -86,7 +86,7 @@ def test_what_a_line_costs(made: Exchange, usage: Usage, expected: tuple[int | N
 
 @pytest.mark.parametrize(
     ("made", "nano"),
-    [(answered(), None), (answered(told=7), None), (answered(per_request=5), 5), (answered(404, per_request=5), None)],
+    [(answered(), None), (answered(reported=7), None), (answered(per_request=5), 5), (answered(404, per_request=5), None)],
 )
 def test_what_a_download_costs_beside_its_lines(made: Exchange, nano: int | None) -> None:
     """Nothing but a price per request, if it succeeded."""

@@ -1,4 +1,4 @@
-"""What was paid and is not known: estimated, held by budgets, shown apart, and never in the sums of what was told."""
+"""Calls that were paid for and not counted: estimated, held by budgets, shown apart, and never in the sums of counted calls."""
 
 from __future__ import annotations
 
@@ -123,8 +123,8 @@ async def test_the_first_call_of_all_is_estimated_by_the_model_that_it_asked_for
             await until(lambda: provider.asked == 1)
             raw.reset()
         (line,) = await running.logs(1)
-        told = ("model", "unmetered", "estimated_pages", "estimated_usd", "cost_usd")
-        assert ("mistral-ocr-2512", "cancelled", 1, 0.002, None) == tuple(line[name] for name in told)
+        names = ("model", "unmetered", "estimated_pages", "estimated_usd", "cost_usd")
+        assert ("mistral-ocr-2512", "cancelled", 1, 0.002, None) == tuple(line[name] for name in names)
         assert 429 == (await post(running))[0]
         assert 1 == provider.asked
 
@@ -132,7 +132,7 @@ async def test_the_first_call_of_all_is_estimated_by_the_model_that_it_asked_for
 @pytest.mark.wire
 @pytest.mark.process
 async def test_a_call_that_is_given_up_counts_in_the_budget_also_after_a_restart(tmp_path: Path) -> None:
-    """Two pages were told, two are estimated: the budget of four is used up, and stays so."""
+    """Two pages were counted, two are estimated: the budget of four is used up, and stays so."""
     provider = Provider()
     async with upstream(provider) as above:
         config = configured(above.port, "{pages: 4, per: month}")
@@ -198,7 +198,7 @@ async def test_a_call_that_breaks_or_is_cut_off_counts_too(tmp_path: Path) -> No
 @pytest.mark.wire
 @pytest.mark.process
 async def test_what_never_went_up_is_not_estimated(tmp_path: Path) -> None:
-    """A client that leaves in the middle of its upload, a target that cannot be reached: nobody works on that."""
+    """A client that leaves in the middle of its upload, a target that cannot be reached: the provider does no work for it."""
     async with upstream(Provider()) as above, program(tmp_path, configured(above.port, "{pages: 9, per: day}")) as running:
         async with client(running.port) as raw:
             await raw.send(POST.replace(b"Length: 2", b"Length: 9"))
@@ -243,7 +243,7 @@ async def test_a_kill_forgets_no_estimate(tmp_path: Path) -> None:
     ("since", "until_"), [(None, None), ("2026-11-21", "2026-11-22"), ("2026-11-21T00:00:00", "2026-11-21T00:00:02")]
 )
 def test_estimates_are_summed_apart(ledger_url: str, since: str | None, until_: str | None) -> None:
-    """In daily sums, and in parts of a day, on both databases: pages and costs are what was told."""
+    """In daily sums, and in parts of a day, on both databases: pages and costs are what was counted."""
     with closing(Ledger.open(ledger_url)) as ledger:
         ledger.append([booked(at=AT, pages=3), unknown(), unknown(nano=None), unknown(pages=None, nano=5 * 10**9)])
         period = {

@@ -60,7 +60,7 @@ async def test_a_minute_of_refusals_is_one_entry() -> None:
 
 
 async def test_what_was_gathered_is_written_when_the_minute_is_over() -> None:
-    """Nobody needs to ask again for that."""
+    """It needs no further request."""
     written: asyncio.Queue[Entry] = asyncio.Queue()
     refusals = Refusals(written.put_nowait)
     assert refusals.take(refused(at=AT + 59.99))

@@ -41,12 +41,12 @@ def state(budget: Budget = MONTH, **figures: float) -> BudgetState:
     ],
 )
 def test_a_budget_says_what_it_knows(figures: dict[str, float], verdict: Verdict) -> None:
-    """Free within the lease; spent where that is certain; promised where what is under way will use it up; else nobody knows."""
+    """Free within the lease; spent where that is certain; reserved where requests under way will use it up; else ask."""
     assert verdict == state(**figures).verdict(1.0)
 
 
 def test_requests_are_counted_when_they_come() -> None:
-    """What is reserved for a request is exact there: who comes when all are under way is told when the minute ends."""
+    """What is reserved for a request is exact there: a request that comes when all are under way learns when the minute ends."""
     rpm = Budget(TEAM, Unit.REQUESTS, Per.MINUTE, 3)
     assert Verdict.SPENT == state(rpm, spent=1, reserved=2, held=2).verdict(1.0)
     assert Verdict.FREE == state(rpm, spent=1, reserved=1, held=2).verdict(1.0)
@@ -144,7 +144,7 @@ def test_a_larger_budget_counts_at_once_and_a_smaller_one_too() -> None:
 
 
 def test_what_a_request_may_come_to_is_learnt() -> None:
-    """The guess follows what requests came to, is one unit at least, and exactly one where requests are counted."""
+    """The guess follows what requests cost, is one unit at least, and exactly one where requests are counted."""
     history = BudgetHistory(MONTH, sandbox=False)
     guesses = [history.guess]
     for amount in [40] * 30 + [0] * 60:
@@ -170,7 +170,7 @@ def test_every_period_has_its_own_tally() -> None:
 
 
 def test_the_next_period_is_leased_before_it_begins() -> None:
-    """Shortly before the turn, if the budget is in use; so nobody waits when it comes."""
+    """Shortly before the next period, if the budget is in use; so no request waits when it begins."""
     history = BudgetHistory(Budget(TEAM, Unit.PAGES, Per.MINUTE, 9), sandbox=False)
     now = history.state_at(UTC, 5)
     assert None is history.next_state(UTC, MINUTE_MS - 1)

@@ -1,4 +1,4 @@
-"""Entries that are fed without being read back: the same as those in the files, in the same order, and only some of them."""
+"""Entries that are shipped without being read back: the same as those in the files, in the same order, and only some of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def shipped(journal: Journal, most: int) -> list[Entry]:
 
 
 def test_what_was_just_written_is_not_read_back(tmp_path: Path) -> None:
-    """Entries that wait for a moment only are fed as they came; what a process left behind is read, from the beginning."""
+    """Entries that wait for a moment only are shipped as they came; what a process left behind is read, from the beginning."""
     entries = [booked() for _ in range(20)]
     with closing(Journal(tmp_path, print)) as journal:
         appended(journal, entries)
@@ -83,7 +83,7 @@ def test_each_is_fed_once_and_in_order(steps: list[tuple[int, bool, int, int]], 
 
 
 def test_a_file_that_was_cut_off_is_not_believed_to_be_whole(tmp_path: Path) -> None:
-    """What was written behind is fed, whatever became of the file before it."""
+    """What was written after it is shipped, whatever became of the file before it."""
     first, second = [booked() for _ in range(10)], [booked() for _ in range(10)]
     with closing(Journal(tmp_path, print)) as journal:
         appended(journal, first)

@@ -1,4 +1,4 @@
-"""The journal: what is in its files is read back, whoever wrote it, however it ended."""
+"""The journal: what is in its files is read back, whichever process wrote it, however that ended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.harness.entries import booked
 
 
 def read(journal: Journal, most: int = 500) -> list[Entry]:
-    """Return all entries that a journal still has, and let them count as fed."""
+    """Return all entries that a journal still has, and let them count as shipped."""
     found: list[Entry] = []
     while batch := journal.next_batch(most):
         assert len(batch.entries) <= most
@@ -31,7 +31,7 @@ def read(journal: Journal, most: int = 500) -> list[Entry]:
 
 
 def numbered(count: int) -> list[Entry]:
-    """Return entries that can be told apart."""
+    """Return entries that differ."""
     return [booked(at=float(number), exchange_id=f"{number:032x}") for number in range(count)]
 
 
@@ -81,7 +81,7 @@ def test_many_charges_make_a_portion_short(tmp_path: Path) -> None:
 
 
 def test_what_a_dead_process_left_is_adopted(tmp_path: Path) -> None:
-    """Its files are read in their order, said, and deleted when they are fed; what is left of them is there for the next."""
+    """Its files are read in their order, said, and deleted when they are shipped; what is left of them is there for the next."""
     entries = numbered(30)
     files = left_behind(tmp_path, entries, 2000)
     assert 3 < len(files)
@@ -222,7 +222,7 @@ def test_a_folder_that_is_taken_away_is_made_again(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_a_place_that_is_not_there(tmp_path: Path) -> None:
-    """Only the journal's own folder is made: a misspelt path would be one; each try is one anew."""
+    """Only the journal's own folder is made: a misspelt path would be one; each try is a new one."""
     with closing(Journal(tmp_path / "no" / "j", print)) as journal:
         for _ in range(2):
             with pytest.raises(FileNotFoundError):
@@ -331,7 +331,7 @@ def test_a_file_that_somebody_cut_off_ends_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [lambda text: text[:10], lambda _: b"", lambda text: text + b"noise\n"])
 def test_nothing_is_written_behind_what_somebody_changed(change: Callable[[bytes], bytes], tmp_path: Path) -> None:
-    """Whoever empties a file, or writes into it, spoils what was in it, and nothing that comes after."""
+    """A program that empties a file, or writes into it, spoils what was in it, and nothing that comes after."""
     entries = numbered(3)
     with closing(Journal(tmp_path, print)) as journal:
         journal.append([encode(entries[0])])

@@ -30,7 +30,7 @@ WAIT_S = 60.0
 
 @dataclass
 class Books:
-    """A writer with its ledger and journal, and what it told."""
+    """A writer with its ledger and journal, and what its observer got."""
 
     writer: JournalWriter
     ledger: Ledger
@@ -73,7 +73,7 @@ def until(claim: Callable[[], object]) -> None:
 
 
 def test_entries_get_into_the_ledger_and_out_of_the_journal(tmp_path: Path, ledger_url: str) -> None:
-    """Everything is in the ledger, told in order, and nothing stays in the journal."""
+    """Everything is in the ledger, observed in order, and nothing stays in the journal."""
     entries = [booked(at=float(number)) for number in range(2000)]
     with books(tmp_path, url=ledger_url) as opened:
         opened.writer.start()
@@ -333,7 +333,7 @@ def test_a_journal_that_is_deleted_loses_nothing_while_the_process_lives(tmp_pat
 
 
 def test_a_server_that_is_killed_gets_everything_once(own_server: Postgres, tmp_path: Path) -> None:
-    """While PostgreSQL is gone the journal grows, and memory does not; when it is back, each entry is there and told once."""
+    """While PostgreSQL is gone the journal grows, and memory does not; when it is back, each entry is there and observed once."""
     entries = [booked(at=float(number)) for number in range(3000)]
     with books(tmp_path, url=own_server.create("books")) as opened:
         opened.writer.start()
@@ -376,7 +376,7 @@ def test_what_is_done_between_is_done_on_the_ledgers_thread(tmp_path: Path) -> N
 
 
 def test_what_neither_takes_until_the_end_is_lost_and_said(tmp_path: Path) -> None:
-    """A close waits no longer than it is told; what is in memory only is lost then, with both reasons."""
+    """A close waits no longer than its time; what is in memory only is lost then, with both reasons."""
     with books(tmp_path) as opened:
         opened.journal.write_text("in the way")
         with locked(opened.database):
@@ -400,7 +400,7 @@ def test_what_was_never_started_is_lost(tmp_path: Path) -> None:
 
 
 def test_an_entry_whose_answer_was_lost_is_told_once() -> None:
-    """Where the ledger refused and then has an entry already, the refused try had brought it in: it is told of, in its place."""
+    """Where the ledger refused and then has an entry already, the refused try had written it: it is observed, in its place."""
     first, second, third = (booked() for _ in range(3))
     part = replace(booked(), part=Part.OPEN, charges=(Charge(line="1"), Charge(line="2")))
     new = replace(part, charges=(Charge(line="2"),))

@@ -139,7 +139,7 @@ def test_a_program_that_stood_still_for_long_waits_a_day(ledger_url: str) -> Non
 
 
 def test_after_the_wait_steps_are_small(tmp_path: Path) -> None:
-    """A wrong clock that nobody mended still deletes a thousand at a time, a step a second."""
+    """A wrong clock that was never set right still deletes a thousand at a time, a step a second."""
     machine = Machine()
     with closing(Ledger.open(f"sqlite:///{tmp_path}/l.db")) as ledger:
         ledger.append([booked(at=NOW_S) for _ in range(2 * STEP + 1)])

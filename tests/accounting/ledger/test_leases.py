@@ -1,4 +1,4 @@
-"""Spending: what budgets' periods came to, and who may still spend what of them, in both databases."""
+"""Leases: what is spent in budgets' periods, and what each process may still spend, in both databases."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ledger(ledger_url: str) -> Iterator[Ledger]:
 
 
 def spent(ledger: Ledger, *spans: Span) -> list[int | None]:
-    """Return what periods came to, None for one without a row."""
+    """Return what is spent in periods, None for one without a row."""
     with ledger.transaction() as connection:
         found = leases.spent(connection, spans)
     return [found.get(span) for span in spans]
@@ -134,7 +134,7 @@ def test_no_sum_passes_64_bits(ledger: Ledger) -> None:
 
 
 def test_leases_share_what_is_left(ledger: Ledger) -> None:
-    """Nobody gets what is spent or held by others; what one keeps it keeps, also where nothing is left."""
+    """No process gets what is spent or held by others; what one keeps it keeps, also where nothing is left."""
     ledger.append([booked(at=NOON, pages=40)])
     assert [None] == ask(ledger, "a", lease_request(0, 30))
     make(ledger, PAGES)
@@ -158,7 +158,7 @@ def test_who_comes_and_finds_nothing_is_seen_by_the_others(ledger: Ledger) -> No
 
 
 def test_the_lease_of_a_process_that_died_runs_out(ledger: Ledger) -> None:
-    """What nobody asks for any more is free again after a while; who asks again keeps it."""
+    """What no process asks for any more is free again after a while; a process that asks again keeps it."""
     make(ledger, PAGES)
     later_ms = NOW_MS + int(LEASE_S * 1000)
     ask(ledger, "a", lease_request(0, 100))
@@ -178,7 +178,7 @@ def test_a_process_gives_everything_back(ledger: Ledger) -> None:
 
 
 def test_one_process_warns_once(ledger: Ledger) -> None:
-    """Of all that ask, one is told to warn, and again only where the amount from which is larger."""
+    """Of all that ask, one is to warn, and again only where the amount from which is larger."""
     make(ledger, PAGES)
     warned = []
     for pages, warn_from, replica in (
@@ -264,7 +264,7 @@ def at_once(*actions: Callable[[], None]) -> list[BaseException]:
 
 
 def test_rows_that_are_made_while_others_book_miss_nothing(ledger_url: str) -> None:
-    """Four write, two make rows, two ask: nobody waits for the other for ever, and every row has every page."""
+    """Four write, two make rows, two ask: none waits for another without end, and every row has every page."""
     spans = [Span(scope, Unit.PAGES, False, period) for scope in (TEAM, Scope("all")) for period in (DAY, MINUTE)]
     ledgers = [Ledger.open(ledger_url) for _ in range(4)]
 
@@ -272,7 +272,9 @@ def test_rows_that_are_made_while_others_book_miss_nothing(ledger_url: str) -> N
         while True:
             try:
                 action()
-            except LedgerError as refused:  # SQLite's lock goes to whoever asks at the right moment, for two seconds at most.
+            except (
+                LedgerError
+            ) as refused:  # SQLite's lock goes to the process that asks at the right moment, for two seconds at most.
                 if not any(word in str(refused) for word in ("is locked", "refused for the moment")):
                     raise
             else:
@@ -308,7 +310,7 @@ def test_many_budgets_are_asked_about_together(ledger: Ledger) -> None:
 
 
 def test_scopes_are_those_of_an_exchange() -> None:
-    """Everything is in `all`; what nobody names is nobody's."""
+    """Everything is in `all`; what no scope names belongs to none."""
     assert (Scope("all"),) == leases.scopes_of(None, None)
     assert (Scope("all"), Scope("client", "a"), Scope("route", "/b")) == leases.scopes_of("a", "/b")
     assert [] == [pair for pair in pairwise(leases.scopes_of("a", "a")) if pair[0] == pair[1]]

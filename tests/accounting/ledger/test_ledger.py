@@ -201,7 +201,7 @@ def test_a_damaged_ledger_is_said(path: Path) -> None:
     ("defect", "said"), [(TypeError("odd"), r"defect: TypeError\('odd'\)\.\n.*report"), (MemoryError(), "memory ran out")]
 )
 def test_no_ledger_is_given_up_for_what_may_be_a_defect_of_ours(path: Path, defect: Exception, said: str) -> None:
-    """What is raised while a sound ledger is read is no reason to move it away: budgets would begin anew with the next."""
+    """What is raised while a sound ledger is read is no reason to move it away: budgets would begin at zero with the next."""
     with closing(Ledger.open(f"sqlite:///{path}")) as ledger:
         with pytest.raises(LedgerError, match=said) as raised, ledger.explained():
             raise defect
@@ -236,7 +236,7 @@ def test_whatever_is_damaged_is_said(path: Path, seed: int, read_only: bool) -> 
 
 
 def test_a_new_ledger_is_for_its_owner_only(ledger: Ledger, path: Path) -> None:
-    """The file, and what SQLite makes beside it, may be read by nobody else; one that was there keeps its mode."""
+    """The file, and what SQLite makes beside it, may be read by no other user; one that was there keeps its mode."""
     ledger.append([booked()])
     beside = [file for file in path.parent.iterdir() if file.name.startswith(path.name)]
     assert 3 == len(beside)
@@ -283,7 +283,7 @@ def cut(path: Path) -> None:
 
 @pytest.mark.parametrize("reads", [False, True])
 def test_a_ledger_that_was_emptied_is_begun_anew(path: Path, reads: bool) -> None:
-    """Cut to nothing under two processes: each notices, whoever makes the tables anew, and all that comes is there once."""
+    """Cut to nothing under two processes: each notices, whichever makes the new tables, and all that comes is there once."""
     url = f"sqlite:///{path}"
     with closing(Ledger.open(url)) as ledger, closing(Ledger.open(url)) as other:
         for each in (ledger, other):

@@ -84,7 +84,7 @@ ledger.close()
 @pytest.mark.process
 @pytest.mark.parametrize("names", ["ab", "abcd"])
 def test_processes_that_write_at_once_book_everything_once(ledger: Ledger, postgres_url: str, names: str) -> None:
-    """Two and four processes bring the same exchanges and lines, in different orders: all are there once, nobody deadlocks."""
+    """Two and four processes bring the same exchanges and lines, in different orders: all are there once, and none deadlocks."""
     assert_booked_once(ledger, postgres_url, names)
 
 
@@ -115,7 +115,7 @@ def assert_booked_once(ledger: Ledger, url: str, names: str) -> None:
         assert b"ready\n" == writer.stdout.readline()
     ended = [(writer.communicate(b"\n")[1], writer.returncode) for writer in writers]
     assert [(b"", 0)] * len(names) == ended
-    # Shared exchanges once; each process's own, and its batches; every line once, whoever came first.
+    # Shared exchanges once; each process's own, and its batches; every line once, whichever came first.
     requests = rounds * (7 + len(names) * (7 + 1))
     pages = rounds * (7 + len(names) * 14 + 20)
     nano = rounds * (7 + len(names) * 7) * 2_000_000 + rounds * 20
@@ -249,7 +249,7 @@ def test_a_standby_is_told_so(postgres: Postgres, postgres_url: str) -> None:
 
 
 def test_long_texts_from_outside_fit(ledger: Ledger) -> None:
-    """Labels and line ids as long as they may be are booked, told apart, and lines once: no index is too small for them."""
+    """Labels and line ids as long as they may be are booked, distinguished, and lines once: no index is too small for them."""
     label, line = "\U0001f4c4" * 2000, "\u20ac" * 1999
     entry = replace(booked(), label=label, account="a" * 2000)
     charges = tuple(Charge(label, 1, 0, cost_nano=1, line=line + last) for last in "ab")

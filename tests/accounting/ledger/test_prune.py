@@ -1,4 +1,4 @@
-"""Retention: old exchanges are deleted in small steps; what they came to, and which lines were booked, stays for ever."""
+"""Retention: old exchanges are deleted in small steps; their sums, and which lines were booked, stay without end."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_whole_days_before_today_are_kept(tmp_path: Path, keep_days: int | None,
 
 
 def test_a_step_is_small_and_the_next_comes_soon(tmp_path: Path) -> None:
-    """Of many, so many go at once, the next a second later; then it rests for an hour."""
+    """Of many, a thousand go at once, the next a second later; then it rests for an hour."""
     clock = Clock()
     with closing(Ledger.open(f"sqlite:///{tmp_path}/l.db")) as ledger:
         ledger.append([booked(at=NOW_S), *(booked(at=NOW_S - 9 * DAY_S) for _ in range(STEP + 5))])

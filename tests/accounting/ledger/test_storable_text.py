@@ -106,7 +106,7 @@ async def test_with_such_an_encoding_it_does_not_start(encoded_url: str, tmp_pat
 
 
 def test_a_server_that_is_not_there_is_not_waited_for() -> None:
-    """What cannot be told at the start is left to the first append."""
+    """What cannot be known at the start is left to the first append."""
     with closing(Ledger.at("postgresql://127.0.0.1:1/books")) as ledger:
         ledger.check_servable()
         with pytest.raises(LedgerError, match="cannot be reached"):

@@ -40,7 +40,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def batch(at: float, lines: int) -> Entry:
-    """Return the entry of a batch's results: so many lines of two pages at half a dollar and a nano-dollar."""
+    """Return the entry of a batch's results: lines of two pages at half a dollar and a nano-dollar."""
     one = Charge("m", 2, cost_nano=500_000_001, cost_source="prices.yaml", in_batch=True, credits_micro=1_500_000)
     return replace(booked("archive", at=at), charges=tuple(replace(one, line=f"line-{i}") for i in range(lines)), account="ours")
 
@@ -165,7 +165,7 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 
 def test_mode_and_owner_stay(tmp_path: Path) -> None:
-    """Who may read the file that was there may read the new one, and nobody else, also while it is written."""
+    """Those who may read the file that was there may read the new one, and no others, also while it is written."""
     file = tmp_path / "a.csv"
     file.write_text("old")
     file.chmod(0o640)

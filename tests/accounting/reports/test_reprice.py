@@ -53,7 +53,7 @@ def charged(charge: Charge, client: str = "invoices", at: float = THEN) -> Entry
     ],
 )
 def test_what_a_charge_would_cost(ledger: Ledger, charge: Charge, expected: int | None) -> None:
-    """Pages, batches and credits go by today's list, what the provider told stays, and what has no price today has none."""
+    """Pages, batches and credits go by today's list, what the provider reported stays, and what has no price today has none."""
     ledger.append([charged(charge)])
     total = reprice(ledger.exported(), Today(Prices(PAGES_AT_3), {}, NOW), (), None, None).total
     assert (charge.cost_nano or 0, expected or 0) == (total.cost_nano, total.today_nano)
