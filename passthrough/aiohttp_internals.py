@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp import StreamReader, http_exceptions, http_parser, web
 
 SUPPORTED: Final = ">=3.14.5,<3.15"
-"""The versions of aiohttp that were tried; pyproject.toml says the same."""
+"""The versions of aiohttp that were tried; pyproject.toml says the same. Another is tried by the whole test suite."""
 
 _NO_C_PARSER: Final = (
     "aiohttp runs on its pure-Python parser, which has had request smuggling flaws that the other has not.\n"
