@@ -199,10 +199,17 @@ async def test_a_call_that_breaks_or_is_cut_off_counts_too(tmp_path: Path) -> No
 @pytest.mark.process
 async def test_what_never_went_up_is_not_estimated(tmp_path: Path) -> None:
     """A client that leaves in the middle of its upload, a target that cannot be reached: the provider does no work for it."""
-    async with upstream(Provider()) as above, program(tmp_path, configured(above.port, "{pages: 9, per: day}")) as running:
+    began = asyncio.Event()
+
+    async def reads(peer: Peer) -> None:
+        await peer.head()
+        began.set()
+        await peer.ended()
+
+    async with upstream(reads) as above, program(tmp_path, configured(above.port, "{pages: 9, per: day}")) as running:
         async with client(running.port) as raw:
             await raw.send(POST.replace(b"Length: 2", b"Length: 9"))
-            await until(lambda: above.connections == 1)
+            await began.wait()  # with the connection alone, the proxy may not have noticed that it stands
             raw.reset()
         (line,) = await running.logs(1)
         assert ("cancelled", None, None) == tuple(line[name] for name in ("unmetered", "estimated_pages", "estimated_usd"))
