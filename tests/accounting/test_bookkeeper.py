@@ -335,6 +335,7 @@ async def test_without_a_ledger_the_log_is_all(tmp_path: Path) -> None:
     assert (keeper.booked, keeper.waiting, keeper.lost, keeper.trouble) == (1, 0, 0, None)
 
 
+@pytest.mark.faults
 async def test_a_locked_ledger_is_trouble_and_gets_everything_later(tmp_path: Path) -> None:
     """While another connection holds the ledger, entries wait and the trouble says so; then all of them are written."""
     async with books(tmp_path) as open_books:
@@ -354,6 +355,7 @@ async def test_a_locked_ledger_is_trouble_and_gets_everything_later(tmp_path: Pa
         assert ["wait until" in text for text in open_books.warned] == [True, False]
 
 
+@pytest.mark.faults
 async def test_a_ledger_that_stays_locked_is_said_at_the_end(tmp_path: Path) -> None:
     """Closing waits no longer than its time; what is not written is warned of, logged, and written by the next start."""
     async with books(tmp_path) as open_books:

@@ -107,6 +107,7 @@ async def test_the_total_time_bounds_an_upload() -> None:
         assert "upstream_timeout" == (await house.booked())[0].error
 
 
+@pytest.mark.faults
 async def test_the_header_time_out_counts_from_the_last_byte_of_the_request() -> None:
     """An upload that takes longer than the header time-out is not cut off by it."""
     settings = {"timeouts": Timeouts(header_s=3)}

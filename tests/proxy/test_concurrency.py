@@ -33,6 +33,7 @@ async def test_a_head_that_trickles_is_ended(begun: bytes) -> None:
         assert ["slow_request"] == [exchange.error for exchange in await house.booked()]
 
 
+@pytest.mark.faults
 async def test_a_head_in_pieces_and_a_pause_between_requests_are_not_slow() -> None:
     """The deadline is for one head: it ends with the head, and the next one's begins with its first byte."""
     async with upstream(answering(ok())) as raw, road(route_to(raw.port), head_s=3) as house, client(house.port) as caller:

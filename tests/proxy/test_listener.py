@@ -174,6 +174,7 @@ def test_errors_of_the_parser_have_a_refusal(error: http_exceptions.HttpProcessi
     assert "'x'" not in refusal.message
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("path", [b"/v1/ocr", b"/../x"])
 async def test_a_malformed_chunk_is_no_traceback(path: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever breaks a body's framing, also behind an answer that refused it, gets a closed connection and fills no log."""

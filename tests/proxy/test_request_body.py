@@ -205,6 +205,7 @@ async def test_a_body_that_stalls_is_a_408(version: bytes) -> None:
     assert [] == above.received
 
 
+@pytest.mark.faults
 async def test_a_target_that_takes_nothing_is_a_504() -> None:
     """A target that stops reading the upload is timed out too, and it is not the client's fault."""
     done = asyncio.Event()

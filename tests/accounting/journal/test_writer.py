@@ -86,6 +86,7 @@ def test_entries_get_into_the_ledger_and_out_of_the_journal(tmp_path: Path, ledg
         assert (entries, [], []) == (opened.booked, opened.waits(), opened.warned)
 
 
+@pytest.mark.faults
 def test_what_waits_for_a_locked_ledger_waits_in_the_journal(tmp_path: Path) -> None:
     """Nothing is held in memory: entries are read back when the ledger takes them; the trouble says how many, and how old."""
     with books(tmp_path) as opened:
@@ -152,6 +153,7 @@ def test_without_a_journal_entries_go_to_the_ledger(tmp_path: Path) -> None:
         assert ["cannot be written" in text for text in opened.warned] == [True, False]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("mended", ["journal", "ledger"])
 def test_without_either_entries_wait_in_memory(tmp_path: Path, mended: str) -> None:
     """Neither takes them: both troubles are said; whichever is mended first takes everything, in its order."""
@@ -375,6 +377,7 @@ def test_what_is_done_between_is_done_on_the_ledgers_thread(tmp_path: Path) -> N
         assert ["a defect" in text for text in opened.warned] == [True]
 
 
+@pytest.mark.faults
 def test_what_neither_takes_until_the_end_is_lost_and_said(tmp_path: Path) -> None:
     """A close waits no longer than its time; what is in memory only is lost then, with both reasons."""
     with books(tmp_path) as opened:

@@ -137,6 +137,7 @@ def test_a_url_that_is_none_says_so_without_its_password(url: str, read_only: bo
     assert "\n" in str(refused.value)
 
 
+@pytest.mark.faults
 def test_a_locked_ledger_refuses_and_takes_it_later(ledger: Ledger, path: Path) -> None:
     """While another connection writes, an append fails with nothing written; afterwards the same append works."""
     entry = booked()
@@ -281,6 +282,7 @@ def cut(path: Path) -> None:
     os.truncate(path, 0)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("reads", [False, True])
 def test_a_ledger_that_was_emptied_is_begun_anew(path: Path, reads: bool) -> None:
     """Cut to nothing under two processes: each notices, whichever makes the new tables, and all that comes is there once."""

@@ -162,6 +162,7 @@ async def test_a_client_that_dies_far_in_its_upload(sent: int, resets: bool) -> 
         assert sent == seen
 
 
+@pytest.mark.faults
 async def test_a_client_that_falls_silent_far_in_its_upload() -> None:
     """It is told so; as long as anything comes, however little, it is heard."""
     async with street(answering(ok()), timeouts=Timeouts(idle_s=1.5)) as (house, above), client(house.port) as raw:

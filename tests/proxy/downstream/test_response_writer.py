@@ -21,6 +21,7 @@ pytestmark = pytest.mark.wire
 CUT = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf"
 
 
+@pytest.mark.faults
 async def test_a_client_that_takes_nothing_is_given_up() -> None:
     """A client that does not read for longer than the idle time-out is broken off: its answer must not hold a call for ever."""
 
@@ -36,6 +37,7 @@ async def test_a_client_that_takes_nothing_is_given_up() -> None:
         assert await raw.broken()
 
 
+@pytest.mark.faults
 async def test_a_client_that_reads_slowly_is_not_given_up() -> None:
     """The idle time-out counts from the last byte that was taken, not over the whole of a large piece."""
     size = 12_000_000
@@ -54,6 +56,7 @@ async def test_a_client_that_reads_slowly_is_not_given_up() -> None:
         assert Outcome.COMPLETED == (await house.booked())[0].outcome
 
 
+@pytest.mark.faults
 async def test_a_client_that_takes_less_than_the_buffers_hold_is_not_given_up() -> None:
     """What counts is that the client takes anything: the kernel's buffers are large, and slow to drain."""
 
