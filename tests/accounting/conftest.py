@@ -3,14 +3,15 @@
 `pricing/`, `ledger/`, `journal/`, `budgets/` and `reports/` mirror the packages of these names. Several modules are
 tested through one face:
 
-* `test_access_log`: access_log, and background.stream_writer below it.
+* `test_access_log`: access_log, background_writer, stream_writer.
 * `ledger/test_ledger`: ledger, database, sqlite, backup.
 * `ledger/test_postgres`: postgres, postgres_session.
 * `ledger/test_append`: append, bulk_insert.
-* `ledger/test_leases`: leases, period_sums, budgets.lease_client.
+* `ledger/test_leases`: leases, period_sums, lease_client, refresher.
 * `ledger/test_migrations`: migrations, schema.
 * `journal/test_journal`: journal, segment.
-* `journal/test_writer`: writer, shipper, arrivals, rejected_entries, background.batch_queue.
-* `reports/test_report`: report, table, destination; money is tested with `pricing/test_prices`.
+* `journal/test_writer`: writer, shipper, arrivals, rejected_entries, batch_queue, thread_waiters.
+* `reports/test_report`: report, table, price_table, destination.
+* `pricing/test_prices`: prices, price_list, money.
 * budgets as a client meets them, with their messages and index, are `scenarios/test_budgets`.
 """

@@ -3,5 +3,5 @@
 Several modules are tested through one face:
 
 * `test_main`: main, usage, probe.
-* `test_terminal`: terminal, and the tables of accounting.reports on it.
+* `test_terminal`: terminal, table.
 """

@@ -2,9 +2,9 @@
 
 `bodies/`, `shapes/` and `jsonscan/` mirror the packages of these names. Several modules are tested through one face:
 
-* `shapes/test_ocr`: ocr and values, and with them meter, pipeline, plan, usage, bodies.document.
-* `shapes/test_chat`: chat and either, and with them bodies.sse.
+* `shapes/test_ocr`: ocr, values, meter, pipeline, plan, usage, document.
+* `shapes/test_chat`: chat, either, sse.
 * `bodies/test_bodies`: what all readers of bodies have in common.
-* `jsonscan/test_scanner`: scanner, and the modules that it is made of: encoding, numbers, paths, patterns, skip, strings.
+* `jsonscan/test_scanner`: scanner, encoding, numbers, paths, patterns, skip, strings.
 * `test_decode`: decode, false_coding.
 """

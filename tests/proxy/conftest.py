@@ -2,14 +2,14 @@
 
 `net/`, `upstream/` and `downstream/` mirror the packages of these names. Several modules are tested through one face:
 
-* `test_relay`: relay, attempts.
-* `test_listener`: listener, downstream.connection.
-* `test_prepared`: prepared, and the cache of heads that each connection has.
+* `test_relay`: relay, request_context, headers.
+* `test_listener`: listener, connection.
+* `test_prepared`: prepared, with the cache of heads that each connection has.
 * `downstream/test_request_parser`: request_parser, malformed_head, repeated_fields.
-* `downstream/test_response_writer`: the response as a slow or leaving client sees it; response_body as it is written.
+* `downstream/test_response_writer`: response_writer, response_body.
 * `upstream/test_connection`: connection, response_head.
-* `upstream/test_pool`: pool, net.tls, the proxies and authorities of targets.
-* `test_concurrency`: concurrency, and the deadline of a head; the limit of connections and TLS handshakes
-  (downstream.handshake) is `scenarios/test_connection_limits`.
-* `test_retry`: retry, replay_buffer.
+* `upstream/test_pool`: pool, tls, with the proxies and authorities of targets.
+* `test_concurrency`: concurrency, with the deadline of a head.
+* the limit of connections and TLS handshakes are `scenarios/test_connection_limits`.
+* `test_attempts`: attempts, replay_buffer.
 """

@@ -2,6 +2,6 @@
 
 Several modules are tested through one face:
 
-* `test_run`: run, instance, listeners, ports, signals.
+* `test_run`: run, instance, reload_watch, listeners, ports, signals.
 * supervisor and fork are `scenarios/test_workers`.
 """
