@@ -38,6 +38,12 @@ class Books:
     journal: Path
     warned: list[str]
     booked: list[Entry] = field(default_factory=list)
+    patience_s: float = WAIT_S
+
+    def close(self, timeout_s: float) -> None:
+        """End the writer; whatever it does not finish until then, it does not get another minute for at the test's end."""
+        self.patience_s = timeout_s
+        self.writer.close(timeout_s)
 
     def waits(self) -> list[Path]:
         """Return the journal's files."""
@@ -50,8 +56,9 @@ def books(folder: Path, housekeeping: Callable[[], None] = lambda: None, *, url:
     database, journal, warned, seen = folder / "books.db", folder / "books.journal", list[str](), list[Entry]()
     with closing(Ledger.at(url or f"sqlite:///{database}")) as ledger:
         writer = JournalWriter(ledger, journal, warned.append, booked=seen.extend, housekeeping=housekeeping)
-        yield Books(writer, ledger, database, journal, warned, seen)
-        writer.close(WAIT_S)
+        made = Books(writer, ledger, database, journal, warned, seen)
+        yield made
+        writer.close(made.patience_s)
 
 
 @contextmanager
@@ -81,7 +88,7 @@ def test_entries_get_into_the_ledger_and_out_of_the_journal(tmp_path: Path, ledg
             opened.writer.put(entry)
         until(lambda: opened.writer.waiting == 0)
         assert (0, 0.0, None, 0) == (opened.writer.lost, opened.writer.lag_s, opened.writer.trouble, opened.writer.journal_bytes)
-        opened.writer.close(WAIT_S)
+        opened.close(WAIT_S)
         assert (2000, 2000, 4 * 10**9) == one(opened.ledger)
         assert (entries, [], []) == (opened.booked, opened.waits(), opened.warned)
 
@@ -234,7 +241,7 @@ def test_without_a_journal_a_refused_entry_is_not_thrown_away(tmp_path: Path, me
         if mended:
             opened.journal.unlink()
             until(lambda: list(opened.journal.glob("*.refused")))
-        opened.writer.close(WAIT_S)
+        opened.close(WAIT_S)
         if mended:
             (kept,) = opened.journal.glob("*.refused")
             said = kept.read_bytes().splitlines()[1]
@@ -255,7 +262,7 @@ def test_a_ledger_that_takes_nothing_costs_no_entry(tmp_path: Path, ledger_url: 
         for _ in range(5):
             opened.writer.put(booked())
         until(lambda: opened.writer.trouble)
-        opened.writer.close(0.1)
+        opened.close(0.1)
         assert (0, []) == (opened.writer.lost, list(opened.journal.glob("*.refused")))
         assert "Entries that wait in the journal for the next start: 5." in opened.warned[-1]
 
@@ -387,7 +394,7 @@ def test_what_neither_takes_until_the_end_is_lost_and_said(tmp_path: Path) -> No
             for _ in range(3):
                 opened.writer.put(booked())
             until(lambda: opened.writer.trouble and "locked" in opened.writer.trouble and "File exists" in opened.writer.trouble)
-            opened.writer.close(0.3)
+            opened.close(0.3)
         assert 3 == opened.writer.lost
         assert "did not reach the ledger in time: 3." in opened.warned[-1]
         assert "File exists" in opened.warned[-1]
@@ -397,7 +404,7 @@ def test_what_was_never_started_is_lost(tmp_path: Path) -> None:
     """A writer that is closed before it began says what it never wrote."""
     with books(tmp_path) as opened:
         opened.writer.put(booked())
-        opened.writer.close(0.1)
+        opened.close(0.1)
         assert (1, ["did not reach the ledger in time: 1." in text for text in opened.warned]) == (opened.writer.lost, [True])
     assert not opened.journal.exists()
 
