@@ -1,4 +1,4 @@
-"""docs/architecture.md says what the tree is: its code map, its threads and its locks are there."""
+"""docs/architecture.md says what the tree is: its code map, its functions, its threads and its locks are there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pathlib import Path
 import passthrough
 
 SOURCE = Path(passthrough.__file__).parent
-PAGE = (Path(__file__).parents[2] / "docs/architecture.md").read_text("utf-8")
+PAGE, CONTRIBUTING = (
+    (Path(__file__).parents[2] / "docs" / name).read_text("utf-8") for name in ("architecture.md", "CONTRIBUTING.md")
+)
 FILES = {str(path.relative_to(SOURCE)): path for path in sorted(SOURCE.rglob("*.py"))}
 
 LOCKS = {"Lock", "RLock", "Semaphore", "BoundedSemaphore"}
@@ -35,9 +37,32 @@ def tree(file: str) -> ast.Module:
     return ast.parse(FILES[file].read_text("utf-8"), file)
 
 
+def members(node: ast.ClassDef) -> Iterator[str]:
+    """Yield what a class has: methods, names in its body, and what its methods set."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield inner.name
+        elif isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name) and inner.value.id == "self":
+            yield inner.attr
+        elif isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+            yield inner.id
+
+
 def assigned(node: ast.stmt) -> list[ast.expr]:
     """Return what a statement assigns to."""
     return node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+
+
+@cache
+def names_in(file: str) -> frozenset[str]:
+    """Return the names of a file as the page writes them: `Class`, `Class.member`, `function()`, and those of its aliases."""
+    found = set()
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.ClassDef):
+            found |= {node.name, *(f"{node.name}.{member}" for member in members(node))}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(f"{node.name}()")
+    return frozenset(found | {ast.unparse(target) for node in tree(file).body for target in assigned(node)})
 
 
 def called(node: ast.Call) -> str:
@@ -77,6 +102,18 @@ def test_code_map_is_the_tree() -> None:
     assert [] == sorted(
         [*wrong, *(f"{each} has no row" for each in folders - mapped), *(f"{each} is no folder" for each in mapped - folders)]
     )
+
+
+def test_functions_of_the_pages_are_there() -> None:
+    """A class, a method or a function in backticks is in the file that stands before it; without one, it is somewhere."""
+    wrong = []
+    everywhere = frozenset[str]().union(*map(names_in, FILES))
+    text = re.sub(r"^```.*?^```$", "", PAGE + CONTRIBUTING, flags=re.DOTALL | re.MULTILINE)
+    flowing = re.sub(r"\s+", " ", text)
+    for file, name in re.findall(r"(?:`([\w/]+\.py)` )?`((?:[A-Z]\w*[a-z]\w*(?:\.\w+)?)|\w+\(\))`", flowing):
+        if name not in (names_in(file) if file in FILES else everywhere):
+            wrong.append(f"{file} {name}".strip())
+    assert [] == wrong
 
 
 def test_every_lock_has_a_row() -> None:
