@@ -433,7 +433,8 @@ async def test_what_cannot_start_ends_the_program(tmp_path: Path) -> None:
     """A process that fails before all serve has said why: the others are ended, exit 1, and it is not tried again."""
     (tmp_path / "pypdfium2.py").write_text("raise ModuleNotFoundError(name='pypdfium2')\n")
     (tmp_path / "routes.yaml").write_text("pass_through_endpoints:\n  - {path: /mistral, target: https://api.mistral.ai}\n")
-    code, out, err = await command(tmp_path, "serve", "--workers", "2", "--sandbox", "--port", "0", "--admin-port", "0")
+    flags = ("--workers", "2", "--sandbox", "--port", "0", "--admin-port", "0")
+    code, out, err = await command(tmp_path, "serve", *flags, PYTHONPATH=str(tmp_path))
     assert (1, "", 1) == (code, out, err.count("The sandbox needs pypdfium2, which is not installed."))
     assert "Traceback" not in err
 
