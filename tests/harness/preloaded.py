@@ -7,14 +7,15 @@ ends. What decides how Python itself starts (its variables, the locale, the user
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 _FREE = re.compile(r"PASSTHROUGH_|MISTRAL_|AZURE_|(COLUMNS|LINES|NO_COLOR|FORCE_COLOR|PYTEST_CURRENT_TEST)$")
@@ -47,6 +48,7 @@ out, err, ended = streams
 if child := os.fork():
     os.close(out)
     os.close(err)
+    os.write(ended, b"%d " % child)
     os.write(ended, b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     os._exit(0)
 os.close(ended)
@@ -80,9 +82,10 @@ class Preloaded:
                 pass_fds=[theirs.fileno()],
             )
 
-    def serves(self, environment: Mapping[str, str]) -> bool:
-        """Tell whether a command with this environment is the same as one that Python was started for."""
-        return (self._environment, self._user) == (_fixed(environment), os.geteuid())
+    def serves(self, folder: Path, environment: Mapping[str, str]) -> bool:
+        """Tell whether a command is the same here as one that Python was started for: it must find the same modules, too."""
+        same = (self._environment, self._user) == (_fixed(environment), os.geteuid())
+        return same and not any(folder.glob("*.py"))
 
     async def run(self, folder: Path, arguments: tuple[str, ...], environment: Mapping[str, str]) -> tuple[int, bytes, bytes]:
         """Run a command, and return its exit code and what it wrote."""
@@ -92,8 +95,15 @@ class Preloaded:
         for _, write in pipes:
             os.close(write)
         assert self._asks.recv(1) == b"!", self._said()
-        out, err, code = await asyncio.gather(*(_read(read) for read, _ in pipes))
-        return int(code), out, err
+        async with AsyncExitStack() as stack:
+            out, err, ended = [await stack.enter_async_context(_reading(read)) for read, _ in pipes]
+            process = int(await ended.readuntil(b" "))
+            try:
+                said, complained, code = await asyncio.gather(out.read(), err.read(), ended.read())
+            except asyncio.CancelledError:
+                os.kill(process, signal.SIGKILL)
+                raise
+            return int(code), said, complained
 
     def _said(self) -> str:
         assert self._process.stderr is not None
@@ -109,9 +119,10 @@ def _fixed(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not _FREE.match(name)}
 
 
-async def _read(end: int) -> bytes:
+@asynccontextmanager
+async def _reading(end: int) -> AsyncIterator[asyncio.StreamReader]:
     reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(end, "rb"))
-    with contextlib.closing(transport):
-        return await reader.read()
+    pipe = os.fdopen(end, "rb")
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    with closing(transport):
+        yield reader

@@ -122,7 +122,7 @@ async def command(folder: Path, *arguments: str, **more: str) -> tuple[int, str,
     """Run `passthrough …` in a folder; return exit code, stdout, stderr."""
     environment = clean_environment(**more)
     async with asyncio.timeout(WAIT_S):
-        if _preloaded().serves(environment):
+        if _preloaded().serves(folder, environment):
             code, out, err = await _preloaded().run(folder, arguments, environment)
             return code, out.decode(), err.decode()
         process = await asyncio.create_subprocess_exec(
