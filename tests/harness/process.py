@@ -133,7 +133,11 @@ async def command(folder: Path, *arguments: str, **more: str) -> tuple[int, str,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await process.communicate()
+        try:
+            out, err = await process.communicate()
+        except asyncio.CancelledError:
+            process.kill()
+            raise
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
