@@ -25,7 +25,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     return {"uvloop": uvloop.new_event_loop}
 
 
-_SLOWER = {"faults", "process", "database"}
+_SLOWER = {"slow", "faults", "process", "database"}
 _ON_A_SERVER = {"postgres", "own_server", "postgres_url"}
 
 

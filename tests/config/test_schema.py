@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -122,6 +123,7 @@ FILE = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(FILE)
 @settings(max_examples=200, deadline=None)
 def test_structures_load_or_are_a_config_error(tree: object) -> None:
@@ -137,6 +139,7 @@ def test_numbers_load_or_are_a_config_error(text: str) -> None:
     _load(json.dumps({"pass_through_endpoints": [{"path": "/a", "target": "http://h", f: text} for f in fields]}).encode())
 
 
+@pytest.mark.slow
 def test_a_file_of_ten_thousand_routes(tmp_path: Path) -> None:
     """Many routes and keys load; a conflict among them is found."""
     count = 10_000

@@ -134,6 +134,7 @@ def test_spoilt_bytes_fail_in_one_way(coding: tuple[bytes, Code], data: st.DataO
         decoded(codings, bytes(coded), data.draw(st.integers(1, 200)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("coding", "coded"),
     [

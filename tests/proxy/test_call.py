@@ -58,6 +58,7 @@ async def test_no_head_in_time_is_a_504(limits: dict[str, float], interim: bool)
         assert "broken" == (await exchange.usage_source.usage()).unmetered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [{"idle_s": 0.05}, {"total_s": 1.5}])
 async def test_a_body_that_stops_breaks_the_answer(limits: dict[str, float]) -> None:
     """Behind the head there is nothing honest to say: the client's connection breaks."""
@@ -74,6 +75,7 @@ async def test_a_body_that_stops_breaks_the_answer(limits: dict[str, float]) -> 
         assert (Outcome.UPSTREAM_FAILED, "upstream_timeout", 200) == (exchange.outcome, exchange.error, exchange.status)
 
 
+@pytest.mark.slow
 async def test_the_total_time_bounds_a_body_that_keeps_coming() -> None:
     """A response that drips within the idle time-out is still ended by the total one."""
 
@@ -90,6 +92,7 @@ async def test_the_total_time_bounds_a_body_that_keeps_coming() -> None:
         assert "upstream_timeout" == (await house.booked())[0].error
 
 
+@pytest.mark.slow
 async def test_the_total_time_bounds_an_upload() -> None:
     """An upload that drips within the idle time-out is ended by the total one: 504, and the target never sees it whole."""
     async with street(answering(ok()), timeouts=Timeouts(total_s=1.5)) as (house, above), client(house.port) as raw:

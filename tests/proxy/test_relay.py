@@ -73,6 +73,7 @@ BODIES = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(BODIES, BODIES)
 @example(Body(64 * 2**20), Body(64 * 2**20, chunked=True, cuts=2**20))

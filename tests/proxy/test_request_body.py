@@ -344,6 +344,7 @@ async def _says_all_at_once(peer: Peer) -> None:
     assert not (await peer.ended()).endswith(b"0\r\n\r\n")
 
 
+@pytest.mark.slow
 async def test_memory_does_not_grow_with_the_bodies() -> None:
     """Fifty uploads of 20 MB to a target that does not read them: a few buffers each, not the bodies."""
     count, size, piece = 50, 20_000_000, bytes(100_000)

@@ -18,6 +18,8 @@ import aiohttp
 import pytest
 
 from passthrough.accounting.journal.codec import decode
+from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.errors import LedgerError
 from tests.harness.client import client
 from tests.harness.process import Program, program
 from tests.harness.upstream import Peer, RawUpstream, chunk, ok, upstream
@@ -449,6 +451,17 @@ def filled(place: Path) -> Path:
         while True:
             file.write(b"x" * 4096)
     return filler
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+def test_a_disk_that_is_full_when_the_ledger_is_opened(tmp_path: Path) -> None:
+    """SQLite says only that input or output failed where it cannot make its file for shared memory: the cause is said."""
+    place = tmp_path / "disk"
+    with small_disk(place):
+        Ledger.open(f"sqlite:///{place}/ledger.db").close()
+        filled(place)
+        with pytest.raises(LedgerError, match="cannot grow: the disk is full"):
+            Ledger.open(f"sqlite:///{place}/ledger.db")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,9 @@ from .storable_text import UNICODE
 
 BUSY_S: Final = 2.0
 """Seconds that a statement waits for another process's lock before it fails."""
+
+_SHM_BYTES: Final = 32 * 1024
+"""By how much the -shm file grows (SQLite's WALINDEX_PGSZ)."""
 
 
 class SqliteFile:
@@ -100,7 +104,10 @@ class SqliteFile:
     def translate(self, error: SQLAlchemyError) -> LedgerError:
         """Return a LedgerError for what the driver said; the low byte of SQLite's extended code is the kind of error."""
         cause = error.orig if isinstance(error, DatabaseError) else None
-        what, hint = _CAUSES.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF, ("", ""))
+        kind = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if kind == sqlite3.SQLITE_IOERR and _is_full(self._path.parent):
+            kind = sqlite3.SQLITE_FULL  # Where the -shm file cannot grow, SQLite 3.40 says only that input or output failed.
+        what, hint = _CAUSES.get(kind, ("", ""))
         if what:
             return LedgerError(f"The ledger {self.where} {what}.\n{hint}")
         if isinstance(error, IntegrityError | DataError):
@@ -135,6 +142,13 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _SHM_BYTES
+    except OSError:
+        return False
 
 
 def _engine(path: Path, *, read_only: bool) -> sa.Engine:

@@ -200,6 +200,7 @@ class Shared:
         return LeaseGrant(self.spent, sum(others), len(others) + 1, request.keep + more)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 5), st.integers(1, 120), st.integers(1, 12), st.integers(1, 12))
 def test_no_budget_is_passed_by_more_than_what_is_under_way(

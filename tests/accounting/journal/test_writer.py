@@ -179,6 +179,7 @@ def test_without_either_entries_wait_in_memory(tmp_path: Path, mended: str) -> N
         assert (entries, 0) == (opened.booked, opened.writer.lost)
 
 
+@pytest.mark.slow
 def test_more_than_may_wait_is_lost_and_said_once(tmp_path: Path) -> None:
     """What waits in memory is bounded by its charges; beyond it entries are counted as lost, with one warning for the first."""
     entry = booked()
@@ -360,6 +361,7 @@ def test_a_server_that_is_killed_gets_everything_once(own_server: Postgres, tmp_
         assert (entries, 0) == (opened.booked, opened.writer.lost)
 
 
+@pytest.mark.slow
 def test_what_is_done_between_is_done_on_the_ledgers_thread(tmp_path: Path) -> None:
     """It is done after each batch, when it is asked for, and also while there is nothing to do; what it raises is said once."""
     calls: list[int] = []

@@ -198,6 +198,7 @@ def test_sums_are_those_of_an_independent_count(
     assert {key: +found for key, found in count.sums((), since, until).items()} == plain(total)
 
 
+@pytest.mark.slow
 @PROPERTY
 @given(batches=appends(), by=BY, since=WHEN, until=WHEN, pruned=st.integers(-4, 4), most=st.integers(1, 9))
 def test_sums_outlive_the_exchanges(

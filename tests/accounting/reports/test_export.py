@@ -108,6 +108,7 @@ def test_what_is_exported_adds_up_to_the_report(ledger: Ledger) -> None:
     assert (total.pages, Decimal(total.cost_nano).scaleb(-9)) == (pages, cost)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_ledger(ledger: Ledger) -> None:
     """Twenty times as many rows take no more memory to write: they are a stream."""
     ledger.append([batch(AT, 1000)])

@@ -377,6 +377,7 @@ def random_results(draw: st.DrawFn) -> tuple[bytes, list[tuple[str, int]]]:
     return b"".join(lines), expected
 
 
+@pytest.mark.slow
 @given(random_results(), st.integers(1, 200))
 async def test_random_files_cut_anywhere_say_what_json_loads_says(made: tuple[bytes, list[tuple[str, int]]], size: int) -> None:
     """For any content and any chunk borders every line's usage is what a reader of whole lines finds."""

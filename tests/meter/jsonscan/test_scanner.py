@@ -131,6 +131,7 @@ def cut(draw: st.DrawFn, body: bytes) -> list[bytes]:
     return [body[begin:end] for begin, end in zip([0, *borders], [*borders, len(body)], strict=True)]
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(documents(), st.data())
 @example(b'{"usage":{"n":1}}', None)
@@ -167,6 +168,7 @@ def test_only_the_inside_of_an_unwanted_string_is_peeked_at() -> None:
         assert (expected, expected) == (scanner.peek(inside, len(inside)), scanner.peek(inside, 1))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(documents(), st.data())
 def test_a_document_that_is_cut_is_not_whole(body: bytes, data: st.DataObject) -> None:
@@ -212,6 +214,7 @@ def member(node: PathNode, name: str) -> st.SearchStrategy[Any]:
     return SHORT if below is None else st.one_of(shaped(below), shaped(below), SHORT)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(TREES), st.data())
 def test_objects_of_an_array_are_read_alike_whole_and_byte_by_byte(wanted: PathNode, data: st.DataObject) -> None:
@@ -223,6 +226,7 @@ def test_objects_of_an_array_are_read_alike_whole_and_byte_by_byte(wanted: PathN
     assert expected == scanned(data.draw(cut(body)), wanted, data.draw(st.integers(1, 30)))
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(TREES), st.data())
 def test_a_flaw_among_such_objects_is_found_whole_and_byte_by_byte(wanted: PathNode, data: st.DataObject) -> None:
