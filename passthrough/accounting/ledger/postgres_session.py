@@ -1,4 +1,4 @@
-"""A psycopg connection with a time limit for every call, whatever the server does."""
+"""A psycopg connection on which each call has a time limit, also where the server stops responding."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What both sides of the proxy need of sockets and of the event loop: batched writes, deadlines, TLS, fairness."""
+"""Sockets and the event loop, for both sides of the proxy: batched writes, deadlines, TLS, a fair queue."""

@@ -1,4 +1,4 @@
-"""What asyncio does not offer of sockets: unread input, unsent output, keep-alive, a reset on close."""
+"""Socket options and queries that asyncio has no call for: unread input, unsent output, keep-alive, a reset on close."""
 
 from __future__ import annotations
 
