@@ -92,7 +92,7 @@ MOST_THREADS = 14
 PARTS = 3
 """In how many parts the load comes: what grows in each of them has no bound."""
 
-SHOWN = ("Task", "_Protocol", "Connection", "Exchange", "Way", "Call", "Upload", "Meter")
+SHOWN = ("Task", "_Protocol", "Connection", "Exchange", "RequestContext", "Call", "RequestBody", "Meter")
 """The values of the program that are worth a word."""
 
 
