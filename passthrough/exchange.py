@@ -77,7 +77,8 @@ class Exchange:
     `bytes_up` and `bytes_down` are body bytes on the wire, without framing. `error` is a code of errors.KINDS. `admitted`:
     routing and authentication let it through; only such exchanges reach the ledger. `reported_cost_nano` (10⁻⁹ USD) is the cost
     that the response's own header reports, and `cost_header` is that header's name. `overhead_s` is the time spent in the proxy:
-    from the request's head to the checkout of an upstream connection, and from the response's head to its first write. `went_up`:
+    from the request's head to the checkout of an upstream connection, and from the response's head to its first write. `labels`
+    are the named labels, sorted by name. `bad_cost`: the response had such a header, and none of them held an amount. `went_up`:
     a response with a count had begun, or the request had gone up whole when the call was cancelled or broke. The provider may
     bill it, although the usage is unknown.
     """
@@ -105,6 +106,8 @@ class Exchange:
     overhead_s: float | None = None
     reported_cost_nano: int | None = None
     cost_header: str | None = None
+    bad_cost: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
     went_up: bool = False
     usage_source: UsageSource = field(default=NOTHING_READ)
 

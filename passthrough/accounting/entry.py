@@ -22,9 +22,10 @@ class Charge:
     """What one response, or one line of a batch file, used and cost. Never changed once made: see Entry.
 
     `cost_nano` is in 10⁻⁹ USD, None where no price is known. `cost_source` is where the price came from: `prices.yaml`,
-    `routes.yaml`, `cost_per_request`, or the name of the header in which the provider reported the cost. `line` is the id of a
-    batch file's line, else empty: a line is booked once within the entry's account, whichever exchange brings it.
-    `credits_micro` is Usage's.
+    `routes.yaml`, `cost_per_request`, or the name of the header in which the provider reported the cost. `line` and `custom_id`
+    identify a batch's line or a job's result, else they are empty: it is booked once within the entry's account, whichever
+    exchange brings it. `priced_as` is the name of the price's row, or of the model that its name stands for. The others are
+    Usage's.
     """
 
     model: str | None = None
@@ -38,6 +39,11 @@ class Charge:
     line: str = ""
     credits_micro: int | None = None
     in_batch: bool = False
+    tokens_cached: int | None = None
+    service_tier: str | None = None
+    credits: str | None = None
+    custom_id: str = ""
+    priced_as: str | None = None
 
 
 class Part(StrEnum):
@@ -58,8 +64,9 @@ class Entry:
     Never changed once made. It is not a frozen dataclass: that would take three times as long to make, for each exchange.
     `usage` is what the meter counted; `charges` are made from it: none, one or many. `account` is the provider's account within
     which a line's id is unique. `estimated_pages` and `estimated_nano` (10⁻⁹ USD) are an estimate of a call that was paid for
-    and not counted; they are in no charge. `requests` is how many refused requests the entry stands for. The other fields are
-    exchange.Exchange's.
+    and not counted; they are in no charge. `requests` is how many refused requests the entry stands for. `labels` are the named
+    labels as one JSON object, its keys sorted, None without any. `priced_as` is Charge's, of the exchange's own model. The other
+    fields are exchange.Exchange's.
     """
 
     id: str
@@ -89,6 +96,8 @@ class Entry:
     estimated_pages: int | None = None
     estimated_nano: int | None = None
     requests: int = 1
+    labels: str | None = None
+    priced_as: str | None = None
 
     @property
     def cost_nano(self) -> int | None:
@@ -127,14 +136,24 @@ def believable(usage: Usage) -> Usage:
     1. Where one counter is negative or above MAX_COUNT, all are dropped. 2. Where the only count is 0 pages, it is kept, with
     NO_USAGE as the reason: Azure has sent that for a document of one page.
     """
-    counted = (usage.pages, usage.pages_annotated, usage.tokens_in, usage.tokens_out, usage.credits_micro, usage.doc_bytes)
-    model, line = printable(usage.model), printable(usage.line) or ""
+    counted = (
+        usage.pages,
+        usage.pages_annotated,
+        usage.tokens_in,
+        usage.tokens_out,
+        usage.credits_micro,
+        usage.tokens_cached,
+        usage.doc_bytes,
+    )
+    model, line, custom_id = printable(usage.model), printable(usage.line) or "", printable(usage.custom_id) or ""
     for counter in counted:
         if counter is not None and not 0 <= counter <= MAX_COUNT:
-            return Usage(model=model, unmetered=Unmetered.NO_USAGE, line=line, in_batch=usage.in_batch)
+            return Usage(None, None, model, unmetered=Unmetered.NO_USAGE, line=line, in_batch=usage.in_batch, custom_id=custom_id)
     if usage.pages == 0 and usage.unmetered is None and not any(counted[:-1]):
         usage = replace(usage, unmetered=Unmetered.NO_USAGE)
-    return usage if model == usage.model and line == usage.line else replace(usage, model=model, line=line)
+    if model == usage.model and line == usage.line and custom_id == usage.custom_id:
+        return usage
+    return replace(usage, model=model, line=line, custom_id=custom_id)
 
 
 def counted(usage: Usage) -> bool:
@@ -148,7 +167,7 @@ def counted(usage: Usage) -> bool:
     )
 
 
-def charged(usage: Usage, cost_nano: int | None = None, cost_source: str | None = None) -> Charge:
+def charged(usage: Usage, cost_nano: int | None = None, cost_source: str | None = None, priced_as: str | None = None) -> Charge:
     """Return a charge for a usage, with its cost if that is known."""
     return Charge(
         usage.model,
@@ -162,6 +181,11 @@ def charged(usage: Usage, cost_nano: int | None = None, cost_source: str | None 
         usage.line,
         usage.credits_micro,
         usage.in_batch,
+        usage.tokens_cached,
+        usage.service_tier,
+        usage.credits,
+        usage.custom_id,
+        priced_as,
     )
 
 

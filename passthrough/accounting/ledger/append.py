@@ -136,7 +136,7 @@ def _charge(connection: sa.Connection, offers: Iterable[_Offer]) -> None:
             if place in claims or (charge.line and lines.setdefault(line_of(offer.entry, charge), place) != place):
                 continue
             claims[place] = (offer, charge, row)
-    billed = {lines[account, line] for account, line in _LINES.write(connection, lines)}
+    billed = {lines[account, line] for account, line in _LINES.write(connection, [(*line, None) for line in lines])}
     written = set(_CHARGES.write(connection, [row for _, charge, row in claims.values() if not charge.line or row[:2] in billed]))
     for place, (offer, charge, _) in claims.items():
         if place in written:

@@ -33,7 +33,7 @@ _UNPRICED: Final = str(Unmetered.UNPRICED)
 _COMPLETED: Final = str(Outcome.COMPLETED)
 _OK: Final = 200
 _LABEL: Final = SUM_KEYS.index("label")
-_MODEL: Final = SUM_KEYS.index("model")
+_MODEL: Final = SUM_KEYS.index("model")  # before `priced_as`
 _SUMS: Final = BulkInsert(SUMS, adding=FIGURES)
 _TOTALS: Final = BulkInsert(TOTALS, adding=FIGURES)
 
@@ -60,6 +60,7 @@ class Sums:
     errors: int = 0
     estimated_pages: int = 0
     estimated_nano: int = 0
+    tokens_cached: int = 0
 
 
 class SumDeltas:
@@ -95,8 +96,10 @@ class SumDeltas:
         add(connection, self._rows)
 
     def _charge(self, key: Key, charge: Charge, figures: dict[str, int]) -> None:
-        model = charge.model
-        _add(charge, self._figures((*key[:_MODEL], model, *key[_MODEL + 1 :])) if model and model != key[_MODEL] else figures)
+        model, priced_as = charge.model, charge.priced_as
+        if model and (model != key[_MODEL] or priced_as != key[_MODEL + 1]):
+            figures = self._figures((*key[:_MODEL], model, priced_as, *key[_MODEL + 2 :]))
+        _add(charge, figures)
 
     def _figures(self, key: Key) -> dict[str, int]:
         found = self._rows.get(key)
@@ -127,6 +130,8 @@ def _add(charge: Charge, figures: dict[str, int]) -> None:
         figures["tokens_in"] += charge.tokens_in
     if charge.tokens_out:
         figures["tokens_out"] += charge.tokens_out
+    if charge.tokens_cached:
+        figures["tokens_cached"] += charge.tokens_cached
     if charge.cost_nano is None:
         figures["unpriced"] += 1
     else:
@@ -245,7 +250,8 @@ def figure_queries() -> tuple[sa.Select[Any], sa.Select[Any]]:
         "estimated_nano": sa.func.coalesce(EXCHANGES.c.estimated_nano % NANO, 0),
     }
     of_charges: dict[str, sa.ColumnElement[Any]] = {
-        name: sa.func.coalesce(CHARGES.c[name], 0) for name in ("pages", "pages_annotated", "tokens_in", "tokens_out")
+        name: sa.func.coalesce(CHARGES.c[name], 0)
+        for name in ("pages", "pages_annotated", "tokens_in", "tokens_out", "tokens_cached")
     }
     of_charges |= {
         "dollars": sa.func.coalesce(CHARGES.c.cost_nano // NANO, 0),
@@ -253,16 +259,20 @@ def figure_queries() -> tuple[sa.Select[Any], sa.Select[Any]]:
         "unpriced": sa.case((CHARGES.c.cost_nano.is_(None), 1), else_=0),
     }
     charged = sa.func.coalesce(CHARGES.c.model, EXCHANGES.c.model)
+    priced_as = sa.case((CHARGES.c.model.is_(None), EXCHANGES.c.priced_as), else_=CHARGES.c.priced_as)
     return (
-        sa.select(*_keyed(EXCHANGES.c.model), *(of_exchanges.get(name, zero).label(name) for name in FIGURES)),
-        sa.select(*_keyed(charged), *(of_charges.get(name, zero).label(name) for name in FIGURES)).join_from(
+        sa.select(
+            *_keyed(EXCHANGES.c.model, EXCHANGES.c.priced_as), *(of_exchanges.get(name, zero).label(name) for name in FIGURES)
+        ),
+        sa.select(*_keyed(charged, priced_as), *(of_charges.get(name, zero).label(name) for name in FIGURES)).join_from(
             EXCHANGES, CHARGES, CHARGES.c.exchange_id == EXCHANGES.c.id
         ),
     )
 
 
-def _keyed(model: sa.ColumnElement[Any]) -> Iterable[sa.ColumnElement[Any]]:
-    return ((model if name == "model" else EXCHANGES.c[name]).label(name) for name in SUM_KEYS)
+def _keyed(model: sa.ColumnElement[Any], priced_as: sa.ColumnElement[Any]) -> Iterable[sa.ColumnElement[Any]]:
+    chosen = {"model": model, "priced_as": priced_as}
+    return (chosen.get(name, EXCHANGES.c[name]).label(name) for name in SUM_KEYS)
 
 
 def _by(summed: sa.Subquery, name: str) -> sa.ColumnElement[Any]:

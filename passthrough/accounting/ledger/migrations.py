@@ -116,6 +116,13 @@ _ADDED: Final[Mapping[int, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
     {
         2: {"exchanges": ("overhead_s", "account", "open"), "charges": ("credits_micro", "in_batch")},
         3: {"exchanges": ("estimated_pages", "estimated_nano", "requests"), "sums": _ESTIMATED, "totals": _ESTIMATED},
+        4: {
+            "exchanges": ("labels", "priced_as"),
+            "charges": ("tokens_cached", "service_tier", "credits", "priced_as"),
+            "lines": ("custom_id",),
+            "sums": ("priced_as", "tokens_cached"),
+            "totals": ("priced_as", "tokens_cached"),
+        },
     }
 )
 """The columns that each version adds, by table; in older rows each is null, or has a default."""

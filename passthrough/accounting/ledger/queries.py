@@ -13,8 +13,9 @@ from ..entry import Charge
 from ..money import NANO
 from .schema import CHARGES, EXCHANGES
 
-_CHARGE: Final = tuple(Charge.__slots__)
-_SUMMED: Final = ("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_out", "credits_micro")
+_CHARGE: Final = tuple(name for name in Charge.__slots__ if name in CHARGES.c)
+_SUMMED: Final = ("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_out", "tokens_cached", "credits_micro")
+_ALIKE: Final = ("model", "cost_source", "service_tier", "priced_as")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class LedgerRow:
     estimated_pages: int | None
     estimated_nano: int | None
     requests: int
+    labels: str | None
+    priced_as: str | None
     charge: Charge | None = None
     charges: int = 0
 
@@ -86,10 +89,10 @@ def latest_query(limit: int, before: str | None, only: Mapping[str, str | None])
     count = sa.func.count(CHARGES.c.exchange_id)
     priced = sa.func.count(CHARGES.c.cost_nano)
     sums: dict[str, sa.ColumnElement[Any]] = {name: sa.func.sum(CHARGES.c[name]) for name in _SUMMED}
+    sums |= {name: sa.func.min(CHARGES.c[name]) for name in _ALIKE}
     sums |= {
-        "model": sa.func.min(CHARGES.c.model),
         "cost_nano": sa.case((count == priced, sa.func.sum(CHARGES.c.cost_nano % NANO))),
-        "cost_source": sa.func.min(CHARGES.c.cost_source),
+        "credits": sa.case((count == 1, sa.func.min(CHARGES.c.credits))),
         "line": sa.literal(""),
         "in_batch": sa.func.max(sa.case((CHARGES.c.in_batch, 1), else_=0)),
     }

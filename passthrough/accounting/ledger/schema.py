@@ -16,7 +16,7 @@ from ...exchange import Outcome
 from ..entry import Charge, Entry, Part
 from .bulk_insert import Row
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """The version of the tables, stored in `meta` under `schema`. Each change of them raises it and adds a step to `migrations`."""
 SCHEMA: Final = sa.MetaData()
 
@@ -61,6 +61,8 @@ EXCHANGES: Final = sa.Table(
     sa.Column("estimated_pages", sa.BigInteger),  # of a call that was paid for and not counted; in no count
     sa.Column("estimated_nano", sa.BigInteger),  # 10⁻⁹ USD
     sa.Column("requests", sa.BigInteger, nullable=False, server_default=sa.text("1")),  # how many refused ones it stands for
+    sa.Column("labels", TEXT),  # the named ones, as a JSON object
+    sa.Column("priced_as", TEXT),  # the name under which `model` is priced; null in rows of schema 3
     sqlite_with_rowid=False,  # ids sort by time, so that the table grows at its end
 )
 
@@ -79,16 +81,24 @@ CHARGES: Final = sa.Table(
     sa.Column("cost_source", TEXT),
     sa.Column("credits_micro", sa.BigInteger),
     sa.Column("in_batch", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("tokens_cached", sa.BigInteger),  # part of tokens_in
+    sa.Column("service_tier", TEXT),  # one that is billed apart
+    sa.Column("credits", TEXT),  # exact decimals; credits_micro is rounded
+    sa.Column("priced_as", TEXT),
     sqlite_with_rowid=False,
 )
 
 SHARED_COLUMNS: Final = (
     *("day", "route", "client", "label", "target", "sandbox", "method", "path", "status", "outcome", "error", "attempts"),
     *("model", "unmetered", "account", "open", "estimated_pages", "estimated_nano", "requests"),
+    *("labels", "priced_as"),
 )
 """Columns of `exchanges` whose values, taken together, are the same in many rows (bulk_insert.BulkInsert)."""
 
-SHARED_CHARGE_COLUMNS: Final = ("model", "pages_annotated", "tokens_in", "tokens_out", "cost_source", "credits_micro", "in_batch")
+SHARED_CHARGE_COLUMNS: Final = (
+    *("model", "pages_annotated", "tokens_in", "tokens_out", "cost_source", "credits_micro", "in_batch"),
+    *("tokens_cached", "service_tier", "credits", "priced_as"),
+)
 """The same for `charges`."""
 
 LINES: Final = sa.Table(
@@ -96,10 +106,11 @@ LINES: Final = sa.Table(
     SCHEMA,
     sa.Column("account", TEXT, primary_key=True),
     sa.Column("line", TEXT, primary_key=True),
+    sa.Column("custom_id", TEXT),  # the client's name of the line; null in rows of schema 3
     sqlite_with_rowid=False,
 )
 
-SUM_KEYS: Final = ("day", "client", "label", "route", "target", "model", "status", "sandbox")
+SUM_KEYS: Final = ("day", "client", "label", "route", "target", "model", "priced_as", "status", "sandbox")
 """The columns by which `sums` is grouped."""
 
 FIGURES: Final = (
@@ -108,6 +119,7 @@ FIGURES: Final = (
     "pages_annotated",
     "tokens_in",
     "tokens_out",
+    "tokens_cached",
     "dollars",  # dollars and the rest apart, so that no sum of costs passes 64 bits
     "nano",
     "unmetered",
@@ -119,12 +131,16 @@ FIGURES: Final = (
 )
 """The columns of `sums` that are summed."""
 
-_NEW_IN_3: Final = frozenset({"estimated_pages", "estimated_dollars", "estimated_nano"})
+_ADDED_FIGURES: Final = frozenset({"estimated_pages", "estimated_dollars", "estimated_nano", "tokens_cached"})
 
 
 def _figure(name: str) -> sa.Column[Any]:
-    # A program of the version before may still write, without these columns.
-    return sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0") if name in _NEW_IN_3 else None)
+    # Tables of older versions get these columns, with a value for each row.
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0") if name in _ADDED_FIGURES else None)
+
+
+def _key(name: str) -> sa.Column[Any]:
+    return sa.Column(name, TEXT, nullable=False, server_default=sa.text("''") if name == "priced_as" else None)
 
 
 def _daily(name: str) -> sa.Table:
@@ -133,7 +149,7 @@ def _daily(name: str) -> sa.Table:
         SCHEMA,
         sa.Column("day", TEXT, primary_key=True),
         sa.Column("key", TEXT, primary_key=True),  # a digest of the other SUM_KEYS: their texts are too long for an index
-        *(sa.Column(name, TEXT, nullable=False) for name in SUM_KEYS[1:-2]),  # empty: null
+        *map(_key, SUM_KEYS[1:-2]),  # empty: null
         sa.Column("status", sa.Integer, nullable=False),  # 0: null
         sa.Column("sandbox", sa.Boolean, nullable=False),
         *(_figure(name) for name in FIGURES),
@@ -222,6 +238,8 @@ def exchange_row(entry: Entry) -> Row:
         entry.estimated_pages,
         entry.estimated_nano,
         entry.requests,
+        entry.labels,
+        entry.priced_as,
     )
 
 

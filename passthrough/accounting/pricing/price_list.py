@@ -20,8 +20,10 @@ OVERRIDE: Final = "routes.yaml"
 class Price:
     """The prices of one model from one day on; None where a price is not known.
 
-    `usd_per_1000_annotated_pages` replaces the plain price for annotated pages; it is not added to it. `usd_per_credit` is for
-    one of the provider's own units. In a batch all prices are multiplied by `batch_factor`. `effective_from` None means always.
+    `usd_per_1000_annotated_pages` replaces the plain price for annotated pages; it is not added to it. Without
+    `usd_per_million_cached_input_tokens` cached tokens cost what others do. `usd_per_credit` is for one of the provider's own
+    units. In a batch all prices are multiplied by `batch_factor`. `service_tier` is the only tier that the row is for, None for
+    the standard one. `effective_from` None means always.
     `source` says where the figures were found. `route` is the path of the only route on which the prices apply, before all other
     rows; None: on all routes.
     """
@@ -36,6 +38,8 @@ class Price:
     source: str = OVERRIDE
     usd_per_credit: Decimal | None = None
     route: str | None = None
+    usd_per_million_cached_input_tokens: Decimal | None = None
+    service_tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
