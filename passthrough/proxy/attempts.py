@@ -9,8 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
-from email.utils import parsedate_to_datetime
+from calendar import timegm
+from collections.abc import Iterable
+from datetime import MAXYEAR, MINYEAR
+from email.utils import parsedate_tz
+from math import inf
 from typing import Final
 
 from ..errors import UpstreamFailure
@@ -28,6 +33,7 @@ from .upstream.response_head import ResponseHead
 
 _FIRST_DELAY_S: Final = 0.5
 _MAX_DELAY_S: Final = 8.0
+_SECONDS: Final = re.compile(rb"\+?[0-9]++(?:\.[0-9]*+)?(?:[ \t]*,[ \t]*\+?[0-9]++(?:\.[0-9]*+)?)*").fullmatch
 
 
 class Sender:
@@ -155,21 +161,32 @@ def retry_delay_s(retries: Retries, response: ResponseHead, tries: int, now_utc:
     """
     if response.status not in retries.statuses or tries > retries.attempts:
         return None
-    wait_s = _retry_after_s(response.first(b"retry-after"), now_utc)
+    wait_s = _retry_after_s(response.values.get(b"retry-after", ()), now_utc)
     if wait_s is not None:
         return wait_s if wait_s <= retries.max_wait_s else None
     doubled = _FIRST_DELAY_S * float(1 << tries - 1)
     return min(min(doubled, _MAX_DELAY_S) * (1 - chance / 2), retries.max_wait_s)
 
 
-def _retry_after_s(retry_after: bytes | None, now_utc: float) -> float | None:
-    """Return the seconds that a Retry-After asks for, as a number or a date; None where it is absent or malformed."""
-    if retry_after is None:
+def _retry_after_s(fields: Iterable[bytes], now_utc: float) -> float | None:
+    """Return the seconds that the fields Retry-After ask for, the longest of several; None where there is none to be read."""
+    waits = [wait_s for field in fields if (wait_s := _wait_s(field, now_utc)) is not None]
+    return max(waits, default=None)
+
+
+def _wait_s(retry_after: bytes, now_utc: float) -> float | None:
+    """Return the seconds that one Retry-After asks for, infinite for a date behind the last year; None where it is malformed.
+
+    1. A number of seconds; a fraction too, and the longest of a list, for a gateway may have joined two fields (RFC 9110 §5.3).
+    2. A date in one of the three forms, each in UTC (RFC 9110 §5.6.7). A day or an hour too many is counted on.
+    """
+    if _SECONDS(retry_after):
+        return max(map(float, retry_after.split(b",")))
+    parts = parsedate_tz(retry_after.decode("ascii", "replace"))
+    if parts is None:
         return None
-    if retry_after.isdigit() and len(retry_after) < 10:
-        return float(retry_after)
-    try:
-        wait_s: float = parsedate_to_datetime(retry_after.decode("ascii", "replace")).timestamp() - now_utc
-    except (ValueError, OverflowError):
-        return None
-    return max(0.0, wait_s)
+    if parts[0] > MAXYEAR:
+        return inf
+    if parts[0] < MINYEAR:
+        return 0.0
+    return max(0.0, timegm(parts[:6]) - (parts[9] or 0) - now_utc)

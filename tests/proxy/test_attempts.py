@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from email.utils import formatdate
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from passthrough.exchange import Outcome
 from passthrough.proxy.attempts import retry_delay_s
@@ -34,11 +37,25 @@ SOON = Retries(attempts=2, max_wait_s=0.02)
         (503, None, 4, None),
         (429, b"7", 1, 7.0),
         (429, b"0", 1, 0.0),
+        (429, b"60", 1, 60.0),
         (429, b"61", 1, None),
-        (429, b"99999999999999999999", 1, 0.5),
-        (429, formatdate(NOW + 5, usegmt=True).encode(), 1, 5.0),
-        (429, formatdate(NOW - 5, usegmt=True).encode(), 1, 0.0),
-        (429, formatdate(NOW + 500, usegmt=True).encode(), 1, None),
+        (429, b"999999999", 1, None),
+        (429, b"1000000000", 1, None),
+        (429, b"99999999999999999999", 1, None),
+        (429, b"9" * 5000, 1, None),
+        (429, b"00000000000007", 1, 7.0),
+        (429, b"2.5", 1, 2.5),
+        (429, b"60.0", 1, 60.0),
+        (429, b"60.001", 1, None),
+        (429, b"+7", 1, 7.0),
+        (429, b"3, 61", 1, None),
+        (429, b"3,5", 1, 5.0),
+        (429, b"-1", 1, 0.5),
+        (429, b"-9999999999", 1, 0.5),
+        (429, b"", 1, 0.5),
+        (429, b" \t ", 1, 0.5),
+        (429, b",", 1, 0.5),
+        (429, b"inf", 1, 0.5),
         (429, b"soon", 1, 0.5),
         (429, b"\xff", 1, 0.5),
     ],
@@ -49,6 +66,63 @@ def test_the_pause(status: int, retry_after: bytes | None, tries: int, expected:
     answer = parse_head(b"HTTP/1.1 %d X%b\r\nContent-Length: 0" % (status, field), "POST")
     assert answer is not None
     assert expected == retry_delay_s(Retries(attempts=3), answer, tries, NOW, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "expected"),
+    [
+        (formatdate(NOW + 5, usegmt=True).encode(), 5.0),
+        (formatdate(NOW + 60, usegmt=True).encode(), 60.0),
+        (formatdate(NOW + 61, usegmt=True).encode(), None),
+        (formatdate(NOW - 5, usegmt=True).encode(), 0.0),
+        (b"Friday, 15-Jan-27 08:00:07 GMT", 7.0),
+        (b"Fri Jan 15 08:00:07 2027", 7.0),
+        (b"Fri, 15 Jan 2027 08:00:07 -0000", 7.0),
+        (b"Fri, 15 Jan 2027 09:00:07 +0100", 7.0),
+        (b"Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        (b"Sat, 01 Jan 0000 00:00:00 GMT", 0.0),
+        (b"Fri, 31 Dec 9999 23:59:59 GMT", None),
+        (b"Fri, 31 Dec 10000 23:59:59 GMT", None),
+        (b"Fri, 31 Dec 99999999999999999999 23:59:59 GMT", None),
+        (b"Fri, 99999999999999999999 Dec 2027 23:59:59 GMT", None),
+        (b"Fri, 31 Nov 2027 25:61:61 GMT", None),
+        (b"Fri, 15 Foo 2027 08:00:07 GMT", 0.5),
+    ],
+)
+def test_the_pause_until_a_date(retry_after: bytes, expected: float | None) -> None:
+    """A date is in UTC however it is spelt (RFC 9110 §5.6.7). One that no calendar has is far away, not near."""
+    answer = parse_head(b"HTTP/1.1 429 X\r\nRetry-After: %b\r\nContent-Length: 0" % retry_after, "POST")
+    assert answer is not None
+    assert expected == retry_delay_s(Retries(attempts=3), answer, 1, NOW, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ((b"3", b"9"), 9.0),
+        ((b"9", b"3"), 9.0),
+        ((b"3", b"61"), None),
+        ((b"3", formatdate(NOW + 500, usegmt=True).encode()), None),
+        ((b"soon", b"3"), 3.0),
+        ((b"soon", b""), 0.5),
+    ],
+)
+def test_of_several_pauses_the_longest_counts(fields: tuple[bytes, ...], expected: float | None) -> None:
+    """A target and its gateway may both say when: who waits longer suits both."""
+    lines = b"".join(b"Retry-After: %b\r\n" % field for field in fields)
+    answer = parse_head(b"HTTP/1.1 429 X\r\n%bContent-Length: 0" % lines, "POST")
+    assert answer is not None
+    assert expected == retry_delay_s(Retries(attempts=3), answer, 1, NOW, 0.0)
+
+
+@given(st.binary(max_size=40) | st.text("0123456789 ,:+-.GMTDecJanFri", max_size=40).map(str.encode))
+def test_no_retry_after_breaks_a_response(retry_after: bytes) -> None:
+    """Whatever a target sends there, the wait is within the bound, or the response is relayed."""
+    answer = parse_head(b"HTTP/1.1 429 X\r\nContent-Length: 0", "POST")
+    assert answer is not None
+    asking_to_wait = replace(answer, values={b"retry-after": [retry_after]})
+    pause = retry_delay_s(Retries(attempts=3), asking_to_wait, 1, NOW, 0.0)
+    assert pause is None or 0 <= pause <= 60
 
 
 def test_the_pause_is_spread_and_bounded() -> None:
