@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from ..exchange import Exchange
@@ -222,4 +224,14 @@ def entry(exchange: Exchange, usage: Usage, charges: tuple[Charge, ...] = (), *,
         target if terms is None or not terms.account else printable(terms.account),
         part,
         exchange.overhead_s,
+        None,
+        None,
+        1,
+        _labels_text(exchange.labels) if exchange.labels else None,
     )
+
+
+@lru_cache(1024)  # most of a user's requests have the same labels
+def _labels_text(labels: tuple[tuple[str, str], ...]) -> str:
+    """Return named labels as one JSON object. It is ASCII: a database's escape for another character would not be JSON."""
+    return json.dumps({name: printable(value) for name, value in labels})

@@ -34,7 +34,7 @@ class Refusals:
     """
 
     def __init__(self, write: Callable[[Entry], None]) -> None:
-        """`write` takes the merged entry: the first request's, without its label, for the others may have had another."""
+        """`write` takes the merged entry: the first request's, without its labels, for the others may have had others."""
         self._write = write
         self._kinds: dict[_Kind, _Refused] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -63,4 +63,4 @@ class Refusals:
             self._timer = None
         kinds, self._kinds = self._kinds, {}
         for refused in kinds.values():
-            self._write(replace(refused.first, label=None, requests=refused.count))
+            self._write(replace(refused.first, label=None, labels=None, requests=refused.count))

@@ -131,9 +131,8 @@ def _labels(
 ) -> tuple[LabelHeader, ...]:
     """Return the labels of all routes, then the route's own, which wins where both name one."""
     check_labels([((*at, "label_headers", i), label) for i, label in enumerate(endpoint.label_headers)], problems)
-    found = {label.name: label.forward for _, label in everywhere}
-    found |= {label.name: label.forward for label in endpoint.label_headers}
-    return tuple(LabelHeader(name, forward) for name, forward in found.items())
+    found = {label.name: label for _, label in everywhere} | {label.name: label for label in endpoint.label_headers}
+    return tuple(LabelHeader(label.name, label.forward, label.fills) for label in found.values())
 
 
 def check_labels(labels: Iterable[tuple[At, LabelPart]], problems: Problems) -> None:
@@ -141,7 +140,7 @@ def check_labels(labels: Iterable[tuple[At, LabelPart]], problems: Problems) -> 
     seen: set[bytes] = set()
     for at, label in labels:
         if label.name in seen:
-            problems.wrong(at, f"{label.name.decode('ascii')} is given twice.", "Keep one of them.")
+            problems.wrong(at, f"{label.name.decode('ascii')} is given twice.", "Keep one of them: a header fills one label.")
         seen.add(label.name)
 
 

@@ -67,6 +67,9 @@ class LabelPart(Part):
     """A request header whose value labels the exchange."""
 
     name: types.LabelName = Field(description="The header's name.")
+    fills: types.LabelFills = Field(
+        default=None, alias="as", description="The named label that it fills, such as team; the plain one by default."
+    )
     forward: types.Switch = Field(default=True, description="Whether it still goes to the target.")
 
 

@@ -25,6 +25,7 @@ _SCHEME_AS_HOST: Final = re.compile(r"https?:?", re.IGNORECASE)
 _HOST_AND_PORT: Final = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]*))?", re.ASCII)
 _ZONE: Final = re.compile(r"[A-Za-z0-9._~\-]{1,64}", re.ASCII)  # RFC 6874 §2, without escapes
 _LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_\-]{0,61}[A-Za-z0-9_])?", re.ASCII)  # `_`: names of containers
+_LABEL_KEY: Final = re.compile(r"[a-z0-9_-]{1,40}", re.ASCII)
 _ORIGIN_HINT: Final = "Name each origin, such as https://app.example."
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
@@ -198,6 +199,13 @@ def label_name(text: str) -> bytes:
             "This header carries credentials, and labels are logged.", "Choose a header that names a person or team."
         )
     return text.lower().encode("ascii")
+
+
+def label_fills(text: str) -> str | None:
+    """Return the name of the label that a header fills, None for the plain one."""
+    if not _LABEL_KEY.fullmatch(text):
+        raise InvalidValue("This cannot be a label's name.", "Use 1 to 40 of a-z, 0-9, '-' and '_', in lower case, such as team.")
+    return None if text == "label" else text
 
 
 def field_name(text: str) -> bytes:

@@ -144,6 +144,9 @@ Method = Annotated[str, _reads(syntax.method), WithJsonSchema(_STRING)]
 HeaderName = Annotated[str, AfterValidator(lambda text: _named(syntax.header_name, text))]
 HeaderValue = Annotated[Secret, _keeps(syntax.header_value), WithJsonSchema(_SCALAR)]
 LabelName = Annotated[bytes, _reads(syntax.label_name), WithJsonSchema(_STRING)]
+LabelFills = Annotated[
+    str | None, _reads(syntax.label_fills), WithJsonSchema({"type": "string", "pattern": "^[a-z0-9_-]{1,40}$"})
+]
 KeyHeader = Annotated[str, _reads(syntax.header_name), WithJsonSchema(_STRING)]
 Key = Annotated[Secret, _keeps(syntax.key), WithJsonSchema(_STRING)]
 Origin = Annotated[

@@ -85,7 +85,7 @@ def _listed(known: list[str]) -> str:
 
 def _keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
     """Return the keys that the model knows at a place below it."""
-    return sorted(_at(model, loc).model_fields)
+    return sorted(field.alias or name for name, field in _at(model, loc).model_fields.items())
 
 
 def _described(model: type[BaseModel], loc: tuple[Any, ...]) -> str:

@@ -49,8 +49,9 @@ class PreparedRequest:
     """A request whose head was accepted, with all that follows from the head. It never changes.
 
     `logged_path` is the path for the log; `metered_path` is the raw path that selects the meter's shape. `client` is the client
-    key, None where the route asks for none; `label` is the value of a label header. `request_head` is what the target gets, and
-    `secrets` are what must not come back from it. `cors_headers` are those of the response, None without CORS.
+    key, None where the route asks for none; `label` is the value of a label header, `labels` are the named ones, sorted by name.
+    `request_head` is what the target gets, and `secrets` are what must not come back from it. `cors_headers` are those of the
+    response, None without CORS.
 
     Not frozen: to freeze one costs more than to make it.
     """
@@ -61,6 +62,7 @@ class PreparedRequest:
     metered_path: bytes
     client: ClientKey | None
     label: str | None
+    labels: tuple[tuple[str, str], ...]
     request_head: bytes = field(repr=False)
     secrets: tuple[bytes, ...] = field(repr=False)
     cors_headers: CorsHeaders | None = None
@@ -143,6 +145,7 @@ class HeadCache:
             prepared.metered_path,
             prepared.client,
             prepared.label,
+            prepared.labels,
             prepared.request_head[:begin] + digits + prepared.request_head[end:],
             prepared.secrets,
             prepared.cors_headers,

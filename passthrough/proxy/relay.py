@@ -41,7 +41,7 @@ from .prepared import PreparedRequest
 from .request_context import RequestContext
 from .request_head import escaped_path, validate
 from .response_body import ResponseBody
-from .rewrite import HeaderRewriter, label_of, response_fields, without_secrets
+from .rewrite import HeaderRewriter, label_of, named_labels_of, response_fields, without_secrets
 from .routes import Route, RouteTable
 from .settle import Settling
 from .upstream.pool import ConnectionPool
@@ -186,6 +186,7 @@ class Relay:
             metered_path=match.metered_path(head.method, head.path),
             client=client,
             label=label_of(route, head.fields),
+            labels=named_labels_of(route, head.fields),
             request_head=rewriter.request_head(head, match.suffix, route.targets[0]),
             secrets=rewriter.secrets,
             cors_headers=rules.cors_headers(request),
@@ -199,7 +200,7 @@ class Relay:
         context.head = head
         exchange.terms = route.terms
         exchange.client = None if client is None else client.name
-        exchange.label = prepared.label
+        exchange.label, exchange.labels = prepared.label, prepared.labels
         exchange.target, exchange.sandbox = route.targets[0].name, route.targets[0].name == "sandbox"
         exchange.admitted = True
         # 2. Admit: what changes from request to request.

@@ -263,8 +263,23 @@ def proxy_authorization(proxy: Secret) -> list[bytes]:
 
 
 def label_of(route: Route, fields: Fields) -> str | None:
-    """Return the value of the first label header that the request carries, as text of at most 200 characters."""
+    """Return the value of the first header for the plain label that the request carries, as text of at most 200 characters."""
+    return _label(None, route, fields)
+
+
+def named_labels_of(route: Route, fields: Fields) -> tuple[tuple[str, str], ...]:
+    """Return the named labels that the request carries, sorted by name: of several headers for one name the first counts."""
+    found = []
+    for name in sorted({label.fills for label in route.label_headers if label.fills is not None}):
+        if (value := _label(name, route, fields)) is not None:
+            found.append((name, value))
+    return tuple(found)
+
+
+def _label(fills: str | None, route: Route, fields: Fields) -> str | None:
     for label in route.label_headers:
+        if label.fills != fills:
+            continue
         for lower, _, value in fields:
             if lower == label.name and value:
                 return value.decode("utf-8", "replace")[:200]

@@ -93,10 +93,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class LabelHeader:
-    """A request header whose value labels the exchange; `forward` tells whether it still goes upstream. `name` is lower case."""
+    """A request header whose value labels the exchange; `forward` tells whether it still goes upstream. `name` is lower case.
+
+    `fills` is the named label that the value goes into, None for the plain one.
+    """
 
     name: bytes
     forward: bool = True
+    fills: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

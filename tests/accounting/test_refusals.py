@@ -35,11 +35,12 @@ def refused(client: str | None = "invoices", *, at: float = AT, code: str = "rat
     """Return the entry of a request that was refused before anything went to a target."""
     made = exchange(client, at=at)
     made.outcome, made.error, made.status, made.attempts, made.label = Outcome.REFUSED, code, 429, 0, label
+    made.labels = (("team", label),) if label else ()
     return entry(made, NOTHING)
 
 
 async def test_a_minute_of_refusals_is_one_entry() -> None:
-    """For each client, route and code; it is the first one's, without the label, which another may not have had."""
+    """For each client, route and code; it is the first one's, without its labels, which another may not have had."""
     written: list[Entry] = []
     refusals = Refusals(written.append)
     taken = [
@@ -54,7 +55,7 @@ async def test_a_minute_of_refusals_is_one_entry() -> None:
     assert [] == written
     refusals.flush()
     assert [500, 3, 2, 1, 1, 1] == [each.requests for each in written]
-    assert replace(taken[0], label=None, requests=500) == written[0]
+    assert replace(taken[0], label=None, labels=None, requests=500) == written[0]
     refusals.flush()
     assert 6 == len(written)
 

@@ -255,6 +255,9 @@ SPENT = MeterPlan(cost_headers=(b"x-aimlapi-usd-spent",))
          "retries", Retries(10, frozenset({408, 425, 429, 599}), 1024, True, 0.5)),
         ("{}", "retries", Retries(0, frozenset({429, 500, 502, 503, 504}), 1_000_000, False, 60.0)),
         ("label_headers: [x-user]", "label_headers", (LabelHeader(b"x-user"),)),
+        ("label_headers: [{name: X-Team, as: team}, {name: X-User, as: user, forward: false}, {name: X-All, as: label}]",
+         "label_headers", (LabelHeader(b"x-team", fills="team"), LabelHeader(b"x-user", False, "user"), LabelHeader(b"x-all"))),
+        (f"label_headers: [{{name: X-Team, as: {'a-_0' * 10}}}]", "label_headers", (LabelHeader(b"x-team", fills="a-_0" * 10),)),
         ("{}", "targets", (Target(False, "h.example", 8080, b"/base", b"api-version=1", name="h.example:8080"),)),
     ],
 )  # fmt: skip

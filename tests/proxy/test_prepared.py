@@ -62,6 +62,7 @@ REQUESTS = {
     "nobody's key": usual(key=b"Authorization: Bearer key-of-eve-0123456789"),
     "no key": head(HOST, TYPE, b"Content-Length: 5", TEAM),
     "another label": head(HOST, KEY, TYPE, b"Content-Length: 5", b"X-Team: blue"),
+    "a named label": usual(b"X-Pass-Beta: 2"),
     "a field more": usual(b"X-More: 1"),
     "a field named otherwise": head(HOST, KEY, TYPE, b"Content-Length: 5", b"x-team: red"),
     "other order": head(HOST, TEAM, KEY, TYPE, b"Content-Length: 5"),
@@ -120,7 +121,7 @@ def routes(port: int) -> tuple[Route, ...]:
         (b"Content-Type", Secret("application/json; charset=utf-8")),
     )
     more = {"headers": own, "max_body_bytes": 50_000, "methods": frozenset({"POST", "PUT"})}
-    labels = (LabelHeader(b"x-team", forward=False),)
+    labels = (LabelHeader(b"x-team", forward=False), LabelHeader(b"x-pass-beta", fills="beta"))
     return (route_to(port, b"/m", base=b"/v1", query=b"q=0", label_headers=labels, **more), route_to(port, b"/bobs", **more))
 
 
@@ -134,7 +135,7 @@ async def told(house: Road, above_received: list[object], raw: RawClient, reques
     assert len(got) < 2
     up = (got[0].raw_head, got[0].body) if got else None  # type: ignore[attr-defined]  # street.Received
     terms = exchange.terms
-    who = (terms and terms.route, exchange.client, exchange.label, exchange.target, exchange.admitted)
+    who = (terms and terms.route, exchange.client, exchange.label, exchange.labels, exchange.target, exchange.admitted)
     how = (exchange.method, exchange.path, exchange.status, exchange.error, str(exchange.outcome), exchange.bytes_up)
     return Told(up, (_undated(down[0]), down[1]), (*who, *how))
 
@@ -280,7 +281,8 @@ def passage(came: Came, request_head: bytes) -> PreparedRequest:
     """Return what a head comes to, with another head for the target."""
     found = validate(came.method, came.raw_path.encode(), came.version, came.raw_headers)
     (route,) = (route_to(1, b""),)
-    return PreparedRequest("/shown", found, Match(route, b"/ocr"), b"/told", CLIENTS[0], "red", request_head, (PROVIDER_KEY,))
+    match = Match(route, b"/ocr")
+    return PreparedRequest("/shown", found, match, b"/told", CLIENTS[0], "red", (("user", "eve"),), request_head, (PROVIDER_KEY,))
 
 
 @pytest.mark.parametrize(

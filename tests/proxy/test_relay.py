@@ -475,15 +475,17 @@ async def test_refusals(method: bytes, request_bytes: bytes, status: int, code: 
 
 
 async def test_the_exchange_tells_who_called_what() -> None:
-    """Client, label, target, path without query, the provider's request id, bytes and attempts are on the parcel."""
+    """Client, labels, target, path without query, the provider's request id, bytes and attempts are on the parcel."""
     answer = ok(b"12345", b"x-request-id: r-1", b"Mistral-Correlation-Id: c-1")
-    settings = {"label_headers": (LabelHeader(b"x-team", forward=False),), "forward_headers": True}
+    labels = (LabelHeader(b"x-team", forward=False), LabelHeader(b"x-user", fills="user"))
+    settings = {"label_headers": labels, "forward_headers": True}
     keys = [ClientKey("ann", sha256(b"k").digest())]
     async with street(answering(answer), clients=keys, **settings) as (house, above):
-        fields = (b"X-Team: blue", b"api-key: k", b"Connection: close")
+        fields = (b"X-Team: blue", b"X-User: eve", b"api-key: k", b"Connection: close")
         await once(house.port, asking(b"PUT /a%20b?secret=1 HTTP/1.1", *fields, body=b"123"))
         exchange = (await house.booked())[0]
         assert ("PUT", "/a%20b", "ann", "blue") == (exchange.method, exchange.path, exchange.client, exchange.label)
+        assert (("user", "eve"),) == exchange.labels
         assert ("c-1", 3, 5, 1) == (exchange.upstream_request_id, exchange.bytes_up, exchange.bytes_down, exchange.attempts)
         assert (f"127.0.0.1:{above.port}", True) == (exchange.target, exchange.admitted)
         assert [] == above.received[0].values(b"x-team") + above.received[0].values(b"api-key")

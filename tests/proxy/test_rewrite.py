@@ -19,6 +19,7 @@ from passthrough.proxy.rewrite import (
     HeaderRewriter,
     injected_secrets,
     label_of,
+    named_labels_of,
     proxy_authorization,
     request_target,
     response_fields,
@@ -309,6 +310,23 @@ def test_label_of_takes_the_first_that_has_a_value() -> None:
     assert None is label_of(own, fields_of(((b"X-Other", b"a"),)))
     assert "ops" == label_of(own, fields_of(((b"X-Team", b"ops"), (b"X-User", b""))))
     assert "é" * 200 == label_of(own, fields_of(((b"X-Team", b"ops"), (b"X-User", "é".encode() * 300))))
+
+
+def test_named_labels_of_takes_the_first_header_for_each_name() -> None:
+    """Sorted by name; a header for a named label is none for the plain one; values are as long as the plain one's."""
+    own = route(
+        label_headers=(
+            LabelHeader(b"x-user", fills="user"),
+            LabelHeader(b"x-plain"),
+            LabelHeader(b"x-team", fills="team"),
+            LabelHeader(b"x-group", fills="team"),
+        )
+    )
+    assert () == named_labels_of(own, fields_of(((b"X-Plain", b"a"),)))
+    both = fields_of(((b"X-User", "é".encode() * 300), (b"X-Group", b"old"), (b"X-Team", b"ops")))
+    assert (("team", "ops"), ("user", "é" * 200)) == named_labels_of(own, both)
+    assert None is label_of(own, both)
+    assert (("team", "old"),) == named_labels_of(own, fields_of(((b"X-Team", b""), (b"X-Group", b"old"))))
 
 
 # ── where it goes ──
