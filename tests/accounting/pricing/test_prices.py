@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from passthrough.accounting.money import json_object, usd
 from passthrough.accounting.pricing.prices import Price, Prices, shipped
 from passthrough.exchange import RouteTerms
+from passthrough.meter.plan import MeterPlan
 from passthrough.meter.usage import Usage
 
 TODAY = date(2026, 11, 20)
@@ -188,6 +190,8 @@ CREDIT = Price("reducto", usd_per_credit=Decimal("0.015"))
         (CREDIT, Usage(7, 0, "reducto"), None),
         (Price("reducto", Decimal(10), usd_per_credit=Decimal(1)), Usage(7, 0, "reducto", credits_micro=1_000_000), 10**9),
         (Price("reducto", Decimal(10), usd_per_credit=Decimal(1)), Usage(7, 0, "reducto"), 70 * MILLI),
+        (replace(CREDIT, usd_per_credit=Decimal(1)), Usage(model="reducto", credits="0.00000164", credits_micro=2), 1640),
+        (CREDIT, Usage(model="reducto", credits="1.5", credits_micro=1_500_000, in_batch=True), 11_250_000),
         (Price("reducto", Decimal(10)), Usage(7, 0, "reducto", credits_micro=1_000_000), 70 * MILLI),
         (Price("reducto", Decimal(10)), Usage(model="reducto", credits_micro=1_000_000), None),
     ],
@@ -287,6 +291,129 @@ def test_the_list_of_today_says_what_applies_and_from_where() -> None:
     assert ("mistral-ocr-2512", Decimal(1)) == aliases["mistral-ocr-3"]
     assert ("mistral-ocr-4-1", Decimal(4)) == aliases["mistral-ocr-latest"]
     assert Decimal("1.1") == hosts["api.eu.mistral.ai"]
+
+
+@pytest.mark.parametrize(
+    ("model", "target", "name"),
+    [
+        ("mistral-ocr-latest", "api.mistral.ai", "mistral-ocr-4-1"),
+        ("mistral-ocr-4-1", "api.mistral.ai", "mistral-ocr-4-1"),
+        ("mistral-ocr-4", "api.eu.mistral.ai", "mistral-ocr-4-1"),
+        ("Mistral-OCR-4-1-completion", "sandbox", "mistral-ocr-4-1"),
+        ("mistral/mistral-ocr-latest", None, "mistral-ocr-4-1"),
+        ("mistralai/mistral-ocr-4-1", None, "mistral-ocr-4-1"),
+        ("mistral-ocr-3", AZURE, "azure/mistral-ocr-2512"),
+        ("azure_ai/mistral-ocr-2512", None, "azure/mistral-ocr-2512"),
+        ("mistral-document-ai-2512", "sandbox", "azure/mistral-document-ai-2512"),
+        ("mistral/Who-Knows", "api.mistral.ai", "who-knows"),
+        ("azure_ai/foo-completion", "api.mistral.ai", "azure/foo"),
+        ("foo", AZURE, "foo"),
+        (None, "api.mistral.ai", None),
+    ],
+)
+@pytest.mark.parametrize("terms", [None, RouteTerms("/mistral"), RouteTerms("/flat", cost_per_request_nano=42)])
+def test_one_model_has_one_name(model: str | None, target: str | None, name: str | None, terms: RouteTerms | None) -> None:
+    """A model is booked under the name of the row that prices it, else under its canonical one, however it is written."""
+    assert name == PRICES.priced_as(model, terms=terms, target=target, began_utc=noon(TODAY))
+    charge = PRICES.charge(Usage(1, model=model), terms=terms, target=target, began_utc=noon(TODAY))
+    assert charge is not None
+    assert (name, model) == (charge.priced_as, charge.model)
+
+
+def test_a_name_is_that_of_its_day() -> None:
+    """An alias that has moved is booked as the model that it stood for when the exchange began."""
+    names = [
+        PRICES.priced_as("mistral-ocr-latest", terms=None, target=None, began_utc=noon(day))
+        for day in (date(2026, 6, 22), date(2026, 6, 23), date(2026, 7, 16))
+    ]
+    assert ["mistral-ocr-2512", "mistral-ocr-4-0", "mistral-ocr-4-1"] == names
+
+
+def test_an_operators_row_for_an_alias_gives_no_name_of_its_own() -> None:
+    """A row of the operator's for `mistral/mistral-ocr-latest` prices the model, which keeps its one name."""
+    prices = Prices([Price("Mistral/mistral-ocr-latest", Decimal(9))])
+    charge = prices.charge(Usage(1, model="mistral-ocr-4-1"), terms=None, target=None, began_utc=noon(TODAY))
+    assert charge is not None
+    assert (9 * MILLI, "mistral-ocr-4-1") == (charge.cost_nano, charge.priced_as)
+
+
+CACHED = Price(
+    "m",
+    usd_per_million_input_tokens=Decimal("0.5"),
+    usd_per_million_output_tokens=Decimal("1.5"),
+    usd_per_million_cached_input_tokens=Decimal("0.05"),
+)
+
+
+@pytest.mark.parametrize(
+    ("price", "usage", "expected"),
+    [
+        (CACHED, Usage(model="m", tokens_in=1000, tokens_out=10, tokens_cached=900), 100 * 500 + 900 * 50 + 10 * 1500),
+        (CACHED, Usage(model="m", tokens_in=1000, tokens_out=10, tokens_cached=1000), 1000 * 50 + 10 * 1500),
+        (CACHED, Usage(model="m", tokens_in=1000, tokens_out=10, tokens_cached=2000), 1000 * 50 + 10 * 1500),
+        (CACHED, Usage(model="m", tokens_in=1000, tokens_out=10, tokens_cached=0), 1000 * 500 + 10 * 1500),
+        (CACHED, Usage(model="m", tokens_in=1000, tokens_cached=900, in_batch=True), (100 * 500 + 900 * 50) // 2),
+        (CACHED, Usage(model="m", tokens_out=10, tokens_cached=900), 10 * 1500),
+        (replace(CACHED, usd_per_million_cached_input_tokens=None), Usage(model="m", tokens_in=1000, tokens_cached=900), 500_000),
+        (replace(CACHED, usd_per_million_input_tokens=None), Usage(model="m", tokens_in=1000, tokens_cached=900), None),
+        (replace(CACHED, usd_per_million_input_tokens=None), Usage(model="m", tokens_in=900, tokens_cached=900), 45_000),
+        (replace(CACHED, usd_per_1000_pages=Decimal(1)), Usage(2, model="m", tokens_in=9, tokens_cached=9), 2 * MILLI + 450),
+    ],
+)
+def test_cached_tokens_have_their_price(price: Price, usage: Usage, expected: int | None) -> None:
+    """Cached tokens, never more than went in, cost their own price where the row has one, else the full one."""
+    assert (expected, None if expected is None else "routes.yaml") == cost(usage, prices=Prices([price]))
+
+
+@pytest.mark.parametrize(
+    ("tier", "expected", "known"),
+    [
+        (None, 5, True),
+        ("priority", 9, True),
+        ("flex", 5, False),
+    ],
+)
+def test_a_service_tier_has_its_own_row(tier: str | None, expected: int, known: bool) -> None:
+    """A tier's own row prices what it served; without one the standard price applies, and the tier is not known."""
+    standard = Price("mistral-small-latest", usd_per_million_input_tokens=Decimal(5))
+    prices = Prices([standard, replace(standard, usd_per_million_input_tokens=Decimal(9), service_tier="priority")])
+    usage = Usage(model="mistral-small-latest", tokens_in=1000, service_tier=tier)
+    assert (expected * MILLI, "routes.yaml") == cost(usage, prices=prices)
+    assert known == prices.knows_tier(usage, terms=RouteTerms("/mistral"), target="api.mistral.ai", began_utc=noon(TODAY))
+
+
+def test_a_tier_without_standard_row_and_a_price_per_request() -> None:
+    """A row for another tier prices nothing else; a price per request holds for every tier; no model, no tier."""
+    prices = Prices([Price("m", usd_per_million_input_tokens=Decimal(9), service_tier="priority")])
+    assert (None, None) == cost(Usage(model="m", tokens_in=1000), prices=prices)
+    flat, nameless = RouteTerms("/x", cost_per_request_nano=1), Usage(tokens_in=1, service_tier="flex")
+    known = [prices.knows_tier(nameless, terms=terms, target=None, began_utc=noon(TODAY)) for terms in (flat, None)]
+    assert [True, False] == known
+
+
+FLAT, NAMED = RouteTerms("/flat", cost_per_request_nano=42), RouteTerms("/named", MeterPlan(model="mistral-ocr-2512"))
+
+
+@pytest.mark.parametrize(
+    ("terms", "target", "on", "nano"),
+    [
+        (RouteTerms("/mistral"), "api.mistral.ai", TODAY, 5 * MILLI),
+        (RouteTerms("/mistral"), "api.mistral.ai", date(2026, 6, 22), 3 * MILLI),
+        (RouteTerms("/mistral"), "api.eu.mistral.ai", TODAY, 5_500_000),
+        (RouteTerms("/mistral"), "sandbox", TODAY, 5 * MILLI),
+        (None, None, TODAY, 5 * MILLI),
+        (RouteTerms("/own"), "api.mistral.ai", TODAY, 70 * MILLI),
+        (FLAT, "api.mistral.ai", TODAY, 42),
+        (NAMED, "api.mistral.ai", TODAY, 3 * MILLI),
+        (RouteTerms("/named", MeterPlan(model="who-knows")), "api.mistral.ai", TODAY, None),
+        (RouteTerms("/named", MeterPlan(model="mistral-small-latest")), "api.mistral.ai", TODAY, None),
+    ],
+)
+def test_the_dearest_page_of_a_routes_list(terms: RouteTerms | None, target: str | None, on: date, nano: int | None) -> None:
+    """Before anything is known, a page costs what the dearest one of the list does on that day; the second look-up agrees."""
+    prices = Prices([Price("mine", Decimal(70), route="/own"), Price("azure/other", Decimal(99))])
+    for _ in range(2):
+        assert nano == prices.dearest_page(terms=terms, target=target, began_utc=noon(on))
 
 
 def test_more_models_than_are_remembered_are_priced() -> None:
