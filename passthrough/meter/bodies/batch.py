@@ -3,9 +3,10 @@
 A result is `{"id", "custom_id", "response": {"status_code", "body": {a response}}, "error"}`, of Mistral and of OpenAI.
 
 1. A result with a status 2xx has a usage: pages or tokens. A failed one has none.
-2. It is billed once, however often it is downloaded. So its usage's `line` is the result's own `id`. Without one, it is the
-   `custom_id` with the file's or job's id (`<file>/<custom_id>`), because a `custom_id` is unique only there. Without both, it is
-   the number within the file (`<file>#<number>`, from 1).
+2. It is billed once, however often it is downloaded. So its usage's `line` is the result's own `id`. An `id` of digits alone
+   numbers the results of one file or job: it counts with that one's id (`<file>:<id>`). Without an `id` the `line` is the
+   `custom_id` in the same way (`<file>/<custom_id>`). Without both, it is the number within the file (`<file>#<number>`, from 1).
+   The `custom_id` stands beside it: accounting knows by it that one `line` names two results.
 3. A line that is no result, or has no usage although it should, gives a reason for the whole; the others count.
 """
 
@@ -74,8 +75,11 @@ class Result:
         if self._shape is None:
             return Usage(unmetered=Unmetered.NO_USAGE)
         own, custom = _name(self._found.get("id")), _name(self._found.get("custom_id"))
-        line = own or (f"{holder}/{custom}" if custom else f"{holder}#{number}")
-        return replace(self._shape.usage(Unmetered.NO_USAGE), line=line, in_batch=True)
+        if own is not None:
+            line = f"{holder}:{own}" if own.isdigit() else own
+        else:
+            line = f"{holder}/{custom}" if custom else f"{holder}#{number}"
+        return replace(self._shape.usage(Unmetered.NO_USAGE), line=line, in_batch=True, custom_id=custom or "")
 
 
 def _name(value: Value) -> str | None:
@@ -109,9 +113,8 @@ class _Results:
         if usage is None:
             return
         self.model = usage.model or self.model
-        if usage.unmetered is not None:
-            self.missing = self.missing or usage.unmetered
-        else:
+        self.missing = self.missing or usage.unmetered
+        if usage.unmetered is None or usage.pages is not None or usage.tokens_in is not None or usage.tokens_out is not None:
             self._usages.append(usage)
 
     def add_broken(self) -> None:

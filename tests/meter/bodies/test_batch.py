@@ -56,7 +56,7 @@ def result(number: int, answer: Any = None, *, status: int = 200, **more: Any) -
 def line(number: int, **more: Any) -> Usage:
     """The usage of a result that says nothing special."""
     usage = Usage(pages=number, model="mistral-ocr-2505-completion", doc_bytes=7, line=f"batch-{number}", in_batch=True)
-    return replace(usage, **more)
+    return replace(usage, custom_id=str(number), **more)
 
 
 def file(*results: Any, end: str = "\n") -> bytes:
@@ -85,7 +85,7 @@ RESULTS: dict[str, tuple[Any, list[Usage], Usage]] = {
     ),
     "chat": (
         (result(1, CHAT),),
-        [Usage(tokens_in=3, tokens_out=4, model="mistral-small", line="batch-1", in_batch=True)],
+        [Usage(tokens_in=3, tokens_out=4, model="mistral-small", line="batch-1", in_batch=True, custom_id="1")],
         summed(model="mistral-small"),
     ),
     "one that failed, with a status": ((result(1), result(2, {"message": "no"}, status=422), result(2)), TWO, summed()),
@@ -155,6 +155,9 @@ async def test_a_coded_download_is_read(
     [
         ({"id": "batch-1", "custom_id": "1"}, "batch-1"),
         ({"id": "batch-1"}, "batch-1"),
+        ({"id": "17", "custom_id": "7"}, "f-1:17"),
+        ({"id": "0"}, "f-1:0"),
+        ({"id": "-1", "custom_id": "7"}, "-1"),
         ({"custom_id": "scan 7"}, "f-1/scan 7"),
         ({"id": None, "custom_id": "7"}, "f-1/7"),
         ({"id": "", "custom_id": "7"}, "f-1/7"),
@@ -166,9 +169,36 @@ async def test_a_coded_download_is_read(
     ],
 )
 async def test_a_line_is_named_by_its_own_id(names: dict[str, Any], expected: str, decoders: ThreadPoolExecutor) -> None:
-    """Its id, else its custom id within the file, else its number within the file."""
+    """Its id, else its custom id within the file, else its number within the file; an id of digits counts within the file."""
     found = await metered(FILE, [file(result(1), {**names, **OWN})], decoders, NAMED)
     assert ["batch-1", expected] == [each.line for each in found.lines]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ({"id": "batch-1", "custom_id": "scan 7"}, "scan 7"),
+        ({"id": "0", "custom_id": "scan 7"}, "scan 7"),
+        ({"custom_id": "scan 7"}, "scan 7"),
+        ({"id": "batch-1"}, ""),
+        ({"id": "batch-1", "custom_id": "c" * 301}, ""),
+        ({"id": "batch-1", "custom_id": 7}, ""),
+    ],
+)
+async def test_a_line_has_its_clients_name_beside_it(names: dict[str, Any], expected: str, decoders: ThreadPoolExecutor) -> None:
+    """Whatever the line is known by, its custom id is kept, if it has one."""
+    found = await metered(FILE, [file({**names, **OWN})], decoders, NAMED)
+    assert [expected] == [each.custom_id for each in found.lines]
+
+
+@pytest.mark.parametrize("bad", [b"<html>", b'{"id": "x", "response"', b"\xff", b"1 2 3 4 5 6 7 8 9 " * 9])
+async def test_a_line_that_is_not_json_has_its_number(bad: bytes, decoders: ThreadPoolExecutor) -> None:
+    """What comes behind it is numbered as if it were a result: the same file has the same lines whenever it is mended."""
+    content = file(OWN | {"custom_id": ""}, result(1)) + bad + b"\n\n" + bad + b"\n" + file(OWN | {"id": "", "custom_id": "\n"})
+    for chunks in cuts(content):
+        found = await metered(FILE, chunks, decoders, NAMED)
+        assert ["f-1#1", "batch-1", "f-1#5"] == [each.line for each in found.lines]
+        assert NOT_JSON == (found.usage or NOTHING).unmetered
 
 
 async def test_a_jobs_output_without_an_id_is_named_within_the_job(decoders: ThreadPoolExecutor) -> None:
