@@ -82,6 +82,7 @@ class _Tally:
     annotated: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    tokens_cached: int = 0
     cost_nano: int = 0
 
     def add(self, charge: Charge) -> None:
@@ -91,6 +92,7 @@ class _Tally:
         self.annotated += charge.pages_annotated or 0
         self.tokens_in += charge.tokens_in or 0
         self.tokens_out += charge.tokens_out or 0
+        self.tokens_cached += charge.tokens_cached or 0
         self.cost_nano += charge.cost_nano or 0
 
 
@@ -221,6 +223,9 @@ class Metrics:
         annotated = CounterMetricFamily("passthrough_pages_annotated", "Pages at the annotated price.", labels=_USES)
         cost = CounterMetricFamily("passthrough_cost_usd", "What was booked, in US dollars.", labels=_USES)
         tokens = CounterMetricFamily("passthrough_tokens", "Tokens, in to the model and out of it.", labels=(*_USES, "direction"))
+        cached = CounterMetricFamily(
+            "passthrough_tokens_cached", "Tokens in to the model that the provider had cached.", labels=_USES
+        )
         with self._lock:
             for use, tally in self._tallies.items():
                 charges.add_metric(use, tally.charges)
@@ -230,6 +235,8 @@ class Metrics:
                 if tally.tokens_in or tally.tokens_out:
                     tokens.add_metric((*use, "in"), tally.tokens_in)
                     tokens.add_metric((*use, "out"), tally.tokens_out)
+                if tally.tokens_cached:
+                    cached.add_metric(use, tally.tokens_cached)
             estimated = list(self._estimated.items())
         what = "of calls that were paid and are not known; in no other series."
         labels = ("client", "route", "sandbox")
@@ -241,6 +248,7 @@ class Metrics:
             annotated,
             cost,
             tokens,
+            cached,
             _family("passthrough_estimated_pages", f"Estimated pages {what}", labels, guessed),
             _family("passthrough_estimated_cost_usd", f"Estimated US dollars {what}", labels, guessed_usd),
         )

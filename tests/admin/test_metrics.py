@@ -121,7 +121,7 @@ def test_what_was_used_agrees_with_an_independent_sum() -> None:
         charges = []
         for line in range(rnd.choice((0, 1, 1, 3))):
             model, pages, cost = rnd.choice(models), rnd.randrange(50), rnd.choice((None, rnd.randrange(10**9)))
-            charges.append(Charge(model, pages, 2, tokens_in=7, tokens_out=1, cost_nano=cost, line=str(line)))
+            charges.append(Charge(model, pages, 2, tokens_in=7, tokens_out=1, tokens_cached=3, cost_nano=cost, line=str(line)))
             sums[model] += pages
             sums["cost"] += cost or 0
         entries.append(replace(booked(rnd.choice(("invoices", "archive"))), charges=tuple(charges)))
@@ -131,6 +131,7 @@ def test_what_was_used_agrees_with_an_independent_sum() -> None:
     assert count == value(found, "passthrough_charges_total")
     assert 2 * count == value(found, "passthrough_pages_annotated_total")
     assert (7 * count, count) == tuple(value(found, "passthrough_tokens_total", direction=way) for way in ("in", "out"))
+    assert 3 * count == value(found, "passthrough_tokens_cached_total")
     assert sums["cost"] == round(value(found, "passthrough_cost_usd_total") * 10**9)
 
 

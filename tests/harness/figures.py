@@ -22,7 +22,7 @@ from tests.harness.entries import booked
 def exported() -> dict[str, set[str]]:
     """Return every metric that there can be, by the name of its series, with its labels."""
     metrics = Metrics()
-    used = Charge("m", 1, 1, tokens_in=1, tokens_out=1)
+    used = Charge("m", 1, 1, tokens_in=1, tokens_out=1, tokens_cached=1)
     failed = replace(booked(), charges=(used,), error="upstream_broke", unmetered="no_usage", overhead_s=0.1, estimated_pages=1)
     entries = [failed, replace(booked(), error="invalid_key", outcome=str(Outcome.REFUSED))]
     for each in entries:
