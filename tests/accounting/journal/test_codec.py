@@ -28,6 +28,10 @@ USAGES = st.builds(
     credits_micro=COUNTS,
     line=st.text(),
     in_batch=st.booleans(),
+    tokens_cached=COUNTS,
+    service_tier=TEXTS,
+    credits=TEXTS,
+    custom_id=st.text(),
 )
 CHARGES = st.builds(
     Charge,
@@ -42,6 +46,11 @@ CHARGES = st.builds(
     line=st.text(),
     credits_micro=COUNTS,
     in_batch=st.booleans(),
+    tokens_cached=COUNTS,
+    service_tier=TEXTS,
+    credits=TEXTS,
+    custom_id=st.text(),
+    priced_as=TEXTS,
 )
 ENTRIES = st.builds(
     Entry,
@@ -72,6 +81,8 @@ ENTRIES = st.builds(
     estimated_pages=COUNTS,
     estimated_nano=COUNTS,
     requests=st.integers(),
+    labels=TEXTS,
+    priced_as=TEXTS,
 )
 
 
