@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from ..entry import Charge, Entry, Part
 from .bulk_insert import BulkInsert, Row
 from .daily_sums import Key, SumDeltas
+from .lines import Claim, claim
 from .schema import (
     CHARGES,
     EXCHANGES,
-    LINES,
     SHARED_CHARGE_COLUMNS,
     SHARED_COLUMNS,
     SUM_KEYS,
@@ -22,12 +22,12 @@ from .schema import (
     ending,
     exchange_row,
     key_of,
+    line_key,
     line_of,
 )
 
 _EXCHANGES: Final = BulkInsert(EXCHANGES, shared_columns=SHARED_COLUMNS)
 _CHARGES: Final = BulkInsert(CHARGES, shared_columns=SHARED_CHARGE_COLUMNS)
-_LINES: Final = BulkInsert(LINES)
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ def append(connection: sa.Connection, entries: Sequence[Entry]) -> list[Entry]:
 
     (1) A whole exchange, or the first part of one, makes its row; if the row exists already, a whole one is left out.
     (2) Open parts bring charges; the closing part brings the last ones and, once, how the exchange ended.
-    (3) A charge with a line is new only if no exchange has booked its line before, in its account.
+    (3) A charge with a line is new only if no exchange has booked its line before, in its account (see lines.claim).
     (4) Everything new is added to the daily sums.
     (5) Nearly always all entries are whole and new, with at most one charge each and no lines: then (1) to (3) are trivial.
 
@@ -127,17 +127,23 @@ def _known(connection: sa.Connection, ids: Sequence[str]) -> dict[str, tuple[boo
 
 def _charge(connection: sa.Connection, offers: Iterable[_Offer]) -> None:
     """Write the charges that are new, and add them to their offers."""
-    claims: dict[Row, tuple[_Offer, Charge, Row]] = {}
-    lines: dict[tuple[str, str], Row] = {}
-    for offer in offers:
-        for charge in offer.entry.charges:
-            row = charge_row(offer.entry, charge)
-            place = row[:2]
-            if place in claims or (charge.line and lines.setdefault(line_of(offer.entry, charge), place) != place):
-                continue
-            claims[place] = (offer, charge, row)
-    billed = {lines[account, line] for account, line in _LINES.write(connection, [(*line, None) for line in lines])}
-    written = set(_CHARGES.write(connection, [row for _, charge, row in claims.values() if not charge.line or row[:2] in billed]))
-    for place, (offer, charge, _) in claims.items():
+    brought = [(offer, charge) for offer in offers for charge in offer.entry.charges]
+    with_lines = [
+        Claim(line_of(offer.entry, charge), line_key(charge.custom_id) or None) for offer, charge in brought if charge.line
+    ]
+    claimed = iter(claim(connection, with_lines))
+    rows: dict[Row, Row] = {}
+    places: list[Row | None] = []  # of each charge: the key of its row, None where it is not new
+    for offer, charge in brought:
+        row = charge_row(offer.entry, charge)
+        key = next(claimed) if charge.line else ("", "")
+        place = None if key is None else (row[0], key[1])
+        if place is None or place in rows:
+            places.append(None)
+            continue
+        rows[place] = (*place, *row[2:])
+        places.append(place)
+    written = set(_CHARGES.write(connection, rows.values()))
+    for (offer, charge), place in zip(brought, places, strict=True):
         if place in written:
             offer.charges.append(charge)

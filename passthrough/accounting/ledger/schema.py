@@ -201,7 +201,7 @@ def line_key(text: str) -> str:
 
 
 def line_of(entry: Entry, charge: Charge) -> tuple[str, str]:
-    """Return the account and line under which a charge with a line is booked once."""
+    """Return the account and line under which a charge with a line is booked once: see lines.claim."""
     return line_key(entry.account or ""), line_key(charge.line)
 
 

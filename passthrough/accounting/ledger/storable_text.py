@@ -34,7 +34,7 @@ def _are_storable(entries: Sequence[Entry], codec: str) -> bool:
     """Check all texts joined, for that is quick: a third of a microsecond for each of a thousand entries."""
     texts = [(entry.label, entry.client, entry.route, entry.target, entry.path, entry.usage.model) for entry in entries]
     more = [(entry.account, entry.error, entry.upstream_request_id, entry.method) for entry in entries]
-    charged = [(charge.model, charge.line, charge.cost_source) for entry in entries for charge in entry.charges]
+    charged = [(charge.model, charge.line, charge.custom_id, charge.cost_source) for entry in entries for charge in entry.charges]
     whole = "".join([text for some in (texts, more, charged) for each in some for text in each if text])
     try:
         return "\0" not in whole and (whole.isascii() or bool(whole.encode(codec)))

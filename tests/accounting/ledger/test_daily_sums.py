@@ -56,7 +56,8 @@ class Count:
     """Exchanges in memory, by the rules of the ledger in their plainest form."""
 
     records: dict[str, Record] = field(default_factory=dict)
-    lines: set[tuple[str | None, str]] = field(default_factory=set)
+    lines: dict[tuple[str | None, str], str] = field(default_factory=dict)
+    others: set[tuple[str | None, str, str]] = field(default_factory=set)
 
     def append(self, entries: Iterable[Entry]) -> list[Entry]:
         """Take entries, and return what of them is new."""
@@ -74,13 +75,21 @@ class Count:
             record.end = entry
         charges = []
         for charge in entry.charges:
-            place = (entry.account, charge.line)
-            if place in self.lines if charge.line else any(not known.line for known in record.charges):
+            if not (self._is_new(entry, charge) if charge.line else all(known.line for known in record.charges)):
                 continue
-            self.lines.update([place] if charge.line else ())
             record.charges.append(charge)
             charges.append(charge)
         return replace(entry, charges=tuple(charges)) if begins or ends or charges else None
+
+    def _is_new(self, entry: Entry, charge: Charge) -> bool:
+        place, name = (entry.account, charge.line), charge.custom_id
+        if place not in self.lines:
+            self.lines[place] = name
+            return True
+        if not name or self.lines[place] in {"", name} or (*place, name) in self.others:
+            return False
+        self.others.add((*place, name))
+        return True
 
     def sums(self, by: Sequence[str], since: datetime | None, until: datetime | None) -> dict[tuple[object, ...], Counter[str]]:
         """Return the figures of a period, by key."""
@@ -134,6 +143,7 @@ CHARGES = st.builds(
     tokens_out=COUNTS,
     cost_nano=st.one_of(st.none(), st.integers(0, 2**63 - 1)),
     line=st.sampled_from(["", "batch-1", "batch-2", "batch-3", "batch-4"]),
+    custom_id=st.sampled_from(["", "a", "b"]),
 )
 MOMENTS = st.one_of(
     st.integers(-3 * 24, 3 * 24).map(lambda hours: NOON.timestamp() + hours * 3600.0),  # midnights too
