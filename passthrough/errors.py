@@ -61,6 +61,12 @@ _TABLE: Final = (
     ),
     Kind(429, "rate_limited", _C, "Wait as long as Retry-After says."),
     Kind(429, "budget_spent", _C, "Wait until the budget's period ends, or ask the operator to raise it."),
+    Kind(
+        429,
+        "budget_unpriced",
+        _C,
+        "Ask the operator to add the model to 'prices' in routes.yaml, or to write 'unpriced: allow' in the budget.",
+    ),
     Kind(429, "too_many_parallel", _C, "Send fewer requests at the same time."),
     Kind(431, "headers_too_large", _C, "Send fewer or shorter headers."),
     Kind(501, "not_implemented", _C, "This method or transfer coding is not supported."),

@@ -139,7 +139,8 @@ class Allowance(Protocol):
     def enter(self, exchange: Exchange) -> Awaitable[None] | None:
         """Reserve what an admitted exchange may cost. None: it may go on; the awaitable is for the rare case of a wait.
 
-        Raises Refusal (rate_limited, budget_spent), or the awaitable does. Booking the exchange releases the reservation.
+        Raises Refusal (rate_limited, budget_spent, budget_unpriced), or the awaitable does. Booking the exchange releases the
+        reservation.
         """
         ...
 

@@ -28,7 +28,7 @@ PROMISED = """
 414 target_too_long
 417 expectation_failed
 421 misdirected
-429 rate_limited budget_spent too_many_parallel
+429 rate_limited budget_spent budget_unpriced too_many_parallel
 431 headers_too_large
 501 not_implemented
 502 upstream_unreachable upstream_broke bad_upstream_answer

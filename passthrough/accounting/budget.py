@@ -73,7 +73,8 @@ class Span:
 class Budget:
     """A limit on what a scope may spend in one period: `limit` is in pages, nano-USD or requests.
 
-    `warn_at` is the share of the limit (0 to 1) at which the operator is warned; None: never.
+    `warn_at` is the share of the limit (0 to 1) at which the operator is warned; None: never. `refuses_unpriced`: once something
+    was used that has no price, so that its cost is in no sum, requests are refused until it has one. For USD only.
     """
 
     scope: Scope
@@ -81,6 +82,7 @@ class Budget:
     per: Per
     limit: int
     warn_at: float | None = None
+    refuses_unpriced: bool = False
 
     @property
     def key(self) -> tuple[Scope, Unit, Per]:
@@ -103,10 +105,26 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Unpriced:
+    """Something that was used and had no price, as far as a price depends on it. The same for any number of charges.
+
+    `counted` names the counters that needed a price, sorted, with spaces between. `target` is the authority that responded.
+    """
+
+    model: str | None
+    target: str | None
+    route: str | None
+    counted: str
+    service_tier: str | None = None
+    in_batch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseRequest:
     """A process's request for a lease of one budget: to hold `keep`, and up to `wanted` beyond it.
 
-    `warn_from` is the amount from which the operator is warned; None: never.
+    `warn_from` is the amount from which the operator is warned; None: never. `asks_unpriced`: the grant is to name what had no
+    price in the period.
     """
 
     span: Span
@@ -114,6 +132,7 @@ class LeaseRequest:
     keep: int
     wanted: int
     warn_from: int | None = None
+    asks_unpriced: bool = False
 
     @property
     def ends(self) -> bool:
@@ -126,7 +145,7 @@ class LeaseGrant:
     """The ledger's reply to a LeaseRequest: `spent` so far, `others` held by other processes, and `held` by this one.
 
     `replicas` is how many processes hold a lease, this one included. `warns` tells that this process is to warn the operator
-    now. `lasts_s` is how long the lease is valid from now on.
+    now. `lasts_s` is how long the lease is valid from now on. `unpriced` is what had no price, where that was asked.
     """
 
     spent: int
@@ -135,3 +154,4 @@ class LeaseGrant:
     held: int
     warns: bool = False
     lasts_s: float = field(default=LEASE_S, compare=False)
+    unpriced: frozenset[Unpriced] = frozenset()

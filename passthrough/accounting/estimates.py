@@ -73,7 +73,7 @@ class Estimates:
             like = Usage(pages=pages, model=plan.model or usage.model)
             charge = prices.charge(like, terms=terms, target=exchange.target, began_utc=exchange.began_utc)
             nano = None if charge is None else charge.cost_nano
-        return pages, None if nano is None else max(ceil(nano), held_nano or 0)
+        return pages, held_nano if nano is None else max(ceil(nano), held_nano or 0)
 
     def _mean(self, client: str | None, route: str | None, *, by_page: bool) -> _Mean:
         """Return the average of a client's calls on a route; where it had none, that of all other clients there."""

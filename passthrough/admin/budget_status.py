@@ -14,13 +14,15 @@ from ..accounting.money import Number, json_object, usd
 class BudgetStatus:
     """A budget in its running period. `spent` and `reserved` (for requests in flight) are in the budget's own unit.
 
-    `resets_utc` is when the period ends, in seconds since the epoch.
+    `resets_utc` is when the period ends, in seconds since the epoch. `unpriced` names what was used without a price, where the
+    budget refuses requests for it.
     """
 
     budget: Budget
     spent: int
     reserved: int
     resets_utc: float
+    unpriced: str | None = None
 
     @property
     def is_money(self) -> bool:
@@ -52,6 +54,7 @@ def _one(status: BudgetStatus) -> str:
             ("limit", _figure(status, budget.limit)),
             ("used_percent", Number(f"{status.used_ratio * 100:.1f}")),
             ("resets", resets.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"),
+            ("unpriced", status.unpriced),
         )
     )
 

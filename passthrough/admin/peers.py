@@ -138,4 +138,6 @@ def _key(status: BudgetStatus) -> tuple[str, ...]:
 def _merge(own: BudgetStatus, others: Sequence[Mapping[str, Any]]) -> BudgetStatus:
     scale = NANO if own.is_money else 1
     spent = max([own.spent, *(int(other["spent"] * scale) for other in others)])
-    return replace(own, spent=spent, reserved=own.reserved + sum(int(other["reserved"] * scale) for other in others))
+    reserved = own.reserved + sum(int(other["reserved"] * scale) for other in others)
+    unpriced = next(filter(None, (own.unpriced, *(other["unpriced"] for other in others))), None)
+    return replace(own, spent=spent, reserved=reserved, unpriced=unpriced)

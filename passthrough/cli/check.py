@@ -89,7 +89,8 @@ def _limits(budgets: _BudgetsByScope, scope: Scope, max_parallel: int | None) ->
 
 def _limit(budget: Budget) -> str:
     if budget.unit is Unit.USD:
-        return f"${_usd(budget.limit)} per {budget.per}"
+        refuses = " (unpriced: refuse)" if budget.refuses_unpriced else ""
+        return f"${_usd(budget.limit)} per {budget.per}{refuses}"
     return f"{_plural(budget.limit, str(budget.unit).removesuffix('s'))} per {budget.per}"
 
 

@@ -36,6 +36,9 @@ class Limits:
             if (given.pages is None) == (given.usd is None):
                 hint = "Write {pages: 5000, per: month} or {usd: 50, per: day}."
                 self._problems.wrong((*at, "budget", index), "A budget is in pages or in usd.", hint)
+            elif given.unpriced is not None and given.usd is None:
+                what = "A budget in pages has nothing to do with prices."
+                self._problems.wrong((*at, "budget", index, "unpriced"), what, "Remove this, or write a budget in usd.")
 
 
 def _budgets(scope: Scope, part: LimitsPart, at: At) -> Iterator[tuple[At, Budget]]:
@@ -54,7 +57,7 @@ def _budget(scope: Scope, given: BudgetPart) -> Iterator[Budget]:
     if given.pages is not None:
         yield Budget(scope, Unit.PAGES, per, given.pages, given.warn_at)
     if given.usd is not None:
-        yield Budget(scope, Unit.USD, per, given.usd, given.warn_at)
+        yield Budget(scope, Unit.USD, per, given.usd, given.warn_at, given.unpriced == "refuse")
 
 
 def calendar(part: PeriodsPart) -> Calendar:

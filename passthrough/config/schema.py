@@ -108,6 +108,9 @@ class BudgetPart(Part):
     usd: types.BudgetUsd | None = Field(default=None, description="US dollars per period.")
     per: types.Period = Field(description="day, week or month.")
     warn_at: types.Share = Field(default=0.8, description="The share at which the operator is warned, or none.")
+    unpriced: types.Unpriced | None = Field(
+        default=None, description="With usd: allow (the default) or refuse requests once something was used that has no price."
+    )
 
 
 class LimitsPart(Part):

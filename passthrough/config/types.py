@@ -160,6 +160,7 @@ LogLevel = Annotated[str, *_word(*values.LOG_LEVELS)]
 ClientGone = Annotated[str, *_word("settle", "cancel")]
 Period = Annotated[str, *_word("day", "week", "month")]
 Shape = Annotated[str, *_word("auto", "ocr", "chat", "batch", "json", "none")]
+Unpriced = Annotated[str, *_word("allow", "refuse")]
 LedgerDown = Annotated[str, *_word("allow", "refuse")]
 
 

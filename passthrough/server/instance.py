@@ -18,6 +18,7 @@ from ..accounting.access_log import AccessLog
 from ..accounting.bookkeeper import Bookkeeper
 from ..accounting.budget import Policy
 from ..accounting.budgets.budgets import Budgets
+from ..accounting.budgets.price_probe import PriceProbe
 from ..accounting.journal.journal import journal_folder
 from ..accounting.ledger.ledger import Ledger
 from ..accounting.ledger.retention import Retention
@@ -80,10 +81,16 @@ class Server:
         self._access_log = access_log
         self._ledger = None if config.ledger is None else Ledger.at(config.ledger, _log.warning)
         self._shipped_prices = shipped()
-        self._budgets = Budgets(self._ledger, _log.warning, lambda: self._bookkeeper.wake())  # noqa: PLW0108 - it is made below
+        prices = Prices(config.prices, self._shipped_prices)
+        self._budgets = Budgets(
+            self._ledger,
+            _log.warning,
+            lambda: self._bookkeeper.wake(),  # noqa: PLW0108 - it is made below
+            PriceProbe(prices),
+        )
         self._retention = Retention(self._ledger, config.ledger_keep_days, warn=_log.warning)
         self._bookkeeper = Bookkeeper(
-            prices=Prices(config.prices, self._shipped_prices),
+            prices=prices,
             ledger=self._ledger,
             journal=journal_folder(config.ledger or "", config.journal),
             access_log=self._access_log,
@@ -207,13 +214,14 @@ class Server:
         policy = Policy(
             config.budgets, config.calendar, config.refuse_unlent, config.budget_webhook, sandbox=self._sandbox_port is not None
         )
-        await asyncio.to_thread(self._budgets.apply, policy)
+        prices = Prices(config.prices, self._shipped_prices)
+        await asyncio.to_thread(self._budgets.apply, policy, PriceProbe(prices, (route.terms for route in config.routes)))
         self._relay.rules = rules
         self._renew_certificate(tls)
         self._retention.keep_days = config.ledger_keep_days
         self._admin_digest = config.admin_digest
         self._reload.counts.good_utc = time.time()
-        self._bookkeeper.swap(Prices(config.prices, self._shipped_prices))
+        self._bookkeeper.swap(prices)
         self._log_messages(announce.adopted(config, self._current))
         self._current = config
 

@@ -113,7 +113,7 @@ async def admin(running: Program, path: str) -> str:
 @pytest.mark.wire
 @pytest.mark.process
 async def test_the_first_call_of_all_is_estimated_by_the_model_that_it_asked_for(tmp_path: Path) -> None:
-    """Nothing was counted before, as behind each restart: one page at its price, so that a budget in USD is bound too."""
+    """Nothing was counted before, as behind each restart: one page at what a budget in USD reserved, the list's dearest."""
     provider = Provider()
     async with upstream(provider) as above, program(tmp_path, configured(above.port, "{usd: 0.001, per: day}")) as running:
         provider.does = "hangs"
@@ -124,7 +124,7 @@ async def test_the_first_call_of_all_is_estimated_by_the_model_that_it_asked_for
             raw.reset()
         (line,) = await running.logs(1)
         names = ("model", "unmetered", "estimated_pages", "estimated_usd", "cost_usd")
-        assert ("mistral-ocr-2512", "cancelled", 1, 0.002, None) == tuple(line[name] for name in names)
+        assert ("mistral-ocr-2512", "cancelled", 1, 0.005, None) == tuple(line[name] for name in names)
         assert 429 == (await post(running))[0]
         assert 1 == provider.asked
 

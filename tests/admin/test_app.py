@@ -471,15 +471,15 @@ async def test_budgets() -> None:
     reset = NOON + DAY / 2
     standings = (
         BudgetStatus(Budget(Scope("client", "invoices"), Unit.PAGES, Per.DAY, 5000), 4650, 12, reset),
-        BudgetStatus(Budget(Scope("all"), Unit.USD, Per.MONTH, 50 * 10**9), 50_000_000_001, 0, reset),
+        BudgetStatus(Budget(Scope("all"), Unit.USD, Per.MONTH, 50 * 10**9), 50_000_000_001, 0, reset, "model 'm'"),
         BudgetStatus(Budget(Scope("route", "/mistral"), Unit.REQUESTS, Per.MINUTE, 0), 0, 0, reset),
     )
     async with admin_port(budgets=standings) as client, client.get("/budgets") as response:
         found = json.loads(await response.text(), parse_float=str)["budgets"]
-    names = ("scope", "name", "unit", "per", "spent", "reserved", "limit", "used_percent", "resets")
+    names = ("scope", "name", "unit", "per", "spent", "reserved", "limit", "used_percent", "resets", "unpriced")
     when = "2026-09-22T00:00:00Z"
     assert [
-        ("client", "invoices", "pages", "day", 4650, 12, 5000, "93.0", when),
-        ("all", "", "usd", "month", "50.000000001", 0, 50, "100.0", when),
-        ("route", "/mistral", "requests", "minute", 0, 0, 0, "100.0", when),
+        ("client", "invoices", "pages", "day", 4650, 12, 5000, "93.0", when, None),
+        ("all", "", "usd", "month", "50.000000001", 0, 50, "100.0", when, "model 'm'"),
+        ("route", "/mistral", "requests", "minute", 0, 0, 0, "100.0", when, None),
     ] == [tuple(each[name] for name in names) for each in found]

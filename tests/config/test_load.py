@@ -449,11 +449,11 @@ BUDGETS = """\
 pass_through_endpoints:
   - path: /a
     target: http://h.example
-    budget: {usd: 0.5, per: week, warn_at: none}
+    budget: {usd: 0.5, per: week, warn_at: none, unpriced: refuse}
     rpm: 10
   - {path: /b, target: 'http://h.example', budget: [{pages: 9, per: day, warn_at: 50%}]}
 client_keys: [{name: a, key: 0123456789abcdef, budget: {pages: 1, per: day, warn_at: 1}}]
-budget: [{usd: 100, per: month, warn_at: 0.925}, {pages: 7, per: month}]
+budget: [{usd: 100, per: month, warn_at: 0.925, unpriced: allow}, {pages: 7, per: month}]
 rpm: 600
 pages_per_minute: 5
 max_parallel: 64
@@ -465,7 +465,7 @@ def test_budgets_of_every_scope(tmp_path: Path) -> None:
     found = loaded(tmp_path, BUDGETS)
     whole, route = Scope("all"), Scope("route", "/a")
     assert (
-        Budget(route, Unit.USD, Per.WEEK, 500_000_000),
+        Budget(route, Unit.USD, Per.WEEK, 500_000_000, None, refuses_unpriced=True),
         Budget(route, Unit.REQUESTS, Per.MINUTE, 10),
         Budget(Scope("route", "/b"), Unit.PAGES, Per.DAY, 9, 0.5),
         Budget(Scope("client", "a"), Unit.PAGES, Per.DAY, 1, 1.0),
@@ -569,4 +569,4 @@ def _limited(found: Config) -> list[str]:
 
 def test_rows_show_what_may_be_spent(tmp_path: Path) -> None:
     """`check` shows each route's budgets and limits with the route."""
-    assert ["$0.5 per week, 10 requests per minute", "9 pages per day"] == _limited(loaded(tmp_path, BUDGETS))
+    assert ["$0.5 per week (unpriced: refuse), 10 requests per minute", "9 pages per day"] == _limited(loaded(tmp_path, BUDGETS))

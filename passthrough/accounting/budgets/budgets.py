@@ -14,13 +14,14 @@ from math import inf
 from typing import Final
 
 from ...exchange import Exchange
-from ..budget import Budget, Policy, Unit
+from ..budget import Budget, Policy, Unit, Unpriced
 from ..entry import Entry, Part
-from ..ledger import leases
+from ..ledger import leases, unpriced
 from ..ledger.ledger import Ledger
 from ..money import json_object
 from . import messages
 from .index import BudgetIndex
+from .price_probe import PriceProbe
 from .refresher import LeaseRefresher
 from .state import BudgetHistory, BudgetState, Verdict
 from .webhook import Webhook, replaced
@@ -28,13 +29,14 @@ from .webhook import Webhook, replaced
 WAIT_S: Final = 2.0
 """How long a request waits for the ledger, where its budget's lease is used up."""
 
+_NONE: Final[frozenset[Unpriced]] = frozenset()
 _PAUSES_S: Final = (0.0, 0.01, 0.03, 0.1, *[0.2] * 10)
 
 
 class Budgets:
     """All budgets of one process (exchange.Allowance, bookkeeper.Observer)."""
 
-    def __init__(self, ledger: Ledger | None, warn: Callable[[str], None], wake: Callable[[], None]) -> None:
+    def __init__(self, ledger: Ledger | None, warn: Callable[[str], None], wake: Callable[[], None], probe: PriceProbe) -> None:
         """`ledger` None: budgets last as long as the process. `wake` has `refresh` called at once, on the ledger's thread."""
         self._has_ledger = ledger is not None
         self._warn = warn
@@ -43,11 +45,12 @@ class Budgets:
         self._lock, self._active, self._urgent = self._refresher.lock, self._refresher.active, self._refresher.urgent
         self._policy = Policy()
         self._index = BudgetIndex()
+        self._probe = probe
         self._reserved: dict[str, list[tuple[BudgetHistory, BudgetState, int]]] = {}
-        self._unbooked: dict[str, list[tuple[BudgetState, int]]] = {}
+        self._unbooked: dict[str, list[tuple[BudgetState, int, frozenset[Unpriced]]]] = {}
         self._webhook: Webhook | None = None
 
-    def apply(self, policy: Policy) -> None:
+    def apply(self, policy: Policy, probe: PriceProbe) -> None:
         """Go by another configuration from now on; what is spent and reserved counts on. For one thread at a time."""
         same = policy.calendar == self._policy.calendar and policy.sandbox == self._policy.sandbox
         kept = {history.budget.key: history for history in self._index if same}
@@ -57,7 +60,7 @@ class Budgets:
                 history.apply(budget)
         with self._lock:
             self._refresher.apply(histories, policy.calendar)
-            self._index, self._policy = histories, policy
+            self._index, self._policy, self._probe = histories, policy, probe
         self._webhook = replaced(self._webhook, policy.webhook, self._warn)
         self._wake()
 
@@ -105,6 +108,9 @@ class Budgets:
         """
         now, at_ms = time.monotonic(), int(exchange.began_utc * 1000)
         with self._lock:
+            for history in histories:
+                if not history.known:
+                    history.suppose(self._probe.dearest_page(exchange))
             found = [(history, self._state(history, at_ms)) for history in histories]
             undecided = self._undecided(found, now)
             if undecided is not None and not without_lease:
@@ -116,12 +122,17 @@ class Budgets:
 
     def _undecided(self, found: list[tuple[BudgetHistory, BudgetState]], now: float) -> BudgetState | None:
         """Return a state that the ledger must be asked about, None where all are free. Raises Refusal where one is used up."""
-        verdicts = [state.verdict(now) for _, state in found]
+        lacks_price = self._probe.lacks_price
+        verdicts = [state.verdict(now, lacks_price) for _, state in found]
         if verdicts.count(Verdict.FREE) == len(verdicts):
             return None
-        for wanted in (Verdict.SPENT, Verdict.RESERVED):
+        for wanted in (Verdict.SPENT, Verdict.UNPRICED, Verdict.RESERVED):
             if wanted in verdicts:
-                raise messages.refusal(found[verdicts.index(wanted)][1], wanted, time.time())
+                state = found[verdicts.index(wanted)][1]
+                lacking = state.lacking(lacks_price) if wanted is Verdict.UNPRICED else None
+                if lacking is not None:
+                    raise messages.refusal_unpriced(state, lacking, time.time())
+                raise messages.refusal(state, wanted, time.time())
         undecided = None
         for (history, state), verdict in zip(found, verdicts, strict=True):
             if verdict is Verdict.ASK:
@@ -165,22 +176,29 @@ class Budgets:
             if reserved is None:
                 return
             unbooked = []
+            found = unpriced.of(entry)
             for history, state, guess in reserved:
                 amount = leases.amount_of(entry, history.budget.unit)
-                if entry.estimated_pages is None and entry.estimated_nano is None:  # an estimate teaches nothing
+                lacking = found if found and history.budget.unit == Unit.USD else _NONE
+                # What an estimate says, or what has no price, teaches nothing.
+                if not lacking and entry.estimated_pages is None and entry.estimated_nano is None:
                     history.learn(amount)
-                state.settle(guess, amount)
-                if amount:
-                    unbooked.append((state, amount))
+                state.settle(guess, amount, lacking)
+                if amount or lacking:
+                    unbooked.append((state, amount, lacking))
             if unbooked:
                 self._unbooked[entry.id] = unbooked
 
     def reserved(self, exchange_id: str) -> tuple[int | None, int | None]:
-        """Return the largest reservations of an exchange under way, in pages and in nano-USD; None where it has none."""
+        """Return the largest reservations of an exchange under way, in pages and in nano-USD; None where it has none.
+
+        One nano-dollar is what is reserved where nothing is known of the cost: that is no figure.
+        """
         largest: dict[Unit, int] = {}
         for history, _, guess in self._reserved.get(exchange_id, ()):  # the event loop's own
             largest[history.budget.unit] = max(largest.get(history.budget.unit, 0), guess)
-        return largest.get(Unit.PAGES), largest.get(Unit.USD)
+        nano = largest.get(Unit.USD)
+        return largest.get(Unit.PAGES), None if nano == 1 else nano
 
     def booked(self, entries: Sequence[Entry]) -> None:
         """Count what is in the ledger as spent (bookkeeper.Observer)."""
@@ -192,9 +210,11 @@ class Budgets:
                 if entry.part is Part.OPEN:
                     for _, state, _ in self._reserved.get(entry.id, ()):
                         state.spent += leases.amount_of(entry, state.budget.unit)
+                        _name(state, entry)
                     continue
-                for state, amount in self._unbooked.pop(entry.id, ()):
-                    state.book(amount, leases.amount_of(entry, state.budget.unit))
+                for state, amount, lacking in self._unbooked.pop(entry.id, ()):
+                    state.book(amount, leases.amount_of(entry, state.budget.unit), lacking)
+                    _name(state, entry)
                     if not self._has_ledger and state.warns():
                         warned.append(state)
         self._warn_of(warned)
@@ -219,14 +239,19 @@ class Budgets:
         outcome = "refused (503)" if self._policy.refuse_without_lease else "let through"
         return f"The ledger cannot be asked what is left of the budgets: a request beyond what was leased is {outcome}."
 
-    def state(self) -> list[tuple[Budget, int, int, float]]:
-        """Return for each budget: itself, what is spent, what is reserved, and when its period ends (UTC seconds)."""
+    def state(self) -> list[tuple[Budget, int, int, float, str | None]]:
+        """Return for each budget: itself, what is spent and reserved, when its period ends (UTC seconds), and what closes it.
+
+        That is the name of what has no price, None where the budget refuses for nothing of the kind.
+        """
         at_ms = int(time.time() * 1000)
         found = []
         for history in self._index:
             with self._lock:  # for one at a time: the event loop waits for it
                 each = self._state(history, at_ms)
-                found.append((each.budget, each.spent + each.unbooked, each.reserved, each.span.period.ends_ms / 1000))
+                lacking = each.lacking(self._probe.lacks_price)
+                closed = None if lacking is None else messages.named(lacking)
+                found.append((each.budget, each.spent + each.unbooked, each.reserved, each.span.period.ends_ms / 1000, closed))
         return found
 
     def _warn_of(self, states: Iterable[BudgetState]) -> None:
@@ -234,3 +259,9 @@ class Budgets:
             self._warn(messages.warning(state))
             if self._webhook is not None:
                 self._webhook.post(json_object(messages.webhook_body(state).items()))
+
+
+def _name(state: BudgetState, entry: Entry) -> None:
+    """Note what of an entry had no price, and is new in the ledger."""
+    if (found := unpriced.of(entry)) and state.budget.unit == Unit.USD:
+        state.name(found)

@@ -12,8 +12,8 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from ...errors import LedgerError
-from ..budget import LeaseGrant, LeaseRequest, Span
-from ..ledger import leases
+from ..budget import LeaseGrant, LeaseRequest, Span, Unpriced
+from ..ledger import leases, unpriced
 from ..ledger.ledger import Ledger
 
 _MAX_SUMMED_EARLY: Final = 100
@@ -57,6 +57,12 @@ class LeaseClient:
                     leases.make(connection, stored)
                     spent = leases.spent(connection, stored)
         return {stored[span]: amount for span, amount in spent.items()}
+
+    def unpriced(self, spans: Collection[Span]) -> dict[Span, frozenset[Unpriced]]:
+        """Return what had no price in periods; those in which everything had one are left out."""
+        with self._ledger.explained(), self._ledger.transaction() as connection:
+            stored = {self._stored(span): span for span in spans}
+            return {stored[span]: found for span, found in unpriced.named(connection, stored).items()}
 
     def sweep(self) -> None:
         """Delete rows that no process needs any more, every ten minutes."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ...errors import Refusal
-from ..budget import Budget, Per, Unit
+from ..budget import Budget, Per, Unit, Unpriced
 from ..money import usd
 from .state import BudgetState, Verdict
 
@@ -16,6 +16,8 @@ SOON_S: Final = 1
 UNKNOWN_S: Final = 5
 """Retry-After where the ledger does not respond."""
 
+_MAX_NAME: Final = 100
+
 
 def refusal(state: BudgetState, verdict: Verdict, now_utc: float) -> Refusal:
     """Return the refusal of a request that a budget does not allow: whose budget, how much is used of what, and until when."""
@@ -24,10 +26,23 @@ def refusal(state: BudgetState, verdict: Verdict, now_utc: float) -> Refusal:
     if verdict != Verdict.SPENT:
         what = f"What is left of {_limit(budget)} is held for requests under way."
         return Refusal(code, f"{_who(budget)}: {what}", hint="Send the request again.", retry_after_s=SOON_S)
-    resets_ms = state.span.period.ends_ms
     used = _amount(budget.unit, state.spent + state.unbooked + (state.reserved if budget.unit == Unit.REQUESTS else 0))
-    what = f"{_who(budget)} has used {used} of {_limit(budget)}; the next {budget.per} begins at {_iso(resets_ms)}."
-    return Refusal(code, what, retry_after_s=max(1, -int(-(resets_ms / 1000 - now_utc) // 1)))
+    what = f"{_who(budget)} has used {used} of {_limit(budget)}; {_next(state)}."
+    return Refusal(code, what, retry_after_s=_left_s(state, now_utc))
+
+
+def refusal_unpriced(state: BudgetState, lacking: Unpriced, now_utc: float) -> Refusal:
+    """Return the refusal of a request because something was used that has no price: what, in whose budget, and until when."""
+    budget = state.budget
+    what = f"{_who(budget)} has used {named(lacking)}, which has no price, so that {_limit(budget)} cannot be held"
+    return Refusal("budget_unpriced", f"{what}; {_next(state)}.", retry_after_s=_left_s(state, now_utc))
+
+
+def named(item: Unpriced) -> str:
+    """Return what has no price as the operator may find it: the model, and where it was used."""
+    model = "a model without a name" if item.model is None else f"model '{item.model[:_MAX_NAME]}'"
+    where = "" if item.target is None else f" of {item.target}"
+    return f"{model}{where}" if item.route is None else f"{model}{where} on route {item.route}"
 
 
 def refusal_without_ledger(budget: Budget) -> Refusal:
@@ -58,6 +73,15 @@ def webhook_body(state: BudgetState) -> dict[str, object]:
         "starts": _iso(period.starts_ms),
         "resets": _iso(period.ends_ms),
     }
+
+
+def _next(state: BudgetState) -> str:
+    return f"the next {state.budget.per} begins at {_iso(state.span.period.ends_ms)}"
+
+
+def _left_s(state: BudgetState, now_utc: float) -> int:
+    """Return how long a period lasts, in whole seconds: 1 at least."""
+    return max(1, -int(-(state.span.period.ends_ms / 1000 - now_utc) // 1))
 
 
 def _who(budget: Budget) -> str:

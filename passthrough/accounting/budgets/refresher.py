@@ -134,3 +134,7 @@ class LeaseRefresher:
         if idle:
             for span, amount in client.survey(idle).items():
                 idle[span].spent = amount
+        refusing = [span for span, state in idle.items() if state.budget.refuses_unpriced]
+        if refusing:
+            for span, found in client.unpriced(refusing).items():
+                idle[span].unpriced = found

@@ -3,16 +3,20 @@
 A request is let through while the sum of what is spent but not yet in the ledger, and of what is reserved for requests under
 way, is less than the lease. The cost of a request is not known before its response: its reservation is a guess, from the
 requests before it. So each process overspends its lease by no more than the cost of its requests that are under way.
+
+Before the first cost was seen, a budget in USD reserves what the dearest page of the price list costs. What was used without a
+price is remembered, for budgets that refuse until it has one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from math import ceil, inf
 from typing import Final
 
-from ..budget import Budget, Calendar, LeaseGrant, LeaseRequest, Period, Scope, Span, Unit
+from ..budget import Budget, Calendar, LeaseGrant, LeaseRequest, Period, Scope, Span, Unit, Unpriced
 from ..entry import printable
 from ..periods import period_of
 
@@ -25,6 +29,9 @@ AGAIN_S: Final = 2.0
 AHEAD_MS: Final = 3000
 """How long before the end of a period the next one's lease is taken, so that no request waits when it begins."""
 
+MAX_NAMED: Final = 100
+"""How many things without a price are remembered: responses name the models, so their number is not bounded otherwise."""
+
 _SHARE: Final = 8
 _KEPT_MS: Final = 3_600_000
 _SMOOTHED: Final = 8
@@ -35,6 +42,7 @@ class Verdict(Enum):
 
     FREE = auto()
     SPENT = auto()  # it is used up, for certain
+    UNPRICED = auto()  # something was used that has no price, and the budget refuses then
     RESERVED = auto()  # it will be used up, if the requests under way cost what is reserved for them
     ASK = auto()  # the lease is used up, or there is none yet: only the ledger knows
 
@@ -44,7 +52,8 @@ class BudgetState:
     """One budget in one period: `spent` is in the ledger, `unbooked` not yet, `reserved` is a guess for requests under way.
 
     `held` is this process's lease, which expires at `until`: then others may take it. `others` is what other processes hold.
-    Times are seconds of a monotonic clock.
+    `unpriced` had no price and is in the ledger, `unbooked_unpriced` not yet, as often as it was used. Times are seconds of a
+    monotonic clock.
     """
 
     budget: Budget
@@ -63,22 +72,35 @@ class BudgetState:
     urgent: bool = False  # a request waits for the ledger, or soon will
     changed: bool = True  # since the ledger was last asked
     warned: bool = False
+    unpriced: frozenset[Unpriced] = frozenset()
+    unbooked_unpriced: dict[Unpriced, int] = field(default_factory=dict)
 
     @property
     def left(self) -> int:
         """What is neither spent, nor reserved, nor held by others, as far as this process knows."""
         return self.budget.limit - self.spent - self.unbooked - self.reserved - self.others
 
-    def verdict(self, now: float) -> Verdict:
-        """Return the verdict on one more request; the smallest one counts as one unit."""
+    def verdict(self, now: float, lacks_price: Callable[[Unpriced], bool] = lambda _: True) -> Verdict:
+        """Return the verdict on one more request; the smallest one counts as one unit.
+
+        `lacks_price` tells whether what had no price has none now.
+        """
         if self.spent + self.unbooked >= self.budget.limit:
             return Verdict.SPENT
+        if (self.unpriced or self.unbooked_unpriced) and self.lacking(lacks_price) is not None:
+            return Verdict.UNPRICED
         if self.unbooked + self.reserved < self.held and now < self.until:
             return Verdict.FREE
         if self.spent + self.unbooked + self.reserved >= self.budget.limit:
             # What is reserved for a request is exact where requests are counted.
             return Verdict.SPENT if self.budget.unit == Unit.REQUESTS else Verdict.RESERVED
         return Verdict.ASK
+
+    def lacking(self, lacks_price: Callable[[Unpriced], bool]) -> Unpriced | None:
+        """Return what keeps the budget closed because it has no price now; None where nothing does."""
+        if not self.budget.refuses_unpriced:
+            return None
+        return next(filter(lacks_price, (*self.unbooked_unpriced, *self.unpriced)), None)
 
     def reserve(self, amount: int, now: float) -> bool:
         """Reserve an amount; return whether the lease runs low with it while the ledger has more."""
@@ -98,24 +120,42 @@ class BudgetState:
         self.used_at = now
         self.urgent = True
 
-    def settle(self, reserved: int, amount: int) -> None:
-        """Replace a reservation, or a part of it, by the amount that is known now and on its way into the ledger."""
+    def settle(self, reserved: int, amount: int, unpriced: Iterable[Unpriced] = ()) -> None:
+        """Replace a reservation, or a part of it, by the amount that is known now and on its way into the ledger.
+
+        `unpriced` is what had no price.
+        """
         self.reserved -= reserved
         self.unbooked += amount
         self.changed = True
+        for item in unpriced:
+            if item in self.unbooked_unpriced or len(self.unbooked_unpriced) < MAX_NAMED:
+                self.unbooked_unpriced[item] = self.unbooked_unpriced.get(item, 0) + 1
 
-    def book(self, amount: int, new: int) -> None:
-        """Note that an amount is in the ledger now, of which `new` was not there before."""
+    def book(self, amount: int, new: int, unpriced: Iterable[Unpriced] = ()) -> None:
+        """Note that an amount is in the ledger now, of which `new` was not there before.
+
+        `unpriced` is what `settle` was given.
+        """
         self.unbooked -= amount
         self.held = max(self.held - amount, 0)
         self.spent += new
         self.changed = True
+        for item in unpriced:
+            times = self.unbooked_unpriced.pop(item, 0) - 1
+            if times > 0:
+                self.unbooked_unpriced[item] = times
+
+    def name(self, unpriced: frozenset[Unpriced]) -> None:
+        """Remember what had no price and is in the ledger now."""
+        if unpriced and len(self.unpriced) < MAX_NAMED:
+            self.unpriced |= unpriced
 
     def apply(self, budget: Budget) -> None:
         """Go by a budget's new figures from now on; reservations stay."""
         left = max(self.unbooked + self.reserved, budget.limit - self.spent)
         self.held = left if self.until == inf else min(self.held, left)
-        self.warned &= self.budget == budget
+        self.warned &= (self.budget.limit, self.budget.warn_at) == (budget.limit, budget.warn_at)
         self.budget = budget
         self.changed = True
 
@@ -138,7 +178,8 @@ class BudgetState:
         if self.held - base > 2 * self.wanted:
             self.held = base + self.wanted
         keep = max(self.held, base)
-        return LeaseRequest(self.span, self.budget.limit, keep, max(base + self.wanted - keep, 0), self._warn_from())
+        more, asks_unpriced = max(base + self.wanted - keep, 0), self.budget.refuses_unpriced
+        return LeaseRequest(self.span, self.budget.limit, keep, more, self._warn_from(), asks_unpriced)
 
     def grant(self, grant: LeaseGrant, now: float) -> None:
         """Take the ledger's grant; it covers what was reserved since it was asked, for that was within the lease before."""
@@ -147,6 +188,8 @@ class BudgetState:
         self.until = now + grant.lasts_s
         self.warned |= grant.warns
         self.recent = 0
+        if self.budget.refuses_unpriced:
+            self.unpriced = grant.unpriced
 
     def warns(self) -> bool:
         """Tell, once, that the operator is to be warned; for where there is no ledger to say so."""
@@ -171,13 +214,20 @@ class BudgetState:
 
 @dataclass(slots=True, eq=False)
 class BudgetHistory:
-    """One budget through its periods, with the average cost of its requests."""
+    """One budget through its periods, with the average cost of its requests.
+
+    In USD nothing is `known` until a request had a cost: `mean` is what `suppose` says.
+    """
 
     budget: Budget
     sandbox: bool
     mean: float = 1.0
+    known: bool = field(init=False)
     states: dict[Period, BudgetState] = field(default_factory=dict)
     current: BudgetState | None = None
+
+    def __post_init__(self) -> None:
+        self.known = self.budget.unit != Unit.USD
 
     @property
     def guess(self) -> int:
@@ -190,9 +240,16 @@ class BudgetHistory:
         for state in self.states.values():
             state.apply(budget)
 
+    def suppose(self, amount: int | None) -> None:
+        """Go by this amount until a request's cost is known; None: nothing is known of it."""
+        self.mean = float(amount or 1)
+
     def learn(self, amount: int) -> None:
-        """Add a request's amount to the average."""
-        self.mean += (amount - self.mean) / _SMOOTHED
+        """Add a request's amount to the average; in USD the first cost is the average."""
+        if self.known:
+            self.mean += (amount - self.mean) / _SMOOTHED
+        elif amount:
+            self.mean, self.known = float(amount), True
 
     def state_at(self, calendar: Calendar, at_ms: int) -> BudgetState:
         """Return the state of the period that contains a moment."""

@@ -11,11 +11,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ..budget import LEASE_S, LeaseGrant, LeaseRequest, Period, Scope, Span, Unit
+from ..budget import LEASE_S, LeaseGrant, LeaseRequest, Scope, Span, Unit, Unpriced
 from ..entry import Entry, Part
+from . import unpriced
 from .bulk_insert import upsert
 from .period_sums import MAX_AMOUNT, sums_of
 from .schema import SCHEMA, TEXT
+from .span_rows import SPAN, bound, is_bound, is_within, keys_of, span_columns, span_of
 
 MAX_SPANS: Final = 500
 """How many periods one statement asks for by name, at most."""
@@ -24,24 +26,10 @@ _LEASE_MS: Final = int(LEASE_S * 1000)
 _KEEP_MS: Final = 86_400_000
 _KEEP_MINUTES_MS: Final = 600_000
 
-_SPAN: Final = ("scope_name", "scope_kind", "unit", "sandbox", "starts_ms", "ends_ms")
-
-
-def _keyed() -> list[sa.Column[Any]]:
-    return [
-        sa.Column("scope_name", TEXT, primary_key=True),
-        sa.Column("scope_kind", TEXT, primary_key=True),
-        sa.Column("unit", TEXT, primary_key=True),
-        sa.Column("sandbox", sa.Boolean, primary_key=True),
-        sa.Column("starts_ms", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("ends_ms", sa.BigInteger, primary_key=True, autoincrement=False),
-    ]
-
-
 BUDGETS: Final = sa.Table(
     "budgets",
     SCHEMA,
-    *_keyed(),
+    *span_columns(),
     sa.Column("spent", sa.BigInteger, nullable=False),
     sa.Column("warned", sa.BigInteger, nullable=False),  # the highest amount from which the operator was warned; -1: none
     sqlite_with_rowid=False,
@@ -50,7 +38,7 @@ BUDGETS: Final = sa.Table(
 LEASES: Final = sa.Table(
     "leases",
     SCHEMA,
-    *_keyed(),
+    *span_columns(),
     sa.Column("replica", TEXT, primary_key=True),
     sa.Column("held", sa.BigInteger, nullable=False),
     sa.Column("expires_ms", sa.BigInteger, nullable=False),
@@ -58,13 +46,13 @@ LEASES: Final = sa.Table(
 )
 
 _RUNNING: Final = (
-    sa.select(*(BUDGETS.c[name] for name in _SPAN))
+    sa.select(*(BUDGETS.c[name] for name in SPAN))
     .where(
         BUDGETS.c.scope_name.in_(sa.bindparam("names", expanding=True)),
         BUDGETS.c.starts_ms <= sa.bindparam("last"),
         BUDGETS.c.ends_ms > sa.bindparam("first"),
     )
-    .order_by(*(BUDGETS.c[name] for name in _SPAN))
+    .order_by(*(BUDGETS.c[name] for name in SPAN))
     .with_for_update()  # all rows in one order, so that two processes never wait for each other
 )
 """Selects the periods in which an exchange may have begun; built once, for building takes longer than running it."""
@@ -104,39 +92,48 @@ def spend(connection: sa.Connection, accepted: Sequence[Entry]) -> None:
         return
     running: dict[tuple[Scope, bool], list[tuple[Span, Any]]] = {}
     for row in rows:
-        span = _span(row)
+        span = span_of(row)
         running.setdefault((span.scope, span.sandbox), []).append((span, row))
     added: dict[Any, int] = {}
+    lacking: dict[Span, set[Unpriced]] = {}
     for entry, at_ms in zip(accepted, began, strict=True):
+        found = unpriced.of(entry)
         for scope in scopes_of(entry.client, entry.route):
             for span, row in running.get((scope, entry.sandbox), ()):
                 if span.period.starts_ms <= at_ms < span.period.ends_ms:
                     added[row] = added.get(row, 0) + amount_of(entry, span.unit)
-    changes = [_bound(row._mapping) | {"amount": min(amount, MAX_AMOUNT)} for row, amount in added.items() if amount]
+                    if found and span.unit == Unit.USD:
+                        lacking.setdefault(span, set()).update(found)
+    changes = [bound(row._mapping) | {"amount": min(amount, MAX_AMOUNT)} for row, amount in added.items() if amount]
     if changes:
         amount = sa.bindparam("amount", type_=sa.BigInteger)
         larger = sa.case((BUDGETS.c.spent > MAX_AMOUNT - amount, MAX_AMOUNT), else_=BUDGETS.c.spent + amount)
-        connection.execute(sa.update(BUDGETS).where(*_is_bound(BUDGETS)).values(spent=larger), changes)
+        connection.execute(sa.update(BUDGETS).where(*is_bound(BUDGETS)).values(spent=larger), changes)
+    unpriced.note(connection, lacking)
 
 
 def make(connection: sa.Connection, spans: Iterable[Span]) -> None:
-    """Make the missing rows of periods, with the sums so far. The transaction must be `alone`, or the sums miss some appends."""
+    """Make the missing rows of periods, with the sums so far and what had no price.
+
+    The transaction must be `alone`, or some appends are missed.
+    """
     there = spent(connection, spans := list(spans))
     missing = [span for span in spans if span not in there]
-    rows = [_keys(span) | {"spent": amount, "warned": -1} for span, amount in sums_of(connection, missing).items()]
+    rows = [keys_of(span) | {"spent": amount, "warned": -1} for span, amount in sums_of(connection, missing).items()]
     if rows:
         connection.execute(upsert(connection, BUDGETS).on_conflict_do_nothing(), rows)
+        unpriced.note(connection, unpriced.booked(connection, missing))
 
 
 def spent(connection: sa.Connection, spans: Collection[Span]) -> dict[Span, int]:
     """Return what is spent in periods so far; those without a row are left out."""
     wanted = set(spans)
-    asked = sa.select(*(BUDGETS.c[name] for name in _SPAN), BUDGETS.c.spent)
+    asked = sa.select(*(BUDGETS.c[name] for name in SPAN), BUDGETS.c.spent)
     if len(wanted) <= MAX_SPANS:
-        rows = connection.execute(asked.where(_within(BUDGETS, spans)))
+        rows = connection.execute(asked.where(is_within(BUDGETS, spans)))
     else:  # nearly all rows are wanted: a list of their names would take longer
         rows = connection.execute(asked.where(BUDGETS.c.starts_ms.in_(sorted({span.period.starts_ms for span in spans}))))
-    found = {_span(row): int(row.spent) for row in rows}
+    found = {span_of(row): int(row.spent) for row in rows}
     return {span: amount for span, amount in found.items() if span in wanted}
 
 
@@ -153,11 +150,12 @@ def ask(connection: sa.Connection, requests: Sequence[LeaseRequest], replica: st
     `keep` is granted in any case: it is spent, or reserved for requests under way.
     """
     spans = [request.span for request in requests]
-    columns = [BUDGETS.c[name] for name in _SPAN]
-    locked = sa.select(*columns, BUDGETS.c.spent, BUDGETS.c.warned).where(_within(BUDGETS, spans)).order_by(*columns)
-    budgets = {_span(row): row for row in connection.execute(locked.with_for_update())}
+    columns = [BUDGETS.c[name] for name in SPAN]
+    locked = sa.select(*columns, BUDGETS.c.spent, BUDGETS.c.warned).where(is_within(BUDGETS, spans)).order_by(*columns)
+    budgets = {span_of(row): row for row in connection.execute(locked.with_for_update())}
     leases = _leases(connection, spans, now_ms)
     _bound_leases(connection, leases, now_ms + _LEASE_MS)
+    lacking = unpriced.named(connection, [request.span for request in requests if request.asks_unpriced])
     granted: dict[LeaseRequest, LeaseGrant] = {}
     for request in requests:
         row = budgets.get(request.span)
@@ -170,12 +168,15 @@ def ask(connection: sa.Connection, requests: Sequence[LeaseRequest], replica: st
         warns = request.warn_from is not None and row.spent >= request.warn_from > row.warned
         mine = leases.get(request.span, {}).get(replica)
         lasts_ms = _LEASE_MS if mine is None or _is_renewed(mine, request.keep + more, now_ms) else mine.expires_ms - now_ms
-        granted[request] = LeaseGrant(int(row.spent), sum(held), len(held) + 1, request.keep + more, warns, lasts_ms / 1000)
+        granted[request] = LeaseGrant(
+            *(int(row.spent), sum(held), len(held) + 1, request.keep + more, warns, lasts_ms / 1000),
+            lacking.get(request.span, frozenset()),
+        )
     own = {span: found[replica] for span, found in leases.items() if replica in found}
     _write_leases(connection, granted, own, {"replica": replica, "expires_ms": now_ms + _LEASE_MS})
-    warned = [_bound(_keys(request.span)) | {"from": request.warn_from} for request, grant in granted.items() if grant.warns]
+    warned = [bound(keys_of(request.span)) | {"from": request.warn_from} for request, grant in granted.items() if grant.warns]
     if warned:
-        connection.execute(sa.update(BUDGETS).where(*_is_bound(BUDGETS)).values(warned=sa.bindparam("from")), warned)
+        connection.execute(sa.update(BUDGETS).where(*is_bound(BUDGETS)).values(warned=sa.bindparam("from")), warned)
     return granted
 
 
@@ -189,42 +190,18 @@ def sweep(connection: sa.Connection, now_ms: int) -> None:
     minute = BUDGETS.c.ends_ms - BUDGETS.c.starts_ms <= 60_000
     ended = sa.or_(BUDGETS.c.ends_ms < now_ms - _KEEP_MS, sa.and_(minute, BUDGETS.c.ends_ms < now_ms - _KEEP_MINUTES_MS))
     connection.execute(sa.delete(BUDGETS).where(ended))
+    unpriced.sweep(connection, now_ms - _KEEP_MS)
     connection.execute(sa.delete(LEASES).where(LEASES.c.expires_ms < now_ms - 10 * _LEASE_MS))
 
 
 # ── rows ──
 
 
-def _span(row: Any) -> Span:
-    period = Period(int(row.starts_ms), int(row.ends_ms))
-    return Span(Scope(row.scope_kind, row.scope_name), Unit(row.unit), bool(row.sandbox), period)
-
-
-def _keys(span: Span) -> dict[str, Any]:
-    values = (span.scope.name, span.scope.kind, str(span.unit), span.sandbox, span.period.starts_ms, span.period.ends_ms)
-    return dict(zip(_SPAN, values, strict=True))
-
-
-def _bound(keys: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"of_{name}": keys[name] for name in _SPAN}
-
-
-def _is_bound(table: sa.Table) -> list[sa.ColumnElement[bool]]:
-    return [table.c[name] == sa.bindparam(f"of_{name}", type_=table.c[name].type) for name in _SPAN]
-
-
-def _within(table: sa.Table, spans: Collection[Span]) -> sa.ColumnElement[bool]:
-    """Return a condition that all rows of some spans meet, and few others do."""
-    names = sorted({span.scope.name for span in spans})
-    starts = sorted({span.period.starts_ms for span in spans})
-    return sa.and_(table.c.scope_name.in_(names), table.c.starts_ms.in_(starts))
-
-
 def _leases(connection: sa.Connection, spans: Collection[Span], now_ms: int) -> dict[Span, dict[str, Any]]:
     """Return the leases that are valid now, by period and process."""
     found: dict[Span, dict[str, Any]] = {}
-    for row in connection.execute(sa.select(LEASES).where(_within(LEASES, spans), LEASES.c.expires_ms > now_ms)):
-        found.setdefault(_span(row), {})[row.replica] = row
+    for row in connection.execute(sa.select(LEASES).where(is_within(LEASES, spans), LEASES.c.expires_ms > now_ms)):
+        found.setdefault(span_of(row), {})[row.replica] = row
     return found
 
 
@@ -236,8 +213,8 @@ def _bound_leases(connection: sa.Connection, leases: Mapping[Span, Mapping[str, 
     late = [(span, row) for span, found in leases.items() for row in found.values() if row.expires_ms > latest_ms]
     if late:
         is_own = LEASES.c.replica == sa.bindparam("of_replica", type_=TEXT)
-        bounded = sa.update(LEASES).where(*_is_bound(LEASES), is_own).values(expires_ms=latest_ms)
-        connection.execute(bounded, [_bound(_keys(span)) | {"of_replica": row.replica} for span, row in late])
+        bounded = sa.update(LEASES).where(*is_bound(LEASES), is_own).values(expires_ms=latest_ms)
+        connection.execute(bounded, [bound(keys_of(span)) | {"of_replica": row.replica} for span, row in late])
 
 
 def _is_renewed(lease: Any, held: int, now_ms: int) -> bool:
@@ -257,13 +234,13 @@ def _write_leases(
         span, lease = request.span, mine.get(request.span)
         if request.ends:
             if lease is not None:
-                ended.append(_bound(_keys(span)) | {"of_replica": own["replica"]})
+                ended.append(bound(keys_of(span)) | {"of_replica": own["replica"]})
         elif _is_renewed(lease, grant.held, own["expires_ms"] - _LEASE_MS):
-            changed.append(_keys(span) | own | {"held": grant.held})
+            changed.append(keys_of(span) | own | {"held": grant.held})
     if changed:
         insert = upsert(connection, LEASES)
         new = {"held": insert.excluded.held, "expires_ms": insert.excluded.expires_ms}
-        connection.execute(insert.on_conflict_do_update(index_elements=[*_SPAN, "replica"], set_=new), changed)
+        connection.execute(insert.on_conflict_do_update(index_elements=[*SPAN, "replica"], set_=new), changed)
     if ended:
         is_own = LEASES.c.replica == sa.bindparam("of_replica", type_=TEXT)
-        connection.execute(sa.delete(LEASES).where(*_is_bound(LEASES), is_own), ended)
+        connection.execute(sa.delete(LEASES).where(*is_bound(LEASES), is_own), ended)

@@ -1,0 +1,53 @@
+"""Asks the prices in force on behalf of budgets: whether something has a price now, and what a page may cost at most."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from ...exchange import Exchange, RouteTerms
+from ...meter.usage import Usage
+from ..budget import Unpriced
+from ..entry import printable
+from ..pricing.prices import Prices
+
+_DAY_S: Final = 86_400
+_MAX_REMEMBERED: Final = 1024
+
+
+class PriceProbe:
+    """The prices and routes of one configuration; for the event loop's thread."""
+
+    def __init__(self, prices: Prices, terms: Iterable[RouteTerms] = (), now_utc: Callable[[], float] = time.time) -> None:
+        """`terms` are those of all routes; several may have one path."""
+        self._prices = prices
+        self._now_utc = now_utc
+        self._terms: dict[str | None, list[RouteTerms]] = {}
+        for each in terms:
+            self._terms.setdefault(printable(each.route), []).append(each)
+        self._known: dict[tuple[Unpriced, int], bool] = {}
+
+    def lacks_price(self, item: Unpriced) -> bool:
+        """Tell whether a request of today that uses the same has no price, by the routes and prices in force."""
+        now = self._now_utc()
+        key = (item, int(now // _DAY_S))
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _MAX_REMEMBERED:
+                self._known.clear()
+            routes: Iterable[RouteTerms | None] = self._terms.get(item.route) or (None,)
+            found = self._known[key] = not any(self._has_price(item, terms, now) for terms in routes)
+        return found
+
+    def dearest_page(self, exchange: Exchange) -> int | None:
+        """Return the nano-USD of the dearest page that an exchange which begins may be charged; None: no page has a price."""
+        return self._prices.dearest_page(terms=exchange.terms, target=exchange.target, began_utc=exchange.began_utc)
+
+    def _has_price(self, item: Unpriced, terms: RouteTerms | None, now_utc: float) -> bool:
+        """Tell whether one of each of what was counted has a price; the route may name another model by now."""
+        counts = dict.fromkeys(item.counted.split(), 1)
+        model = (terms and terms.plan.model) or item.model
+        usage = Usage(**counts, model=model, service_tier=item.service_tier, in_batch=item.in_batch)  # type: ignore[arg-type]
+        charge = self._prices.charge(usage, terms=terms, target=item.target, began_utc=now_utc)
+        return charge is not None and charge.cost_nano is not None
