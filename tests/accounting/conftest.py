@@ -7,7 +7,7 @@ tested through one face:
 * `ledger/test_ledger`: ledger, database, sqlite, backup.
 * `ledger/test_postgres`: postgres, postgres_session.
 * `ledger/test_append`: append, bulk_insert.
-* `ledger/test_leases`: leases, period_sums, lease_client, refresher.
+* `ledger/test_leases`: leases, span_rows, period_sums, lease_client, refresher.
 * `ledger/test_migrations`: migrations, schema.
 * `journal/test_journal`: journal, segment.
 * `journal/test_writer`: writer, shipper, arrivals, rejected_entries, batch_queue, thread_waiters.

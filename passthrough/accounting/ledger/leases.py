@@ -125,6 +125,12 @@ def make(connection: sa.Connection, spans: Iterable[Span]) -> None:
         unpriced.note(connection, unpriced.booked(connection, missing))
 
 
+def name_unpriced(connection: sa.Connection) -> None:
+    """Write what had no price in the periods that have rows, once: the tables of older versions do not say it."""
+    spans = [span_of(row) for row in connection.execute(sa.select(*(BUDGETS.c[name] for name in SPAN)))]
+    unpriced.note(connection, unpriced.booked(connection, spans))
+
+
 def spent(connection: sa.Connection, spans: Collection[Span]) -> dict[Span, int]:
     """Return what is spent in periods so far; those without a row are left out."""
     wanted = set(spans)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ...errors import LedgerError
+from . import leases
 from .bulk_insert import upsert
 from .daily_sums import add, figure_queries
 from .schema import CHARGES, EXCHANGES, FIGURES, LINES, META, SCHEMA, SCHEMA_VERSION, SUM_KEYS
@@ -16,6 +17,8 @@ from .schema import CHARGES, EXCHANGES, FIGURES, LINES, META, SCHEMA, SCHEMA_VER
 _TABLES: Final = frozenset({"meta", "exchanges", "charges"})
 """The tables that every version has."""
 _PARTITION: Final = 1000
+_NAMES_UNPRICED: Final = 4
+"""The version that names what had no price in the periods of budgets."""
 
 
 def check(connection: sa.Connection, where: str) -> None:
@@ -55,6 +58,8 @@ def bring_up(connection: sa.Connection, where: str, before: Callable[[int], None
     if version < SCHEMA_VERSION:
         connection.execute(sa.update(META).where(META.c.key == "schema").values(value=str(SCHEMA_VERSION)))
     SCHEMA.create_all(connection)
+    if version < _NAMES_UNPRICED:
+        leases.name_unpriced(connection)
     return version if version < SCHEMA_VERSION else None
 
 

@@ -93,11 +93,10 @@ def booked(connection: sa.Connection, spans: Collection[Span]) -> dict[Span, set
             groups.setdefault((span.scope.kind, span.sandbox, span.period), []).append(span)
     found: dict[Span, set[Unpriced]] = {}
     for group in groups.values():
+        named_so = {span.scope.name: span for span in group}
         for window in _windows(connection, group):
             for row in connection.execute(_query(group, window)):
-                for span in group:
-                    if span.scope.name == (row.scope or ""):
-                        found.setdefault(span, set()).add(_of_row(row))
+                found.setdefault(named_so[row.scope], set()).add(_of_row(row))
     return found
 
 

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from passthrough.accounting.budget import Period, Scope, Span, Unit, Unpriced
 from passthrough.accounting.entry import Charge
+from passthrough.accounting.ledger import unpriced
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.accounting.ledger.schema import SCHEMA, SCHEMA_VERSION
 from passthrough.errors import LedgerError
@@ -99,6 +101,23 @@ def test_an_old_ledger_is_brought_up_to_date_once(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(4) as threads:
         assert [3] * 4 == list(threads.map(opened, range(4)))
+
+
+def test_what_had_no_price_in_a_running_period_of_an_old_ledger_is_known(tmp_path: Path) -> None:
+    """A period that has a row already is read again, so that a budget may refuse from the first start on."""
+    path = tmp_path / "books.db"
+    old(path)
+    day = Period(1_795_219_200_000, 1_795_305_600_000)
+    spans = [Span(Scope("client", "invoices"), Unit.USD, False, period) for period in (day, Period(day.ends_ms, day.ends_ms + 1))]
+    with closing(sqlite3.connect(path)) as database:
+        keyed = "scope_name TEXT, scope_kind TEXT, unit TEXT, sandbox BOOLEAN, starts_ms BIGINT, ends_ms BIGINT"
+        database.execute(f"CREATE TABLE budgets ({keyed}, spent BIGINT NOT NULL, warned BIGINT NOT NULL)")
+        rows = [("invoices", "client", "usd", 0, span.period.starts_ms, span.period.ends_ms, 2, -1) for span in spans]
+        database.executemany("INSERT INTO budgets VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        database.commit()
+    with closing(Ledger.open(f"sqlite:///{path}")) as ledger, ledger.transaction() as connection:
+        found = unpriced.named(connection, spans)
+    assert {spans[0]: {Unpriced("b", "api.mistral.ai", "/m", "pages")}} == found
 
 
 def test_an_old_ledger_that_is_only_read_is_left_as_it_is(tmp_path: Path) -> None:
