@@ -56,7 +56,7 @@ def make(ledger: Ledger, *spans: Span) -> None:
 def items(ledger: Ledger, span: Span = USD) -> list[Unpriced]:
     """Return what had no price in a period, batches last."""
     with ledger.transaction() as connection:
-        return sorted(unpriced.named(connection, [span]).get(span, ()), key=repr)
+        return sorted(unpriced.named(connection, [span]).get(span, ()), key=lambda item: item.in_batch)
 
 
 def test_what_has_no_price_is_named_before_and_after_a_row_is_made(ledger: Ledger) -> None:
