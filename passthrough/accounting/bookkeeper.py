@@ -223,7 +223,7 @@ class Bookkeeper:
     def _book(self, exchange: Exchange, usage: Usage) -> None:
         totals = self._totals.pop(exchange.id, None) if self._totals else None
         try:
-            booked = self._entry(exchange, believable(usage), totals)
+            booked = self._entry(exchange, believable(usage, exchange.terms), totals)
         except Exception as defect:  # noqa: BLE001 - the accounting loop: the next exchange must be booked
             self._warn(f"Exchange {exchange.id} cannot be booked: {defect!r}. Please report this.")
             self._missed += 1

@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
-from ..exchange import Exchange
+from ..exchange import Exchange, RouteTerms
 from ..meter.usage import Unmetered, Usage
 
 MAX_COUNT: Final = 10**12
@@ -132,11 +132,12 @@ def printable(text: str | None) -> str | None:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
-def believable(usage: Usage) -> Usage:
-    """Return the usage with bounded texts and credible counters.
+def believable(usage: Usage, terms: RouteTerms | None = None) -> Usage:
+    """Return the usage with bounded texts and credible counters; `terms` are its route's.
 
     1. Where one counter is negative or above MAX_COUNT, all are dropped. 2. Where the only count is 0 pages, it is kept, with
-    NO_USAGE as the reason: Azure has sent that for a document of one page.
+    NO_USAGE as the reason: Azure has sent that for a document of one page. Where the route's meter says which number counts,
+    0 is one.
     """
     counted = (
         usage.pages,
@@ -152,7 +153,7 @@ def believable(usage: Usage) -> Usage:
         if counter is not None and not 0 <= counter <= MAX_COUNT:
             return Usage(None, None, model, unmetered=Unmetered.NO_USAGE, line=line, in_batch=usage.in_batch, custom_id=custom_id)
     if usage.pages == 0 and usage.unmetered is None and not any(counted[:-1]):
-        usage = replace(usage, unmetered=Unmetered.NO_USAGE)
+        usage = usage if terms is not None and terms.plan.counted else replace(usage, unmetered=Unmetered.NO_USAGE)
     if model == usage.model and line == usage.line and custom_id == usage.custom_id:
         return usage
     return replace(usage, model=model, line=line, custom_id=custom_id)

@@ -90,7 +90,7 @@ def _counts_pages(plan: MeterPlan) -> bool:
     """Tell whether a route's metered calls are counted by the page."""
     counted_by = plan.counted
     if plan.shape == "json" and counted_by is not None:
-        return bool(counted_by.pages or counted_by.count or counted_by.constant is not None)
+        return counted_by.by_page
     return plan.shape != "chat"
 
 

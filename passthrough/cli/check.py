@@ -10,7 +10,7 @@ from ..accounting.budget import Budget, Calendar, Per, Scope, Unit
 from ..config.budgets import ALL
 from ..config.model import Config
 from ..config.values import WEEK_DAYS
-from ..meter.plan import ResponseKind
+from ..meter.plan import PAGES_HEADER, JsonCounts, ResponseKind
 from ..proxy.auth import CREDENTIAL_HEADERS, MASTER
 from ..proxy.routes import Match, Route
 
@@ -115,11 +115,32 @@ def _row(route: Route, budgets: _BudgetsByScope, *, own_prices: bool) -> tuple[s
 def _meter(route: Route) -> str:
     plan = route.terms.plan
     shape = plan.shape if plan.model is None else f"{plan.shape} ({plan.model})"
-    counted = plan.counted
-    if counted is None:
-        return shape
-    constant = () if counted.constant is None else (str(counted.constant),)
-    return f"{shape}: {', '.join((*counted.pages, *counted.count, *constant, *counted.credits))}"
+    if plan.counted is None:
+        return shape if plan.pages_header == PAGES_HEADER else f"{shape}, or header {plan.pages_header.decode('ascii')}"
+    return f"{shape}: {'; '.join((', '.join(_counts(plan.counted)), *_conditions(plan.counted)))}"
+
+
+def _counts(counted: JsonCounts) -> Iterator[str]:
+    """Yield where the counts of a JSON response stand."""
+    yield from (*counted.pages, *counted.count)
+    yield from (f"max {path}" for path in counted.highest)
+    yield from (f"distinct {path}" for path in counted.distinct)
+    if counted.header is not None:
+        yield f"header {counted.header.decode('ascii')}"
+    if counted.constant is not None:
+        yield str(counted.constant)
+    yield from (*counted.credits, *counted.tokens_in, *counted.tokens_out, *counted.tokens_cached)
+
+
+def _conditions(counted: JsonCounts) -> Iterator[str]:
+    """Yield which JSON responses are counted, and how."""
+    if counted.lines:
+        yield "by lines"
+    yield from (f"when {path} is {' or '.join(texts)}" for path, texts in counted.when)
+    if counted.once:
+        yield f"once by {' or '.join(counted.once)}"
+    if counted.methods is not None:
+        yield f"on {', '.join(sorted(counted.methods))}"
 
 
 def _path(route: Route) -> str:
@@ -143,7 +164,7 @@ def _price(route: Route) -> str:
     if nano is not None:
         return f"${_usd(nano)} per request"
     if plan.counted is not None:
-        units = [("credit", plan.counted.credits), ("page", plan.counted.pages or plan.counted.count or plan.counted.constant)]
+        units = [("credit", plan.counted.credits), ("page", plan.counted.by_page), ("token", plan.counted.by_token)]
         price = ", else ".join(f"per {unit}" for unit, counted in units if counted)
     else:
         price = _priced_by(route)

@@ -77,7 +77,9 @@ def _route(endpoint: Endpoint, at: At, context: BuildContext, problems: Problems
 
 def _terms(endpoint: Endpoint, at: At, problems: Problems) -> RouteTerms:
     meter = endpoint.meter
-    return RouteTerms(endpoint.path, plan(meter, (*at, "meter"), problems), endpoint.cost_per_request, meter.account)
+    served = None if endpoint.methods is None else frozenset(endpoint.methods)
+    metered = plan(meter, (*at, "meter"), problems, served)
+    return RouteTerms(endpoint.path, metered, endpoint.cost_per_request, meter.account)
 
 
 def _target(endpoint: Endpoint, context: BuildContext) -> Target:

@@ -44,6 +44,9 @@ class TimeoutsPart(Part):
 Paths = Annotated[list[types.JsonPath], types.OneOrMany()]
 Arrays = Annotated[list[types.JsonArray], types.OneOrMany()]
 CostHeaders = Annotated[list[types.CostHeader], types.OneOrMany()]
+Texts = Annotated[list[types.Word], types.OneOrMany()]
+JobIds = Annotated[list[types.JobId], types.OneOrMany()]
+MeteredMethods = Annotated[list[types.MeteredMethod], types.OneOrMany()]
 
 
 class MeterPart(Part):
@@ -56,10 +59,29 @@ class MeterPart(Part):
     )
     cost_header: CostHeaders = Field(default=[], description="Response headers that hold the cost in USD; the first one counts.")
     pages: Paths = Field(default=[], description="shape json: where the numbers of pages stand: usage.num_pages")
-    count: Arrays = Field(default=[], description="shape json: the arrays that have one item for each page: document.pages")
+    count: Arrays = Field(
+        default=[], description="shape json: the arrays that have one item for each page: document.pages, or [] for the whole."
+    )
+    max: Paths = Field(default=[], description="shape json: where page numbers stand, of which the highest counts: [].page")
+    distinct: Paths = Field(default=[], description="shape json: where page numbers stand: how many different ones there are.")
     constant: types.Count | None = Field(default=None, description="shape json: a fixed number of pages for each response.")
+    header: types.FieldName | None = Field(
+        default=None, description="A response header with the number of pages; with auto and ocr where the body has none."
+    )
     credits: Paths = Field(default=[], description="shape json: where the provider's own units stand: usage.credits")
-    when: dict[str, types.Word] = Field(default={}, description="shape json: counted only where each path has this text.")
+    tokens_in: Paths = Field(default=[], description="shape json: where the tokens in stand: usage.prompt_tokens")
+    tokens_out: Paths = Field(default=[], description="shape json: where the tokens out stand: usage.completion_tokens")
+    tokens_cached: Paths = Field(default=[], description="shape json: where those of the tokens in stand that were cached.")
+    when: dict[str, Texts] = Field(
+        default={}, description="shape json: counted only where each path has this text, or one of these."
+    )
+    once: JobIds = Field(
+        default=[], description="shape json: where a job's id stands, job.id or /job/{} in the URL: its result is booked once."
+    )
+    lines: types.Switch = Field(default=False, description="shape json: each line is a document; their counts are summed.")
+    methods: MeteredMethods | None = Field(
+        default=None, description="shape json: methods whose responses count; by default all, for a constant POST."
+    )
     model_path: types.JsonPath = Field(default="model", description="shape json: where the model's name stands.")
 
 

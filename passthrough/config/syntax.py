@@ -224,6 +224,13 @@ def method(text: str) -> str:
     return token(text.strip()).upper()
 
 
+def metered_method(text: str) -> str:
+    """Return a method, in upper case, whose responses have a body."""
+    if (found := method(text)) in {"HEAD", "OPTIONS"}:
+        raise InvalidValue(f"The response to {found} counts nothing.", "Write methods such as POST, GET, or remove it.")
+    return found
+
+
 def header_value(secret: Secret) -> Secret:
     """Check a header's value: visible ASCII, spaces and tabs, none of them around it (RFC 9110 §5.5)."""
     value = secret.reveal()

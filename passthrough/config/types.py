@@ -125,6 +125,7 @@ MonthDay = Annotated[int, _reads(values.month_day), _written({"type": "integer",
 TimeZone = Annotated[str, _reads(values.time_zone), WithJsonSchema(_STRING)]
 JsonPath = Annotated[str, _reads(values.json_path), WithJsonSchema(_STRING)]
 JsonArray = Annotated[str, _reads(values.json_array), WithJsonSchema(_STRING)]
+JobId = Annotated[str, _reads(values.job_id), WithJsonSchema(_STRING)]
 Factor = Annotated[Decimal, _reads(values.factor), _written({"type": "number", "minimum": 0, "maximum": 1})]
 Day = Annotated[date, _reads(values.day), _written({"type": "string", "format": "date"})]
 Name = Annotated[str, _reads(values.name), WithJsonSchema(_SCALAR)]
@@ -141,6 +142,7 @@ Target = Annotated[
 ]
 Proxy = Annotated[Secret, _keeps(syntax.proxy_url), _written({"type": "string", "pattern": "^http://"})]
 Method = Annotated[str, _reads(syntax.method), WithJsonSchema(_STRING)]
+MeteredMethod = Annotated[str, _reads(syntax.metered_method), WithJsonSchema(_STRING)]
 HeaderName = Annotated[str, AfterValidator(lambda text: _named(syntax.header_name, text))]
 HeaderValue = Annotated[Secret, _keeps(syntax.header_value), WithJsonSchema(_SCALAR)]
 LabelName = Annotated[bytes, _reads(syntax.label_name), WithJsonSchema(_STRING)]
@@ -154,6 +156,7 @@ Origin = Annotated[
 ]
 Webhook = Annotated[Secret, _keeps(syntax.webhook), WithJsonSchema({"type": "string", "pattern": "^(https?://|os\\.environ/)"})]
 CostHeader = Annotated[bytes, _reads(syntax.field_name), WithJsonSchema(_STRING)]
+FieldName = CostHeader
 Text = Annotated[Secret, _keeps(lambda secret: secret), WithJsonSchema(_SCALAR)]
 LogFormat = Annotated[str, *_word(*values.LOG_FORMATS)]
 LogLevel = Annotated[str, *_word(*values.LOG_LEVELS)]

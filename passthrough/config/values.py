@@ -37,6 +37,8 @@ _SHARE: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)( ?%)?", re.ASCII)
 _JSON_NAME: Final = r"[^.\[\]\s](?:[^.\[\]]*[^.\[\]\s])?"
 _JSON_PATH: Final = re.compile(rf"(?:{_JSON_NAME}|\[\])(?:\[\]|\.{_JSON_NAME})*")
 _MAX_PATH: Final = 500
+_SEGMENT: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})*", re.ASCII)  # RFC 3986 §3.3
+_JOB_HINT: Final = "Write a path in the document, such as job.id, or a part of the URL's path, such as '/job/{}/'."
 _SIZE_HINT: Final = "Write a size such as 1GB (10⁹ bytes), 512MB, 1GiB or a number of bytes."
 _DURATION_HINT: Final = "Write a duration such as 10s, 300ms, 5m, 1h, 400d or a number of seconds."
 _DAYS_HINT: Final = "Write it with its unit, such as 400d, or forever."
@@ -240,9 +242,28 @@ def json_path(text: str) -> str:
 
 
 def json_array(text: str) -> str:
-    """Return the path of an array in a JSON document, whose items are counted."""
-    if json_path(text).endswith("[]"):
+    """Return the path of an array in a JSON document, whose items are counted; `[]` is the document itself."""
+    if text != "[]" and json_path(text).endswith("[]"):
         raise InvalidValue("The path of an array is its name: its items are counted.", "Remove the [] at the end.")
+    return text
+
+
+def job_id(text: str) -> str:
+    """Return where a job's id stands: a path in a JSON document, or a part of the URL's path, with `{}` for the id's segment."""
+    if not text.startswith("/"):
+        if "{" in text or "}" in text:
+            raise InvalidValue("A part of the URL's path begins with '/'.", _JOB_HINT)
+        if "[]" in json_path(text):
+            raise InvalidValue("A job's id is one value, not one for each item of an array.", _JOB_HINT)
+        return text
+    if "?" in text or "#" in text:
+        raise InvalidValue("A part of the URL's path has no '?' and no '#'.", _JOB_HINT)
+    segments = text.split("/")
+    if "{}" not in segments:
+        raise InvalidValue("No segment of it is the job's id.", _JOB_HINT)
+    if len(text) > _MAX_PATH or not all(segment == "{}" or _SEGMENT.fullmatch(segment) for segment in segments):
+        what = "It holds a character that no URL's path has, or a placeholder that is not a whole segment '{}'."
+        raise InvalidValue(what, _JOB_HINT)
     return text
 
 

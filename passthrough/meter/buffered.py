@@ -18,6 +18,8 @@ class BufferedMeter:
 
     __slots__ = ("_cut", "_ended", "_expected", "_kind", "_left_bytes", "_missing", "_pieces", "_request_meter", "_shape")
 
+    _read = staticmethod(document.read)
+
     def __init__(
         self,
         shape: document.Shape,
@@ -79,5 +81,13 @@ class BufferedMeter:
             pieces = self._pieces
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             self._pieces = []
-            self._missing = Unmetered.TOO_LARGE if self._left_bytes < 0 else document.read(self._shape, body)
+            self._missing = Unmetered.TOO_LARGE if self._left_bytes < 0 else self._read(self._shape, body)
         return self._cut or self._missing
+
+
+class BufferedStrictMeter(BufferedMeter):
+    """As BufferedMeter, for a shape whose counts hold only where nothing follows the document."""
+
+    __slots__ = ()
+
+    _read = staticmethod(document.read_strictly)  # type: ignore[assignment] # its shape is a StrictShape

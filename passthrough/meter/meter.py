@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
 from .bodies.batch import BatchFile, BatchJob
-from .bodies.document import JsonDocument, Shape
+from .bodies.document import JsonDocument, Shape, StrictDocument
+from .bodies.lines import JsonLines
 from .bodies.sse import EventStream
-from .buffered import SMALL_BYTES, BufferedMeter
+from .buffered import SMALL_BYTES, BufferedMeter, BufferedStrictMeter
 from .decode import Chain, chain
 from .false_coding import Undecodable
 from .pipeline import MeterPipeline, OnProgress, Reader
 from .plan import JsonCounts, MeterPlan, ResponseKind, results_path
 from .request import BufferedRequestMeter, RequestMeter, with_request_fields
 from .shapes.chat import ChatShape
-from .shapes.configured import ConfiguredShape
+from .shapes.configured import ConfiguredShape, Documents
 from .shapes.either import EitherShape
 from .shapes.ocr import OcrShape
+from .shapes.values import Fields, header_pages
 from .usage import NOTHING, Unmetered, Usage
 
 MAX_BYTES: Final = 1024**3
@@ -32,6 +35,9 @@ MAX_RESULTS_BYTES: Final = 16 * 1024**3
 _UNBOUNDED: Final = 2**62
 # Constants, because before Python 3.12 an enum's look-up is expensive.
 _RESULTS, _JOB, _CHAT, _OCR = ResponseKind.RESULTS, ResponseKind.JOB, ResponseKind.CHAT, ResponseKind.OCR
+_CONFIGURED: Final = ResponseKind.CONFIGURED
+
+_JSON_TYPE: Final = re.compile(rb"\s*[^/;]+/(?:[^;]*\+)?json\s*(?:;|\Z)", re.IGNORECASE).match
 
 MAX_LINES_AT_ONCE: Final = 500
 """The most lines of a batch in one call of `passed`."""
@@ -45,6 +51,7 @@ class ResponseFacts:
     """What is known of a response before its body comes: the request's method and path, the status, and some fields.
 
     `path` is raw, without the query. Several codings are joined by commas. `length` is the body's on the wire, None if unknown.
+    `fields` are all fields of the head: a count that stands there is looked up only where it is needed.
     """
 
     method: str
@@ -53,6 +60,7 @@ class ResponseFacts:
     content_encoding: bytes | None = None
     content_type: bytes | None = None
     length: int | None = None
+    fields: Fields | None = None
 
 
 class BodyReader(Reader, Protocol):
@@ -184,9 +192,11 @@ def open_meter(
     if kind is None:
         return None
     is_batch = kind is _RESULTS or kind is _JOB
+    if kind is _CONFIGURED:
+        return _open_configured(plan, response, decoders, request_meter, max_bytes or MAX_BYTES)
     is_one = not is_batch and not (kind is _CHAT and _is_stream(response))
     if is_one and response.length is not None and response.length <= SMALL_BYTES and not response.content_encoding:
-        return BufferedMeter(_shape(kind, plan), kind, expected=plan.expects_count(kind), request_meter=request_meter)
+        return BufferedMeter(_shape(kind, plan, response), kind, expected=plan.expects_count(kind), request_meter=request_meter)
     coding: Chain | None = None
     refusal = Unmetered.NO_USAGE if is_batch and response.status == 206 else None
     try:
@@ -200,7 +210,7 @@ def open_meter(
         body = results = _results(kind, plan, response, expected=expected)
         on_progress = partial(_pass_lines, results, passed)  # A cycle by way of the exchange, so only for a batch.
     else:
-        shape = _shape(kind, plan)
+        shape = _shape(kind, plan, response)
         body = JsonDocument(shape) if is_one else EventStream(shape)
     pipeline = MeterPipeline(body, coding, decoders, max_bytes or (_UNBOUNDED if is_batch else MAX_BYTES), on_progress)
     if refusal is not None:
@@ -219,12 +229,52 @@ def _is_stream(response: ResponseFacts) -> bool:
     return (response.content_type or b"").strip().lower().startswith(b"text/event-stream")
 
 
-def _shape(kind: ResponseKind, plan: MeterPlan) -> Shape:
+def _shape(kind: ResponseKind, plan: MeterPlan, response: ResponseFacts) -> Shape:
     """Return the shape of a response with one usage."""
     if kind is _OCR:
-        return OcrShape(plan.model)
+        return OcrShape(plan.model, response.fields, plan.pages_header)
     if kind is ResponseKind.EITHER:
-        return EitherShape(plan.model)
-    if kind is ResponseKind.CONFIGURED:
-        return ConfiguredShape(plan.counted or JsonCounts(), plan.model)
+        return EitherShape(plan.model, response.fields, plan.pages_header)
     return ChatShape(plan.model)
+
+
+_READERS: Final[Mapping[Documents, Callable[[ConfiguredShape], BodyReader]]] = {
+    Documents.ONE: StrictDocument,
+    Documents.LINES: JsonLines,
+    Documents.EVENTS: EventStream,
+}
+
+
+def _open_configured(
+    plan: MeterPlan,
+    response: ResponseFacts,
+    decoders: Executor,
+    request_meter: RequestMeter | BufferedRequestMeter | None,
+    max_bytes: int,
+) -> Meter | BufferedMeter:
+    """Return the meter of a response whose counts stand where the configuration says."""
+    counted = plan.counted or JsonCounts()
+    documents = Documents.EVENTS if _is_stream(response) else Documents.LINES if counted.lines else Documents.ONE
+    pages = counted.constant if response.method in counted.constant_methods else None
+    shape = ConfiguredShape(
+        counted,
+        plan.model,
+        documents=documents,
+        path=response.path,
+        pages=pages if counted.header is None else header_pages(response.fields, counted.header),
+        says_json=_JSON_TYPE(response.content_type or b"") is not None,
+    )
+    is_small = response.length is not None and response.length <= SMALL_BYTES and not response.content_encoding
+    if is_small and documents is Documents.ONE:
+        return BufferedStrictMeter(shape, _CONFIGURED, expected=True, request_meter=request_meter)
+    body = _READERS[documents](shape)
+    refusal: Unmetered | None = None
+    coding: Chain | None = None
+    try:
+        coding = chain(response.content_encoding, max_bytes)
+    except Undecodable:
+        refusal = Unmetered.UNKNOWN_CODING
+    pipeline = MeterPipeline(body, coding, decoders, max_bytes, None)
+    if refusal is not None:
+        pipeline.refuse(refusal)
+    return Meter(body, pipeline, _CONFIGURED, expected=True, request_meter=request_meter)

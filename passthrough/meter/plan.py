@@ -10,23 +10,69 @@ from typing import Final
 
 from .path_variants import folded, variants
 
+PAGES_HEADER: Final = b"x-pages-processed"
+"""The response field in which Azure and Vertex report the pages beside their responses (recorded 2026-09)."""
+
+_WITHOUT_BODY: Final = frozenset({"HEAD", "OPTIONS"})
+
 
 @dataclass(frozen=True, slots=True)
 class JsonCounts:
     """Where a JSON response has its counts, as the configuration says (`shape: json`).
 
-    `pages` and `credits` are paths (`usage.num_pages`, `results[].pages`) whose numbers are summed. `count` are paths of arrays
-    (`document.pages`) whose lengths are summed. `constant` is a count that every successful response has. `when` are pairs of a
-    path and the text that must stand there (`status`, `succeeded`); otherwise nothing is counted. `model` is the path of the
-    model's name.
+    Pages are counted in one way: `pages` are paths (`usage.num_pages`, `results[].pages`) whose numbers are summed; `count` are
+    paths of arrays (`document.pages`, `[]`) whose lengths are summed; `highest` and `distinct` are paths of page numbers, of
+    which the highest, or how many different ones there are, counts; `header` is a response field (lower case) that holds the
+    number; `constant` is a count that every successful response has. `credits`, `tokens_in`, `tokens_out` and `tokens_cached` are
+    paths whose numbers are summed.
+
+    `when` are pairs of a path and the texts one of which must stand there (`status`: `succeeded`); otherwise nothing is counted.
+    `model` is the path of the model's name. `once` says where the id of a job stands whose result is booked once: a path, or a
+    part of the URL's path (`/job/{}/`); the first that is there counts. `lines`: each line of the body is a document of its own.
+    `methods` are those whose responses are counted, None all but HEAD and OPTIONS; `constant_methods` those that `constant` is
+    for.
     """
 
     pages: tuple[str, ...] = ()
     count: tuple[str, ...] = ()
     constant: int | None = None
     credits: tuple[str, ...] = ()
-    when: tuple[tuple[str, str], ...] = ()
+    when: tuple[tuple[str, tuple[str, ...]], ...] = ()
     model: str | None = "model"
+    highest: tuple[str, ...] = ()
+    distinct: tuple[str, ...] = ()
+    header: bytes | None = None
+    tokens_in: tuple[str, ...] = ()
+    tokens_out: tuple[str, ...] = ()
+    tokens_cached: tuple[str, ...] = ()
+    once: tuple[str, ...] = ()
+    lines: bool = False
+    methods: frozenset[str] | None = None
+    constant_methods: frozenset[str] = frozenset({"POST"})
+
+    @property
+    def by_page(self) -> bool:
+        """Whether pages are counted."""
+        return self._reads_pages or self.constant is not None
+
+    @property
+    def by_token(self) -> bool:
+        """Whether tokens are counted."""
+        return bool(self.tokens_in or self.tokens_out)
+
+    @property
+    def _reads_pages(self) -> bool:
+        return bool(self.pages or self.count or self.highest or self.distinct or self.header)
+
+    def reads(self, method: str) -> bool:
+        """Tell whether the response to this method is counted."""
+        if self.methods is not None:
+            return method in self.methods
+        if method in _WITHOUT_BODY:
+            return False
+        # A fixed number is for what was asked for, not for each time that it is fetched.
+        is_constant = self.constant is not None and not (self._reads_pages or self.credits or self.by_token)
+        return not is_constant or method in self.constant_methods
 
 
 class ResponseKind(Enum):
@@ -65,15 +111,17 @@ class MeterPlan:
 
     `shape`: `auto` goes by the method and the path, however it is spelt: OCR (a count is expected on POST to a path that ends in
     `/ocr` or `:rawPredict`), a batch's results and chat (counted where they are found). `ocr` and `chat`: expected on every POST.
-    `batch`: on every GET. `json`: as `counted` says, on every request but HEAD and OPTIONS. `none`: never. `model`: the model's
-    name for the prices, for providers whose responses name a deployment or nothing. `cost_headers` (lower case): response fields
-    in which the provider reports the cost in USD; the first that is present takes precedence over any price.
+    `batch`: on every GET. `json`: as `counted` says. `none`: never. `model`: the model's name for the prices, for providers whose
+    responses name a deployment or nothing. `cost_headers` (lower case): response fields in which the provider reports the cost in
+    USD; the first that is present takes precedence over any price. `pages_header` (lower case) is the response field whose number
+    counts where an OCR response has no count.
     """
 
     shape: str = "auto"
     model: str | None = None
     counted: JsonCounts | None = None
     cost_headers: tuple[bytes, ...] = ()
+    pages_header: bytes = PAGES_HEADER
 
     def expects(self, method: str, path: bytes) -> bool:
         """Tell whether the response to this method and raw path (no query) should carry a count."""
@@ -87,12 +135,14 @@ class MeterPlan:
 
     def reads(self, method: str, path: bytes) -> ResponseKind | None:
         """Return how the response to this method and raw path (no query) is read, None if it is not read."""
+        if self.counted is not None:
+            return ResponseKind.CONFIGURED if self.counted.reads(method) else None
         look_up = _cached_kind if len(path) <= _MAX_CACHED_BYTES else _kind
-        return look_up(self.shape, self.counted is not None, method, path)
+        return look_up(self.shape, method, path)
 
 
-def _kind(shape: str, is_configured: bool, method: str, path: bytes) -> ResponseKind | None:
-    """Return MeterPlan.reads; `is_configured` tells that there is a `counted`."""
+def _kind(shape: str, method: str, path: bytes) -> ResponseKind | None:
+    """Return MeterPlan.reads where nothing is configured."""
     match shape, method:
         case "auto", "POST":
             meant = [folded(variant) for variant in variants(path)]
@@ -110,8 +160,6 @@ def _kind(shape: str, is_configured: bool, method: str, path: bytes) -> Response
             return ResponseKind.OCR
         case "chat", "POST":
             return ResponseKind.CHAT
-        case "json", _ if is_configured and method not in {"HEAD", "OPTIONS"}:
-            return ResponseKind.CONFIGURED
     return None
 
 

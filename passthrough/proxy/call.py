@@ -184,9 +184,8 @@ class Call:
                 exchange.reported_cost_nano, exchange.cost_header = cost_nano, name.decode("ascii", "replace")
                 break
         codings = b",".join(response.values.get(b"content-encoding", ()))
-        facts = ResponseFacts(
-            exchange.method, self._path, response.status, codings, response.first(b"content-type"), response.length
-        )
+        content_type, fields = response.first(b"content-type"), response.values
+        facts = ResponseFacts(exchange.method, self._path, response.status, codings, content_type, response.length, fields)
         meters = self._meters
         passed = partial(meters.passed, exchange)
         self._meter = open_meter(plan, facts, meters.decoders, request_meter=self.request_body.request_meter, passed=passed)

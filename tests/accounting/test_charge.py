@@ -8,6 +8,7 @@ from passthrough.accounting.charge import BatchTotals, charge, line_charge, rest
 from passthrough.accounting.entry import Charge, Part, believable, entry
 from passthrough.accounting.pricing.prices import Prices
 from passthrough.exchange import Exchange, RouteTerms
+from passthrough.meter.plan import JsonCounts, MeterPlan
 from passthrough.meter.usage import NOTHING, Unmetered, Usage
 from tests.harness.entries import exchange
 
@@ -128,3 +129,11 @@ def test_zero_pages_are_not_believed_in_silence(usage: Usage, unmetered: str | N
     """Nothing but 0 pages is booked as 0 pages with a reason; a counter that cannot be one leaves none."""
     assert unmetered == believable(usage).unmetered
     assert usage.pages == 0 or unmetered is None or believable(usage).pages is None
+
+
+def test_zero_pages_are_zero_where_the_route_says_what_counts() -> None:
+    """Of shape json a 0 is a count: that of a free read, or of an empty document."""
+    counted = RouteTerms("/a", MeterPlan("json", counted=JsonCounts(pages=("n",))))
+    for usage in (Usage(0, model="m"), Usage(0, credits_micro=0, credits="0"), Usage(credits_micro=0, credits="0")):
+        assert usage == believable(usage, counted)
+    assert Unmetered.NO_USAGE is believable(Usage(0), RouteTerms("/a", MeterPlan("ocr"))).unmetered

@@ -80,6 +80,9 @@ def test_credentials_are_named_and_never_shown(tmp_path: Path, more: str, creden
         ("path: /a, meter: {shape: json, count: a}", "per page"),
         ("path: /a, meter: {shape: json, credits: a}", "per credit"),
         ("path: /a, meter: {shape: json, credits: a, constant: 1}", "per credit, else per page"),
+        ("path: /a, meter: {shape: json, header: x-pages}", "per page"),
+        ("path: /a, meter: {shape: json, max: a, tokens_in: b}", "per page, else per token"),
+        ("path: /a, meter: {shape: json, credits: a, tokens_out: b}", "per credit, else per token"),
         ("path: /a, meter: {cost_header: [X-Cost, x-b]}", "as x-cost or x-b says, else not metered"),
     ],
 )
@@ -103,6 +106,12 @@ def test_the_price_goes_by_the_targets_path_too(tmp_path: Path) -> None:
         ("{shape: ocr, model: m}", "ocr (m)"),
         ("{shape: json, pages: [usage.pages, 'a[].b'], credits: c}", "json: usage.pages, a[].b, c"),
         ("{shape: json, constant: 1, model: m}", "json (m): 1"),
+        ("{shape: json, max: '[].p', once: [id, '/job/{}/']}", "json: max [].p; once by id or /job/{}/"),
+        ("{shape: json, distinct: [p, q], methods: [POST, GET]}", "json: distinct p, distinct q; on GET, POST"),
+        ("{shape: json, count: '[]', lines: true, when: {s: [A, B], t: C}}", "json: []; by lines; when s is A or B; when t is C"),
+        ("{shape: json, header: X-Pages}", "json: header x-pages"),
+        ("{shape: json, credits: c, tokens_in: i, tokens_out: o, tokens_cached: h}", "json: c, i, o, h"),
+        ("{shape: ocr, header: X-Pages}", "ocr, or header x-pages"),
     ],
 )
 def test_the_meter_is_shown_with_what_it_counts(tmp_path: Path, meter: str, expected: str) -> None:

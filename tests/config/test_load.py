@@ -516,6 +516,9 @@ def test_the_journal_is_relative_to_the_working_directory(tmp_path: Path) -> Non
     assert str(tmp_path / "spool/journal") == load.load("etc/routes.yaml", {}, cwd=tmp_path).journal
 
 
+GET, GET_POST = frozenset({"GET"}), frozenset({"GET", "POST"})
+
+
 def test_a_meter_for_any_answer(tmp_path: Path) -> None:
     """Paths, one or many, conditions and the provider's own units become the meter's plan."""
     text = """\
@@ -534,10 +537,54 @@ pass_through_endpoints:
     counted = JsonCounts(
         pages=("usage.num_pages", "parts[].num pages"),
         credits=("usage.credits",),
-        when=(("status", "Completed"), ("result.ok", "true")),
+        when=(("status", ("Completed",)), ("result.ok", ("true",))),
         model="meta.engine",
     )
     assert [MeterPlan("json", counted=counted), MeterPlan("json", "documentai", JsonCounts(count=("document.pages",)))] == found
+
+
+METER = "pass_through_endpoints: [{{path: /a, target: 'https://h.example', {} meter: {{shape: json, {}}}}}]\n"
+
+
+@pytest.mark.parametrize(
+    ("route", "meter", "expected"),
+    [
+        ("", "max: '[].metadata.page_number'", JsonCounts(highest=("[].metadata.page_number",))),
+        ("", "distinct: [a.page, 'b[].page']", JsonCounts(distinct=("a.page", "b[].page"))),
+        ("", "count: '[]'", JsonCounts(count=("[]",))),
+        ("", "header: X-Pages-Processed", JsonCounts(header=b"x-pages-processed")),
+        ("", "pages: n, lines: true", JsonCounts(pages=("n",), lines=True)),
+        ("", "pages: n, once: job.id", JsonCounts(pages=("n",), once=("job.id",))),
+        ("", "pages: n, once: [job.id, '/job/{}/']", JsonCounts(pages=("n",), once=("job.id", "/job/{}/"))),
+        ("", "pages: n, once: '/a:b/{}/r%20s/{}'", JsonCounts(pages=("n",), once=("/a:b/{}/r%20s/{}",))),
+        ("", "pages: n, when: {s: [A, B], t: 3}", JsonCounts(pages=("n",), when=(("s", ("A", "B")), ("t", ("3",))))),
+        (
+            "",
+            "tokens_in: u.in, tokens_out: [u.out, u.more], tokens_cached: u.old",
+            JsonCounts(tokens_in=("u.in",), tokens_out=("u.out", "u.more"), tokens_cached=("u.old",)),
+        ),
+        ("", "pages: n, credits: c, tokens_out: t", JsonCounts(pages=("n",), credits=("c",), tokens_out=("t",))),
+        ("", "pages: n, methods: [get, POST]", JsonCounts(pages=("n",), methods=GET_POST, constant_methods=GET_POST)),
+        ("", "constant: 1", JsonCounts(constant=1)),
+        ("", "constant: 1, methods: GET", JsonCounts(constant=1, methods=GET, constant_methods=GET)),
+        ("methods: [GET, HEAD],", "constant: 1", JsonCounts(constant=1, constant_methods=GET)),
+        ("methods: [GET, POST],", "constant: 1", JsonCounts(constant=1)),
+        ("methods: [GET, POST],", "constant: 1, methods: GET", JsonCounts(constant=1, methods=GET, constant_methods=GET)),
+    ],
+)
+def test_what_counts_in_any_json(tmp_path: Path, route: str, meter: str, expected: JsonCounts) -> None:
+    """Each key of shape json; a fixed number of pages is for POST, or for the methods of a route without it."""
+    (found,) = loaded(tmp_path, METER.format(route, meter)).routes
+    assert expected == found.terms.plan.counted
+
+
+@pytest.mark.parametrize("shape", ["auto", "ocr"])
+def test_a_header_with_the_pages_may_have_another_name(tmp_path: Path, shape: str) -> None:
+    """It is x-pages-processed where nothing is said."""
+    text = "pass_through_endpoints: [{path: /a, target: 'https://h.example', meter: {shape: %s%s}}]\n"
+    for more, expected in (("", b"x-pages-processed"), (", header: X-Pages", b"x-pages")):
+        (found,) = loaded(tmp_path, text % (shape, more)).routes
+        assert MeterPlan(shape, pages_header=expected) == found.terms.plan
 
 
 OWN_PRICES = """\

@@ -59,7 +59,7 @@ class Road:
     account: str | None = None
 
 
-_COUNTED: Final = JsonCounts(pages=("usage.num_pages",), credits=("usage.credits",), when=(("status", "done"),))
+_COUNTED: Final = JsonCounts(pages=("usage.num_pages",), credits=("usage.credits",), when=(("status", ("done",)),))
 _COST: Final = "x-aimlapi-usd-spent"
 _AZURE, _VERTEX = "azure/mistral-document-ai-2512", "vertex/mistral-ocr-2505"
 ROADS: Final = {

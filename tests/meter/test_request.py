@@ -235,7 +235,7 @@ async def test_the_request_does_not_touch_other_counts(decoders: ThreadPoolExecu
     request_meter = await looked([b'{"model":"m","bbox_annotation_format":{}}'], decoders)
     plan = MeterPlan(shape="json", counted=JsonCounts(pages=("n",)))
     assert Usage(pages=3, model="m") == (await metered(OCR, [b'{"n":3}'], decoders, plan, request_meter=request_meter)).usage
-    when = MeterPlan(shape="json", counted=JsonCounts(pages=("n",), when=(("a", "b"),)))
+    when = MeterPlan(shape="json", counted=JsonCounts(pages=("n",), when=(("a", ("b",)),)))
     assert NOTHING == (await metered(OCR, [b'{"n":3}'], decoders, when, request_meter=request_meter)).usage
     mine = MeterPlan(model="mine")
     response = b'{"usage_info":{"pages_processed":2}}'

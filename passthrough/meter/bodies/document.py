@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from ..jsonscan import small_document
+from ..jsonscan.encoding import WideScanner
 from ..jsonscan.paths import PathNode, Value
 from ..jsonscan.scanner import Scanner
 from ..usage import Unmetered, Usage
@@ -52,16 +53,63 @@ class JsonDocument:
         return self._shape.usage(otherwise or Unmetered.NO_USAGE)
 
 
+class StrictShape(Shape, Protocol):
+    """A shape whose counts hold only where nothing but blanks follows the document."""
+
+    def drop(self) -> None:
+        """Drop the counts: something follows the document."""
+        ...
+
+
+class StrictDocument:
+    """As JsonDocument, in UTF-16 and UTF-32 too; what follows the document voids it, also where the response broke after that."""
+
+    __slots__ = ("_scanner", "_shape", "feed")
+
+    recognised = False
+    """Whether the body shows that it should have a count."""
+
+    def __init__(self, shape: StrictShape) -> None:
+        self._shape = shape
+        self._scanner = WideScanner(shape.wanted, shape.take)
+        self.feed = self._scanner.feed  # without a call of its own (pipeline.Reader)
+
+    def end(self) -> Unmetered:
+        """End the body; return the reason if there is no usage."""
+        self._scanner.end()
+        if self._scanner.whole or self._scanner.empty:
+            return Unmetered.NO_USAGE
+        self._shape.drop()
+        return Unmetered.NOT_JSON
+
+    def usage(self, otherwise: Unmetered | None) -> Usage:
+        """Return the usage; `otherwise` is the reason where no count was complete (Shape.usage)."""
+        return self._shape.usage(otherwise or Unmetered.NO_USAGE)
+
+
 def read(shape: Shape, body: bytes) -> Unmetered:
     """Read a whole body for its shape, as a JsonDocument does; return what its `end` returns."""
     found = small_document.found(body.strip(_BLANKS), shape.wanted)
     if found is None:
-        document = JsonDocument(shape)
-        at = document.feed(body[:1])  # alone: the scanner would offer a whole document to small_document once more
-        while at < len(body):
-            at = document.feed(body, at)
-        return document.end()
+        return _scan(JsonDocument(shape), body)
     take = shape.take
     for path, value in found:
         take(path, value)
     return Unmetered.NO_USAGE
+
+
+def read_strictly(shape: StrictShape, body: bytes) -> Unmetered:
+    """As `read`, as a StrictDocument does."""
+    found = small_document.found(body.strip(_BLANKS), shape.wanted)
+    if found is None:
+        return _scan(StrictDocument(shape), body)
+    for path, value in found:
+        shape.take(path, value)
+    return Unmetered.NO_USAGE
+
+
+def _scan(document: JsonDocument | StrictDocument, body: bytes) -> Unmetered:
+    at = document.feed(body[:1])  # alone: the scanner would offer a whole document to small_document once more
+    while at < len(body):
+        at = document.feed(body, at)
+    return document.end()

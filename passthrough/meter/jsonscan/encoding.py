@@ -36,7 +36,7 @@ class WideScanner:
         self.peek = self._scanner.peek
         """As Scanner.peek. A text that is not UTF-8 gets a scanner of its own; this one then stays at its start."""
         self._head: bytes | None = b""  # None: the encoding is known
-        self._decode: Callable[[bytes], str] | None = None  # None: it is UTF-8
+        self._decode: Callable[[bytes, bool], str] | None = None  # None: it is UTF-8
         self._slice, self._at, self._taken = (
             b"",
             0,
@@ -47,6 +47,27 @@ class WideScanner:
     def lost(self) -> bool:
         """Whether the bytes are not JSON: nothing more will be emitted."""
         return self._scanner.lost
+
+    @property
+    def whole(self) -> bool:
+        """Whether one value has ended, with nothing but blanks after it."""
+        return self._scanner.whole
+
+    @property
+    def empty(self) -> bool:
+        """Whether only blanks have come."""
+        return self._scanner.empty
+
+    def end(self) -> None:
+        """End the document. Idempotent."""
+        if self._head:  # too short to show its encoding
+            self._scanner.feed(self._head)
+        elif self._decode is not None:
+            rest = self._decode(b"", True)
+            if rest:
+                self._scanner.feed(rest.encode("utf-8", "replace"))
+        self._head = None
+        self._scanner.end()
 
     def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
         """Scan `chunk` from `at` on (pipeline.Reader)."""
@@ -67,10 +88,10 @@ class WideScanner:
             return self._scanner.feed(chunk, at, steps)
         self._decode = getincrementaldecoder(encoding)("replace").decode
         self._scanner = Scanner(self._wanted, self._emit)
-        self._slice = self._decode(before).encode("utf-8", "replace")
+        self._slice = self._decode(before, False).encode("utf-8", "replace")
         return self._wide(self._decode, chunk, at, steps)
 
-    def _wide(self, decode: Callable[[bytes], str], chunk: bytes, at: int, steps: int) -> int:
+    def _wide(self, decode: Callable[[bytes, bool], str], chunk: bytes, at: int, steps: int) -> int:
         size = len(chunk)
         while steps > 0:
             if self._at < len(self._slice):
@@ -83,7 +104,7 @@ class WideScanner:
             if at == size:
                 break
             piece = chunk[at : at + _SLICE_BYTES]
-            self._slice, self._at, self._taken = decode(piece).encode("utf-8", "replace"), 0, len(piece)
+            self._slice, self._at, self._taken = decode(piece, False).encode("utf-8", "replace"), 0, len(piece)
             steps -= 1 + (len(piece) >> 8)
         return at
 

@@ -2,89 +2,310 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from enum import Enum, auto
+from functools import lru_cache
+from hashlib import sha256
 from typing import Final
 
 from ..jsonscan.paths import Mark, PathNode, Value, paths
 from ..plan import JsonCounts
 from ..usage import Unmetered, Usage
-from .values import count, model_name
+from .values import count, model_name, number
 
 _MICRO: Final = Decimal(10**6)
 _MAX_CREDITS: Final = 10**12
+_DECIMALS: Final = 70  # of credits: what is spelt without an exponent has 62 at most, with one it may have billions
+_FINEST: Final = Decimal(1).scaleb(-_DECIMALS)
 _EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN)  # a number has 64 bytes at most
 _ROOT: Final = ""
+_ONCE: Final = "once/"
+_MAX_ID: Final = 200
+_MAX_DISTINCT: Final = 1_000_000
+
+_END, _OBJECT, _ARRAY = Mark.END, Mark.OBJECT, Mark.ARRAY  # before Python 3.12 an enum's look-up is expensive
+_NO_USAGE, _NOT_JSON = Unmetered.NO_USAGE, Unmetered.NOT_JSON
+
+
+class Documents(Enum):
+    """Which documents a body has."""
+
+    ONE = auto()
+    LINES = auto()  # one in each line: their counts are summed
+    EVENTS = auto()  # one in each event of a stream: the last one that has a count holds
+
+
+_Counts = dict[str, int | Decimal | None]
+"""The counts of one document by their names; None is one that is no number."""
+
+
+class _Document:
+    """What one document has said so far."""
+
+    __slots__ = ("counts", "pages_seen", "texts")
+
+    def __init__(self) -> None:
+        self.counts: _Counts = {}
+        self.texts: dict[str, Value] = {}
+        self.pages_seen = bytearray()  # a bit for each page number
+
+    def add(self, name: str, value: int | Decimal | None) -> None:
+        """Add to a count; once one value was no number, there is no sum."""
+        so_far = self.counts.get(name, 0)
+        self.counts[name] = None if value is None or so_far is None else _EXACT.add(so_far, value)
+
+
+_Take = Callable[[_Document, Value], None]
+
+
+def _take_pages(document: _Document, value: Value) -> None:
+    document.add("pages", count(number(value)))
+
+
+def _take_tokens_in(document: _Document, value: Value) -> None:
+    document.add("tokens_in", count(number(value)))
+
+
+def _take_tokens_out(document: _Document, value: Value) -> None:
+    document.add("tokens_out", count(number(value)))
+
+
+def _take_tokens_cached(document: _Document, value: Value) -> None:
+    document.add("tokens_cached", count(number(value)))
+
+
+def _take_credits(document: _Document, value: Value) -> None:
+    amount = number(value)
+    document.add("credits", None if amount is None or not 0 <= amount <= _MAX_CREDITS else Decimal(amount))
+
+
+def _take_array(document: _Document, value: Value) -> None:
+    document.add("pages", 0 if value is _ARRAY else None)
+
+
+def _take_item(document: _Document, _value: Value) -> None:
+    document.add("pages", 1)
+
+
+def _take_highest(document: _Document, value: Value) -> None:
+    page, highest = count(number(value)), document.counts.get("pages", 0)
+    document.counts["pages"] = None if page is None or highest is None else max(page, highest)
+
+
+def _take_distinct(document: _Document, value: Value) -> None:
+    """Note a page number, a bit for each: memory stays bounded, however many there are."""
+    page = count(number(value))
+    if page is None or page > _MAX_DISTINCT:
+        document.add("pages", None)
+        return
+    seen, (byte, bit) = document.pages_seen, divmod(page, 8)
+    seen.extend(bytes(max(0, byte + 1 - len(seen))))
+    is_new = not seen[byte] >> bit & 1
+    seen[byte] |= 1 << bit
+    document.add("pages", int(is_new))
+
+
+@lru_cache(maxsize=256)
+def _takers(counted: JsonCounts) -> tuple[PathNode, Mapping[str, tuple[_Take, ...]], frozenset[str]]:
+    """Return the tree of the wanted paths, what takes the values at each of them, and the paths whose values are kept."""
+    found: dict[str, tuple[_Take, ...]] = {}
+    items = tuple("[]" if path == "[]" else f"{path}[]" for path in counted.count)
+    arrays = tuple(_ROOT if path == "[]" else path for path in counted.count)
+    for names, take in (
+        (counted.pages, _take_pages),
+        (arrays, _take_array),
+        (items, _take_item),
+        (counted.highest, _take_highest),
+        (counted.distinct, _take_distinct),
+        (counted.credits, _take_credits),
+        (counted.tokens_in, _take_tokens_in),
+        (counted.tokens_out, _take_tokens_out),
+        (counted.tokens_cached, _take_tokens_cached),
+    ):
+        for name in dict.fromkeys(names):
+            found[name] = (*found.get(name, ()), take)
+    kept = {path for path, _ in counted.when} | {path for path in counted.once if not path.startswith("/")}
+    kept |= {counted.model} if counted.model else set()
+    return paths((_ROOT, *found, *sorted(kept))), found, frozenset(kept)
 
 
 class ConfiguredShape:
     """The usage of a response whose counts stand where JsonCounts says.
 
-    1. The document must be complete, because sums are not known before. Only a `constant` without a `when` does not need that.
-    2. A value that is null counts as missing. If all are missing, or one is no number (or no array), there is no count.
+    1. A document must be complete, because sums are not known before; of a body with one document, nothing but blanks may follow
+    it. Lines must all have come; a line that is not JSON gives the reason beside the others' counts. Of a stream, the last event
+    that has a count holds. Only a `constant` or a `header`, without anything that is read in the body, does not need all that.
+    2. A value that is null counts as missing. If all are missing, or one is no number (or no array), there is no count. A text
+    that is spelt as a number is one.
     3. Where a `when` does not hold, no count is expected, and no reason is given: the operation still runs.
     4. Numbers and lengths that stand in several places are summed, duplicated keys too. Credits are exact decimals.
+    5. A body that is empty, or neither says that it is JSON nor begins as JSON, has no usage, and needs no reason.
+    6. What counts more than 0, and has a job's id, is booked once: its `line` is that id.
     """
 
-    __slots__ = ("_alias", "_counted", "_credits", "_found", "_lengths", "_pages", "_spoilt", "_whole", "wanted")
+    __slots__ = (
+        "_alias", "_begun", "_counted", "_counts", "_document", "_documents", "_fixed", "_kept", "_lost", "_path", "_says_json",
+        "_takers", "_texts", "_touched", "_unmet", "_whole", "wanted",
+    )  # fmt: skip
 
-    def __init__(self, counted: JsonCounts, alias: str | None = None) -> None:
-        """`alias`: the model's name for the prices, whatever the response says (MeterPlan.model)."""
+    def __init__(
+        self,
+        counted: JsonCounts,
+        alias: str | None = None,
+        *,
+        documents: Documents = Documents.ONE,
+        path: bytes = b"",
+        pages: int | None = None,
+        says_json: bool = True,
+    ) -> None:
+        """`alias`: the model's name for the prices, whatever the response says (MeterPlan.model).
+
+        `path` is the raw path that may hold a job's id. `pages` is a count that is known before the body: the constant, or the
+        header's. `says_json`: the Content-Type is JSON.
+        """
         self._counted = counted
         self._alias = alias
-        self._lengths = frozenset(f"{path}[]" for path in counted.count)
-        names = (*counted.pages, *counted.credits, *counted.count, *self._lengths, *(path for path, _ in counted.when))
-        self.wanted: PathNode = paths((_ROOT, *names, *([counted.model] if counted.model else [])))
-        self._found: dict[str, Value] = {}
-        self._pages: int | None = counted.constant
-        self._credits: Decimal | None = None
-        self._spoilt = False
-        self._whole = False
+        self._documents = documents
+        self._path = path
+        self._fixed = pages
+        self._says_json = says_json
+        self.wanted, self._takers, self._kept = _takers(counted)
+        self._document = _Document()  # the one that has begun
+        self._counts: _Counts = {}
+        self._texts: dict[str, Value] = {}
+        self._touched = False  # a value has begun
+        self._begun = False  # a container has begun: it looks like JSON
+        self._whole = False  # one has ended
+        self._unmet = False  # a line's condition did not hold
+        self._lost = False
 
     def take(self, path: str, value: Value) -> None:
         """Take the value at a wanted path; one path may be wanted for several reasons."""
-        counted = self._counted
-        if value is Mark.END:
-            self._whole = self._whole or path == _ROOT
+        if path == _ROOT:
+            self._touched = True
+            if value is _END:
+                self._end_document()
+                return
+            if value is _OBJECT or value is _ARRAY:
+                self._begun = True
+                self._document = _Document()
+        elif value is _END:
             return
-        if path in self._lengths:
-            self._pages = (self._pages or 0) + 1
-        if value is None:
-            return
-        self._found[path] = value
-        if path in counted.pages:
-            self._add_pages(count(value))
-        if path in counted.credits:
-            self._add_credits(value)
-        if path in counted.count:
-            self._add_pages(0 if value is Mark.ARRAY else None)
+        document = self._document
+        if path in self._kept and value is not None:
+            document.texts[path] = value
+        for take in self._takers.get(path, ()):
+            if value is not None or take is _take_item:
+                take(document, value)
 
-    def _add_pages(self, pages: int | None) -> None:
-        self._spoilt = self._spoilt or pages is None
-        self._pages = (self._pages or 0) + (pages or 0)
+    def drop(self) -> None:
+        """Drop the counts: something follows the document."""
+        self._lost = True
 
-    def _add_credits(self, value: Value) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value <= _MAX_CREDITS:
-            self._spoilt = True
+    def _end_document(self) -> None:
+        """Add the document that has ended to what is known."""
+        document = self._document
+        self._whole = True
+        if self._documents is not Documents.LINES:
+            self._texts.update(document.texts)
+            self._counts.update(document.counts)
+        elif self._holds(document.texts):
+            self._texts = document.texts | self._texts  # the first line's id holds
+            total = _Document()
+            total.counts = self._counts
+            for name, value in document.counts.items():
+                total.add(name, value)
         else:
-            self._credits = _EXACT.add(self._credits or Decimal(0), Decimal(value))
+            self._unmet = True
+
+    def _holds(self, texts: Mapping[str, Value]) -> bool:
+        return all(_spelling(texts.get(path)) in allowed for path, allowed in self._counted.when)
 
     def usage(self, otherwise: Unmetered) -> Usage:
-        """Return the counts, else `otherwise` as the reason; an empty usage where a `when` does not hold."""
+        """Return the counts, else `otherwise` as the reason; an empty usage where none is expected."""
         counted = self._counted
-        if not all(_spelling(self._found.get(path)) == text for path, text in counted.when):
-            whole = self._whole or otherwise is Unmetered.NO_USAGE  # an empty response too: it says nothing yet
-            return Usage() if whole else Usage(unmetered=otherwise)
-        model = self._alias or model_name(self._found.get(counted.model or _ROOT))
-        fixed = counted.constant is not None and not (counted.pages or counted.count or counted.credits or counted.when)
-        none = self._pages is None and self._credits is None
-        if not fixed and (self._spoilt or none or not self._whole):
-            return Usage(model=model, unmetered=otherwise)
-        micro = None if self._credits is None else int(_EXACT.multiply(self._credits, _MICRO).to_integral_value(ROUND_HALF_EVEN))
-        return Usage(pages=self._pages, model=model, credits_micro=micro)
+        if self._fixed is not None and not (counted.when or counted.credits or counted.by_token or self._wants_id):
+            return self._found({"pages": self._fixed}, None)
+        if not (self._begun or self._says_json) or (otherwise is _NO_USAGE and not self._touched):
+            return Usage()
+        is_cut = otherwise is not _NO_USAGE and otherwise is not _NOT_JSON
+        if self._documents is Documents.ONE:
+            whole, why = self._whole and not self._lost and otherwise is not _NOT_JSON, None
+        elif self._documents is Documents.LINES:
+            whole, why = self._whole and not is_cut, _NOT_JSON if otherwise is _NOT_JSON else None
+        else:
+            whole, why = self._whole, otherwise if is_cut else None
+        if self._unmet and not self._counts:
+            return Usage(unmetered=why if whole else otherwise)
+        if self._documents is not Documents.LINES and not self._holds(self._texts):
+            return Usage() if whole or otherwise is _NO_USAGE else Usage(unmetered=otherwise)
+        counts = self._counts if self._fixed is None else {**self._counts, "pages": self._fixed}
+        some = any(name in counts for name in ("pages", "credits", "tokens_in", "tokens_out"))
+        if not whole or not some or None in counts.values():
+            return Usage(model=self._model(), unmetered=otherwise)
+        return self._found(counts, why)
+
+    @property
+    def _wants_id(self) -> bool:
+        return any(not path.startswith("/") for path in self._counted.once)
+
+    def _model(self) -> str | None:
+        return self._alias or model_name(self._texts.get(self._counted.model or _ROOT))
+
+    def _found(self, counts: Mapping[str, int | Decimal | None], why: Unmetered | None) -> Usage:
+        def whole(name: str) -> int | None:
+            value = counts.get(name)
+            return None if value is None else int(value)
+
+        amount = counts.get("credits")
+        exact = None if amount is None else Decimal(amount)
+        return Usage(
+            pages=whole("pages"),
+            model=self._model(),
+            tokens_in=whole("tokens_in"),
+            tokens_out=whole("tokens_out"),
+            unmetered=why,
+            credits_micro=None if exact is None else int(_EXACT.multiply(exact, _MICRO).to_integral_value(ROUND_HALF_EVEN)),
+            line=self._line() if any(counts.values()) else "",
+            tokens_cached=whole("tokens_cached"),
+            credits=None if exact is None else _text(exact),
+        )
+
+    def _line(self) -> str:
+        """Return what identifies the job's result, empty where its id is missing."""
+        for where in self._counted.once:
+            job = _job_in(self._path, where) if where.startswith("/") else _spelling(self._texts.get(where), booleans=False)
+            if job:
+                short = len(job) <= _MAX_ID and job.isprintable()
+                return _ONCE + (job if short else f"sha256:{sha256(job.encode('utf-8', 'replace')).hexdigest()}")
+        return ""
 
 
-def _spelling(value: Value) -> str | None:
+def _text(amount: Decimal) -> str:
+    """Return an amount as decimal text, without an exponent and without zeros at its end."""
+    if amount < _FINEST or amount.as_tuple().exponent < -_DECIMALS:  # type: ignore[operator] # it is finite
+        amount = amount.quantize(_FINEST, context=_EXACT)
+    return f"{amount.normalize(_EXACT) if amount else Decimal(0):f}"
+
+
+def _spelling(value: Value, *, booleans: bool = True) -> str | None:
     """Return a value as the configuration writes it, None for one that it cannot write."""
     if isinstance(value, bool):
-        return "true" if value else "false"
+        return ("true" if value else "false") if booleans else None
     return None if value is None or isinstance(value, Mark) else str(value)
+
+
+def _job_in(path: bytes, template: str) -> str | None:
+    """Return the segments that `{}` stand for in the first part of a raw path that is like the template, None without any."""
+    found = _pattern(template)(path)
+    return None if found is None else b"/".join(found.groups()).decode("ascii", "backslashreplace")
+
+
+@lru_cache(maxsize=256)
+def _pattern(template: str) -> Callable[[bytes], re.Match[bytes] | None]:
+    parts = [re.escape(part).encode("ascii") for part in template.split("{}")]
+    # A template that does not end with a slash ends where a segment does.
+    end = rb"" if template.endswith("/") else rb"(?![^/])"
+    return re.compile(rb"([^/]+)".join(parts) + end).search

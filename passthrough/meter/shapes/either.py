@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from ..jsonscan.paths import PathNode, Value, paths
+from ..plan import PAGES_HEADER
 from ..usage import Unmetered, Usage
 from .chat import CHAT_PATHS, ChatShape
 from .ocr import OCR_PATHS, OcrShape
+from .values import Fields, header_pages
 
 EITHER_PATHS: Final = tuple(dict.fromkeys((*OCR_PATHS, *CHAT_PATHS)))
 """The paths of both shapes."""
@@ -17,14 +20,16 @@ _WANTED: Final = paths(EITHER_PATHS)
 
 
 class EitherShape:
-    """The usage of a response that may be either: pages if there are any, else tokens."""
+    """The usage of a response that may be either: pages if there are any, else tokens, else the pages of its head."""
 
-    __slots__ = ("_chat", "_ocr")
+    __slots__ = ("_chat", "_fields", "_ocr", "_pages_header")
 
-    def __init__(self, alias: str | None = None) -> None:
-        """`alias`: the model's name for the prices, whatever the response says (MeterPlan.model)."""
+    def __init__(self, alias: str | None = None, fields: Fields | None = None, pages_header: bytes = PAGES_HEADER) -> None:
+        """`alias`, `fields`, `pages_header`: as OcrShape's."""
         self._ocr = OcrShape(alias)
         self._chat = ChatShape(alias)
+        self._fields = fields
+        self._pages_header = pages_header
 
     @property
     def wanted(self) -> PathNode:
@@ -39,9 +44,12 @@ class EitherShape:
             self._chat.take(path, value)
 
     def usage(self, otherwise: Unmetered) -> Usage:
-        """Return pages, else tokens, else `otherwise` as the reason."""
+        """Return pages, else tokens, else the head's pages, else `otherwise` as the reason."""
         pages = self._ocr.usage(otherwise)
         if pages.unmetered is None:
             return pages
         tokens = self._chat.usage(otherwise)
-        return pages if tokens.unmetered is not None else tokens
+        if tokens.unmetered is None:
+            return tokens
+        reported = header_pages(self._fields, self._pages_header)
+        return pages if reported is None else replace(pages, pages=reported, unmetered=None)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from ..jsonscan.paths import Mark, PathNode, Value, paths
+from ..plan import PAGES_HEADER
 from ..usage import Unmetered, Usage
-from .values import count, model_name
+from .values import Fields, count, header_pages, model_name
 
 _END: Final = Mark.END  # before Python 3.12 an enum's look-up is expensive
 
@@ -34,13 +35,19 @@ class OcrShape:
     3. Without the second counter (Mistral), an annotation in the response (a `document_annotation` or an `image_annotation` that
        is not null) means that all pages are annotated. Where the response broke behind `usage_info`, one may be missed.
     4. Of duplicated keys the last counts. But an image's annotation that was seen stays seen until `pages` comes again.
+    5. Where the body has no count, that of the head counts: Azure has answered 200 with `null`, with the pages in a field.
     """
 
-    __slots__ = ("_alias", "_annotation", "_closed", "_counters", "_image_annotated", "_model")
+    __slots__ = ("_alias", "_annotation", "_closed", "_counters", "_fields", "_image_annotated", "_model", "_pages_header")
 
-    def __init__(self, alias: str | None = None) -> None:
-        """`alias`: the model's name for the prices, whatever the response says (MeterPlan.model)."""
+    def __init__(self, alias: str | None = None, fields: Fields | None = None, pages_header: bytes = PAGES_HEADER) -> None:
+        """`alias`: the model's name for the prices, whatever the response says (MeterPlan.model).
+
+        `fields` are those of the response's head, and `pages_header` is the one that may hold the pages (MeterPlan.pages_header).
+        """
         self._alias = alias
+        self._fields = fields
+        self._pages_header = pages_header
         self._model: Value = None
         self._annotation: Value = None
         self._counters: dict[str, Value] = {}
@@ -76,7 +83,8 @@ class OcrShape:
         pages, annotated = count(counted(_PAGES)), None if counter is None else count(counter)
         spoilt = annotated is None and counter is not None
         if not self._closed or pages is None or spoilt:
-            return Usage(None, None, model, doc_bytes, None, None, otherwise)
+            reported = header_pages(self._fields, self._pages_header)
+            return Usage(reported, None, model, doc_bytes, None, None, otherwise if reported is None else None)
         if annotated is None and (self._image_annotated or self._annotation is not None):
             return Usage(0, pages, model, doc_bytes)
         return Usage(pages, annotated, model, doc_bytes)

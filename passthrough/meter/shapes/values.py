@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
+from ..jsonscan.numbers import scalar
 from ..jsonscan.paths import Value
 
 _MAX_COUNT: Final = 2**53  # beyond it JSON numbers are not exact (RFC 8259 §6), and no document has that many pages
 _MAX_MODEL: Final = 200
+_MAX_DIGITS: Final = 16
+
+Fields = Mapping[bytes, Sequence[bytes]]
+"""The fields of a response's head: the values of each by its lower-case name."""
 
 
 def count(value: Value) -> int | None:
@@ -23,3 +29,17 @@ def count(value: Value) -> int | None:
 def model_name(value: Value) -> str | None:
     """Return the value if it can name a model, else None."""
     return value if isinstance(value, str) and 0 < len(value) <= _MAX_MODEL else None
+
+
+def number(value: Value) -> int | Decimal | None:
+    """Return the value if it is a number, or a text that is spelt as one in JSON, else None."""
+    if isinstance(value, str):
+        value = scalar(value.strip().encode("utf-8", "replace"))
+    return None if isinstance(value, bool) or not isinstance(value, int | Decimal) else value
+
+
+def header_pages(fields: Fields | None, name: bytes) -> int | None:
+    """Return the count in the response field `name` (lower case), None where there is none."""
+    values = None if fields is None else fields.get(name)
+    digits = values[0].strip() if values else b""
+    return count(int(digits)) if digits.isdigit() and len(digits) <= _MAX_DIGITS else None

@@ -24,7 +24,7 @@ COUNTED = JsonCounts(
     pages=("usage.prompt_tokens", "usage_info.pages_processed"),
     count=("outputs", "p"),
     credits=("usage.prompt_tokens",),
-    when=(("status", "ok"),),
+    when=(("status", ("ok",)),),
 )
 
 READERS: Final[dict[str, Callable[[], BatchFile | BatchJob | EventStream | JsonDocument]]] = {

@@ -19,8 +19,9 @@ from passthrough.meter.jsonscan.paths import Value, paths
 from passthrough.meter.meter import Meter, ResponseFacts, open_meter
 from passthrough.meter.pipeline import MAX_QUEUED_BYTES, MeterPipeline
 from passthrough.meter.plan import MeterPlan, ResponseKind
-from passthrough.meter.usage import Unmetered, Usage
-from tests.harness.metering import CODINGS, pieces, read
+from passthrough.meter.request import BufferedRequestMeter
+from passthrough.meter.usage import NOTHING, Unmetered, Usage
+from tests.harness.metering import CODINGS, metered, pieces, read
 
 POST = "POST"
 PATH = b"/mistral/v1/ocr"
@@ -441,3 +442,58 @@ def test_a_meter_is_opened_where_a_count_is_expected(
 ) -> None:
     """A count is expected in 2xx responses to what the plan names."""
     assert expected == (open_meter(plan, ResponseFacts(method, path, status), decoders, passed=refuse_lines) is not None)
+
+
+TOLD = {b"x-pages-processed": (b"5",), b"x-own": (b"6",)}
+
+
+@pytest.mark.parametrize(
+    ("body", "plan", "expected"),
+    [
+        (b"null", MeterPlan(), Usage(5)),
+        (b"", MeterPlan(), Usage(5)),
+        (b'{"model":"m"}', MeterPlan("ocr"), Usage(5, model="m")),
+        (b'{"usage_info":{"pages_processed":null,"doc_size_bytes":9}}', MeterPlan(), Usage(5, doc_bytes=9)),
+        (b'{"usage_info":null}', MeterPlan(model="mine"), Usage(5, model="mine")),
+        (b"<html>", MeterPlan(), Usage(5)),
+        (b'{"usage_info":{"pages_pro', MeterPlan(), Usage(5)),
+        (b"null", MeterPlan(pages_header=b"x-own"), Usage(6)),
+        (b"null", MeterPlan(pages_header=b"x-none"), Usage(unmetered=NO_USAGE)),
+        (counted('{"pages_processed":2}'), MeterPlan(), Usage(2)),
+        (counted('{"pages_processed":0}'), MeterPlan(), Usage(0)),
+        (counted('{"pages_processed":0,"pages_processed_annotation":1}'), MeterPlan(), Usage(0, 1)),
+    ],
+)
+async def test_the_head_has_the_pages_where_the_body_has_none(
+    body: bytes, plan: MeterPlan, expected: Usage, decoders: ThreadPoolExecutor
+) -> None:
+    """Azure and Vertex send x-pages-processed: a body that has a count, be it 0, is the bill."""
+    for length in (None, len(body)):
+        for path in (b"/v1/ocr", b"/models/m:rawPredict"):
+            facts = ResponseFacts(POST, path, 200, length=length, fields=TOLD)
+            if plan.shape == "auto" or path == b"/v1/ocr":
+                found = await metered(facts, [body], decoders, plan)
+                assert expected == found.usage
+                assert expected == (await metered(facts, pieces(body, 1), decoders, plan)).usage
+
+
+@pytest.mark.parametrize("spelt", [b"", b"-1", b"5.0", b"5, 5", b"x", "٥".encode(), b"9" * 17])
+async def test_a_head_that_has_no_number_has_no_pages(spelt: bytes, decoders: ThreadPoolExecutor) -> None:
+    """Then the reason stands."""
+    facts = ResponseFacts(POST, PATH, 200, fields={b"x-pages-processed": (spelt,)})
+    assert Usage(unmetered=NO_USAGE) == (await metered(facts, [b"null"], decoders)).usage
+
+
+async def test_the_heads_pages_hold_where_the_body_breaks_off(decoders: ThreadPoolExecutor) -> None:
+    """The provider has said what it bills; a chat's tokens come first, and a request for annotations counts as always."""
+    facts = ResponseFacts(POST, PATH, 200, fields=TOLD)
+    assert Usage(5) == (await metered(facts, [b'{"pages":'], decoders, cut=Unmetered.BROKEN)).usage
+    prediction = ResponseFacts(POST, b"/m:rawPredict", 200, fields=TOLD)
+    tokens = b'{"usage":{"prompt_tokens":3}}'
+    assert Usage(tokens_in=3) == (await metered(prediction, [tokens], decoders)).usage
+    chat = ResponseFacts(POST, b"/v1/chat/completions", 200, fields=TOLD)
+    assert NOTHING == (await metered(chat, [b"{}"], decoders)).usage
+    request = BufferedRequestMeter(b'{"document_annotation_format":{}}')
+    meter = open_meter(MeterPlan(), facts, decoders, request_meter=request, passed=refuse_lines)
+    assert meter is not None
+    assert Usage(0, 5) == await read(meter, [b"null"])
