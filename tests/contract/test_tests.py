@@ -2,20 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
-TESTS, SOURCE = ROOT / "tests", ROOT / "passthrough"
-PACKAGES = ("proxy", "meter", "accounting", "config", "admin", "server", "cli", "sandbox")
-
-
-def faces(package: str) -> dict[str, str]:
-    """Return what the conftest of a package says: for each file of tests, the modules behind it."""
-    text = (TESTS / package / "conftest.py").read_text("utf-8")
-    return {
-        name: said for name, said in re.findall(r"^\* `([\w/]+)`: ((?:.*\n)(?:  .*\n)*)", text, re.MULTILINE) if "test_" in name
-    }
+from tests.harness.mirror import PACKAGES, SOURCE, TESTS, faces, named_modules
 
 
 def test_each_file_is_named_after_a_module() -> None:
@@ -38,7 +25,5 @@ def test_modules_that_are_named_are_there() -> None:
     strays = []
     for package in PACKAGES:
         for face, said in faces(package).items():
-            listed = re.match(r"[a-z_]+(?:,\s+[a-z_]+)*(?=\.\n|, with|:)", said)
-            names = re.split(r",\s+", listed[0]) if listed else []
-            strays += [f"{package}/{face} names {name}" for name in names if name not in here]
+            strays += [f"{package}/{face} names {name}" for name in named_modules(said) if name not in here]
     assert [] == strays

@@ -1,0 +1,66 @@
+"""Tests that stand elsewhere than where the packages are mirrored, and changes that change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from tests.harness.mirror import mirrors
+
+from .changes import Change
+
+ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
+    "accounting/budget.py": ("tests/accounting/test_periods.py", "tests/scenarios/test_budgets.py"),
+    "accounting/budgets/budgets.py": ("tests/scenarios/test_budgets.py",),
+    "accounting/budgets/index.py": ("tests/scenarios/test_budgets.py",),
+    "accounting/budgets/messages.py": ("tests/scenarios/test_budgets.py", "tests/accounting/budgets/test_webhook.py"),
+    "accounting/charge.py": ("tests/accounting/test_bookkeeper.py",),
+    "accounting/entry.py": ("tests/accounting/test_bookkeeper.py", "tests/accounting/test_charge.py"),
+    "accounting/money.py": ("tests/accounting/test_access_log.py", "tests/accounting/reports/test_report.py"),
+    "admin/dashboard.py": ("tests/contract/test_dashboard.py",),
+    "admin/peers.py": ("tests/scenarios/test_workers.py",),
+    "background/background_writer.py": ("tests/accounting/test_access_log.py", "tests/server/test_stderr_log.py"),
+    "background/batch_queue.py": ("tests/accounting/journal/test_writer.py", "tests/accounting/test_access_log.py"),
+    "background/stream_writer.py": ("tests/accounting/test_access_log.py",),
+    "background/thread_waiters.py": ("tests/accounting/journal/test_writer.py",),
+    "config/announce.py": ("tests/scenarios/test_reload.py",),
+    "config/reload.py": ("tests/scenarios/test_reload.py",),
+    "config/values.py": ("tests/config/test_load.py",),
+    "proxy/downstream/handshake.py": ("tests/scenarios/test_connection_limits.py",),
+    "proxy/net/sockets.py": ("tests/proxy/test_request_body.py", "tests/proxy/upstream/test_pool.py"),
+    "__main__.py": ("tests/cli/test_main.py",),
+    "sandbox/__init__.py": ("tests/sandbox/test_service.py",),
+    "server/fork.py": ("tests/scenarios/test_workers.py",),
+    "server/supervisor.py": ("tests/scenarios/test_workers.py",),
+    "worker.py": ("tests/scenarios/test_workers.py",),
+}
+"""Files of tests of a module, from the root, beside those that mirror it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equivalent:
+    """A change that no test can notice: `text` is the source line in which it begins, `old` and `new` as in Change."""
+
+    module: str
+    text: str
+    old: str
+    new: str
+    reason: str
+
+
+EQUIVALENT: Final = ()
+
+
+@cache
+def files_of(module: str) -> tuple[str, ...]:
+    """Return the files of tests that must notice a change of a module (`accounting/money.py`)."""
+    return tuple(dict.fromkeys([*mirrors(module), *ELSEWHERE.get(module, ())]))
+
+
+_EQUIVALENT: Final = frozenset((each.module, each.text, each.old, each.new) for each in EQUIVALENT)
+
+
+def is_equivalent(change: Change) -> bool:
+    """Tell whether a change is one of those that change nothing."""
+    return (change.module, change.text, change.old, change.new) in _EQUIVALENT
