@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -11,6 +10,7 @@ from typing import Final
 
 from ..exchange import Exchange, RouteTerms
 from ..meter.usage import Unmetered, Usage
+from .named_labels import labels_text
 
 MAX_COUNT: Final = 10**12
 """The largest counter that is believed: no document has a million million pages, and sums of counters must fit 64 bits."""
@@ -234,5 +234,4 @@ def entry(exchange: Exchange, usage: Usage, charges: tuple[Charge, ...] = (), *,
 
 @lru_cache(1024)  # most of a user's requests have the same labels
 def _labels_text(labels: tuple[tuple[str, str], ...]) -> str:
-    """Return named labels as one JSON object. It is ASCII: a database's escape for another character would not be JSON."""
-    return json.dumps({name: printable(value) for name, value in labels})
+    return labels_text({name: printable(value) or "" for name, value in labels})

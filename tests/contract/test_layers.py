@@ -57,7 +57,7 @@ INSIDE = {
         listener
     """,
     "accounting": """
-        money budget
+        money budget named_labels
         entry periods
         pricing.* ledger.*
         charge estimates refusals access_log journal.* budgets.* reports.*

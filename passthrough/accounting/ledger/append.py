@@ -120,7 +120,7 @@ def _known(connection: sa.Connection, ids: Sequence[str]) -> dict[str, tuple[boo
     """Lock exchanges that exist already, and return whether they are open, and the key under which they are summed."""
     if not ids:
         return {}
-    columns = EXCHANGES.c["id", "open", *SUM_KEYS]
+    columns = EXCHANGES.c["id", "open", *SUM_KEYS, "labels"]
     asked = sa.select(*columns).where(EXCHANGES.c.id.in_(ids)).order_by(EXCHANGES.c.id).with_for_update()
     return {key: (is_open, tuple(summed)) for key, is_open, *summed in connection.execute(asked)}
 

@@ -16,11 +16,12 @@ from ...errors import EntryRefusedError, LedgerError
 from ...meter.usage import Usage
 from ..entry import Entry
 from . import append, clock, leases, migrations, prune, queries
-from .daily_sums import Period, Sums, sums, sums_query
+from .daily_sums import Sums
 from .database import Database, database
 from .queries import LedgerRow
 from .schema import SCHEMA_VERSION
 from .storable_text import ASCII, UNICODE, storable, storable_text
+from .sum_queries import Period, grouped
 
 CHECK_S: Final = 10.0
 """How often a ledger in use is checked again: whether its tables are a ledger's, and of this version."""
@@ -159,13 +160,22 @@ class Ledger:
     ) -> tuple[list[Sums], ...]:
         """Return the sums of all exchanges that began at or after `since` and before `until`, once for each grouping, sorted.
 
-        A grouping names some of daily_sums.KEYS and `sandbox`; an empty one has one group, or none where there is no exchange.
-        All are read in one snapshot. A day of which exchanges were pruned is summed whole, or not at all.
+        A grouping is as sum_queries.grouped takes it; an empty one has one group, or none where there is no exchange. All are
+        read in one snapshot. A day of which exchanges were pruned is summed whole, or not at all.
         """
         with self.explained(), self.transaction() as connection:
             period = Period(since, until, prune.pruned(connection))
-            found = [connection.execute(sums_query(by, period)).all() for by in groupings]
-            return tuple([sums(row, len(by)) for row in rows] for by, rows in zip(groupings, found, strict=True))
+            return tuple(grouped(connection, by, period) for by in groupings)
+
+    def pruned_before(self) -> str:
+        """Return the day before which only daily sums are left, empty where there is none."""
+        with self.explained(), self.transaction() as connection:
+            return prune.pruned(connection)
+
+    def label_names(self) -> list[str]:
+        """Return the names of all named labels, sorted."""
+        with self.explained(), self.transaction() as connection:
+            return queries.label_names(connection)
 
     def latest(self, limit: int, *, before: str | None = None, **only: str | None) -> list[LedgerRow]:
         """Return the latest exchanges, the newest first, each with the sum of its charges.

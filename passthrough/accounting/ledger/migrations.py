@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from ...errors import LedgerError
 from . import leases
 from .bulk_insert import upsert
-from .daily_sums import add, figure_queries
+from .daily_sums import add
 from .schema import CHARGES, EXCHANGES, FIGURES, LINES, META, SCHEMA, SCHEMA_VERSION, SUM_KEYS
+from .sum_queries import figure_queries
 
 _TABLES: Final = frozenset({"meta", "exchanges", "charges"})
 """The tables that every version has."""
@@ -112,7 +113,7 @@ def _sum_up(connection: sa.Connection) -> None:
     every = sa.union_all(*figure_queries()).subquery()
     summed = sa.select(*every.c[SUM_KEYS], *(sa.func.sum(every.c[name]) for name in FIGURES)).group_by(*every.c[SUM_KEYS])
     for rows in connection.execute(summed).partitions(_PARTITION):
-        add(connection, {tuple(row[: len(SUM_KEYS)]): dict(zip(FIGURES, row[len(SUM_KEYS) :], strict=True)) for row in rows})
+        add(connection, {(*row[: len(SUM_KEYS)], None): dict(zip(FIGURES, row[len(SUM_KEYS) :], strict=True)) for row in rows})
 
 
 _ESTIMATED: Final = ("estimated_pages", "estimated_dollars", "estimated_nano")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,8 @@ import sqlalchemy as sa
 
 from ..entry import Charge
 from ..money import NANO
-from .schema import CHARGES, EXCHANGES
+from ..named_labels import label_name
+from .schema import CHARGES, EXCHANGES, LABEL_SUMS
 
 _CHARGE: Final = tuple(name for name in Charge.__slots__ if name in CHARGES.c)
 _SUMMED: Final = ("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_out", "tokens_cached", "credits_micro")
@@ -82,7 +84,7 @@ def exported_query(since: datetime | None, until: datetime | None) -> sa.Select[
 
 def latest_query(limit: int, before: str | None, only: Mapping[str, str | None]) -> sa.Select[Any]:
     """Return the query for the latest exchanges with the sums of their charges, the newest first."""
-    clauses = [EXCHANGES.c[name] == value for name, value in only.items()]  # SQLAlchemy: `== None` is IS NULL
+    clauses = [_has(key, value) for key, value in only.items()]
     if before is not None:
         clauses.append(EXCHANGES.c.id < before)
     found = sa.select(EXCHANGES).where(*clauses).order_by(EXCHANGES.c.id.desc()).limit(limit).subquery()
@@ -104,6 +106,38 @@ def latest_query(limit: int, before: str | None, only: Mapping[str, str | None])
         .group_by(*found.c)
         .order_by(found.c.id.desc())
     )
+
+
+def _has(key: str, value: str | None) -> sa.ColumnElement[bool]:
+    """Return the condition that an exchange has a value; a model has the name that came, and the one that was priced."""
+    name = label_name(key)
+    if name is not None:
+        return _is_labelled(name, value)
+    found = EXCHANGES.c[key] == value  # SQLAlchemy: `== None` is IS NULL
+    return sa.or_(found, EXCHANGES.c.priced_as == value) if key == "model" and value is not None else found
+
+
+def _is_labelled(name: str, value: str | None) -> sa.ColumnElement[bool]:
+    """Return the condition that stored labels have this value under a name; None: that they have none.
+
+    The text is searched: within a value quotation marks are escaped, so that nothing in it looks like a name. So it is the same
+    on all databases, whatever their encoding and their functions for JSON.
+    """
+    column = EXCHANGES.c.labels
+    if value is None:
+        return sa.or_(column.is_(None), sa.func.replace(column, f"{json.dumps(name)}: ", "") == column)
+    return sa.func.replace(column, f"{json.dumps(name)}: {json.dumps(value)}", "") != column
+
+
+def label_names(connection: sa.Connection) -> list[str]:
+    """Return the names of all named labels, sorted: each is found behind the one before, without a scan of their many sums."""
+    names: list[str] = []
+    while True:
+        after = LABEL_SUMS.c.label_name > (names[-1] if names else "")
+        found = connection.execute(sa.select(sa.func.min(LABEL_SUMS.c.label_name)).where(after)).scalar()
+        if found is None:
+            return names
+        names.append(found)
 
 
 def ledger_row(row: sa.RowMapping) -> LedgerRow:

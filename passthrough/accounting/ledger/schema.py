@@ -143,10 +143,11 @@ def _key(name: str) -> sa.Column[Any]:
     return sa.Column(name, TEXT, nullable=False, server_default=sa.text("''") if name == "priced_as" else None)
 
 
-def _daily(name: str) -> sa.Table:
+def _daily(name: str, *before: sa.Column[Any]) -> sa.Table:
     return sa.Table(
         name,
         SCHEMA,
+        *before,
         sa.Column("day", TEXT, primary_key=True),
         sa.Column("key", TEXT, primary_key=True),  # a digest of the other SUM_KEYS: their texts are too long for an index
         *map(_key, SUM_KEYS[1:-2]),  # empty: null
@@ -163,6 +164,9 @@ SUMS: Final = _daily("sums")
 TOTALS: Final = _daily("totals")
 """Daily sums over all labels, with an empty label: there may be as many labels as users."""
 
+LABEL_SUMS: Final = _daily("label_sums", sa.Column("label_name", TEXT, primary_key=True))
+"""Daily sums by each named label, whose value is in `label`: an exchange is in one row for each of its named labels."""
+
 OPEN_END: Final[dict[str, Any]] = {"outcome": str(Outcome.CUT_OFF), "error": None, "unmetered": None}
 """The end columns of an exchange whose end is not written yet: if its process died, this is how it ended."""
 
@@ -170,8 +174,10 @@ _MAX_LINE: Final = 200
 _DAY_MS: Final = 86_400_000
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _charge_values: Final = attrgetter(*[column.name for column in CHARGES.c][2:])
-key_of: Final[Callable[[Row], Row]] = itemgetter(*[[column.name for column in EXCHANGES.c].index(name) for name in SUM_KEYS])
-"""Returns the SUM_KEYS of an exchange's row."""
+key_of: Final[Callable[[Row], Row]] = itemgetter(
+    *[[column.name for column in EXCHANGES.c].index(name) for name in (*SUM_KEYS, "labels")]
+)
+"""Returns the SUM_KEYS of an exchange's row, and its named labels."""
 _END_COLUMNS: Final = (
     "outcome",
     "error",
