@@ -30,13 +30,15 @@ class RouteTerms:
     """What accounting needs of a route: its name, how it is metered, and a price of its own.
 
     `cost_per_request_nano` (10⁻⁹ USD), if set, replaces the page price. `account` names the account at the provider, within which
-    a batch line's id is unique; None: each target's authority is an account.
+    a batch line's id is unique; None: each target's authority is an account. `price_list` names the provider whose list prices
+    the route, `none` for no list; None: that of the target's host.
     """
 
     route: str
     plan: MeterPlan = MeterPlan()
     cost_per_request_nano: int | None = None
     account: str | None = None
+    price_list: str | None = None
 
 
 class UsageSource(Protocol):

@@ -14,6 +14,13 @@ import yaml
 
 SHIPPED: Final = "prices.yaml"
 OVERRIDE: Final = "routes.yaml"
+PRICE_MAP: Final = "price_map"
+
+MISTRAL: Final = "mistral"
+"""The provider whose models need no prefix."""
+
+RESELLERS: Final = frozenset({MISTRAL, "azure", "vertex"})
+"""The providers of Mistral's models: where one has no row of its own, Mistral's row holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,10 @@ class Alias:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The provider behind a target's host, and the factor on its prices; a `*` at the beginning matches any prefix."""
+    """The provider behind a target's host, and the factor on its prices; a `*` at the beginning matches any prefix.
+
+    A provider without rows in the list bills by a list of its own, which does not ship.
+    """
 
     host: str
     provider: str
@@ -76,7 +86,7 @@ class PriceList:
 
 
 def shipped() -> PriceList:
-    """Parse the list in the package. That takes a millisecond: once in a process is enough."""
+    """Parse the list in the package. That takes a few milliseconds: once in a process is enough."""
     text = files(__package__).joinpath(SHIPPED).read_text("utf-8")
     loader = yaml.CBaseLoader if yaml.__with_libyaml__ else yaml.BaseLoader  # in C it takes a tenth of the time
     tables = yaml.load(text, loader)  # noqa: S506 - it makes strings only, so that no price passes through a float

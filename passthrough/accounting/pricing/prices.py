@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -12,19 +12,20 @@ from typing import Final, TypeAlias
 from ...exchange import RouteTerms
 from ...meter.usage import Usage
 from ..entry import Charge, charged, counted
-from .names import MISTRAL, ModelNames
-from .price_list import OVERRIDE, SHIPPED, Alias, Host, Price, PriceList, shipped
+from .names import ModelNames, plain
+from .offers import Offer, Offers
+from .price_list import MISTRAL, OVERRIDE, PRICE_MAP, RESELLERS, SHIPPED, Alias, Host, Price, PriceList, shipped
 from .rate import Rate, rate_of
 
-__all__ = ["OVERRIDE", "PER_REQUEST", "SHIPPED", "Alias", "Host", "Price", "PriceList", "Prices", "Row", "shipped"]
+__all__ = ["OVERRIDE", "PER_REQUEST", "PRICE_MAP", "SHIPPED", "Alias", "Host", "Price", "PriceList", "Prices", "Row", "shipped"]
 
 PER_REQUEST: Final = "cost_per_request"
 
 _DAY_S: Final = 86_400
 _MAX_REMEMBERED: Final = 1024  # rates; responses name the models, so their number is not bounded otherwise
 
-_RateKey: TypeAlias = tuple[str, str | None, int, str | None, bool, str | None]
-_DearestKey: TypeAlias = tuple[str | None, str | None, str | None, int]
+_RateKey: TypeAlias = tuple[str, str | None, int, str | None, str | None, bool, str | None]
+_DearestKey: TypeAlias = tuple[str | None, str | None, str | None, str | None, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +45,29 @@ class Row:
 
 
 class Prices:
-    """The prices in order of precedence: the operator's for the exchange's route, the operator's others, the shipped list.
+    """The prices in order of precedence: those of the exchange's route, the operator's others, the shipped list, the price map.
 
     A model's name is compared in lower case, without `-completion`, and with the provider's prefix that it carries, or that of
-    the target's host; a row without a prefix applies to every provider that has no row of its own. Aliases stand for the model
-    of that day. Among several rows of one model, the latest that is in force counts. The operator's price is what the operator
-    pays: no host's factor applies to it.
+    the route's offer; of the operator's rows one without a prefix applies to every provider, of the shipped ones to those that
+    resell Mistral's models, in both cases after a row of the provider's own. A row of the price map is for its provider only.
+    Aliases stand for the model of that day. Among several rows of one model, the latest that is in force counts. The operator's
+    price is what the operator pays: no host's factor applies to it.
     """
 
-    def __init__(self, overrides: Iterable[Price] = (), listed: PriceList | None = None) -> None:
-        """`listed` None: the list in the package, which is parsed for it."""
+    def __init__(self, overrides: Iterable[Price] = (), listed: PriceList | None = None, mapped: Iterable[Price] = ()) -> None:
+        """`listed` None: the list in the package, which is parsed for it. `mapped` are the rows of LiteLLM's price map."""
         listed = shipped() if listed is None else listed
         self._hosts = listed.hosts
-        self._names = ModelNames(listed.prefixes, listed.aliases)
+        self._offers = Offers(listed)
+        self._names = ModelNames(listed.prefixes, listed.aliases, (row.model for row in listed.prices))
         self._tables: dict[tuple[str, str | None], dict[str, list[Price]]] = {}  # by list and route, then by the model's key
-        for source, rows in ((OVERRIDE, overrides), (SHIPPED, listed.prices)):
+        self._paged: dict[tuple[str, str | None], dict[str, None]] = {}  # the keys of models with a price for pages
+        for source, rows in ((OVERRIDE, overrides), (SHIPPED, listed.prices), (PRICE_MAP, mapped)):
             for row in rows:
-                self._tables.setdefault((source, row.route), {}).setdefault(self._names.key(row.model), []).append(row)
+                place, key = (source, row.route), row.model if source is PRICE_MAP else self._names.key(row.model)
+                self._tables.setdefault(place, {}).setdefault(key, []).append(row)
+                if row.usd_per_1000_pages is not None or row.usd_per_1000_annotated_pages is not None:
+                    self._paged.setdefault(place, {})[key] = None
         self._rates: dict[_RateKey, Rate] = {}
         self._dearest: dict[_DearestKey, int | None] = {}
 
@@ -76,12 +83,7 @@ class Prices:
             return None
         if usage.model is None:
             return charged(usage)
-        route = None if terms is None else terms.route
-        key = (usage.model, target, int(began_utc // _DAY_S), route, usage.in_batch, usage.service_tier)
-        try:
-            rate = self._rates[key]
-        except KeyError:
-            rate = self._find_rate(key)
+        rate = self._rate(usage.model, terms, target, began_utc, usage.in_batch, usage.service_tier)
         return charged(usage, rate.cost(usage), rate.source, rate.priced_as)
 
     def priced_as(self, model: str | None, *, terms: RouteTerms | None, target: str | None, began_utc: float) -> str | None:
@@ -89,7 +91,7 @@ class Prices:
 
         None where `model` is None. It does not depend on whether the price list, the route or a header gives the cost.
         """
-        return None if model is None else self._rate(model, terms, target, began_utc, False, None).priced_as
+        return None if model is None else self._rate(model, terms, target, began_utc).priced_as
 
     def knows_tier(self, usage: Usage, *, terms: RouteTerms | None, target: str | None, began_utc: float) -> bool:
         """Tell whether a usage is priced by its service tier; without a tier, and with a price per request, it always is.
@@ -108,65 +110,60 @@ class Prices:
         1. A price per request is that price. 2. Where the route's meter names a model, that model's pages count. 3. Else all
         models count that the route's list has a price for. None where there is none. It is remembered: cheap for each request.
         """
-        key: _DearestKey
         if terms is None:
-            key = (None, None, target, int(began_utc // _DAY_S))
+            key: _DearestKey = (None, None, None, target, int(began_utc // _DAY_S))
         elif terms.cost_per_request_nano is not None:
             return terms.cost_per_request_nano
         else:
-            key = (terms.route, terms.plan.model, target, int(began_utc // _DAY_S))
+            key = (terms.route, terms.price_list, terms.plan.model, target, int(began_utc // _DAY_S))
         try:
             return self._dearest[key]
         except KeyError:
             return self._find_dearest(key, terms, began_utc)
 
-    def _find_dearest(self, key: _DearestKey, terms: RouteTerms | None, began_utc: float) -> int | None:
-        """Return dearest_page for a key of its, and remember it."""
-        if len(self._dearest) >= _MAX_REMEMBERED:
-            self._dearest.clear()
-        route, model, target, _ = key
-        models: Iterable[str] = [model] if model is not None else self._models_with_pages(route, target)
-        rates = (self._rate(each, terms, target, began_utc, False, None) for each in models)
-        found = self._dearest[key] = max(filter(None, (rate.dearest_page() for rate in rates)), default=None)
-        return found
-
-    def _models_with_pages(self, route: str | None, target: str | None) -> Iterable[str]:
-        """Return the models of a route's lists that have a price for pages, those of other providers aside."""
-        host = self._host(target)
-        provider = host.provider if host else MISTRAL
-        found: dict[str, None] = {}
-        for place in dict.fromkeys(((OVERRIDE, route), (OVERRIDE, None), (SHIPPED, None))):
-            for name, rows in self._tables.get(place, {}).items():
-                named, bare = self._names.split(name)
-                if (named or provider) == provider and any(_prices_pages(row) for row in rows):
-                    found[bare] = None
-        return found
-
     def today(self, on: date) -> list[Row]:
         """Return what applies on a day: the prices in force, then the aliases with theirs, then the hosts."""
-        rows: dict[tuple[str | None, str], Row] = {}
+        rows: dict[tuple[str | None, str, str | None], Row] = {}
         # The operator's rows come last and replace the shipped ones; a route's own rows are listed beside both.
-        for (source, route), table in sorted(self._tables.items(), key=lambda item: (item[0][0] == OVERRIDE, item[0][1] or "")):
-            for name, prices in table.items():
-                found = _latest(price for price in prices if _in_force(price, on))
-                if found is not None:
-                    rows[route, name] = Row("price", name, found, from_file=source)
+        for place in sorted(self._tables, key=lambda place: (place[0] == OVERRIDE, place[0] == SHIPPED, place[1] or "")):
+            source, route = place
+            for key, prices in self._tables[place].items():
+                name = key if source == PRICE_MAP else key.removeprefix(f"{MISTRAL}/")
+                for tier in dict.fromkeys(price.service_tier for price in prices):
+                    found = _latest(price for price in prices if price.service_tier == tier and _in_force(price, on))
+                    if found is not None and (source != PRICE_MAP or self._is_mapped(found, on)):
+                        rows[route, name, tier] = Row("price", name, found, from_file=source)
+        order = (OVERRIDE, SHIPPED, PRICE_MAP)
         listed = sorted(
-            rows.values(), key=lambda row: (row.from_file != OVERRIDE, row.name, (row.price and row.price.route) or "")
+            rows.values(), key=lambda row: (order.index(row.from_file), row.name, (row.price and row.price.route) or "")
         )
         for alias in self._names.aliases():
             model = self._names.stands_for(alias, on)
-            applied = None if (None, alias) in rows else self._find(alias, None, on, None)
-            if model != alias and applied is not None:
-                listed.append(Row("alias", alias, applied[1], stands_for=model, from_file=applied[0]))
+            if model != alias and (None, alias, None) not in rows:
+                applied = self._find(alias, Offer(MISTRAL), on, None)
+                source, price = (SHIPPED, None) if applied is None else applied
+                listed.append(Row("alias", alias, price, stands_for=model, from_file=source))
         listed.extend(Row("host", host.host, stands_for=host.provider, factor=host.factor) for host in self._hosts)
         return listed
 
+    def _is_mapped(self, price: Price, on: date) -> bool:
+        """Tell whether a row of the price map applies: no other list has its model."""
+        provider, _, model = price.model.partition("/")
+        found = self._find(model, Offer(provider), on, None, price.service_tier)
+        return found is not None and found[1] is price
+
     def _rate(
-        self, model: str, terms: RouteTerms | None, target: str | None, began_utc: float, in_batch: bool, tier: str | None
+        self,
+        model: str,
+        terms: RouteTerms | None,
+        target: str | None,
+        began_utc: float,
+        in_batch: bool = False,
+        tier: str | None = None,
     ) -> Rate:
-        """Return the rate of a model, remembered."""
-        key = (model, target, int(began_utc // _DAY_S), None if terms is None else terms.route, in_batch, tier)
+        """Return the rate of a model on a route, remembered."""
+        route, price_list = (None, None) if terms is None else (terms.route, terms.price_list)
+        key = (model, target, int(began_utc // _DAY_S), route, price_list, in_batch, tier)
         try:
             return self._rates[key]
         except KeyError:
@@ -176,53 +173,83 @@ class Prices:
         """Return the rate for a key of `_rate`, and remember it."""
         if len(self._rates) >= _MAX_REMEMBERED:
             self._rates.clear()
-        model, target, day_number, route, in_batch, tier = key
+        model, target, day_number, route, price_list, in_batch, tier = key
         day = datetime.fromtimestamp(day_number * _DAY_S, UTC).date()
-        host = self._host(target)
-        found = self._find(model, host.provider if host else None, day, route, tier)
+        offer = self._offers.of(target, price_list)
+        found = self._find(model, offer, day, route, tier)
         if found is None:
             rate = Rate(self._names.canonical(model, day))
         else:
             source, price = found
-            factor = Fraction(host.factor if host and source == SHIPPED else 1)
+            factor = Fraction(1) if source == OVERRIDE else offer.factor
             if in_batch:
                 factor *= Fraction(price.batch_factor)
             rate = rate_of(price, factor, priced_as=self._names.canonical(price.model, day), source=source)
         self._rates[key] = rate
         return rate
 
-    def _find(
-        self, model: str, provider: str | None, day: date, route: str | None, tier: str | None = None
-    ) -> tuple[str, Price] | None:
-        """Return the price of a model at a provider, and its list.
-
-        (1) a row for the tier, (2) one for the standard tier; of each (a) that provider's row, (b) a row for any provider.
-        """
-        named, bare = self._names.split(model)
-        provider = named or provider or MISTRAL
-        names = dict.fromkeys((bare, self._names.stands_for(bare, day)))
-        candidates = (*(f"{provider}/{name}" for name in names), *names)
-        places = dict.fromkeys(((OVERRIDE, route), (OVERRIDE, None), (SHIPPED, None)))
-        tables = [(source, table) for source, of in places if (table := self._tables.get((source, of)))]
+    def _find(self, model: str, offer: Offer, day: date, route: str | None, tier: str | None = None) -> tuple[str, Price] | None:
+        """Return the price of a model, and its list: (1) a row for the tier, (2) one for the standard tier."""
+        places = dict.fromkeys(((OVERRIDE, route), (OVERRIDE, None), (SHIPPED, None), (PRICE_MAP, None)))
+        lists = [(place[0], self._tables[place]) for place in places if place in self._tables]
         for wanted in dict.fromkeys((tier, None)):
-            for source, table in tables:
-                for candidate in candidates:
-                    for keys in ((candidate,), self._names.meaning(candidate, day)):
-                        rows = (price for key in keys for price in table.get(key, ()) if price.service_tier == wanted)
-                        found = _latest(price for price in rows if _in_force(price, day))
-                        if found is not None:
-                            return source, found
+            for source, table in lists:
+                found = self._find_in(table, self._candidates(source, model, offer, day), day, wanted)
+                if found is not None:
+                    return source, found
         return None
 
-    def _host(self, target: str | None) -> Host | None:
-        if target is None:
-            return None
-        host = target.rsplit("@")[-1].partition(":")[0].rstrip(".").lower()
-        return next((row for row in self._hosts if row.covers(host)), None)
+    def _candidates(self, source: str, model: str, offer: Offer, day: date) -> Sequence[str]:
+        """Return the keys under which a list may have a model: (1) as its provider's own row, (2) as a row for any provider."""
+        named, bare = self._names.split(model)
+        provider = named if named is not None and (source == OVERRIDE or offer.takes_mistral_rows) else offer.provider
+        if source == OVERRIDE:
+            provider = provider or MISTRAL
+        names = list(dict.fromkeys((bare, self._names.stands_for(bare, day))))
+        own = [f"{provider}/{name}" for name in names]
+        if source == OVERRIDE or (source == SHIPPED and offer.lists and provider in RESELLERS):
+            return [*own, *names]
+        if source == SHIPPED:
+            return own if offer.lists else []
+        if provider is None:
+            return []
+        whole = plain(model)
+        others = [] if offer.is_known or not offer.lists else [whole]  # a gateway may say whose model it is
+        return [*own, f"{provider}/{whole.removeprefix(f'{provider}/')}", *others]
 
+    def _find_in(
+        self, table: Mapping[str, Sequence[Price]], candidates: Iterable[str], day: date, tier: str | None
+    ) -> Price | None:
+        """Return the row of the first candidate that has one, by its own name or an alias of it."""
+        for candidate in candidates:
+            for keys in ((candidate,), self._names.meaning(candidate, day)):
+                rows = (price for key in keys for price in table.get(key, ()) if price.service_tier == tier)
+                found = _latest(price for price in rows if _in_force(price, day))
+                if found is not None:
+                    return found
+        return None
 
-def _prices_pages(price: Price) -> bool:
-    return price.usd_per_1000_pages is not None or price.usd_per_1000_annotated_pages is not None
+    def _find_dearest(self, key: _DearestKey, terms: RouteTerms | None, began_utc: float) -> int | None:
+        """Return dearest_page for a key of its, and remember it."""
+        if len(self._dearest) >= _MAX_REMEMBERED:
+            self._dearest.clear()
+        route, price_list, model, target, _ = key
+        models = [model] if model is not None else self._models_with_pages(route, self._offers.of(target, price_list))
+        rates = (self._rate(each, terms, target, began_utc) for each in models)
+        found = self._dearest[key] = max((page for rate in rates if (page := rate.dearest_page()) is not None), default=None)
+        return found
+
+    def _models_with_pages(self, route: str | None, offer: Offer) -> Iterable[str]:
+        """Return the models with a price for pages in the lists of a route, without those of other providers."""
+        found: dict[str, None] = {}
+        for place in dict.fromkeys(((OVERRIDE, route), (OVERRIDE, None), (SHIPPED, None), (PRICE_MAP, None))):
+            for key in self._paged.get(place, ()):
+                provider, slash, bare = key.partition("/")
+                if not slash:
+                    found[key] = None
+                elif provider == offer.provider:
+                    found[bare] = None
+        return found
 
 
 def _in_force(row: Price, day: date) -> bool:

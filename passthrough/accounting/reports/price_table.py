@@ -10,7 +10,11 @@ from ..pricing.prices import Price, Row
 from .table import Column, Table
 
 _PAGES: Final[Mapping[str, str]] = {"pages": "usd_per_1000_pages", "annotated": "usd_per_1000_annotated_pages"}
-_TOKENS: Final[Mapping[str, str]] = {"in": "usd_per_million_input_tokens", "out": "usd_per_million_output_tokens"}
+_TOKENS: Final[Mapping[str, str]] = {
+    "in": "usd_per_million_input_tokens",
+    "cached": "usd_per_million_cached_input_tokens",
+    "out": "usd_per_million_output_tokens",
+}
 _CREDITS: Final[Mapping[str, str]] = {"credit": "usd_per_credit"}
 
 
@@ -43,6 +47,7 @@ def _prices(title: str, figures: Mapping[str, str], found: Sequence[tuple[Row, P
         (
             _texts("model", (row.name for row, _ in found)),
             _texts("route", (price.route for _, price in found)),
+            _texts("tier", (price.service_tier for _, price in found)),
             *(_texts(head, (getattr(price, name) for _, price in found), right=True) for head, name in figures.items()),
             *((_texts("in a batch", (f"× {price.batch_factor:f}" for _, price in found), right=True),) if factors else ()),
             _texts("since", (price.effective_from for _, price in found)),
