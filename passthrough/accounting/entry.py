@@ -24,10 +24,10 @@ class Charge:
     """What one response, or one line of a batch file, used and cost. Never changed once made: see Entry.
 
     `cost_nano` is in 10⁻⁹ USD, None where no price is known. `cost_source` is where the price came from: `prices.yaml`,
-    `routes.yaml`, `cost_per_request`, or the name of the header in which the provider reported the cost. `line` and `custom_id`
-    identify a batch's line or a job's result, else they are empty: it is booked once within the entry's account, whichever
-    exchange brings it. `priced_as` is the name of the price's row, or of the model that its name stands for. The others are
-    Usage's.
+    `routes.yaml`, `price_map`, `cost_per_request`, or the name of the header in which the provider reported the cost. `line` and
+    `custom_id` identify a batch's line or a job's result, else they are empty: it is booked once within the entry's account,
+    whichever exchange brings it. `priced_as` is the name of the price's row, or of the model that its name stands for. The others
+    are Usage's.
     """
 
     model: str | None = None

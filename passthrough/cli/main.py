@@ -199,10 +199,11 @@ def _print_sums(found: Table | str, form: str) -> None:
 def _today(config: str) -> Today:
     from ..accounting.pricing.prices import Prices
     from ..accounting.reports.reprice import Today
-    from ..config.load import load_costs_per_request, load_prices
+    from ..config.load import load_costs_per_request, load_price_lists, load_price_map, load_prices
 
-    prices = Prices(load_prices(config, os.environ))
-    return Today(prices, load_costs_per_request(config, os.environ), datetime.now(UTC).timestamp())
+    prices = Prices(load_prices(config, os.environ), mapped=load_price_map(config, os.environ))
+    costs, lists = load_costs_per_request(config, os.environ), load_price_lists(config, os.environ)
+    return Today(prices, costs, datetime.now(UTC).timestamp(), lists)
 
 
 def _keys(by: str) -> list[str]:

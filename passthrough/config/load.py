@@ -21,7 +21,7 @@ from .environment import read_environment
 from .listen import ADMIN_ADDRESS, ListenSettings, admin_address, listen_settings
 from .litellm import ENDPOINTS, supported
 from .model import Config
-from .prices import only_prices, prices
+from .prices import only_prices, price_map, prices
 from .problems import At, Problems
 from .proxies import check_proxies
 from .references import References
@@ -73,6 +73,7 @@ def load(
     budgets = _limits(file, endpoints, callers, problems)
     journal = _journal(file.journal, cwd, problems)
     own_prices = prices(opened.parts(PricePart, "prices"), endpoints, problems)
+    mapped = price_map(file.price_map, opened.folder, problems)
     opened.raise_problems()
     check_proxies(opened.environ, opened.referred, built, problems)
     return Config(
@@ -83,6 +84,8 @@ def load(
         allow_anonymous=allow_anonymous,
         cors=tuple(file.cors),
         prices=own_prices,
+        price_map=mapped,
+        price_map_file=None if file.price_map is None else str(opened.folder / file.price_map.text),
         ledger=file.ledger,
         ledger_keep_days=file.ledger_keep,
         admin_digest=given_keys.admin_digest,
@@ -130,6 +133,18 @@ def load_prices(path: str, environ: Mapping[str, str], *, cwd: Path | None = Non
     return found
 
 
+def load_price_map(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> tuple[Price, ...]:
+    """Return the rows of the price map that the file names; nothing else in the file is checked.
+
+    Raises ConfigError where the file or the map is wrong.
+    """
+    opened = _open(path, environ, cwd or Path.cwd(), False, only_prices)
+    file = optional_part(File, {key: opened.tree[key] for key in ("price_map",) if key in opened.tree}, (), opened.problems)
+    found = price_map(file.price_map, opened.folder, opened.problems)
+    opened.raise_problems()
+    return found
+
+
 def load_costs_per_request(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> Mapping[str, int]:
     """Return each route's cost per request (10⁻⁹ USD) by its path; nothing else in the file is checked.
 
@@ -139,6 +154,17 @@ def load_costs_per_request(path: str, environ: Mapping[str, str], *, cwd: Path |
     routes = _priced_routes(opened)
     opened.raise_problems()
     return {route.path: route.cost_per_request for _, route in routes if route.cost_per_request is not None}
+
+
+def load_price_lists(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> Mapping[str, str]:
+    """Return the price lists that routes name, by their paths; nothing else in the file is checked.
+
+    Raises ConfigError where one is wrong.
+    """
+    opened = _open(path, environ, cwd or Path.cwd(), False, only_prices)
+    routes = _priced_routes(opened)
+    opened.raise_problems()
+    return {route.path: route.meter.price_list for _, route in routes if route.meter.price_list is not None}
 
 
 def _priced_routes(opened: _Opened) -> list[tuple[At, RoutePrices]]:

@@ -41,7 +41,8 @@ class Config:
     """A valid configuration.
 
     `clients` holds the master key too, as `auth.MASTER`. `key_header` (lower case) is a further header that carries client
-    keys. `cors` are the origins whose web pages may call. `prices` are the user's own. `ledger` is a URL, None for none;
+    keys. `cors` are the origins whose web pages may call. `prices` are the user's own, `price_map` are the
+    rows of LiteLLM's price map in the file `price_map_file`. `ledger` is a URL, None for none;
     `ledger_keep_days` None means without end. `admin_digest` is the SHA-256 of the key that opens the admin port. `budgets` are
     those of clients, of routes and of everything together, requests and pages per minute among them. `calendar` says where their
     periods begin. `refuse_unlent`: a request is refused where the ledger is away and its lease is used up. `budget_webhook` is
@@ -56,6 +57,8 @@ class Config:
     allow_anonymous: bool = False
     cors: tuple[bytes, ...] = ()
     prices: tuple[Price, ...] = ()
+    price_map: tuple[Price, ...] = field(default=(), repr=False)  # thousands of rows
+    price_map_file: str | None = None
     ledger: str | None = field(default="sqlite:///passthrough.db", repr=False)  # it may hold a password
     ledger_keep_days: int | None = 400
     admin_digest: bytes | None = None

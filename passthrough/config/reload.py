@@ -57,10 +57,11 @@ class WatchedFiles:
 
 
 def named_files(config: Config) -> tuple[Path, ...]:
-    """Return the certificates and keys that a configuration names; its flags and variables may name them too."""
+    """Return the certificates, keys and the price map that a configuration names; flags and variables may name them too."""
     listen = config.listen
     trusted = {target.ca_file for route in config.routes for target in route.targets}
-    return tuple(Path(name) for name in (listen.tls_cert, listen.tls_key, *sorted(filter(None, trusted))) if name is not None)
+    named = (listen.tls_cert, listen.tls_key, config.price_map_file, *sorted(filter(None, trusted)))
+    return tuple(Path(name) for name in named if name is not None)
 
 
 def check_guarded(config: Config, host: str) -> None:

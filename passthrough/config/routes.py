@@ -79,7 +79,7 @@ def _terms(endpoint: Endpoint, at: At, problems: Problems) -> RouteTerms:
     meter = endpoint.meter
     served = None if endpoint.methods is None else frozenset(endpoint.methods)
     metered = plan(meter, (*at, "meter"), problems, served)
-    return RouteTerms(endpoint.path, metered, endpoint.cost_per_request, meter.account)
+    return RouteTerms(endpoint.path, metered, endpoint.cost_per_request, meter.account, meter.price_list)
 
 
 def _target(endpoint: Endpoint, context: BuildContext) -> Target:

@@ -57,6 +57,10 @@ class MeterPart(Part):
     account: types.Name | None = Field(
         default=None, description="The provider's account: within it a batch's line is booked once; the target's host by default."
     )
+    price_list: types.PriceListName | None = Field(
+        default=None,
+        description="By whose list it is priced: mistral, azure, vertex or none; by default that of the target's host.",
+    )
     cost_header: CostHeaders = Field(default=[], description="Response headers that hold the cost in USD; the first one counts.")
     pages: Paths = Field(default=[], description="shape json: where the numbers of pages stand: usage.num_pages")
     count: Arrays = Field(
@@ -153,16 +157,29 @@ class PricePart(Part):
     usd_per_1000_pages: types.Usd | None = Field(default=None, description="Plain pages.")
     usd_per_1000_annotated_pages: types.Usd | None = Field(default=None, description="Instead of the plain price.")
     usd_per_million_input_tokens: types.Usd | None = Field(default=None, description="Tokens in.")
+    usd_per_million_cached_input_tokens: types.Usd | None = Field(
+        default=None, description="Tokens in that the provider had cached; the full price by default."
+    )
     usd_per_million_output_tokens: types.Usd | None = Field(default=None, description="Tokens out.")
     usd_per_credit: types.Usd | None = Field(default=None, description="The provider's own units, where the meter counts them.")
+    service_tier: types.Word | None = Field(
+        default=None, description="The only service tier of which this is the price; batch: that of batches."
+    )
     batch_factor: types.Factor = Field(default=Decimal("0.5"), description="Times the price, for batches.")
     effective_from: types.Day | None = Field(default=None, description="The first day (UTC) on which it holds.")
+
+
+class PriceListPart(Part):
+    """The key of a meter that sets prices."""
+
+    price_list: types.PriceListName | None = None
 
 
 class RoutePrices(Part):
     """The keys of an endpoint that set prices."""
 
     path: types.Path
+    meter: PriceListPart = PriceListPart()
     prices: list[PricePart] = []
     cost_per_request: types.NanoUsd | None = None
 
@@ -249,6 +266,9 @@ class File(LimitsPart):
     pass_through_endpoints: SkipValidation[list[Endpoint]] = Field(default=[], description="The routes.")
     client_keys: SkipValidation[list[ClientKeyPart]] = Field(default=[], description="Who may call.")
     prices: SkipValidation[list[PricePart]] = Field(default=[], description="Prices of your own.")
+    price_map: types.FileName | None = Field(
+        default=None, description="LiteLLM's price map, relative to this file: for what no list has a price."
+    )
     label_headers: SkipValidation[Labels] = Field(default=[], description="Request headers whose values label exchanges.")
     general_settings: SkipValidation[General] = Field(default=General(), description=_GENERAL)
     master_key: types.Key | None = Field(default=None, description="The one key that may do everything.")

@@ -81,7 +81,7 @@ class Server:
         self._access_log = access_log
         self._ledger = None if config.ledger is None else Ledger.at(config.ledger, _log.warning)
         self._shipped_prices = shipped()
-        prices = Prices(config.prices, self._shipped_prices)
+        prices = Prices(config.prices, self._shipped_prices, config.price_map)
         self._budgets = Budgets(
             self._ledger,
             _log.warning,
@@ -214,7 +214,7 @@ class Server:
         policy = Policy(
             config.budgets, config.calendar, config.refuse_unlent, config.budget_webhook, sandbox=self._sandbox_port is not None
         )
-        prices = Prices(config.prices, self._shipped_prices)
+        prices = await asyncio.to_thread(Prices, config.prices, self._shipped_prices, config.price_map)
         await asyncio.to_thread(self._budgets.apply, policy, PriceProbe(prices, (route.terms for route in config.routes)))
         self._relay.rules = rules
         self._renew_certificate(tls)

@@ -212,10 +212,14 @@ async def test_prices(tmp_path: Path) -> None:
     code, out, err = await command(tmp_path, "prices")
     assert (0, "") == (code, err)
     assert re.search(r"^my-scanner +1\.25 +1$", out, re.MULTILINE)
-    assert re.search(r"^mistral-ocr-2512 +2 +3 +2025-12-01 +\d$", out, re.MULTILINE)
-    assert re.search(r"^mistral-small-latest +0\.15 +0\.60 +\d$", out, re.MULTILINE)
+    assert re.search(r"^mistral-ocr-2512 +2 +3 +2025-12-01 +\d+$", out, re.MULTILINE)
+    assert re.search(r"^mistral-small-2603 +0\.15 +0\.015 +0\.6 +\d+$", out, re.MULTILINE)
+    assert re.search(r"^azure/mistral-large-3 +0\.5 +1\.5 +\d+$", out, re.MULTILINE)
+    assert re.search(r"^mistral-small-latest +mistral-small-2603 *$", out, re.MULTILINE)
     assert re.search(r"^mistral-ocr-latest +mistral-ocr-4-1 *$", out, re.MULTILINE)
     assert re.search(r"^api\.eu\.mistral\.ai +mistral +1\.1$", out, re.MULTILINE)
+    assert re.search(r"^openrouter\.ai +openrouter *$", out, re.MULTILINE)
+    assert "tier" not in out
     assert re.search(r"^ +1  routes\.yaml *$", out, re.MULTILINE)
 
 
@@ -227,7 +231,7 @@ async def test_prices_of_batches(tmp_path: Path) -> None:
     code, out, err = await command(tmp_path, "prices")
     assert (0, "") == (code, err)
     assert re.search(r"^mine +0 +× 1 +1$", out, re.MULTILINE)
-    assert re.search(r"^mistral-ocr-2512 +2 +3 +× 0\.5 +2025-12-01 +\d$", out, re.MULTILINE)
+    assert re.search(r"^mistral-ocr-2512 +2 +3 +× 0\.5 +2025-12-01 +\d+$", out, re.MULTILINE)
 
 
 WIDE = """\

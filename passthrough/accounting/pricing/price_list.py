@@ -16,6 +16,9 @@ SHIPPED: Final = "prices.yaml"
 OVERRIDE: Final = "routes.yaml"
 PRICE_MAP: Final = "price_map"
 
+BATCH: Final = "batch"
+"""The service tier of a row whose prices are for batches, as they stand: without the factor."""
+
 MISTRAL: Final = "mistral"
 """The provider whose models need no prefix."""
 
@@ -29,8 +32,8 @@ class Price:
 
     `usd_per_1000_annotated_pages` replaces the plain price for annotated pages; it is not added to it. Without
     `usd_per_million_cached_input_tokens` cached tokens cost what others do. `usd_per_credit` is for one of the provider's own
-    units. In a batch all prices are multiplied by `batch_factor`. `service_tier` is the only tier that the row is for, None for
-    the standard one. `effective_from` None means always.
+    units. In a batch all prices are multiplied by `batch_factor`, but for those of a row whose tier is BATCH. `service_tier` is
+    the only tier that the row is for, None for the standard one. `effective_from` None means always.
     `source` says where the figures were found. `route` is the path of the only route on which the prices apply, before all other
     rows; None: on all routes.
     """

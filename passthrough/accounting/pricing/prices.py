@@ -14,7 +14,7 @@ from ...meter.usage import Usage
 from ..entry import Charge, charged, counted
 from .names import ModelNames, plain
 from .offers import Offer, Offers
-from .price_list import MISTRAL, OVERRIDE, PRICE_MAP, RESELLERS, SHIPPED, Alias, Host, Price, PriceList, shipped
+from .price_list import BATCH, MISTRAL, OVERRIDE, PRICE_MAP, RESELLERS, SHIPPED, Alias, Host, Price, PriceList, shipped
 from .rate import Rate, rate_of
 
 __all__ = ["OVERRIDE", "PER_REQUEST", "PRICE_MAP", "SHIPPED", "Alias", "Host", "Price", "PriceList", "Prices", "Row", "shipped"]
@@ -33,7 +33,8 @@ class Row:
     """One line of `passthrough prices`: what applies on a day.
 
     `kind` is `price`, `alias` (`price` is that of the model that it `stands_for`) or `host` (its prices are those of the
-    provider that it `stands_for`, times `factor`). `from_file` is the list that contains it.
+    provider that it `stands_for`, times `factor`; None where no list of that provider ships). `from_file` is the list that
+    contains it.
     """
 
     kind: str
@@ -137,19 +138,21 @@ class Prices:
         listed = sorted(
             rows.values(), key=lambda row: (order.index(row.from_file), row.name, (row.price and row.price.route) or "")
         )
-        for alias in self._names.aliases():
+        for alias in sorted(self._names.aliases()):
             model = self._names.stands_for(alias, on)
             if model != alias and (None, alias, None) not in rows:
                 applied = self._find(alias, Offer(MISTRAL), on, None)
                 source, price = (SHIPPED, None) if applied is None else applied
                 listed.append(Row("alias", alias, price, stands_for=model, from_file=source))
-        listed.extend(Row("host", host.host, stands_for=host.provider, factor=host.factor) for host in self._hosts)
+        for host in self._hosts:
+            lists = self._offers.of(host.host.replace("*", "any")).lists
+            listed.append(Row("host", host.host, stands_for=host.provider, factor=host.factor if lists else None))
         return listed
 
     def _is_mapped(self, price: Price, on: date) -> bool:
         """Tell whether a row of the price map applies: no other list has its model."""
         provider, _, model = price.model.partition("/")
-        found = self._find(model, Offer(provider), on, None, price.service_tier)
+        found = self._find(model, Offer(provider), on, None, (price.service_tier,))
         return found is not None and found[1] is price
 
     def _rate(
@@ -176,25 +179,28 @@ class Prices:
         model, target, day_number, route, price_list, in_batch, tier = key
         day = datetime.fromtimestamp(day_number * _DAY_S, UTC).date()
         offer = self._offers.of(target, price_list)
-        found = self._find(model, offer, day, route, tier)
+        found = self._find(model, offer, day, route, (tier, BATCH, None) if in_batch else (tier, None))
         if found is None:
             rate = Rate(self._names.canonical(model, day))
         else:
             source, price = found
             factor = Fraction(1) if source == OVERRIDE else offer.factor
-            if in_batch:
+            if in_batch and price.service_tier != BATCH:
                 factor *= Fraction(price.batch_factor)
-            rate = rate_of(price, factor, priced_as=self._names.canonical(price.model, day), source=source)
+            name = self._names.canonical(price.model, day)
+            rate = rate_of(price, factor, priced_as=name, source=source, for_tier=price.service_tier == tier)
         self._rates[key] = rate
         return rate
 
-    def _find(self, model: str, offer: Offer, day: date, route: str | None, tier: str | None = None) -> tuple[str, Price] | None:
-        """Return the price of a model, and its list: (1) a row for the tier, (2) one for the standard tier."""
+    def _find(
+        self, model: str, offer: Offer, day: date, route: str | None, tiers: Iterable[str | None] = (None,)
+    ) -> tuple[str, Price] | None:
+        """Return the price of a model, and its list: a row for the first of `tiers` (None: the standard one) that has one."""
         places = dict.fromkeys(((OVERRIDE, route), (OVERRIDE, None), (SHIPPED, None), (PRICE_MAP, None)))
         lists = [(place[0], self._tables[place]) for place in places if place in self._tables]
-        for wanted in dict.fromkeys((tier, None)):
+        for tier in dict.fromkeys(tiers):
             for source, table in lists:
-                found = self._find_in(table, self._candidates(source, model, offer, day), day, wanted)
+                found = self._find_in(table, self._candidates(source, model, offer, day), day, tier)
                 if found is not None:
                     return source, found
         return None

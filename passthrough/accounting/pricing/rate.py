@@ -76,7 +76,7 @@ class Rate:
         return _bounded(max(known)) if known else None
 
 
-def rate_of(price: Price, factor: Fraction, *, priced_as: str, source: str) -> Rate:
+def rate_of(price: Price, factor: Fraction, *, priced_as: str, source: str, for_tier: bool) -> Rate:
     """Return the rate of a row, all its prices times `factor`."""
 
     def nano(usd: Decimal | None, unit: int) -> Fraction | int | None:
@@ -94,7 +94,7 @@ def rate_of(price: Price, factor: Fraction, *, priced_as: str, source: str) -> R
         token_out=nano(price.usd_per_million_output_tokens, _NANO_PER_TOKEN),
         token_cached=nano(price.usd_per_million_cached_input_tokens, _NANO_PER_TOKEN),
         credit=nano(price.usd_per_credit, _NANO_PER_CREDIT),
-        for_tier=price.service_tier is not None,
+        for_tier=for_tier,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,11 +14,11 @@ from ...meter.usage import Usage
 from ..entry import Charge
 from ..ledger.queries import LedgerRow
 from ..money import Number, json_object, usd
-from ..pricing.prices import OVERRIDE, PER_REQUEST, SHIPPED, Prices
+from ..pricing.prices import OVERRIDE, PER_REQUEST, PRICE_MAP, SHIPPED, Prices
 from .report import Key, aligned, harmless, iso, key_columns, period_text
 from .table import Column, Table
 
-_PRICED: Final = frozenset({None, SHIPPED, OVERRIDE, PER_REQUEST})
+_PRICED: Final = frozenset({None, SHIPPED, OVERRIDE, PRICE_MAP, PER_REQUEST})
 """The sources of costs that follow from a price. A cost that the provider reported stays as it is."""
 _NAMES: Final = ("charges", "cost_usd", "today_usd", "difference_usd", "unpriced", "unpriced_today")
 _HEADS: Final = ("charges", "USD", "today", "difference", "unpriced", "unpriced today")
@@ -58,11 +58,15 @@ class Repricing:
 
 @dataclass(frozen=True, slots=True)
 class Today:
-    """Today's prices: the list, routes' prices per request (10⁻⁹ USD, by path), and the time now (seconds, UTC)."""
+    """Today's prices: the list, routes' prices per request (10⁻⁹ USD, by path), and the time now (seconds, UTC).
+
+    `price_lists` are the lists that routes name, by path.
+    """
 
     prices: Prices
     per_request_nano: Mapping[str, int]
     now_utc: float
+    price_lists: Mapping[str, str] = field(default_factory=dict)
 
     def cost_nano(self, row: LedgerRow, charge: Charge) -> int | None:
         """Return what a charge would cost today, None where no price is known.
@@ -76,7 +80,7 @@ class Today:
         flat = None if row.route is None else self.per_request_nano.get(row.route)
         if flat is not None:
             return 0 if charge.line else flat
-        terms = None if row.route is None else RouteTerms(row.route)
+        terms = None if row.route is None else RouteTerms(row.route, price_list=self.price_lists.get(row.route))
         found = self.prices.charge(_usage(row, charge), terms=terms, target=row.target, began_utc=self.now_utc)
         return None if found is None else found.cost_nano
 
@@ -92,6 +96,9 @@ def _usage(row: LedgerRow, charge: Charge) -> Usage:
         credits_micro=charge.credits_micro,
         line=charge.line,
         in_batch=charge.in_batch,
+        tokens_cached=charge.tokens_cached,
+        service_tier=charge.service_tier,
+        credits=charge.credits,
     )
 
 
