@@ -122,6 +122,7 @@ def _loaded(config: str, *, sandbox: bool = False) -> Config:
 def check(config: str, sandbox: bool) -> None:
     """Print what is wrong with the configuration, or its routes and who may call. Never a secret."""
     from ..accounting.reports.table import Column, Table
+    from ..config.announce import price_lists
     from .check import COLUMNS, callers, rows
     from .terminal import show
 
@@ -131,7 +132,7 @@ def check(config: str, sandbox: bool) -> None:
         title = f"{loaded.file}: fine, {len(found)} route{'' if len(found) == 1 else 's'}"
         columns = (Column(head, cells) for head, cells in zip(COLUMNS, zip(*found, strict=True), strict=True))
         with standard_streams.printing():
-            show(Table(title, tuple(columns)), "\n".join(callers(loaded)))
+            show(Table(title, tuple(columns)), "\n".join(filter(None, (price_lists(loaded), *callers(loaded)))))
         for problem in loaded.warnings:
             click.echo(f"warning: {problem}", err=True)
 
@@ -240,15 +241,17 @@ def _ledger_url(config: str, option: str | None) -> str:
 
 @main.command()
 @_config
-def prices(config: str) -> None:
+@click.option("--model", help="Only rows whose name has this text, those of the price map too.")
+def prices(config: str, model: str | None) -> None:
     """Print the prices that apply today, and where they come from."""
     from ..accounting.pricing.prices import Prices
     from ..accounting.reports.price_table import to_tables
-    from ..config.load import load_prices
+    from ..config.load import load_price_map, load_prices
     from .terminal import show
 
     with _exit_on_error():
-        tables = to_tables(Prices(load_prices(config, os.environ)).today(datetime.now(UTC).date()))
+        found = Prices(load_prices(config, os.environ), mapped=load_price_map(config, os.environ))
+        tables = to_tables(found.today(datetime.now(UTC).date()), model)
         with standard_streams.printing():
             show(*tables)
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
 from typing import Final
 
+from ..accounting.pricing.offers import Offers
+from ..accounting.pricing.price_list import shipped
 from ..loopback import is_loopback
 from .model import Config
 from .reload import needing_restart
 
 Messages = Iterator[tuple[int, str]]
 """Log messages, each with its level."""
+
+_SANDBOX: Final = "sandbox"
+_MAX_NAMED: Final = 5
 
 ANONYMOUS: Final = "No client keys: everybody who reaches the port may call."
 
@@ -24,6 +30,8 @@ def started(config: Config, traffic: str, admin: str, *, sandbox: bool) -> Messa
             logging.INFO,
             "Sandbox: every route goes to a local imitation of Mistral's API; nothing is billed, and its key is not needed.",
         )
+    if (lists := price_lists(config)) is not None:
+        yield logging.INFO, lists
     if not config.clients:
         yield logging.WARNING, ANONYMOUS
     if config.listen.workers > 1 and config.ledger is None and config.budgets:
@@ -43,6 +51,8 @@ def adopted(config: Config, before: Config) -> Messages:
 def reloaded(config: Config, start: Config) -> Messages:
     """Yield the messages on a reload that succeeded; `start` is what the program was started with."""
     yield logging.INFO, f"Reloaded {config.file}: {_number(config.routes, 'route')}, {_number(config.clients, 'client key')}."
+    if (lists := price_lists(config)) is not None and lists != price_lists(start):
+        yield logging.INFO, lists
     for name in needing_restart(start, config):
         yield logging.WARNING, f"{config.file}: '{name}' has changed; that takes a restart."
 
@@ -54,3 +64,47 @@ def not_reloaded(error: Exception) -> str:
 
 def _number(things: Sized, name: str) -> str:
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
+@dataclass(slots=True)
+class _Group:
+    """Routes that go by one list for one reason, and their targets' hosts."""
+
+    paths: dict[str, None] = field(default_factory=dict)
+    hosts: dict[str, None] = field(default_factory=dict)
+
+
+def price_lists(config: Config) -> str | None:
+    """Return whose lists price the routes that are priced by a list; None where none is, and in the sandbox.
+
+    It names the hosts that the list does not know, and those that bill otherwise.
+    """
+    offers = Offers(shipped())
+    groups: dict[tuple[str | None, bool, bool], _Group] = {}
+    for route in config.routes:
+        terms = route.terms
+        if terms.plan.shape == "none" or terms.cost_per_request_nano is not None:
+            continue
+        for target in (target for target in route.targets if target.name != _SANDBOX):
+            offer = offers.of(target.name, terms.price_list)
+            is_chosen = terms.price_list is not None
+            provider, is_sure = offer.provider if offer.lists else None, offer.is_known or is_chosen
+            group = groups.setdefault((provider, is_sure, provider is None and is_chosen), _Group())
+            group.paths[route.path.decode("ascii") + ("/*" if route.include_subpath else "")] = None
+            if not is_chosen:
+                group.hosts[target.name] = None
+    return f"Prices: {'; '.join(_clauses(groups))}." if groups else None
+
+
+def _clauses(groups: Mapping[tuple[str | None, bool, bool], _Group]) -> Iterator[str]:
+    for (provider, is_sure, _), group in groups.items():
+        paths, hosts = _named(tuple(group.paths)), _named(tuple(group.hosts))
+        if provider is None:
+            yield f"no list for {paths}" + (f" (bills otherwise: {hosts})" if hosts else "")
+        else:
+            yield f"{provider.capitalize()}'s list for {paths}" + ("" if is_sure else f" (not a known host: {hosts})")
+
+
+def _named(names: Sequence[str]) -> str:
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from passthrough.cli import check
 from passthrough.cli.check import callers
+from passthrough.config import announce
 from tests.harness.configs import ROUTE, loaded
 
 KEYS = "client_keys:\n  - {name: invoices, key: 0123456789abcdef}\n"
@@ -43,6 +46,42 @@ OPEN = "  - {path: /open, target: 'http://h.example', auth: false, include_subpa
 def test_who_may_call(tmp_path: Path, text: str, expected: list[str]) -> None:
     """Clients are named; where no key is needed, a sentence says so."""
     assert expected == list(callers(loaded(tmp_path, ROUTE + text)))
+
+
+def test_whose_list_prices_a_route(tmp_path: Path) -> None:
+    """Routes are named with the list that prices them; a host that is not known, and one that bills otherwise, are named."""
+    targets = {
+        "/mistral": "https://api.mistral.ai', include_subpath: true",
+        "/eu": "https://api.eu.mistral.ai'",
+        "/gateway": "https://gateway.internal:8443'",
+        "/azure": "https://r.services.ai.azure.com'",
+        "/router": "https://openrouter.ai/api'",
+        "/gemini": "https://generativelanguage.googleapis.com'",
+        "/cloud": "https://egress.internal', meter: {price_list: vertex}",
+        "/off": "https://api.mistral.ai', meter: {price_list: none}",
+        "/flat": "https://flat.internal', cost_per_request: 1",
+        "/unread": "https://unread.internal', meter: none",
+    }
+    text = "".join(f"  - {{path: {path}, target: '{target}}}\n" for path, target in targets.items())
+    config = loaded(tmp_path, f"pass_through_endpoints:\n{text}")
+    expected = (
+        "Prices: Mistral's list for /mistral/*, /eu; Mistral's list for /gateway (not a known host: gateway.internal:8443); "
+        "Azure's list for /azure; "
+        "no list for /router, /gemini (bills otherwise: openrouter.ai, generativelanguage.googleapis.com); "
+        "Vertex's list for /cloud; no list for /off."
+    )
+    assert expected == announce.price_lists(config)
+    assert (logging.INFO, expected) in list(announce.started(config, "", "", sandbox=False))
+    assert (logging.INFO, expected) in list(announce.reloaded(config, replace(config, routes=())))
+    assert (logging.INFO, expected) not in list(announce.reloaded(config, config))
+
+
+def test_many_routes_are_counted_in_the_sentence(tmp_path: Path) -> None:
+    """Of many routes the first five are named; where no route is priced by a list, there is no sentence."""
+    many = "".join(f"  - {{path: /r{number}, target: 'https://api.mistral.ai'}}\n" for number in range(7))
+    config = loaded(tmp_path, f"pass_through_endpoints:\n{many}")
+    assert announce.price_lists(config) == "Prices: Mistral's list for /r0, /r1, /r2, /r3, /r4 and 2 more."
+    assert announce.price_lists(replace(config, routes=())) is None
 
 
 @pytest.mark.parametrize(

@@ -232,10 +232,12 @@ def problems_of(text: str, folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def with_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the files that examples name: a certificate, its key, an authority."""
+    """Return a folder with the files that examples name: a certificate, its key, an authority, a price map."""
     folder = tmp_path_factory.mktemp("configuration")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "corporate.pem"))
+    price_map = {"openai/gpt-5": {"litellm_provider": "openai", "input_cost_per_token": 1e-06}}
+    (folder / "model_prices_and_context_window.json").write_text(json.dumps(price_map))
     issued = authority.issue_cert("localhost")
     issued.private_key_pem.write_to_path(str(folder / "key.pem"))
     issued.cert_chain_pems[0].write_to_path(str(folder / "certificate.pem"))

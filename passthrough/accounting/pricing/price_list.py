@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -88,8 +89,9 @@ class PriceList:
     prefixes: Mapping[str, str]
 
 
+@cache
 def shipped() -> PriceList:
-    """Parse the list in the package. That takes a few milliseconds: once in a process is enough."""
+    """Return the list in the package. Its file is parsed once in a process: that takes a few milliseconds."""
     text = files(__package__).joinpath(SHIPPED).read_text("utf-8")
     loader = yaml.CBaseLoader if yaml.__with_libyaml__ else yaml.BaseLoader  # in C it takes a tenth of the time
     tables = yaml.load(text, loader)  # noqa: S506 - it makes strings only, so that no price passes through a float

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
-from ..pricing.prices import Price, Row
+from ..pricing.prices import PRICE_MAP, Price, Row
 from .table import Column, Table
 
 _PAGES: Final[Mapping[str, str]] = {"pages": "usd_per_1000_pages", "annotated": "usd_per_1000_annotated_pages"}
@@ -18,8 +18,18 @@ _TOKENS: Final[Mapping[str, str]] = {
 _CREDITS: Final[Mapping[str, str]] = {"credit": "usd_per_credit"}
 
 
-def to_tables(rows: Sequence[Row]) -> Iterator[Table]:
-    """Yield the tables for the rows of Prices.today(); the others refer to the table of sources by number."""
+def to_tables(rows: Sequence[Row], model: str | None = None) -> Iterator[Table | str]:
+    """Yield the tables for the rows of Prices.today(); the others refer to the table of sources by number.
+
+    With a `model`, rows whose name has this text; without, those of the price map, which are thousands, are only counted.
+    """
+    mapped = {row.name for row in rows if row.from_file == PRICE_MAP}
+    if model is not None:
+        rows = [row for row in rows if row.kind != "host" and model.lower() in row.name]
+        if not rows:
+            yield f"No price of today is for a model with '{model}' in its name."
+    else:
+        rows = [row for row in rows if row.from_file != PRICE_MAP]
     priced = [row for row in rows if row.kind == "price"]
     aliases = [row for row in rows if row.kind == "alias"]
     hosts = [row for row in rows if row.kind == "host"]
@@ -35,6 +45,8 @@ def to_tables(rows: Sequence[Row]) -> Iterator[Table]:
         by = _texts("times", (row.factor for row in hosts), right=True)
         offers = (_texts("host", (row.name for row in hosts)), _texts("offer", (row.stands_for for row in hosts)), by)
         yield Table("Whose prices a target's host asks, times what; your own hold as they are", offers)
+    if mapped and model is None:
+        yield f"The price map has prices of {len(mapped)} more models: 'passthrough prices --model NAME' shows them."
     if numbers:
         yield Table("Sources", (_texts("source", numbers.values(), right=True), _texts("where", numbers)))
 
