@@ -12,19 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
-from ..exchange import Exchange, Outcome
+from ..exchange import Exchange
 from ..meter.usage import Unmetered, Usage
 from .access_log import AccessLog
-from .charge import BatchTotals, charge, line_charge, rest_charge
-from .entry import Charge, Entry, Part, believable, entry
+from .charge import charge, doubt, line_charge, line_doubt, rest_charge
+from .entry import Entry, Part, believable, entry
 from .estimates import Estimates, is_paid_and_unknown
 from .journal.writer import JournalWriter
 from .ledger.ledger import Ledger
+from .line_log import WAIT_S, LineLog, Totals
+from .notices import Notices
 from .pricing.prices import Prices
 from .refusals import Refusals
 
-_COMPLETED: Final = Outcome.COMPLETED  # before Python 3.12 an enum's look-up is slow
-_MAX_REMEMBERED: Final = 1000
 _LOG_S: Final = 1.0  # for the log at shutdown: a line that is not read by then is never read, and the ledger has it
 
 
@@ -75,16 +75,14 @@ class Bookkeeper:
         self.booked = 0
         self._prices = prices
         self._access_log = access_log
+        self._line_log = LineLog(access_log.put, None if ledger is None else WAIT_S)
         self._warn = warn
         self._observers = tuple(observers)
         self._writer = (
-            None
-            if ledger is None
-            else JournalWriter(ledger, journal, warn, booked=self._notify_booked, housekeeping=housekeeping)
+            None if ledger is None else JournalWriter(ledger, journal, warn, booked=self._note_booked, housekeeping=housekeeping)
         )
         self._ended: deque[Exchange] = deque()
         self._reading: dict[asyncio.Task[None], Exchange] = {}
-        self._totals: dict[str, BatchTotals] = {}
         self._estimates = Estimates()
         self._reserved = reserved
         self._refusals = Refusals(self._write)
@@ -92,8 +90,7 @@ class Bookkeeper:
         self._is_scheduled = False
         self._closed = False
         self._missed = 0
-        self._unpriced_models: set[str] = set()
-        self._rejected_routes: set[str] = set()
+        self._notices = Notices(warn)
 
     @property
     def waiting(self) -> int:
@@ -143,27 +140,31 @@ class Bookkeeper:
         if not usages:
             return
         try:
-            found = [believable(usage) for usage in usages]
-            charges = tuple(filter(None, (line_charge(exchange, usage, self._prices) for usage in found)))
-            part = entry(exchange, Usage(model=found[-1].model), charges, part=Part.OPEN)
+            priced = [(usage, line_charge(exchange, usage, self._prices)) for usage in map(believable, usages)]
+            charges = tuple([found for _, found in priced if found is not None])
+            part = entry(exchange, Usage(model=priced[-1][0].model), charges, part=Part.OPEN)
         except Exception as defect:  # noqa: BLE001 - the accounting loop: it never raises into the proxy
             self._warn(f"Lines of exchange {exchange.id} cannot be booked: {defect!r}. Please report this.")
             self._missed += 1
             return
-        totals = self._totals.setdefault(exchange.id, BatchTotals())
+        totals = self._line_log.begin(exchange.id)
         totals.add(charges)
-        totals.unmetered = totals.unmetered or next((usage.unmetered for usage in found if usage.unmetered), None)
-        self._warn_unpriced(charges, exchange.target)
+        for usage, found in priced:
+            totals.note(usage.unmetered)
+            if usage.service_tier is not None:
+                totals.note(line_doubt(exchange, usage, found, self._prices))
+        self._notices.check_priced(charges, exchange.target)
         if charges:
             self._write(part)
 
     def swap(self, prices: Prices) -> None:
         """Use another price list from now on; an exchange still has the price of the day on which it began."""
         self._prices = prices
-        self._unpriced_models.clear()
+        self._notices.forget_prices()
 
     async def start(self) -> None:
         """Begin to book, also the exchanges that ended before."""
+        self._line_log.start()
         if self._writer is not None:
             self._writer.start()
         self._loop = asyncio.get_running_loop()
@@ -188,10 +189,12 @@ class Bookkeeper:
                 self._book(exchange, Usage(unmetered=Unmetered.CANCELLED))
         self._refusals.flush()
         left_s = max(0.1, deadline - asyncio.get_running_loop().time())
-        await asyncio.gather(
-            asyncio.to_thread(self._access_log.close, min(left_s, _LOG_S)),
-            *((asyncio.to_thread(self._writer.close, left_s),) if self._writer else ()),
-        )
+        writing = asyncio.ensure_future(asyncio.to_thread(self._writer.close, left_s)) if self._writer else None
+        if writing is not None:  # time for the log is kept back
+            await self._line_log.close(writing, max(left_s / 2, left_s - _LOG_S))
+        await asyncio.to_thread(self._access_log.close, min(left_s, _LOG_S))
+        if writing is not None:
+            await writing
 
     def _book_ended(self) -> None:
         """Book the exchanges whose usage is ready; read each other one in a task, so that a slow one holds up no other."""
@@ -221,14 +224,18 @@ class Bookkeeper:
         return Usage(unmetered=Unmetered.BROKEN)
 
     def _book(self, exchange: Exchange, usage: Usage) -> None:
-        totals = self._totals.pop(exchange.id, None) if self._totals else None
+        totals = self._line_log.counted(exchange.id)
         try:
             booked = self._entry(exchange, believable(usage, exchange.terms), totals)
         except Exception as defect:  # noqa: BLE001 - the accounting loop: the next exchange must be booked
             self._warn(f"Exchange {exchange.id} cannot be booked: {defect!r}. Please report this.")
+            self._line_log.forget(exchange.id)
             self._missed += 1
             return
-        self._access_log.put(booked if totals is None else totals.logged(booked))
+        if totals is None and not (booked.charges and booked.charges[0].line):
+            self._access_log.put(booked)
+        else:
+            self._line_log.end(booked, booked=exchange.admitted)
         for observer in self._observers:
             try:
                 observer.ended(booked)
@@ -237,22 +244,30 @@ class Bookkeeper:
         if exchange.admitted and not self._refusals.take(booked):
             self._write(booked)
         self.booked += 1
-        self._check_credentials(exchange)
+        self._notices.check_credentials(exchange)
 
-    def _entry(self, exchange: Exchange, usage: Usage, totals: BatchTotals | None) -> Entry:
-        found = (charge if totals is None else rest_charge)(exchange, usage, self._prices)
+    def _entry(self, exchange: Exchange, usage: Usage, totals: Totals | None) -> Entry:
+        prices = self._prices
+        found = (charge if totals is None else rest_charge)(exchange, usage, prices)
         charges = () if found is None else (found,)
+        doubtful = None
         if found is not None and found.cost_nano is None:
-            self._warn_unpriced(charges, exchange.target)
-        if totals is None:
-            booked = entry(exchange, usage, charges)
-            if found is not None and usage.unmetered is None:
-                self._estimates.learn(booked)
-            elif usage.unmetered is not None and is_paid_and_unknown(exchange, usage):
-                pages, nano = self._estimates.guess(exchange, usage, self._prices, self._reserved(exchange.id))
-                return replace(booked, estimated_pages=pages, estimated_nano=None if charges else nano)
-            return booked
-        return entry(exchange, totals.reason(usage), charges, part=Part.CLOSE)
+            self._notices.check_priced(charges, exchange.target)
+        if exchange.bad_cost or usage.service_tier is not None:
+            doubtful = doubt(exchange, usage, found, prices)
+        if totals is not None:
+            totals.note(doubtful)
+            return entry(exchange, usage, charges, part=Part.CLOSE, doubt=totals.reason)
+        booked = entry(exchange, usage, charges, doubt=doubtful)
+        if usage.unmetered is not None:
+            if is_paid_and_unknown(exchange, usage):
+                pages, nano = self._estimates.guess(exchange, usage, found, prices, self._reserved(exchange.id))
+                return replace(booked, estimated_pages=pages, estimated_nano=nano)
+        elif found is not None:
+            self._estimates.learn(booked)
+            if exchange.reported_cost_nano is not None:
+                self._notices.check_cost(exchange, usage, prices)
+        return booked
 
     def _write(self, booked: Entry) -> None:
         if self._writer is not None:
@@ -260,33 +275,14 @@ class Bookkeeper:
         else:
             self._notify_booked((booked,))
 
+    def _note_booked(self, entries: Sequence[Entry]) -> None:
+        """Take what the ledger has accepted, on its thread."""
+        self._notify_booked(entries)
+        self._line_log.accepted(entries)
+
     def _notify_booked(self, entries: Sequence[Entry]) -> None:
         for observer in self._observers:
             try:
                 observer.booked(entries)
             except Exception as defect:  # noqa: BLE001 - the accounting loop: no observer stops it
                 self._warn(f"{len(entries)} booked entries were not observed: {defect!r}. Please report this.")
-
-    def _check_credentials(self, exchange: Exchange) -> None:
-        """Warn once that a route's target rejects its credentials, and once more after it has accepted them."""
-        if exchange.terms is None or exchange.status is None or not exchange.admitted or exchange.outcome != _COMPLETED:
-            return
-        route = exchange.terms.route
-        if 200 <= exchange.status < 300:
-            self._rejected_routes.discard(route)
-        elif exchange.status in {401, 403} and route not in self._rejected_routes:
-            self._rejected_routes.add(route)
-            self._warn(
-                f"{exchange.target} answered {exchange.status} on route {route}: "
-                "it does not accept the credentials that it gets. Check the route's headers."
-            )
-
-    def _warn_unpriced(self, charges: Sequence[Charge], target: str | None) -> None:
-        for model in (unpriced.model or "(not named)" for unpriced in charges if unpriced.cost_nano is None):
-            if model in self._unpriced_models or len(self._unpriced_models) >= _MAX_REMEMBERED:
-                continue
-            self._unpriced_models.add(model)
-            self._warn(
-                f"No price is known for what model '{model}' of {target} was used for: it is counted and booked as unpriced.\n"
-                "Add the model to 'prices' in routes.yaml, or name another with the route's 'meter.model'."
-            )

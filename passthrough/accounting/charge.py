@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-
 from ..exchange import Exchange
 from ..meter.usage import Unmetered, Usage
-from .entry import Charge, Entry, charged, counted
+from .entry import Charge, charged, counted
 from .pricing.prices import PER_REQUEST, Prices
 
 
@@ -23,10 +20,13 @@ def charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | None:
     used = counted(usage) or _succeeded(exchange)
     reported = exchange.reported_cost_nano
     if reported is not None and (used or reported):
-        return charged(usage, reported, (exchange.cost_header or "").lower() or None)
-    if not used:
-        return None
-    return prices.charge(usage, terms=exchange.terms, target=exchange.target, began_utc=exchange.began_utc)
+        return charged(usage, reported, (exchange.cost_header or "").lower() or None, _priced_as(exchange, usage, prices))
+    return _priced(exchange, usage, prices) if used else None
+
+
+def list_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | None:
+    """Return the charge by the price list, whatever the provider reported; None on a route with a price per request."""
+    return None if _has_own_price(exchange) else _priced(exchange, usage, prices)
 
 
 def line_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | None:
@@ -37,64 +37,48 @@ def line_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | No
     """
     if not exchange.admitted or not counted(usage):
         return None
-    if exchange.terms is not None and exchange.terms.cost_per_request_nano is not None:
-        return charged(usage, 0, PER_REQUEST)
-    return prices.charge(usage, terms=exchange.terms, target=exchange.target, began_utc=exchange.began_utc)
+    if _has_own_price(exchange):
+        return charged(usage, 0, PER_REQUEST, _priced_as(exchange, usage, prices))
+    return _priced(exchange, usage, prices)
 
 
 def rest_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | None:
     """Return the charge of an exchange beside its batch lines: its price per request, or what was counted apart from them."""
-    priced = exchange.terms is not None and exchange.terms.cost_per_request_nano is not None and _succeeded(exchange)
+    priced = _has_own_price(exchange) and _succeeded(exchange)
     if not exchange.admitted or not (priced or counted(usage)):
         return None
+    return _priced(exchange, usage, prices)
+
+
+def doubt(exchange: Exchange, usage: Usage, found: Charge | None, prices: Prices) -> Unmetered | None:
+    """Return what is doubtful about the price of a charge, None if nothing is; `found` is the charge of `usage`.
+
+    1. BAD_COST: an exchange that was counted or successful had a header for the cost without an amount. 2. UNPRICED_TIER: the
+    list knows no price of its own for the usage's tier.
+    """
+    if exchange.bad_cost and exchange.admitted and (found is not None or _succeeded(exchange)):
+        return Unmetered.BAD_COST
+    return None if exchange.reported_cost_nano is not None else line_doubt(exchange, usage, found, prices)
+
+
+def line_doubt(exchange: Exchange, usage: Usage, found: Charge | None, prices: Prices) -> Unmetered | None:
+    """As `doubt`, of one line of a batch file: a header's cost is not the lines'."""
+    if usage.service_tier is None or found is None or found.cost_nano is None:
+        return None
+    known = prices.knows_tier(usage, terms=exchange.terms, target=exchange.target, began_utc=exchange.began_utc)
+    return None if known else Unmetered.UNPRICED_TIER
+
+
+def _priced(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | None:
     return prices.charge(usage, terms=exchange.terms, target=exchange.target, began_utc=exchange.began_utc)
 
 
-@dataclass(slots=True)
-class BatchTotals:
-    """The running sums of one exchange's batch lines: sums only, for a file may have any number of lines."""
-
-    pages: int | None = None
-    pages_annotated: int | None = None
-    tokens_in: int | None = None
-    tokens_out: int | None = None
-    cost_nano: int | None = None
-    cost_source: str | None = None
-    unpriced: bool = False
-    unmetered: Unmetered | None = None
-
-    def add(self, charges: Iterable[Charge]) -> None:
-        """Add charges to the sums."""
-        for charge in charges:
-            self.pages = _sum(self.pages, charge.pages)
-            self.pages_annotated = _sum(self.pages_annotated, charge.pages_annotated)
-            self.tokens_in = _sum(self.tokens_in, charge.tokens_in)
-            self.tokens_out = _sum(self.tokens_out, charge.tokens_out)
-            self.cost_nano = _sum(self.cost_nano, charge.cost_nano)
-            self.cost_source = self.cost_source or charge.cost_source
-            self.unpriced = self.unpriced or charge.cost_nano is None
-
-    def reason(self, usage: Usage) -> Usage:
-        """Return the exchange's own usage; where it has no `unmetered` reason, with that of its lines."""
-        why = usage.unmetered or (Unmetered.UNPRICED if self.unpriced else self.unmetered)
-        return usage if why is usage.unmetered else replace(usage, unmetered=why)
-
-    def logged(self, entry: Entry) -> Entry:
-        """Return the closing entry for the log: with the sums of all the exchange's charges."""
-        self.add(entry.charges)
-        usage = replace(
-            entry.usage,
-            pages=self.pages,
-            pages_annotated=self.pages_annotated,
-            tokens_in=self.tokens_in,
-            tokens_out=self.tokens_out,
-        )
-        total = Charge() if self.unpriced else Charge(cost_nano=self.cost_nano, cost_source=self.cost_source)
-        return replace(entry, usage=usage, charges=(total,))
+def _priced_as(exchange: Exchange, usage: Usage, prices: Prices) -> str | None:
+    return prices.priced_as(usage.model, terms=exchange.terms, target=exchange.target, began_utc=exchange.began_utc)
 
 
-def _sum(one: int | None, other: int | None) -> int | None:
-    return other if one is None else one + (other or 0)
+def _has_own_price(exchange: Exchange) -> bool:
+    return exchange.terms is not None and exchange.terms.cost_per_request_nano is not None
 
 
 def _succeeded(exchange: Exchange) -> bool:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 from ..exchange import Exchange, RouteTerms
@@ -14,6 +15,9 @@ from .named_labels import labels_text
 
 MAX_COUNT: Final = 10**12
 """The largest counter that is believed: no document has a million million pages, and sums of counters must fit 64 bits."""
+
+_UNPRICED: Final = Unmetered.UNPRICED  # before Python 3.12 an enum's look-up is slow
+_RANKS: Final = MappingProxyType({_UNPRICED: 1, Unmetered.UNKNOWN_UNIT: 2, Unmetered.BAD_COST: 3, Unmetered.UNPRICED_TIER: 4})
 
 MAX_TEXT: Final = 2000
 """How many characters of a text from outside (a path, a label, a model) are kept."""
@@ -192,12 +196,34 @@ def charged(usage: Usage, cost_nano: int | None = None, cost_source: str | None 
     )
 
 
-def entry(exchange: Exchange, usage: Usage, charges: tuple[Charge, ...] = (), *, part: Part = Part.WHOLE) -> Entry:
-    """Return the entry of an ended exchange or, as an OPEN part, of one that goes on; `usage` is believable."""
+def first_reason(one: Unmetered | None, other: Unmetered | None) -> Unmetered | None:
+    """Return the reason that counts, of two: a missing count comes first, then what is about the price alone.
+
+    1. Any reason for a missing count, the earlier one of two. 2. UNPRICED. 3. UNKNOWN_UNIT. 4. BAD_COST. 5. UNPRICED_TIER.
+    """
+    if one is None or other is None:
+        return one or other
+    return one if _RANKS.get(one, 0) <= _RANKS.get(other, 0) else other
+
+
+def entry(
+    exchange: Exchange,
+    usage: Usage,
+    charges: tuple[Charge, ...] = (),
+    *,
+    part: Part = Part.WHOLE,
+    doubt: Unmetered | None = None,
+) -> Entry:
+    """Return the entry of an ended exchange or, as an OPEN part, of one that goes on; `usage` is believable.
+
+    `doubt` is what is doubtful beside the usage: see first_reason.
+    """
     unmetered = usage.unmetered
     for charge in charges:
         if charge.cost_nano is None:
-            unmetered = Unmetered.UNPRICED
+            unmetered = first_reason(unmetered, _UNPRICED)
+    if doubt is not None:
+        unmetered = first_reason(unmetered, doubt)
     terms = exchange.terms
     target = printable(exchange.target)
     return Entry(  # positional: keyword names take twice the time of all the rest

@@ -1,4 +1,4 @@
-"""Estimates pages and cost of a call that was paid for and not counted, from the counted calls before it."""
+"""Estimates what is not known of a call that was paid for: pages and cost, from the counted calls before it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from math import ceil
 from typing import Final
 
 from ..exchange import Exchange
-from ..meter.plan import MeterPlan
+from ..meter.plan import MeterPlan, ResponseKind
 from ..meter.usage import Unmetered, Usage
-from .entry import Entry, counted, printable
-from .pricing.prices import Prices
+from .entry import Charge, Entry, printable
+from .pricing.prices import PER_REQUEST, Prices
 
 _PAID: Final = (Unmetered.CANCELLED, Unmetered.BROKEN)
 _FETCHING: Final = ("GET", "HEAD")
@@ -53,27 +53,59 @@ class Estimates:
             mean.nano = nano if mean.nano is None else mean.nano + (nano - mean.nano) / _SMOOTHED
 
     def guess(
-        self, exchange: Exchange, usage: Usage, prices: Prices, reserved: tuple[int | None, int | None]
+        self,
+        exchange: Exchange,
+        usage: Usage,
+        charge: Charge | None,
+        prices: Prices,
+        reserved: tuple[int | None, int | None],
     ) -> tuple[int | None, int | None]:
-        """Return the estimated pages and nano-USD of a call; None where there is no estimate.
+        """Return the pages and nano-USD that a call used beyond its `charge`; None where there is no estimate.
 
         1. Pages: the average of this client's calls on this route, else of all clients' there; before the first call, one page
         where pages are counted. 2. Cost: the average in the same order, else today's price of those pages. 3. Neither is less
-        than what budgets `reserved` for the call.
+        than what budgets `reserved` for the call. 4. What is charged for a part of the call is not in it, and of a cost that does
+        not depend on the count nothing lacks.
         """
         terms = exchange.terms
         route, plan = (None, MeterPlan()) if terms is None else (printable(terms.route), terms.plan)
-        by_page = _counts_pages(plan)
+        by_page = self._counts_pages(exchange, usage, route, plan)
         mean = self._mean(printable(exchange.client), route, by_page=by_page)
-        pages = (1 if mean.pages is None else ceil(mean.pages)) if by_page else None
-        nano = mean.nano
         held_pages, held_nano = reserved
-        pages = None if pages is None else max(pages, held_pages or 0)
+        pages = max(1 if mean.pages is None else ceil(mean.pages), held_pages or 0) if by_page else None
+        nano = mean.nano
         if nano is None:
             like = Usage(pages=pages, model=plan.model or usage.model)
-            charge = prices.charge(like, terms=terms, target=exchange.target, began_utc=exchange.began_utc)
-            nano = None if charge is None else charge.cost_nano
-        return pages, held_nano if nano is None else max(ceil(nano), held_nano or 0)
+            listed = prices.charge(like, terms=terms, target=exchange.target, began_utc=exchange.began_utc)
+            nano = held_nano if listed is None else listed.cost_nano or held_nano
+        if nano is not None:
+            nano = max(ceil(nano), held_nano or 0)
+        if charge is None:
+            return pages, nano
+        if exchange.reported_cost_nano is not None or charge.cost_source == PER_REQUEST:
+            nano = None
+        told = (usage.pages or 0) + (usage.pages_annotated or 0)
+        return (
+            None if pages is None else max(0, pages - told),
+            None if nano is None else max(0, nano - (charge.cost_nano or 0)),
+        )
+
+    def _counts_pages(self, exchange: Exchange, usage: Usage, route: str | None, plan: MeterPlan) -> bool:
+        """Tell whether a call is counted by the page.
+
+        1. By what it told so far. 2. As the configuration says. 3. By its path. 4. By what was counted on its route.
+        """
+        if usage.pages is not None or usage.pages_annotated is not None:
+            return True
+        if plan.shape == "json" and plan.counted is not None:
+            return plan.counted.by_page
+        if usage.tokens_in is not None or usage.tokens_out is not None:
+            return False
+        kind = plan.reads(exchange.method, exchange.path.encode("utf-8", "replace"))
+        if kind is ResponseKind.OCR or kind is ResponseKind.CHAT:
+            return kind is ResponseKind.OCR
+        known = {by_page for _, on, by_page in self._means if on == route}
+        return True in known or not known
 
     def _mean(self, client: str | None, route: str | None, *, by_page: bool) -> _Mean:
         """Return the average of a client's calls on a route; where it had none, that of all other clients there."""
@@ -86,23 +118,10 @@ class Estimates:
         return _Mean(sum(pages) / len(pages) if pages else None, sum(costs) / len(costs) if costs else None)
 
 
-def _counts_pages(plan: MeterPlan) -> bool:
-    """Tell whether a route's metered calls are counted by the page."""
-    counted_by = plan.counted
-    if plan.shape == "json" and counted_by is not None:
-        return counted_by.by_page
-    return plan.shape != "chat"
-
-
 def is_paid_and_unknown(exchange: Exchange, usage: Usage) -> bool:
-    """Tell whether the provider may bill a call that was not counted: it was given up, cut off, or broke after its request.
+    """Tell whether the provider may bill more of a call than was counted: it was given up, cut off, or broke after its request.
 
-    A GET or HEAD is not billed: it only fetches, and can be repeated.
+    What was counted beside such a reason is what a stream had told so far. A GET or HEAD is not billed: it only fetches, and can
+    be repeated.
     """
-    return (
-        usage.unmetered in _PAID
-        and exchange.went_up
-        and exchange.admitted
-        and exchange.method not in _FETCHING
-        and not counted(usage)
-    )
+    return usage.unmetered in _PAID and exchange.went_up and exchange.admitted and exchange.method not in _FETCHING

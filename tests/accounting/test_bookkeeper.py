@@ -7,8 +7,8 @@ import io
 import json
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -18,71 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from passthrough.accounting.access_log import AccessLog
-from passthrough.accounting.bookkeeper import Bookkeeper, Observer
 from passthrough.accounting.entry import Entry
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.accounting.pricing.prices import Price, Prices
 from passthrough.background.batch_queue import BatchQueue
 from passthrough.exchange import Exchange, Outcome, RouteTerms
 from passthrough.meter.usage import Unmetered, Usage
+from tests.harness.bookkeeping import books, keeping
 from tests.harness.entries import exchange
-
-Line = dict[str, object]
-
-
-@dataclass
-class Books:
-    """A bookkeeper with all that belongs to it."""
-
-    keeper: Bookkeeper
-    ledger: Ledger
-    stream: io.StringIO
-    warned: list[str] = field(default_factory=list)
-
-    def lines(self) -> dict[object, Line]:
-        """Return the log's lines by the exchange's id."""
-        found = [json.loads(line) for line in self.stream.getvalue().splitlines()]
-        assert len({line["id"] for line in found}) == len(found)
-        return {line["id"]: line for line in found}
-
-    def sums(self) -> tuple[int, int, int]:
-        """Return requests, pages and nano-dollars of the ledger."""
-        (found,) = self.ledger.sums(())
-        return (found[0].requests, found[0].pages, found[0].cost_nano) if found else (0, 0, 0)
-
-
-def keeping(
-    path: Path,
-    ledger: Ledger | None,
-    lines: AccessLog,
-    warn: Callable[[str], None] = print,
-    prices: Prices | None = None,
-    *,
-    observers: Sequence[Observer] = (),
-    housekeeping: Callable[[], None] = lambda: None,
-) -> Bookkeeper:
-    """Return a bookkeeper whose journal lies in `path`."""
-    journal = path / "books.journal"
-    return Bookkeeper(
-        prices=prices or Prices(),
-        ledger=ledger,
-        journal=journal,
-        access_log=lines,
-        warn=warn,
-        observers=observers,
-        housekeeping=housekeeping,
-    )
-
-
-@asynccontextmanager
-async def books(path: Path, *overrides: Price, close_s: float = 30) -> AsyncIterator[Books]:
-    """Yield open books; they are closed, with all that was done written, when this returns."""
-    with closing(Ledger.open(f"sqlite:///{path}/books.db")) as ledger:
-        stream, warned = io.StringIO(), list[str]()
-        keeper = keeping(path, ledger, AccessLog(stream), warned.append, Prices(overrides))
-        await keeper.start()
-        yield Books(keeper, ledger, stream, warned)
-        await keeper.close(close_s)
 
 
 async def until(claim: Callable[[], object]) -> None:
@@ -434,18 +377,6 @@ async def test_lines_are_booked_while_their_file_passes(tmp_path: Path) -> None:
         assert (2100, 2.1, "prices.yaml", None) == tuple(line[name] for name in ("pages", "cost_usd", "cost_source", "unmetered"))
         assert open_books.sums() == (1, 2100, 2_100_000_000)
         assert (0, []) == (open_books.keeper.lost, open_books.warned)
-
-
-async def test_a_file_that_is_downloaded_twice_is_logged_twice_and_booked_once(tmp_path: Path) -> None:
-    """Each download is an exchange with its own line in the log; the lines of the file are in the ledger once."""
-    async with books(tmp_path) as open_books:
-        for _ in range(2):
-            made = exchange(usage=Usage(model="mistral-ocr-2512"))
-            open_books.keeper.passed(made, lines_of(0, 10))
-            open_books.keeper.done(made)
-        await open_books.keeper.close(30)
-        assert [30, 30] == [line["pages"] for line in open_books.lines().values()]
-        assert open_books.sums() == (2, 30, 30_000_000)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from passthrough.accounting.charge import BatchTotals, charge, line_charge, rest_charge
-from passthrough.accounting.entry import Charge, Part, believable, entry
+from passthrough.accounting.charge import charge, line_charge, rest_charge
+from passthrough.accounting.entry import believable
 from passthrough.accounting.pricing.prices import Prices
 from passthrough.exchange import Exchange, RouteTerms
 from passthrough.meter.plan import JsonCounts, MeterPlan
@@ -93,21 +93,6 @@ def test_what_a_download_costs_beside_its_lines(made: Exchange, nano: int | None
     """Nothing but a price per request, if it succeeded."""
     found = rest_charge(made, Usage(model="m"), PRICES)
     assert nano == (None if found is None else found.cost_nano)
-
-
-def test_only_sums_are_kept_of_what_passes() -> None:
-    """The closing entry is logged with the sums of all charges; one without a price leaves the whole without."""
-    passing = BatchTotals()
-    passing.add([Charge("m", 3, 1, cost_nano=5, cost_source="prices.yaml"), Charge("m", 2, tokens_in=4, cost_nano=2)])
-    ended = entry(exchange(), passing.reason(Usage(model="m")), (Charge(cost_nano=1),), part=Part.CLOSE)
-    logged = passing.logged(ended)
-    assert (5, 1, 4, None) == (logged.usage.pages, logged.usage.pages_annotated, logged.usage.tokens_in, logged.usage.tokens_out)
-    assert (8, "prices.yaml", "m", None) == (logged.cost_nano, logged.cost_source, logged.usage.model, logged.unmetered)
-    passing.add([Charge("n", 1)])
-    ended = entry(exchange(), passing.reason(NOTHING), part=Part.CLOSE)
-    logged = passing.logged(ended)
-    assert (None, None, "unpriced") == (logged.cost_nano, logged.cost_source, ended.unmetered)
-    assert Unmetered.BROKEN is passing.reason(Usage(unmetered=Unmetered.BROKEN)).unmetered
 
 
 @pytest.mark.parametrize(

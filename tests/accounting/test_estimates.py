@@ -325,7 +325,7 @@ def guessed(
     """Return what a call of a client is taken to have come to."""
     made = exchange(client_)
     made.terms = RouteTerms("/mistral", plan or MeterPlan(), flat)
-    return estimates.guess(made, replace(CANCELLED, model=model), Prices(), reserved)
+    return estimates.guess(made, replace(CANCELLED, model=model), None, Prices(), reserved)
 
 
 def test_a_guess_goes_by_what_came_before() -> None:
@@ -367,14 +367,17 @@ def test_calls_with_tokens_are_no_measure_of_those_with_pages() -> None:
         (Usage(unmetered=Unmetered.BROKEN), {}, True),
         (Usage(unmetered=Unmetered.NO_USAGE), {}, False),
         (Usage(), {}, False),
-        (Usage(3, unmetered=Unmetered.BROKEN), {}, False),
+        (Usage(3, unmetered=Unmetered.BROKEN), {}, True),
+        (Usage(tokens_in=3, unmetered=Unmetered.CANCELLED), {}, True),
+        (Usage(tokens_in=3, unmetered=Unmetered.UNKNOWN_UNIT), {}, False),
+        (Usage(unmetered=Unmetered.UNKNOWN_UNIT), {}, False),
         (CANCELLED, {"went_up": False}, False),
         (CANCELLED, {"admitted": False}, False),
         (CANCELLED, {"method": "GET"}, False),
     ],
 )
 def test_what_is_estimated(usage: Usage, changes: dict[str, Any], expected: bool) -> None:
-    """Only what was paid and is not known: it had gone up, nothing of it was counted, and it is no download."""
+    """Only what was paid and is not known as a whole: it had gone up, it ended early, and it is no download."""
     made = exchange()
     made.went_up = True
     for name, value in changes.items():

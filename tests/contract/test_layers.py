@@ -61,6 +61,7 @@ INSIDE = {
         entry periods
         pricing.* ledger.*
         charge estimates refusals access_log journal.* budgets.* reports.*
+        line_log notices
         bookkeeper
     """,
 }

@@ -1,0 +1,74 @@
+"""Warns the operator of unknown prices, costs that disagree, and rejected credentials: of each once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from ..exchange import Exchange, Outcome
+from ..meter.usage import Usage
+from .charge import list_charge
+from .entry import Charge, printable
+from .money import usd
+from .pricing.prices import Prices
+
+_COMPLETED: Final = Outcome.COMPLETED  # before Python 3.12 an enum's look-up is slow
+_MAX_REMEMBERED: Final = 1000
+_TOLERANCE: Final = 100  # a hundredth of the list's price
+
+
+class Notices:
+    """Says each thing once: memory is bounded, and beyond a thousand of a kind nothing more is said."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        """`warn` takes messages for the operator."""
+        self._warn = warn
+        self._unpriced_models: set[str] = set()
+        self._disagreeing: set[tuple[str, str]] = set()
+        self._rejected_routes: set[str] = set()
+
+    def forget_prices(self) -> None:
+        """Say what is about prices once more: there are other prices."""
+        self._unpriced_models.clear()
+        self._disagreeing.clear()
+
+    def check_priced(self, charges: Sequence[Charge], target: str | None) -> None:
+        """Warn of each model without a price."""
+        for model in (unpriced.model or "(not named)" for unpriced in charges if unpriced.cost_nano is None):
+            if model in self._unpriced_models or len(self._unpriced_models) >= _MAX_REMEMBERED:
+                continue
+            self._unpriced_models.add(model)
+            self._warn(
+                f"No price is known for what model '{model}' of {target} was used for: it is counted and booked as unpriced.\n"
+                "Add the model to 'prices' in routes.yaml, or name another with the route's 'meter.model'."
+            )
+
+    def check_cost(self, exchange: Exchange, usage: Usage, prices: Prices) -> None:
+        """Warn for each route and model if the cost that the provider reported is more than a hundredth off the list's."""
+        terms, reported = exchange.terms, exchange.reported_cost_nano
+        key = ("" if terms is None else terms.route, usage.model or "")
+        if reported is None or key in self._disagreeing or len(self._disagreeing) >= _MAX_REMEMBERED:
+            return
+        listed = list_charge(exchange, usage, prices)
+        if listed is None or listed.cost_nano is None or abs(reported - listed.cost_nano) * _TOLERANCE <= listed.cost_nano:
+            return
+        self._disagreeing.add(key)
+        self._warn(
+            f"{exchange.target} reported ${usd(reported)} for a response of model '{usage.model}' on route {printable(key[0])}; "
+            f"by {listed.cost_source} it costs ${usd(listed.cost_nano)}. What was reported is booked.\n"
+            "Correct the model's row in 'prices' in routes.yaml, or remove 'cost_header' from the route's 'meter'."
+        )
+
+    def check_credentials(self, exchange: Exchange) -> None:
+        """Warn once that a route's target rejects its credentials, and once more after it has accepted them."""
+        if exchange.terms is None or exchange.status is None or not exchange.admitted or exchange.outcome != _COMPLETED:
+            return
+        route = exchange.terms.route
+        if 200 <= exchange.status < 300:
+            self._rejected_routes.discard(route)
+        elif exchange.status in {401, 403} and route not in self._rejected_routes:
+            self._rejected_routes.add(route)
+            self._warn(
+                f"{exchange.target} answered {exchange.status} on route {route}: "
+                "it does not accept the credentials that it gets. Check the route's headers."
+            )
