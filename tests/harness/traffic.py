@@ -210,7 +210,7 @@ class Traffic:
         body = json.loads(_ocr(model, pages, **note))
         text = json.dumps({"id": name, "custom_id": str(place), "response": {"status_code": 200, "body": body}, "error": None})
         plain, annotated = (0, pages) if note else (pages, None)
-        return text, Usage(plain, annotated, model, line=name, in_batch=True)
+        return text, Usage(plain, annotated, model, line=name, in_batch=True, custom_id=str(place))
 
     # ── what they have in common ──
 
