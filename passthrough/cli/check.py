@@ -129,7 +129,10 @@ def _counts(counted: JsonCounts) -> Iterator[str]:
         yield f"header {counted.header.decode('ascii')}"
     if counted.constant is not None:
         yield str(counted.constant)
-    yield from (*counted.credits, *counted.tokens_in, *counted.tokens_out, *counted.tokens_cached)
+    yield from counted.credits
+    if counted.credits_header is not None:
+        yield f"header {counted.credits_header.decode('ascii')}"
+    yield from (*counted.tokens_in, *counted.tokens_out, *counted.tokens_cached)
 
 
 def _conditions(counted: JsonCounts) -> Iterator[str]:
@@ -137,6 +140,7 @@ def _conditions(counted: JsonCounts) -> Iterator[str]:
     if counted.lines:
         yield "by lines"
     yield from (f"when {path} is {' or '.join(texts)}" for path, texts in counted.when)
+    yield from (f"unless {path}" for path in counted.unless)
     if counted.once:
         yield f"once by {' or '.join(counted.once)}"
     if counted.methods is not None:
@@ -164,7 +168,7 @@ def _price(route: Route) -> str:
     if nano is not None:
         return f"${_usd(nano)} per request"
     if plan.counted is not None:
-        units = [("credit", plan.counted.credits), ("page", plan.counted.by_page), ("token", plan.counted.by_token)]
+        units = [("credit", plan.counted.by_credit), ("page", plan.counted.by_page), ("token", plan.counted.by_token)]
         price = ", else ".join(f"per {unit}" for unit, counted in units if counted)
     else:
         price = _priced_by(route)

@@ -13,7 +13,8 @@ _POST: Final = frozenset({"POST"})
 _WITHOUT_BODY: Final = frozenset({"HEAD", "OPTIONS"})
 _PAGES: Final = ("pages", "count", "max", "distinct", "header", "constant")
 _TOKENS: Final = ("tokens_in", "tokens_out")
-_ONLY_JSON: Final = (*_PAGES, "credits", *_TOKENS, "tokens_cached", "when", "model_path", "once", "lines", "methods")
+_CREDITS: Final = ("credits", "credits_header")
+_ONLY_JSON: Final = (*_PAGES, *_CREDITS, *_TOKENS, "tokens_cached", "when", "unless", "model_path", "once", "lines", "methods")
 _NO_COUNT: Final = "Write one such as pages: usage.num_pages, count: document.pages, constant: 1, or credits: usage.credits."
 _WITH_HEADER: Final = ("auto", "ocr")
 
@@ -22,7 +23,7 @@ def plan(part: MeterPart, at: At, problems: Problems, served: frozenset[str] | N
     """Return the plan of a meter; `at` is its place in the file, `served` are the route's methods, None for all.
 
     1. Keys that say what counts in a JSON response are for `shape: json` only; `header` is also for OCR.
-    2. `shape: json` counts something, and pages by one key only.
+    2. `shape: json` counts something, and pages by one key only; credits too.
     3. `tokens_cached` are a part of `tokens_in`.
     4. The route serves one of the meter's `methods`.
     """
@@ -35,12 +36,14 @@ def plan(part: MeterPart, at: At, problems: Problems, served: frozenset[str] | N
             problems.wrong((*at, given[0]), what, "Add 'shape: json', or remove it.")
         return MeterPlan(part.shape, part.model, None, tuple(part.cost_header), part.header or PAGES_HEADER)
     counters = [name for name in _PAGES if getattr(part, name)]
-    if not counters and not part.credits and not any(getattr(part, name) for name in _TOKENS):
+    if not counters and not any(getattr(part, name) for name in (*_CREDITS, *_TOKENS)):
         problems.wrong(at, "This meter counts nothing.", _NO_COUNT)
     if len(counters) > 1:
         problems.wrong(
             (*at, counters[1]), f"Pages are counted by '{counters[0]}' already.", "Keep one of them; each can be a list."
         )
+    if part.credits and part.credits_header:
+        problems.wrong((*at, "credits_header"), "Credits are counted by 'credits' already.", "Keep one of them.")
     if part.tokens_cached and not part.tokens_in:
         problems.wrong((*at, "tokens_cached"), "Cached tokens are a part of the tokens in.", "Add 'tokens_in'.")
     if part.methods is not None and (served is None or not served.intersection(part.methods)):
@@ -77,6 +80,8 @@ def _json_counts(part: MeterPart, at: At, problems: Problems, served: frozenset[
         lines=part.lines,
         methods=methods,
         constant_methods=methods or _constant_methods(served),
+        credits_header=part.credits_header,
+        unless=tuple(part.unless),
     )
 
 

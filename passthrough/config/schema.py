@@ -73,12 +73,16 @@ class MeterPart(Part):
         default=None, description="A response header with the number of pages; with auto and ocr where the body has none."
     )
     credits: Paths = Field(default=[], description="shape json: where the provider's own units stand: usage.credits")
+    credits_header: types.FieldName | None = Field(
+        default=None, description="shape json: the response header with the provider's own units."
+    )
     tokens_in: Paths = Field(default=[], description="shape json: where the tokens in stand: usage.prompt_tokens")
     tokens_out: Paths = Field(default=[], description="shape json: where the tokens out stand: usage.completion_tokens")
     tokens_cached: Paths = Field(default=[], description="shape json: where those of the tokens in stand that were cached.")
     when: dict[str, Texts] = Field(
         default={}, description="shape json: counted only where each path has this text, or one of these."
     )
+    unless: Paths = Field(default=[], description="shape json: counted only where nothing stands at these paths: NextToken")
     once: JobIds = Field(
         default=[], description="shape json: where a job's id stands, job.id or /job/{} in the URL: its result is booked once."
     )

@@ -20,10 +20,10 @@ from .pipeline import MeterPipeline, OnProgress, Reader
 from .plan import JsonCounts, MeterPlan, ResponseKind, results_path
 from .request import BufferedRequestMeter, RequestMeter, with_request_fields
 from .shapes.chat import ChatShape
-from .shapes.configured import ConfiguredShape, Documents
+from .shapes.configured import ConfiguredShape, Documents, before_body
 from .shapes.either import EitherShape
 from .shapes.ocr import OcrShape
-from .shapes.values import Fields, header_pages
+from .shapes.values import Fields
 from .usage import NOTHING, Unmetered, Usage
 
 MAX_BYTES: Final = 1024**3
@@ -255,13 +255,12 @@ def _open_configured(
     """Return the meter of a response whose counts stand where the configuration says."""
     counted = plan.counted or JsonCounts()
     documents = Documents.EVENTS if _is_stream(response) else Documents.LINES if counted.lines else Documents.ONE
-    pages = counted.constant if response.method in counted.constant_methods else None
     shape = ConfiguredShape(
         counted,
         plan.model,
         documents=documents,
         path=response.path,
-        pages=pages if counted.header is None else header_pages(response.fields, counted.header),
+        known=before_body(counted, response.method, response.fields),
         says_json=_JSON_TYPE(response.content_type or b"") is not None,
     )
     is_small = response.length is not None and response.length <= SMALL_BYTES and not response.content_encoding

@@ -24,9 +24,10 @@ class JsonCounts:
     paths of arrays (`document.pages`, `[]`) whose lengths are summed; `highest` and `distinct` are paths of page numbers, of
     which the highest, or how many different ones there are, counts; `header` is a response field (lower case) that holds the
     number; `constant` is a count that every successful response has. `credits`, `tokens_in`, `tokens_out` and `tokens_cached` are
-    paths whose numbers are summed.
+    paths whose numbers are summed; `credits_header` is a response field that holds the credits.
 
-    `when` are pairs of a path and the texts one of which must stand there (`status`: `succeeded`); otherwise nothing is counted.
+    `when` are pairs of a path and the texts one of which must stand there (`status`: `succeeded`), and `unless` are paths at
+    which nothing may stand (`NextToken`); otherwise nothing is counted.
     `model` is the path of the model's name. `once` says where the id of a job stands whose result is booked once: a path, or a
     part of the URL's path (`/job/{}/`); the first that is there counts. `lines`: each line of the body is a document of its own.
     `methods` are those whose responses are counted, None all but HEAD and OPTIONS; `constant_methods` those that `constant` is
@@ -49,11 +50,18 @@ class JsonCounts:
     lines: bool = False
     methods: frozenset[str] | None = None
     constant_methods: frozenset[str] = frozenset({"POST"})
+    credits_header: bytes | None = None
+    unless: tuple[str, ...] = ()
 
     @property
     def by_page(self) -> bool:
         """Whether pages are counted."""
-        return self._reads_pages or self.constant is not None
+        return self._pages_in_body or self.header is not None or self.constant is not None
+
+    @property
+    def by_credit(self) -> bool:
+        """Whether the provider's own units are counted."""
+        return bool(self.credits) or self.credits_header is not None
 
     @property
     def by_token(self) -> bool:
@@ -61,8 +69,14 @@ class JsonCounts:
         return bool(self.tokens_in or self.tokens_out)
 
     @property
-    def _reads_pages(self) -> bool:
-        return bool(self.pages or self.count or self.highest or self.distinct or self.header)
+    def in_body(self) -> bool:
+        """Whether anything is read in the body that a count depends on."""
+        has_id = any(not where.startswith("/") for where in self.once)
+        return self._pages_in_body or bool(self.credits or self.when or self.unless) or self.by_token or has_id
+
+    @property
+    def _pages_in_body(self) -> bool:
+        return bool(self.pages or self.count or self.highest or self.distinct)
 
     def reads(self, method: str) -> bool:
         """Tell whether the response to this method is counted."""
@@ -71,7 +85,7 @@ class JsonCounts:
         if method in _WITHOUT_BODY:
             return False
         # A fixed number is for what was asked for, not for each time that it is fetched.
-        is_constant = self.constant is not None and not (self._reads_pages or self.credits or self.by_token)
+        is_constant = self.constant is not None and not (self.by_credit or self.by_token)
         return not is_constant or method in self.constant_methods
 
 

@@ -558,6 +558,8 @@ METER = "pass_through_endpoints: [{{path: /a, target: 'https://h.example', {} me
         ("", "pages: n, once: [job.id, '/job/{}/']", JsonCounts(pages=("n",), once=("job.id", "/job/{}/"))),
         ("", "pages: n, once: '/a:b/{}/r%20s/{}'", JsonCounts(pages=("n",), once=("/a:b/{}/r%20s/{}",))),
         ("", "pages: n, when: {s: [A, B], t: 3}", JsonCounts(pages=("n",), when=(("s", ("A", "B")), ("t", ("3",))))),
+        ("", "pages: n, unless: [more, 'a[].b']", JsonCounts(pages=("n",), unless=("more", "a[].b"))),
+        ("", "credits_header: X-Credits", JsonCounts(credits_header=b"x-credits")),
         (
             "",
             "tokens_in: u.in, tokens_out: [u.out, u.more], tokens_cached: u.old",

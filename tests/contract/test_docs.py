@@ -263,7 +263,7 @@ def test_commented_lines_of_the_whole_configuration_load(with_files: Path) -> No
     """Each commented key of the complete file is right as well, in the place of the line that it stands for."""
     text = next(block.text for block in BLOCKS if block.page == "docs/configuration.md")
     instead = {"timeout": "total", "listen_host": "host", "listen_port": "port"}
-    instead |= dict.fromkeys(("count", "max", "distinct", "header", "constant"), "pages")
+    instead |= dict.fromkeys(("count", "max", "distinct", "header", "constant"), "pages") | {"credits_header": "credits"}
     together = {"tls_cert": "tls_key", "tls_key": "tls_cert"}
     commented = re.findall(r"^ *# (\w+): ", text, re.MULTILINE)
     assert {*instead, *together} < set(commented)

@@ -8,12 +8,13 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import Enum, auto
 from functools import lru_cache
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Final
 
 from ..jsonscan.paths import Mark, PathNode, Value, paths
 from ..plan import JsonCounts
 from ..usage import Unmetered, Usage
-from .values import count, model_name, number
+from .values import Fields, count, header_number, header_pages, model_name, number
 
 _MICRO: Final = Decimal(10**6)
 _MAX_CREDITS: Final = 10**12
@@ -77,8 +78,11 @@ def _take_tokens_cached(document: _Document, value: Value) -> None:
 
 
 def _take_credits(document: _Document, value: Value) -> None:
-    amount = number(value)
-    document.add("credits", None if amount is None or not 0 <= amount <= _MAX_CREDITS else Decimal(amount))
+    document.add("credits", _credits(number(value)))
+
+
+def _credits(amount: int | Decimal | None) -> Decimal | None:
+    return None if amount is None or not 0 <= amount <= _MAX_CREDITS else Decimal(amount)
 
 
 def _take_array(document: _Document, value: Value) -> None:
@@ -126,7 +130,7 @@ def _takers(counted: JsonCounts) -> tuple[PathNode, Mapping[str, tuple[_Take, ..
     ):
         for name in dict.fromkeys(names):
             found[name] = (*found.get(name, ()), take)
-    kept = {path for path, _ in counted.when} | {path for path in counted.once if not path.startswith("/")}
+    kept = {path for path, _ in counted.when} | set(counted.unless) | {path for path in counted.once if not path.startswith("/")}
     kept |= {counted.model} if counted.model else set()
     return paths((_ROOT, *found, *sorted(kept))), found, frozenset(kept)
 
@@ -136,17 +140,17 @@ class ConfiguredShape:
 
     1. A document must be complete, because sums are not known before; of a body with one document, nothing but blanks may follow
     it. Lines must all have come; a line that is not JSON gives the reason beside the others' counts. Of a stream, the last event
-    that has a count holds. Only a `constant` or a `header`, without anything that is read in the body, does not need all that.
+    that has a count holds. Only a `constant`, or what the head says, does not need all that, if nothing is read in the body.
     2. A value that is null counts as missing. If all are missing, or one is no number (or no array), there is no count. A text
     that is spelt as a number is one.
-    3. Where a `when` does not hold, no count is expected, and no reason is given: the operation still runs.
+    3. Where a `when` or an `unless` does not hold, no count is expected, and no reason is given: the operation still runs.
     4. Numbers and lengths that stand in several places are summed, duplicated keys too. Credits are exact decimals.
     5. A body that is empty, or neither says that it is JSON nor begins as JSON, has no usage, and needs no reason.
     6. What counts more than 0, and has a job's id, is booked once: its `line` is that id.
     """
 
     __slots__ = (
-        "_alias", "_begun", "_counted", "_counts", "_document", "_documents", "_fixed", "_kept", "_lost", "_path", "_says_json",
+        "_alias", "_begun", "_counted", "_counts", "_document", "_documents", "_kept", "_known", "_lost", "_path", "_says_json",
         "_takers", "_texts", "_touched", "_unmet", "_whole", "wanted",
     )  # fmt: skip
 
@@ -157,19 +161,19 @@ class ConfiguredShape:
         *,
         documents: Documents = Documents.ONE,
         path: bytes = b"",
-        pages: int | None = None,
+        known: Mapping[str, int | Decimal] = MappingProxyType({}),
         says_json: bool = True,
     ) -> None:
         """`alias`: the model's name for the prices, whatever the response says (MeterPlan.model).
 
-        `path` is the raw path that may hold a job's id. `pages` is a count that is known before the body: the constant, or the
-        header's. `says_json`: the Content-Type is JSON.
+        `path` is the raw path that may hold a job's id. `known` are counts that are known before the body (`before_body`).
+        `says_json`: the Content-Type is JSON.
         """
         self._counted = counted
         self._alias = alias
         self._documents = documents
         self._path = path
-        self._fixed = pages
+        self._known = known
         self._says_json = says_json
         self.wanted, self._takers, self._kept = _takers(counted)
         self._document = _Document()  # the one that has begun
@@ -221,13 +225,15 @@ class ConfiguredShape:
             self._unmet = True
 
     def _holds(self, texts: Mapping[str, Value]) -> bool:
-        return all(_spelling(texts.get(path)) in allowed for path, allowed in self._counted.when)
+        counted = self._counted
+        is_met = all(_spelling(texts.get(path)) in allowed for path, allowed in counted.when)
+        return is_met and not any(path in texts for path in counted.unless)
 
     def usage(self, otherwise: Unmetered) -> Usage:
         """Return the counts, else `otherwise` as the reason; an empty usage where none is expected."""
         counted = self._counted
-        if self._fixed is not None and not (counted.when or counted.credits or counted.by_token or self._wants_id):
-            return self._found({"pages": self._fixed}, None)
+        if self._known and not counted.in_body:
+            return self._found(self._known, None)
         if not (self._begun or self._says_json) or (otherwise is _NO_USAGE and not self._touched):
             return Usage()
         is_cut = otherwise is not _NO_USAGE and otherwise is not _NOT_JSON
@@ -241,15 +247,11 @@ class ConfiguredShape:
             return Usage(unmetered=why if whole else otherwise)
         if self._documents is not Documents.LINES and not self._holds(self._texts):
             return Usage() if whole or otherwise is _NO_USAGE else Usage(unmetered=otherwise)
-        counts = self._counts if self._fixed is None else {**self._counts, "pages": self._fixed}
+        counts = {**self._counts, **self._known}
         some = any(name in counts for name in ("pages", "credits", "tokens_in", "tokens_out"))
         if not whole or not some or None in counts.values():
             return Usage(model=self._model(), unmetered=otherwise)
         return self._found(counts, why)
-
-    @property
-    def _wants_id(self) -> bool:
-        return any(not path.startswith("/") for path in self._counted.once)
 
     def _model(self) -> str | None:
         return self._alias or model_name(self._texts.get(self._counted.model or _ROOT))
@@ -281,6 +283,18 @@ class ConfiguredShape:
                 short = len(job) <= _MAX_ID and job.isprintable()
                 return _ONCE + (job if short else f"sha256:{sha256(job.encode('utf-8', 'replace')).hexdigest()}")
         return ""
+
+
+def before_body(counted: JsonCounts, method: str, fields: Fields | None) -> Mapping[str, int | Decimal]:
+    """Return the counts that are known before a response's body: the constant, and those of its head."""
+    known: dict[str, int | Decimal | None] = {}
+    if counted.header is not None:
+        known["pages"] = header_pages(fields, counted.header)
+    elif method in counted.constant_methods:
+        known["pages"] = counted.constant
+    if counted.credits_header is not None:
+        known["credits"] = _credits(header_number(fields, counted.credits_header))
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _text(amount: Decimal) -> str:

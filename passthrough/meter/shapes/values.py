@@ -43,3 +43,9 @@ def header_pages(fields: Fields | None, name: bytes) -> int | None:
     values = None if fields is None else fields.get(name)
     digits = values[0].strip() if values else b""
     return count(int(digits)) if digits.isdigit() and len(digits) <= _MAX_DIGITS else None
+
+
+def header_number(fields: Fields | None, name: bytes) -> int | Decimal | None:
+    """Return the number in the response field `name` (lower case), None where there is none."""
+    values = None if fields is None else fields.get(name)
+    return number(values[0].decode("ascii", "replace")) if values else None

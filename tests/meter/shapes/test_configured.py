@@ -33,6 +33,7 @@ ELEMENTS = JsonCounts(highest=("[].metadata.page_number",))
 SPANS = JsonCounts(highest=("document.chunks[].end", "document.layout[].end"))
 DIFFERENT = JsonCounts(distinct=("items[].page",))
 ARRAY = JsonCounts(count=("[]",))
+PARTS = JsonCounts(pages=("n",), when=(("s", ("ok",)),), unless=("more",))
 GEMINI = JsonCounts(tokens_in=("u.prompt",), tokens_out=("u.answer", "u.thoughts"), tokens_cached=("u.cached",))
 WHEN = JsonCounts(constant=1, when=(("done", ("true",)), ("n", ("3", "4"))))
 
@@ -118,6 +119,13 @@ DOCUMENTS: list[tuple[JsonCounts, Any, Usage]] = [
     (GEMINI, {"u": {"prompt": "7"}}, Usage(tokens_in=7)),
     (GEMINI, {"u": {"cached": 4}}, UNMETERED),
     (GEMINI, {"u": {"prompt": 7, "answer": None, "cached": "?"}}, UNMETERED),
+    (PARTS, {"n": 2, "s": "ok"}, Usage(pages=2)),
+    (PARTS, {"n": 2, "s": "ok", "more": None}, Usage(pages=2)),
+    (PARTS, {"n": 2, "s": "ok", "more": "abc"}, NOTHING),
+    (PARTS, {"n": 2, "s": "ok", "more": ""}, NOTHING),
+    (PARTS, {"n": 2, "s": "ok", "more": {}}, NOTHING),
+    (PARTS, {"n": 2, "s": "ok", "more": "x" * 2000}, NOTHING),
+    (PARTS, {"n": 2, "s": "no"}, NOTHING),
     (JsonCounts(pages=("n",), tokens_in=("t",)), {"n": 2, "t": 9}, Usage(pages=2, tokens_in=9)),
 ]
 
@@ -457,6 +465,7 @@ async def test_a_constant_has_a_jobs_id_too(decoders: ThreadPoolExecutor) -> Non
 
 
 HEADER = JsonCounts(header=b"x-pages")
+CREDITS = JsonCounts(credits_header=b"x-credits")
 
 
 @pytest.mark.parametrize(
@@ -472,6 +481,19 @@ HEADER = JsonCounts(header=b"x-pages")
         (HEADER, {b"x-pages": (b"",)}, b"{}", UNMETERED),
         (HEADER, {}, b"{}", UNMETERED),
         (HEADER, {}, b"%PDF", Usage(unmetered=NOT_JSON)),
+        (CREDITS, {b"x-credits": (b" 1.50 ",)}, b"%PDF", Usage(credits_micro=1_500_000, credits="1.5")),
+        (CREDITS, {b"x-credits": (b"0",)}, b"", Usage(credits_micro=0, credits="0")),
+        (CREDITS, {b"x-credits": (b"-1",)}, b"{}", UNMETERED),
+        (CREDITS, {b"x-credits": (b"free",)}, b"{}", UNMETERED),
+        (CREDITS, {}, b"{}", UNMETERED),
+        (
+            replace(CREDITS, header=b"x-pages"),
+            {b"x-pages": (b"2",), b"x-credits": (b"1",)},
+            b"",
+            Usage(2, credits_micro=10**6, credits="1"),
+        ),
+        (replace(CREDITS, header=b"x-pages"), {b"x-credits": (b"1",)}, b"", Usage(credits_micro=10**6, credits="1")),
+        (replace(CREDITS, pages=("n",)), {b"x-credits": (b"1",)}, b'{"n":3}', Usage(3, credits_micro=10**6, credits="1")),
         (replace(HEADER, credits=("c",)), {b"x-pages": (b"7",)}, b'{"c":1}', Usage(pages=7, credits_micro=10**6, credits="1")),
         (replace(HEADER, when=(("s", ("ok",)),)), {b"x-pages": (b"7",)}, b'{"s":"ok"}', Usage(pages=7)),
         (replace(HEADER, when=(("s", ("ok",)),)), {b"x-pages": (b"7",)}, b'{"s":"no"}', NOTHING),
