@@ -65,7 +65,7 @@ class Prices:
         self._paged: dict[tuple[str, str | None], dict[str, None]] = {}  # the keys of models with a price for pages
         for source, rows in ((OVERRIDE, overrides), (SHIPPED, listed.prices), (PRICE_MAP, mapped)):
             for row in rows:
-                place, key = (source, row.route), row.model if source is PRICE_MAP else self._names.key(row.model)
+                place, key = (source, row.route), self._names.key(row.model)
                 self._tables.setdefault(place, {}).setdefault(key, []).append(row)
                 if row.usd_per_1000_pages is not None or row.usd_per_1000_annotated_pages is not None:
                     self._paged.setdefault(place, {})[key] = None
@@ -151,7 +151,7 @@ class Prices:
 
     def _is_mapped(self, price: Price, on: date) -> bool:
         """Tell whether a row of the price map applies: no other list has its model."""
-        provider, _, model = price.model.partition("/")
+        provider, _, model = self._names.key(price.model).partition("/")
         found = self._find(model, Offer(provider), on, None, (price.service_tier,))
         return found is not None and found[1] is price
 
@@ -179,7 +179,7 @@ class Prices:
         model, target, day_number, route, price_list, in_batch, tier = key
         day = datetime.fromtimestamp(day_number * _DAY_S, UTC).date()
         offer = self._offers.of(target, price_list)
-        found = self._find(model, offer, day, route, (tier, BATCH, None) if in_batch else (tier, None))
+        found = self._find(model, offer, day, route, (*filter(None, (tier, BATCH if in_batch else None)), None))
         if found is None:
             rate = Rate(self._names.canonical(model, day))
         else:
@@ -198,7 +198,7 @@ class Prices:
         """Return the price of a model, and its list: a row for the first of `tiers` (None: the standard one) that has one."""
         places = dict.fromkeys(((OVERRIDE, route), (OVERRIDE, None), (SHIPPED, None), (PRICE_MAP, None)))
         lists = [(place[0], self._tables[place]) for place in places if place in self._tables]
-        for tier in dict.fromkeys(tiers):
+        for tier in tiers:
             for source, table in lists:
                 found = self._find_in(table, self._candidates(source, model, offer, day), day, tier)
                 if found is not None:
