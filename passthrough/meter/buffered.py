@@ -7,7 +7,7 @@ from typing import Final
 from .bodies import document
 from .plan import ResponseKind
 from .request import BufferedRequestMeter, RequestMeter, with_request_fields
-from .usage import NOTHING, Unmetered, Usage
+from .usage import Unmetered, Usage
 
 SMALL_BYTES: Final = 8192
 """A body up to this size is held until it is parsed."""
@@ -16,7 +16,7 @@ SMALL_BYTES: Final = 8192
 class BufferedMeter:
     """The meter of one response of a known length; has the interface of meter.Meter."""
 
-    __slots__ = ("_cut", "_ended", "_expected", "_kind", "_left_bytes", "_missing", "_pieces", "_request_meter", "_shape")
+    __slots__ = ("_cut", "_ended", "_kind", "_left_bytes", "_missing", "_pieces", "_request_meter", "_shape")
 
     _read = staticmethod(document.read)
 
@@ -25,13 +25,11 @@ class BufferedMeter:
         shape: document.Shape,
         kind: ResponseKind,
         *,
-        expected: bool,
         request_meter: RequestMeter | BufferedRequestMeter | None,
     ) -> None:
-        """`expected`: a usage without a count gives the reason. `request_meter` has read the request."""
+        """`request_meter` has read the request. A usage without a count has its reason: every such document should have one."""
         self._shape = shape
         self._kind = kind
-        self._expected = expected
         self._request_meter = request_meter
         self._pieces: list[bytes] = []
         self._left_bytes = SMALL_BYTES
@@ -69,8 +67,6 @@ class BufferedMeter:
 
     def _found(self) -> Usage:
         usage = self._shape.usage(self._why())
-        if usage.unmetered is not None and not self._expected:
-            return NOTHING
         return usage if self._request_meter is None else with_request_fields(usage, self._request_meter, self._kind)
 
     def _why(self) -> Unmetered:

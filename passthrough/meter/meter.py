@@ -23,6 +23,7 @@ from .shapes.chat import ChatShape
 from .shapes.configured import ConfiguredShape, Documents, before_body
 from .shapes.either import EitherShape
 from .shapes.ocr import OcrShape
+from .shapes.other_unit import OtherUnitShape
 from .shapes.values import Fields
 from .usage import NOTHING, Unmetered, Usage
 
@@ -34,8 +35,10 @@ MAX_RESULTS_BYTES: Final = 16 * 1024**3
 
 _UNBOUNDED: Final = 2**62
 # Constants, because before Python 3.12 an enum's look-up is expensive.
-_RESULTS, _JOB, _CHAT, _OCR = ResponseKind.RESULTS, ResponseKind.JOB, ResponseKind.CHAT, ResponseKind.OCR
+_RESULTS, _JOB, _OCR = ResponseKind.RESULTS, ResponseKind.JOB, ResponseKind.OCR
+_STREAMED: Final = (ResponseKind.CHAT, ResponseKind.EITHER, ResponseKind.OTHER_UNIT)  # a tuple: compared without a hash
 _CONFIGURED: Final = ResponseKind.CONFIGURED
+_NO_USAGE: Final = Unmetered.NO_USAGE
 
 _JSON_TYPE: Final = re.compile(rb"\s*[^/;]+/(?:[^;]*\+)?json\s*(?:;|\Z)", re.IGNORECASE).match
 
@@ -83,7 +86,7 @@ class BodyReader(Reader, Protocol):
 class Meter:
     """The meter of one response: fed by the proxy, read by accounting (exchange.UsageSource). Called only on the event loop."""
 
-    __slots__ = ("_body", "_cut", "_ended", "_expected", "_kind", "_pipeline", "_request_meter", "feed")
+    __slots__ = ("_body", "_cut", "_ended", "_expected", "_kind", "_may_be_silent", "_pipeline", "_request_meter", "feed")
 
     feed: Callable[[bytes], bool]
     """Takes the next bytes of the body, as they are on the wire: synchronous, bounded, never raises.
@@ -98,16 +101,18 @@ class Meter:
         kind: ResponseKind,
         *,
         expected: bool,
+        may_be_silent: bool = False,
         request_meter: RequestMeter | BufferedRequestMeter | None,
     ) -> None:
         """`expected`: a usage without a count gives the reason; if False, only where the body shows that it should have one.
 
-        `request_meter` has read the request.
+        `may_be_silent`: that a whole body reports no usage is no reason. `request_meter` has read the request.
         """
         self._body = body
         self._pipeline = pipeline
         self._kind = kind
         self._expected = expected
+        self._may_be_silent = may_be_silent
         self._request_meter = request_meter
         self._ended = False
         self._cut: Unmetered | None = None
@@ -126,8 +131,9 @@ class Meter:
     async def usage(self) -> Usage:
         """Return the usage, once all bytes so far are decoded. Never raises because of the response's bytes.
 
-        A complete count holds, whatever happened to the rest: the provider has said what it bills. A meter without an `end` is
-        BROKEN. The last lines of a batch are passed on first.
+        A complete count of a document holds, whatever happened to the rest: the provider has said what it bills. Of a stream that
+        was cut, the count so far has the reason beside it. A meter without an `end` is BROKEN. The last lines of a batch are
+        passed on first.
         """
         await self._pipeline.rest()
         if self._request_meter is not None:
@@ -146,6 +152,8 @@ class Meter:
         self._pipeline.report_progress(last=self._ended)
         usage = self._body.usage(why)
         if usage.unmetered is not None and not (self._expected or self._body.recognised):
+            return NOTHING
+        if usage.unmetered is _NO_USAGE and self._may_be_silent:
             return NOTHING
         return usage if self._request_meter is None else with_request_fields(usage, self._request_meter, self._kind)
 
@@ -194,16 +202,18 @@ def open_meter(
     is_batch = kind is _RESULTS or kind is _JOB
     if kind is _CONFIGURED:
         return _open_configured(plan, response, decoders, request_meter, max_bytes or MAX_BYTES)
-    is_one = not is_batch and not (kind is _CHAT and _is_stream(response))
+    is_one = kind is _OCR or not (is_batch or (kind in _STREAMED and is_event_stream(response.content_type)))
     if is_one and response.length is not None and response.length <= SMALL_BYTES and not response.content_encoding:
-        return BufferedMeter(_shape(kind, plan, response), kind, expected=plan.expects_count(kind), request_meter=request_meter)
+        return BufferedMeter(_shape(kind, plan, response), kind, request_meter=request_meter)
     coding: Chain | None = None
     refusal = Unmetered.NO_USAGE if is_batch and response.status == 206 else None
     try:
         coding = chain(response.content_encoding, max_bytes or (MAX_RESULTS_BYTES if is_batch else MAX_BYTES))
     except Undecodable:
         refusal = Unmetered.UNKNOWN_CODING
-    expected = refusal is Unmetered.NO_USAGE or plan.expects_count(kind)
+    expected = refusal is Unmetered.NO_USAGE or not is_batch or plan.expects_count(kind)
+    # Where no shape is named, a stream need not report its usage: OpenAI's do so only where the request asks for it.
+    may_be_silent = plan.shape == "auto" and not is_batch and not is_one
     body: BodyReader
     on_progress: OnProgress = None
     if is_batch:
@@ -215,7 +225,7 @@ def open_meter(
     pipeline = MeterPipeline(body, coding, decoders, max_bytes or (_UNBOUNDED if is_batch else MAX_BYTES), on_progress)
     if refusal is not None:
         pipeline.refuse(refusal)
-    return Meter(body, pipeline, kind, expected=expected, request_meter=request_meter)
+    return Meter(body, pipeline, kind, expected=expected, may_be_silent=may_be_silent, request_meter=request_meter)
 
 
 def _results(kind: ResponseKind, plan: MeterPlan, response: ResponseFacts, *, expected: bool) -> BatchFile | BatchJob:
@@ -225,8 +235,9 @@ def _results(kind: ResponseKind, plan: MeterPlan, response: ResponseFacts, *, ex
     return BatchJob(holder, plan.model) if kind is _JOB else BatchFile(holder, plan.model, expected=expected)
 
 
-def _is_stream(response: ResponseFacts) -> bool:
-    return (response.content_type or b"").strip().lower().startswith(b"text/event-stream")
+def is_event_stream(content_type: bytes | None) -> bool:
+    """Tell whether a response with this Content-Type is a stream of events."""
+    return content_type is not None and content_type.strip().lower().startswith(b"text/event-stream")
 
 
 def _shape(kind: ResponseKind, plan: MeterPlan, response: ResponseFacts) -> Shape:
@@ -235,6 +246,8 @@ def _shape(kind: ResponseKind, plan: MeterPlan, response: ResponseFacts) -> Shap
         return OcrShape(plan.model, response.fields, plan.pages_header)
     if kind is ResponseKind.EITHER:
         return EitherShape(plan.model, response.fields, plan.pages_header)
+    if kind is ResponseKind.OTHER_UNIT:
+        return OtherUnitShape(plan.model)
     return ChatShape(plan.model)
 
 
@@ -254,7 +267,8 @@ def _open_configured(
 ) -> Meter | BufferedMeter:
     """Return the meter of a response whose counts stand where the configuration says."""
     counted = plan.counted or JsonCounts()
-    documents = Documents.EVENTS if _is_stream(response) else Documents.LINES if counted.lines else Documents.ONE
+    is_stream = is_event_stream(response.content_type)
+    documents = Documents.EVENTS if is_stream else Documents.LINES if counted.lines else Documents.ONE
     shape = ConfiguredShape(
         counted,
         plan.model,
@@ -265,7 +279,7 @@ def _open_configured(
     )
     is_small = response.length is not None and response.length <= SMALL_BYTES and not response.content_encoding
     if is_small and documents is Documents.ONE:
-        return BufferedStrictMeter(shape, _CONFIGURED, expected=True, request_meter=request_meter)
+        return BufferedStrictMeter(shape, _CONFIGURED, request_meter=request_meter)
     body = _READERS[documents](shape)
     refusal: Unmetered | None = None
     coding: Chain | None = None

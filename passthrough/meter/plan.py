@@ -98,14 +98,22 @@ class ResponseKind(Enum):
     RESULTS = auto()  # a batch's results, one in each line
     JOB = auto()  # a batch's job, which may contain its results
     CONFIGURED = auto()  # as the configuration says
+    OTHER_UNIT = auto()  # billed in a unit that has no price here: seconds of audio, characters, a library's pages
 
 
-_JOB: Final = re.compile(rb".*/batch/jobs/[^/]+", re.I | re.S).fullmatch
-_FILE: Final = re.compile(rb".*/files/[^/]+/content", re.I | re.S).fullmatch
+_RESULTS, _JOB, _OTHER_UNIT = ResponseKind.RESULTS, ResponseKind.JOB, ResponseKind.OTHER_UNIT  # see `expects_count`
+
+
+_IS_JOB: Final = re.compile(rb".*/batch/jobs/[^/]+", re.I | re.S).fullmatch
+_IS_FILE: Final = re.compile(rb".*/files/[^/]+/content", re.I | re.S).fullmatch
 
 # Mistral's and OpenAI's paths whose responses report tokens, in lower case. A conversation is begun, continued and restarted.
 _TOKENS: Final = re.compile(
     rb".*(?:/completions|/embeddings|/responses|/conversations(?:/[^/]+(?:/restart)?)?|:streamrawpredict)", re.S
+).fullmatch
+# Mistral's and OpenAI's paths whose requests are billed by the minute, the character, or the page of a library.
+_OTHER_UNITS: Final = re.compile(
+    rb".*(?:/audio/(?:transcriptions|speech)|/libraries/[^/]+/documents(?:/[^/]+/reprocess)?)", re.S
 ).fullmatch
 _OCR: Final = b"/ocr"
 _PREDICTION: Final = b":rawpredict"
@@ -116,15 +124,15 @@ _MAX_CACHED_BYTES: Final = 256
 def results_path(path: bytes) -> bytes:
     """Return the variant of a raw path that names a batch's job or file; the most decoded one if none does."""
     found = variants(path)
-    return next((variant for variant in found if _JOB(variant) or _FILE(variant)), found[0])
+    return next((variant for variant in found if _IS_JOB(variant) or _IS_FILE(variant)), found[0])
 
 
 @dataclass(frozen=True, slots=True)
 class MeterPlan:
     """How a route's responses are metered.
 
-    `shape`: `auto` goes by the method and the path, however it is spelt: OCR (a count is expected on POST to a path that ends in
-    `/ocr` or `:rawPredict`), a batch's results and chat (counted where they are found). `ocr` and `chat`: expected on every POST.
+    `shape`: `auto` goes by the method and the path, however it is spelt: OCR and chat (a count is expected on POST), a batch's
+    results (counted where they are found), and what is billed in another unit. `ocr` and `chat`: expected on every POST.
     `batch`: on every GET. `json`: as `counted` says. `none`: never. `model`: the model's name for the prices, for providers whose
     responses name a deployment or nothing. `cost_headers` (lower case): response fields in which the provider reports the cost in
     USD; the first that is present takes precedence over any price. `pages_header` (lower case) is the response field whose number
@@ -137,15 +145,10 @@ class MeterPlan:
     cost_headers: tuple[bytes, ...] = ()
     pages_header: bytes = PAGES_HEADER
 
-    def expects(self, method: str, path: bytes) -> bool:
-        """Tell whether the response to this method and raw path (no query) should carry a count."""
-        kind = self.reads(method, path)
-        return kind is not None and self.expects_count(kind)
-
     def expects_count(self, kind: ResponseKind) -> bool:
         """Tell whether a response of this kind should carry a count."""
-        # No set of them: each look-up would call Python.
-        return self.shape != "auto" or kind is ResponseKind.OCR or kind is ResponseKind.EITHER
+        # Constants, and no set of them: before Python 3.12 each look-up would call Python.
+        return self.shape != "auto" or not (kind is _RESULTS or kind is _JOB or kind is _OTHER_UNIT)
 
     def reads(self, method: str, path: bytes) -> ResponseKind | None:
         """Return how the response to this method and raw path (no query) is read, None if it is not read."""
@@ -164,12 +167,14 @@ def _kind(shape: str, method: str, path: bytes) -> ResponseKind | None:
                 return ResponseKind.OCR
             if any(variant.endswith(_PREDICTION) for variant in meant):
                 return ResponseKind.EITHER
-            return ResponseKind.CHAT if any(map(_TOKENS, meant)) else None
+            if any(map(_TOKENS, meant)):
+                return ResponseKind.CHAT
+            return ResponseKind.OTHER_UNIT if any(map(_OTHER_UNITS, meant)) else None
         case (("auto" | "batch"), "GET"):
             meant = [folded(variant) for variant in variants(path)]
-            if any(map(_JOB, meant)):
+            if any(map(_IS_JOB, meant)):
                 return ResponseKind.JOB
-            return ResponseKind.RESULTS if shape == "batch" or any(map(_FILE, meant)) else None
+            return ResponseKind.RESULTS if shape == "batch" or any(map(_IS_FILE, meant)) else None
         case "ocr", "POST":
             return ResponseKind.OCR
         case "chat", "POST":

@@ -1,4 +1,4 @@
-"""The meter of a request: reads from its passing body the model, and whether pages are to be annotated."""
+"""The meter of a request: reads from its passing body the model, and whether annotations or a stream are asked for."""
 
 from __future__ import annotations
 
@@ -22,21 +22,24 @@ MAX_BYTES: Final = 256 * 1024**2
 
 _FORMATS: Final = frozenset({"document_annotation_format", "bbox_annotation_format"})
 _FORMATS_END: Final = b"_annotation_format"
-_WANTED: Final = paths(("model", *_FORMATS))
+_WANTED: Final = paths(("model", "stream", *_FORMATS))
 
 
 class _RequestFields:
     """The fields that were found in a request's body."""
 
-    __slots__ = ("formats", "model")
+    __slots__ = ("formats", "model", "stream")
 
     def __init__(self) -> None:
         self.model: str | None = None
+        self.stream = False
         self.formats: set[str] = set()
 
     def take(self, path: str, value: Value) -> None:
         if path == "model":
             self.model = model_name(value)
+        elif path == "stream":
+            self.stream = value is True
         elif value is None:
             self.formats.discard(path)
         elif value is not Mark.END:
@@ -77,6 +80,11 @@ class RequestMeter:
         """Whether the request asks for annotations, of the document or of its images; do not use it while busy."""
         return bool(self._fields.formats)
 
+    @property
+    def stream(self) -> bool:
+        """Whether the request asks for a stream of events; do not use it while busy."""
+        return self._fields.stream
+
     def feed(self, piece: bytes) -> bool:
         """Take the next bytes of the body, as they are on the wire; False: await `drained` before the next."""
         return self._pipeline.feed(piece)
@@ -115,6 +123,11 @@ class BufferedRequestMeter:
         if _FORMATS_END not in self._body and b"\\" not in self._body and not is_wide(self._body):
             return False
         return bool(self._read().formats)
+
+    @property
+    def stream(self) -> bool:
+        """Whether the request asks for a stream of events."""
+        return self._read().stream
 
     def _read(self) -> _RequestFields:
         if self._fields is None:

@@ -34,7 +34,8 @@ class Usage:
     `model` is as the response spells it. `doc_bytes` is the document's size as the provider saw it. `tokens_cached` is the part
     of `tokens_in` that the provider had cached. `service_tier` is one that is billed apart, None for the standard one. `credits`
     are a provider's own units as an exact decimal number (`0.00000164`), and `credits_micro` the same in 10⁻⁶, rounded. A counter
-    is None if none was found; `unmetered` is then the reason, and None too if none was expected (`NOTHING`). `line` identifies
+    is None if none was found; `unmetered` is then the reason, and None too if none was expected (`NOTHING`). Beside counters it
+    says that they are not all: a stream was cut, or a part is billed in a unit without a price. `line` identifies
     what is booked once, however often it is fetched: a batch's line, a job's result; it is empty for a response of its own.
     `custom_id` is the client's own name of a batch's line: one `line` with another `custom_id` is another line. `in_batch`: the
     price of a batch applies.
@@ -54,6 +55,17 @@ class Usage:
     service_tier: str | None = None
     credits: str | None = None
     custom_id: str = ""
+
+
+def has_counts(usage: Usage) -> bool:
+    """Tell whether anything was counted, be it 0."""
+    return (
+        usage.pages is not None
+        or usage.pages_annotated is not None
+        or usage.tokens_in is not None
+        or usage.tokens_out is not None
+        or usage.credits_micro is not None
+    )
 
 
 NOTHING: Final = Usage()

@@ -99,11 +99,11 @@ class Sender:
         if body.is_eof():
             whole = body.read_nowait()
             await call.request_body.send_whole(request_head, whole, batched=context.batches)
-            if call.expects:
+            if call.reads_request:
                 # After the write, which metering must not delay.
                 context.request_meter = call.request_body.request_meter = self._meters.buffered_request(head, whole)
             return await self._await_head(context, call)
-        request_meter = self._meters.request(head) if call.expects else None
+        request_meter = self._meters.request(head) if call.reads_request else None
         context.request_meter = call.request_body.request_meter = request_meter
         if head.expects_continue:
             context.downstream.invite()

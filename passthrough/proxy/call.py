@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -16,7 +17,8 @@ from ..errors import UpstreamFailure
 from ..exchange import Exchange, Passed
 from ..meter.buffered import SMALL_BYTES, BufferedMeter
 from ..meter.cost_header import reported_nano
-from ..meter.meter import Meter, ResponseFacts, open_meter
+from ..meter.meter import Meter, ResponseFacts, is_event_stream, open_meter
+from ..meter.plan import ResponseKind
 from ..meter.request import BufferedRequestMeter, RequestMeter, open_request_meter
 from ..meter.usage import Unmetered, Usage
 from .request_body import RequestBody
@@ -26,6 +28,7 @@ from .routes import Route, Target
 from .upstream.connection import BodySink, Connection
 from .upstream.response_head import ResponseHead
 
+_CHAT, _OTHER_UNIT = ResponseKind.CHAT, ResponseKind.OTHER_UNIT  # before Python 3.12 an enum's look-up is slow
 _REQUEST_IDS: Final = (b"mistral-correlation-id", b"x-request-id", b"apim-request-id")
 
 
@@ -82,6 +85,7 @@ class Call:
         "_connection",
         "_deadline",
         "_has_head",
+        "_kind",
         "_loop",
         "_meter",
         "_meters",
@@ -106,7 +110,7 @@ class Call:
         path: bytes,
         secrets: tuple[bytes, ...] = (),
     ) -> None:
-        """`path` is the raw path that selects the meter's shape; `expects` tells whether the response is to be metered.
+        """`path` is the raw path that selects the meter's shape; `expects` tells whether the response should carry a count.
 
         `secrets` are what was injected into the request: a response field that echoes one is not logged.
         `meter_ready` tells whether the meter takes more at once; else `meter_drained` must be awaited.
@@ -117,7 +121,9 @@ class Call:
         self.target = target
         self.request_body = request_body
         self.meter_ready = True
-        self.expects = route.terms.plan.expects(exchange.method, path)
+        plan = route.terms.plan
+        self._kind = plan.reads(exchange.method, path)
+        self.expects = self._kind is not None and plan.expects_count(self._kind)
         self._connection = connection
         self._meters = meters
         self._path = path
@@ -145,6 +151,23 @@ class Call:
     def stale(self) -> bool:
         """Whether the connection was kept from an earlier call and ended before any byte of this call's response."""
         return self._connection.was_kept and not self._connection.has_responded
+
+    @property
+    def reads_request(self) -> bool:
+        """Whether the meter needs what the request says."""
+        return self.expects or self._kind is _OTHER_UNIT
+
+    @property
+    def streams(self) -> bool:
+        """Whether the response is a stream of events; before its head, whether it is a chat's whose request asks for one.
+
+        Other requests may ask in vain, and a client that leaves must not keep their pages from being counted.
+        """
+        if self._has_head:
+            head = self._connection.take_response_head()
+            return head is not None and is_event_stream(head.first(b"content-type"))
+        request_meter = self.request_body.request_meter
+        return self._kind is _CHAT and request_meter is not None and not request_meter.busy and request_meter.stream
 
     def _wait_deadline(self, limit_s: float | None, since: float | None = None) -> float | None:
         """Return the deadline (the loop's time) of a wait of `limit_s` seconds from `since` on, within the total time-out."""
@@ -178,11 +201,9 @@ class Call:
                 break
         plan = self.route.terms.plan
         exchange.reported_cost_nano = exchange.cost_header = None  # of a response after which the request is sent again
-        for name in plan.cost_headers:
-            cost_nano = reported_nano(response.first(name))
-            if cost_nano is not None:
-                exchange.reported_cost_nano, exchange.cost_header = cost_nano, name.decode("ascii", "replace")
-                break
+        exchange.bad_cost = False
+        if plan.cost_headers:
+            self._read_cost(response, plan.cost_headers)
         codings = b",".join(response.values.get(b"content-encoding", ()))
         content_type, fields = response.first(b"content-type"), response.values
         facts = ResponseFacts(exchange.method, self._path, response.status, codings, content_type, response.length, fields)
@@ -192,6 +213,18 @@ class Call:
         if self._meter is not None:
             exchange.usage_source = self._meter
             exchange.went_up = True
+
+    def _read_cost(self, response: ResponseHead, names: tuple[bytes, ...]) -> None:
+        """Note the cost that the response reports: the first field of these names that holds an amount."""
+        exchange = self.exchange
+        for name in names:
+            for value in response.values.get(name, ()):
+                cost_nano = reported_nano(value)
+                if cost_nano is not None:
+                    exchange.reported_cost_nano, exchange.cost_header = cost_nano, name.decode("ascii", "replace")
+                    exchange.bad_cost = False
+                    return
+                exchange.bad_cost = True
 
     def idle_deadline(self, since: float | None = None) -> float | None:
         """Return the deadline (the loop's time) for the next bytes of the body, counted from `since`, else from now."""
@@ -229,12 +262,24 @@ class Call:
         """Note why the usage is unknown, if this call was to be metered."""
         if self._meter is not None:
             self._meter.end(why)
-        elif self.expects and not self._has_head:
+        elif not self._has_head and self.reads_request:
+            why = Unmetered.UNKNOWN_UNIT if self._kind is _OTHER_UNIT and self.exchange.went_up else why
             self.exchange.usage_source = _WithoutResponse(why, self.request_body.request_meter)
+
+    def _feed_rest(self) -> None:
+        """Feed the meter what has come and was not taken: a slow client's stream may have its usage, and its end, in there."""
+        if self._meter is None:
+            return
+        with suppress(UpstreamFailure):
+            while piece := self._connection.take():
+                self._meter.feed(piece)
+            if piece == b"":
+                self._meter.end()
 
     def abort(self, why: Unmetered) -> None:
         """Give up the call: close the connection at once, and note why the usage is unknown."""
         if self.request_body.complete and not self._connection.unsent:
             self.exchange.went_up = True
+        self._feed_rest()
         self._connection.abort()
         self._mark_unmetered(why)

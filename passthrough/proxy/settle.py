@@ -1,4 +1,7 @@
-"""Reads the responses of clients that have left to their end, so that the ledger has what the provider bills."""
+"""Reads the responses of clients that have left to their end, so that the ledger has what the provider bills.
+
+A stream of events is given up instead: its provider stops generating then, and reading on would cost more.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,11 @@ class Settling:
     def take(self, call: Call) -> bool:
         """Start to settle `call` if its route wants that; False: the caller keeps the call, and aborts it.
 
-        Only a call whose request is complete is settled: the provider works on no other, and bills no other.
+        Only a call whose request is complete is settled: the provider works on no other, and bills no other. Where the route says
+        nothing, a call is settled whose count is expected, unless its response is a stream.
         """
-        wanted = call.expects if call.route.settles is None else call.route.settles
+        settles = call.route.settles
+        wanted = (call.expects and not call.streams) if settles is None else settles
         if not (wanted and call.request_body.complete):
             return False
         task = asyncio.get_running_loop().create_task(self._settle(call))
@@ -40,6 +45,9 @@ class Settling:
     async def _settle(self, call: Call) -> None:
         try:
             await call.response_head()
+            if call.route.settles is None and call.streams:  # Before its head that was not known.
+                call.abort(Unmetered.CANCELLED)
+                return
             while await call.piece():
                 await call.meter_drained()
             self._upstream.release(call.target, call.connection)

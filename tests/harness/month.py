@@ -93,7 +93,7 @@ class Replay:
             self.keeper.passed(exchange, found)
 
         plan, path = deed.road.plan, deed.path.encode()
-        request_meter = open_request_meter(None, self._decoders) if plan.expects(deed.method, path) else None
+        request_meter = open_request_meter(None, self._decoders) if plan.reads(deed.method, path) else None
         if request_meter is not None:
             request_meter.feed(deed.request)
         answered = ResponseFacts(deed.method, path, deed.status or 200, None, deed.content_type.encode())

@@ -22,6 +22,8 @@ METERED: Final = (
     ("POST", "/v1/ocr"),
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/projects/p/models/m:rawPredict"),
+    ("POST", "/v1/audio/speech"),
+    ("POST", "/v1/libraries/l1/documents"),
     ("GET", "/v1/files/f1/content"),
     ("GET", "/v1/batch/jobs/j1"),
 )
@@ -38,6 +40,8 @@ PROVIDER: Final = Starlette(
         Route("/v1/ocr", _served, methods=["POST"]),
         Route("/v1/chat/completions", _served, methods=["POST"]),
         Route("/v1/projects/{project}/models/{model}:rawPredict", _served, methods=["POST"]),
+        Route("/v1/audio/speech", _served, methods=["POST"]),
+        Route("/v1/libraries/{library}/documents", _served, methods=["POST"]),
         Route("/v1/files/{file}/content", _served, methods=["GET"]),
         Route("/v1/batch/jobs/{job}", _served, methods=["GET"]),
     ]

@@ -14,7 +14,7 @@ from passthrough.meter.buffered import SMALL_BYTES, BufferedMeter
 from passthrough.meter.meter import Meter, ResponseFacts, open_meter
 from passthrough.meter.plan import JsonCounts, MeterPlan
 from passthrough.meter.request import BufferedRequestMeter, open_request_meter
-from passthrough.meter.usage import NOTHING, Unmetered, Usage
+from passthrough.meter.usage import Unmetered, Usage
 
 OCR = ResponseFacts("POST", b"/v1/ocr", 200)
 CHAT = ResponseFacts("POST", b"/v1/chat/completions", 200)
@@ -69,6 +69,7 @@ def opened(
         (MeterPlan(), CHAT),
         (MeterPlan(model="alias"), OCR),
         (MeterPlan("chat"), CHAT),
+        (MeterPlan(), replace(OCR, path=b"/v1/audio/speech")),
         (JSON, OCR),
     ],
 )
@@ -97,12 +98,24 @@ async def test_what_is_found_does_not_depend_on_a_known_length(
         assert [expected] * 3 == [meter.usage_if_ready(), await meter.usage(), meter.usage_if_ready()]
 
 
+@pytest.mark.parametrize("body", [b"", b" \n", b"null", b"{}", b'{"model":null,"usage":null}'])
+@pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/embeddings", b"/v1/conversations", b"/v1/responses"])
+async def test_a_chat_without_usage_is_reported(path: bytes, body: bytes, decoders: ThreadPoolExecutor) -> None:
+    """Whatever `auto` recognises should have a count: a whole document without one has a reason, and the request's model."""
+    for status in (200, 201, 204):
+        facts = ResponseFacts("POST", path, status, length=len(body))
+        meter = opened(MeterPlan(), facts, decoders, request=b'{"model":"asked"}')
+        meter.feed(body)
+        meter.end()
+        assert Usage(model="asked", unmetered=Unmetered.NO_USAGE) == meter.usage_if_ready()
+
+
 async def test_an_answer_that_does_not_end_is_broken(decoders: ThreadPoolExecutor) -> None:
-    """Nothing is read of it; where no count was to be expected, there is nothing to say."""
-    for facts, expected in ((OCR, Usage(unmetered=Unmetered.BROKEN)), (CHAT, NOTHING)):
+    """Nothing is read of it, of pages or of tokens."""
+    for facts in (OCR, CHAT):
         meter = opened(MeterPlan(), replace(facts, length=len(PAGES)), decoders)
         meter.feed(PAGES)
-        assert expected == meter.usage_if_ready()
+        assert Usage(unmetered=Unmetered.BROKEN) == meter.usage_if_ready()
 
 
 async def test_more_than_is_held_is_not_read(decoders: ThreadPoolExecutor) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from passthrough.meter.cost_header import reported_nano
 from passthrough.meter.plan import MeterPlan
+from passthrough.proxy.routes import Retries
 from tests.harness.client import asking, client
 from tests.harness.proxy import street
 from tests.harness.upstream import Peer, answering, ok
@@ -81,6 +82,57 @@ async def test_a_cost_in_a_header_is_noted(
         await raw.answer()
         exchange = (await house.booked())[0]
         assert expected == (exchange.reported_cost_nano, exchange.cost_header)
+
+
+@pytest.mark.parametrize("value", [b"-1", b"1,5", b"$0.01", b"None", b"", b"0.1, 0.2", b"1e10"])
+@pytest.mark.parametrize(
+    ("fields", "plan", "is_bad", "nano"),
+    [
+        ((b"x-aimlapi-usd-spent: %b",), HEADERS, True, None),
+        ((b"x-litellm-response-cost: %b",), HEADERS, True, None),
+        ((b"x-aimlapi-usd-spent: %b", b"x-litellm-response-cost: 2"), HEADERS, False, 2 * 10**9),
+        ((b"x-litellm-response-cost: %b", b"x-aimlapi-usd-spent: 1"), HEADERS, False, 10**9),
+        ((b"x-aimlapi-usd-spent: %b", b"x-aimlapi-usd-spent: 0"), HEADERS, False, 0),
+        ((b"x-aimlapi-usd-spent: %b",), MeterPlan(), False, None),
+        ((b"x-other: %b",), HEADERS, False, None),
+    ],
+)
+async def test_a_cost_that_is_no_amount_is_noted(
+    fields: tuple[bytes, ...], plan: MeterPlan, is_bad: bool, nano: int | None, value: bytes
+) -> None:
+    """A header that is there and holds no amount is not the same as none; another one with an amount makes up for it."""
+    named = [field.replace(b"%b", value) for field in fields]
+    async with street(answering(ok(b"{}", *named)), plan=plan) as (house, _), client(house.port) as raw:
+        await raw.send(asking(b"POST /v1/ocr HTTP/1.1"))
+        await raw.answer()
+        exchange = (await house.booked())[0]
+        assert (is_bad, nano) == (exchange.bad_cost, exchange.reported_cost_nano)
+
+
+@pytest.mark.parametrize(
+    ("last", "is_bad"), [((), False), ((b"x-aimlapi-usd-spent: 1",), False), ((b"x-aimlapi-usd-spent: ?",), True)]
+)
+async def test_only_the_last_response_says_what_it_cost(last: tuple[bytes, ...], is_bad: bool) -> None:
+    """A response after which the request is sent again leaves no doubt behind."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(ok(b"{}", b"x-aimlapi-usd-spent: None", b"Connection: close", status=b"503 Busy"))
+        peer.writer.close()
+
+    first = True
+
+    async def either(peer: Peer) -> None:
+        nonlocal first
+        is_first, first = first, False
+        await (script if is_first else answering(ok(b"{}", *last)))(peer)
+
+    retries = Retries(attempts=1, statuses=frozenset({503}))
+    async with street(either, plan=HEADERS, retries=retries) as (house, above), client(house.port) as raw:
+        await raw.send(asking(b"POST /v1/ocr HTTP/1.1"))
+        await raw.answer()
+        assert 2 == len(above.received)
+        assert is_bad == (await house.booked())[0].bad_cost
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"x" * 300_000])

@@ -45,6 +45,14 @@ def test_every_spelling_that_a_router_serves_is_refused_or_counted() -> None:
     assert served > 1500, (asked, served)
 
 
+@pytest.mark.parametrize(
+    "path", [b"/v1/batch/jobs./j1", b"/v1/files./f1/content", b"/v1/batch./jobs/j1", b"/v1/files/f1./content"]
+)
+def test_a_dot_behind_a_folders_name_is_one_spelling(path: bytes) -> None:
+    """Windows ignores it, wherever in the path it stands."""
+    assert MeterPlan().reads("GET", path) is not None
+
+
 def test_the_router_serves_what_is_documented_and_the_line_end() -> None:
     """The reader that is asked is no straw man: each path, and the spelling that was found first."""
     assert all(serves(method, path) for method, path in METERED)

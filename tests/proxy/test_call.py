@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from passthrough.exchange import Outcome
+from passthrough.exchange import Outcome, new_exchange
 from passthrough.meter.plan import MeterPlan
+from passthrough.meter.usage import Unmetered, Usage
+from passthrough.proxy.call import Call, MeterFactory
+from passthrough.proxy.request_body import RequestBody
+from passthrough.proxy.request_head import validate
 from passthrough.proxy.routes import Timeouts
+from passthrough.proxy.upstream.pool import ConnectionPool
 from tests.harness.client import asking, client
 from tests.harness.proxy import road, route_to, street
 from tests.harness.upstream import Peer, answering, chunk, ok, upstream
@@ -168,6 +174,47 @@ async def test_a_count_is_expected_where_the_targets_path_tells_it(
         usage = await (await house.booked())[0].usage_source.usage()
         annotated = (None, None) if pages is None else (0, pages)
         assert annotated == (usage.pages, usage.pages_annotated)
+
+
+EVENTS = b'data: {"model":"m","usage":{"prompt_tokens":7}}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("rest", "usage"),
+    [
+        (b"", Usage(model="m", tokens_in=7, unmetered=Unmetered.CANCELLED)),
+        (chunk(b"data: [DONE]\n\n"), Usage(model="m", tokens_in=7)),
+        (chunk(b""), Usage(model="m", tokens_in=7)),
+        (b"zz\r\n", Usage(model="m", tokens_in=7, unmetered=Unmetered.CANCELLED)),
+    ],
+)
+async def test_what_has_come_when_a_call_is_given_up_is_counted(rest: bytes, usage: Usage) -> None:
+    """A slow client's stream may wait in here with its usage, and with its end, when the client leaves."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await peer.send(chunk(EVENTS) + rest)
+        await peer.ended()
+
+    async with upstream(script) as above:
+        route, pool = route_to(above.port), ConnectionPool()
+        (target,) = route.targets
+        await pool.prepare([target])
+        path = b"/v1/chat/completions"
+        head = validate("POST", path, (1, 1), ((b"Host", b"a"), (b"Content-Length", b"0")))
+        exchange = new_exchange("POST", path.decode())
+        connection = await pool.checkout_or_connect(target, None, "POST")
+        with ThreadPoolExecutor(1) as decoders:
+            request_body = RequestBody(exchange, head, route, connection)
+            call = Call(exchange, route, target, connection, request_body, MeterFactory(decoders, lambda *_: None), path)
+            await request_body.send_whole(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" % path, b"", batched=False)
+            await call.response_head()
+            assert await connection.arrived()
+            call.abort(Unmetered.CANCELLED)
+            assert usage == exchange.usage_source.usage_if_ready()
+            assert exchange.went_up
+        pool.close()
 
 
 @pytest.mark.parametrize(

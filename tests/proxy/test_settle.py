@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from passthrough.exchange import Exchange, Outcome
 from passthrough.meter.plan import MeterPlan
+from passthrough.meter.usage import Unmetered, Usage
 from passthrough.proxy.routes import Timeouts
 from tests.harness.client import asking, client
 from tests.harness.proxy import Road, road, route_to, street
@@ -53,6 +54,11 @@ class Provider:
                 ended.cancel()
                 await asyncio.wait({waiting, ended})
             await peer.send(self.rest)
+
+
+def chat(path: bytes = b"/v1/chat/completions", body: bytes = b'{"model":"asked"}') -> bytes:
+    """A request for tokens."""
+    return asking(b"POST %b HTTP/1.1" % path, body=body)
 
 
 @asynccontextmanager
@@ -176,6 +182,221 @@ async def test_the_drain_deadline_cuts_settling_off(first: bytes, at_once: bool)
         assert (Outcome.CUT_OFF, True) == (exchange.outcome, exchange.went_up)
         assert "cancelled" == (await exchange.usage_source.usage()).unmetered
         await until(lambda: provider.ends == [b""])
+
+
+TOKENS = b'{"model":"m","usage":{"prompt_tokens":16,"completion_tokens":34}}'
+REPORTED = Usage(model="m", tokens_in=16, tokens_out=34)
+PATHS = (
+    b"/v1/chat/completions",
+    b"/v1/embeddings",
+    b"/v1/conversations/c-1",
+    b"/v1/responses",
+    b"/v1/publishers/mistralai/models/mistral-small-2503:streamRawPredict",
+    b"/v1/publishers/mistralai/models/mistral-small-2503:rawPredict",
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("first", "rest"),
+    [
+        (b"", ok(TOKENS)),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(TOKENS), TOKENS),
+        (b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(TOKENS[:9]), chunk(TOKENS[9:]) + chunk(b"")),
+    ],
+)
+async def test_a_chat_is_read_to_its_end_for_its_tokens(path: bytes, first: bytes, rest: bytes) -> None:
+    """What is no stream costs nothing more to read on, and the provider bills it: its tokens are counted, as pages are."""
+    provider = Provider(first, rest)
+    async with left(provider, request=chat(path)) as house:
+        await until(lambda: not house.relay.active)
+        assert ([], 1) == (house.exchanges, len(house.settling))
+        provider.go.set()
+        exchange = await the_only(house)
+        assert (Outcome.CLIENT_GONE, True) == (exchange.outcome, exchange.went_up)
+        assert REPORTED == await exchange.usage_source.usage()
+        assert [] == provider.ends
+
+
+def event(document: bytes) -> bytes:
+    """Return an event in a chunk of its own."""
+    return chunk(b"data: %b\n\n" % document)
+
+
+SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+WORD = event(b'{"choices":[{"delta":{"content":"a"}}]}')
+LAST = event(b'{"choices":[],' + TOKENS[1:])
+DONE = event(b"[DONE]")
+CANCELLED = Unmetered.CANCELLED
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("first", "usage"),
+    [
+        (SSE, Usage(model="asked", unmetered=CANCELLED)),
+        (SSE + WORD, Usage(model="asked", unmetered=CANCELLED)),
+        (SSE + LAST + WORD, replace(REPORTED, unmetered=CANCELLED)),
+        (SSE + WORD + LAST + DONE, REPORTED),
+    ],
+)
+async def test_a_stream_is_given_up_at_once(path: bytes, first: bytes, usage: Usage) -> None:
+    """The target sees the connection end, so that it stops generating. What was told until then is counted, and not final."""
+    provider = Provider(first, LAST + DONE + chunk(b""))
+    async with left(provider, request=chat(path)) as house:
+        exchange = await the_only(house)
+        await until(lambda: provider.ends == [b""])
+        assert (Outcome.CLIENT_GONE, 200, True) == (exchange.outcome, exchange.status, exchange.went_up)
+        assert usage == await exchange.usage_source.usage()
+
+
+async def test_a_request_for_a_stream_is_given_up_before_its_head() -> None:
+    """A chat that asks for a stream would get one: nothing of it is awaited."""
+    for body in (b'{"model":"asked","stream":true}', b'{"stream" : true,"x":"%b","model":"asked"}' % (b"x" * 100_000)):
+        provider = Provider(b"", SSE + LAST)
+        async with left(provider, request=chat(body=body)) as house:
+            exchange = await the_only(house)
+            await until(lambda provider=provider: provider.ends == [b""])
+            assert (Outcome.CLIENT_GONE, None, True) == (exchange.outcome, exchange.status, exchange.went_up)
+            assert Usage(model="asked", unmetered=CANCELLED) == await exchange.usage_source.usage()
+
+
+@pytest.mark.parametrize("body", [b'{"model":"asked"}', b'{"model":"asked","stream":false}', b"stream"])
+async def test_a_response_that_turns_out_to_be_a_stream_is_given_up_then(body: bytes) -> None:
+    """What comes is known with the head: until then the call settles."""
+    asked, go, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        asked.set()
+        await go.wait()
+        await peer.send(SSE + WORD)
+        await peer.ended()
+        ended.set()
+
+    async with street(script) as (house, _):
+        async with client(house.port) as raw:
+            await raw.send(chat(body=body))
+            await asked.wait()
+            raw.reset()
+        await until(lambda: not house.relay.active)
+        assert ([], 1) == (house.exchanges, len(house.settling))
+        go.set()
+        exchange = await the_only(house)
+        async with asyncio.timeout(WAIT_S):
+            await ended.wait()
+        assert (Outcome.CLIENT_GONE, None, True) == (exchange.outcome, exchange.error, exchange.went_up)
+        assert CANCELLED == (await exchange.usage_source.usage()).unmetered
+
+
+@pytest.mark.parametrize("line", [b"POST /v1/ocr HTTP/1.1", b"POST /m:rawPredict HTTP/1.1"])
+async def test_pages_are_counted_whatever_stream_their_request_asks_for(line: bytes) -> None:
+    """OCR never streams: a client that asks for it and leaves has its pages counted."""
+    provider = Provider()
+    async with left(provider, request=asking(line, body=b'{"stream":true}')) as house:
+        await until(lambda: not house.relay.active)
+        provider.go.set()
+        assert 3 == (await (await the_only(house)).usage_source.usage()).pages
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"stream":true}'])
+@pytest.mark.parametrize(
+    ("first", "rest"), [(b"", SSE + WORD + LAST + DONE), (SSE + WORD, WORD + LAST + DONE), (SSE + LAST, DONE)]
+)
+async def test_a_route_can_settle_streams(first: bytes, rest: bytes, body: bytes) -> None:
+    """`client_gone: settle` reads a stream to its end, too, whether its head has come or not."""
+    provider = Provider(first, rest + chunk(b""))
+    async with left(provider, request=chat(body=body), settles=True) as house:
+        await until(lambda: not house.relay.active)
+        assert ([], []) == (house.exchanges, provider.ends)
+        provider.go.set()
+        exchange = await the_only(house)
+        assert (Outcome.CLIENT_GONE, []) == (exchange.outcome, provider.ends)
+        assert REPORTED == await exchange.usage_source.usage()
+
+
+@pytest.mark.parametrize("first", [b"", SSE + WORD, b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"])
+async def test_a_route_can_give_up_every_chat(first: bytes) -> None:
+    """`client_gone: cancel` gives up at once what is no stream, too."""
+    provider = Provider(first)
+    async with left(provider, request=chat(), settles=False) as house:
+        exchange = await the_only(house)
+        await until(lambda: provider.ends == [b""])
+        assert Usage(model="asked", unmetered=CANCELLED) == await exchange.usage_source.usage()
+        assert exchange.went_up
+
+
+@pytest.mark.parametrize(
+    ("first", "rest", "limits", "usage"),
+    [
+        (SSE + WORD, b"zz\r\n", {}, Usage(model="asked", unmetered=Unmetered.BROKEN)),
+        (SSE + LAST, b"zz\r\n", {}, replace(REPORTED, unmetered=Unmetered.BROKEN)),
+        (SSE + LAST, b"", {"idle_s": 0.05}, replace(REPORTED, unmetered=Unmetered.BROKEN)),
+        (SSE + LAST, b"", {"total_s": 0.2}, replace(REPORTED, unmetered=Unmetered.BROKEN)),
+        (SSE + LAST + DONE, b"zz\r\n", {}, REPORTED),
+    ],
+)
+async def test_a_stream_that_breaks_while_it_settles_has_what_it_said(
+    first: bytes, rest: bytes, limits: dict[str, float], usage: Usage
+) -> None:
+    """A target that fails in the middle of a stream: its tokens so far count, and are not final."""
+    provider = Provider(first, rest)
+    async with left(provider, request=chat(), settles=True, timeouts=Timeouts(**limits)) as house:
+        if rest:
+            await until(lambda: not house.relay.active)
+            provider.go.set()
+        exchange = await the_only(house)
+        assert usage == await exchange.usage_source.usage()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize(
+    ("first", "usage"),
+    [
+        (b"", Usage(model="asked", unmetered=CANCELLED)),
+        (SSE + WORD, Usage(model="asked", unmetered=CANCELLED)),
+        (SSE + LAST, replace(REPORTED, unmetered=CANCELLED)),
+        (SSE + LAST + DONE, REPORTED),
+    ],
+)
+async def test_the_drain_deadline_cuts_a_settling_stream_off(first: bytes, usage: Usage, at_once: bool) -> None:
+    """Once, with what it said so far."""
+    provider = Provider(first)
+    async with left(provider, request=chat(), settles=True) as house:
+        if at_once:
+            while not house.settling._tasks and not house.exchanges:  # noqa: ASYNC110  # the task must not have run
+                await asyncio.sleep(0)
+        else:
+            await until(lambda: not house.relay.active)
+        async with asyncio.timeout(WAIT_S):
+            await house.settling.cut_off()
+        exchange = await the_only(house)
+        assert (Outcome.CUT_OFF, True) == (exchange.outcome, exchange.went_up)
+        assert usage == await exchange.usage_source.usage()
+
+
+@pytest.mark.parametrize(
+    ("status", "unmetered"), [(b"204 No Content", "no_usage"), (b"429 Slow Down", None), (b"500 Oops", None)]
+)
+async def test_a_settled_chat_without_a_body_ends_once(status: bytes, unmetered: str | None) -> None:
+    """What has no body has no tokens; a failure costs nothing, and says nothing."""
+    provider = Provider(b"", b"HTTP/1.1 %b\r\n%b\r\n" % (status, b"" if status[:3] == b"204" else b"Content-Length: 0\r\n"))
+    async with left(provider, request=chat()) as house:
+        await until(lambda: not house.relay.active)
+        provider.go.set()
+        exchange = await the_only(house)
+        assert unmetered == (await exchange.usage_source.usage()).unmetered
+
+
+@pytest.mark.parametrize("path", [b"/v1/audio/transcriptions", b"/v1/audio/speech", b"/v1/libraries/l/documents"])
+@pytest.mark.parametrize("first", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", SSE + WORD])
+async def test_what_is_billed_in_another_unit_is_given_up_and_flagged(path: bytes, first: bytes) -> None:
+    """There is no count to be read: the target sees the connection end, and what it bills is not silent."""
+    provider = Provider(first)
+    async with left(provider, request=chat(path)) as house:
+        exchange = await the_only(house)
+        await until(lambda: provider.ends == [b""])
+        assert Usage(model="asked", unmetered=Unmetered.UNKNOWN_UNIT) == await exchange.usage_source.usage()
 
 
 @pytest.mark.parametrize("settles", [True, False])

@@ -18,7 +18,7 @@ from typing import Final
 from ..jsonscan.paths import Mark, Value, paths
 from ..jsonscan.scanner import STEPS, Scanner
 from ..shapes.either import EITHER_PATHS, EitherShape
-from ..usage import Unmetered, Usage
+from ..usage import Unmetered, Usage, has_counts
 from . import short_lines
 
 MAX_FOREIGN_LINES: Final = 100
@@ -113,9 +113,10 @@ class _Results:
         if usage is None:
             return
         self.model = usage.model or self.model
-        self.missing = self.missing or usage.unmetered
-        if usage.unmetered is None or usage.pages is not None or usage.tokens_in is not None or usage.tokens_out is not None:
+        if has_counts(usage):
             self._usages.append(usage)
+        else:
+            self.missing = self.missing or usage.unmetered
 
     def add_broken(self) -> None:
         self.number += 1

@@ -21,6 +21,11 @@ class Shape(Protocol):
         """The tree of the wanted paths."""
         ...
 
+    @property
+    def final(self) -> bool:
+        """Whether no document behind this one, in a stream of them, has another usage."""
+        ...
+
     def take(self, path: str, value: Value) -> None:
         """Take the value at a wanted path (scanner.Emit); never raises."""
         ...

@@ -7,15 +7,17 @@ together, joined by line ends; an empty line ends the event.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from ..jsonscan.scanner import STEPS, Scanner
-from ..usage import Unmetered, Usage
+from ..usage import Unmetered, Usage, has_counts
 from .document import Shape
 
 _LINE_END: Final = re.compile(rb"[\r\n]").search
 _DATA: Final = b"data:"
 _BOM: Final = b"\xef\xbb\xbf"
+_BLANK, _BRACKET = b" ["
 _EVENT_STEPS: Final = 4
 _RUN_BYTES: Final = 65536
 _RUN_STEP_BITS: Final = 6  # 64 bytes of lines without data are about a step
@@ -29,9 +31,12 @@ class EventStream:
 
     The end of such a stream, `[DONE]`, looks like a JSON array of which nothing is wanted. A browser does not dispatch a last
     event without its empty line, but its usage is as valid as another's.
+
+    A usage is final only once the stream has ended: at `[DONE]`, at an event that its shape knows for the last, or where the body
+    came whole. A client may leave at `[DONE]`, and many do.
     """
 
-    __slots__ = ("_after_cr", "_data", "_head", "_scanner", "_shape", "_spoilt")
+    __slots__ = ("_after_cr", "_begun", "_data", "_done", "_head", "_scanner", "_shape", "_spoilt")
 
     recognised = False
 
@@ -41,6 +46,8 @@ class EventStream:
         self._head: bytes | None = b""  # this line's first bytes, until they show its field
         self._data = False  # whether this line's field is `data`
         self._after_cr = False
+        self._begun = True  # whether something of this event's data was seen
+        self._done = False  # whether the last event's data is an array, as `[DONE]` is
         self._spoilt = False
 
     def feed(self, chunk: bytes, at: int = 0, steps: int = STEPS) -> int:
@@ -85,6 +92,12 @@ class EventStream:
             return at, steps
         if not self._data or self._scanner is None:
             return stop, steps - 1
+        if not self._begun:
+            while chunk[at] == _BLANK:
+                at += 1
+                if at == stop:
+                    return at, steps
+            self._begun, self._done = True, chunk[at] == _BRACKET
         reached = self._scanner.feed(chunk[at:stop], 0, steps)
         return at + reached, self._scanner.left
 
@@ -92,7 +105,7 @@ class EventStream:
         """Begin the rest of a line; several lines of data are one text, with line ends between."""
         self._head, self._data = None, data
         if data and self._scanner is None:
-            self._scanner = Scanner(self._shape.wanted, self._shape.take)
+            self._scanner, self._begun = Scanner(self._shape.wanted, self._shape.take), False
         elif data and self._scanner is not None:
             self._scanner.feed(b"\n")
 
@@ -113,5 +126,8 @@ class EventStream:
         return Unmetered.NOT_JSON if self._spoilt else Unmetered.NO_USAGE
 
     def usage(self, otherwise: Unmetered | None) -> Usage:
-        """Return the last usage; `otherwise` is the reason if there is none."""
-        return self._shape.usage(otherwise or Unmetered.NO_USAGE)
+        """Return the last usage; `otherwise` is the reason if there is none, and the reason beside one that is not final."""
+        why = Unmetered.NO_USAGE if otherwise is None or self._done or self._shape.final else otherwise
+        usage = self._shape.usage(why)
+        came_whole = why is Unmetered.NO_USAGE or why is Unmetered.NOT_JSON  # as `end` says
+        return usage if came_whole or not has_counts(usage) else replace(usage, unmetered=why)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
+from typing import Any, Final
 
 from . import patterns
 
@@ -25,6 +26,32 @@ Value = None | bool | int | Decimal | str | Mark
 """A scalar as `json.loads` returns it, but with exact decimals and with lone surrogates replaced; or a mark."""
 
 Match = Callable[[bytes, int], "re.Match[bytes] | None"]
+
+
+ANY: Final = "\0"
+"""A step of a path that stands for every member of an object, whatever its name; the path is emitted with this step in it."""
+
+_MAX_NAME: Final = 170  # bytes, which fit into scanner.MAX_KEPT_BYTES however they are escaped
+
+
+class _AnyMember(dict[Any, "PathNode"]):
+    """The members of an object of which every one is wanted: it has every name of a bounded length."""
+
+    def __init__(self, below: PathNode) -> None:
+        super().__init__({ANY.encode(): below})
+        self._below = below
+
+    def __len__(self) -> int:
+        return 2  # several: then small_document looks at each name of the object
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and 0 < len(name.encode()) <= _MAX_NAME
+
+    def __getitem__(self, _name: object) -> PathNode:
+        return self._below
+
+    def get(self, name: bytes, _default: object = None) -> PathNode | None:  # type: ignore[override] # only the scanner calls it
+        return self._below if 0 < len(name) <= _MAX_NAME else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +95,8 @@ class PathNode:
 
     def close(self) -> None:
         """Fill `named` of this node and of all below, once the tree is complete."""
-        self.named = {name.decode(): below for name, below in self.members.items()}
+        members = self.members
+        self.named = members if isinstance(members, _AnyMember) else {name.decode(): below for name, below in members.items()}
         for below in (*self.members.values(), *([self.items] if self.items else ())):
             below.close()
 
@@ -112,6 +140,8 @@ def _inward(node: PathNode, left: int, entered: tuple[tuple[PathNode, bool], ...
             heads.append(patterns.head_of_items(name) + _inward(item, left, inside, transitions))
     transitions.append(Transition(node, left, entered) if left or entered else None)
     heads.append(patterns.HEAD)
+    if isinstance(node.members, _AnyMember):  # None can be crossed.
+        return patterns.BLANKS + rb"(?:" + rb"|".join(heads) + rb")"
     return patterns.members(node.members, silent, _separator(node)) + rb"(?:" + rb"|".join(heads) + rb")"
 
 
@@ -131,9 +161,10 @@ def _is_plain(name: bytes) -> bool:
 
 @lru_cache(maxsize=64)
 def paths(wanted: tuple[str, ...]) -> PathNode:
-    """Return the tree of the wanted paths: names joined by `.`, with `[]` for every item of an array.
+    """Return the tree of the wanted paths: names joined by `.`, with `[]` for every item of an array, ANY for every member.
 
-    Examples: `usage_info.pages_processed`, `pages[].images[].image_annotation`. All scanners share a tree.
+    Examples: `usage_info.pages_processed`, `pages[].images[].image_annotation`. Where ANY stands, no member is named besides. All
+    scanners share a tree.
     """
     root = PathNode()
     for path in wanted:
@@ -141,6 +172,10 @@ def paths(wanted: tuple[str, ...]) -> PathNode:
         for step in re.findall(r"\[\]|[^.\[\]]+", path):
             if step == "[]":
                 node.items = node = node.items or PathNode(f"{node.path}[]", around=(*node.around, node))
+            elif step == ANY:
+                below = PathNode(f"{node.path}.{ANY}", around=(*node.around, node))
+                node.members = _AnyMember(below)
+                node = below
             else:
                 name = f"{node.path}.{step}" if node.path else step
                 node = node.members.setdefault(step.encode(), PathNode(name, around=(*node.around, node)))

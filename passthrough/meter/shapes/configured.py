@@ -154,6 +154,9 @@ class ConfiguredShape:
         "_takers", "_texts", "_touched", "_unmet", "_whole", "wanted",
     )  # fmt: skip
 
+    final = False
+    """Whether no document behind this one, in a stream, has another usage: see document.Shape."""
+
     def __init__(
         self,
         counted: JsonCounts,

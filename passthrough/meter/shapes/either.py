@@ -7,7 +7,7 @@ from typing import Final
 
 from ..jsonscan.paths import PathNode, Value, paths
 from ..plan import PAGES_HEADER
-from ..usage import Unmetered, Usage
+from ..usage import Unmetered, Usage, has_counts
 from .chat import CHAT_PATHS, ChatShape
 from .ocr import OCR_PATHS, OcrShape
 from .values import Fields, header_pages
@@ -36,6 +36,11 @@ class EitherShape:
         """The tree of the wanted paths."""
         return _WANTED
 
+    @property
+    def final(self) -> bool:
+        """Whether no document behind this one, in a stream, has another usage: see document.Shape."""
+        return self._chat.final
+
     def take(self, path: str, value: Value) -> None:
         """Take the value at a wanted path."""
         if path in _OF_OCR:
@@ -49,7 +54,7 @@ class EitherShape:
         if pages.unmetered is None:
             return pages
         tokens = self._chat.usage(otherwise)
-        if tokens.unmetered is None:
+        if has_counts(tokens):
             return tokens
         reported = header_pages(self._fields, self._pages_header)
         return pages if reported is None else replace(pages, pages=reported, unmetered=None)

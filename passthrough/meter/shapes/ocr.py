@@ -40,6 +40,9 @@ class OcrShape:
 
     __slots__ = ("_alias", "_annotation", "_closed", "_counters", "_fields", "_image_annotated", "_model", "_pages_header")
 
+    final = False
+    """Whether no document behind this one, in a stream, has another usage: see document.Shape."""
+
     def __init__(self, alias: str | None = None, fields: Fields | None = None, pages_header: bytes = PAGES_HEADER) -> None:
         """`alias`: the model's name for the prices, whatever the response says (MeterPlan.model).
 

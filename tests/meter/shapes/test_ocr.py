@@ -20,7 +20,7 @@ from passthrough.meter.meter import Meter, ResponseFacts, open_meter
 from passthrough.meter.pipeline import MAX_QUEUED_BYTES, MeterPipeline
 from passthrough.meter.plan import MeterPlan, ResponseKind
 from passthrough.meter.request import BufferedRequestMeter
-from passthrough.meter.usage import NOTHING, Unmetered, Usage
+from passthrough.meter.usage import Unmetered, Usage
 from tests.harness.metering import CODINGS, metered, pieces, read
 
 POST = "POST"
@@ -492,7 +492,7 @@ async def test_the_heads_pages_hold_where_the_body_breaks_off(decoders: ThreadPo
     tokens = b'{"usage":{"prompt_tokens":3}}'
     assert Usage(tokens_in=3) == (await metered(prediction, [tokens], decoders)).usage
     chat = ResponseFacts(POST, b"/v1/chat/completions", 200, fields=TOLD)
-    assert NOTHING == (await metered(chat, [b"{}"], decoders)).usage
+    assert Usage(unmetered=NO_USAGE) == (await metered(chat, [b"{}"], decoders)).usage
     request = BufferedRequestMeter(b'{"document_annotation_format":{}}')
     meter = open_meter(MeterPlan(), facts, decoders, request_meter=request, passed=refuse_lines)
     assert meter is not None
