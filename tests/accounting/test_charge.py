@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from itertools import combinations
+
 import pytest
 
-from passthrough.accounting.charge import charge, line_charge, rest_charge
-from passthrough.accounting.entry import believable
-from passthrough.accounting.pricing.prices import Prices
+from passthrough.accounting.charge import charge, doubt, line_charge, line_doubt, rest_charge
+from passthrough.accounting.entry import Charge, believable, entry, first_reason
+from passthrough.accounting.pricing.prices import Price, Prices
 from passthrough.exchange import Exchange, RouteTerms
 from passthrough.meter.plan import JsonCounts, MeterPlan
 from passthrough.meter.usage import NOTHING, Unmetered, Usage
@@ -18,10 +21,16 @@ LINE = Usage(3, 0, "mistral-ocr-2512", line="batch-1", in_batch=True)
 
 
 def answered(
-    status: int | None = 200, *, reported: int | None = None, per_request: int | None = None, admitted: bool = True
+    status: int | None = 200,
+    *,
+    reported: int | None = None,
+    per_request: int | None = None,
+    admitted: bool = True,
+    bad_cost: bool = False,
 ) -> Exchange:
-    """Return an exchange that got this response, and whose header reported a cost."""
+    """Return an exchange that got this response, and whose header reported a cost, or none."""
     made = exchange()
+    made.bad_cost = bad_cost
     made.status, made.admitted, made.reported_cost_nano = status, admitted, reported
     made.cost_header = None if reported is None else "X-AIMLAPI-USD-Spent"
     made.terms = RouteTerms("/mistral", cost_per_request_nano=per_request)
@@ -93,6 +102,92 @@ def test_what_a_download_costs_beside_its_lines(made: Exchange, nano: int | None
     """Nothing but a price per request, if it succeeded."""
     found = rest_charge(made, Usage(model="m"), PRICES)
     assert nano == (None if found is None else found.cost_nano)
+
+
+@pytest.mark.parametrize("made", [answered(), answered(reported=7), answered(per_request=5)])
+def test_every_charge_has_the_name_that_is_priced(made: Exchange) -> None:
+    """Whatever gives the cost: an alias, a suffix and a date are one model in reports."""
+    for model in ("mistral-ocr-2512", "mistral-ocr-2512-completion", "mistral/mistral-ocr-2512"):
+        usage = Usage(3, 0, model, line="batch-1", in_batch=True)
+        found = [charge(made, usage, PRICES), line_charge(made, usage, PRICES), rest_charge(made, usage, PRICES)]
+        assert ["mistral-ocr-2512"] * 3 == [each and each.priced_as for each in found]
+    assert None is (charge(answered(reported=7), NOTHING, PRICES) or LINE_CHARGE).priced_as
+
+
+LINE_CHARGE = Charge("m", 1, line="batch-1", cost_nano=1, priced_as="m")
+CHAT = Usage(model="chat", tokens_in=10**6, tokens_out=0)
+PRIORITY = Usage(model="chat", tokens_in=10**6, tokens_out=0, service_tier="priority")
+STANDARD = Price("chat", usd_per_million_input_tokens=Decimal(2), usd_per_million_output_tokens=Decimal(6))
+FAST = Price("chat", usd_per_million_input_tokens=Decimal(3), usd_per_million_output_tokens=Decimal(9), service_tier="priority")
+
+
+@pytest.mark.parametrize(
+    ("made", "usage", "rows", "nano", "reason"),
+    [
+        (answered(bad_cost=True), OCR, (), 6_000_000, "bad_cost"),
+        (answered(bad_cost=True), Usage(3, 0, "who-knows"), (), None, "unpriced"),
+        (answered(bad_cost=True), Usage(unmetered=Unmetered.NO_USAGE), (), None, "no_usage"),
+        (answered(bad_cost=True), NOTHING, (), None, "bad_cost"),
+        (answered(bad_cost=True, per_request=5), OCR, (), 5, "bad_cost"),
+        (answered(502, bad_cost=True), NOTHING, (), None, None),
+        (answered(None, bad_cost=True), OCR, (), 6_000_000, "bad_cost"),
+        (answered(bad_cost=True, admitted=False), OCR, (), None, None),
+        (answered(), CHAT, (STANDARD,), 2 * 10**9, None),
+        (answered(), CHAT, (STANDARD, FAST), 2 * 10**9, None),
+        (answered(), PRIORITY, (STANDARD,), 2 * 10**9, "unpriced_tier"),
+        (answered(), PRIORITY, (STANDARD, FAST), 3 * 10**9, None),
+        (answered(), PRIORITY, (), None, "unpriced"),
+        (answered(reported=7), PRIORITY, (STANDARD,), 7, None),
+        (answered(per_request=5), PRIORITY, (STANDARD,), 5, None),
+        (answered(bad_cost=True), PRIORITY, (STANDARD,), 2 * 10**9, "bad_cost"),
+    ],
+)
+def test_what_is_doubtful_about_a_price(
+    made: Exchange, usage: Usage, rows: tuple[Price, ...], nano: int | None, reason: str | None
+) -> None:
+    """A header without an amount is said, and the list applies; a tier without a row is said, and costs the standard price."""
+    prices = Prices(rows)
+    found = charge(made, usage, prices)
+    assert nano == (None if found is None else found.cost_nano)
+    charges = () if found is None else (found,)
+    assert reason == entry(made, usage, charges, doubt=doubt(made, usage, found, prices)).unmetered
+
+
+@pytest.mark.parametrize(
+    ("usage", "rows", "nano", "reason"),
+    [
+        (PRIORITY, (STANDARD,), 10**9, Unmetered.UNPRICED_TIER),
+        (PRIORITY, (STANDARD, FAST), 1_500_000_000, None),
+        (CHAT, (STANDARD,), 10**9, None),
+        (PRIORITY, (), None, None),
+    ],
+)
+def test_what_is_doubtful_about_a_lines_price(
+    usage: Usage, rows: tuple[Price, ...], nano: int | None, reason: Unmetered | None
+) -> None:
+    """A line's tier too, whatever a header of the download reports."""
+    prices, line = Prices(rows), Usage(**{name: getattr(usage, name) for name in Usage.__slots__} | {"in_batch": True})
+    for made in (answered(), answered(reported=7), answered(bad_cost=True)):
+        found = line_charge(made, line, prices)
+        assert (nano, reason) == (found and found.cost_nano, line_doubt(made, line, found, prices))
+
+
+def test_one_reason_counts() -> None:
+    """A missing count before all that is about the price, in one order, however they are put together."""
+    missing = [why for why in Unmetered if why not in {*RANKED}]
+    for one, other in combinations(RANKED, 2):
+        assert one is first_reason(one, other) is first_reason(other, one)
+    for why in missing:
+        assert all(why is first_reason(why, other) is first_reason(other, why) for other in RANKED)
+        assert why is first_reason(why, None) is first_reason(None, why)
+    assert Unmetered.BROKEN is first_reason(Unmetered.BROKEN, Unmetered.NO_USAGE)
+    assert None is first_reason(None, None)
+    assert "broken" == entry(exchange(), Usage(unmetered=Unmetered.BROKEN), (Charge("m", 1),)).unmetered
+    assert "unpriced" == entry(exchange(), Usage(unmetered=Unmetered.UNKNOWN_UNIT), (Charge("m", 1),)).unmetered
+
+
+RANKED = (Unmetered.UNPRICED, Unmetered.UNKNOWN_UNIT, Unmetered.BAD_COST, Unmetered.UNPRICED_TIER)
+"""Reasons that are about the price, the first that counts first."""
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ import pytest
 
 from passthrough.accounting.budget import Budget, Calendar, Per, Scope, Span, Unit
 from passthrough.accounting.budgets.lease_client import LeaseClient
-from passthrough.accounting.entry import Entry, entry
+from passthrough.accounting.entry import Charge, Entry, entry
 from passthrough.accounting.estimates import Estimates, is_paid_and_unknown
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.accounting.periods import period_of
@@ -345,6 +345,64 @@ def test_a_guess_is_no_less_than_what_was_reserved() -> None:
     seen = learnt(booked(pages=8, cost_nano=80))
     assert (20, 80) == guessed(seen, reserved=(20, None))
     assert (8, 500) == guessed(seen, reserved=(2, 500))
+
+
+Guess = tuple[int | None, int | None]
+CHAT_PATH = "/mistral/v1/chat/completions"
+TOLD = Usage(model="small", tokens_in=5, tokens_out=0, unmetered=Unmetered.CANCELLED)
+
+
+def spoken(cost_nano: int | None = 70) -> Entry:
+    """Return the entry of a chat that was counted."""
+    return replace(booked(), charges=(Charge("small", tokens_in=5, cost_nano=cost_nano, cost_source="prices.yaml"),))
+
+
+@pytest.mark.parametrize(
+    ("seen", "usage", "charge", "reserved", "expected"),
+    [
+        ([spoken()], TOLD, Charge("small", tokens_in=5, cost_nano=30, cost_source="prices.yaml"), (None, None), (None, 40)),
+        ([spoken()], TOLD, Charge("small", tokens_in=5, cost_nano=90, cost_source="prices.yaml"), (None, None), (None, 0)),
+        ([spoken()], TOLD, Charge("small", tokens_in=5, cost_nano=30, cost_source="prices.yaml"), (None, 100), (None, 70)),
+        ([spoken()], TOLD, Charge("small", tokens_in=5), (None, None), (None, 70)),
+        ([spoken()], TOLD, Charge("small", tokens_in=5, cost_nano=30, cost_source="x-cost"), (None, None), (None, None)),
+        ([spoken()], TOLD, Charge("small", tokens_in=5, cost_nano=30, cost_source="cost_per_request"), (None, 9), (None, None)),
+        ([], TOLD, Charge("small", tokens_in=5, cost_nano=30, cost_source="prices.yaml"), (None, None), (None, None)),
+        ([], TOLD, Charge("small", tokens_in=5, cost_nano=30, cost_source="prices.yaml"), (None, 50), (None, 20)),
+        ([spoken(), booked(pages=8, cost_nano=80)], CANCELLED, None, (None, None), (None, 70)),
+        ([booked(pages=8, cost_nano=80)], replace(CANCELLED, pages=3), Charge("m", 3, cost_nano=30), (None, None), (5, 50)),
+        ([booked(pages=8, cost_nano=80)], replace(CANCELLED, pages=9), Charge("m", 9, cost_nano=90), (None, None), (0, 0)),
+    ],
+)
+def test_beside_what_was_told_stands_what_lacks(
+    seen: list[Entry],
+    usage: Usage,
+    charge: Charge,
+    reserved: tuple[int | None, int | None],
+    expected: tuple[int | None, int | None],
+) -> None:
+    """The usual cost without what is charged for the part that came, never below 0; both together count nothing twice."""
+    made = exchange()
+    made.path = CHAT_PATH
+    made.reported_cost_nano = 30 if charge is not None and charge.cost_source == "x-cost" else None
+    assert expected == learnt(*seen).guess(made, usage, charge, Prices(), reserved)
+
+
+@pytest.mark.parametrize(
+    ("path", "seen", "expected"),
+    [
+        (CHAT_PATH, [booked(pages=8, cost_nano=80)], (None, None)),
+        ("/mistral/v1/embeddings", [spoken()], (None, 70)),
+        ("/mistral/v1/ocr", [spoken()], (1, None)),
+        ("/mistral/models/m:rawPredict", [spoken()], (None, 70)),
+        ("/mistral/models/m:rawPredict", [spoken(), booked(pages=8, cost_nano=80)], (8, 80)),
+        ("/mistral/models/m:rawPredict", [], (1, None)),
+    ],
+)
+def test_a_call_is_estimated_by_its_like(path: str, seen: list[Entry], expected: tuple[int | None, int | None]) -> None:
+    """Its path tells a chat from a document; where one path serves both, what was counted there does."""
+    made = exchange()
+    made.path = path
+    assert expected == learnt(*seen).guess(made, CANCELLED, None, Prices(), (None, None))
 
 
 def test_calls_with_tokens_are_no_measure_of_those_with_pages() -> None:

@@ -60,6 +60,16 @@ def test_a_label_is_stored_as_the_database_can(encoded_url: str, encoding: str) 
 
 
 @pytest.mark.parametrize("encoded_url", ["LATIN1"], indirect=True)
+def test_a_custom_id_is_stored_as_the_database_can(encoded_url: str) -> None:
+    """Where it alone has other characters, it still tells two lines of one id apart, and each of them is booked once."""
+    names = ("scan \u2192", "scan \u2190", "scan \u2192")
+    charges = [Charge("m", 1, 0, cost_nano=1, line="0", custom_id=name) for name in names]
+    with closing(Ledger.open(encoded_url)) as ledger:
+        found = [ledger.append([replace(booked(), account="one", charges=(charge,))]) for charge in charges]
+    assert [1, 1, 0] == [len(entry.charges) for (entry,) in found]
+
+
+@pytest.mark.parametrize("encoded_url", ["LATIN1"], indirect=True)
 def test_a_budget_of_a_client_that_cannot_be_spelt_holds(encoded_url: str) -> None:
     """What is spent is found under the name as it stands in the ledger, whatever the name is."""
     period = Period(0, 4_102_444_800_000)
