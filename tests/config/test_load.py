@@ -599,6 +599,42 @@ general_settings:
 """
 
 
+PRICED = """\
+pass_through_endpoints:
+- {path: /a, target: os.environ/UNSET, meter: {price_list: none, shape: os.environ/UNSET}}
+- {path: /b, target: os.environ/UNSET, meter: ocr, cost_per_request: 1}
+- {path: /c, target: os.environ/UNSET, meter: {shape: ocr}}
+- {path: /d, target: os.environ/UNSET, meter: {price_list: azure}, prices: [{model: m, usd_per_credit: 1}]}
+price_map: maps/map.json
+prices:
+- {model: m, usd_per_million_input_tokens: 2, usd_per_million_cached_input_tokens: 0.2}
+- {model: m, service_tier: priority, usd_per_million_input_tokens: 3}
+"""
+
+
+def test_prices_of_tiers_and_of_a_price_map(tmp_path: Path) -> None:
+    """Rows for a tier stand beside the standard one; a price map is found beside the file; both are read alone, too."""
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "maps").mkdir(parents=True)
+    written(elsewhere / "maps", '{"gpt": {"litellm_provider": "openai", "input_cost_per_token": 1e-06}}', "map.json")
+    file = written(elsewhere, PRICED)
+    own = (
+        Price("m", usd_per_million_input_tokens=Decimal(2), usd_per_million_cached_input_tokens=Decimal("0.2")),
+        Price("m", usd_per_million_input_tokens=Decimal(3), service_tier="priority"),
+        Price("m", usd_per_credit=Decimal(1), route="/d"),
+    )
+    mapped = (Price("openai/gpt", usd_per_million_input_tokens=Decimal(1), source="map.json"),)
+    assert own == load.load_prices(file, {}, cwd=tmp_path)
+    assert mapped == load.load_price_map(file, {}, cwd=tmp_path)
+    assert {"/a": "none", "/d": "azure"} == load.load_price_lists(file, {}, cwd=tmp_path)
+    assert {"/b": 10**9} == load.load_costs_per_request(file, {}, cwd=tmp_path)
+    assert () == load.load_price_map(written(tmp_path, "ledger: none\n"), {}, cwd=tmp_path)
+    text = PRICED.replace(", shape: os.environ/UNSET", "")
+    whole = load.load(written(elsewhere, text), {"UNSET": "http://h.example"}, cwd=tmp_path)
+    assert (own, mapped, str(elsewhere / "maps/map.json")) == (whole.prices, whole.price_map, whole.price_map_file)
+    assert ["none", None, None, "azure"] == [route.terms.price_list for route in whole.routes]
+
+
 def test_prices_of_routes(tmp_path: Path) -> None:
     """A route's own prices carry its path; alone they are read without the rest of the file."""
     expected = (

@@ -347,6 +347,11 @@ ENDPOINTS = [
     ("prices", "[{model: m}]", "no price"),
     ("prices", "[{model: m, usd_per_credit: x}]", "not an amount"),
     ("prices", "[{model: m, usd_per_credit: 1}, {model: m, usd_per_credit: 2}]", "another price from the same day"),
+    ("prices", "[{model: m, service_tier: p, usd_per_credit: 1}, {model: m, service_tier: p, usd_per_credit: 2}]",
+     "another price for the tier p from the same day"),
+    ("prices", "[{model: m, service_tier: priority}]", "no price"),
+    ("prices", "[{model: m, usd_per_million_cached_input_tokens: -1}]", "negative"),
+    ("meter", "{price_list: openai}", "One of azure, mistral, vertex, none"),
     ("meter", "{shap: ocr}", "Did you mean 'shape'?"),
     ("meter", "{model: ''}", "not a name"),
     ("meter", "[ocr]", "A mapping"),
@@ -619,6 +624,27 @@ def test_settings_from_elsewhere(
     """A bad flag or variable is reported by its own name."""
     written(tmp_path, "", "empty.pem")
     assert [(source, 0, key)] == [(p.file, p.line, p.key) for p in problems(tmp_path, A, environ, listen=flags)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("no.json", None, "There is no such file."),
+        (".", None, "The file cannot be read: Is a directory."),
+        ("map.json", b"", "This is not JSON: line 1, column 1."),
+        ("map.json", b'{\n"a/b": {"ocr_cost_per_page": "much"}}', "'ocr_cost_per_page' of 'a/b' is no price."),
+    ],
+)
+def test_a_price_map_that_is_none(tmp_path: Path, name: str, content: bytes | None, words: str) -> None:
+    """A price map that is missing or wrong is a problem of the configuration, with its line and how to mend it."""
+    if content is not None:
+        written(tmp_path, content, name)
+    (problem,) = problems(tmp_path, A + f"price_map: {name}\n")
+    assert (4, f"price_map {name}", words) == (problem.line, problem.key, problem.what)
+    assert "model_prices_and_context_window.json" in problem.hint
+    with pytest.raises(ConfigError) as caught:
+        load.load_price_map(written(tmp_path, f"price_map: {name}\n"), {}, cwd=tmp_path)
+    assert words in str(caught.value)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

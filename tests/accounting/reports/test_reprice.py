@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -58,6 +58,54 @@ def test_what_a_charge_would_cost(ledger: Ledger, charge: Charge, expected: int 
     total = reprice(ledger.exported(), Today(Prices(PAGES_AT_3), {}, NOW), (), None, None).total
     assert (charge.cost_nano or 0, expected or 0) == (total.cost_nano, total.today_nano)
     assert (charge.cost_nano is None, expected is None) == (total.unpriced == 1, total.unpriced_today == 1)
+
+
+TOKENS_TODAY = (
+    Price(
+        "chat",
+        usd_per_million_input_tokens=Decimal(4),
+        usd_per_million_output_tokens=Decimal(8),
+        usd_per_million_cached_input_tokens=Decimal(1),
+    ),
+    Price("chat", usd_per_million_input_tokens=Decimal(10), service_tier="priority"),
+    Price("chat", usd_per_million_input_tokens=Decimal(3), effective_from=date(2026, 11, 21)),
+    Price("units", usd_per_credit=Decimal(1)),
+)
+
+
+@pytest.mark.parametrize(
+    ("charge", "target", "expected"),
+    [
+        (Charge("chat", tokens_in=1000, tokens_cached=900, tokens_out=10), None, 100 * 4000 + 900 * 1000 + 10 * 8000),
+        (Charge("chat", tokens_in=1000, tokens_cached=900, in_batch=True, line="l"), None, (100 * 4000 + 900 * 1000) // 2),
+        (Charge("chat", tokens_in=1000, service_tier="priority"), None, 10_000_000),
+        (Charge("chat", tokens_in=1000, service_tier="flex"), None, 4_000_000),
+        (Charge("units", credits="0.00000164", credits_micro=2), None, 1640),
+        (Charge("units", credits_micro=2), None, 2000),
+        (Charge("mistral-large-2512", tokens_in=1013, tokens_cached=1008, tokens_out=30), None, 97_900),
+        (Charge("mistral-large-2512", tokens_in=1000, tokens_cached=1000), "api.eu.mistral.ai", 55_000),
+        (Charge("mistral-large-latest", tokens_in=10), "openrouter.ai", None),
+        (Charge("gpt", tokens_in=10, cost_nano=1, cost_source="price_map"), "api.openai.com", 20_000),
+    ],
+)
+def test_what_tokens_tiers_and_credits_would_cost(
+    ledger: Ledger, charge: Charge, target: str | None, expected: int | None
+) -> None:
+    """Cached tokens, tiers, exact credits, hosts and the price map count as they do when an exchange is booked."""
+    ledger.append([replace(charged(charge), target=target or "api.mistral.ai")])
+    mapped = (Price("openai/gpt", usd_per_million_input_tokens=Decimal(2), source="map.json"),)
+    total = reprice(ledger.exported(), Today(Prices(TOKENS_TODAY, mapped=mapped), {}, NOW), (), None, None).total
+    assert (expected or 0, int(expected is None)) == (total.today_nano, total.unpriced_today)
+
+
+def test_the_list_that_a_route_names_holds_today_too(ledger: Ledger) -> None:
+    """A route that names another list, or none, is repriced by that."""
+    ledger.append([charged(Charge("prebuilt-layout", 1000)), charged(Charge("mistral-ocr-2512", 1000))])
+    found = []
+    for price_list in ("mistral", "azure", "none"):
+        total = reprice(ledger.exported(), Today(Prices(), {}, NOW, {"/mistral": price_list}), (), None, None).total
+        found.append((total.today_nano // 10**9, total.unpriced_today))
+    assert [(2, 1), (12, 0), (0, 2)] == found
 
 
 def test_prices_of_routes_and_requests(ledger: Ledger) -> None:
@@ -120,11 +168,13 @@ async def test_the_command(tmp_path: Path, ledger: Ledger) -> None:
     """`usage --reprice` goes by the configuration's prices, per page and per request, and by those that ship."""
     ledger.append([booked("ann", at=THEN, pages=1000, cost_nano=10**9), booked("ben", at=THEN, pages=3, sandbox=True)])
     route = "pass_through_endpoints: [{path: /mistral, target: os.environ/UNSET, %s}]\n"
+    (tmp_path / "map.json").write_text('{"mistral/mistral-ocr-2512": {"litellm_provider": "mistral", "ocr_cost_per_page": 9e-3}}')
     for text, today in (
         (route % "cost_per_request: 0.25", "0.25"),
         (route % "prices: [{model: mistral-ocr-2512, usd_per_1000_pages: 5}]", "5"),
         ("prices: [{model: mistral-ocr-2512, usd_per_1000_pages: 7}]\n", "7"),
         (route % "auth: true", "2"),
+        (route % "meter: {price_list: none}" + "price_map: map.json\n", "9"),
     ):
         (tmp_path / "routes.yaml").write_text(text)
         code, out, err = await command(tmp_path, "usage", "--reprice", "--format", "json")
