@@ -55,8 +55,8 @@ MEMBERS = (
 )  # fmt: skip
 SIGNS = (
     b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\n", b"\r", b" ", b"1", b"-", b".5", b"e9", b"null", b'"response":{',
-    b'"body":{', b'"outputs":[', b"data:", b"data: ", b"event: x", b": c", b"\xef\xbb\xbf", b"\n\n", b"\r\n", b"[DONE]", b"\xff", b"\0",
-    b'{"n":2},', b'[{"n":2}]',
+    b'"body":{', b'"outputs":[', b"data:", b"data: ", b"event: x", b": c", b"\xef\xbb\xbf", b"\n\n", b"\r\n", b"[DONE]", b"\xff",
+    b"\0", b'{"n":2},', b'[{"n":2}]',
 )  # fmt: skip
 
 OBJECTS = st.lists(st.sampled_from(MEMBERS), min_size=1, max_size=5, unique=True).map(
