@@ -263,6 +263,37 @@ async def on_terminal(folder: Path, *arguments: str, columns: int = 80) -> list[
     return re.sub(r"\x1b\[[0-9;]*m", "", output.decode()).splitlines()
 
 
+TIERED = """\
+prices:
+  - {model: mistral-medium-3-5, service_tier: priority, usd_per_million_input_tokens: 3, usd_per_million_output_tokens: 15}
+  - {model: mine, usd_per_million_input_tokens: 3, usd_per_million_cached_input_tokens: 0.3, effective_from: 2026-01-01}
+price_map: map.json
+"""
+
+
+async def test_prices_of_tiers_and_of_a_price_map(tmp_path: Path) -> None:
+    """In 80 columns each row is one line; rows of the price map are counted, and shown where their model is asked for."""
+    (tmp_path / "routes.yaml").write_text(TIERED)
+    mapped = {f"gpt-{number}": {"litellm_provider": "openai", "input_cost_per_token": 1e-06} for number in range(1000)}
+    (tmp_path / "map.json").write_text(json.dumps(mapped))
+    lines = [line.rstrip() for line in await on_terminal(tmp_path, "prices")]
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert re.search(r"^mistral-medium-3-5 +priority +3 +15 +1$", text, re.MULTILINE)
+    assert re.search(r"^mine +3 +0\.3 +2026-01-01 +1$", text, re.MULTILINE)
+    assert re.search(r"^labs-mistral-small-creative +0\.1 +0\.01 +0\.3 +\d+$", text, re.MULTILINE)
+    assert "openai/gpt-7" not in text
+    assert "The price map has prices of 1000 more models" in text
+    code, out, err = await command(tmp_path, "prices", "--model", "GPT-77")
+    assert (0, "") == (code, err)
+    assert 11 == len(re.findall(r"^openai/gpt-77\d? +1 +1$", out, re.MULTILINE))
+    assert re.search(r"^ +1  price_map: map\.json *$", out, re.MULTILINE)
+    assert "mistral" not in out
+    assert (0, "No price of today is for a model with 'nobody' in its name.\n", "") == await command(
+        tmp_path, "prices", "--model", "nobody"
+    )
+
+
 def _all_of(control: int) -> bytes:
     output = bytearray()
     _read_into(control, output)
