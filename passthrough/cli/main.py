@@ -1,4 +1,4 @@
-"""The command line: serve · check · schema · usage · prices · keygen · sandbox · health.
+"""The command line: serve · check · schema · usage · report · prices · keygen · sandbox · health.
 
 Each command imports only what it needs, so that no command waits for another's libraries.
 """
@@ -24,6 +24,7 @@ from . import standard_streams
 from .fast_import import without_authorities
 
 if TYPE_CHECKING:
+    from ..accounting.pricing.prices import Prices
     from ..accounting.reports.reprice import Today
     from ..accounting.reports.table import Table
     from ..config.model import Config
@@ -198,13 +199,18 @@ def _print_sums(found: Table | str, form: str) -> None:
 
 
 def _today(config: str) -> Today:
-    from ..accounting.pricing.prices import Prices
     from ..accounting.reports.reprice import Today
-    from ..config.load import load_costs_per_request, load_price_lists, load_price_map, load_prices
+    from ..config.load import load_costs_per_request, load_price_lists
 
-    prices = Prices(load_prices(config, os.environ), mapped=load_price_map(config, os.environ))
     costs, lists = load_costs_per_request(config, os.environ), load_price_lists(config, os.environ)
-    return Today(prices, costs, datetime.now(UTC).timestamp(), lists)
+    return Today(_prices(config), costs, datetime.now(UTC).timestamp(), lists)
+
+
+def _prices(config: str) -> Prices:
+    from ..accounting.pricing.prices import Prices
+    from ..config.load import load_price_map, load_prices
+
+    return Prices(load_prices(config, os.environ), mapped=load_price_map(config, os.environ))
 
 
 def _keys(by: str) -> list[str]:
@@ -241,17 +247,39 @@ def _ledger_url(config: str, option: str | None) -> str:
 
 @main.command()
 @_config
+@click.option("--ledger", help="The ledger's URL, instead of the configuration's.")
+@click.option("--month", metavar="YYYY-MM", help="The month (UTC).  [default: the last one that is over]")
+@click.option("--by", default="client", show_default=True, help="client, route, label, or label.NAME for a named label.")
+@click.option("--format", "form", type=click.Choice(["md", "html", "csv"]), help="[default: the end of FILE, else md]")
+@click.option("--output", default="-", show_default=True, metavar="FILE", help="Where to write it; - is stdout.")
+@click.option("--sandbox", type=click.Choice(["auto", "exclude", "include", "only"]), default="auto", show_default=True)
+def report(config: str, ledger: str | None, **options: Any) -> None:
+    """Write a month's statement: pages, cost and doubts of each client."""
+    from . import report
+
+    with _exit_on_error():
+        question = report.Question(**options)
+        try:
+            question.check()
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        # With --ledger there need be no configuration: the ledger of another machine has none here.
+        listed = _prices(config) if ledger is None or Path(config).exists() else None
+        written = report.report(_ledger_url(config, ledger), question, listed)
+        if written is not None:
+            click.echo(written, err=True)
+
+
+@main.command()
+@_config
 @click.option("--model", help="Only rows whose name has this text, those of the price map too.")
 def prices(config: str, model: str | None) -> None:
     """Print the prices that apply today, and where they come from."""
-    from ..accounting.pricing.prices import Prices
     from ..accounting.reports.price_table import to_tables
-    from ..config.load import load_price_map, load_prices
     from .terminal import show
 
     with _exit_on_error():
-        found = Prices(load_prices(config, os.environ), mapped=load_price_map(config, os.environ))
-        tables = to_tables(found.today(datetime.now(UTC).date()), model)
+        tables = to_tables(_prices(config).today(datetime.now(UTC).date()), model)
         with standard_streams.printing():
             show(*tables)
 

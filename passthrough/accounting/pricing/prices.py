@@ -155,6 +155,17 @@ class Prices:
         found = self._find(model, Offer(provider), on, None, (price.service_tier,))
         return found is not None and found[1] is price
 
+    def in_force(self, source: str, on: date) -> dict[str, list[Price]]:
+        """Return the rows of a list that are in force on a day, by the name of the model that they price (`priced_as`)."""
+        found: dict[str, list[Price]] = {}
+        for table in [table for place, table in self._tables.items() if place[0] == source]:
+            for rows in table.values():
+                for tier in dict.fromkeys(row.service_tier for row in rows):
+                    row = _latest(row for row in rows if row.service_tier == tier and _in_force(row, on))
+                    if row is not None:
+                        found.setdefault(self._names.canonical(row.model, on), []).append(row)
+        return found
+
     def _rate(
         self,
         model: str,

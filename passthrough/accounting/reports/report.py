@@ -110,6 +110,18 @@ def summarize(
     """
     by = checked_keys(by)
     totals, found = ledger.sums(("sandbox",), (*by, "sandbox"), since=since, until=until)
+    return report_of(by, since, until, sandbox, totals, found)
+
+
+def report_of(
+    by: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    sandbox: Sandbox,
+    totals: Sequence[Sums],
+    found: Sequence[Sums],
+) -> Report:
+    """Return the report of sums that are by `sandbox` alone (`totals`), and by the keys and `sandbox` (`found`)."""
     of_sandbox = {bool(row.key[0]): row.requests for row in totals}
     only = sandbox == "only" or (sandbox == "auto" and set(of_sandbox) == {True})
     wanted = (False, True) if sandbox == "include" else (only,)
@@ -121,8 +133,8 @@ def summarize(
         by,
         since,
         until,
-        tuple(_together(key, rows) for key, rows in groups.items()),
-        _together((), [row for row in totals if row.key[0] in wanted]),
+        tuple(together(key, rows) for key, rows in groups.items()),
+        together((), [row for row in totals if row.key[0] in wanted]),
         sandbox=only,
         left_out=0 if True in wanted else of_sandbox.get(True, 0),
         mixed_in=of_sandbox.get(True, 0) if sandbox == "include" else 0,
@@ -220,7 +232,8 @@ def aligned(amounts: Iterable[str]) -> list[str]:
     return [f"{Decimal(text):.{max(decimals, 2) if decimals else 0}f}" for text in texts]
 
 
-def _together(key: Key, rows: Iterable[Sums]) -> Sums:
+def together(key: Key, rows: Iterable[Sums]) -> Sums:
+    """Return the sum of some rows, under a key."""
     columns = list(zip(*(astuple(row)[1:] for row in rows), strict=True))
     return Sums(key, *map(sum, columns)) if columns else Sums(key, 0, 0, 0, 0, 0, 0)
 

@@ -1,0 +1,221 @@
+"""Lays out a month's statement as a page: all together first, then a part for each client, route or label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC
+from decimal import Decimal
+from typing import Final
+
+from ...meter.usage import DOUBTS, Unmetered
+from ..ledger.daily_sums import Sums
+from ..money import usd
+from ..pricing.prices import OVERRIDE, PER_REQUEST, PRICE_MAP, SHIPPED, Price
+from .page import Block, Bullets, Heading
+from .report import aligned
+from .statement import Name, Party, PricedBy, Statement
+from .table import Column, Table
+
+MEANING: Final[Mapping[str, str]] = {
+    Unmetered.NO_USAGE: "the response held no count",
+    Unmetered.NOT_JSON: "the response was not the JSON that holds the count",
+    Unmetered.UNKNOWN_CODING: "the response was compressed in an unknown way",
+    Unmetered.BROKEN: "the response broke off",
+    Unmetered.TOO_LARGE: "the response was too large to be read",
+    Unmetered.CANCELLED: "given up: the client had left, or the program stopped",
+    Unmetered.UNPRICED: "no price is known",
+    Unmetered.UNPRICED_TIER: "its service tier has no price: booked at the standard one",
+    Unmetered.BAD_COST: "the provider's cost was no amount: booked by the list",
+    Unmetered.UNKNOWN_UNIT: "billed in a unit that is not counted here",
+}
+"""What each reason means, in a few words."""
+
+_LOST: Final = "exchanges that are deleted"
+_FIGURES: Final[tuple[tuple[str, Callable[[Sums], int]], ...]] = (
+    ("requests", lambda sums: sums.requests),
+    ("pages", lambda sums: sums.pages),
+    ("annotated", lambda sums: sums.pages_annotated),
+)
+_TOKENS: Final[tuple[tuple[str, Callable[[Sums], int]], ...]] = (
+    ("tokens in", lambda sums: sums.tokens_in),
+    ("of them cached", lambda sums: sums.tokens_cached),
+    ("tokens out", lambda sums: sums.tokens_out),
+)
+_IN_DOUBT: Final[tuple[tuple[str, Callable[[Sums], int]], ...]] = (
+    ("unmetered", lambda sums: sums.unmetered),
+    ("unpriced", lambda sums: sums.unpriced),
+    ("est. pages", lambda sums: sums.estimated_pages),
+)
+_PRICES: Final[tuple[tuple[str, Callable[[Price], Decimal | None]], ...]] = (
+    ("per 1000 pages", lambda price: price.usd_per_1000_pages),
+    ("per 1000 annotated pages", lambda price: price.usd_per_1000_annotated_pages),
+    ("per million tokens in", lambda price: price.usd_per_million_input_tokens),
+    ("per million cached tokens in", lambda price: price.usd_per_million_cached_input_tokens),
+    ("per million tokens out", lambda price: price.usd_per_million_output_tokens),
+    ("per credit", lambda price: price.usd_per_credit),
+)
+
+
+def title(statement: Statement) -> str:
+    """Return the page's title."""
+    return f"Usage statement, {statement.month.name}"
+
+
+def blocks(statement: Statement) -> Iterator[Block]:
+    """Yield the page."""
+    yield Heading(title(statement), 1)
+    yield f"The month of {statement.month} (UTC), by {statement.by}. Made {statement.made.astimezone(UTC):%Y-%m-%d %H:%M} UTC."
+    yield from _notes(statement)
+    if not statement.total.requests:
+        yield "There were no requests."
+        return
+    names = [_shown(party.name, statement.by) for party in statement.parties]
+    yield from _figures(statement.by, names, [party.total for party in statement.parties], statement.total)
+    yield from _doubts(statement, names)
+    for name, party in zip(names, statement.parties, strict=True):
+        yield Heading(name if party.name is None else f"{statement.by} {name}", 2)
+        yield f"{statement.month.name}{'' if statement.is_over else ' so far'}: USD {usd(party.total.cost_nano)}"
+        models = [_shown(model.key[0], "model") for model in party.models]
+        yield from _figures("model", models, party.models, party.total)
+        yield from _uncounted(party)
+        yield from _unpriced(party, models)
+        yield from _origins(party)
+
+
+def _notes(statement: Statement) -> Iterator[str]:
+    if not statement.is_over:
+        yield "The month is not over: these are its figures so far."
+    if statement.note:
+        yield f"{statement.note[0].upper()}{statement.note[1:]}."
+    if statement.kept_from is not None:
+        what = "Reasons and origins of prices are known of later ones only; all sums are whole."
+        yield f"Exchanges from before {statement.kept_from} are deleted. {what}"
+
+
+def _figures(head: str, names: Sequence[str], rows: Sequence[Sums], total: Sums) -> Iterator[Table]:
+    """Yield the table of pages and cost and, where there are any, that of tokens: both together would be too wide."""
+    yield _table(
+        head, names, [*_counts(_FIGURES, rows, total), _amounts("USD", [row.cost_nano for row in rows], total.cost_nano)]
+    )
+    if total.tokens_in or total.tokens_out:
+        used = [(name, row) for name, row in zip(names, rows, strict=True) if row.tokens_in or row.tokens_out]
+        yield _table(head, [name for name, _ in used], _counts(_TOKENS, [row for _, row in used], total))
+
+
+def _doubts(statement: Statement, names: Sequence[str]) -> Iterator[Block]:
+    """Yield how much is in doubt, for each party that has such: its own part says why."""
+    parties = [(name, party.total) for name, party in zip(names, statement.parties, strict=True) if _is_in_doubt(party.total)]
+    if parties:
+        rows, total = [sums for _, sums in parties], statement.total
+        amounts = _amounts("est. USD", [row.estimated_nano for row in rows], total.estimated_nano)
+        yield Heading("In doubt", 3)
+        yield _table(statement.by, [name for name, _ in parties], [*_counts(_IN_DOUBT, rows, total), amounts])
+        yield (
+            "Unmetered requests have no count, unpriced charges have no cost. Estimates are of calls that may be billed and whose"
+            " count is unknown: they are in no other figure."
+        )
+
+
+def _is_in_doubt(sums: Sums) -> bool:
+    return bool(sums.unmetered or sums.unpriced or sums.estimated_pages or sums.estimated_nano)
+
+
+def _uncounted(party: Party) -> Iterator[Block]:
+    """Yield why requests have no count, and the estimates."""
+    rows = [
+        (reason.reason, reason.requests, MEANING.get(reason.reason, ""))
+        for reason in party.reasons
+        if reason.reason not in DOUBTS
+    ]
+    if party.reasons_lost:
+        rows.append(("(not known)", party.reasons_lost, _LOST))
+    if rows:
+        yield Heading("Unmetered", 3)
+        yield _reasons(rows)
+    total = party.total
+    if total.estimated_pages or total.estimated_nano:
+        yield f"Estimated, and in no other figure: {_count(total.estimated_pages, 'page')}, USD {usd(total.estimated_nano)}."
+
+
+def _reasons(rows: Iterable[tuple[str, int, str]]) -> Table:
+    reasons, counts, meanings = zip(*sorted(rows, key=lambda row: (-row[1], row[0])), strict=True)
+    counted = Column("requests", tuple(map(str, counts)), str(sum(counts)), right=True)
+    return Table("", (Column("reason", reasons, "total"), counted, Column("meaning", meanings)))
+
+
+def _unpriced(party: Party, models: Sequence[str]) -> Iterator[Block]:
+    """Yield the models without a price, and why other costs are in doubt."""
+    if party.total.unpriced:
+        found = [(name, str(sums.unpriced)) for name, sums in zip(models, party.models, strict=True) if sums.unpriced]
+        names, counts = zip(*found, strict=True)
+        yield Heading("Unpriced", 3)
+        yield "No price is known for these models: their charges have no cost."
+        yield Table("", (Column("model", names, "total"), Column("charges", counts, str(party.total.unpriced), right=True)))
+    doubts = [reason for reason in party.reasons if reason.reason in DOUBTS and reason.reason != Unmetered.UNPRICED]
+    if doubts:
+        yield Heading("Booked, but in doubt", 3)
+        yield _reasons((reason.reason, reason.requests, MEANING[reason.reason]) for reason in doubts)
+
+
+def _origins(party: Party) -> Iterator[Block]:
+    """Yield where the prices came from, the dearest first."""
+    priced = sorted(
+        (each for each in party.prices if each.origin.cost_source is not None),
+        key=lambda each: (-each.origin.cost_nano, each.origin.model or "", each.origin.cost_source or ""),
+    )
+    items = [_origin(each) for each in priced]
+    if party.cost_lost_nano:
+        items.append(f"USD {usd(party.cost_lost_nano)}: {_LOST}.")
+    if items:
+        yield Heading("Where the prices come from", 3)
+        yield Bullets(tuple(items))
+
+
+def _origin(each: PricedBy) -> str:
+    origin = each.origin
+    what = f"{_shown(origin.model, 'model')}, {_count(origin.charges, 'charge')}, USD {usd(origin.cost_nano)}"
+    return f"{what}: {origin_text(each)}."
+
+
+def origin_text(each: PricedBy) -> str:
+    """Return where a price came from: its list, and the rows of that list with their days and sources where they are known."""
+    source = each.origin.cost_source or ""
+    if source == PER_REQUEST:
+        return f"{source} of the route"
+    if source not in {SHIPPED, OVERRIDE, PRICE_MAP} and not each.rows:
+        return f"told by the provider in {source}"
+    return "; ".join((f"{source}: {_row(each.rows[0])}", *map(_row, each.rows[1:]))) if each.rows else source
+
+
+def _row(price: Price) -> str:
+    figures = ", ".join(f"{amount:f} {unit}" for unit, of in _PRICES if (amount := of(price)) is not None)
+    tier = f" in tier {price.service_tier}" if price.service_tier else ""
+    route = f" on {price.route}" if price.route else ""
+    since = f" from {price.effective_from}" if price.effective_from else ""
+    source = f" ({price.source})" if price.source != OVERRIDE else ""
+    return f"USD {figures}{tier}{route}{since}{source}"
+
+
+# ── tables ──
+
+
+def _table(head: str, names: Iterable[str], columns: Iterable[Column]) -> Table:
+    return Table("", (Column(head, tuple(names), "total"), *columns))
+
+
+def _counts(figures: Iterable[tuple[str, Callable[[Sums], int]]], rows: Sequence[Sums], total: Sums) -> Iterator[Column]:
+    for head, of in figures:
+        yield Column(head, tuple(str(of(row)) for row in rows), str(of(total)), right=True)
+
+
+def _amounts(head: str, nanos: Iterable[int], total: int) -> Column:
+    *cells, foot = aligned(str(usd(nano)) for nano in (*nanos, total))
+    return Column(head, tuple(cells), foot, right=True)
+
+
+def _shown(name: Name, kind: str) -> str:
+    return f"(no {kind})" if name is None else str(name)
+
+
+def _count(number: int, one: str) -> str:
+    return f"{number} {one}{'' if number == 1 else 's'}"
