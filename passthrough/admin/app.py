@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler
 
 from .. import __version__
 from ..accounting.ledger.ledger import Ledger
+from ..accounting.money import json_object
 from ..accounting.reports.report import to_csv, to_json
 from ..errors import LedgerError
 from .auth import loopback_names_only, require_key
@@ -57,7 +58,7 @@ def app(view: AdminView, *, on_loopback: bool) -> web.Application:
     _add_health(application.router, view)
     _add_figures(application.router, view)
     if view.ledger is None:
-        for path in ("/usage", "/usage.csv", "/exchanges"):
+        for path in ("/usage", "/usage.csv", "/exchanges", "/labels"):
             application.router.add_get(path, _no_ledger)
     else:
         _add_ledger(application.router, view.ledger, reads)
@@ -135,7 +136,12 @@ def _add_ledger(router: web.UrlDispatcher, ledger: Ledger, reads: LedgerReads) -
 
     router.add_get("/usage", usage)
     router.add_get("/usage.csv", table)
+
+    async def labels(_: web.Request) -> web.Response:
+        return json_text(json_object((("labels", await reads.run(ledger.label_names)),)))
+
     router.add_get("/exchanges", exchanges)
+    router.add_get("/labels", labels)
 
 
 async def _no_ledger(_: web.Request) -> web.Response:

@@ -9,9 +9,10 @@ from typing import Final
 from ..accounting.entry import Charge
 from ..accounting.ledger.queries import LedgerRow
 from ..accounting.money import Number, json_object, usd
+from ..accounting.named_labels import named_labels
 
-_FIRST: Final = ("client", "label", "route", "target", "sandbox", "method", "path", "status", "outcome", "error", "open", "model")
-_COUNTED: Final = ("pages", "pages_annotated", "tokens_in", "tokens_out")
+_FIRST: Final = ("route", "target", "sandbox", "method", "path", "status", "outcome", "error", "open", "model", "priced_as")
+_COUNTED: Final = ("pages", "pages_annotated", "tokens_in", "tokens_out", "tokens_cached")
 _LAST: Final = ("unmetered", "upstream_request_id", "bytes_up", "bytes_down", "first_byte_s", "total_s")
 _NOTHING: Final = Charge()
 
@@ -28,6 +29,9 @@ def _one(row: LedgerRow) -> str:
         (
             ("id", row.id),
             ("time", began.isoformat(timespec="milliseconds") + "Z"),
+            ("client", row.client),
+            ("label", row.label),
+            ("labels", row.labels and dict(named_labels(row.labels))),
             *((name, getattr(row, name)) for name in _FIRST),
             *((name, getattr(charge, name)) for name in _COUNTED),
             ("cost_usd", usd(charge.cost_nano)),

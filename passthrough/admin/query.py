@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, cast, get_args
 
 from ..accounting.ledger.daily_sums import KEYS, Sums
 from ..accounting.ledger.ledger import Ledger
-from ..accounting.reports.report import Report, Sandbox, check_order, moment, summarize
+from ..accounting.named_labels import label_name
+from ..accounting.reports.report import Report, Sandbox, check_order, moment, summarize, together
 
 FILTERS: Final = ("client", "route", "model", "label")
-"""Parameters that filter sums and exchanges; an empty value means those that have none."""
+"""Parameters that filter sums and exchanges, as named labels do (`label.team`); an empty value means those that have none."""
+
+NAMED: Final = "label.NAME"
+"""How messages name the parameters for named labels."""
 
 _SUMS: Final = ("by", "since", "until", "sandbox", *FILTERS)
 _LATEST: Final = ("limit", *FILTERS)
@@ -44,9 +48,10 @@ def parse_sums(pairs: Pairs, now: datetime) -> SumsQuery:
     """Return the query of /usage. Raises InvalidQuery."""
     query = _single(pairs, _SUMS)
     by = tuple(dict.fromkeys(name.strip() for name in query.get("by", "client").split(",") if name.strip()))
-    unknown = [name for name in by if name not in KEYS]
+    unknown = [name for name in by if name not in KEYS and label_name(name) is None]
     if unknown:
-        raise InvalidQuery(f"by: nothing can be summed by {', '.join(unknown)}; there are {', '.join(KEYS)}.")
+        known = f"{', '.join(KEYS)}, and {NAMED} for a named label"
+        raise InvalidQuery(f"by: nothing can be summed by {', '.join(unknown)}; there are {known}.")
     sandbox = query.get("sandbox", "auto")
     if sandbox not in _SANDBOXES:
         raise InvalidQuery(f"sandbox: '{sandbox}' is none of {', '.join(_SANDBOXES)}.")
@@ -78,18 +83,13 @@ def summarized(ledger: Ledger, query: SumsQuery) -> Report:
     groups: dict[tuple[str | int | None, ...], list[Sums]] = {}
     for row in rows:
         groups.setdefault(row.key[: len(query.by)], []).append(row)
-    summed = tuple(_together(key, found) for key, found in groups.items())
+    summed = tuple(together(key, found) for key, found in groups.items())
     # How many requests of the sandbox were left out is known for the whole period only.
-    return replace(report, by=query.by, groups=summed, total=_together((), rows), left_out=0, mixed_in=0)
-
-
-def _together(key: tuple[str | int | None, ...], rows: Iterable[Sums]) -> Sums:
-    columns = list(zip(*(astuple(row)[1:] for row in rows), strict=True))
-    return Sums(key, *(map(sum, columns) if columns else (0,) * (len(fields(Sums)) - 1)))
+    return replace(report, by=query.by, groups=summed, total=together((), rows), left_out=0, mixed_in=0)
 
 
 def _only(query: Mapping[str, str]) -> Mapping[str, str | None]:
-    return {name: query[name] or None for name in FILTERS if name in query}
+    return {name: value or None for name, value in query.items() if name in FILTERS or label_name(name) is not None}
 
 
 def _moment(query: Mapping[str, str], name: str, now: datetime) -> datetime | None:
@@ -104,8 +104,8 @@ def _single(pairs: Pairs, known: Sequence[str]) -> Mapping[str, str]:
     """Refuse (1) an unknown name: a misspelt filter would show too much; (2) one given twice: one of them would be dropped."""
     query: dict[str, str] = {}
     for name, value in pairs:
-        if name not in known:
-            raise InvalidQuery(f"There is no parameter '{name}'; there are {', '.join(known)}.")
+        if name not in known and label_name(name) is None:
+            raise InvalidQuery(f"There is no parameter '{name}'; there are {', '.join(known)}, and {NAMED} for a named label.")
         if name in query:
             raise InvalidQuery(f"{name}: this is given twice.")
         query[name] = value

@@ -267,11 +267,11 @@ async def test_it_is_used_by_keyboard(tmp_path: Path) -> None:
         await page.open(url)
         await page.until(LOADED)
         reached = []
-        for _ in range(7):
+        for _ in range(8):
             await page.press("Tab", 9)
             reached.append(await page.run("document.activeElement.id || document.activeElement.className"))
             assert "none" != await page.run("getComputedStyle(document.activeElement).outlineStyle")
-        assert ["skip", "period", "client", "model", "route", "clear", "csv"] == reached
+        assert ["skip", "period", "client", "model", "route", "value", "clear", "csv"] == reached
         await page.run("document.getElementById('client').focus()")
         await page.press("a", 65, text="a")
         await page.until("document.getElementById('client').value === '=archive' && location.search === '?client=archive'")

@@ -29,6 +29,7 @@
     const most = Math.max(2, ...rows.map(({ cost_usd: text }) => (text === null ? 0 : (text.split(".")[1] ?? "").length)));
     return (text) => dollars(text, most);
   };
+  const capital = (text) => text[0].toUpperCase() + text.slice(1);
   const count = (number, one, many) => `${grouped(number)} ${number === 1 ? one : many}`;
   const named = (value) => (value === null || value === "" ? "(none)" : String(value));
   const took = (s) => (s < 1 ? `${Math.round(s * 1000)} ms` : `${s < 10 ? s.toFixed(1) : Math.round(s)} s`);
@@ -103,6 +104,7 @@
   // ── filters ──
 
   const form = at("filters");
+  const LABEL = "label", NAMED = "label.";
 
   const period = () => {
     const now = new Date();
@@ -115,16 +117,17 @@
     return { since: day(year, month, date - Number(chosen) + 1) };
   };
   const chosen = () => {
-    const set = FILTERS.filter((name) => form[name].value !== "*");
-    return Object.fromEntries(set.map((name) => [name, form[name].value.slice(1)]));
+    const set = FILTERS.filter((name) => form[name].value !== "*").map((name) => [name, form[name].value.slice(1)]);
+    if (form.value.value !== "*") set.push([form.label.value, form.value.value.slice(1)]);
+    return Object.fromEntries(set);
   };
   const query = (...parts) => new URLSearchParams(Object.assign({}, ...parts)).toString();
 
   /** Options hold their value behind a "=", so that a client may be called "*", and none is the empty one. */
-  const offer = (name, groups) => {
+  const offer = (name, groups, key = name) => {
     const select = form[name];
     const kept = select.value;
-    const values = groups.map((group) => "=" + (group[name] ?? ""));
+    const values = groups.map((group) => "=" + (group[key] ?? ""));
     if (kept !== "*" && !values.includes(kept)) values.push(kept);
     const wanted = ["*", ...values.sort()];
     if (wanted.join("\n") === [...select.options].map((option) => option.value).join("\n")) return;
@@ -132,6 +135,16 @@
       made("option", { value }, value === "*" ? "All" : named(value.slice(1)))));
     select.value = kept;
   };
+
+  /** The plain label and the named ones; the one that was chosen stays, also where the ledger does not have it. */
+  const offerLabels = (names) => {
+    const kept = form.label.value;
+    const wanted = [...new Set([LABEL, ...names.map((name) => NAMED + name), kept])];
+    if (wanted.join("\n") === [...form.label.options].map((option) => option.value).join("\n")) return;
+    form.label.replaceChildren(...wanted.map((value) => made("option", { value }, unprefixed(value))));
+    form.label.value = kept;
+  };
+  const unprefixed = (label) => (label.startsWith(NAMED) ? label.slice(NAMED.length) : label);
 
   // ── charts ──
 
@@ -195,6 +208,7 @@
     const figures = [["Cost", dollars(total.cost_usd)], ["Pages", grouped(total.pages)], ["Annotated", grouped(total.pages_annotated)],
       ["Requests", grouped(total.requests)], ["Unmetered", grouped(total.unmetered)], ["Unpriced", grouped(total.unpriced)]];
     if (total.tokens_in || total.tokens_out) figures.push(["Tokens in", grouped(total.tokens_in)], ["Tokens out", grouped(total.tokens_out)]);
+    if (total.tokens_cached) figures.push(["Tokens cached", grouped(total.tokens_cached)]);
     if (total.estimated_pages || total.estimated_usd) figures.push(["Estimated pages", grouped(total.estimated_pages)], ["Estimated cost", dollars(total.estimated_usd)]);
     at("total").replaceChildren(...figures.map(([head, value]) => {
       const wrong = (head === "Unmetered" || head === "Unpriced") && value !== "0";
@@ -215,20 +229,20 @@
     return Number(group.cost_usd) > 0 ? [usd(group.cost_usd), without] : [without];
   };
 
-  const showGroups = (name, groups) => {
+  const showGroups = (name, groups, key = name, shownName = name) => {
     const byCost = groups.some((group) => Number(group.cost_usd) > 0);
     const weight = (group) => (byCost ? Number(group.cost_usd) : group.pages + group.pages_annotated);
     const sorted = groups.toSorted((a, b) => weight(b) - weight(a) || b.requests - a.requests);
     const most = Math.max(...groups.map(weight)) || 1;
-    const heads = [{ head: name[0].toUpperCase() + name.slice(1) }, { head: "Requests", number: true }, { head: "Pages", number: true }, { head: "USD", number: true }];
+    const heads = [{ head: capital(shownName) }, { head: "Requests", number: true }, { head: "Pages", number: true }, { head: "USD", number: true }];
     const shown = sorted.slice(0, MAX_ROWS);
     const usd = column(shown);
     const rows = shown.map((group) => [
-      [made("span", { className: "name" }, named(group[name])), bar(weight(group) / most)], grouped(group.requests),
+      [made("span", { className: "name" }, named(group[key])), bar(weight(group) / most)], grouped(group.requests),
       [grouped(group.pages), group.pages_annotated ? made("small", {}, `+ ${grouped(group.pages_annotated)} annotated`) : null, estimated(group)],
       priced(group, usd)]);
     const more = sorted.length - rows.length;
-    at(`by-${name}`).replaceChildren(table(`Pages and cost by ${name}`, heads, rows), more > 0 ? made("p", { className: "quiet" }, `${more} more are in the CSV.`) : "");
+    at(`by-${name}`).replaceChildren(table(`Pages and cost by ${shownName}`, heads, rows), more > 0 ? made("p", { className: "quiet" }, `${more} more are in the CSV.`) : "");
   };
 
   const showNote = ({ sandbox, left_out: leftOut }) => {
@@ -239,23 +253,37 @@
   };
 
   const showSums = async (current) => {
-    const span = period(), only = chosen();
+    const span = period(), only = chosen(), label = form.label.value;
     const sums = (by, filters) => ask("usage?" + query(span, filters, { by }));
-    const [byDay, byLabel, ...groups] = await Promise.all(["day", "label", ...FILTERS].map((by) => sums(by, only)));
-    const offered = Object.keys(only).length ? await Promise.all(FILTERS.map((by) => sums(by, {}))) : groups;
+    const [{ labels }, byDay, byLabel, ...groups] =
+      await Promise.all([ask("labels"), ...["day", label, ...FILTERS].map((by) => sums(by, only))]);
+    const [labelled, ...offered] = Object.keys(only).length ? await Promise.all([label, ...FILTERS].map((by) => sums(by, {}))) : [byLabel, ...groups];
     if (!current()) return;
+    // Where nothing has a plain label, the first of the named ones is what can be seen.
+    const isUnlabelled = labelled.groups.every((group) => group[label] === null);
+    if (isUnlabelled && label === LABEL && labels.length && !labelChosen) {
+      form.label.append(made("option", { value: NAMED + labels[0] }, labels[0]));
+      form.label.value = NAMED + labels[0];
+      return showSums(current);
+    }
+    offerLabels(labels);
+    at("label-choice").hidden = !labels.length && label === LABEL;
+    at("value-choice").firstChild.data = at("label-choice").hidden ? "Label " : `${capital(unprefixed(label))} `;
+    at("value-choice").hidden = isUnlabelled && form.value.value === "*";
     FILTERS.forEach((name, place) => offer(name, offered[place].groups));
+    offer("value", labelled.groups, label);
     const some = byDay.total.requests > 0;
     at("figures").hidden = !some;
     at("empty").hidden = some;
     showNote(byDay);
-    at("csv").href = "usage.csv?" + query(span, only, { by: "day,client,label,route,model" });
+    at("csv").href = "usage.csv?" + query(span, only, { by: `day,client,${label},route,model` });
     if (!some) return;
     showTotal(byDay.total);
     showDays(byDay.groups);
     FILTERS.forEach((name, place) => showGroups(name, groups[place].groups));
-    at("labels").hidden = byLabel.groups.every((group) => group.label === null);
-    if (!at("labels").hidden) showGroups("label", byLabel.groups);
+    at("labels").hidden = byLabel.groups.every((group) => group[label] === null);
+    at("label-head").textContent = `By ${unprefixed(label)}`;
+    if (!at("labels").hidden) showGroups("label", byLabel.groups, label, unprefixed(label));
   };
 
   // ── budgets and exchanges ──
@@ -297,7 +325,8 @@
     at("latest-table").replaceChildren(table("The latest exchanges, newest first",
       [{ head: "Time (UTC)" }, { head: "Client" }, { head: "Request" }, { head: "Model" }, { head: "Status" }, { head: "Pages", number: true }, { head: "USD", number: true }, { head: "Took", number: true }],
       exchanges.map((exchange) => [
-        time(exchange), [made("span", {}, named(exchange.client)), exchange.label ? made("small", {}, exchange.label) : null],
+        time(exchange), [made("span", {}, named(exchange.client)), exchange.label ? made("small", {}, exchange.label) : null,
+          ...Object.entries(exchange.labels ?? {}).map(([name, value]) => made("small", {}, `${name}: ${value}`))],
         [`${exchange.method} ${exchange.path}`, exchange.sandbox ? made("small", {}, "sandbox") : null], exchange.model ?? "–",
         status(exchange), pages(exchange), usd(exchange.cost_usd), took(exchange.total_s)])));
   };
@@ -318,7 +347,7 @@
 
   // ── the loop ──
 
-  let round = 0, timer = 0, seen = null, summedAt = 0, newest = "";
+  let round = 0, timer = 0, seen = null, summedAt = 0, newest = "", labelChosen = false;
 
   /** One refresh. A later one cancels an earlier one that still waits: its responses are for filters no longer in force. */
   const look = async (all = false) => {
@@ -363,7 +392,7 @@
   };
 
   const keep = () => {
-    const set = { ...(form.period.value === "30" ? {} : { period: form.period.value }), ...chosen() };
+    const set = { ...(form.period.value === "30" ? {} : { period: form.period.value }), ...(labelChosen ? { by: form.label.value } : {}), ...chosen() };
     history.replaceState(null, "", Object.keys(set).length ? "?" + query(set) : location.pathname);
   };
   const restore = () => {
@@ -373,13 +402,29 @@
       form[name].append(made("option", { value: "=" + given.get(name) }, named(given.get(name))));
       form[name].value = "=" + given.get(name);
     }
+    const filtered = [...given.keys()].find((name) => name === LABEL || name.startsWith(NAMED));
+    const label = filtered ?? given.get("by") ?? "";
+    if (label !== LABEL && !label.startsWith(NAMED)) return;
+    labelChosen = true;
+    form.label.append(made("option", { value: label }, unprefixed(label)));
+    form.label.value = label;
+    if (filtered === undefined) return;
+    form.value.append(made("option", { value: "=" + given.get(label) }, named(given.get(label))));
+    form.value.value = "=" + given.get(label);
   };
 
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("change", () => { keep(); look(true); });
+  form.addEventListener("change", ({ target }) => {
+    if (target === form.label) {
+      form.value.value = "*";  // its values were another label's
+      labelChosen = true;
+    }
+    keep();
+    look(true);
+  });
   at("clear").addEventListener("click", () => {
     form.period.value = "30";
-    for (const name of FILTERS) form[name].value = "*";
+    for (const name of [...FILTERS, "value"]) form[name].value = "*";
     keep();
     look(true);
   });
