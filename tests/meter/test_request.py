@@ -89,6 +89,33 @@ def wish(request_meter: RequestMeter) -> Wish:
     return request_meter.model, request_meter.annotated
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"model":"m","stream":true}', True),
+        (b'{ "stream" : true , "messages":[{"content":"x"}]', True),
+        (b'{"str\\u0065am":true}', True),
+        (b'{"stream":false,"stream":true}', True),
+        (b'{"stream":true,"stream":false}', False),
+        (b'{"stream":true,"stream":null}', False),
+        (b'{"stream":"true"}', False),
+        (b'{"stream":1}', False),
+        (b'{"stream":[true]}', False),
+        (b'{"messages":[{"stream":true}],"x":{"stream":true}}', False),
+        (b'{"model":"m"}', False),
+        (b"stream=true", False),
+        (b"", False),
+    ],
+)
+async def test_a_request_asks_for_a_stream(body: bytes, expected: bool, decoders: ThreadPoolExecutor) -> None:
+    """Only `true` does, at the top; of two the last counts. No annotation is meant by it."""
+    for chunks in cuts(body):
+        request_meter = await looked(chunks, decoders)
+        assert (expected, False) == (request_meter.stream, request_meter.annotated)
+    buffered = BufferedRequestMeter(body)
+    assert (expected, False) == (buffered.stream, buffered.annotated)
+
+
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_each_request_is_understood_however_it_is_cut(name: str, decoders: ThreadPoolExecutor) -> None:
     """The keys are found wherever they stand, and only at the top; what is no JSON asks for nothing."""

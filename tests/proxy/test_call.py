@@ -176,6 +176,31 @@ async def test_a_count_is_expected_where_the_targets_path_tells_it(
         assert annotated == (usage.pages, usage.pages_annotated)
 
 
+@pytest.mark.parametrize(
+    ("told", "usage"),
+    [
+        (b'data: {"model":"m"}\n\n', Usage(model="m", unmetered=Unmetered.BROKEN)),
+        (b'data: {"model":"m","usage":{"prompt_tokens":7}}\n\n', Usage(model="m", tokens_in=7, unmetered=Unmetered.BROKEN)),
+        (b'data: {"model":"m","usage":{"prompt_tokens":7}}\n\ndata: [DONE]\n\n', Usage(model="m", tokens_in=7)),
+    ],
+)
+@pytest.mark.parametrize("plan", [MeterPlan(), MeterPlan("chat")])
+async def test_a_stream_that_breaks_has_what_it_told(told: bytes, usage: Usage, plan: MeterPlan) -> None:
+    """The client sees its connection break; the tokens so far count, and are not final."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n", chunk(told))
+        peer.writer.close()
+
+    async with street(script, plan=plan) as (house, _), client(house.port) as raw:
+        await raw.send(asking(b"POST /v1/chat/completions HTTP/1.1", body=b"{}"))
+        assert await raw.broken()
+        exchange = (await house.booked())[0]
+        assert (Outcome.UPSTREAM_FAILED, True) == (exchange.outcome, exchange.went_up)
+        assert usage == await exchange.usage_source.usage()
+
+
 EVENTS = b'data: {"model":"m","usage":{"prompt_tokens":7}}\n\n'
 
 

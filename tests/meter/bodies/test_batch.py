@@ -70,6 +70,14 @@ def summed(why: Unmetered | None = None, model: str | None = "mistral-ocr-2505-c
 
 
 CHAT = {"model": "mistral-small", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}}
+BILLED_APART = {
+    "prompt_tokens": 3,
+    "completion_tokens": 4,
+    "connector_tokens": 9,
+    "connectors": {"web_search": 1},
+    "num_cached_tokens": 2,
+    "service_tier": "Priority",
+}
 OWN: dict[str, Any] = {"response": {"status_code": 200, "body": body(5)}, "error": None}
 FAILED = {"id": "batch-9", "custom_id": "9", "response": None, "error": {"message": "no"}}
 TWO = [line(1), line(2)]
@@ -87,6 +95,24 @@ RESULTS: dict[str, tuple[Any, list[Usage], Usage]] = {
         (result(1, CHAT),),
         [Usage(tokens_in=3, tokens_out=4, model="mistral-small", line="batch-1", in_batch=True, custom_id="1")],
         summed(model="mistral-small"),
+    ),
+    "a chat with all that is billed apart": (
+        (result(1, {**CHAT, "service_tier": "default", "usage": BILLED_APART}), result(2)),
+        [
+            Usage(
+                tokens_in=12,
+                tokens_out=4,
+                model="mistral-small",
+                unmetered=Unmetered.UNKNOWN_UNIT,
+                line="batch-1",
+                in_batch=True,
+                tokens_cached=2,
+                service_tier="priority",
+                custom_id="1",
+            ),
+            line(2),
+        ],
+        summed(),
     ),
     "one that failed, with a status": ((result(1), result(2, {"message": "no"}, status=422), result(2)), TWO, summed()),
     "one that failed, with an error": ((result(1), FAILED, result(2)), TWO, summed()),

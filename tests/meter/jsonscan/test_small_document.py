@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from passthrough.meter.jsonscan.paths import Value, paths
+from passthrough.meter.jsonscan.paths import ANY, Mark, Value, paths
 from passthrough.meter.jsonscan.scanner import MAX_KEPT_BYTES, Scanner
 from passthrough.meter.jsonscan.small_document import MAX_BYTES, found
 
@@ -97,6 +97,43 @@ def test_a_whole_document_is_read_as_one_that_comes_byte_by_byte(document: bytes
     expected = scanned(single(document + behind))
     assert expected == scanned([document, behind], steps)
     assert expected == scanned([document + behind], steps)
+
+
+EVERY = paths(("model", "fees", f"fees.{ANY}", "fees[]"))
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (b'{"fees":{"a":1,"b c":null,"model":"x"},"model":"m"}', [1, None, "x"]),
+        (b'{"fees" : { "a" : 1 , "b" : 0 } , "other":{"a":2}}', [1, 0]),
+        (b'{"fees":{"a\\u0020\\"b":true,"\xc3\xa9":2}}', [True, 2]),
+        (b'{"fees":{"a":{"b":1},"c":[2],"d":{}}}', [Mark.OBJECT, Mark.END, Mark.ARRAY, Mark.END, Mark.OBJECT, Mark.END]),
+        (b'{"fees":{"a":1,"a":2}}', [1, 2]),
+        (b'{"fees":{}}', []),
+        (b'{"fees":{"":1}}', []),
+        (b'{"fees":{"' + b"n" * 170 + b'":1,"' + b"n" * 171 + b'":2,"' + b"\xc3\xa9" * 86 + b'":3}}', [1]),
+        (b'{"fees":{"' + b"\\u006e" * 170 + b'":1}}', [1]),
+        (b'{"fees":["a",1]}', ["a", 1]),
+        (b'{"fees":null,"model":{"a":1}}', []),
+    ],
+)
+def test_every_member_of_an_object_can_be_wanted(document: bytes, expected: list[Value]) -> None:
+    """Whatever its name, short, escaped or long, as far as a name is kept; whole, byte by byte, and parsed at once."""
+
+    def members(chunks: list[bytes]) -> list[Value]:
+        emitted: list[tuple[str, Value]] = []
+        scanner = Scanner(EVERY, lambda path, value: emitted.append((path, value)))
+        for chunk in chunks:
+            at = 0
+            while at < len(chunk):
+                at = scanner.feed(chunk, at)
+        return [value for path, value in emitted if path in {f"fees.{ANY}", "fees[]"}]
+
+    assert expected == members([document])
+    assert expected == members(single(document))
+    assert expected == members([document + b" ", b" "])
+    assert expected == members([document[:1], document[1:]])
 
 
 @pytest.mark.parametrize("mark", [b"\xef", b"\xef\xbb", b"\xef\xbb\xbf"])
