@@ -19,6 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from passthrough.exchange import Outcome
+from passthrough.meter.usage import Unmetered, Usage
 from passthrough.proxy.auth import ClientKey
 from passthrough.proxy.routes import LabelHeader
 from tests.harness.client import asking, client, once
@@ -547,6 +548,27 @@ async def test_the_drain_deadline_cuts_off(answered: bool) -> None:
         exchange = (await house.booked())[0]
         assert (Outcome.CUT_OFF, 200 if answered else None) == (exchange.outcome, exchange.status)
         assert "cancelled" == (await exchange.usage_source.usage()).unmetered
+
+
+async def test_a_stream_that_is_cut_off_has_what_it_told() -> None:
+    """The drain deadline ends a stream whose client is there: its tokens so far count, and are not final."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await peer.send(chunk(b'data: {"model":"m","usage":{"prompt_tokens":7}}\n\n'))
+        await peer.ended()
+
+    async with street(script, settles=True) as (house, _), client(house.port) as raw:
+        await raw.send(asking(b"POST /v1/chat/completions HTTP/1.1", body=b"{}"))
+        await raw.reader.readuntil(b"7}}\n\n")
+        house.relay.cut_off = True
+        for task in list(house.relay.active.values()):
+            task.cancel()
+        assert await raw.broken()
+        exchange = (await house.booked())[0]
+        assert (Outcome.CUT_OFF, 200) == (exchange.outcome, exchange.status)
+        assert Usage(model="m", tokens_in=7, unmetered=Unmetered.CANCELLED) == await exchange.usage_source.usage()
 
 
 @pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
