@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from passthrough.exchange import Outcome, new_exchange
-from passthrough.meter.plan import MeterPlan
+from passthrough.meter.plan import JsonCounts, MeterPlan
 from passthrough.meter.usage import Unmetered, Usage
 from passthrough.proxy.call import Call, MeterFactory
 from passthrough.proxy.request_body import RequestBody
@@ -17,10 +17,21 @@ from passthrough.proxy.routes import Timeouts
 from passthrough.proxy.upstream.pool import ConnectionPool
 from tests.harness.client import asking, client
 from tests.harness.proxy import road, route_to, street
-from tests.harness.upstream import Peer, answering, chunk, ok, upstream
+from tests.harness.upstream import Peer, Script, answering, chunk, ok, upstream
 from tests.harness.waiting import WAIT_S
 
 pytestmark = pytest.mark.wire
+
+
+def answering_once(answer: bytes) -> Script:
+    """Return a script that answers one request, and closes."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer)
+
+    return script
+
 
 BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"
 
@@ -149,6 +160,27 @@ async def test_the_meter_reads_what_passed(
         await raw.answer()
         usage = await (await house.booked())[0].usage_source.usage()
         assert (pages, unmetered) == (usage.pages, usage.unmetered)
+
+
+@pytest.mark.parametrize(
+    ("plan", "path", "body", "expected"),
+    [
+        (MeterPlan(), b"/v1/ocr", b"null", Usage(5)),
+        (MeterPlan(), b"/v1/ocr", b'{"usage_info":{"pages_processed":2}}', Usage(2)),
+        (MeterPlan(pages_header=b"x-other"), b"/v1/ocr", b"null", Usage(unmetered=Unmetered.NO_USAGE)),
+        (MeterPlan("json", counted=JsonCounts(header=b"x-pages-processed")), b"/any", b"%PDF", Usage(5)),
+        (MeterPlan("json", counted=JsonCounts(pages=("n",), once=("/any/{}",))), b"/any/j", b'{"n":3}', Usage(3, line="once/j")),
+    ],
+)
+async def test_the_meter_gets_the_head_and_the_path(plan: MeterPlan, path: bytes, body: bytes, expected: Usage) -> None:
+    """Pages may stand in a field of the head, whatever the case of its name; a job's id in the path, which has no query."""
+    for head in (b"Content-Length: %d\r\n\r\n%b" % (len(body), body), b"Connection: close\r\n\r\n" + body):
+        answer = b"HTTP/1.1 200 OK\r\nX-Pages-Processed: 5\r\n" + head
+        script = answering(answer) if b"Length" in head else answering_once(answer)
+        async with street(script, plan=plan) as (house, _), client(house.port) as raw:
+            await raw.send(asking(b"POST " + path + b"?a=/any/x HTTP/1.1", body=b"{}"))
+            await raw.answer()
+            assert expected == await (await house.booked())[0].usage_source.usage()
 
 
 @pytest.mark.parametrize(
