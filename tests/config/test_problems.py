@@ -582,6 +582,21 @@ def test_routes_of_client_keys_are_judged_whatever_else_is_wrong(
     assert set() == {key for key in expected if not any(problem.key.endswith(key) for problem in found)}
 
 
+@pytest.mark.parametrize(
+    ("methods", "meter", "expected"),
+    [
+        ("[GET, PUT]", "methods: [GET, POST]", []),
+        ("[GET, PUT]", "methods: post", ["methods: The route serves none of these methods."]),
+        ("[GET, PUT]", "methods: []", ["methods: No method is left whose responses could count."]),
+    ],
+)
+def test_a_meter_counts_methods_that_its_route_serves(tmp_path: Path, methods: str, meter: str, expected: list[str]) -> None:
+    """Else nothing would ever be counted."""
+    route = f"{{path: /a, target: 'http://h.example', methods: {methods}, meter: {{shape: json, pages: n, {meter}}}}}"
+    found = problems(tmp_path, f"pass_through_endpoints: [{route}]\n")
+    assert [f"pass_through_endpoints[0].meter.{what}" for what in expected] == [f"{each.key}: {each.what}" for each in found]
+
+
 def test_a_problem_as_it_is_shown(tmp_path: Path) -> None:
     """What happened, where, and a hint."""
     text = ROUTE + "    headers: {Authorization: Bearer os.environ/MISTRAL_API_KEY}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from passthrough.meter.bodies.document import StrictDocument
 from passthrough.meter.bodies.lines import JsonLines
 from passthrough.meter.meter import ResponseFacts
 from passthrough.meter.plan import JsonCounts, MeterPlan
@@ -296,6 +298,36 @@ async def test_an_unknown_coding_is_said_where_json_was_to_be(decoders: ThreadPo
     for content_type, expected in ((b"application/json", Unmetered.UNKNOWN_CODING), (b"image/png", None)):
         facts = replace(POST, content_encoding=b"compress", content_type=content_type)
         assert Usage(unmetered=expected) == (await metered(facts, [b"\x1f\x9d\x90"], decoders, plan(RESULTS))).usage
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"status":', b'{"status":"succeeded"'])
+async def test_a_condition_that_was_cut_off_is_reported(body: bytes, decoders: ThreadPoolExecutor) -> None:
+    """Whether it would have held is not known: the call may be billed."""
+    for length in (None, 100):
+        found = await metered(replace(POST, length=length), [body], decoders, plan(AZURE), cut=Unmetered.BROKEN)
+        assert Usage(unmetered=Unmetered.BROKEN) == found.usage
+
+
+def test_memory_does_not_grow_with_the_document() -> None:
+    """Of 20,000 elements with as many page numbers only a bit each is kept."""
+    piece = b",".join(b'{"page":%d,"id":"%d","text":"%b"}' for _ in range(500))
+    shape = ConfiguredShape(JsonCounts(distinct=("[].page",), once=("id",)))
+    reader = StrictDocument(shape)
+    tracemalloc.start()
+    try:
+        reader.feed(b"[")
+        for first in range(0, 20_000, 500):
+            chunk = piece % tuple(value for page in range(first, first + 500) for value in (page, page, b"x" * 50))
+            at = 0
+            chunk = chunk if first == 19_500 else chunk + b","
+            while at < len(chunk):
+                at = reader.feed(chunk, at)
+        reader.feed(b"]")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert Usage(pages=20_000) == reader.usage(reader.end())
+    assert peak < 300_000
 
 
 LINES = JsonCounts(count=("result.pages",), when=(("code", ("0",)),), lines=True, once=("id",))
