@@ -11,7 +11,9 @@ tested through one face:
 * `ledger/test_migrations`: migrations, schema.
 * `journal/test_journal`: journal, segment.
 * `journal/test_writer`: writer, shipper, arrivals, rejected_entries, batch_queue, thread_waiters.
+* `ledger/test_daily_sums`: daily_sums, sum_queries, named_labels.
+* `reports/test_statement`: statement, breakdown, page, statement_csv, statement_page.
 * `reports/test_report`: report, table, price_table, destination.
-* `pricing/test_prices`: prices, price_list, money.
+* `pricing/test_prices`: prices, price_list, names, rate, money.
 * budgets as a client meets them, with their messages and index, are `scenarios/test_budgets`.
 """

@@ -190,6 +190,34 @@ RANKED = (Unmetered.UNPRICED, Unmetered.UNKNOWN_UNIT, Unmetered.BAD_COST, Unmete
 """Reasons that are about the price, the first that counts first."""
 
 
+@pytest.mark.parametrize(("status", "nano"), [(199, None), (200, 5), (299, 5), (300, None), (None, None)])
+def test_a_price_per_request_is_for_success(status: int | None, nano: int | None) -> None:
+    """2xx is success: neither 199 nor 300, by themselves or beside lines."""
+    made = answered(status, per_request=5)
+    found = [charge(made, NOTHING, PRICES), rest_charge(made, NOTHING, PRICES)]
+    assert [nano, nano] == [None if each is None else each.cost_nano for each in found]
+
+
+def test_what_is_counted_apart_from_lines_is_priced() -> None:
+    """Beside its lines an exchange may have counts of its own; without terms there is only the list. None if not admitted."""
+    made = answered()
+    found = rest_charge(made, OCR, PRICES)
+    assert 6_000_000 == (found and found.cost_nano)
+    made.terms = None
+    found = [price(made, OCR, PRICES) for price in (charge, line_charge, rest_charge)]
+    assert [6_000_000] * 3 == [each and each.cost_nano for each in found]
+    assert None is rest_charge(answered(per_request=5, admitted=False), OCR, PRICES)
+
+
+def test_a_cost_without_the_name_of_its_header_has_no_source() -> None:
+    """A reported cost counts, whatever is known of where it stood."""
+    made = answered(reported=7)
+    made.cost_header = None
+    found = charge(made, OCR, PRICES)
+    assert found is not None
+    assert (7, None) == (found.cost_nano, found.cost_source)
+
+
 @pytest.mark.parametrize(
     ("usage", "unmetered"),
     [

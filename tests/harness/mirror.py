@@ -21,7 +21,7 @@ def faces(package: str) -> dict[str, str]:
 
 def named_modules(said: str) -> list[str]:
     """Return the names of modules at the beginning of what a conftest says about a file of tests."""
-    listed = re.match(r"[a-z_]+(?:,\s+[a-z_]+)*(?=\.\n|, with|:)", said)
+    listed = re.match(r"[a-z_]+(?:,\s+[a-z_]+)*(?=\.\n|, with|, and|:)", said)
     return re.split(r",\s+", listed[0]) if listed else []
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -60,6 +61,7 @@ def main(argv: list[str]) -> int:
     if asked.list:
         sys.stdout.writelines(f"{change}   ({change.kind})\n" for change in chosen)
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the copies go
     sys.stdout.write(f"{len(chosen)} of {len(possible)} changes, {len(found) - len(possible)} equivalent ones left out\n")
     with tempfile.TemporaryDirectory(prefix="mutation-") as place, copies(Path(place), asked.processes, asked.marks) as pool:
         took_s: dict[tuple[str, ...], float] = {}

@@ -13,6 +13,7 @@ from .changes import Change
 ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "accounting/budget.py": ("tests/accounting/test_periods.py", "tests/scenarios/test_budgets.py"),
     "accounting/budgets/budgets.py": ("tests/scenarios/test_budgets.py",),
+    "accounting/budgets/price_probe.py": ("tests/scenarios/test_usd_budgets.py",),
     "accounting/budgets/index.py": ("tests/scenarios/test_budgets.py",),
     "accounting/budgets/messages.py": ("tests/scenarios/test_budgets.py", "tests/accounting/budgets/test_webhook.py"),
     "accounting/charge.py": ("tests/accounting/test_bookkeeper.py",),
@@ -27,6 +28,8 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "config/announce.py": ("tests/scenarios/test_reload.py",),
     "config/reload.py": ("tests/scenarios/test_reload.py",),
     "config/values.py": ("tests/config/test_load.py",),
+    "meter/shapes/values.py": ("tests/meter/shapes/test_configured.py",),
+    "proxy/attempts.py": ("tests/proxy/test_request_body.py",),
     "proxy/downstream/handshake.py": ("tests/scenarios/test_connection_limits.py",),
     "proxy/net/sockets.py": ("tests/proxy/test_request_body.py", "tests/proxy/upstream/test_pool.py"),
     "__main__.py": ("tests/cli/test_main.py",),

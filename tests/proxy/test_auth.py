@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -91,6 +92,16 @@ def test_of_several_valid_keys_the_first_in_the_order_of_look_up_counts(order: l
     raw = [(name, b"key-bob" if name == b"x-team-key" else b"key-master") for name in order]
     found = GATE.admit(FILES, sent(*raw))
     assert "bob" == (found.name if found else None)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(b"x-team-key", b"x-gate-key"), (b"x-gate-key", b"x-litellm-api-key"), *pairwise(CREDENTIAL_HEADERS)]
+)
+def test_of_two_valid_keys_the_one_of_higher_rank_counts(first: bytes, second: bytes) -> None:
+    """Two keys in two headers, also where the lower one stands before: the call would be booked to the other client."""
+    keys = ((first, b"key-bob"), (second, b"Bearer key-master"))
+    found = [GATE.admit(FILES, sent(*each)) for each in (keys, reversed(keys))]
+    assert ["bob", "bob"] == [each.name if each else None for each in found]
 
 
 def test_of_two_fields_with_one_name_the_earlier_valid_one_counts() -> None:

@@ -422,3 +422,11 @@ def test_more_models_than_are_remembered_are_priced() -> None:
     for number in range(2500):
         assert cost(Usage(1, model=f"m{number}"), prices=prices) == (None, None)
     assert cost(Usage(1, model="mistral-ocr-2512"), prices=prices) == (2 * MILLI, "prices.yaml")
+
+
+def test_a_cost_that_fits_no_column_is_none() -> None:
+    """2⁶³ - 1 nano-dollars can be stored; one more is no cost, rather than a wrong one."""
+    prices = Prices([Price("m", usd_per_million_input_tokens=Decimal("0.001"))])
+    for tokens, expected in ((2**63 - 1, 2**63 - 1), (2**63, None)):
+        found = prices.charge(Usage(model="m", tokens_in=tokens), terms=None, target=None, began_utc=0.0)
+        assert (expected, True) == (found and found.cost_nano, found is not None)
