@@ -26,12 +26,13 @@ _PRICES: Final[dict[str, list[tuple[date, str, str, str, str, str]]]] = {
     "mistral-ocr-latest": [(_DECEMBER, "2", "3", "", "", ""), (_FIRST, "4", "5", "", "", ""), (_SECOND, "4", "5", "", "", "")],
     "mistral/mistral-ocr-latest": [(_DECEMBER, "2", "3", "", "", ""), (_FIRST, "4", "5", "", "", "")],
     "azure/mistral-document-ai-2512": [(_DECEMBER, "3", "3", "", "", "")],
-    "vertex/mistral-ocr-2505": [(_DECEMBER, "0.5", "", "", "", "")],
+    "vertex/mistral-ocr-2505": [(_DECEMBER, "1", "", "", "", "")],
     "mistral-small-latest": [(_ALWAYS, "", "", "0.15", "0.60", "")],
     "house-ocr": [(_ALWAYS, "1.5", "1.7", "", "", ""), (date(2026, 7, 5), "0.0333333", "0.0777777", "", "", "")],
     "house-chat": [(_ALWAYS, "", "", "0.0125", "0.0375", ""), (date(2026, 7, 1), "", "", "0.0175", "0.0525", "")],
     "extractor": [(_ALWAYS, "", "", "", "", "0.0125")],
 }
+_RESELLER: Final = "api.aimlapi.com"  # it has prices of its own, in no list: what it does not tell is unpriced
 _HOUSE: Final = ("house-ocr", "house-chat", "extractor")
 
 HOUSE_PRICES: Final = """
@@ -154,6 +155,7 @@ class Bill:
         self._deed = deed
         self._tally = tally
         self._factor = Decimal(1 if on_loopback else deed.road.factor)
+        self._is_resold = deed.road.host == _RESELLER and not on_loopback
 
     def book(self) -> None:
         """Add it to the tally."""
@@ -188,7 +190,7 @@ class Bill:
         return self._price(usage) if counted else ...
 
     def _price(self, usage: Usage) -> int | None:
-        rows = _PRICES.get(usage.model or "", [])
+        rows = [] if self._is_resold and usage.model not in _HOUSE else _PRICES.get(usage.model or "", [])
         rates = [row[1:] for row in rows if row[0] <= self._day]
         if not rates:
             return None

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from random import Random
 from typing import Any, Final
 
@@ -117,7 +118,9 @@ class Traffic:
         usage = {"num_pages": pages, "credits": 0}
         status = "done" if self._random.random() < 0.8 else "running"
         body = json.dumps({"status": status, "usage": usage}).replace('"credits": 0', f'"credits": {micro / 10**6:.6f}').encode()
-        return self._deed("extract", body, Usage(pages, model="extractor", credits_micro=micro) if status == "done" else NOTHING)
+        exact = f"{Decimal(micro).scaleb(-6).normalize():f}"
+        found = Usage(pages, model="extractor", credits_micro=micro, credits=exact)
+        return self._deed("extract", body, found if status == "done" else NOTHING)
 
     def _zero(self) -> Deed:
         model = "mistral-ocr-2512"
