@@ -399,6 +399,28 @@ async def test_what_is_billed_in_another_unit_is_given_up_and_flagged(path: byte
         assert Usage(model="asked", unmetered=Unmetered.UNKNOWN_UNIT) == await exchange.usage_source.usage()
 
 
+@pytest.mark.parametrize("settles", [None, True])
+@pytest.mark.parametrize("line", [b"POST /v1/ocr HTTP/1.1", b"POST /v1/chat/completions HTTP/1.1"])
+async def test_a_call_whose_request_is_not_whole_is_given_up(line: bytes, settles: bool | None) -> None:
+    """The provider works on no such request, and bills none: the connection ends at once, and nothing went up."""
+    ends: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.reader.readexactly(15)
+        ends.append(await peer.ended())
+
+    async with street(script, settles=settles) as (house, above):
+        async with client(house.port) as raw:
+            await raw.send(asking(line, b"Content-Length: 99") + b'{"model":"asked"')
+            await until(lambda: above.connections == 1)
+            raw.reset()
+        exchange = await the_only(house)
+        await until(lambda: len(ends) == 1)
+        assert (Outcome.CLIENT_GONE, None, False) == (exchange.outcome, exchange.error, exchange.went_up)
+        assert Unmetered.CANCELLED == (await exchange.usage_source.usage()).unmetered
+
+
 @pytest.mark.parametrize("settles", [True, False])
 @pytest.mark.parametrize("size", [100_000, 1_000_000])
 async def test_a_call_is_paid_whose_whole_upload_went_up_while_others_had_their_turn(size: int, settles: bool) -> None:
