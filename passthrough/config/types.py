@@ -15,8 +15,6 @@ from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler,
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from ..accounting.pricing.offers import NO_LIST
-from ..accounting.pricing.price_list import RESELLERS
 from ..secret import Secret
 from . import syntax, values
 from .problems import InvalidValue
@@ -166,7 +164,7 @@ ClientGone = Annotated[str, *_word("settle", "cancel")]
 Period = Annotated[str, *_word("day", "week", "month")]
 Shape = Annotated[str, *_word("auto", "ocr", "chat", "batch", "json", "none")]
 Unpriced = Annotated[str, *_word("allow", "refuse")]
-PriceListName = Annotated[str, *_word(*sorted(RESELLERS), NO_LIST)]
+PriceListName = Annotated[str, *_word("mistral", "azure", "vertex", "none")]
 LedgerDown = Annotated[str, *_word("allow", "refuse")]
 
 

@@ -351,7 +351,7 @@ ENDPOINTS = [
      "another price for the tier p from the same day"),
     ("prices", "[{model: m, service_tier: priority}]", "no price"),
     ("prices", "[{model: m, usd_per_million_cached_input_tokens: -1}]", "negative"),
-    ("meter", "{price_list: openai}", "One of azure, mistral, vertex, none"),
+    ("meter", "{price_list: openai}", "One of mistral, azure, vertex, none"),
     ("meter", "{shap: ocr}", "Did you mean 'shape'?"),
     ("meter", "{model: ''}", "not a name"),
     ("meter", "[ocr]", "A mapping"),

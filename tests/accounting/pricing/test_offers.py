@@ -7,7 +7,10 @@ from decimal import Decimal
 
 import pytest
 
+from passthrough.accounting.pricing.offers import NO_LIST
+from passthrough.accounting.pricing.price_list import RESELLERS
 from passthrough.accounting.pricing.prices import Price, Prices
+from passthrough.config.schema import schema
 from passthrough.exchange import RouteTerms
 from passthrough.meter.usage import Usage
 
@@ -49,6 +52,12 @@ def cost(usage: Usage, target: str | None, price_list: str | None, *own: Price) 
 def test_a_page_by_the_list_of_a_route(target: str | None, price_list: str | None, nano: int | None) -> None:
     """A host that is not known is Mistral's; `none` prices nothing; a host's factor is on its own list."""
     assert nano == cost(PAGE, target, price_list)
+
+
+def test_the_lists_that_a_route_may_name() -> None:
+    """The configuration's words are the providers of Mistral's models, and none."""
+    (words,) = [each["enum"] for each in schema()["$defs"]["MeterPart"]["properties"]["price_list"]["anyOf"] if "enum" in each]
+    assert RESELLERS | {NO_LIST} == set(words)
 
 
 @pytest.mark.parametrize(
