@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from ..jsonscan.paths import PathNode, Value, paths
@@ -10,7 +9,7 @@ from ..plan import PAGES_HEADER
 from ..usage import Unmetered, Usage, has_counts
 from .chat import CHAT_PATHS, ChatShape
 from .ocr import OCR_PATHS, OcrShape
-from .values import Fields, header_pages
+from .values import Fields
 
 EITHER_PATHS: Final = tuple(dict.fromkeys((*OCR_PATHS, *CHAT_PATHS)))
 """The paths of both shapes."""
@@ -56,5 +55,4 @@ class EitherShape:
         tokens = self._chat.usage(otherwise)
         if has_counts(tokens):
             return tokens
-        reported = header_pages(self._fields, self._pages_header)
-        return pages if reported is None else replace(pages, pages=reported, unmetered=None)
+        return self._ocr.with_header(pages, self._fields, self._pages_header)

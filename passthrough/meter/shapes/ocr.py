@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from ..jsonscan.paths import Mark, PathNode, Value, paths
@@ -86,8 +87,16 @@ class OcrShape:
         pages, annotated = count(counted(_PAGES)), None if counter is None else count(counter)
         spoilt = annotated is None and counter is not None
         if not self._closed or pages is None or spoilt:
-            reported = header_pages(self._fields, self._pages_header)
-            return Usage(reported, None, model, doc_bytes, None, None, otherwise if reported is None else None)
+            return self.with_header(Usage(None, None, model, doc_bytes, None, None, otherwise), self._fields, self._pages_header)
         if annotated is None and (self._image_annotated or self._annotation is not None):
             return Usage(0, pages, model, doc_bytes)
         return Usage(pages, annotated, model, doc_bytes)
+
+    def with_header(self, usage: Usage, fields: Fields | None, name: bytes) -> Usage:
+        """Return a usage without a count with the pages of the response field `name`, if there are any: see 5."""
+        pages = header_pages(fields, name)
+        if pages is None:
+            return usage
+        if self._image_annotated or self._annotation is not None:
+            return replace(usage, pages=0, pages_annotated=pages, unmetered=None)
+        return replace(usage, pages=pages, unmetered=None)

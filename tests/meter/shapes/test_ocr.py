@@ -455,6 +455,8 @@ TOLD = {b"x-pages-processed": (b"5",), b"x-own": (b"6",)}
         (b'{"model":"m"}', MeterPlan("ocr"), Usage(5, model="m")),
         (b'{"usage_info":{"pages_processed":null,"doc_size_bytes":9}}', MeterPlan(), Usage(5, doc_bytes=9)),
         (b'{"usage_info":null}', MeterPlan(model="mine"), Usage(5, model="mine")),
+        (b'{"model":"m","document_annotation":"{}"}', MeterPlan(), Usage(0, 5, model="m")),
+        (b'{"pages":[{"images":[{"image_annotation":"{}"}]}]}', MeterPlan(), Usage(0, 5)),
         (b"<html>", MeterPlan(), Usage(5)),
         (b'{"usage_info":{"pages_pro', MeterPlan(), Usage(5)),
         (b"null", MeterPlan(pages_header=b"x-own"), Usage(6)),
