@@ -430,3 +430,28 @@ def test_a_cost_that_fits_no_column_is_none() -> None:
     for tokens, expected in ((2**63 - 1, 2**63 - 1), (2**63, None)):
         found = prices.charge(Usage(model="m", tokens_in=tokens), terms=None, target=None, began_utc=0.0)
         assert (expected, True) == (found and found.cost_nano, found is not None)
+
+
+def test_more_days_and_targets_than_are_remembered() -> None:
+    """An import of old exchanges asks about many days, and redirected targets are many: each still has its own answer."""
+    prices = Prices()
+    first = date(2026, 6, 1).toordinal()
+    names = {
+        prices.priced_as("mistral-ocr-latest", terms=None, target=None, began_utc=noon(date.fromordinal(first + number % 100)))
+        for number in range(200)
+    }
+    assert {"mistral-ocr-2512", "mistral-ocr-4-0", "mistral-ocr-4-1"} == names
+    for number in range(1100):
+        assert 5 * MILLI == prices.dearest_page(terms=None, target=f"h{number}.example", began_utc=noon(TODAY))
+    assert 5_500_000 == prices.dearest_page(terms=None, target="api.eu.mistral.ai", began_utc=noon(TODAY))
+
+
+def test_a_tier_that_begins_later_is_not_listed_yet() -> None:
+    """The listing has the standard row of today, and a tier's row from its day on."""
+    later = Price("m", usd_per_million_input_tokens=Decimal(2), service_tier="priority", effective_from=date(2026, 12, 1))
+    prices = Prices([Price("m", usd_per_million_input_tokens=Decimal(1)), later])
+
+    def tiers(on: date) -> list[str | None]:
+        return [row.price.service_tier for row in prices.today(on) if row.name == "m" and row.price]
+
+    assert ([None], [None, "priority"]) == (tiers(TODAY), tiers(date(2026, 12, 1)))
