@@ -55,7 +55,8 @@ class MeterPart(Part):
     shape: types.Shape = Field(default="auto", description="What responses look like: auto, ocr, chat, batch, json or none.")
     model: types.Name | None = Field(default=None, description="The model's name for the prices, where responses do not name it.")
     account: types.Name | None = Field(
-        default=None, description="The provider's account: within it a batch's line is booked once; the target's host by default."
+        default=None,
+        description="The provider's account: within it a batch's line, or a job, is booked once; the target's host by default.",
     )
     price_list: types.PriceListName | None = Field(
         default=None,

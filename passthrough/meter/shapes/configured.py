@@ -244,8 +244,8 @@ class ConfiguredShape:
             whole, why = self._whole and not self._lost and otherwise is not _NOT_JSON, None
         elif self._documents is Documents.LINES:
             whole, why = self._whole and not is_cut, _NOT_JSON if otherwise is _NOT_JSON else None
-        else:  # the reader adds the reason why a stream was cut
-            whole, why = self._whole, None
+        else:  # The reader adds the reason why a stream was cut. A part of a job's result must not be what is booked for ever.
+            whole, why = self._whole and not (is_cut and counted.once), None
         if self._unmet and not self._counts:
             return Usage(unmetered=why if whole else otherwise)
         if self._documents is not Documents.LINES and not self._holds(self._texts):

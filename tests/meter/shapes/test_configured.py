@@ -429,7 +429,15 @@ async def test_a_stream_that_was_cut_has_what_it_told(decoders: ThreadPoolExecut
         (b'data: {"usage":{"in":3}}\n\ndata: {"usage":{"in"', Usage(tokens_in=3, unmetered=Unmetered.CANCELLED)),
         (b'data: {"id":3}\n\n', Usage(unmetered=Unmetered.CANCELLED)),
     ):
-        assert expected == (await metered(STREAM, [body], decoders, plan(ROUTER), cut=Unmetered.CANCELLED)).usage
+        counted = replace(ROUTER, once=())
+        assert expected == (await metered(STREAM, [body], decoders, plan(counted), cut=Unmetered.CANCELLED)).usage
+
+
+async def test_a_part_of_a_jobs_stream_is_not_booked_for_the_whole(decoders: ThreadPoolExecutor) -> None:
+    """What is booked once must be all of it: a stream that was cut leaves the job to its next read."""
+    body = b'data: {"id":"j","usage":{"in":3}}\n\n'
+    for cut, expected in ((Unmetered.BROKEN, Usage(unmetered=Unmetered.BROKEN)), (None, Usage(tokens_in=3, line="once/j"))):
+        assert expected == (await metered(STREAM, [body], decoders, plan(ROUTER), cut=cut)).usage
 
 
 JOBS = JsonCounts(pages=("n",), once=("job.id", "id", "/job/{}/"))
