@@ -6,6 +6,7 @@ import asyncio
 import http.server
 import json
 import re
+import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -238,6 +239,30 @@ async def test_the_operator_is_warned_once(tmp_path: Path) -> None:
     figures = {"scope": "client", "name": "team", "unit": "pages", "per": "month", "spent": 50, "limit": 100}
     assert {**posted, **figures, "event": "budget_warning", "resets": told[1], "type": "application/json"} == posted
     assert posted["text"] in told[0]
+
+
+@pytest.mark.parametrize("ledger", ["sqlite:///passthrough.db", "none"])
+async def test_a_reload_warns_again_only_where_the_budget_is_another(tmp_path: Path, ledger: str) -> None:
+    """The same budget: no second message. A larger one: at its own share, whether what is spent has a ledger or not."""
+    async with counting(pages(10)) as raw:
+        texts = [
+            configured(raw.port, team=f"budget: {{pages: {limit}, per: month, warn_at: 50%}}", rest=f"ledger: {ledger}\n{more}")
+            for limit, more in ((40, ""), (40, "rpm: 1000"), (80, ""))
+        ]
+        async with program(tmp_path, texts[0]) as running:
+            said = []
+            for reloads, (text, calls) in enumerate(zip(texts, (2, 1, 1), strict=True)):
+                if reloads:
+                    (tmp_path / "routes.yaml").write_text(text)
+                    running.signal(signal.SIGHUP)
+                    await running.says("(?s)" + "Reloaded.*" * reloads)
+                for _ in range(calls):
+                    assert 200 == (await turn(running)).status
+                if reloads != 1:
+                    await running.says(rf"has used {20 * (1 + reloads // 2)} pages of {40 * (1 + reloads // 2)} pages")
+                said.append("".join(running.said).count("has used"))
+            assert 0 == await running.stop()
+        assert ([1, 1, 2], 2) == (said, "".join(running.said).count("has used"))
 
 
 async def test_a_webhook_that_does_not_answer_is_said_without_its_path(tmp_path: Path) -> None:

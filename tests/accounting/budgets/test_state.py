@@ -51,6 +51,7 @@ def state(budget: Budget = MONTH, **figures: float) -> BudgetState:
         ({"unbooked": 100, "until": 0.0}, Verdict.SPENT),
         ({"spent": 60, "reserved": 40, "held": 40}, Verdict.RESERVED),
         ({"spent": 60, "reserved": 39, "held": 39}, Verdict.ASK),
+        ({"spent": 60, "reserved": 20, "unbooked": 20, "held": 40}, Verdict.RESERVED),
         ({"spent": 60, "others": 40}, Verdict.ASK),
     ],
 )
@@ -315,6 +316,14 @@ def test_the_ledger_is_due_after_each_change_and_not_before() -> None:
         assert one.due(1.0)
         one.lease_request(1.0, 1)
         assert not one.due(1.0)
+
+
+def test_each_request_keeps_a_lease_in_use() -> None:
+    """Whether it was let in or waits: from then on a lease is wanted for a while."""
+    for come in (BudgetState.reserve, BudgetState.ask):
+        one = state(used_at=-100.0)
+        come(one, 1, 7.0)
+        assert [12, 0] == [one.lease_request(now, 1).wanted for now in (7.0 + IDLE_S, 7.1 + IDLE_S)]
 
 
 def test_a_budget_is_let_go_only_when_nothing_hangs_on_it() -> None:

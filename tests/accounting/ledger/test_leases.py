@@ -197,6 +197,36 @@ def test_one_process_warns_once(ledger: Ledger) -> None:
     assert [False, True, False, False, True, False, False] == warned
 
 
+def test_a_warning_is_noted_for_its_own_period_alone(ledger: Ledger) -> None:
+    """Periods that differ in one thing only, asked for together or one by one: each is warned of once, the others later."""
+    spans = [
+        PAGES,
+        replace(PAGES, scope=Scope("client", "other")),
+        replace(PAGES, scope=Scope("route", "invoices")),
+        replace(PAGES, unit=Unit.REQUESTS),
+        replace(PAGES, sandbox=True),
+        replace(PAGES, period=Period(DAY.starts_ms - 1, DAY.ends_ms)),
+        replace(PAGES, period=Period(DAY.starts_ms, DAY.ends_ms + 1)),
+    ]
+    make(ledger, *spans)
+    warned = []
+    for asked in (*([span] for span in spans), spans):
+        granted = ask(ledger, "a", *(LeaseRequest(span, 100, 0, 1, 0) for span in asked))
+        warned.append([grant is not None and grant.warns for grant in granted])
+    assert [[True]] * 7 + [[False] * 7] == warned
+
+
+def test_a_reload_with_a_smaller_share_warns_no_second_time(ledger: Ledger) -> None:
+    """The ledger knows the largest amount of which was warned; a larger one is warned of again."""
+    make(ledger, PAGES)
+    ledger.append([booked(at=NOON, pages=90)])
+    warned = []
+    for warn_from in (80, 50, 80, 90, 50):
+        (granted,) = ask(ledger, "a", lease_request(0, 1, warn_from=warn_from))
+        warned.append(granted is not None and granted.warns)
+    assert [True, False, False, True, False] == warned
+
+
 def test_what_nobody_needs_is_swept(ledger: Ledger) -> None:
     """Periods go a day after their end, minutes sooner; what runs stays."""
     minute = Span(TEAM, Unit.REQUESTS, sandbox=False, period=MINUTE)
