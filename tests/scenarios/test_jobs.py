@@ -47,6 +47,8 @@ ANSWERS: Mapping[str, tuple[bytes, bytes]] = {
     "/job/a/result/text": (b"# A", b"text/plain"),
     "/results": (json.dumps(DONE | {"job": {"id": "a"}}).encode(), b"application/json"),
     "/job/b/result/json": (json.dumps(DONE | {"status": "PENDING"}).encode(), b"application/json"),
+    "/job/e/result/json": (json.dumps(DONE).encode(), b"application/json"),
+    "/job/f/result/json": (json.dumps(DONE).encode(), b"application/json"),
     "/job/c/result/json": (json.dumps(DONE).encode() + b"{}", b"application/json"),
     "/job/d/result/json": (json.dumps(DONE | {"meta": {"pages": "0"}}).encode(), b"application/json"),
     "/chat": (
@@ -135,3 +137,20 @@ async def test_credits_are_booked_to_the_nano_dollar(tmp_path: Path) -> None:
         assert 0 == await started.stop()
     assert [("/router/chat", "ada", None, "0.00000164", 1640, "")] == charges(tmp_path)
     assert (9, 1.64e-06, None) == (line["tokens_in"], line["cost_usd"], line["unmetered"])
+
+
+async def test_a_budget_counts_a_jobs_result_once(tmp_path: Path) -> None:
+    """It is not spent by reading; the pages of another job are what is beyond it."""
+    async with upstream(provider) as above:
+        config = CONFIG.format(port=above.port, **KEYS) + "budget: {pages: 30, per: day}\n"
+        async with program(tmp_path, config) as started:
+            for number in range(6):
+                assert 200 == await read(started, "ada", "/llama/job/a/result/json")
+                await started.logs(number + 1)
+            assert 200 == await read(started, "ada", "/llama/job/e/result/json")
+            await started.logs(7)
+            assert 200 == await read(started, "ada", "/llama/job/f/result/json")
+            await started.logs(8)
+            assert 429 == await read(started, "bob", "/llama/job/a/result/json")
+            assert 0 == await started.stop()
+    assert [("once/a", 12), ("once/e", 12), ("once/f", 12)] == [(line, pages) for _, _, pages, *_, line in charges(tmp_path)]
