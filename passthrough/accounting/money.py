@@ -22,7 +22,7 @@ def usd(nano: int | None) -> Number | None:
         return None
     whole, rest = divmod(abs(nano), NANO)
     sign = "-" if nano < 0 else ""
-    return Number(f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else f"{sign}{whole}")
+    return Number(f"{sign}{whole}.{rest:09d}".rstrip("0") if rest else f"{sign}{whole}")
 
 
 json_text: Final = json.JSONEncoder(ensure_ascii=False).encode

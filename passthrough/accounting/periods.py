@@ -74,5 +74,4 @@ def _begins_ms(calendar: Calendar, zone: ZoneInfo, day: date) -> int:
                 before = middle
             else:
                 begins = middle
-        begins = begins.replace(microsecond=0)
     return int(begins.timestamp()) * 1000

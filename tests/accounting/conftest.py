@@ -14,6 +14,6 @@ tested through one face:
 * `ledger/test_daily_sums`: daily_sums, sum_queries, named_labels.
 * `reports/test_statement`: statement, breakdown, page, statement_csv, statement_page.
 * `reports/test_report`: report, table, price_table, destination.
-* `pricing/test_prices`: prices, price_list, names, rate, money.
+* `pricing/test_prices`: prices, price_list, names, rate.
 * budgets as a client meets them, with their messages and index, are `scenarios/test_budgets`.
 """

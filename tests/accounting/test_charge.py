@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 
-from passthrough.accounting.charge import charge, doubt, line_charge, line_doubt, rest_charge
+from passthrough.accounting.charge import charge, doubt, line_charge, line_doubt, list_charge, rest_charge
 from passthrough.accounting.entry import Charge, believable, entry, first_reason
 from passthrough.accounting.pricing.prices import Price, Prices
 from passthrough.exchange import Exchange, RouteTerms
@@ -84,6 +84,7 @@ def test_what_costs_nothing_has_no_charge(made: Exchange, usage: Usage) -> None:
         (answered(per_request=5), LINE, (0, "cost_per_request")),
         (answered(), Usage(3, 0, "who-knows", line="batch-1", in_batch=True), (None, None)),
         (answered(), Usage(unmetered=Unmetered.NO_USAGE, line="batch-1"), None),
+        (answered(per_request=5), Usage(unmetered=Unmetered.NO_USAGE, line="batch-1"), None),
         (answered(admitted=False), LINE, None),
     ],
 )
@@ -207,6 +208,12 @@ def test_what_is_counted_apart_from_lines_is_priced() -> None:
     found = [price(made, OCR, PRICES) for price in (charge, line_charge, rest_charge)]
     assert [6_000_000] * 3 == [each and each.cost_nano for each in found]
     assert None is rest_charge(answered(per_request=5, admitted=False), OCR, PRICES)
+
+
+def test_what_the_list_alone_would_charge() -> None:
+    """Whatever was reported; nothing on a route with a price per request, which is not the list's."""
+    found = [list_charge(made, OCR, PRICES) for made in (answered(), answered(reported=7), answered(per_request=5))]
+    assert [6_000_000, 6_000_000, None] == [each and each.cost_nano for each in found]
 
 
 def test_a_cost_without_the_name_of_its_header_has_no_source() -> None:

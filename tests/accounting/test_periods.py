@@ -78,6 +78,14 @@ def test_a_moment_lies_in_the_period_that_the_calendar_says(
     assert expected == shown(calendar, per, at)
 
 
+@pytest.mark.parametrize("minute", range(2 * 60, 3 * 60, 7))
+def test_a_day_whose_hour_is_skipped_begins_with_the_change(minute: int) -> None:
+    """To the millisecond, whichever minute of the hour that does not exist: not a second before or after."""
+    calendar, change = Calendar("Europe/Berlin", day_starts_minute=minute), ms("2026-03-29T01:00")
+    assert change == period_of(calendar, Per.DAY, change).starts_ms
+    assert change == period_of(calendar, Per.DAY, change - 1).ends_ms
+
+
 CALENDARS = st.builds(
     Calendar,
     zone=st.sampled_from(sorted(available_timezones() - {"localtime"})),

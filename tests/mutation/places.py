@@ -52,7 +52,79 @@ class Equivalent:
     reason: str
 
 
-EQUIVALENT: Final = ()
+_GUESS: Final = "The first guess of a period is corrected afterwards, in both directions."
+_HALVES: Final = "Only where the search for a moment looks first."
+_SORTED: Final = "To sort one value changes nothing."
+
+EQUIVALENT: Final = (
+    Equivalent(
+        "accounting/periods.py",
+        "local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone).replace(tzinfo=None)",
+        "1000",
+        "1001",
+        _GUESS,
+    ),
+    Equivalent(
+        "accounting/periods.py",
+        "local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone).replace(tzinfo=None)",
+        "1000",
+        "999",
+        _GUESS,
+    ),
+    Equivalent(
+        "accounting/periods.py",
+        "first = _first_day(calendar, per, (local - timedelta(minutes=calendar.day_starts_minute)).date())",
+        "local - timedelta(minutes=calendar.day_starts_minute)",
+        "(local + timedelta(minutes=calendar.day_starts_minute))",
+        _GUESS,
+    ),
+    Equivalent(
+        "accounting/periods.py",
+        "while _begins_ms(calendar, zone, first) > at_ms:",
+        "_begins_ms(calendar, zone, first) > at_ms",
+        "(_begins_ms(calendar, zone, first) >= at_ms)",
+        _GUESS,
+    ),
+    Equivalent("accounting/periods.py", "if first <= day:", "first <= day", "(first < day)", _GUESS),
+    Equivalent(
+        "accounting/periods.py",
+        "while begins - before > _SECOND:",
+        "begins - before > _SECOND",
+        "(begins - before >= _SECOND)",
+        "One second has one whole second in it, which is the moment.",
+    ),
+    Equivalent("accounting/periods.py", "middle = before + (begins - before) // 2", "2", "3", _HALVES),
+    Equivalent(
+        "accounting/periods.py",
+        "if middle.astimezone(zone).replace(tzinfo=None) < shown:",
+        "middle.astimezone(zone).replace(tzinfo=None) < shown",
+        "(middle.astimezone(zone).replace(tzinfo=None) <= shown)",
+        "The hour that is searched for is skipped, so no clock shows it.",
+    ),
+    Equivalent(
+        "accounting/periods.py",
+        "while (ends_ms := _begins_ms(calendar, zone, following)) <= at_ms:",
+        "(ends_ms := _begins_ms(calendar, zone, following)) <= at_ms",
+        "((ends_ms := _begins_ms(calendar, zone, following)) < at_ms)",
+        "At the very begin of a period the first guess is that one.",
+    ),
+    Equivalent(
+        "config/values.py",
+        "if match is None or factor is None:",
+        "match is None or factor is None",
+        "(factor is None)",
+        "Without a match there is no factor.",
+    ),
+    Equivalent(
+        "config/values.py",
+        "part = Decimal(match[1]) / (100 if match[2] else 1) if match else Decimal(0)",
+        "0",
+        "(-1)",
+        "Neither is a share.",
+    ),
+    Equivalent("proxy/auth.py", "if len(presented) > 1:", "len(presented) > 1", "(len(presented) >= 1)", _SORTED),
+    Equivalent("proxy/auth.py", "if len(presented) > 1:", "1", "0", _SORTED),
+)
 
 
 @cache
