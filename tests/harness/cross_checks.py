@@ -15,13 +15,16 @@ from typing import Any, Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from passthrough.accounting.ledger.ledger import Ledger
-from tests.harness.expected_bills import FIGURES, Key, Tally
+from tests.harness.expected_bills import FIGURES, KEYS, Key, Tally
 from tests.harness.process import command
 from tests.harness.traffic import BEGINS, CLIENTS
 
 _SHOWN: Final = ("requests", "pages", "pages_annotated", "cost_nano", "unmetered", "unpriced", "tokens_in", "tokens_out")
 Grouping = tuple[str, ...]
-TIMELESS: Final[tuple[Grouping, ...]] = (("client",), ("model",), ("label",), ("route",), ("client", "model"), ("label", "route"))
+TIMELESS: Final[tuple[Grouping, ...]] = (
+    *(("client",), ("model",), ("label",), ("route",)),
+    *(("client", "model"), ("label", "route")),
+)
 """What can be compared where nobody knows when an exchange begins, nor what a client that leaves was sent."""
 ALL: Final[tuple[Grouping, ...]] = (*TIMELESS, ("day",), ("status",), ("model", "day"), ("client", "model", "day"))
 
@@ -31,7 +34,7 @@ Ask = Callable[[str], Awaitable[str]]
 
 def check_ledger(tally: Tally, url: str) -> None:
     """See that the ledger's own sums are the generator's, in every grouping."""
-    groupings = [(*names, "sandbox") for names in ((), *ALL, ("target",))]
+    groupings = [(*names, "sandbox") for names in ((), *ALL, ("target",), ("label.team",), ("model", "label.team"))]
     with closing(Ledger.open(url, read_only=True)) as ledger:
         found = ledger.sums(*groupings)
     for names, rows in zip(groupings, found, strict=True):
@@ -126,6 +129,31 @@ async def check_export(tally: Tally, folder: Path, *ledger: str, names: Grouping
     assert (requests, len(tally.lines)) == (len(ids), len(lines))
     assert len(lines) == len(set(lines))
     return rows
+
+
+async def check_statement(tally: Tally, folder: Path, *ledger: str) -> None:
+    """See that the statements of all months say the same, by client and by team, and have every reason."""
+    figures = (*_SHOWN[:3], "cost_usd", *_SHOWN[4:])
+    all_days = {str(key[KEYS.index("day")]) for key in tally.rows}
+    reasons: dict[str, int] = defaultdict(int)
+    for month in sorted({day[:7] for day in all_days}):
+        days = {day for day in all_days if day.startswith(month)}
+        for by, sandbox in (("client", "exclude"), ("label.team", "exclude"), ("client", "include")):
+            flags = ("--month", month, "--by", by, "--sandbox", sandbox, "--format", "csv")
+            code, out, err = await command(folder, "report", *ledger, *flags)
+            assert 0 == code, err
+            found: dict[Key, list[int]] = defaultdict(lambda: [0] * len(figures))
+            for row in csv.DictReader(out.splitlines()):
+                if row["row"] == "model":
+                    exact = row | {"cost_usd": Decimal(row["cost_usd"]) * 10**9}
+                    sums = found[row[by].removeprefix("'") or None,]
+                    sums[:] = [summed + int(exact[name]) for summed, name in zip(sums, figures, strict=True)]
+                elif row["row"] == "reason" and sandbox == "include":
+                    reasons[row["name"]] += int(row["count"])
+            real = {} if sandbox == "include" else {"sandbox": False}
+            wanted = tally.by(by, figures=_SHOWN, day=days, **real)
+            same(wanted, {key: tuple(sums) for key, sums in found.items()}, (month, by, sandbox))
+    same(dict(tally.reasons), dict(reasons), "reasons of statements")
 
 
 def same(wanted: dict[Any, Any], found: dict[Any, Any], what: object) -> None:

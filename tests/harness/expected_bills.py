@@ -108,6 +108,7 @@ class Deed:
     told: str | None
     cut: int | None
     sandbox: bool
+    team: str | None = None
 
 
 FIGURES: Final = (
@@ -121,7 +122,7 @@ FIGURES: Final = (
     "tokens_out",
     "errors",
 )
-KEYS: Final = ("client", "label", "route", "target", "model", "day", "status", "sandbox", "half")
+KEYS: Final = ("client", "label", "route", "target", "model", "day", "status", "sandbox", "half", "label.team")
 Key = tuple[Any, ...]
 
 
@@ -235,6 +236,7 @@ class Bill:
             deed.status,
             deed.sandbox,
             half,
+            deed.team,
         )
         row = self._tally.rows[key]
         for name, value in figures.items():

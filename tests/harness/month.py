@@ -42,6 +42,7 @@ from tests.harness.cross_checks import (
     check_export,
     check_ledger,
     check_metrics,
+    check_statement,
 )
 from tests.harness.entries import Read
 from tests.harness.expected_bills import FLAT_NANO, HOUSE_PRICES, Deed
@@ -118,6 +119,7 @@ def _exchange(deed: Deed) -> Exchange:
     made.terms = RouteTerms(road.path, road.plan, FLAT_NANO if road.flat else None, road.account)
     made.admitted = deed.client is not None
     made.client, made.label, made.target, made.sandbox = deed.client, deed.label, road.host, deed.sandbox
+    made.labels = () if deed.team is None else (("team", deed.team),)
     made.status, made.outcome, made.error, made.attempts = deed.status, deed.outcome, deed.error, 1
     made.bytes_up, made.bytes_down = len(deed.request), len(deed.answer)
     made.first_byte_s = made.total_s = 0.5
@@ -182,6 +184,7 @@ async def _whole(count: int, url: str, folder: Path) -> None:
     booked_s, tally = time.monotonic() - start, traffic.tally
     check_ledger(tally, url)
     await check_command(tally, folder, "--ledger", url, groupings=ALL)
+    await check_statement(tally, folder, "--ledger", url)
     async with admin(url, metrics) as ask:
         await check_dashboard(tally, ask)
         await check_edges(tally, ask)

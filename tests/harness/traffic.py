@@ -18,6 +18,7 @@ BEGINS: Final = datetime(2026, 6, 20, tzinfo=UTC)
 """The first day of the month: prices change on its 4th, 12th, 16th and 27th."""
 DAYS: Final = 30
 CLIENTS: Final = ("invoices", "archive", "research", "support", "ünï-team")
+TEAMS: Final = ("red", None, '"blue": "r', "größe")
 LABELS: Final = (None, "ann@example.org", "bob@example.org", "=SUM(A1)", "größe")
 _OCR: Final = (
     *(("mistral", model) for model in ("mistral-ocr-2512", "mistral-ocr-latest", "mistral-ocr-4-0", "mistral-ocr-4-1")),
@@ -245,7 +246,7 @@ class Traffic:
         deed = Deed(
             self._number, when, road, client, self._random.choice(LABELS), method, road.path + at, sent, answer, content_type,
             status, outcome, more.pop("error", None), _aliased(usage, road), more.pop("lines", ()), more.pop("told", None),
-            more.pop("cut", None), more.pop("sandbox", False),
+            more.pop("cut", None), more.pop("sandbox", False), TEAMS[self._number % len(TEAMS)],
         )  # fmt: skip
         assert not more
         Bill(deed, self.tally, on_loopback=self._at is not None).book()

@@ -21,6 +21,7 @@ from tests.harness.cross_checks import (
     check_export,
     check_ledger,
     check_metrics,
+    check_statement,
 )
 from tests.harness.expected_bills import HOUSE_PRICES, ROADS, Deed
 from tests.harness.month import admin, replayed
@@ -41,6 +42,7 @@ async def test_a_month_through_the_books(ledger_url: str, tmp_path: Path) -> Non
     assert metered > 100
     tally = traffic.tally
     check_ledger(tally, ledger_url)
+    await check_statement(tally, tmp_path, "--ledger", ledger_url)
     await check_command(tally, tmp_path, "--ledger", ledger_url, groupings=(("client", "model", "day"),))
     async with admin(ledger_url, metrics) as ask:
         await check_dashboard(tally, ask, ALL)
@@ -70,7 +72,7 @@ def configured(port: int) -> str:
     return f"""
 pass_through_endpoints:{"".join(stanzas)}
 client_keys:{"".join(keys)}
-label_headers: [x-user]
+label_headers: [x-user, {{name: x-team, as: team}}]
 {HOUSE_PRICES}"""
 
 
@@ -109,6 +111,8 @@ class Street:
             fields = [f"Authorization: Bearer {key_of(deed.client)}".encode(), b"x-deed: %d" % deed.number, b"Connection: close"]
             if deed.label is not None:
                 fields.append(b"x-user: " + deed.label.encode())
+            if deed.team is not None:
+                fields.append(b"x-team: " + deed.team.encode())
             async with client(running.port) as raw:
                 line = f"{deed.method} {deed.path} HTTP/1.1".encode()
                 await raw.send(asking(line, *fields, body=deed.request if deed.method == "POST" else None))
