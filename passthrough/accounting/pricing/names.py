@@ -46,7 +46,8 @@ class ModelNames:
         """
         provider, bare = self.split(model)
         name = bare if f"{provider}/{bare}" in self._rows else self.stands_for(bare, day)
-        return name if provider in {None, MISTRAL} or "/" in name else f"{provider}/{name}"
+        has_provider = name != bare and "/" in name
+        return name if provider in {None, MISTRAL} or has_provider else f"{provider}/{name}"
 
     def stands_for(self, name: str, day: date) -> str:
         """Return the model that a name stands for on a day: the name itself where it is no alias."""

@@ -231,7 +231,7 @@ class Prices:
         if provider is None:
             return []
         whole = plain(model)
-        others = [] if offer.is_known or not offer.lists else [whole]  # a gateway may say whose model it is
+        others = [] if offer.is_known else [whole]  # a gateway may say whose model it is
         return [*own, f"{provider}/{whole.removeprefix(f'{provider}/')}", *others]
 
     def _find_in(

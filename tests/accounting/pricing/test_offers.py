@@ -91,6 +91,16 @@ def test_hosts_that_bill_otherwise_go_by_no_list(host: str, model: str) -> None:
     assert 8 * MILLI == cost(Usage(1, model=model), host, None, Price(model, Decimal(8), route="/x"))
 
 
+@pytest.mark.parametrize("target", [GATEWAY, "api.mistral.ai", AZURE, None])
+def test_a_prefix_says_whose_offer_it_is(target: str | None) -> None:
+    """A model that is named with its provider costs what that provider asks, at any host of Mistral's models."""
+    medium = Usage(model="vertex_ai/mistral-medium-3", tokens_in=1000)
+    assert 400_000 == cost(medium, target, None)
+    assert 10 * MILLI == cost(Usage(1, model="azure/prebuilt-layout"), target, None)
+    assert cost(medium, ROUTER, None) is None
+    assert cost(Usage(1, model="azure/prebuilt-layout"), "api.cohere.com", None) is None
+
+
 def test_a_list_that_a_route_names_has_its_own_rows() -> None:
     """`azure` and `vertex` put a gateway on that cloud's rows, where Mistral's fill what is missing."""
     layout, medium = Usage(1, model="prebuilt-layout"), Usage(model="mistral-medium-3", tokens_in=1000)

@@ -171,7 +171,7 @@ def test_what_is_no_price_map(text: bytes, what: str) -> None:
     assert what == str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["0.1", "1e-7", "2.5E-07", "0.000000000000123", "123", "0"])
+@pytest.mark.parametrize("text", ["1000000", "0.1", "1e-7", "2.5E-07", "0.000000000000123", "123", "0"])
 def test_numbers_keep_their_decimals(text: str) -> None:
     """A price per page is exactly a thousandth of that per 1000 pages, however it is written."""
     tree: dict[str, Any] = {"a/b": {"ocr_cost_per_page": "number"}}

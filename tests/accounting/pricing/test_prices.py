@@ -307,6 +307,8 @@ def test_the_list_of_today_says_what_applies_and_from_where() -> None:
         ("mistral-document-ai-2512", "sandbox", "azure/mistral-document-ai-2512"),
         ("mistral/Who-Knows", "api.mistral.ai", "who-knows"),
         ("azure_ai/foo-completion", "api.mistral.ai", "azure/foo"),
+        ("azure_ai/eu/foo", "api.mistral.ai", "azure/eu/foo"),
+        ("mistral/azure/foo", "api.mistral.ai", "azure/foo"),
         ("foo", AZURE, "foo"),
         (None, "api.mistral.ai", None),
     ],
@@ -380,6 +382,35 @@ def test_a_service_tier_has_its_own_row(tier: str | None, expected: int, known: 
     usage = Usage(model="mistral-small-latest", tokens_in=1000, service_tier=tier)
     assert (expected * MILLI, "routes.yaml") == cost(usage, prices=prices)
     assert known == prices.knows_tier(usage, terms=RouteTerms("/mistral"), target="api.mistral.ai", began_utc=noon(TODAY))
+
+
+def test_a_tier_is_known_from_its_first_day_on() -> None:
+    """A tier's row counts from its day on, and in a batch too; a row for batches is no tier's."""
+    row = Price("m", usd_per_million_input_tokens=Decimal(9), service_tier="priority", effective_from=TODAY)
+    batch = Price("m", usd_per_million_input_tokens=Decimal(2), service_tier="batch")
+    prices = Prices([row, batch, Price("m", usd_per_million_input_tokens=Decimal(5))])
+    for in_batch in (False, True):
+        usage = Usage(model="m", tokens_in=1, service_tier="priority", in_batch=in_batch)
+        known = [
+            prices.knows_tier(usage, terms=None, target=None, began_utc=noon(date.fromordinal(TODAY.toordinal() + days)))
+            for days in (-1, 0)
+        ]
+        assert [False, True] == known
+    flex = Usage(model="m", tokens_in=1000, service_tier="flex", in_batch=True)
+    assert not prices.knows_tier(flex, terms=None, target=None, began_utc=noon(TODAY))
+    assert (2 * MILLI, "routes.yaml") == cost(flex, prices=prices)
+
+
+def test_the_listing_is_sorted() -> None:
+    """The operator's rows come first, by name and route; then those that ship."""
+    rows = [
+        Price("b", Decimal(1), route="/2"),
+        Price("b", Decimal(1), route="/1"),
+        Price("a", Decimal(1)),
+        Price("b", Decimal(1)),
+    ]
+    listed = [(row.name, row.price.route) for row in Prices(rows).today(TODAY) if row.kind == "price" and row.price]
+    assert [("a", None), ("b", None), ("b", "/1"), ("b", "/2"), ("azure/cohere-parse-v5", None)] == listed[:5]
 
 
 def test_a_tier_without_standard_row_and_a_price_per_request() -> None:
