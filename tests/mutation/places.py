@@ -58,6 +58,13 @@ _SORTED: Final = "To sort one value changes nothing."
 
 EQUIVALENT: Final = (
     Equivalent(
+        "accounting/entry.py",
+        "if text is None or (text.isprintable() and len(text) <= MAX_TEXT):",
+        "len(text) <= MAX_TEXT",
+        "(len(text) < MAX_TEXT)",
+        "A text of that very length is returned as it is a little later.",
+    ),
+    Equivalent(
         "accounting/periods.py",
         "local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone).replace(tzinfo=None)",
         "1000",
