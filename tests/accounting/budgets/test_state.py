@@ -180,6 +180,8 @@ def test_every_period_has_its_own_tally() -> None:
     second = history.state_at(UTC, MINUTE_MS)
     assert (first.span.period.ends_ms, 0) == (second.span.period.starts_ms, second.reserved)
     assert first is history.state_at(UTC, 5)
+    history.state_at(UTC, 3_600_000 + MINUTE_MS)
+    assert first in history.states.values()
     history.state_at(UTC, 3_600_000 + 2 * MINUTE_MS)
     assert first not in history.states.values()
 
@@ -345,6 +347,16 @@ def test_a_lease_covers_what_is_on_its_way_after_a_reload() -> None:
         one = state(**figures)  # type: ignore[arg-type]
         one.apply(replace(MONTH, limit=limit))
         assert held == one.held
+
+
+def test_a_reload_is_for_all_periods_of_a_budget() -> None:
+    """For the one that a request began in, for the running one, and for those that come."""
+    daily = replace(MONTH, per=Per.DAY)
+    history = BudgetHistory(daily, sandbox=False)
+    states = [history.state_at(UTC, at_ms) for at_ms in (86_399_999, 86_400_000)]
+    history.apply(replace(daily, limit=7))
+    states.append(history.state_at(UTC, 2 * 86_400_000))
+    assert [7, 7, 7] == [each.budget.limit for each in states]
 
 
 def test_what_is_lent_is_good_until_its_end() -> None:
