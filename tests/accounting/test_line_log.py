@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from passthrough.accounting.access_log import AccessLog
 from passthrough.accounting.entry import Charge, Entry, Part, entry
@@ -139,6 +141,27 @@ async def test_lines_that_another_process_booked_are_not_logged_again(tmp_path: 
     async with books(tmp_path, url=url) as one, books(tmp_path / "other", url=url) as other:
         assert [3] == [line[0] for line in await lines_of(one, download(one, pages(3)))]
         assert [0] == [line[0] for line in await lines_of(other, download(other, pages(3)))]
+
+
+NUMBERS = st.lists(st.integers(1, 6), min_size=1, max_size=4)
+PARTS = st.lists(st.tuples(NUMBERS, st.sampled_from(["", "monday", "tuesday"])), min_size=1, max_size=3)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(downloads=st.lists(PARTS, min_size=1, max_size=8), jobs=st.lists(st.integers(1, 3), max_size=4))
+async def test_the_logs_sums_are_the_ledgers(
+    tmp_path_factory: pytest.TempPathFactory, downloads: list[list[tuple[list[int], str]]], jobs: list[int]
+) -> None:
+    """Whatever is downloaded and read, in whatever parts, again or under other names: both have the same pages and cost."""
+    async with books(tmp_path_factory.mktemp("books")) as open_books:
+        for number in jobs:
+            open_books.keeper.done(job(number))
+        for parts in downloads:
+            download(open_books, *(tuple(replace(each, custom_id=name) for each in pages(*numbers)) for numbers, name in parts))
+        await open_books.keeper.close(30)
+        lines = [json.loads(line, parse_float=Decimal) for line in open_books.stream.getvalue().splitlines()]
+        nano = sum((Decimal(line["cost_usd"]) * 10**9 for line in lines), Decimal())
+        assert (len(jobs) + len(downloads), sum(line["pages"] for line in lines), nano) == open_books.sums()
 
 
 @dataclass
