@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
-from passthrough.accounting.entry import MAX_COUNT, MAX_TEXT, Charge, believable, counted, entry, printable
+from passthrough.accounting.entry import MAX_COUNT, MAX_TEXT, Charge, Part, believable, charged, counted, entry, printable
+from passthrough.exchange import RouteTerms
 from passthrough.meter.usage import NOTHING, Unmetered, Usage
 from tests.harness.entries import exchange
 
@@ -74,6 +75,60 @@ def test_the_cost_of_an_entry(
     made = entry(exchange(), Usage(1, model="m"), charges)
     assert expected == (made.cost_nano, made.cost_source)
     assert ("unpriced" if None in costs else None, 1) == (made.unmetered, made.requests)
+
+
+ALL = Usage(
+    pages=1,
+    pages_annotated=2,
+    model="m",
+    doc_bytes=3,
+    tokens_in=4,
+    tokens_out=5,
+    credits_micro=6,
+    line="l",
+    in_batch=True,
+    tokens_cached=7,
+    service_tier="priority",
+    credits="0.000006",
+    custom_id="c",
+)
+
+
+def test_a_charge_has_all_that_a_usage_counts() -> None:
+    """Each field under its own name, and its cost; a source only where there is a cost."""
+    of_usage = {name: value for name, value in asdict(ALL).items() if name != "unmetered"}
+    price = {"cost_nano": 8, "cost_source": "prices.yaml", "priced_as": "p"}
+    assert of_usage | price == asdict(charged(ALL, 8, "prices.yaml", "p"))
+    assert of_usage | dict.fromkeys(price) == asdict(charged(ALL))
+    assert (0, "x") == (charged(ALL, 0, "x").cost_nano, charged(ALL, 0, "x").cost_source)
+    assert None is charged(ALL, None, "prices.yaml").cost_source
+
+
+def test_an_entry_has_all_that_an_exchange_is() -> None:
+    """Each field under its own name: no two are exchanged, and none is lost."""
+    made = exchange("client")
+    made.label, made.target, made.sandbox, made.status = "label", "target", True, 201
+    made.error, made.attempts, made.upstream_request_id = "error", 3, "request"
+    made.bytes_up, made.bytes_down, made.first_byte_s, made.total_s, made.overhead_s = 4, 5, 6.0, 7.0, 8.0
+    made.terms = RouteTerms("/route", account="account")
+    found = asdict(entry(made, ALL, (charged(ALL, 8, "x"),)))
+    same = [name for name in found.keys() & asdict(made).keys() if name not in {"outcome", "labels"}]
+    assert {name: asdict(made)[name] for name in same} == {name: found[name] for name in same}
+    assert ("/route", "account", "completed", Part.WHOLE) == tuple(
+        found[name] for name in ("route", "account", "outcome", "part")
+    )
+    assert (None, None, 1, asdict(ALL)) == tuple(
+        found[name] for name in ("estimated_pages", "estimated_nano", "requests", "usage")
+    )
+    made.terms = RouteTerms("/route")
+    assert "target" == entry(made, ALL).account
+
+
+@pytest.mark.parametrize("name", ["model", "line", "custom_id"])
+def test_each_text_of_a_usage_is_made_printable(name: str) -> None:
+    """Also where the others are."""
+    assert replace(ALL, **{name: "a\\nb"}) == believable(replace(ALL, **{name: "a\nb"}))
+    assert ALL is believable(ALL)
 
 
 @pytest.mark.parametrize("counter", COUNTERS[:5])

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passthrough.accounting.money import json_object, usd
-from passthrough.accounting.pricing.prices import Price, Prices, shipped
+from passthrough.accounting.pricing.prices import OVERRIDE, Price, Prices, shipped
 from passthrough.exchange import RouteTerms
 from passthrough.meter.plan import MeterPlan
 from passthrough.meter.usage import Usage
@@ -486,3 +486,17 @@ def test_a_tier_that_begins_later_is_not_listed_yet() -> None:
         return [row.price.service_tier for row in prices.today(on) if row.name == "m" and row.price]
 
     assert ([None], [None, "priority"]) == (tiers(TODAY), tiers(date(2026, 12, 1)))
+
+
+def test_the_rows_in_force_are_those_of_the_day_for_each_tier() -> None:
+    """Neither an older row nor one that is not in force yet; a tier's row stands beside the standard one."""
+    standard = [
+        Price("m", Decimal(usd), effective_from=day) for usd, day in ((1, None), (2, date(2026, 1, 1)), (3, date(2027, 1, 1)))
+    ]
+    fast = [
+        Price("m", Decimal(8), service_tier="priority"),
+        Price("m", Decimal(9), service_tier="x", effective_from=date(2027, 1, 1)),
+    ]
+    prices = Prices([*standard, *fast])
+    for on, expected in ((date(2025, 12, 31), [1, 8]), (date(2026, 1, 1), [2, 8]), (date(2027, 1, 1), [3, 8, 9])):
+        assert expected == [row.usd_per_1000_pages for row in prices.in_force(OVERRIDE, on)["m"]]
