@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import Enum, auto
 from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from ..jsonscan.paths import Mark, PathNode, Value, paths
 from ..plan import JsonCounts
 from ..usage import Unmetered, Usage
 from .values import Fields, count, header_number, header_pages, model_name, number
 
-_MICRO: Final = Decimal(10**6)
+_MICRO: Final = 10**6
 _MAX_CREDITS: Final = 10**12
 _DECIMALS: Final = 70  # of credits: what is spelt without an exponent has 62 at most, with one it may have billions
 _FINEST: Final = Decimal(1).scaleb(-_DECIMALS)
@@ -38,8 +39,12 @@ class Documents(Enum):
     EVENTS = auto()  # one in each event of a stream: the last one that has a count holds
 
 
-_Counts = dict[str, int | Decimal | None]
-"""The counts of one document by their names; None is one that is no number."""
+_ONE, _LINES = Documents.ONE, Documents.LINES
+
+_Counts = dict[str, int | Decimal]
+"""The counts of one document by their names; _BAD is one that is no number."""
+
+_BAD: Final = -1
 
 
 class _Document:
@@ -50,39 +55,48 @@ class _Document:
     def __init__(self) -> None:
         self.counts: _Counts = {}
         self.texts: dict[str, Value] = {}
-        self.pages_seen = bytearray()  # a bit for each page number
+        self.pages_seen: bytearray | None = None  # a bit for each page number
 
     def add(self, name: str, value: int | Decimal | None) -> None:
         """Add to a count; once one value was no number, there is no sum."""
         so_far = self.counts.get(name, 0)
-        self.counts[name] = None if value is None or so_far is None else _EXACT.add(so_far, value)
+        if value is None or so_far == _BAD:
+            self.counts[name] = _BAD
+        elif isinstance(value, int) and isinstance(so_far, int):
+            self.counts[name] = so_far + value
+        else:
+            self.counts[name] = _EXACT.add(so_far, value)
 
 
 _Take = Callable[[_Document, Value], None]
 
 
+def _count(value: Value) -> int | None:
+    return count(value) if isinstance(value, int) else count(number(value))
+
+
 def _take_pages(document: _Document, value: Value) -> None:
-    document.add("pages", count(number(value)))
+    document.add("pages", _count(value))
 
 
 def _take_tokens_in(document: _Document, value: Value) -> None:
-    document.add("tokens_in", count(number(value)))
+    document.add("tokens_in", _count(value))
 
 
 def _take_tokens_out(document: _Document, value: Value) -> None:
-    document.add("tokens_out", count(number(value)))
+    document.add("tokens_out", _count(value))
 
 
 def _take_tokens_cached(document: _Document, value: Value) -> None:
-    document.add("tokens_cached", count(number(value)))
+    document.add("tokens_cached", _count(value))
 
 
 def _take_credits(document: _Document, value: Value) -> None:
     document.add("credits", _credits(number(value)))
 
 
-def _credits(amount: int | Decimal | None) -> Decimal | None:
-    return None if amount is None or not 0 <= amount <= _MAX_CREDITS else Decimal(amount)
+def _credits(amount: int | Decimal | None) -> int | Decimal | None:
+    return None if amount is None or not 0 <= amount <= _MAX_CREDITS else amount
 
 
 def _take_array(document: _Document, value: Value) -> None:
@@ -94,16 +108,18 @@ def _take_item(document: _Document, _value: Value) -> None:
 
 
 def _take_highest(document: _Document, value: Value) -> None:
-    page, highest = count(number(value)), document.counts.get("pages", 0)
-    document.counts["pages"] = None if page is None or highest is None else max(page, highest)
+    page, highest = _count(value), document.counts.get("pages", 0)
+    document.counts["pages"] = _BAD if page is None or highest == _BAD else max(page, highest)
 
 
 def _take_distinct(document: _Document, value: Value) -> None:
     """Note a page number, a bit for each: memory stays bounded, however many there are."""
-    page = count(number(value))
+    page = _count(value)
     if page is None or page > _MAX_DISTINCT:
         document.add("pages", None)
         return
+    if document.pages_seen is None:
+        document.pages_seen = bytearray()
     seen, (byte, bit) = document.pages_seen, divmod(page, 8)
     seen.extend(bytes(max(0, byte + 1 - len(seen))))
     is_new = not seen[byte] >> bit & 1
@@ -111,9 +127,28 @@ def _take_distinct(document: _Document, value: Value) -> None:
     document.add("pages", int(is_new))
 
 
+def _keep_at(path: str) -> _Take:
+    def keep(document: _Document, value: Value) -> None:
+        document.texts[path] = value
+
+    return keep
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How documents are read: the tree of the wanted paths, what takes the values at each of them, and `items` of arrays.
+
+    `in_body`: a count depends on the body.
+    """
+
+    wanted: PathNode
+    takers: Mapping[str, tuple[_Take, ...]]
+    items: frozenset[str]
+    in_body: bool
+
+
 @lru_cache(maxsize=256)
-def _takers(counted: JsonCounts) -> tuple[PathNode, Mapping[str, tuple[_Take, ...]], frozenset[str]]:
-    """Return the tree of the wanted paths, what takes the values at each of them, and the paths whose values are kept."""
+def _reading(counted: JsonCounts) -> _Reading:
     found: dict[str, tuple[_Take, ...]] = {}
     items = tuple("[]" if path == "[]" else f"{path}[]" for path in counted.count)
     arrays = tuple(_ROOT if path == "[]" else path for path in counted.count)
@@ -130,9 +165,14 @@ def _takers(counted: JsonCounts) -> tuple[PathNode, Mapping[str, tuple[_Take, ..
     ):
         for name in dict.fromkeys(names):
             found[name] = (*found.get(name, ()), take)
-    kept = {path for path, _ in counted.when} | set(counted.unless) | {path for path in counted.once if not path.startswith("/")}
-    kept |= {counted.model} if counted.model else set()
-    return paths((_ROOT, *found, *sorted(kept))), found, frozenset(kept)
+    kept = [*(path for path, _ in counted.when), *counted.unless, *(path for path in counted.once if not path.startswith("/"))]
+    for name in dict.fromkeys([*kept, *([counted.model] if counted.model else [])]):
+        found[name] = (*found.get(name, ()), _keep_at(name))
+    return _Reading(paths((_ROOT, *found)), found, frozenset(items), counted.in_body)
+
+
+_NONE: Final = _Document()
+"""Stands for a document before one has begun; nothing is added to it."""
 
 
 class ConfiguredShape:
@@ -150,8 +190,8 @@ class ConfiguredShape:
     """
 
     __slots__ = (
-        "_alias", "_begun", "_counted", "_counts", "_document", "_documents", "_kept", "_known", "_lost", "_path", "_says_json",
-        "_takers", "_texts", "_touched", "_unmet", "_whole", "wanted",
+        "_alias", "_begun", "_counted", "_counts", "_document", "_documents", "_known", "_lost", "_path", "_reading",
+        "_says_json", "_texts", "_touched", "_unmet", "_whole", "wanted",
     )  # fmt: skip
 
     final = False
@@ -178,8 +218,9 @@ class ConfiguredShape:
         self._path = path
         self._known = known
         self._says_json = says_json
-        self.wanted, self._takers, self._kept = _takers(counted)
-        self._document = _Document()  # the one that has begun
+        self._reading = _reading(counted)
+        self.wanted = self._reading.wanted
+        self._document = _NONE  # the one that has begun
         self._counts: _Counts = {}
         self._texts: dict[str, Value] = {}
         self._touched = False  # a value has begun
@@ -192,19 +233,19 @@ class ConfiguredShape:
         """Take the value at a wanted path; one path may be wanted for several reasons."""
         if path == _ROOT:
             self._touched = True
-            if value is _END:
-                self._end_document()
-                return
             if value is _OBJECT or value is _ARRAY:
                 self._begun = True
                 self._document = _Document()
-        elif value is _END:
-            return
+            else:
+                if value is _END:
+                    self._end_document()
+                return  # a scalar has nothing inside
         document = self._document
-        if path in self._kept and value is not None:
-            document.texts[path] = value
-        for take in self._takers.get(path, ()):
-            if value is not None or take is _take_item:
+        if value is None:
+            if path in self._reading.items:
+                _take_item(document, value)
+        elif value is not _END:
+            for take in self._reading.takers.get(path, ()):
                 take(document, value)
 
     def drop(self) -> None:
@@ -215,7 +256,9 @@ class ConfiguredShape:
         """Add the document that has ended to what is known."""
         document = self._document
         self._whole = True
-        if self._documents is not Documents.LINES:
+        if self._documents is _ONE:
+            self._texts, self._counts = document.texts, document.counts
+        elif self._documents is not _LINES:
             self._texts.update(document.texts)
             self._counts.update(document.counts)
         elif self._holds(document.texts):
@@ -223,60 +266,58 @@ class ConfiguredShape:
             total = _Document()
             total.counts = self._counts
             for name, value in document.counts.items():
-                total.add(name, value)
+                total.add(name, None if value == _BAD else value)
         else:
             self._unmet = True
 
     def _holds(self, texts: Mapping[str, Value]) -> bool:
         counted = self._counted
-        is_met = all(_spelling(texts.get(path)) in allowed for path, allowed in counted.when)
-        return is_met and not any(path in texts for path in counted.unless)
+        for path, allowed in counted.when:
+            if _spelling(texts.get(path)) not in allowed:
+                return False
+        return not any(path in texts for path in counted.unless) if counted.unless else True
 
     def usage(self, otherwise: Unmetered) -> Usage:
         """Return the counts, else `otherwise` as the reason; an empty usage where none is expected."""
-        counted = self._counted
-        if self._known and not counted.in_body:
+        if self._known and not self._reading.in_body:
             return self._found(self._known, None)
         if not (self._begun or self._says_json) or (otherwise is _NO_USAGE and not self._touched):
             return Usage()
         is_cut = otherwise is not _NO_USAGE and otherwise is not _NOT_JSON
-        if self._documents is Documents.ONE:
-            whole, why = self._whole and not self._lost and otherwise is not _NOT_JSON, None
-        elif self._documents is Documents.LINES:
+        why: Unmetered | None = None
+        if self._documents is _ONE:
+            whole = self._whole and not self._lost and otherwise is not _NOT_JSON
+        elif self._documents is _LINES:
             whole, why = self._whole and not is_cut, _NOT_JSON if otherwise is _NOT_JSON else None
         else:  # The reader adds the reason why a stream was cut. A part of a job's result must not be what is booked for ever.
-            whole, why = self._whole and not (is_cut and counted.once), None
+            whole = self._whole and not (is_cut and self._counted.once)
         if self._unmet and not self._counts:
             return Usage(unmetered=why if whole else otherwise)
-        if self._documents is not Documents.LINES and not self._holds(self._texts):
+        if self._documents is not _LINES and not self._holds(self._texts):
             return Usage() if whole or otherwise is _NO_USAGE else Usage(unmetered=otherwise)
-        counts = {**self._counts, **self._known}
-        some = any(name in counts for name in ("pages", "credits", "tokens_in", "tokens_out"))
-        if not whole or not some or None in counts.values():
+        counts = {**self._counts, **self._known} if self._known else self._counts
+        some = "pages" in counts or "credits" in counts or "tokens_in" in counts or "tokens_out" in counts
+        if not whole or not some or _BAD in counts.values():
             return Usage(model=self._model(), unmetered=otherwise)
         return self._found(counts, why)
 
     def _model(self) -> str | None:
         return self._alias or model_name(self._texts.get(self._counted.model or _ROOT))
 
-    def _found(self, counts: Mapping[str, int | Decimal | None], why: Unmetered | None) -> Usage:
-        def whole(name: str) -> int | None:
-            value = counts.get(name)
-            return None if value is None else int(value)
-
-        amount = counts.get("credits")
-        exact = None if amount is None else Decimal(amount)
-        return Usage(
-            pages=whole("pages"),
-            model=self._model(),
-            tokens_in=whole("tokens_in"),
-            tokens_out=whole("tokens_out"),
-            unmetered=why,
-            credits_micro=None if exact is None else int(_EXACT.multiply(exact, _MICRO).to_integral_value(ROUND_HALF_EVEN)),
-            line=self._line() if any(counts.values()) else "",
-            tokens_cached=whole("tokens_cached"),
-            credits=None if exact is None else _text(exact),
-        )
+    def _found(self, counts: Mapping[str, int | Decimal], why: Unmetered | None) -> Usage:
+        """Return the usage with these counts; all but the credits are whole."""
+        get: Callable[[str], Any] = counts.get
+        amount = get("credits")
+        micro = exact = None
+        if isinstance(amount, int):
+            micro, exact = amount * _MICRO, str(amount)
+        elif amount is not None:
+            micro = int(_EXACT.multiply(amount, _MICRO).to_integral_value(ROUND_HALF_EVEN))
+            exact = _text(amount)
+        line = self._line() if self._counted.once and any(counts.values()) else ""
+        tokens_in, tokens_out, cached = get("tokens_in"), get("tokens_out"), get("tokens_cached")
+        # Positional: keyword names take twice the time.
+        return Usage(get("pages"), None, self._model(), None, tokens_in, tokens_out, why, micro, line, False, cached, None, exact)
 
     def _line(self) -> str:
         """Return what identifies the job's result, empty where its id is missing."""
