@@ -14,6 +14,7 @@ from passthrough.proxy.attempts import retry_delay_s
 from passthrough.proxy.routes import Retries, Timeouts
 from passthrough.proxy.upstream.response_head import parse_head
 from tests.harness.client import asking, client
+from tests.harness.ports import free_port
 from tests.harness.proxy import road, route_to
 from tests.harness.upstream import Peer, ok, upstream
 from tests.harness.waiting import WAIT_S, until
@@ -219,6 +220,27 @@ async def test_a_stale_connection(attempts: int, status: bytes) -> None:
             await caller.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 2"), b"{}")
             assert expected == (await caller.answer())[0][9:12]
         assert [1, 1 + attempts] == [exchange.attempts for exchange in await house.booked(2)]
+
+
+async def test_a_new_connection_that_ends_is_asked_once() -> None:
+    """A target that took the request on a new connection and ended may have done the work: it is not asked, or paid, twice."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+
+    async with upstream(script) as raw, road(route_to(raw.port, retries=SOON)) as house, client(house.port) as caller:
+        await caller.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 2"), b"{}")
+        assert b"502" == (await caller.answer())[0][9:12]
+        exchange = (await house.booked())[0]
+        assert (1, 1, Outcome.UPSTREAM_FAILED) == (exchange.attempts, len(raw.received), exchange.outcome)
+
+
+async def test_a_target_that_cannot_be_reached_is_tried_twice() -> None:
+    """Nothing was sent (RFC 9110 §9.2.2), so the route need not allow it; both are in the log."""
+    async with road(route_to(free_port())) as house, client(house.port) as caller:
+        await caller.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 2"), b"{}")
+        assert b"502" == (await caller.answer())[0][9:12]
+        assert 2 == (await house.booked())[0].attempts
 
 
 async def test_a_client_that_leaves_while_we_wait_ends_it() -> None:
