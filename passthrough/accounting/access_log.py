@@ -15,6 +15,7 @@ from ..background.batch_queue import BatchQueue
 from ..background.stream_writer import StreamWriter
 from .entry import Entry
 from .money import members, usd
+from .named_labels import PREFIX, labels_json, named_labels
 
 Format = Literal["json", "text"]
 
@@ -59,7 +60,7 @@ class AccessLog:
 def json_line(entry: Entry) -> str:
     """Return the entry as one JSON object with all its keys, in the documented order."""
     usage, request_id, estimated = entry.usage, entry.upstream_request_id, entry.estimated_pages
-    pages, annotated, doc_bytes, tokens_in, tokens_out = _counts_of(usage)
+    pages, annotated, doc_bytes, tokens_in, tokens_out, cached = _counts_of(usage)
     request, response, bill = _shared_members(*_shared_of(entry), usage.model, entry.cost_source)
     return (
         f'{{"time": "{_time(entry.began_utc)}", "id": {encode_basestring(entry.id)}, '
@@ -68,6 +69,7 @@ def json_line(entry: Entry) -> str:
         f'"doc_bytes": {"null" if doc_bytes is None else doc_bytes}, '
         f'"tokens_in": {"null" if tokens_in is None else tokens_in}, '
         f'"tokens_out": {"null" if tokens_out is None else tokens_out}, '
+        f'"tokens_cached": {"null" if cached is None else cached}, '
         f'"cost_usd": {_cost(entry.cost_nano)}, {bill}, '
         f'"estimated_pages": {"null" if estimated is None else estimated}, "estimated_usd": {_cost(entry.estimated_nano)}, '
         f'"upstream_request_id": {"null" if request_id is None else encode_basestring(request_id)}, '
@@ -78,25 +80,28 @@ def json_line(entry: Entry) -> str:
 
 _REQUEST: Final = ("route", "client", "label", "target", "sandbox", "method", "path")
 _RESPONSE: Final = ("status", "outcome", "error", "attempts")
-_shared_of: Final = attrgetter(*_REQUEST, *_RESPONSE, "unmetered")
-_counts_of: Final = attrgetter("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_out")
+_shared_of: Final = attrgetter(*_REQUEST, "labels", *_RESPONSE, "priced_as", "unmetered")
+_counts_of: Final = attrgetter("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_out", "tokens_cached")
 
 
 @lru_cache(_MAX_CACHED)  # many requests have the same values, which would take as long as all the rest
 def _shared_members(*values: object) -> tuple[str, str, str]:
-    *plain, unmetered, model, source = values
-    behind = len(_REQUEST)
-    return _request_members(*plain[:behind]), _response_members(*plain[behind:], model), _bill_members(source, unmetered)
+    *plain, priced_as, unmetered, model, source = values
+    behind = len(_REQUEST) + 1
+    response = _response_members(*plain[behind:], model, priced_as)
+    return _request_members(*plain[:behind]), response, _bill_members(source, unmetered)
 
 
 @lru_cache(_MAX_CACHED)  # apart: paths and labels may be many where all the rest is the same, or the other way round
 def _request_members(*values: object) -> str:
-    return members(zip(_REQUEST, values, strict=True))
+    *plain, labels = values
+    assert labels is None or isinstance(labels, str)
+    return f'{members(zip(_REQUEST, plain, strict=True))}, "labels": {labels_json(labels) or "null"}'
 
 
 @lru_cache(_MAX_CACHED)
 def _response_members(*values: object) -> str:
-    return members(zip((*_RESPONSE, "model"), values, strict=True))
+    return members(zip((*_RESPONSE, "model", "priced_as"), values, strict=True))
 
 
 @lru_cache(_MAX_CACHED)
@@ -131,6 +136,7 @@ def text_line(entry: Entry) -> str:
         "sandbox" if entry.sandbox else entry.target,
         entry.client and f"client={entry.client}",
         entry.label and f"label={entry.label}",
+        *(f"{PREFIX}{name}={value}" for name, value in (named_labels(entry.labels) if entry.labels else {}).items()),
     )
     return "  ".join(filter(None, parts))
 
@@ -142,7 +148,8 @@ def _bill(entry: Entry) -> Iterator[str]:
         annotated = f" ({usage.pages_annotated} annotated)" if usage.pages_annotated else ""
         yield f"{pages} page{'' if pages == 1 else 's'}{annotated}"
     if usage.tokens_in is not None or usage.tokens_out is not None:
-        yield f"{usage.tokens_in or 0}+{usage.tokens_out or 0} tokens"
+        cached = f" ({usage.tokens_cached} cached)" if usage.tokens_cached else ""
+        yield f"{usage.tokens_in or 0}+{usage.tokens_out or 0} tokens{cached}"
     if usage.model is not None:
         yield usage.model
     cost = usd(entry.cost_nano)

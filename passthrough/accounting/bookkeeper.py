@@ -142,7 +142,8 @@ class Bookkeeper:
         try:
             priced = [(usage, line_charge(exchange, usage, self._prices)) for usage in map(believable, usages)]
             charges = tuple([found for _, found in priced if found is not None])
-            part = entry(exchange, Usage(model=priced[-1][0].model), charges, part=Part.OPEN)
+            last = Usage(model=priced[-1][0].model)
+            part = entry(exchange, last, charges, part=Part.OPEN, priced_as=self._name(exchange, last))
         except Exception as defect:  # noqa: BLE001 - the accounting loop: it never raises into the proxy
             self._warn(f"Lines of exchange {exchange.id} cannot be booked: {defect!r}. Please report this.")
             self._missed += 1
@@ -156,6 +157,11 @@ class Bookkeeper:
         self._notices.check_priced(charges, exchange.target)
         if charges:
             self._write(part)
+
+    @property
+    def prices(self) -> Prices:
+        """The prices in force."""
+        return self._prices
 
     def swap(self, prices: Prices) -> None:
         """Use another price list from now on; an exchange still has the price of the day on which it began."""
@@ -255,10 +261,11 @@ class Bookkeeper:
             self._notices.check_priced(charges, exchange.target)
         if exchange.bad_cost or usage.service_tier is not None:
             doubtful = doubt(exchange, usage, found, prices)
+        name = self._name(exchange, usage) if found is None else found.priced_as
         if totals is not None:
             totals.note(doubtful)
-            return entry(exchange, usage, charges, part=Part.CLOSE, doubt=totals.reason)
-        booked = entry(exchange, usage, charges, doubt=doubtful)
+            return entry(exchange, usage, charges, part=Part.CLOSE, doubt=totals.reason, priced_as=name)
+        booked = entry(exchange, usage, charges, doubt=doubtful, priced_as=name)
         if usage.unmetered is not None:
             if is_paid_and_unknown(exchange, usage):
                 pages, nano = self._estimates.guess(exchange, usage, found, prices, self._reserved(exchange.id))
@@ -268,6 +275,12 @@ class Bookkeeper:
             if exchange.reported_cost_nano is not None:
                 self._notices.check_cost(exchange, usage, prices)
         return booked
+
+    def _name(self, exchange: Exchange, usage: Usage) -> str | None:
+        """Return the name by which a usage's model is priced."""
+        if usage.model is None:
+            return None
+        return self._prices.priced_as(usage.model, terms=exchange.terms, target=exchange.target, began_utc=exchange.began_utc)
 
     def _write(self, booked: Entry) -> None:
         if self._writer is not None:

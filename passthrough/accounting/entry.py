@@ -213,10 +213,11 @@ def entry(
     *,
     part: Part = Part.WHOLE,
     doubt: Unmetered | None = None,
+    priced_as: str | None = None,
 ) -> Entry:
     """Return the entry of an ended exchange or, as an OPEN part, of one that goes on; `usage` is believable.
 
-    `doubt` is what is doubtful beside the usage: see first_reason.
+    `doubt` is what is doubtful beside the usage: see first_reason. `priced_as` is the name of the usage's model.
     """
     unmetered = usage.unmetered
     for charge in charges:
@@ -255,6 +256,7 @@ def entry(
         None,
         1,
         _labels_text(exchange.labels) if exchange.labels else None,
+        priced_as,
     )
 
 

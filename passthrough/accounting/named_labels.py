@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
+from .money import Number, json_text
+
 PREFIX: Final = "label."
 """What a key for sums and filters begins with that names a label: `label.team`."""
 
+_MAX_VALUE: Final = 200  # characters: values stand in an index
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,40}", re.ASCII)
 
 
@@ -27,9 +30,16 @@ def named_labels(text: str) -> Mapping[str, str]:
         found = json.loads(text)
     except ValueError:
         return {}
-    return {name: value for name, value in found.items() if value and isinstance(value, str)} if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: value[:_MAX_VALUE] for name, value in found.items() if value and isinstance(value, str)}
 
 
 def labels_text(labels: Mapping[str, str]) -> str:
     """Return labels as an entry has them: in ASCII, for a database's escape for another character would not be JSON."""
     return json.dumps(labels)
+
+
+def labels_json(text: str | None) -> Number | None:
+    """Return an entry's labels as they are shown: a JSON object, or None where there are none."""
+    return None if text is None else Number(json_text(named_labels(text)))

@@ -15,7 +15,9 @@ from aiohttp.typedefs import Handler
 from .. import __version__
 from ..accounting.ledger.ledger import Ledger
 from ..accounting.money import json_object
-from ..accounting.reports.report import to_csv, to_json
+from ..accounting.pricing.prices import Prices
+from ..accounting.reports.model_names import ModelNaming
+from ..accounting.reports.report import Report, to_csv, to_json
 from ..errors import LedgerError
 from .auth import loopback_names_only, require_key
 from .budget_status import BudgetStatus, budgets_json
@@ -26,7 +28,7 @@ from .health import Condition, Health
 from .ledger_reads import LedgerReads
 from .listener import MAX_CONNECTIONS, AdminListener
 from .peers import WorkerPeers
-from .query import InvalidQuery, parse_latest, parse_sums, summarized
+from .query import InvalidQuery, SumsQuery, parse_latest, parse_sums, summarized
 from .responses import add_security_headers, error_response, json_text
 
 _SHUTDOWN_S: Final = 1.0
@@ -37,7 +39,8 @@ class AdminView:
     """What the admin port shows of an instance. The functions are called on the event loop, at every request.
 
     `ledger` None: there is none. `sources` are what the processes count; their families may be made lazily, in a thread.
-    `digest` is the SHA-256 of the admin key in force, None without one. `peers` are the other workers, which are shown too;
+    `digest` is the SHA-256 of the admin key in force, None without one. `prices` are those in force, which name models; by
+    default those that ship. `peers` are the other workers, which are shown too;
     None: only this process is shown.
     """
 
@@ -46,6 +49,7 @@ class AdminView:
     sources: Callable[[], Sequence[Source]]
     budgets: Callable[[], Sequence[BudgetStatus]]
     digest: Callable[[], bytes | None]
+    prices: Callable[[], Prices] = Prices
     peers: WorkerPeers | None = None
 
 
@@ -61,7 +65,7 @@ def app(view: AdminView, *, on_loopback: bool) -> web.Application:
         for path in ("/usage", "/usage.csv", "/exchanges", "/labels"):
             application.router.add_get(path, _no_ledger)
     else:
-        _add_ledger(application.router, view.ledger, reads)
+        _add_ledger(application.router, view.ledger, reads, view.prices)
     add_dashboard(application.router)
 
     async def close(_: web.Application) -> None:
@@ -119,14 +123,17 @@ def _add_figures(router: web.UrlDispatcher, view: AdminView) -> None:
     router.add_get("/budgets", budgets)
 
 
-def _add_ledger(router: web.UrlDispatcher, ledger: Ledger, reads: LedgerReads) -> None:
+def _add_ledger(router: web.UrlDispatcher, ledger: Ledger, reads: LedgerReads, prices: Callable[[], Prices]) -> None:
+    def summed(query: SumsQuery) -> Report:
+        return summarized(ledger, query, ModelNaming(prices))
+
     async def usage(request: web.Request) -> web.Response:
         query = parse_sums(list(request.query.items()), datetime.now(UTC))
-        return json_text(await reads.run(lambda: to_json(summarized(ledger, query))))
+        return json_text(await reads.run(lambda: to_json(summed(query))))
 
     async def table(request: web.Request) -> web.Response:
         query = parse_sums(list(request.query.items()), datetime.now(UTC))
-        text = await reads.run(lambda: to_csv(summarized(ledger, query)))
+        text = await reads.run(lambda: to_csv(summed(query)))
         named = {"Content-Disposition": 'attachment; filename="usage.csv"'}
         return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=named)
 

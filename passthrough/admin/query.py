@@ -10,7 +10,8 @@ from typing import Final, cast, get_args
 from ..accounting.ledger.daily_sums import KEYS, Sums
 from ..accounting.ledger.ledger import Ledger
 from ..accounting.named_labels import label_name
-from ..accounting.reports.report import Report, Sandbox, check_order, moment, summarize, together
+from ..accounting.reports.model_names import ModelNaming
+from ..accounting.reports.report import Report, Sandbox, check_order, moment, summarize, together, unknown_labels
 
 FILTERS: Final = ("client", "route", "model", "label")
 """Parameters that filter sums and exchanges, as named labels do (`label.team`); an empty value means those that have none."""
@@ -18,7 +19,7 @@ FILTERS: Final = ("client", "route", "model", "label")
 NAMED: Final = "label.NAME"
 """How messages name the parameters for named labels."""
 
-_SUMS: Final = ("by", "since", "until", "sandbox", *FILTERS)
+_SUMS: Final = ("by", "since", "until", "sandbox", "as_told", *FILTERS)
 _LATEST: Final = ("limit", *FILTERS)
 _SANDBOXES: Final[tuple[str, ...]] = get_args(Sandbox)
 _LIMIT: Final = 50
@@ -35,13 +36,17 @@ class InvalidQuery(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SumsQuery:
-    """Which sums to make: grouped by `by`, of a period, and only of exchanges that have the values of `only`."""
+    """Which sums to make: grouped by `by`, of a period, and only of exchanges that have the values of `only`.
+
+    `as_told`: models have the names that came, instead of those that are priced.
+    """
 
     by: tuple[str, ...]
     since: datetime | None
     until: datetime | None
     sandbox: Sandbox
     only: Mapping[str, str | None]
+    as_told: bool = False
 
 
 def parse_sums(pairs: Pairs, now: datetime) -> SumsQuery:
@@ -52,6 +57,9 @@ def parse_sums(pairs: Pairs, now: datetime) -> SumsQuery:
     if unknown:
         known = f"{', '.join(KEYS)}, and {NAMED} for a named label"
         raise InvalidQuery(f"by: nothing can be summed by {', '.join(unknown)}; there are {known}.")
+    as_told = query.get("as_told", "false")
+    if as_told not in {"true", "false"}:
+        raise InvalidQuery(f"as_told: '{as_told}' is neither true nor false.")
     sandbox = query.get("sandbox", "auto")
     if sandbox not in _SANDBOXES:
         raise InvalidQuery(f"sandbox: '{sandbox}' is none of {', '.join(_SANDBOXES)}.")
@@ -60,7 +68,7 @@ def parse_sums(pairs: Pairs, now: datetime) -> SumsQuery:
         check_order(since, until)
     except ValueError as error:
         raise InvalidQuery(f"since, until: {error}") from None
-    return SumsQuery(by, since, until, cast("Sandbox", sandbox), _only(query))
+    return SumsQuery(by, since, until, cast("Sandbox", sandbox), _only(query), as_told == "true")
 
 
 def parse_latest(pairs: Pairs) -> tuple[int, Mapping[str, str | None]]:
@@ -72,10 +80,13 @@ def parse_latest(pairs: Pairs) -> tuple[int, Mapping[str, str | None]]:
     return int(limit), _only(query)
 
 
-def summarized(ledger: Ledger, query: SumsQuery) -> Report:
-    """Return the sums of a query. Raises LedgerError."""
-    further = tuple(name for name in query.only if name not in query.by)
-    report = summarize(ledger, (*query.by, *further), query.since, query.until, sandbox=query.sandbox)
+def summarized(ledger: Ledger, query: SumsQuery, naming: ModelNaming) -> Report:
+    """Return the sums of a query. Raises LedgerError; InvalidQuery for a label that no exchange ever had."""
+    by = (*query.by, *(name for name in query.only if name not in query.by))
+    if (why := unknown_labels(ledger, by)) is not None:
+        raise InvalidQuery(" ".join(why.split()))
+    shown = None if query.as_told else naming
+    report = summarize(ledger, by, query.since, query.until, sandbox=query.sandbox, naming=shown)
     if not query.only:
         return report
     wanted = [(report.by.index(name), value) for name, value in query.only.items()]

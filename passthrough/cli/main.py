@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,8 +152,12 @@ def schema() -> None:
 @_config
 @click.option("--ledger", help="The ledger's URL, instead of the configuration's.")
 @click.option(
-    "--by", default="client", show_default=True, help="client, label, route, model, target, day, month, status; several as a,b."
+    "--by",
+    default="client",
+    show_default=True,
+    help="client, label, label.NAME, route, model, target, day, month, status; several as a,b.",
 )
+@click.option("--as-told", is_flag=True, help="Models by the names that came, not by those that are priced.")
 @click.option("--since", help="30d, 12h, or a date (UTC).")
 @click.option("--until", help="Up to, not including: 30d, 12h, or a date (UTC).")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
@@ -178,7 +183,8 @@ def usage(config: str, ledger: str | None, watch: float | None, export: str | No
             raise click.UsageError("Choose one of --watch, --export and --reprice.")
         if watch is not None and options["form"] != "table":
             raise click.UsageError("--watch shows a table.\nLeave --format out.")
-        question = usage.Question(_ledger_url(config, ledger), keys, **options)
+        prices = partial(_prices_of, config, optional=ledger is not None)
+        question = usage.Question(_ledger_url(config, ledger), keys, **options, prices=prices)
         if watch is not None:
             with standard_streams.printing():
                 usage.watch(question, watch)
@@ -213,14 +219,21 @@ def _prices(config: str) -> Prices:
     return Prices(load_prices(config, os.environ), mapped=load_price_map(config, os.environ))
 
 
-def _keys(by: str) -> list[str]:
-    from ..accounting.ledger.daily_sums import KEYS
+def _prices_of(config: str, *, optional: bool) -> Prices:
+    """Return the prices of a configuration and those that ship; those alone where the file is optional and missing."""
+    from ..accounting.pricing.prices import Prices
+    from ..config.load import load_prices
 
-    names = [name.strip() for name in by.split(",") if name.strip()]
-    unknown = [name for name in names if name not in KEYS]
-    if unknown:
-        raise click.UsageError(f"Nothing can be summed by {', '.join(unknown)}.\nThere are: {', '.join(KEYS)}.")
-    return names
+    return Prices() if optional and not Path(config).exists() else Prices(load_prices(config, os.environ))
+
+
+def _keys(by: str) -> list[str]:
+    from ..accounting.reports.report import checked_keys
+
+    try:
+        return list(checked_keys(name.strip() for name in by.split(",") if name.strip()))
+    except LedgerError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _ledger_url(config: str, option: str | None) -> str:

@@ -11,8 +11,10 @@ from typing import Final, cast
 
 from ..accounting.ledger.ledger import Ledger
 from ..accounting.ledger.queries import LedgerRow
+from ..accounting.pricing.prices import Prices
 from ..accounting.reports import destination, export, report, reprice
 from ..accounting.reports.export import Form, Written
+from ..accounting.reports.model_names import ModelNaming
 from ..accounting.reports.reprice import Today
 from ..accounting.reports.table import Table
 from ..errors import LedgerError
@@ -26,7 +28,11 @@ STDOUT: Final = "-"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query: of which ledger (a URL), for which period (texts that report.moment reads), in which form."""
+    """A query: of which ledger (a URL), for which period (texts that report.moment reads), in which form.
+
+    `as_told`: models have the names that came. Else they have those that are priced, in older rows by `prices`, which is called
+    where it is needed.
+    """
 
     ledger: str
     by: tuple[str, ...] = ("client",)
@@ -34,6 +40,8 @@ class Question:
     until: str | None = None
     sandbox: report.Sandbox = "auto"
     form: str = "table"
+    as_told: bool = False
+    prices: Callable[[], Prices] = Prices
 
     def check(self) -> None:
         """Raise ValueError for a text that is no time, or a period that ends before it begins."""
@@ -49,7 +57,9 @@ class Question:
 def sums(question: Question) -> Table | str:
     """Return the sums in the question's form. Raises LedgerError."""
     with _open_ledger(question) as ledger:
-        found = report.summarize(ledger, question.by, *question.period(), sandbox=question.sandbox)
+        _check_labels(ledger, question)
+        naming = None if question.as_told else ModelNaming(question.prices)
+        found = report.summarize(ledger, question.by, *question.period(), sandbox=question.sandbox, naming=naming)
     if question.form == "table":
         return report.to_table(found)
     return report.to_json(found) if question.form == "json" else report.to_csv(found).rstrip("\r\n")
@@ -97,9 +107,11 @@ def form_of(name: str, chosen: str) -> Form:
 def repriced(question: Question, today: Today) -> Table | str:
     """Return what the charges of the period would cost today, in the question's form. Raises LedgerError."""
     with _open_ledger(question) as ledger:
+        _check_labels(ledger, question)
         rows, left_out = _rows(ledger, question)
         with closing(rows):
-            found = reprice.reprice(rows, today, report.checked_keys(question.by), *question.period())
+            by = report.checked_keys(question.by)
+            found = reprice.reprice(rows, today, by, *question.period(), as_told=question.as_told)
     if question.form == "table":
         return reprice.to_table(found, left_out.strip(" ()"))
     return reprice.to_json(found) if question.form == "json" else reprice.to_csv(found).rstrip("\r\n")
@@ -112,6 +124,12 @@ def _open_ledger(question: Question) -> Iterator[Ledger]:
         yield ledger
     finally:
         ledger.close()
+
+
+def _check_labels(ledger: Ledger, question: Question) -> None:
+    """Raise LedgerError for the name of a label that no exchange ever had, where there are others."""
+    if (why := report.unknown_labels(ledger, question.by)) is not None:
+        raise LedgerError(why)
 
 
 def _rows(ledger: Ledger, question: Question) -> tuple[_Rows, str]:

@@ -191,6 +191,7 @@ class Server:
             sources=lambda: [chain(gauges.families(), self._metrics.families())],
             budgets=self._budget_statuses,
             digest=lambda: self._admin_digest,
+            prices=lambda: self._bookkeeper.prices,
         )
 
     def _housekeeping(self) -> None:

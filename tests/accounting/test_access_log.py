@@ -22,8 +22,8 @@ from passthrough.meter.usage import Unmetered, Usage
 from tests.harness.entries import booked, exchange
 
 FIELDS = """
-time id route client label target sandbox method path status outcome error attempts model pages pages_annotated doc_bytes
-tokens_in tokens_out cost_usd cost_source unmetered estimated_pages estimated_usd
+time id route client label target sandbox method path labels status outcome error attempts model priced_as
+pages pages_annotated doc_bytes tokens_in tokens_out tokens_cached cost_usd cost_source unmetered estimated_pages estimated_usd
 upstream_request_id bytes_up bytes_down first_byte_s total_s
 """
 
@@ -35,7 +35,10 @@ def test_a_json_line_has_every_field_in_order() -> None:
     made = exchange("invoices", at=1_795_176_184.1239)
     made.first_byte_s, made.total_s, made.bytes_up, made.bytes_down = 0.25, 1.23456789, 10, 20
     charge = Charge("m", 24, 0, cost_nano=48_000_000, cost_source="prices.yaml")
-    line = json_line(entry(made, Usage(24, 0, "m", 5), (charge,)))
+    made.labels = (("team", "Größe"), ("user", 'a"b'))
+    usage = Usage(24, 0, "m", 5, tokens_in=9, tokens_cached=7)
+    line = json_line(entry(made, usage, (charge,), priced_as="mistral-ocr-4-1"))
+    assert '"labels": {"team": "Größe", "user": "a\\"b"}, "status"' in line
     assert '"cost_usd": 0.048, "cost_source": "prices.yaml", "unmetered": null' in line
     expected = {
         "time": "2026-11-20T12:03:04.123Z",
@@ -47,16 +50,19 @@ def test_a_json_line_has_every_field_in_order() -> None:
         "sandbox": False,
         "method": "POST",
         "path": "/mistral/v1/ocr",
+        "labels": {"team": "Größe", "user": 'a"b'},
         "status": 200,
         "outcome": "completed",
         "error": None,
         "attempts": 1,
         "model": "m",
+        "priced_as": "mistral-ocr-4-1",
         "pages": 24,
         "pages_annotated": 0,
         "doc_bytes": 5,
-        "tokens_in": None,
+        "tokens_in": 9,
         "tokens_out": None,
+        "tokens_cached": 7,
         "cost_usd": Decimal("0.048"),
         "cost_source": "prices.yaml",
         "unmetered": None,

@@ -57,7 +57,8 @@ INSIDE = {
         listener
     """,
     "accounting": """
-        money budget named_labels
+        money budget
+        named_labels
         entry periods
         pricing.* ledger.*
         charge estimates refusals access_log journal.* budgets.* reports.*

@@ -150,7 +150,7 @@ def add(connection: sa.Connection, figures: Mapping[Key, Mapping[str, int]]) -> 
             _merge(labelled, (name, *before, value, *after), added)
     _SUMS.write(connection, [_row(key, added) for key, added in sums.items()])
     _TOTALS.write(connection, [_row(key, added) for key, added in totals.items()])
-    _LABEL_SUMS.write(connection, [(name, *_row(key, added)) for (name, *key), added in labelled.items()])
+    _LABEL_SUMS.write(connection, [_label_row(name, key, added) for (name, *key), added in labelled.items()])
 
 
 def _merge(rows: dict[Row, Mapping[str, int]], key: Row, added: Mapping[str, int]) -> None:
@@ -161,6 +161,12 @@ def _merge(rows: dict[Row, Mapping[str, int]], key: Row, added: Mapping[str, int
 def _row(key: Iterable[Any], figures: Mapping[str, int]) -> Row:
     """Return a row of daily sums. A null in the key becomes empty (a null equals nothing), or 0 as status."""
     return (*_kept(tuple(key)), *(figures.get(name, 0) for name in FIGURES))
+
+
+def _label_row(name: str, key: Iterable[Any], figures: Mapping[str, int]) -> Row:
+    row = _row(key, figures)
+    label = _LABEL + 1  # in the row of daily sums: it has the digest before it
+    return (name, row[0], row[label], row[1], *row[2:label], *row[label + 1 :])
 
 
 @lru_cache(1024)

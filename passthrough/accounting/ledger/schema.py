@@ -143,11 +143,10 @@ def _key(name: str) -> sa.Column[Any]:
     return sa.Column(name, TEXT, nullable=False, server_default=sa.text("''") if name == "priced_as" else None)
 
 
-def _daily(name: str, *before: sa.Column[Any]) -> sa.Table:
+def _daily(name: str) -> sa.Table:
     return sa.Table(
         name,
         SCHEMA,
-        *before,
         sa.Column("day", TEXT, primary_key=True),
         sa.Column("key", TEXT, primary_key=True),  # a digest of the other SUM_KEYS: their texts are too long for an index
         *map(_key, SUM_KEYS[1:-2]),  # empty: null
@@ -164,7 +163,19 @@ SUMS: Final = _daily("sums")
 TOTALS: Final = _daily("totals")
 """Daily sums over all labels, with an empty label: there may be as many labels as users."""
 
-LABEL_SUMS: Final = _daily("label_sums", sa.Column("label_name", TEXT, primary_key=True))
+LABEL_SUMS: Final = sa.Table(
+    "label_sums",
+    SCHEMA,
+    sa.Column("label_name", TEXT, primary_key=True),
+    sa.Column("day", TEXT, primary_key=True),
+    sa.Column("label", TEXT, primary_key=True),  # rows of one label lie together: a day is summed by label without sorting it
+    sa.Column("key", TEXT, primary_key=True),
+    *(sa.Column(name, TEXT, nullable=False) for name in SUM_KEYS[1:-2] if name != "label"),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("sandbox", sa.Boolean, nullable=False),
+    *(sa.Column(name, sa.BigInteger, nullable=False) for name in FIGURES),
+    sqlite_with_rowid=False,
+)
 """Daily sums by each named label, whose value is in `label`: an exchange is in one row for each of its named labels."""
 
 OPEN_END: Final[dict[str, Any]] = {"outcome": str(Outcome.CUT_OFF), "error": None, "unmetered": None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from operator import add
@@ -90,13 +90,11 @@ def grouped(connection: sa.Connection, by: Sequence[str], period: Period) -> lis
         return _sorted(groups)
     days, edges = period.parts()
     place = next((place for place, key in enumerate(by) if label_name(key) is not None), None)
-    if place is None:
-        for key, figures in _of_days(connection, SUMS if "label" in by else TOTALS, by, days):
-            _add(groups, key, figures)
-    else:
-        for key, figures in _of_days(connection, TOTALS, by, days):
-            _add(groups, key, figures)
-        for key, figures in _of_days(connection, LABEL_SUMS, by, days):
+    table = SUMS if "label" in by else TOTALS
+    for row in connection.execute(_of_days(table, by, days)):
+        _add(groups, tuple(row[: len(by)]), _figures(row, by))
+    if place is not None:
+        for key, figures in _of_label(connection, by, days, of_all=groups):
             _add(groups, key, figures)
             _add(groups, (*key[:place], None, *key[place + 1 :]), [-figure for figure in figures])
     if edges:
@@ -107,23 +105,37 @@ def grouped(connection: sa.Connection, by: Sequence[str], period: Period) -> lis
     return _sorted(groups)
 
 
-def _of_days(
-    connection: sa.Connection, table: sa.Table, by: Sequence[str], days: tuple[str, str]
-) -> Iterator[tuple[Row, list[int]]]:
-    """Yield groups of whole days, from one of the tables of daily sums."""
-    clauses = [table.c.day >= days[0], table.c.day < days[1]]
-    columns: list[sa.ColumnElement[Any]] = []
-    for key in by:
-        name = label_name(key)
-        if name is None:
-            columns.append(_column(table, key))
-        elif table is LABEL_SUMS:
-            clauses.insert(0, table.c.label_name == name)
-            columns.append(_column(table, "label"))
-        else:
-            columns.append(sa.null())
-    for row in connection.execute(_summed(table, columns).where(*clauses)):
-        yield tuple(row[: len(by)]), [int(value or 0) for value in row[len(by) :]]
+def _of_days(table: sa.Table, by: Sequence[str], days: tuple[str, str]) -> sa.Select[Any]:
+    """Return the query for groups of whole days, from daily sums that know no named labels."""
+    columns = [_column(table, key) if label_name(key) is None else sa.null() for key in by]
+    return _summed(table, columns).where(table.c.day >= days[0], table.c.day < days[1])
+
+
+def _of_label(
+    connection: sa.Connection, by: Sequence[str], days: tuple[str, str], of_all: Iterable[Row]
+) -> list[tuple[Row, list[int]]]:
+    """Return groups of whole days by a named label. `of_all` are the groups without it.
+
+    A ledger may have as many labels as users, and SQLite sorts what it groups by other columns than a table's first ones. So
+    (1) days are summed by label first, where nothing else is asked for. (2) The sandbox's traffic is selected, not grouped by.
+    """
+    (name,) = filter(None, map(label_name, by))
+    plain = ["label" if label_name(key) is not None else key for key in by]
+    at = by.index("sandbox") if "sandbox" in by else None
+    found = []
+    for sandbox in sorted({key[at] for key in of_all}) if at is not None else [None]:
+        rows: sa.FromClause = LABEL_SUMS
+        clauses = [LABEL_SUMS.c.label_name == name, LABEL_SUMS.c.day >= days[0], LABEL_SUMS.c.day < days[1]]
+        clauses += [] if sandbox is None else [LABEL_SUMS.c.sandbox == sandbox]
+        if {*plain} <= {"label", "day", "month", "sandbox"}:
+            first = LABEL_SUMS.c["day", "label"]
+            figures = (sa.func.sum(LABEL_SUMS.c[figure]).label(figure) for figure in FIGURES)
+            rows, clauses = sa.select(*first, *figures).where(*clauses).group_by(*first).subquery(), []
+        columns = [sa.null() if key == "sandbox" else _column(rows, key) for key in plain]
+        for row in connection.execute(_summed(rows, columns).where(*clauses)):
+            key = tuple(row[: len(by)])
+            found.append((key if at is None else (*key[:at], sandbox, *key[at + 1 :]), _figures(row, by)))
+    return found
 
 
 def _add_exchanges(
@@ -139,7 +151,7 @@ def _add_exchanges(
                 value if name is None or value is None else named_labels(value).get(name)
                 for value, name in zip(row, names, strict=False)
             )
-            _add(groups, key, [int(value or 0) for value in row[len(by) :]])
+            _add(groups, key, _figures(row, by))
 
 
 def _summed(rows: sa.FromClause, keys: Sequence[sa.ColumnElement[Any]]) -> sa.Select[Any]:
@@ -160,6 +172,10 @@ def _column(rows: sa.FromClause, key: str) -> sa.ColumnElement[Any]:
         is_older = sa.and_(sa.func.coalesce(rows.c.priced_as, "") == "", rows.c.model != "")
         return sa.case((is_older, sa.func.nullif(rows.c[key.removeprefix("older_")], "")))
     return sa.func.nullif(rows.c[key], 0 if key == "status" else "")
+
+
+def _figures(row: Sequence[Any], by: Sequence[str]) -> list[int]:
+    return [int(value or 0) for value in row[len(by) :]]
 
 
 def _add(groups: dict[Row, list[int]], key: Row, figures: list[int]) -> None:

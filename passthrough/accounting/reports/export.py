@@ -11,6 +11,7 @@ from typing import Final, Literal, TextIO
 from ..entry import Charge
 from ..ledger.queries import LedgerRow
 from ..money import Number, json_object, usd
+from ..named_labels import labels_json
 from .report import harmless
 
 Form = Literal["csv", "jsonl"]
@@ -25,7 +26,7 @@ _BEFORE: Final = (
     *("attempts", "upstream_request_id", "bytes_up", "bytes_down", "first_byte_s", "total_s", "overhead_s", "unmetered"),
 )
 _CHARGED: Final = ("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_out")
-_LAST: Final = ("estimated_pages", "estimated_usd", "requests")
+_LAST: Final = ("estimated_pages", "estimated_usd", "requests", "tokens_cached", "service_tier", "priced_as", "labels")
 COLUMNS: Final = ("id", "time", *_BEFORE, "line", "model", *_CHARGED, "credits", "in_batch", "cost_usd", "cost_source", *_LAST)
 """The fields of a row, in their order."""
 
@@ -64,17 +65,25 @@ def _values(row: LedgerRow) -> list[object]:
         charge.line,
         charge.model or row.model,
         *(getattr(charge, name) for name in _CHARGED),
-        _credits(charge.credits_micro),
+        _credits(charge),
         charge.in_batch,
         usd(charge.cost_nano),
         charge.cost_source,
         row.estimated_pages,
         usd(row.estimated_nano),
         row.requests,
+        charge.tokens_cached,
+        charge.service_tier,
+        charge.priced_as or row.priced_as,
+        labels_json(row.labels),
     ]
 
 
-def _credits(micro: int | None) -> Number | None:
+def _credits(charge: Charge) -> Number | None:
+    """Return credits with all their decimals; older rows have six."""
+    if charge.credits is not None:
+        return Number(charge.credits)
+    micro = charge.credits_micro
     return None if micro is None else usd(micro * (10**9 // _MICRO))
 
 

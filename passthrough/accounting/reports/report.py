@@ -9,13 +9,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from ...errors import LedgerError
 from ..ledger.daily_sums import KEYS, Sums
 from ..ledger.ledger import Ledger
+from ..ledger.sum_queries import only_of_exchanges
 from ..money import Number, json_object, usd
+from ..named_labels import PREFIX, label_name
+from .model_names import ModelNaming, columns_of
 from .table import Column, Table, bar
+
+SHOWN_KEYS: Final = (*KEYS, f"{PREFIX}NAME")
+"""The keys that sums can be grouped by, as messages name them."""
 
 Sandbox = Literal["auto", "only", "include", "exclude"]
 Key = tuple[str | int | None, ...]
@@ -23,9 +29,11 @@ Cell = TypeVar("Cell", str, int, "str | int")
 
 _SUMMED: Final = ("requests", "pages", "pages_annotated", "cost_usd", "unmetered", "unpriced", "tokens_in", "tokens_out")
 _HEADS: Final = ("requests", "pages", "annotated", "USD", "unmetered", "unpriced", "tokens in", "tokens out")
+_CACHED: Final = ("tokens_cached",)
+_CACHED_HEADS: Final = ("cached",)
 _ESTIMATED: Final = ("estimated_pages", "estimated_usd")
 _ESTIMATED_HEADS: Final = ("est. pages", "est. USD")
-_RARE: Final = frozenset({"annotated", "unmetered", "unpriced", "tokens in", "tokens out", *_ESTIMATED_HEADS})
+_RARE: Final = frozenset({"annotated", "unmetered", "unpriced", "tokens in", "tokens out", *_CACHED_HEADS, *_ESTIMATED_HEADS})
 _SHORT: Final = frozenset({"day", "month", "status"})
 _SPAN: Final = re.compile(r"(\d{1,5})([mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -36,7 +44,8 @@ class Report:
     """The sums of a period from `since` on, before `until` (None: unbounded), one group for each key.
 
     `sandbox` tells that they are of the sandbox's traffic only: what it would have cost. `left_out` is how many of its requests
-    in the period were left out, `mixed_in` how many were summed with the real ones.
+    in the period were left out, `mixed_in` how many were summed with the real ones. `ungrouped_before` is the day before which
+    nothing is in the groups, although it is in the total: two labels are known together only while exchanges are kept.
     """
 
     by: tuple[str, ...]
@@ -47,6 +56,12 @@ class Report:
     sandbox: bool = False
     left_out: int = 0
     mixed_in: int = 0
+    ungrouped_before: str | None = None
+
+    @property
+    def cached(self) -> bool:
+        """Tell whether there are cached tokens: only then they are shown."""
+        return bool(self.total.tokens_cached)
 
     @property
     def estimates(self) -> bool:
@@ -56,13 +71,18 @@ class Report:
     @property
     def note(self) -> str | None:
         """A remark on the figures, None where there is none."""
+        remarks = []
         if self.sandbox:
-            return "sandbox: what it would have cost"
-        if self.left_out:
-            return f"without {_requests(self.left_out)} to the sandbox"
-        if self.mixed_in:
-            return f"with {_requests(self.mixed_in)} to the sandbox: what that would have cost is in the sums"
-        return None
+            remarks.append("sandbox: what it would have cost")
+        elif self.left_out:
+            remarks.append(f"without {_requests(self.left_out)} to the sandbox")
+        elif self.mixed_in:
+            remarks.append(f"with {_requests(self.mixed_in)} to the sandbox: what that would have cost is in the sums")
+        if self.ungrouped_before is not None:
+            remarks.append(
+                f"by two labels only from {self.ungrouped_before} on: of the days before, only their daily sums are kept"
+            )
+        return "; ".join(remarks) or None
 
 
 def moment(text: str, now: datetime) -> datetime:
@@ -89,9 +109,9 @@ def check_order(since: datetime | None, until: datetime | None) -> None:
 def checked_keys(by: Iterable[str]) -> tuple[str, ...]:
     """Return the keys to group by, each once. Raises LedgerError for an unknown one."""
     by = tuple(dict.fromkeys(by))
-    unknown = [name for name in by if name not in KEYS]
+    unknown = [name for name in by if name not in KEYS and label_name(name) is None]
     if unknown:
-        raise LedgerError(f"Nothing can be summed by {', '.join(unknown)}.\nThere are: {', '.join(KEYS)}.")
+        raise LedgerError(f"Nothing can be summed by {', '.join(unknown)}.\nThere are: {', '.join(SHOWN_KEYS)}.")
     return by
 
 
@@ -102,15 +122,20 @@ def summarize(
     until: datetime | None = None,
     *,
     sandbox: Sandbox = "auto",
+    naming: ModelNaming | None = None,
 ) -> Report:
-    """Return the sums of the exchanges that began in a period, grouped by some of daily_sums.KEYS.
+    """Return the sums of the exchanges that began in a period, grouped by some of daily_sums.KEYS and named labels.
 
     `sandbox`: `auto` sums the real traffic, or the sandbox's where there is no other; `only`, `include` and `exclude` are
-    explicit. Raises LedgerError, also for an unknown key.
+    explicit. `naming` names models by what prices them; None: as they came. Raises LedgerError, also for an unknown key.
     """
     by = checked_keys(by)
-    totals, found = ledger.sums(("sandbox",), (*by, "sandbox"), since=since, until=until)
-    return report_of(by, since, until, sandbox, totals, found)
+    asked = by if naming is None else columns_of(by)
+    totals, found = ledger.sums(("sandbox",), (*asked, "sandbox"), since=since, until=until)
+    if naming is not None:
+        found = [replace(row, key=(*naming.key(by, asked, row.key), row.key[-1])) for row in found]
+    report = report_of(by, since, until, sandbox, totals, found)
+    return replace(report, ungrouped_before=_ungrouped_before(ledger, by, since))
 
 
 def report_of(
@@ -133,12 +158,32 @@ def report_of(
         by,
         since,
         until,
-        tuple(together(key, rows) for key, rows in groups.items()),
+        tuple(together(key, groups[key]) for key in sorted(groups, key=_none_first)),
         together((), [row for row in totals if row.key[0] in wanted]),
         sandbox=only,
         left_out=0 if True in wanted else of_sandbox.get(True, 0),
         mixed_in=of_sandbox.get(True, 0) if sandbox == "include" else 0,
     )
+
+
+def unknown_labels(ledger: Ledger, by: Iterable[str]) -> str | None:
+    """Return what to say of named labels among the keys that no exchange ever had, where there are others; else None."""
+    asked = [name for name in map(label_name, by) if name is not None]
+    names = ledger.label_names() if asked else []
+    unknown = [name for name in asked if name not in names]
+    if not unknown or not names:
+        return None
+    known = ", ".join(f"{PREFIX}{name}" for name in names)
+    return f"No request has a label named {', '.join(unknown)}.\nThere are: {known}."
+
+
+def _ungrouped_before(ledger: Ledger, by: Sequence[str], since: datetime | None) -> str | None:
+    pruned = ledger.pruned_before() if only_of_exchanges(by) else ""
+    return pruned if pruned and (since is None or since.astimezone(UTC).date().isoformat() < pruned) else None
+
+
+def _none_first(key: Key) -> list[Any]:
+    return [(value is not None, value) for value in key]
 
 
 def to_json(report: Report) -> str:
@@ -216,7 +261,7 @@ def _percent(part: int, whole: int) -> str:
 
 def _figures(report: Report) -> Iterator[Column]:
     rows = [_values(report, sums) for sums in (*(report.groups if report.by else ()), report.total)]
-    heads = (*_HEADS, *(_ESTIMATED_HEADS if report.estimates else ()))
+    heads = (*_HEADS, *(_CACHED_HEADS if report.cached else ()), *(_ESTIMATED_HEADS if report.estimates else ()))
     for head, column in zip(heads, zip(*rows, strict=True), strict=True):
         *cells, total = aligned(map(str, column))
         if total == "0" and head in _RARE:
@@ -241,11 +286,12 @@ def together(key: Key, rows: Iterable[Sums]) -> Sums:
 def _values(report: Report, sums: Sums) -> tuple[object, ...]:
     counts = (sums.unmetered, sums.unpriced, sums.tokens_in, sums.tokens_out)
     plain = (sums.requests, sums.pages, sums.pages_annotated, usd(sums.cost_nano), *counts)
-    return (*plain, sums.estimated_pages, usd(sums.estimated_nano)) if report.estimates else plain
+    cached = (sums.tokens_cached,) if report.cached else ()
+    return (*plain, *cached, *((sums.estimated_pages, usd(sums.estimated_nano)) if report.estimates else ()))
 
 
 def _names(report: Report) -> tuple[str, ...]:
-    return (*_SUMMED, *_ESTIMATED) if report.estimates else _SUMMED
+    return (*_SUMMED, *(_CACHED if report.cached else ()), *(_ESTIMATED if report.estimates else ()))
 
 
 def _cells(report: Report, sums: Sums) -> Iterable[tuple[str, object]]:

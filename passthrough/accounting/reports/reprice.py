@@ -14,7 +14,9 @@ from ...meter.usage import Usage
 from ..entry import Charge
 from ..ledger.queries import LedgerRow
 from ..money import Number, json_object, usd
+from ..named_labels import label_name, named_labels
 from ..pricing.prices import OVERRIDE, PER_REQUEST, PRICE_MAP, SHIPPED, Prices
+from .model_names import ModelNaming
 from .report import Key, aligned, harmless, iso, key_columns, period_text
 from .table import Column, Table
 
@@ -103,16 +105,26 @@ def _usage(row: LedgerRow, charge: Charge) -> Usage:
 
 
 def reprice(
-    rows: Iterable[LedgerRow], today: Today, by: tuple[str, ...], since: datetime | None, until: datetime | None
+    rows: Iterable[LedgerRow],
+    today: Today,
+    by: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    as_told: bool = False,
 ) -> Repricing:
-    """Return what the charges among `rows` would cost today, in one pass; `since` and `until` are the rows' period."""
+    """Return what the charges among `rows` would cost today, in one pass; `since` and `until` are the rows' period.
+
+    Models are named by what prices them or, with `as_told`, as they came.
+    """
+    naming = None if as_told else ModelNaming(lambda: today.prices)
     groups: dict[Key, Repriced] = {}
     total = Repriced(())
     for row in rows:
         charge = row.charge
         if charge is None:
             continue
-        key = tuple(_value(row, charge, name) for name in by)
+        key = tuple(_value(row, charge, name, naming) for name in by)
         would_be = today.cost_nano(row, charge)
         total.add(charge.cost_nano, would_be)
         groups.setdefault(key, Repriced(key)).add(charge.cost_nano, would_be)
@@ -120,12 +132,15 @@ def reprice(
     return Repricing(by, since, until, tuple(found), total)
 
 
-def _value(row: LedgerRow, charge: Charge, name: str) -> str | int | None:
+def _value(row: LedgerRow, charge: Charge, name: str, naming: ModelNaming | None) -> str | int | None:
     if name == "model":
-        return charge.model or row.model
+        return (charge.model or row.model) if naming is None else naming.of_charge(row, charge)
     if name in {"day", "month"}:
         day = datetime.fromtimestamp(row.began_utc, UTC).date().isoformat()
         return day if name == "day" else day[:7]
+    label = label_name(name)
+    if label is not None:
+        return named_labels(row.labels).get(label) if row.labels else None
     value: str | int | None = getattr(row, name)
     return value
 
