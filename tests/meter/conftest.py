@@ -4,7 +4,7 @@
 
 * `shapes/test_ocr`: ocr, values, meter, pipeline, plan, usage, document.
 * `shapes/test_chat`: chat, either, sse.
-* `shapes/test_configured`: configured, lines, document, plan, encoding.
+* `shapes/test_configured`: configured, document_counts, lines, document, plan, encoding.
 * `shapes/test_other_apis`: configured, with the rows of `docs/other-apis.md`.
 * `bodies/test_bodies`: what all readers of bodies have in common.
 * `jsonscan/test_scanner`: scanner, encoding, numbers, paths, patterns, skip, strings.

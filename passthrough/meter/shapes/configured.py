@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from enum import Enum, auto
 from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Final
 
-from ..jsonscan.paths import Mark, PathNode, Value, paths
+from ..jsonscan.paths import Mark, Value
 from ..plan import JsonCounts
 from ..usage import Unmetered, Usage
-from .values import Fields, count, header_number, header_pages, model_name, number
+from .document_counts import BAD, EXACT, ROOT, Counts, DocumentCounts, credit_amount, reading
+from .values import Fields, header_number, header_pages, model_name
 
 _MICRO: Final = 10**6
-_MAX_CREDITS: Final = 10**12
 _DECIMALS: Final = 70  # of credits: what is spelt without an exponent has 62 at most, with one it may have billions
 _FINEST: Final = Decimal(1).scaleb(-_DECIMALS)
-_EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN)  # a number has 64 bytes at most
-_ROOT: Final = ""
 _ONCE: Final = "once/"
 _MAX_ID: Final = 200
-_MAX_DISTINCT: Final = 1_000_000
-
 _END, _OBJECT, _ARRAY = Mark.END, Mark.OBJECT, Mark.ARRAY  # before Python 3.12 an enum's look-up is expensive
 _NO_USAGE, _NOT_JSON = Unmetered.NO_USAGE, Unmetered.NOT_JSON
 
@@ -40,138 +35,7 @@ class Documents(Enum):
 
 
 _ONE, _LINES = Documents.ONE, Documents.LINES
-
-_Counts = dict[str, int | Decimal]
-"""The counts of one document by their names; _BAD is one that is no number."""
-
-_BAD: Final = -1
-
-
-class _Document:
-    """What one document has said so far."""
-
-    __slots__ = ("counts", "pages_seen", "texts")
-
-    def __init__(self) -> None:
-        self.counts: _Counts = {}
-        self.texts: dict[str, Value] = {}
-        self.pages_seen: bytearray | None = None  # a bit for each page number
-
-    def add(self, name: str, value: int | Decimal | None) -> None:
-        """Add to a count; once one value was no number, there is no sum."""
-        so_far = self.counts.get(name, 0)
-        if value is None or so_far == _BAD:
-            self.counts[name] = _BAD
-        elif isinstance(value, int) and isinstance(so_far, int):
-            self.counts[name] = so_far + value
-        else:
-            self.counts[name] = _EXACT.add(so_far, value)
-
-
-_Take = Callable[[_Document, Value], None]
-
-
-def _count(value: Value) -> int | None:
-    return count(value) if isinstance(value, int) else count(number(value))
-
-
-def _take_pages(document: _Document, value: Value) -> None:
-    document.add("pages", _count(value))
-
-
-def _take_tokens_in(document: _Document, value: Value) -> None:
-    document.add("tokens_in", _count(value))
-
-
-def _take_tokens_out(document: _Document, value: Value) -> None:
-    document.add("tokens_out", _count(value))
-
-
-def _take_tokens_cached(document: _Document, value: Value) -> None:
-    document.add("tokens_cached", _count(value))
-
-
-def _take_credits(document: _Document, value: Value) -> None:
-    document.add("credits", _credits(number(value)))
-
-
-def _credits(amount: int | Decimal | None) -> int | Decimal | None:
-    return None if amount is None or not 0 <= amount <= _MAX_CREDITS else amount
-
-
-def _take_array(document: _Document, value: Value) -> None:
-    document.add("pages", 0 if value is _ARRAY else None)
-
-
-def _take_item(document: _Document, _value: Value) -> None:
-    document.add("pages", 1)
-
-
-def _take_highest(document: _Document, value: Value) -> None:
-    page, highest = _count(value), document.counts.get("pages", 0)
-    document.counts["pages"] = _BAD if page is None or highest == _BAD else max(page, highest)
-
-
-def _take_distinct(document: _Document, value: Value) -> None:
-    """Note a page number, a bit for each: memory stays bounded, however many there are."""
-    page = _count(value)
-    if page is None or page > _MAX_DISTINCT:
-        document.add("pages", None)
-        return
-    if document.pages_seen is None:
-        document.pages_seen = bytearray()
-    seen, (byte, bit) = document.pages_seen, divmod(page, 8)
-    seen.extend(bytes(max(0, byte + 1 - len(seen))))
-    is_new = not seen[byte] >> bit & 1
-    seen[byte] |= 1 << bit
-    document.add("pages", int(is_new))
-
-
-def _keep_at(path: str) -> _Take:
-    def keep(document: _Document, value: Value) -> None:
-        document.texts[path] = value
-
-    return keep
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """How documents are read: the tree of the wanted paths, what takes the values at each of them, and `items` of arrays.
-
-    `in_body`: a count depends on the body.
-    """
-
-    wanted: PathNode
-    takers: Mapping[str, tuple[_Take, ...]]
-    items: frozenset[str]
-    in_body: bool
-
-
-@lru_cache(maxsize=256)
-def _reading(counted: JsonCounts) -> _Reading:
-    found: dict[str, tuple[_Take, ...]] = {}
-    items = tuple("[]" if path == "[]" else f"{path}[]" for path in counted.count)
-    arrays = tuple(_ROOT if path == "[]" else path for path in counted.count)
-    for names, take in (
-        (counted.pages, _take_pages),
-        (arrays, _take_array),
-        (items, _take_item),
-        (counted.highest, _take_highest),
-        (counted.distinct, _take_distinct),
-        (counted.credits, _take_credits),
-        (counted.tokens_in, _take_tokens_in),
-        (counted.tokens_out, _take_tokens_out),
-        (counted.tokens_cached, _take_tokens_cached),
-    ):
-        for name in dict.fromkeys(names):
-            found[name] = (*found.get(name, ()), take)
-    kept = [*(path for path, _ in counted.when), *counted.unless, *(path for path in counted.once if not path.startswith("/"))]
-    for name in dict.fromkeys([*kept, *([counted.model] if counted.model else [])]):
-        found[name] = (*found.get(name, ()), _keep_at(name))
-    return _Reading(paths((_ROOT, *found)), found, frozenset(items), counted.in_body)
-
-
-_NONE: Final = _Document()
+_NONE: Final = DocumentCounts()
 """Stands for a document before one has begun; nothing is added to it."""
 
 
@@ -218,10 +82,10 @@ class ConfiguredShape:
         self._path = path
         self._known = known
         self._says_json = says_json
-        self._reading = _reading(counted)
+        self._reading = reading(counted)
         self.wanted = self._reading.wanted
         self._document = _NONE  # the one that has begun
-        self._counts: _Counts = {}
+        self._counts: Counts = {}
         self._texts: dict[str, Value] = {}
         self._touched = False  # a value has begun
         self._begun = False  # a container has begun: it looks like JSON
@@ -231,11 +95,11 @@ class ConfiguredShape:
 
     def take(self, path: str, value: Value) -> None:
         """Take the value at a wanted path; one path may be wanted for several reasons."""
-        if path == _ROOT:
+        if path == ROOT:
             self._touched = True
             if value is _OBJECT or value is _ARRAY:
                 self._begun = True
-                self._document = _Document()
+                self._document = DocumentCounts()
             else:
                 if value is _END:
                     self._end_document()
@@ -243,7 +107,7 @@ class ConfiguredShape:
         document = self._document
         if value is None:
             if path in self._reading.items:
-                _take_item(document, value)
+                document.add("pages", 1)
         elif value is not _END:
             for take in self._reading.takers.get(path, ()):
                 take(document, value)
@@ -263,10 +127,10 @@ class ConfiguredShape:
             self._counts.update(document.counts)
         elif self._holds(document.texts):
             self._texts = document.texts | self._texts  # the first line's id holds
-            total = _Document()
+            total = DocumentCounts()
             total.counts = self._counts
             for name, value in document.counts.items():
-                total.add(name, None if value == _BAD else value)
+                total.add(name, None if value == BAD else value)
         else:
             self._unmet = True
 
@@ -297,12 +161,12 @@ class ConfiguredShape:
             return Usage() if whole or otherwise is _NO_USAGE else Usage(unmetered=otherwise)
         counts = {**self._counts, **self._known} if self._known else self._counts
         some = "pages" in counts or "credits" in counts or "tokens_in" in counts or "tokens_out" in counts
-        if not whole or not some or _BAD in counts.values():
+        if not whole or not some or BAD in counts.values():
             return Usage(model=self._model(), unmetered=otherwise)
         return self._found(counts, why)
 
     def _model(self) -> str | None:
-        return self._alias or model_name(self._texts.get(self._counted.model or _ROOT))
+        return self._alias or model_name(self._texts.get(self._counted.model or ROOT))
 
     def _found(self, counts: Mapping[str, int | Decimal], why: Unmetered | None) -> Usage:
         """Return the usage with these counts; all but the credits are whole."""
@@ -312,7 +176,7 @@ class ConfiguredShape:
         if isinstance(amount, int):
             micro, exact = amount * _MICRO, str(amount)
         elif amount is not None:
-            micro = int(_EXACT.multiply(amount, _MICRO).to_integral_value(ROUND_HALF_EVEN))
+            micro = int(EXACT.multiply(amount, _MICRO).to_integral_value(ROUND_HALF_EVEN))
             exact = _text(amount)
         line = self._line() if self._counted.once and any(counts.values()) else ""
         tokens_in, tokens_out, cached = get("tokens_in"), get("tokens_out"), get("tokens_cached")
@@ -337,15 +201,15 @@ def before_body(counted: JsonCounts, method: str, fields: Fields | None) -> Mapp
     elif method in counted.constant_methods:
         known["pages"] = counted.constant
     if counted.credits_header is not None:
-        known["credits"] = _credits(header_number(fields, counted.credits_header))
+        known["credits"] = credit_amount(header_number(fields, counted.credits_header))
     return {name: value for name, value in known.items() if value is not None}
 
 
 def _text(amount: Decimal) -> str:
     """Return an amount as decimal text, without an exponent and without zeros at its end."""
     if amount < _FINEST or amount.as_tuple().exponent < -_DECIMALS:  # type: ignore[operator] # it is finite
-        amount = amount.quantize(_FINEST, context=_EXACT)
-    return f"{amount.normalize(_EXACT) if amount else Decimal(0):f}"
+        amount = amount.quantize(_FINEST, context=EXACT)
+    return f"{amount.normalize(EXACT) if amount else Decimal(0):f}"
 
 
 def _spelling(value: Value, *, booleans: bool = True) -> str | None:
