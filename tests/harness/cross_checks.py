@@ -19,7 +19,9 @@ from tests.harness.expected_bills import FIGURES, KEYS, Key, Tally
 from tests.harness.process import command
 from tests.harness.traffic import BEGINS, CLIENTS
 
-_SHOWN: Final = ("requests", "pages", "pages_annotated", "cost_nano", "unmetered", "unpriced", "tokens_in", "tokens_out")
+_SHOWN: Final = (
+    *("requests", "pages", "pages_annotated", "cost_nano", "unmetered", "unpriced", "tokens_in", "tokens_out", "tokens_cached"),
+)
 Grouping = tuple[str, ...]
 TIMELESS: Final[tuple[Grouping, ...]] = (
     *(("client",), ("model",), ("label",), ("route",)),
@@ -34,7 +36,9 @@ Ask = Callable[[str], Awaitable[str]]
 
 def check_ledger(tally: Tally, url: str) -> None:
     """See that the ledger's own sums are the generator's, in every grouping."""
-    groupings = [(*names, "sandbox") for names in ((), *ALL, ("target",), ("label.team",), ("model", "label.team"))]
+    groupings = [
+        (*names, "sandbox") for names in ((), *ALL, ("target",), ("label.team",), ("model", "label.team"), ("priced_as",))
+    ]
     with closing(Ledger.open(url, read_only=True)) as ledger:
         found = ledger.sums(*groupings)
     for names, rows in zip(groupings, found, strict=True):
@@ -51,7 +55,7 @@ async def check_command(tally: Tally, folder: Path, *ledger: str, groupings: tup
         code, out, err = await command(folder, "usage", *ledger, "--by", ",".join(names), "--format", "json")
         assert 0 == code, err
         said = _parsed(out)
-        same(tally.by(*names, figures=_SHOWN, sandbox=False), _groups(said, names), names)
+        same(tally.by(*_priced(names), figures=_SHOWN, sandbox=False), _groups(said, names), names)
         same(tally.by(figures=_SHOWN, sandbox=False), {(): _cells(said["total"])}, "total")
 
 
@@ -59,10 +63,10 @@ async def check_dashboard(tally: Tally, ask: Ask, groupings: tuple[Grouping, ...
     """See that what the dashboard draws says the same, also narrowed to one client."""
     for names in groupings:
         said = _parsed(await ask(f"/usage?by={','.join(names)}"))
-        same(tally.by(*names, figures=_SHOWN, sandbox=False), _groups(said, names), names)
+        same(tally.by(*_priced(names), figures=_SHOWN, sandbox=False), _groups(said, names), names)
     for client in CLIENTS:
         said = _parsed(await ask(f"/usage?by=model&client={client}"))
-        same(tally.by("model", figures=_SHOWN, sandbox=False, client=client), _groups(said, ("model",)), client)
+        same(tally.by("priced_as", figures=_SHOWN, sandbox=False, client=client), _groups(said, ("model",)), client)
 
 
 async def check_edges(tally: Tally, ask: Ask) -> None:
@@ -164,6 +168,11 @@ def same(wanted: dict[Any, Any], found: dict[Any, Any], what: object) -> None:
     assert not differ, f"{what}: {len(differ)} of {len(wanted)} differ: key, wanted, found: {first}"
 
 
+def _priced(names: Grouping) -> Grouping:
+    """Return the keys under which reports sum up: models have the names that are priced."""
+    return tuple("priced_as" if name == "model" else name for name in names)
+
+
 def _parsed(text: str) -> Any:
     return json.loads(text, parse_float=Decimal)
 
@@ -174,4 +183,4 @@ def _groups(said: Any, names: tuple[str, ...]) -> dict[Key, tuple[int, ...]]:
 
 def _cells(said: Any) -> tuple[int, ...]:
     exact = {"cost_nano": int(Decimal(said["cost_usd"]) * 10**9)}
-    return tuple(int(said[name]) if name in said else exact[name] for name in _SHOWN)
+    return tuple(int(said[name]) if name in said else exact.get(name, 0) for name in _SHOWN)

@@ -32,6 +32,8 @@ _PRICES: Final[dict[str, list[tuple[date, str, str, str, str, str]]]] = {
     "house-chat": [(_ALWAYS, "", "", "0.0125", "0.0375", ""), (date(2026, 7, 1), "", "", "0.0175", "0.0525", "")],
     "extractor": [(_ALWAYS, "", "", "", "", "0.0125")],
 }
+_CACHED: Final = {"mistral-small-latest": "0.015", "house-chat": "0.0007"}
+"""USD for a million tokens that were cached."""
 _RESELLER: Final = "api.aimlapi.com"  # it has prices of its own, in no list: what it does not tell is unpriced
 _HOUSE: Final = ("house-ocr", "house-chat", "extractor")
 
@@ -40,8 +42,10 @@ prices:
   - {model: house-ocr, usd_per_1000_pages: 1.5, usd_per_1000_annotated_pages: 1.7, batch_factor: 0.4}
   - {model: house-ocr, usd_per_1000_pages: 0.0333333, usd_per_1000_annotated_pages: 0.0777777, batch_factor: 0.4,
      effective_from: 2026-07-05}
-  - {model: house-chat, usd_per_million_input_tokens: 0.0125, usd_per_million_output_tokens: 0.0375}
-  - {model: house-chat, usd_per_million_input_tokens: 0.0175, usd_per_million_output_tokens: 0.0525, effective_from: 2026-07-01}
+  - {model: house-chat, usd_per_million_input_tokens: 0.0125, usd_per_million_output_tokens: 0.0375,
+     usd_per_million_cached_input_tokens: 0.0007}
+  - {model: house-chat, usd_per_million_input_tokens: 0.0175, usd_per_million_output_tokens: 0.0525,
+     usd_per_million_cached_input_tokens: 0.0007, effective_from: 2026-07-01}
   - {model: extractor, usd_per_credit: 0.0125}
 """
 """What the operator's own models cost, as routes.yaml has it."""
@@ -121,8 +125,9 @@ FIGURES: Final = (
     "tokens_in",
     "tokens_out",
     "errors",
+    "tokens_cached",
 )
-KEYS: Final = ("client", "label", "route", "target", "model", "day", "status", "sandbox", "half", "label.team")
+KEYS: Final = ("client", "label", "route", "target", "model", "day", "status", "sandbox", "half", "label.team", "priced_as")
 Key = tuple[Any, ...]
 
 
@@ -201,10 +206,11 @@ class Bill:
             factor *= Decimal("0.4" if usage.model == "house-ocr" else "0.5")
         if usage.credits_micro is not None:
             return _nano(Decimal(credit) * usage.credits_micro / 10**6)
-        cost = Decimal(0)
+        cached = usage.tokens_cached or 0
+        cost = Decimal(_CACHED[usage.model or ""]) * cached / 10**6 if cached else Decimal(0)
         for count, rate, unit in (
             (usage.pages, plain, 10**3), (usage.pages_annotated, annotated, 10**3),
-            (usage.tokens_in, tokens_in, 10**6), (usage.tokens_out, tokens_out, 10**6),
+            ((usage.tokens_in or 0) - cached, tokens_in, 10**6), (usage.tokens_out, tokens_out, 10**6),
         ):  # fmt: skip
             if count and not rate:
                 return None
@@ -219,6 +225,7 @@ class Bill:
             pages_annotated=usage.pages_annotated or 0,
             tokens_in=usage.tokens_in or 0,
             tokens_out=usage.tokens_out or 0,
+            tokens_cached=usage.tokens_cached or 0,
             cost_nano=cost or 0,
             unpriced=int(cost is None),
         )
@@ -237,10 +244,17 @@ class Bill:
             deed.sandbox,
             half,
             deed.team,
+            model and self._name(model),
         )
         row = self._tally.rows[key]
         for name, value in figures.items():
             row[name] += value
+
+    def _name(self, model: str) -> str:
+        """Return what a model is on the day."""
+        if model.endswith("-latest") and "ocr" in model:
+            return "mistral-ocr-4-1" if self._day >= _SECOND else "mistral-ocr-4-0" if self._day >= _FIRST else "mistral-ocr-2512"
+        return {"mistral-small-latest": "mistral-small-2603"}.get(model, model)
 
     @property
     def _day(self) -> date:

@@ -96,13 +96,13 @@ class Traffic:
 
     def _chat(self) -> Deed:
         model, tokens = self._tokens()
-        told = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1]}
+        told = _told_tokens(tokens)
         body = json.dumps({"choices": [{"message": {"content": "x" * 50}}], "model": model, "usage": told}).encode()
         return self._deed("mistral", body, _chat(model, tokens), at="/v1/chat/completions")
 
     def _stream(self) -> Deed:
         model, tokens = self._tokens()
-        told = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1]}
+        told = _told_tokens(tokens)
         events: list[Any] = [{"model": model, "choices": [{"delta": {"content": "x"}}]}] * 5
         events.append({"model": model, "choices": [], "usage": told})
         body = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events) + b"data: [DONE]\n\n"
@@ -221,9 +221,11 @@ class Traffic:
     def _pages(self) -> int:
         return int(self._random.lognormvariate(1.2, 1)) + 1
 
-    def _tokens(self) -> tuple[str, tuple[int, int]]:
+    def _tokens(self) -> tuple[str, tuple[int, int, int]]:
         model = self._random.choice(["mistral-small-latest", "house-chat"])
-        return model, (self._random.randrange(20_000), self._random.randrange(3000))
+        prompt = self._random.randrange(20_000)
+        cached = self._random.randrange(prompt + 1) if self._random.random() < 0.3 else 0
+        return model, (prompt, self._random.randrange(3000), cached)
 
     def _deed(
         self,
@@ -266,8 +268,14 @@ def _ocr(model: str, pages: int, *, counted: int | None = None, image_annotation
     return json.dumps({"pages": shown, "model": model, "document_annotation": None, **more, "usage_info": info}).encode()
 
 
-def _chat(model: str, tokens: tuple[int, int]) -> Usage:
-    return Usage(model=model, tokens_in=tokens[0], tokens_out=tokens[1])
+def _chat(model: str, tokens: tuple[int, int, int]) -> Usage:
+    return Usage(model=model, tokens_in=tokens[0], tokens_out=tokens[1], tokens_cached=tokens[2] or None)
+
+
+def _told_tokens(tokens: tuple[int, int, int]) -> dict[str, Any]:
+    """Return what a chat tells of tokens into the model, out of it, and of those that were cached."""
+    told: dict[str, Any] = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1]}
+    return told | ({"prompt_tokens_details": {"cached_tokens": tokens[2]}} if tokens[2] else {})
 
 
 def _last(lines: tuple[Usage, ...], why: Unmetered | None = None) -> Usage:
