@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 
 import pytest
@@ -122,6 +123,15 @@ def test_an_entry_has_all_that_an_exchange_is() -> None:
     )
     made.terms = RouteTerms("/route")
     assert "target" == entry(made, ALL).account
+
+
+def test_labels_are_one_object_of_ascii() -> None:
+    """Each label's name with its value, made printable; without any there is none."""
+    made = exchange()
+    assert None is entry(made, NOTHING).labels
+    made.labels = (("team", "a\nb"), ("user", "ü"))
+    found = entry(made, NOTHING).labels
+    assert ({"team": "a\\nb", "user": "ü"}, True) == (json.loads(found or ""), (found or "").isascii())
 
 
 @pytest.mark.parametrize("name", ["model", "line", "custom_id"])

@@ -19,6 +19,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "accounting/charge.py": ("tests/accounting/test_bookkeeper.py",),
     "accounting/entry.py": ("tests/accounting/test_bookkeeper.py", "tests/accounting/test_charge.py"),
     "accounting/money.py": ("tests/accounting/test_access_log.py", "tests/accounting/reports/test_report.py"),
+    "accounting/pricing/names.py": ("tests/accounting/pricing/test_offers.py", "tests/accounting/pricing/test_price_map.py"),
     "accounting/pricing/prices.py": ("tests/accounting/pricing/test_offers.py", "tests/accounting/pricing/test_price_map.py"),
     "admin/dashboard.py": ("tests/contract/test_dashboard.py",),
     "admin/peers.py": ("tests/scenarios/test_workers.py",),
@@ -31,6 +32,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "config/values.py": ("tests/config/test_load.py",),
     "meter/shapes/values.py": ("tests/meter/shapes/test_configured.py",),
     "proxy/attempts.py": ("tests/proxy/test_request_body.py",),
+    "proxy/headers.py": ("tests/proxy/test_request_head.py", "tests/proxy/test_rewrite.py"),
     "proxy/downstream/handshake.py": ("tests/scenarios/test_connection_limits.py",),
     "proxy/net/sockets.py": ("tests/proxy/test_request_body.py", "tests/proxy/upstream/test_pool.py"),
     "__main__.py": ("tests/cli/test_main.py",),
@@ -130,6 +132,7 @@ EQUIVALENT: Final = (
         "(-1)",
         "Neither is a share.",
     ),
+    Equivalent("proxy/auth.py", 'value = value[7:].strip(b" \\t")', "7", "6", "That byte is a blank, which is stripped."),
     Equivalent("proxy/auth.py", "if len(presented) > 1:", "len(presented) > 1", "(len(presented) >= 1)", _SORTED),
     Equivalent("proxy/auth.py", "if len(presented) > 1:", "1", "0", _SORTED),
 )

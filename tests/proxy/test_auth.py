@@ -150,6 +150,21 @@ def test_a_gate_without_clients_asks_nobody() -> None:
     assert (True, None) == (gate.anonymous, gate.admit(OCR, sent((b"api-key", b"anything"))))
 
 
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ((), None),
+        (((b"Authorization", b"Bearer key-ann"),), "ann"),
+        (((b"X-Gate-Key", b"key-bob"),), "bob"),
+        (((b"X-Other", b"key-ann"), (b"Authorization", b"wrong")), None),
+        (((b"Authorization", b"wrong"), (b"API-KEY", b"key-ann"), (b"X-Api-Key", b"key-bob")), "ann"),
+    ],
+)
+def test_whose_request_was_refused(raw: tuple[tuple[bytes, bytes], ...], expected: str | None) -> None:
+    """The log of a request that could not be read names the client whose key stands in a header of credentials."""
+    assert expected == GATE.known(raw)
+
+
 def test_the_empty_key_is_nobodys() -> None:
     """A header without a value is held by no client."""
     assert None is GATE.holder(b"")
