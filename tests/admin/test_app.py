@@ -75,9 +75,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     """A ledger with a few exchanges: two clients, two models, labels, an error, two days, one of the sandbox."""
     opened = Ledger.open(f"sqlite:///{tmp_path}/books.db")
     entries = [
-        booked("invoices", at=NOON, pages=3, cost_nano=6_000_000),
+        replace(booked("invoices", at=NOON, pages=3, cost_nano=6_000_000), labels='{"team": "red", "user": "eve"}'),
         booked("invoices", at=NOON + 1, pages=4, cost_nano=8_000_000_001, model="other-model"),
-        booked("archive", at=NOON + 2 - DAY, pages=1, cost_nano=123),
+        replace(booked("archive", at=NOON + 2 - DAY, pages=1, cost_nano=123), labels='{"team": "red"}'),
         replace(booked(None, at=NOON + 3, pages=2, cost_nano=None), label="<b>", status=200),
         booked("sandboxed", at=NOON + 4, pages=50, sandbox=True),
         replace(booked("invoices", at=NOON + 5), charges=(), status=500, unmetered="no_usage"),
@@ -214,7 +214,18 @@ async def test_off_loopback_every_name_is_answered() -> None:
 # ── who may ask ──
 
 OPEN = ("/healthz", "/readyz", "/health/liveliness", "/health/readiness")
-GUARDED = ("/", "/metrics", "/usage", "/usage.csv", "/exchanges", "/budgets", "/assets/dashboard.js", "/nothing", "/healthz/x")
+GUARDED = (
+    "/",
+    "/metrics",
+    "/usage",
+    "/usage.csv",
+    "/exchanges",
+    "/labels",
+    "/budgets",
+    "/assets/dashboard.js",
+    "/nothing",
+    "/healthz/x",
+)
 
 
 @pytest.mark.parametrize("path", OPEN)
@@ -317,6 +328,7 @@ async def test_answers_are_kept_together(path: str, on_loopback: bool) -> None:
         {"by": "model"},
         {"by": "client,day"},
         {"by": "label", "since": "2026-01-01"},
+        {"by": "label.team,client"},
         {"by": "status", "until": "2026-09-21T12:00:01Z"},
         {"by": "month", "sandbox": "include"},
         {"by": "client", "sandbox": "only"},
@@ -346,6 +358,11 @@ FILTERED = [
     ({"label": "<b>", "by": "day"}, (1, 2, "0")),
     ({"route": "/mistral", "by": "month"}, (5, 10, "8.006000124")),
     ({"client": "nobody"}, (0, 0, "0")),
+    ({"label.team": "red"}, (2, 4, "0.006000123")),
+    ({"label.team": "red", "by": "label.user"}, (2, 4, "0.006000123")),
+    ({"label.team": "red", "client": "archive", "by": "label.team,day"}, (1, 1, "0.000000123")),
+    ({"label.team": "", "by": "label"}, (3, 6, "8.000000001")),
+    ({"label.team": "blue"}, (0, 0, "0")),
 ]
 
 
@@ -380,6 +397,11 @@ async def test_usage_is_narrowed(ledger: Ledger, query: Mapping[str, str], expec
         ("/exchanges?limit=99999999999999999999", "limit"),
         ("/exchanges?limit=%C2%B2", "limit"),
         ("/exchanges?by=day", "no parameter 'by'"),
+        ("/usage?by=label.nothing", "No request has a label named nothing. There are: label.team, label.user."),
+        ("/usage?by=label.Team", "label.Team; there are client, "),
+        ("/usage?label.team=a&label.team=b", "label.team: this is given twice"),
+        ("/exchanges?label.=a", "no parameter 'label.'; there are limit, client, route, model, label, and label.NAME"),
+        ("/exchanges?label.a%20b=a", "no parameter 'label.a b'"),
     ],
 )
 async def test_a_question_that_is_not_understood_is_said(ledger: Ledger, path: str, says: str) -> None:
@@ -405,9 +427,22 @@ async def test_the_latest_exchanges(ledger: Ledger) -> None:
         assert [4] == [each["pages"] for each in narrowed["exchanges"]]
         _, none = await get_json(client, "/exchanges?client=")
         assert [2] == [each["pages"] for each in none["exchanges"]]
+        _, red = await get_json(client, "/exchanges?label.team=red")
+        labels = [{"team": "red", "user": "eve"}, {"team": "red"}]
+        assert [(3, None, labels[0]), (1, None, labels[1])] == [
+            (each["pages"], each["label"], each["labels"]) for each in red["exchanges"]
+        ]
+        _, teamless = await get_json(client, "/exchanges?label.team=&client=invoices")
+        assert [(None, None), (4, None)] == [(each["pages"], each["labels"]) for each in teamless["exchanges"]]
 
 
-@pytest.mark.parametrize("path", ["/usage", "/usage.csv", "/exchanges"])
+async def test_the_names_of_labels(ledger: Ledger) -> None:
+    """All that any exchange ever had, sorted."""
+    async with admin_port(ledger=ledger) as client:
+        assert (200, {"labels": ["team", "user"]}) == await get_json(client, "/labels")
+
+
+@pytest.mark.parametrize("path", ["/usage", "/usage.csv", "/exchanges", "/labels"])
 async def test_no_ledger_is_said(path: str) -> None:
     """Where the ledger is `none`, that is what the answer says."""
     async with admin_port() as client:
@@ -415,7 +450,7 @@ async def test_no_ledger_is_said(path: str) -> None:
         assert (404, "no_ledger") == (status, response["status"])
 
 
-@pytest.mark.parametrize("path", ["/usage", "/usage.csv", "/exchanges"])
+@pytest.mark.parametrize("path", ["/usage", "/usage.csv", "/exchanges", "/labels"])
 async def test_a_ledger_that_cannot_be_read_is_said(tmp_path: Path, path: str) -> None:
     """503, with why and the cure; the port goes on, and answers when the ledger can be read again."""
     file = tmp_path / "books.db"

@@ -190,6 +190,45 @@ async def test_filters_narrow_all_of_it(tmp_path: Path) -> None:
         assert ["", "30", "*"] == await page.run("[location.search, period.value, client.value]")
 
 
+async def test_a_label_is_chosen_and_filtered_by(tmp_path: Path) -> None:
+    """Named labels have a choice of their own, the first is shown where there is no plain one; the address keeps both."""
+    now = datetime.now(UTC).timestamp()
+    teams = ('{"cost-centre": "4001", "team": "red"}', '{"team": "=blue"}', None)
+    made = [replace(booked("invoices", at=now - n, pages=n + 1, cost_nano=n + 1), labels=teams[n % 3]) for n in range(30)]
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/passthrough.db")) as ledger:
+        ledger.append(made)
+    async with dashboard(tmp_path, filled=False) as (page, running, url):
+        await page.open(url)
+        await page.until(LOADED)
+        shown = "[document.getElementById('label-head').textContent, label.value, value.labels[0].innerText.split(' ')[0]]"
+        assert ["By cost-centre", "label.cost-centre", "Cost-centre"] == [each.split("\n")[0] for each in await page.run(shown)]
+        assert ["label", "label.cost-centre", "label.team"] == await page.run("[...label.options].map((option) => option.value)")
+        await choose(page, label="label.team")
+        summed = await usage(running, "--by", "label.team")
+        groups = {group["label.team"] or "(none)": str(group["pages"]) for group in summed["groups"]}
+        assert groups == {row[0]: row[2] for row in await cells(page, "by-label")}
+        assert "?by=label.team" == await page.run("location.search")
+        await choose(page, value="==blue")
+        blue = next(group for group in summed["groups"] if group["label.team"] == "=blue")
+        total = await totals(page)
+        assert (str(blue["pages"]), str(blue["cost_usd"])) == (total["Pages"], total["Cost"])
+        small = "[...new Set([...document.querySelectorAll('#latest-table small')].map((each) => each.textContent))]"
+        assert ["team: =blue"] == await page.run(small)
+        where = await page.run("location.search")
+        link = await page.run("document.getElementById('csv').href")
+        async with aiohttp.ClientSession() as session, session.get(link) as answer:
+            lines = (await answer.text()).splitlines()
+        assert "day,client,label.team,route,model,requests" == ",".join(lines[0].split(",")[:6])
+        assert {"'=blue"} == {line.split(",")[2] for line in lines[1:]}
+        await page.open(url + where)
+        await page.until(LOADED)
+        assert ["label.team", "==blue"] == await page.run("[label.value, value.value]")
+        assert str(blue["cost_usd"]) == (await totals(page))["Cost"]
+        await choose(page, label="label.cost-centre")
+        assert "*" == await page.run("value.value")
+        assert str(summed["total"]["cost_usd"]) == (await totals(page))["Cost"]
+
+
 async def test_what_has_no_price_is_not_free(tmp_path: Path) -> None:
     """A model without a price has no cost there, but how many answers lack it."""
     async with dashboard(tmp_path) as (page, _, url):

@@ -15,7 +15,8 @@ from ..ledger.ledger import Ledger
 from ..named_labels import label_name
 from ..pricing.prices import Price, Prices
 from .breakdown import Origin, Reason, broken_down
-from .report import Sandbox, report_of, together
+from .model_names import ModelNaming, columns_of
+from .report import Sandbox, report_of, together, unknown_labels
 
 KEYS: Final = ("client", "route", "label")
 """What statements may be made for, beside named labels."""
@@ -142,9 +143,13 @@ def statement(ledger: Ledger, month: Month, by: str, prices: Prices, made: datet
     """
     if not is_key(by):
         raise LedgerError(unknown_key(by))
-    by_model = (by, "model")
-    groupings = (("sandbox",), (*by_model, "sandbox"))
+    if (why := unknown_labels(ledger, (by,))) is not None:
+        raise LedgerError(why)
+    by_model, naming = (by, "model"), ModelNaming(lambda: prices)
+    asked = columns_of(by_model)
+    groupings = (("sandbox",), (*asked, "sandbox"))
     (totals, groups), found = broken_down(ledger, groupings, (by, "sandbox"), month.since, month.until)
+    groups = [replace(row, key=(*naming.key(by_model, asked, row.key), row.key[-1])) for row in groups]
     report = report_of(by_model, month.since, month.until, sandbox, totals, groups)
     wanted = (False, True) if sandbox == "include" else (report.sandbox,)
     models: dict[Name, list[Sums]] = {}
@@ -182,8 +187,13 @@ class _PriceRows:
             key = (origin.cost_source, origin.first + number * _DAY)
             if key not in self._days:
                 self._days[key] = self._prices.in_force(*key)
-            found |= dict.fromkeys(self._days[key].get(origin.model, ()))
+            found |= dict.fromkeys(self._days[key].get(self._name(origin.model, key[1]), ()))
         return tuple(found)
+
+    def _name(self, model: str, day: date) -> str:
+        """Return the name that is priced: older rows have only the one that came."""
+        began_utc = datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+        return self._prices.priced_as(model, terms=None, target=None, began_utc=began_utc) or model
 
 
 _Found = TypeVar("_Found", Reason, Origin)

@@ -425,6 +425,8 @@
   at("clear").addEventListener("click", () => {
     form.period.value = "30";
     for (const name of [...FILTERS, "value"]) form[name].value = "*";
+    form.label.value = LABEL;
+    labelChosen = false;
     keep();
     look(true);
   });

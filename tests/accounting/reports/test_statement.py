@@ -97,7 +97,7 @@ def shown(found: Statement) -> str:
     return to_markdown(blocks(found)).replace("\n  ", " ")
 
 
-@pytest.mark.parametrize("by", ["client", "route", "label"])
+@pytest.mark.parametrize("by", ["client", "route", "label", "label.team"])
 def test_its_sums_are_those_of_usage(ledger: Ledger, by: str) -> None:
     """To the nano-dollar: all together, each part, and the models of each part; on SQLite and on PostgreSQL."""
     found = made(ledger, by)
@@ -222,6 +222,23 @@ def test_names_are_text_in_every_form(ledger: Ledger) -> None:
 def test_it_fits_a_terminal(ledger: Ledger, by: str) -> None:
     """No line of the Markdown is wider than 80 characters."""
     assert [] == [line for line in to_markdown(blocks(made(ledger, by))).splitlines() if len(line) > 80]
+
+
+def test_a_label_that_nothing_has(ledger: Ledger) -> None:
+    """It is an error, with those that there are: an empty page would look like an empty month."""
+    with pytest.raises(LedgerError, match=r"No request has a label named nothing\.\nThere are: label.team, label.user\."):
+        made(ledger, "label.nothing")
+
+
+def test_older_rows_are_named_by_what_prices_them(ledger: Ledger) -> None:
+    """Rows without a stored name of the price are one model with those that have it, and their price has its rows."""
+    old = used("older", 4, 2_000_000, "mistral-ocr-2512-completion", cost_source="prices.yaml", priced_as=None)
+    new = used("older", 4, 2_000_000, "mistral-ocr-2512", cost_source="prices.yaml")
+    ledger.append([replace(old, priced_as=None), new])
+    older = of(made(ledger), "older")
+    assert [("mistral-ocr-2512",)] == [model.key for model in older.models]
+    assert 2 == older.models[0].requests
+    assert [["mistral-ocr-2512"]] * 2 == [[row.model for row in each.rows] for each in older.prices]
 
 
 @pytest.mark.parametrize("by", ["model", "colour", "label.", "label.Team", "label.a b", "label.NAME", ""])
