@@ -206,15 +206,18 @@ class Budgets:
             return
         warned: list[BudgetState] = []
         for entry in entries:
+            found = unpriced.of(entry)
             with self._lock:
                 if entry.part is Part.OPEN:
                     for _, state, _ in self._reserved.get(entry.id, ()):
                         state.spent += leases.amount_of(entry, state.budget.unit)
-                        _name(state, entry)
+                        if found:
+                            _name(state, found)
                     continue
                 for state, amount, lacking in self._unbooked.pop(entry.id, ()):
                     state.book(amount, leases.amount_of(entry, state.budget.unit), lacking)
-                    _name(state, entry)
+                    if found:
+                        _name(state, found)
                     if not self._has_ledger and state.warns():
                         warned.append(state)
         self._warn_of(warned)
@@ -261,7 +264,7 @@ class Budgets:
                 self._webhook.post(json_object(messages.webhook_body(state).items()))
 
 
-def _name(state: BudgetState, entry: Entry) -> None:
-    """Note what of an entry had no price, and is new in the ledger."""
-    if (found := unpriced.of(entry)) and state.budget.unit == Unit.USD:
+def _name(state: BudgetState, found: frozenset[Unpriced]) -> None:
+    """Note what is new in the ledger and had no price, where the budget needs one."""
+    if state.budget.unit == Unit.USD:
         state.name(found)

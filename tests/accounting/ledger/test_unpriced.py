@@ -72,11 +72,11 @@ def test_what_has_no_price_is_named_before_and_after_a_row_is_made(ledger: Ledge
 
 def test_only_budgets_in_usd_need_a_price(ledger: Ledger) -> None:
     """Pages and requests are counted without one; the sandbox's traffic is apart."""
-    spans = [replace(USD, unit=Unit.PAGES), replace(USD, unit=Unit.REQUESTS), replace(USD, sandbox=True), USD]
+    spans = [USD, replace(USD, sandbox=True), replace(USD, unit=Unit.PAGES), replace(USD, unit=Unit.REQUESTS)]
     ledger.append([lacking("before"), replace(lacking("tried"), sandbox=True)])
     make(ledger, *spans)
     ledger.append([lacking("after")])
-    assert [set(), set(), {"tried"}, {"before", "after"}] == named(ledger, *spans)
+    assert [{"before", "after"}, {"tried"}, set(), set()] == named(ledger, *spans)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,10 @@ def test_lines_of_a_batch_are_named_when_they_are_booked(ledger: Ledger) -> None
     assert [set()] == named(ledger, USD)
     ledger.append([replace(booked(at=NOON, exchange_id="b"), charges=(replace(line, line="2"),), account="a", part=Part.OPEN)])
     assert [{"batch"}] == named(ledger, USD)
+    several = tuple(replace(line, model=f"m{number}", line=f"of {number}", cost_nano=number or None) for number in (0, 1, 0, 2))
+    several = (*several, replace(line, model="last", line="of 5"))
+    ledger.append([replace(booked(at=NOON, exchange_id="c"), charges=several, account="a")])
+    assert [{"batch", "m0", "last"}] == named(ledger, USD)
 
 
 def test_an_estimate_is_no_charge(ledger: Ledger) -> None:
