@@ -121,6 +121,7 @@ OCR = Price("mistral-ocr-4-1", Decimal(9))
         ((OCR, Price("mistral-ocr-4-1", Decimal(8), effective_from=date(2026, 11, 21))), "mistral-ocr-4-1", None, 9),
         ((Price("mistral-ocr-4-1", Decimal(8), effective_from=date(2026, 11, 21)),), "mistral-ocr-4-1", None, 4),
         ((OCR, Price("mistral-ocr-4-1", Decimal(8))), "mistral-ocr-4-1", None, 8),
+        ((Price("mistral-ocr-4-1", Decimal(8), effective_from=TODAY), OCR), "mistral-ocr-4-1", None, 8),
         ((Price("mistral-ocr-4-1", usd_per_1000_annotated_pages=Decimal(1)),), "mistral-ocr-4-1", None, None),
     ],
 )
@@ -302,6 +303,8 @@ def test_the_list_of_today_says_what_applies_and_from_where() -> None:
         ("Mistral-OCR-4-1-completion", "sandbox", "mistral-ocr-4-1"),
         ("mistral/mistral-ocr-latest", None, "mistral-ocr-4-1"),
         ("mistralai/mistral-ocr-4-1", None, "mistral-ocr-4-1"),
+        ("azure/mistral/mistral-ocr-2512", "api.mistral.ai", "azure/mistral-ocr-2512"),
+        ("azure/mistral/foo", "api.mistral.ai", "azure/foo"),
         ("mistral-ocr-3", AZURE, "azure/mistral-ocr-2512"),
         ("azure_ai/mistral-ocr-2512", None, "azure/mistral-ocr-2512"),
         ("mistral-document-ai-2512", "sandbox", "azure/mistral-document-ai-2512"),
@@ -435,6 +438,7 @@ FLAT, NAMED = RouteTerms("/flat", cost_per_request_nano=42), RouteTerms("/named"
         (None, None, TODAY, 5 * MILLI),
         (RouteTerms("/own"), "api.mistral.ai", TODAY, 70 * MILLI),
         (FLAT, "api.mistral.ai", TODAY, 42),
+        (RouteTerms("/annotated"), "api.mistral.ai", TODAY, 80 * MILLI),
         (NAMED, "api.mistral.ai", TODAY, 3 * MILLI),
         (RouteTerms("/named", MeterPlan(model="who-knows")), "api.mistral.ai", TODAY, None),
         (RouteTerms("/named", MeterPlan(model="mistral-small-latest")), "api.mistral.ai", TODAY, None),
@@ -442,7 +446,8 @@ FLAT, NAMED = RouteTerms("/flat", cost_per_request_nano=42), RouteTerms("/named"
 )
 def test_the_dearest_page_of_a_routes_list(terms: RouteTerms | None, target: str | None, on: date, nano: int | None) -> None:
     """Before anything is known, a page costs what the dearest one of the list does on that day; the second look-up agrees."""
-    prices = Prices([Price("mine", Decimal(70), route="/own"), Price("azure/other", Decimal(99))])
+    annotated = Price("notes", usd_per_1000_annotated_pages=Decimal(80), route="/annotated")
+    prices = Prices([Price("mine", Decimal(70), route="/own"), Price("azure/other", Decimal(99)), annotated])
     for _ in range(2):
         assert nano == prices.dearest_page(terms=terms, target=target, began_utc=noon(on))
 
