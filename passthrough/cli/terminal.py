@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TextIO
@@ -122,20 +122,24 @@ def _grid(columns: Sequence[Column], width: int) -> Drawing | None:
 
 
 def _widths(columns: Sequence[Column], width: int) -> list[int] | None:
-    """Return the columns' widths, in all at most `width`: the widest are folded. None where they cannot be folded that far."""
+    """Return the columns' widths, in all at most `width`. None where they cannot be folded that far.
+
+    The heads of figures are folded first, which costs the table one line; then the widest columns are, which costs each row one.
+    """
     widths = [max(map(cell_len, column.texts)) for column in columns]
     least = [_longest_piece(column) for column in columns]
     while sum(widths) + _GAP * (len(widths) - 1) > width:
         places = [place for place, taken in enumerate(widths) if taken > least[place]]
         if not places:
             return None
-        widths[max(places, key=widths.__getitem__)] -= 1
+        widths[max(places, key=lambda place: (columns[place].whole, widths[place]))] -= 1
     return widths
 
 
 def _longest_piece(column: Column) -> int:
-    pieces: Iterable[str] = column.texts if column.whole else (piece for text in column.texts for piece in _SEAMS.split(text))
-    return max(cell_len(piece.rstrip()) for piece in pieces)
+    folded = (column.head,) if column.whole else column.texts
+    whole = (*column.cells, column.foot) if column.whole else ()
+    return max(cell_len(piece.rstrip()) for piece in (*whole, *(piece for text in folded for piece in _SEAMS.split(text))))
 
 
 def _records(columns: Sequence[Column], width: int) -> Text:

@@ -119,6 +119,27 @@ a note
     assert expected == "".join(f"{line.rstrip()}\n" for line in shown(TABLE, width=44).splitlines())
 
 
+def test_heads_of_figures_are_folded_before_names() -> None:
+    """A head of two words takes one line more; the rows stay as they are, and figures are never folded."""
+    columns = (
+        Column("model", ("mistral-ocr-2512", "-"), "total"),
+        Column("tokens in", ("12345", "1"), "12346", whole=True, right=True),
+        Column("tokens out", ("1", "2"), "3", whole=True, right=True),
+    )
+    expected = """\
+Usage
+
+                  tokens  tokens
+model                 in     out
+────────────────────────────────
+mistral-ocr-2512   12345       1
+-                      1       2
+────────────────────────────────
+total              12346       3
+"""
+    assert expected == "\n".join(line.rstrip() for line in shown(Table("Usage", columns), width=32).splitlines()) + "\n"
+
+
 def test_a_table_that_cannot_be_folded_is_written_row_by_row() -> None:
     """Where a row would be too high, or the table too wide, each row stands by itself, whole."""
     expected = """\
