@@ -86,6 +86,16 @@ def test_a_json_line_has_every_field_in_order() -> None:
             "api.mistral.ai  client=invoices",
         ),
         (
+            replace(
+                booked("chat", at=0.0, model="m"),
+                usage=Usage(model="m", tokens_in=90, tokens_out=5, tokens_cached=80),
+                label="x",
+                labels='{"team": "a", "user": "Gr\\u00f6\\u00dfe"}',
+            ),
+            "00:00:00.000Z  POST /mistral/v1/ocr → 200  90+5 tokens (80 cached)  m  $0.002  0ms ↑0B ↓0B  "
+            "api.mistral.ai  client=chat  label=x  label.team=a  label.user=Größe",
+        ),
+        (
             booked(None, at=0.0, cost_nano=None, model=None, sandbox=True),
             "00:00:00.000Z  POST /mistral/v1/ocr → 200  1 page  unpriced  0ms ↑0B ↓0B  sandbox",
         ),

@@ -17,6 +17,7 @@ import struct
 import sys
 import termios
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -402,6 +403,27 @@ async def test_usage_reads_what_it_needs(sandboxed: Path) -> None:
     os.chmod(sandboxed, 0o755)
     assert (0, 6) == (code, json.loads(out)["total"]["requests"])
     assert before == files_of(sandboxed)
+
+
+async def test_usage_by_models_and_labels(tmp_path: Path) -> None:
+    """Models have one name by the configuration's aliases and those that ship, or those that came; labels are keys as others."""
+    url = f"sqlite:///{tmp_path}/books.db"
+    at = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
+    names = ("mistral-ocr-latest", "mistral-ocr-4-1", "mistral/mistral-ocr-4-1-completion")
+    entries = [booked("ann", at=at, model=name) for name in names]
+    with closing(Ledger.open(url)) as ledger:
+        ledger.append([replace(entries[0], labels='{"team": "a"}'), *entries[1:]])
+
+    async def rows(*flags: str) -> list[list[str]]:
+        code, out, err = await command(tmp_path, "usage", "--ledger", url, "--format", "csv", *flags)
+        assert (0, "") == (code, err)
+        return [row[: flags[1].count(",") + 2] for row in list(csv.reader(io.StringIO(out)))[1:]]
+
+    assert [["mistral-ocr-4-1", "3"]] == await rows("--by", "model")
+    assert sorted([name, "1"] for name in names) == await rows("--by", "model", "--as-told")
+    assert [["", "ann", "2"], ["a", "ann", "1"]] == await rows("--by", "label.team,client")
+    code, out, err = await command(tmp_path, "usage", "--ledger", url, "--by", "label.teem")
+    assert (1, "", "passthrough: No request has a label named teem.\nThere are: label.team.\n") == (code, out, err)
 
 
 async def test_usage_is_watched_on_a_terminal(tmp_path: Path) -> None:

@@ -38,6 +38,28 @@ def test_the_latest_come_first_and_page_on(ledger: Ledger) -> None:
     assert [4, 1] == pages(9, client="b", model="mistral-ocr-2512", route="/mistral", target="api.mistral.ai", label=None)
 
 
+def test_the_latest_of_a_named_label(ledger: Ledger) -> None:
+    """A label is found by its whole name and value, whatever stands in others; None finds what does not have it."""
+    labels = ('{"team": "a"}', '{"a-team": "a", "user": "\\"team\\": \\"a\\""}', '{"team": "a\\u00e9", "user": "x"}', None)
+    ledger.append([replace(booked(at=NOON.timestamp() + age, pages=age), labels=text) for age, text in enumerate(labels)])
+
+    def pages(**only: str | None) -> list[int | None]:
+        return [row.charge and row.charge.pages for row in ledger.latest(9, **only)]
+
+    assert ([0], [2], [3, 1]) == (pages(**{"label.team": "a"}), pages(**{"label.team": "aé"}), pages(**{"label.team": None}))
+    assert ([1], [], [3, 0]) == tuple(pages(**{"label.user": value}) for value in ('"team": "a"', "a", None))
+    assert [2] == pages(**{"label.team": "aé", "label.user": "x"})
+    assert ["a-team", "team", "user"] == ledger.label_names()
+
+
+def test_the_latest_of_a_model_by_either_name(ledger: Ledger) -> None:
+    """A model is found by the name that came, and by the one that is priced."""
+    ledger.append(
+        [replace(booked(at=NOON.timestamp(), model="latest"), priced_as="m-2"), booked(at=NOON.timestamp() + 1, model="m-2")]
+    )
+    assert (1, 2, 0) == tuple(len(ledger.latest(9, model=name)) for name in ("latest", "m-2", "m-1"))
+
+
 def test_what_is_read_back_is_what_was_written(ledger: Ledger) -> None:
     """Every field of an entry and of its charges comes back; the latest has their sum, the export each of them."""
     charges = (

@@ -17,6 +17,7 @@ from passthrough.accounting.budgets.lease_client import LeaseClient
 from passthrough.accounting.entry import Charge
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.accounting.ledger.storable_text import storable, storable_text
+from passthrough.accounting.named_labels import labels_text
 from passthrough.errors import LedgerError, UnservableLedgerError
 from tests.harness.entries import booked, one
 from tests.harness.postgres import Postgres
@@ -47,7 +48,7 @@ def encoded_url(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[
 def test_a_label_is_stored_as_the_database_can(encoded_url: str, encoding: str) -> None:
     """What the encoding holds is as it was, the rest is its escape; lines are still booked once, and the latest can be found."""
     text, kept = TEXTS[encoding]
-    entry = replace(booked(), label=text, client=text, route=text, account=text)
+    entry = replace(booked(), label=text, client=text, route=text, account=text, labels=labels_text({"team": text}))
     charges = (Charge(text, 1, 0, cost_nano=1, line=text), Charge(text, 1, 0, cost_nano=1, line=f"{text}2"))
     entries = [replace(entry, charges=charges), replace(booked(), label=text, account=text, charges=charges)]
     with closing(Ledger.open(encoded_url)) as ledger:
@@ -56,6 +57,9 @@ def test_a_label_is_stored_as_the_database_can(encoded_url: str, encoding: str) 
         (found,) = ledger.sums(("label",))
         assert [((kept,), 2, 2)] == [(row.key, row.requests, row.pages) for row in found]
         assert [kept, kept] == [row.label for row in ledger.latest(9, label=text)]
+        (teams,) = ledger.sums(("label.team",))
+        assert [None, kept] == [row.key[0] for row in teams]
+        assert 1 == len(ledger.latest(9, **{"label.team": text}))
         assert {kept, ""} == {row.charge.line[: len(kept)] for row in ledger.exported() if row.charge} | {""}
 
 

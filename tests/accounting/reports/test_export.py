@@ -91,6 +91,20 @@ def test_json_lines_are_typed(ledger: Ledger) -> None:
     assert (Decimal("0.500000001"), Decimal("1.5"), True) == tuple(rows[2][name] for name in ("cost_usd", "credits", "in_batch"))
 
 
+def test_what_is_known_since_schema_4(ledger: Ledger) -> None:
+    """Credits are exact, where they were stored so; labels are a JSON object in CSV too; names and tiers have columns."""
+    charge = Charge("m", tokens_in=9, tokens_cached=7, service_tier="priority", credits="0.00000164", credits_micro=2)
+    entry = replace(booked("invoices", at=AT), labels='{"team": "Gr\\u00f6\\u00dfe", "user": "=1"}', priced_as="m-1")
+    ledger.append([replace(entry, charges=(replace(charge, priced_as="m-2"),)), replace(entry, id="f" * 32, charges=())])
+    names = ("tokens_cached", "service_tier", "credits", "priced_as", "labels")
+    first, second = csv.DictReader(io.StringIO(exported(ledger, "csv")[1], newline=""))
+    labels = '{"team": "Größe", "user": "=1"}'
+    assert ["7", "priority", "0.00000164", "m-2", labels] == [first[name] for name in names]
+    assert ["", "", "", "m-1", labels] == [second[name] for name in names]
+    row = json.loads(exported(ledger, "jsonl")[1].splitlines()[0], parse_float=Decimal)
+    assert [7, "priority", Decimal("0.00000164"), "m-2", json.loads(labels)] == [row[name] for name in names]
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_an_empty_ledger(ledger: Ledger, form: export.Form) -> None:
     """Where nothing is booked there is a head at most."""

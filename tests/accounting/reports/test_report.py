@@ -17,7 +17,19 @@ import pytest
 from passthrough.accounting.entry import Charge, Entry, entry
 from passthrough.accounting.ledger.daily_sums import KEYS
 from passthrough.accounting.ledger.ledger import Ledger
-from passthrough.accounting.reports.report import Report, Sandbox, harmless, moment, summarize, to_csv, to_json, to_table
+from passthrough.accounting.pricing.prices import Alias, Price, PriceList, Prices
+from passthrough.accounting.reports.model_names import ModelNaming
+from passthrough.accounting.reports.report import (
+    Report,
+    Sandbox,
+    harmless,
+    moment,
+    summarize,
+    to_csv,
+    to_json,
+    to_table,
+    unknown_labels,
+)
 from passthrough.cli.terminal import show
 from passthrough.errors import LedgerError
 from passthrough.meter.usage import Usage
@@ -309,3 +321,95 @@ def test_what_is_no_moment_is_refused_with_examples(text: str) -> None:
 def test_no_cell_is_a_formula(cell: str) -> None:
     """Spreadsheets take what begins so for a formula, some in full width too; figures stay as they are."""
     assert (f"'{cell}", -1, "a=1") == (harmless(cell), harmless(-1), harmless("a=1"))
+
+
+def labelled(pages: int, at: float = AT, **labels: str) -> Entry:
+    """Return an OCR call of so many pages with named labels."""
+    made = exchange("invoices", at=at)
+    made.labels = tuple(sorted(labels.items()))
+    return entry(made, Usage(pages, 0, "m"), (Charge("m", pages, 0, cost_nano=pages * 10**6),))
+
+
+def test_groups_by_a_named_label(ledger: Ledger) -> None:
+    """Each value is a group, what has no such label is one without a name, and they add up to all; other keys stand beside it."""
+    ledger.append([labelled(1, team="a", user="ann"), labelled(2, team="a", user="=bob"), labelled(4, team="b"), labelled(8)])
+    report = summarize(ledger, ("label.team",))
+    assert [((None,), 1, 8), (("a",), 2, 3), (("b",), 1, 4)] == [(row.key, row.requests, row.pages) for row in report.groups]
+    assert report.total.cost_nano == sum(row.cost_nano for row in report.groups) == 15 * 10**6
+    beside = summarize(ledger, ("client", "label.user", "day"))
+    assert [(None, 12), ("=bob", 2), ("ann", 1)] == [(row.key[1], row.pages) for row in beside.groups]
+    assert to_csv(beside).splitlines()[2].startswith("invoices,'=bob,2026-11-20,1,2,")
+    assert "\nlabel.team  requests  pages" in shown(report)
+    assert "\n-                  1      8" in shown(report)
+    assert {"label.team": "a", "requests": 2} == dict(list(json.loads(to_json(report))["groups"][1].items())[:2])
+
+
+def test_two_labels_together_are_known_while_exchanges_are_kept(ledger: Ledger) -> None:
+    """Of pruned days there are sums by each label, and none by both: the note says from when on there are."""
+    old = labelled(16, AT - 2 * DAY_S, team="a", user="ann")
+    ledger.append([old, labelled(1, team="a", user="ann"), replace(labelled(2, team="a"), label="plain")])
+    both = summarize(ledger, ("label.team", "label.user"))
+    assert [(("a", None), 2), (("a", "ann"), 17)] == [(row.key, row.pages) for row in both.groups]
+    assert both.note is None
+    assert 1 == ledger.prune(NOW.date() - timedelta(days=1), 10)
+    assert [("a", 19)] == [(row.key[0], row.pages) for row in summarize(ledger, ("label.team",)).groups]
+    both = summarize(ledger, ("label.team", "label.user"))
+    assert [(("a", None), 2), (("a", "ann"), 1)] == [(row.key, row.pages) for row in both.groups]
+    assert both.note == "by two labels only from 2026-11-19 on: of the days before, only their daily sums are kept"
+    assert summarize(ledger, ("label", "label.team"), NOW - timedelta(hours=40)).note is not None
+    recent = summarize(ledger, ("label", "label.team"), NOW - timedelta(hours=20))
+    assert [((None, "a"), 1), (("plain", "a"), 2)] == [(row.key, row.pages) for row in recent.groups]
+    assert recent.note is None
+
+
+def test_a_misspelt_label_names_those_that_there_are(ledger: Ledger) -> None:
+    """A name that no exchange ever had is misspelt, if there are others; without any, there is nothing to compare with."""
+    assert None is unknown_labels(ledger, ("label.team",))
+    ledger.append([labelled(1, team="a", user="ann")])
+    assert None is unknown_labels(ledger, ("label.team", "client"))
+    said = "No request has a label named teem.\nThere are: label.team, label.user."
+    assert said == unknown_labels(ledger, ("label.teem", "label.user"))
+    with pytest.raises(LedgerError, match=r"by label\.Team\.\nThere are: .*label\.NAME"):
+        summarize(ledger, ("label.Team",))
+
+
+LISTED = PriceList(
+    prices=(Price("m-1", Decimal(1)), Price("m-2", Decimal(2))),
+    aliases=(Alias("latest", "m-1", None), Alias("latest", "m-2", NOW.date())),
+    hosts=(),
+    prefixes={},
+)
+
+
+def test_one_model_is_one_row(ledger: Ledger) -> None:
+    """A model is named by what prices it: by what is stored or, in older rows, by the aliases of their day; or as it came."""
+    new = replace(booked(at=AT, model="m-2", pages=1), priced_as="m-2")
+    new = replace(new, charges=(replace(new.charges[0], priced_as="m-2"),))
+    spelt = replace(
+        new, id="f" * 32, usage=Usage(1, 0, "M-2-completion"), charges=(replace(new.charges[0], model="M-2-completion"),)
+    )
+    older = [booked(at=AT, model="latest", pages=4), booked(at=AT - DAY_S, model="latest", pages=8), booked(at=AT, model="x")]
+    ledger.append([new, spelt, *older, replace(booked(at=AT), usage=Usage(), charges=())])
+    naming = ModelNaming(lambda: Prices((), LISTED))
+    report = summarize(ledger, ("model",), naming=naming)
+    assert [((None,), 1, 0), (("m-1",), 1, 8), (("m-2",), 3, 6), (("x",), 1, 1)] == [
+        (row.key, row.requests, row.pages) for row in report.groups
+    ]
+    told = [(row.key[0], row.pages) for row in summarize(ledger, ("model",)).groups]
+    assert [(None, 0), ("M-2-completion", 1), ("latest", 12), ("m-2", 1), ("x", 1)] == told
+    by_day = summarize(ledger, ("day", "model", "route"), NOW - timedelta(hours=30), naming=naming)
+    assert [("2026-11-19", "m-1", 8), ("2026-11-20", None, 0), ("2026-11-20", "m-2", 6), ("2026-11-20", "x", 1)] == [
+        (*row.key[:2], row.pages) for row in by_day.groups
+    ]
+
+
+def test_cached_tokens_are_shown_where_there_are_any(ledger: Ledger) -> None:
+    """They are a column behind the tokens in every form; without any there is none."""
+    ledger.append([tokens("a", 10, 2)])
+    assert "cached" not in shown(summarize(ledger)) + to_csv(summarize(ledger)) + to_json(summarize(ledger))
+    some = tokens("a", 100, 2)
+    ledger.append([replace(some, charges=(replace(some.charges[0], tokens_cached=90),))])
+    report = summarize(ledger)
+    assert "tokens_out,tokens_cached" in to_csv(report)
+    assert '"tokens_cached": 90' in to_json(report)
+    assert shown(report, None).splitlines()[2].endswith("tokens in  tokens out  cached")

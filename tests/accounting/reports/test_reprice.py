@@ -16,7 +16,7 @@ import pytest
 
 from passthrough.accounting.entry import Charge, Entry
 from passthrough.accounting.ledger.ledger import Ledger
-from passthrough.accounting.pricing.prices import Price, Prices
+from passthrough.accounting.pricing.prices import Alias, Price, PriceList, Prices
 from passthrough.accounting.reports.reprice import Repricing, Today, reprice, to_csv, to_json, to_table
 from passthrough.cli.terminal import show
 from tests.harness.entries import booked
@@ -135,6 +135,22 @@ def found(ledger: Ledger, *by: str) -> Repricing:
         ]
     )
     return reprice(ledger.exported(), Today(Prices(PAGES_AT_3), {}, NOW), by, None, None)
+
+
+def test_models_and_labels(ledger: Ledger) -> None:
+    """A model has the name that is priced, stored or by its day's aliases, or the one that came; labels group charges too."""
+    prices = Prices((), PriceList(PAGES_AT_3, (Alias("latest", "m"),), (), {}))
+    stored = charged(Charge("M-completion", 1000, cost_nano=1, priced_as="m"))
+    older = replace(charged(Charge("latest", 1000, cost_nano=1)), labels='{"team": "a"}')
+    ledger.append([stored, older])
+
+    def today(*by: str, as_told: bool = False) -> dict[object, int]:
+        repriced = reprice(ledger.exported(), Today(prices, {}, NOW), by, None, None, as_told=as_told)
+        return {group.key: group.today_nano for group in repriced.groups}
+
+    assert {("m",): 6 * 10**9} == today("model")
+    assert {("M-completion",): 3 * 10**9, ("latest",): 3 * 10**9} == today("model", as_told=True)
+    assert {(None,): 3 * 10**9, ("a",): 3 * 10**9} == today("label.team")
 
 
 def test_groups_have_both_sums_and_the_difference(ledger: Ledger) -> None:
