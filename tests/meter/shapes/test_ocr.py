@@ -78,6 +78,10 @@ DOCUMENTS: dict[str, tuple[bytes, Usage]] = {
         json.dumps(document(pages=[page(images=[image(None), image('{"a":1}')])])).encode(),
         ANNOTATED,
     ),
+    "an image with an annotation before others without": (
+        json.dumps(document(pages=[page(images=[image('{"a":1}'), image(None)]), page(images=[image(None)])])).encode(),
+        ANNOTATED,
+    ),
     "an annotation that is an object": (json.dumps(document(pages=[page(images=[image({})])])).encode(), ANNOTATED),
     "a document annotation before": (json.dumps(document(document_annotation='{"a":"\\""}')).encode(), ANNOTATED),
     "a long document annotation behind": (
