@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -15,6 +18,7 @@ import pytest
 from tests.harness.client import asking, client
 from tests.harness.process import Program, program
 from tests.harness.upstream import Peer, RawUpstream, ok, upstream
+from tests.harness.waiting import eventually
 
 pytestmark = [pytest.mark.wire, pytest.mark.process]
 
@@ -57,6 +61,18 @@ async def post(session: aiohttp.ClientSession, url: str, **labels: str) -> int:
         return answer.status
 
 
+async def exchanges(started: Program, query: str, count: int) -> list[dict[str, Any]]:
+    """Return the exchanges that the admin port finds, once there are so many."""
+
+    async def found() -> list[dict[str, Any]]:
+        url = f"http://127.0.0.1:{started.admin_port}/exchanges?{query}"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            assert 200 == answer.status, await answer.text()
+            return list((await answer.json())["exchanges"])
+
+    return await eventually(found, lambda some: len(some) >= count)
+
+
 def stored(folder: Path) -> dict[str, tuple[str | None, object]]:
     """Return each exchange's labels by its path, as the ledger has them."""
     with closing(sqlite3.connect(folder / "passthrough.db")) as database:
@@ -84,7 +100,15 @@ async def test_every_end_of_a_call_keeps_its_labels(tmp_path: Path) -> None:
                     await asyncio.sleep(0.01)
         goes_on.set()
         lines = await started.logs(6)
+        red = await exchanges(started, "label.team=red", 1)
+        assert {("/mistral/v1/ocr", "a@b.test", 2)} == {(each["path"], each["label"], each["pages"]) for each in red}
+        assert {"/mistral/v2/ocr"} == {each["path"] for each in await exchanges(started, "label.team=", 1)}
         assert 0 == await started.stop()
+    told = {line["path"]: line["labels"] for line in lines}
+    assert {"team": "red", "user": "eve@example.test"} == told["/mistral/v1/ocr"]
+    assert {"cost-centre": "red", "team": "blue", "user": "eve@example.test"} == told["/own/v1/ocr"]
+    assert {"team": "red", "user": "eve@example.test"} == told["/small/v1/ocr"]
+    assert None is told["/mistral/v2/ocr"]
     assert ["client_gone"] == [line["outcome"] for line in lines if "/slow" in line["path"]]
     labels = {"team": "red", "user": "eve@example.test"}
     assert {
@@ -95,5 +119,18 @@ async def test_every_end_of_a_call_keeps_its_labels(tmp_path: Path) -> None:
         "/mistral/v1/files/f/content": (None, {"team": 'r"ed\\u202e', "user": "\u00e9"}),
         "/mistral/slow/v1/ocr": (None, {"team": "green"}),
     } == stored(tmp_path)
+    code, out, err = await started.command("usage", "--by", "label.team", "--format", "json")
+    assert (0, "") == (code, err)
+    pages = {group["label.team"]: group["pages"] for group in json.loads(out)["groups"]}
+    assert {None: 2, "blue": 2, "green": 2, 'r"ed\\u202e': 2, "red": 2} == pages
+    assert 0 == (await started.command("usage", "--export", "all.csv"))[0]
+    with (tmp_path / "all.csv").open(encoding="utf-8", newline="") as file:
+        exported = {row["path"]: json.loads(row["labels"] or "null") for row in csv.DictReader(file)}
+    assert {path: labels for path, (_, labels) in stored(tmp_path).items()} == exported
+    (month,) = (line["time"][:7] for line in lines if line["path"] == "/own/v1/ocr")
+    code, out, err = await started.command("report", "--month", month, "--by", "label.cost-centre", "--format", "csv")
+    assert (0, "") == (code, err)
+    rows = [row for row in csv.DictReader(io.StringIO(out)) if row["row"] == "model"]
+    assert [("red", "2")] == [(row["label.cost-centre"], row["pages"]) for row in rows if row["label.cost-centre"]]
     went_up = above.received[0]
     assert ([b"red"], []) == (went_up.values(b"x-team"), went_up.values(b"x-user"))
