@@ -30,7 +30,7 @@ def read(text: bytes, source: str) -> tuple[Price, ...]:
     """Return the rows of a price map; keys that mean nothing here are ignored. Raises BadPriceMap.
 
     Each model is named with its provider: `mistral/…`, `azure/…` (LiteLLM's `azure_ai`, too), `vertex/…`, else LiteLLM's own name
-    of the provider. Numbers keep their decimals. It takes 60 ms for LiteLLM's map of 3.5 MB.
+    of the provider. Numbers keep their decimals. It takes a tenth of a second for LiteLLM's map of 3.5 MB.
     """
     try:
         # A function of ours for each object lets other threads run in between: the scanner in C would keep the interpreter.
