@@ -207,7 +207,7 @@ def before_body(counted: JsonCounts, method: str, fields: Fields | None) -> Mapp
 
 def _text(amount: Decimal) -> str:
     """Return an amount as decimal text, without an exponent and without zeros at its end."""
-    if amount < _FINEST or amount.as_tuple().exponent < -_DECIMALS:  # type: ignore[operator] # it is finite
+    if amount.as_tuple().exponent < -_DECIMALS:  # type: ignore[operator] # it is finite
         amount = amount.quantize(_FINEST, context=EXACT)
     return f"{amount.normalize(EXACT) if amount else Decimal(0):f}"
 
