@@ -40,7 +40,8 @@ _STREAMED: Final = (ResponseKind.CHAT, ResponseKind.EITHER, ResponseKind.OTHER_U
 _CONFIGURED: Final = ResponseKind.CONFIGURED
 _NO_USAGE: Final = Unmetered.NO_USAGE
 
-_JSON_TYPE: Final = re.compile(rb"\s*[^/;]+/(?:[^;]*\+)?json\s*(?:;|\Z)", re.IGNORECASE).match
+# JSON in each line has no registered type; these are in use.
+_JSON_TYPE: Final = re.compile(rb"[^/;]+/(?:(?:[^;]*\+)?json|(?:x-)?(?:ndjson|jsonl|jsonlines))\s*(?:;|\Z)", re.IGNORECASE).match
 
 MAX_LINES_AT_ONCE: Final = 500
 """The most lines of a batch in one call of `passed`."""

@@ -47,9 +47,12 @@ class ConfiguredShape:
     that has a count holds. Only a `constant`, or what the head says, does not need all that, if nothing is read in the body.
     2. A value that is null counts as missing. If all are missing, or one is no number (or no array), there is no count. A text
     that is spelt as a number is one.
-    3. Where a `when` or an `unless` does not hold, no count is expected, and no reason is given: the operation still runs.
-    4. Numbers and lengths that stand in several places are summed, duplicated keys too. Credits are exact decimals.
-    5. A body that is empty, or neither says that it is JSON nor begins as JSON, has no usage, and needs no reason.
+    3. Where a `when` or an `unless` does not hold, no count is expected, and no reason is given: the operation still runs. But of
+    a stream that was cut, a later event might have fulfilled it.
+    4. Numbers and lengths that stand in several places are summed, duplicated keys too. Credits are exact decimals. Cached tokens
+    are never more than the tokens in.
+    5. A body that is empty, or neither says that it is JSON nor begins as JSON, has no usage, and needs no reason; of a stream,
+    which may have had no event yet, that holds only where it came whole.
     6. What counts more than 0, and has a job's id, is booked once: its `line` is that id.
     """
 
@@ -145,9 +148,10 @@ class ConfiguredShape:
         """Return the counts, else `otherwise` as the reason; an empty usage where none is expected."""
         if self._known and not self._reading.in_body:
             return self._found(self._known, None)
-        if not (self._begun or self._says_json) or (otherwise is _NO_USAGE and not self._touched):
-            return Usage()
         is_cut = otherwise is not _NO_USAGE and otherwise is not _NOT_JSON
+        is_cut_stream = is_cut and self._documents is not _ONE and self._documents is not _LINES
+        if not (self._begun or self._says_json or is_cut_stream) or (otherwise is _NO_USAGE and not self._touched):
+            return Usage()
         why: Unmetered | None = None
         if self._documents is _ONE:
             whole = self._whole and not self._lost and otherwise is not _NOT_JSON
@@ -158,7 +162,8 @@ class ConfiguredShape:
         if self._unmet and not self._counts:
             return Usage(unmetered=why if whole else otherwise)
         if self._documents is not _LINES and not self._holds(self._texts):
-            return Usage() if whole or otherwise is _NO_USAGE else Usage(unmetered=otherwise)
+            is_known = otherwise is _NO_USAGE or (whole and not is_cut_stream)
+            return Usage() if is_known else Usage(unmetered=otherwise)
         counts = {**self._counts, **self._known} if self._known else self._counts
         some = "pages" in counts or "credits" in counts or "tokens_in" in counts or "tokens_out" in counts
         if not whole or not some or BAD in counts.values():
@@ -180,6 +185,8 @@ class ConfiguredShape:
             exact = _text(amount)
         line = self._line() if self._counted.once and any(counts.values()) else ""
         tokens_in, tokens_out, cached = get("tokens_in"), get("tokens_out"), get("tokens_cached")
+        if cached is not None:
+            cached = None if tokens_in is None else min(cached, tokens_in)
         # Positional: keyword names take twice the time.
         return Usage(get("pages"), None, self._model(), None, tokens_in, tokens_out, why, micro, line, False, cached, None, exact)
 

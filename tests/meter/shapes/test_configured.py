@@ -432,9 +432,48 @@ async def test_a_stream_that_was_cut_has_what_it_told(decoders: ThreadPoolExecut
     for body, expected in (
         (b'data: {"usage":{"in":3}}\n\ndata: {"usage":{"in"', Usage(tokens_in=3, unmetered=Unmetered.CANCELLED)),
         (b'data: {"id":3}\n\n', Usage(unmetered=Unmetered.CANCELLED)),
+        (b'data: {"id"', Usage(unmetered=Unmetered.CANCELLED)),
+        (b": working\n\n", Usage(unmetered=Unmetered.CANCELLED)),
+        (b"", Usage(unmetered=Unmetered.CANCELLED)),
     ):
         counted = replace(ROUTER, once=())
         assert expected == (await metered(STREAM, [body], decoders, plan(counted), cut=Unmetered.CANCELLED)).usage
+
+
+async def test_a_stream_that_was_cut_before_its_condition_held_is_reported(decoders: ThreadPoolExecutor) -> None:
+    """A later event might have fulfilled it: the call may be billed."""
+    counted = replace(ROUTER, once=(), when=(("done", ("true",)),))
+    for body, expected in (
+        (b'data: {"done":false,"usage":{"in":3}}\n\n', Usage(unmetered=Unmetered.CANCELLED)),
+        (b'data: {"done":false,"usage":{"in":3}}\n\ndata: [DONE]\n\n', NOTHING),
+    ):
+        assert expected == (await metered(STREAM, [body], decoders, plan(counted), cut=Unmetered.CANCELLED)).usage
+
+
+async def test_cached_tokens_are_never_more_than_the_tokens_in(decoders: ThreadPoolExecutor) -> None:
+    """They are a part of them: what is cached beyond that, or of no known number, is not a count."""
+    for tokens, expected in (
+        ({"prompt": 5, "cached": 9}, Usage(tokens_in=5, tokens_cached=5)),
+        ({"prompt": 5, "cached": 0}, Usage(tokens_in=5, tokens_cached=0)),
+        ({"answer": 5, "cached": 9}, Usage(tokens_out=5)),
+    ):
+        body = json.dumps({"u": tokens}).encode()
+        assert expected == (await metered(POST, [body], decoders, plan(GEMINI))).usage
+
+
+async def test_a_response_of_json_lines_says_that_it_is_json(decoders: ThreadPoolExecutor) -> None:
+    """Cut off before its first line, it is reported; what is no JSON in it, too."""
+    counted = replace(RESULTS, lines=True)
+    for content_type in (
+        b"application/x-ndjson",
+        b"application/jsonl; charset=utf-8",
+        b"application/x-jsonlines",
+        b"text/ndjson",
+    ):
+        facts = replace(POST, content_type=content_type)
+        found = await metered(facts, [], decoders, plan(counted), cut=Unmetered.BROKEN)
+        assert Usage(unmetered=Unmetered.BROKEN) == found.usage
+        assert Usage(unmetered=NOT_JSON) == (await metered(facts, [b"busy\n"], decoders, plan(counted))).usage
 
 
 async def test_a_part_of_a_jobs_stream_is_not_booked_for_the_whole(decoders: ThreadPoolExecutor) -> None:
