@@ -20,6 +20,10 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "accounting/entry.py": ("tests/accounting/test_bookkeeper.py", "tests/accounting/test_charge.py"),
     "accounting/money.py": ("tests/accounting/test_access_log.py", "tests/accounting/reports/test_report.py"),
     "accounting/pricing/names.py": ("tests/accounting/pricing/test_offers.py", "tests/accounting/pricing/test_price_map.py"),
+    "accounting/reports/model_names.py": (
+        "tests/accounting/reports/test_report.py",
+        "tests/accounting/reports/test_statement.py",
+    ),
     "accounting/pricing/prices.py": ("tests/accounting/pricing/test_offers.py", "tests/accounting/pricing/test_price_map.py"),
     "admin/dashboard.py": ("tests/contract/test_dashboard.py",),
     "admin/peers.py": ("tests/scenarios/test_workers.py",),
