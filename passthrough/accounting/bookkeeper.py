@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from ..exchange import Exchange
 from ..meter.usage import Unmetered, Usage
 from .access_log import AccessLog
-from .charge import charge, doubt, line_charge, line_doubt, rest_charge
+from .charge import charge, doubt, line_charge, line_doubt, priced_as, rest_charge
 from .entry import Entry, Part, believable, entry
 from .estimates import Estimates, is_paid_and_unknown
 from .journal.writer import JournalWriter
@@ -143,7 +143,7 @@ class Bookkeeper:
             priced = [(usage, line_charge(exchange, usage, self._prices)) for usage in map(believable, usages)]
             charges = tuple([found for _, found in priced if found is not None])
             last = Usage(model=priced[-1][0].model)
-            part = entry(exchange, last, charges, part=Part.OPEN, priced_as=self._name(exchange, last))
+            part = entry(exchange, last, charges, part=Part.OPEN, priced_as=priced_as(exchange, last, self._prices))
         except Exception as defect:  # noqa: BLE001 - the accounting loop: it never raises into the proxy
             self._warn(f"Lines of exchange {exchange.id} cannot be booked: {defect!r}. Please report this.")
             self._missed += 1
@@ -261,7 +261,7 @@ class Bookkeeper:
             self._notices.check_priced(charges, exchange.target)
         if exchange.bad_cost or usage.service_tier is not None:
             doubtful = doubt(exchange, usage, found, prices)
-        name = self._name(exchange, usage) if found is None else found.priced_as
+        name = priced_as(exchange, usage, prices) if found is None else found.priced_as
         if totals is not None:
             totals.note(doubtful)
             return entry(exchange, usage, charges, part=Part.CLOSE, doubt=totals.reason, priced_as=name)
@@ -275,12 +275,6 @@ class Bookkeeper:
             if exchange.reported_cost_nano is not None:
                 self._notices.check_cost(exchange, usage, prices)
         return booked
-
-    def _name(self, exchange: Exchange, usage: Usage) -> str | None:
-        """Return the name by which a usage's model is priced."""
-        if usage.model is None:
-            return None
-        return self._prices.priced_as(usage.model, terms=exchange.terms, target=exchange.target, began_utc=exchange.began_utc)
 
     def _write(self, booked: Entry) -> None:
         if self._writer is not None:

@@ -20,7 +20,7 @@ def charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | None:
     used = counted(usage) or _succeeded(exchange)
     reported = exchange.reported_cost_nano
     if reported is not None and (used or reported):
-        return charged(usage, reported, (exchange.cost_header or "").lower() or None, _priced_as(exchange, usage, prices))
+        return charged(usage, reported, (exchange.cost_header or "").lower() or None, priced_as(exchange, usage, prices))
     return _priced(exchange, usage, prices) if used else None
 
 
@@ -38,7 +38,7 @@ def line_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | No
     if not exchange.admitted or not counted(usage):
         return None
     if _has_own_price(exchange):
-        return charged(usage, 0, PER_REQUEST, _priced_as(exchange, usage, prices))
+        return charged(usage, 0, PER_REQUEST, priced_as(exchange, usage, prices))
     return _priced(exchange, usage, prices)
 
 
@@ -73,7 +73,8 @@ def _priced(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | None:
     return prices.charge(usage, terms=exchange.terms, target=exchange.target, began_utc=exchange.began_utc)
 
 
-def _priced_as(exchange: Exchange, usage: Usage, prices: Prices) -> str | None:
+def priced_as(exchange: Exchange, usage: Usage, prices: Prices) -> str | None:
+    """Return the name by which a usage's model is priced."""
     return prices.priced_as(usage.model, terms=exchange.terms, target=exchange.target, began_utc=exchange.began_utc)
 
 
