@@ -389,6 +389,7 @@ async def test_usage_is_narrowed(ledger: Ledger, query: Mapping[str, str], expec
         ("/usage?since=2026-10-02&until=2026-10-01", "since, until: The period ends (2026-10-01T00:00:00Z) before it begins"),
         ("/usage.csv?since=1d&until=2d", "before it begins"),
         ("/usage?sandbox=maybe", "sandbox"),
+        ("/usage?as_told=yes", "as_told: 'yes' is neither true nor false"),
         ("/usage?sinse=30d", "no parameter 'sinse'"),
         ("/usage?client=a&client=b", "client: this is given twice"),
         ("/usage.csv?limit=3", "no parameter 'limit'"),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from operator import add as plus
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -138,7 +139,7 @@ def _add(charge: Charge, figures: dict[str, int]) -> None:
 
 
 def add(connection: sa.Connection, figures: Mapping[Key, Mapping[str, int]]) -> None:
-    """Add figures, by key, to the daily sums."""
+    """Add figures, by key, to the daily sums: all of FIGURES, in their order."""
     sums: dict[Row, Mapping[str, int]] = {}
     totals: dict[Row, Mapping[str, int]] = {}
     labelled: dict[Row, Mapping[str, int]] = {}
@@ -155,12 +156,12 @@ def add(connection: sa.Connection, figures: Mapping[Key, Mapping[str, int]]) -> 
 
 def _merge(rows: dict[Row, Mapping[str, int]], key: Row, added: Mapping[str, int]) -> None:
     found = rows.get(key)
-    rows[key] = added if found is None else {name: found.get(name, 0) + added.get(name, 0) for name in FIGURES}
+    rows[key] = added if found is None else dict(zip(FIGURES, map(plus, found.values(), added.values()), strict=True))
 
 
 def _row(key: Iterable[Any], figures: Mapping[str, int]) -> Row:
     """Return a row of daily sums. A null in the key becomes empty (a null equals nothing), or 0 as status."""
-    return (*_kept(tuple(key)), *(figures.get(name, 0) for name in FIGURES))
+    return (*_kept(tuple(key)), *figures.values())
 
 
 def _label_row(name: str, key: Iterable[Any], figures: Mapping[str, int]) -> Row:

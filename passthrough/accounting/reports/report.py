@@ -17,7 +17,7 @@ from ..ledger.ledger import Ledger
 from ..ledger.sum_queries import only_of_exchanges
 from ..money import Number, json_object, usd
 from ..named_labels import PREFIX, label_name
-from .model_names import ModelNaming, columns_of
+from .model_names import ModelNaming
 from .table import Column, Table, bar
 
 SHOWN_KEYS: Final = (*KEYS, f"{PREFIX}NAME")
@@ -130,7 +130,7 @@ def summarize(
     explicit. `naming` names models by what prices them; None: as they came. Raises LedgerError, also for an unknown key.
     """
     by = checked_keys(by)
-    asked = by if naming is None else columns_of(by)
+    asked = by if naming is None else naming.columns(ledger, by, since, until)
     totals, found = ledger.sums(("sandbox",), (*asked, "sandbox"), since=since, until=until)
     if naming is not None:
         found = [replace(row, key=(*naming.key(by, asked, row.key), row.key[-1])) for row in found]

@@ -403,6 +403,23 @@ def test_one_model_is_one_row(ledger: Ledger) -> None:
     ]
 
 
+@pytest.mark.parametrize("until", [None, NOW - timedelta(hours=12)])
+def test_one_model_is_one_row_beside_labels(ledger: Ledger, until: datetime | None) -> None:
+    """The same, whether the names of the period's older rows depend on their day (`latest` moved on the last one) or not."""
+    ages = {"latest": (1, 2, 0), "M-1": (1,)}
+    made = [(model, age) for model, found in ages.items() for age in found]
+    ledger.append(
+        [
+            replace(booked(at=AT - age * DAY_S, model=model, pages=age + 1), label="a", labels='{"team": "b"}')
+            for model, age in made
+        ]
+    )
+    expected = [("m-1", 7)] if until else [("m-1", 7), ("m-2", 1)]
+    for by, value in (("label", "a"), ("label.team", "b")):
+        report = summarize(ledger, (by, "model"), None, until, naming=ModelNaming(lambda: Prices((), LISTED)))
+        assert [((value, model), pages) for model, pages in expected] == [(row.key, row.pages) for row in report.groups]
+
+
 def test_cached_tokens_are_shown_where_there_are_any(ledger: Ledger) -> None:
     """They are a column behind the tokens in every form; without any there is none."""
     ledger.append([tokens("a", 10, 2)])
