@@ -67,7 +67,7 @@ def month() -> Iterator[Entry]:
     yield failed("archive", 10, "no_usage", labels=blue)
     yield failed("archive", 11, "no_usage")
     yield failed("archive", 1, "cancelled", estimated_pages=4, estimated_nano=6_000_001)
-    yield used(None, 5, 2)
+    yield used(None, 5, 2, labels='{"team": "red"}')
     refused = failed("invoices", 6, "", outcome="refused", status=429, requests=41)
     yield replace(refused, unmetered=None)
     yield used("invoices", 31, 1)
@@ -147,6 +147,21 @@ def test_where_the_prices_come_from(ledger: Ledger) -> None:
     assert "* chat, 1 charge, USD 0.000012345: routes.yaml." in invoices
     assert "* house-ocr, 1 charge, USD 0.007: cost_per_request of the route." in text
     assert "unheard-of, 1 charge" not in text
+
+
+def test_prices_of_a_named_label(ledger: Ledger) -> None:
+    """Exchanges that have other labels beside it are together: their charges, their cost, their days."""
+    priced = {each.origin.cost_source: each.origin for each in of(made(ledger, "label.team"), "red").prices if each.rows}
+    origin = priced["routes.yaml"]
+    assert (2, 1_500_003, date(2026, 10, 1), date(2026, 10, 6)) == (origin.charges, origin.cost_nano, origin.first, origin.last)
+
+
+def test_a_part_without_doubts_or_prices(ledger: Ledger) -> None:
+    """It has its figures alone."""
+    ledger.append([replace(booked("quiet", at=FIRST - 40 * DAY_S), charges=())])
+    text = to_markdown(blocks(statement(ledger, Month(2026, 8), "client", PRICES, LATER)))
+    assert "## client quiet\n\nAugust 2026: USD 0\n" in text
+    assert "###" not in text
 
 
 def test_a_shipped_price_has_its_source(ledger: Ledger) -> None:
