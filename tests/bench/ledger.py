@@ -42,10 +42,16 @@ def batches(entries: int, days: int = DAYS, labels: bool = False) -> Iterator[li
             began_utc = NOW.timestamp() - (entries - number) * step_s
             model = chance.choice(MODELS)
             charge = Charge(
-                model, chance.randrange(40), 0, 100_000, cost_nano=chance.randrange(80_000_000), cost_source="prices.yaml"
+                model,
+                chance.randrange(40),
+                0,
+                100_000,
+                cost_nano=chance.randrange(80_000_000),
+                cost_source="prices.yaml",
+                priced_as=model,
             )
             usage = replace(plain.usage, model=model)
-            made = replace(plain, id=new_id(began_utc), began_utc=began_utc, usage=usage, charges=(charge,))
+            made = replace(plain, id=new_id(began_utc), began_utc=began_utc, usage=usage, charges=(charge,), priced_as=model)
             client = chance.choice(CLIENTS)
             if labels:
                 found.append(replace(made, client=client, labels=_labels(chance)))
