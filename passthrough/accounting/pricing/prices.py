@@ -25,6 +25,7 @@ _DAY_S: Final = 86_400
 _MAX_REMEMBERED: Final = 1024  # rates; responses name the models, so their number is not bounded otherwise
 
 _RateKey: TypeAlias = tuple[str, str | None, int, str | None, str | None, bool, str | None]
+_Tiers: TypeAlias = tuple[str | None, ...]
 _DearestKey: TypeAlias = tuple[str | None, str | None, str | None, str | None, int]
 
 
@@ -152,7 +153,8 @@ class Prices:
     def _is_mapped(self, price: Price, on: date) -> bool:
         """Tell whether a row of the price map applies: no other list has its model."""
         provider, _, model = self._names.key(price.model).partition("/")
-        found = self._find(model, Offer(provider), on, None, (price.service_tier,))
+        tiers = _tiers(None, in_batch=True) if price.service_tier == BATCH else ((price.service_tier,),)
+        found = self._find(model, Offer(provider), on, None, tiers)
         return found is not None and found[1] is price
 
     def in_force(self, source: str, on: date) -> dict[str, list[Price]]:
@@ -190,7 +192,7 @@ class Prices:
         model, target, day_number, route, price_list, in_batch, tier = key
         day = datetime.fromtimestamp(day_number * _DAY_S, UTC).date()
         offer = self._offers.of(target, price_list)
-        found = self._find(model, offer, day, route, (*filter(None, (tier, BATCH if in_batch else None)), None))
+        found = self._find(model, offer, day, route, _tiers(tier, in_batch=in_batch))
         if found is None:
             rate = Rate(self._names.canonical(model, day))
         else:
@@ -204,16 +206,20 @@ class Prices:
         return rate
 
     def _find(
-        self, model: str, offer: Offer, day: date, route: str | None, tiers: Iterable[str | None] = (None,)
+        self, model: str, offer: Offer, day: date, route: str | None, tiers: Iterable[_Tiers] = ((None,),)
     ) -> tuple[str, Price] | None:
-        """Return the price of a model, and its list: a row for the first of `tiers` (None: the standard one) that has one."""
+        """Return the price of a model, and its list.
+
+        It is a row for one of the first of `tiers` (None: the standard tier) that any list has; of those, the first list counts.
+        """
         places = dict.fromkeys(((OVERRIDE, route), (OVERRIDE, None), (SHIPPED, None), (PRICE_MAP, None)))
         lists = [(place[0], self._tables[place]) for place in places if place in self._tables]
-        for tier in tiers:
+        for alike in tiers:
             for source, table in lists:
-                found = self._find_in(table, self._candidates(source, model, offer, day), day, tier)
-                if found is not None:
-                    return source, found
+                for tier in alike:
+                    found = self._find_in(table, self._candidates(source, model, offer, day), day, tier)
+                    if found is not None:
+                        return source, found
         return None
 
     def _candidates(self, source: str, model: str, offer: Offer, day: date) -> Sequence[str]:
@@ -267,6 +273,12 @@ class Prices:
                 elif provider == offer.provider:
                     found[bare] = None
         return found
+
+
+def _tiers(tier: str | None, *, in_batch: bool) -> Sequence[_Tiers]:
+    """Return the tiers whose rows price a usage: its own before all, then, list by list, one for batches or the standard one."""
+    standard: _Tiers = (BATCH, None) if in_batch else (None,)
+    return (standard,) if tier is None else ((tier,), standard)
 
 
 def _in_force(row: Price, day: date) -> bool:

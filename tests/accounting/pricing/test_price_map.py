@@ -97,6 +97,23 @@ def test_a_row_is_for_its_provider_and_comes_last(usage: Usage, target: str, exp
     assert expected == cost(usage, target)
 
 
+def test_a_batch_costs_half_of_the_price_that_comes_first_whatever_the_map_says_of_batches() -> None:
+    """A row for batches is its own list's: it does not come before the price that an earlier list has for the model."""
+    mapped = read(
+        b"""{"mistral/mistral-ocr-2512": {"litellm_provider": "mistral", "ocr_cost_per_page_batches": 0.0019,
+                                     "ocr_cost_per_page": 0.002},
+        "mistral/own": {"litellm_provider": "mistral", "ocr_cost_per_page": 0.004, "ocr_cost_per_page_batches": 0.003}}""",
+        "map.json",
+    )
+    prices = Prices([Price("own", Decimal(1), batch_factor=Decimal("0.4"))], mapped=mapped)
+    found = [
+        cost(Usage(1, model=model, in_batch=True), "api.mistral.ai", price_list, prices)
+        for model, price_list in (("own", None), ("mistral-ocr-2512", None), ("mistral-ocr-2512", "none"))
+    ]
+    assert [(400_000, "routes.yaml"), (1_000_000, "prices.yaml"), (1_900_000, "price_map")] == found
+    assert not [row for row in prices.today(DAY) if row.from_file == "price_map"]
+
+
 def test_without_a_list_the_map_still_prices_the_hosts_own_models() -> None:
     """`price_list: none` takes the list that ships away, not the map; a host that is not known has no provider then."""
     ocr = Usage(1, model="mistral-ocr-9")
