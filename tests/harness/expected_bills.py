@@ -32,6 +32,10 @@ _PRICES: Final[dict[str, list[tuple[date, str, str, str, str, str]]]] = {
     "house-chat": [(_ALWAYS, "", "", "0.0125", "0.0375", ""), (date(2026, 7, 1), "", "", "0.0175", "0.0525", "")],
     "extractor": [(_ALWAYS, "", "", "", "", "0.0125")],
 }
+_TIERED: Final[dict[tuple[str, str], list[tuple[date, str, str, str, str, str]]]] = {
+    ("house-chat", "priority"): [(date(2026, 7, 8), "", "", "0.0311", "0.0933", "")],
+}
+"""As _PRICES, for tokens in one service tier; those that were cached cost as much as the others."""
 _CACHED: Final = {"mistral-small-latest": "0.015", "house-chat": "0.0007"}
 """USD for a million tokens that were cached."""
 _RESELLER: Final = "api.aimlapi.com"  # it has prices of its own, in no list: what it does not tell is unpriced
@@ -46,6 +50,8 @@ prices:
      usd_per_million_cached_input_tokens: 0.0007}
   - {model: house-chat, usd_per_million_input_tokens: 0.0175, usd_per_million_output_tokens: 0.0525,
      usd_per_million_cached_input_tokens: 0.0007, effective_from: 2026-07-01}
+  - {model: house-chat, service_tier: priority, usd_per_million_input_tokens: 0.0311, usd_per_million_output_tokens: 0.0933,
+     effective_from: 2026-07-08}
   - {model: extractor, usd_per_credit: 0.0125}
 """
 """What the operator's own models cost, as routes.yaml has it."""
@@ -179,7 +185,8 @@ class Bill:
             self._charge(deed.usage, cost)
         unpriced = cost is None or any(self._price(line) is None for line in deed.lines)
         why = "no_usage" if deed.usage.pages == 0 and not deed.usage.pages_annotated else deed.usage.unmetered
-        reason = "unpriced" if unpriced and why is None else why
+        doubt = "unpriced" if unpriced else "unpriced_tier" if deed.usage.service_tier and not self._tiered(deed.usage) else None
+        reason = doubt if why is None else why
         if reason is not None:
             tally.reasons[str(reason)] += 1
         failed = deed.outcome != Outcome.COMPLETED or (deed.status or 999) >= 400
@@ -197,7 +204,8 @@ class Bill:
 
     def _price(self, usage: Usage) -> int | None:
         rows = [] if self._is_resold and usage.model not in _HOUSE else _PRICES.get(usage.model or "", [])
-        rates = [row[1:] for row in rows if row[0] <= self._day]
+        tiered = self._tiered(usage)
+        rates = tiered or [row[1:] for row in rows if row[0] <= self._day]
         if not rates:
             return None
         plain, annotated, tokens_in, tokens_out, credit = rates[-1]
@@ -207,7 +215,7 @@ class Bill:
         if usage.credits_micro is not None:
             return _nano(Decimal(credit) * usage.credits_micro / 10**6)
         cached = usage.tokens_cached or 0
-        cost = Decimal(_CACHED[usage.model or ""]) * cached / 10**6 if cached else Decimal(0)
+        cost = Decimal(tokens_in if tiered else _CACHED[usage.model or ""]) * cached / 10**6 if cached else Decimal(0)
         for count, rate, unit in (
             (usage.pages, plain, 10**3), (usage.pages_annotated, annotated, 10**3),
             ((usage.tokens_in or 0) - cached, tokens_in, 10**6), (usage.tokens_out, tokens_out, 10**6),
@@ -216,6 +224,11 @@ class Bill:
                 return None
             cost += Decimal(rate or 0) * (count or 0) / unit
         return _nano(cost * factor)
+
+    def _tiered(self, usage: Usage) -> list[tuple[str, ...]]:
+        """Return the rates for the service tier of a usage that hold on the day, the last of which counts."""
+        rows = _TIERED.get((usage.model or "", usage.service_tier or ""), [])
+        return [row[1:] for row in rows if row[0] <= self._day]
 
     def _charge(self, usage: Usage, cost: int | None) -> None:
         self._tally.charges += 1

@@ -19,6 +19,8 @@ BEGINS: Final = datetime(2026, 6, 20, tzinfo=UTC)
 DAYS: Final = 30
 CLIENTS: Final = ("invoices", "archive", "research", "support", "ünï-team")
 TEAMS: Final = ("red", None, '"blue": "r', "größe")
+TIERS: Final = (None, None, None, "default", "flex", "priority")
+"""Service tiers of chats: "default" is the standard one, "priority" has a price of its own for one model from a day on."""
 LABELS: Final = (None, "ann@example.org", "bob@example.org", "=SUM(A1)", "größe")
 _OCR: Final = (
     *(("mistral", model) for model in ("mistral-ocr-2512", "mistral-ocr-latest", "mistral-ocr-4-0", "mistral-ocr-4-1")),
@@ -96,17 +98,18 @@ class Traffic:
 
     def _chat(self) -> Deed:
         model, tokens = self._tokens()
-        told = _told_tokens(tokens)
-        body = json.dumps({"choices": [{"message": {"content": "x" * 50}}], "model": model, "usage": told}).encode()
-        return self._deed("mistral", body, _chat(model, tokens), at="/v1/chat/completions")
+        tier, beside = self._tier(told := _told_tokens(tokens))
+        body = json.dumps({"choices": [{"message": {"content": "x" * 50}}], "model": model, "usage": told, **beside}).encode()
+        return self._deed("mistral", body, _chat(model, tokens, tier), at="/v1/chat/completions")
 
     def _stream(self) -> Deed:
         model, tokens = self._tokens()
-        told = _told_tokens(tokens)
-        events: list[Any] = [{"model": model, "choices": [{"delta": {"content": "x"}}]}] * 5
+        tier, beside = self._tier(told := _told_tokens(tokens))
+        events: list[Any] = [{"model": model, "choices": [{"delta": {"content": "x"}}], **beside}] * 5
         events.append({"model": model, "choices": [], "usage": told})
         body = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events) + b"data: [DONE]\n\n"
-        return self._deed("mistral", body, _chat(model, tokens), at="/v1/chat/completions", content_type="text/event-stream")
+        found = _chat(model, tokens, tier)
+        return self._deed("mistral", body, found, at="/v1/chat/completions", content_type="text/event-stream")
 
     def _told(self) -> Deed:
         pages, model = self._pages(), "mistral/mistral-ocr-latest"
@@ -227,6 +230,14 @@ class Traffic:
         cached = self._random.randrange(prompt + 1) if self._random.random() < 0.3 else 0
         return model, (prompt, self._random.randrange(3000), cached)
 
+    def _tier(self, told: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """Return a tier that is billed apart, if any, and what tells of it beside the usage; else `told` gets it."""
+        tier = self._random.choice(TIERS)
+        beside = {"service_tier": tier} if self._random.random() < 0.5 else {}
+        if not beside:
+            told["service_tier"] = tier
+        return None if tier == "default" else tier, beside
+
     def _deed(
         self,
         named: str,
@@ -268,8 +279,9 @@ def _ocr(model: str, pages: int, *, counted: int | None = None, image_annotation
     return json.dumps({"pages": shown, "model": model, "document_annotation": None, **more, "usage_info": info}).encode()
 
 
-def _chat(model: str, tokens: tuple[int, int, int]) -> Usage:
-    return Usage(model=model, tokens_in=tokens[0], tokens_out=tokens[1], tokens_cached=tokens[2] or None)
+def _chat(model: str, tokens: tuple[int, int, int], tier: str | None) -> Usage:
+    tokens_in, tokens_out, cached = tokens
+    return Usage(model=model, tokens_in=tokens_in, tokens_out=tokens_out, tokens_cached=cached or None, service_tier=tier)
 
 
 def _told_tokens(tokens: tuple[int, int, int]) -> dict[str, Any]:
