@@ -89,6 +89,8 @@ class StrictDocument:
 
     def usage(self, otherwise: Unmetered | None) -> Usage:
         """Return the usage; `otherwise` is the reason where no count was complete (Shape.usage)."""
+        if self._scanner.lost:  # where reading failed, `end` was not called
+            self._shape.drop()
         return self._shape.usage(otherwise or Unmetered.NO_USAGE)
 
 

@@ -229,6 +229,14 @@ async def test_what_follows_the_document_voids_it(cut: Unmetered | None, more: b
             assert expected == (await metered(facts, chunks, decoders, plan(RESULTS), cut=cut)).usage
 
 
+async def test_what_follows_voids_the_document_of_a_response_that_is_too_large(decoders: ThreadPoolExecutor) -> None:
+    """That the rest was not read changes nothing about what was."""
+    body = b'{"results":[{"pages":1},{"pages":2}]}'
+    for more, expected in ((b" ", Usage(pages=3)), (b"x", Usage(unmetered=Unmetered.TOO_LARGE))):
+        found = await metered(POST, [body + more, b"  "], decoders, plan(RESULTS), max_bytes=len(body) + 1)
+        assert expected == found.usage
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [(b"", NOTHING), (b"<html>", Usage(unmetered=NOT_JSON)), (b'{"status":"succ', Usage(unmetered=NOT_JSON))],
