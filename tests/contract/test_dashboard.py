@@ -62,12 +62,12 @@ def history() -> Iterator[Entry]:
 
 
 @asynccontextmanager
-async def dashboard(folder: Path, *, filled: bool = True) -> AsyncIterator[tuple[Page, Program, str]]:
+async def dashboard(folder: Path, *, routes: str = ROUTES, filled: bool = True) -> AsyncIterator[tuple[Page, Program, str]]:
     """Run the program with a ledger, and the browser; at the end the page's console must be without an error."""
     if filled:
         with closing(Ledger.open(f"sqlite:///{folder}/passthrough.db")) as ledger:
             ledger.append(list(history()))
-    async with program(folder, ROUTES, "--sandbox") as running, browser() as page:
+    async with program(folder, routes, "--sandbox") as running, browser() as page:
         await page.size(1400)
         yield page, running, f"http://127.0.0.1:{running.admin_port}/"
         assert [] == page.errors
@@ -241,6 +241,26 @@ async def test_what_has_no_price_is_not_free(tmp_path: Path) -> None:
         assert "1 unpriced" == shown["unheard-of"]
 
 
+async def test_a_budget_that_is_closed_says_by_what(tmp_path: Path) -> None:
+    """One that refuses for what has no price comes first, however little is spent, with what that is."""
+    lacking = booked("invoices", at=datetime.now(UTC).timestamp(), pages=1, cost_nano=None, model="gpt-5")
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/passthrough.db")) as ledger:
+        ledger.append([replace(lacking, sandbox=True)])
+    two = "budget: [{pages: 400, per: month}, {usd: 5, per: month, unpriced: refuse}]"
+    routes = ROUTES.replace("budget: {pages: 400, per: month}", two)
+    async with dashboard(tmp_path, routes=routes, filled=False) as (page, running, url):
+        async with aiohttp.ClientSession() as session, session.get(f"{url}budgets") as answer:
+            (why,) = {budget["unpriced"] for budget in (await answer.json())["budgets"]} - {None}
+        assert "model 'gpt-5'" in why
+        await page.open(url)
+        await page.until(LOADED)
+        assert ["0 %, closed", "0.2 %"] == [row[1] for row in await cells(page, "budget-table")]
+        assert [why] == [
+            text.removeprefix("no price: ")
+            for text in await page.run("[...document.querySelectorAll('#budget-table .lack')].map((each) => each.textContent)")
+        ]
+
+
 async def test_estimates_are_shown_apart(tmp_path: Path) -> None:
     """What was paid and is not known has figures of its own, beside those that are; refused requests say how many they are."""
     now = datetime.now(UTC).timestamp()
@@ -298,6 +318,36 @@ async def test_nothing_hangs_out(tmp_path: Path, width: int, scheme: str) -> Non
         bright = sum(map(int, re.findall(r"\d+", ground)[:3])) / 3 > 128
         assert (scheme == "light") == bright
         assert 2 == await page.run("document.querySelectorAll('.chart canvas').length")
+
+
+@pytest.mark.parametrize("width", [360, 400, 768, 1300])
+async def test_figures_and_codes_are_whole(tmp_path: Path, width: int) -> None:
+    """No line ends within a figure, a status, or the code that stands below it, however narrow the window is."""
+    refused = exchange("invoices", at=datetime.now(UTC).timestamp())
+    refused.status, refused.outcome, refused.error, refused.attempts = 429, Outcome.REFUSED, "budget_unpriced", 0
+    with closing(Ledger.open(f"sqlite:///{tmp_path}/passthrough.db")) as ledger:
+        ledger.append([entry(refused, NOTHING)])
+    async with dashboard(tmp_path) as (page, _, url):
+        await page.size(width)
+        await page.open(url)
+        await page.until(LOADED)
+        words = """(() => {
+            const broken = [], seen = [];
+            for (const place of document.querySelectorAll('dd, td.number, .code, .good, .bad')) {
+                const texts = document.createTreeWalker(place, NodeFilter.SHOW_TEXT);
+                while (texts.nextNode()) for (const word of texts.currentNode.data.matchAll(/\\S+/g)) {
+                    const range = document.createRange();
+                    range.setStart(texts.currentNode, word.index);
+                    range.setEnd(texts.currentNode, word.index + word[0].length);
+                    seen.push(word[0]);
+                    if (new Set([...range.getClientRects()].map((line) => line.top)).size > 1) broken.push(word[0]);
+                }
+            }
+            return [seen, broken];
+        })()"""
+        seen, broken = await page.run(words)
+        assert {"budget_unpriced", "$123,456,789.012345678"} <= set(seen)
+        assert [] == broken
 
 
 async def test_it_is_used_by_keyboard(tmp_path: Path) -> None:

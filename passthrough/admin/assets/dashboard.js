@@ -291,15 +291,17 @@
   const showBudgets = ({ budgets }) => {
     at("budgets").hidden = !budgets.length;
     const shown = (budget, text) => (budget.unit === "usd" ? dollars(text) : grouped(text));
-    const sorted = budgets.toSorted((a, b) => b.used_percent - a.used_percent).slice(0, 5 * MAX_ROWS);
-    at("budget-table").replaceChildren(table("Budgets, the most used first",
+    const isClosed = (budget) => (budget.unpriced ?? null) !== null;  // for what has no price, however little is spent
+    const sorted = budgets.toSorted((a, b) => isClosed(b) - isClosed(a) || b.used_percent - a.used_percent).slice(0, 5 * MAX_ROWS);
+    at("budget-table").replaceChildren(table("Budgets, closed ones and the most used first",
       [{ head: "Whose" }, { head: "Used" }, { head: "Spent", number: true }, { head: "Limit", number: true }, { head: "Resets (UTC)", number: true }],
       sorted.map((budget) => {
         const share = budget.used_percent / 100;
         const unit = budget.unit === "usd" ? "USD" : budget.unit;
         return [
           [made("span", { className: "name" }, [SCOPES[budget.scope] ?? budget.scope, budget.name].filter(Boolean).join(" ")), made("small", {}, `${unit} per ${budget.per}`)],
-          [`${budget.used_percent} %${share >= 1 ? ", used up" : ""}`, bar(share, share >= 1 ? "over" : share >= 0.9 ? "near" : "")],
+          [`${budget.used_percent} %${share >= 1 ? ", used up" : ""}${isClosed(budget) ? ", closed" : ""}`, bar(share, share >= 1 ? "over" : share >= 0.9 ? "near" : ""),
+            isClosed(budget) ? made("small", { className: "lack" }, `no price: ${budget.unpriced}`) : null],
           shown(budget, budget.spent), shown(budget, budget.limit), budget.resets.slice(0, 16).replace("T", " ")];
       })));
   };
@@ -319,7 +321,7 @@
     const status = ({ status: code, outcome, error, open, requests }) => {
       const bad = code === null || code >= 400 || outcome !== "completed";
       const why = open ? "not ended" : error ?? (outcome === "completed" ? null : outcome);
-      return [made("span", { className: bad ? "bad" : "good" }, code === null ? "none" : String(code)), why ? made("small", {}, why) : null, requests > 1 ? made("small", {}, `${grouped(requests)} requests`) : null];
+      return [made("span", { className: bad ? "bad" : "good" }, code === null ? "none" : String(code)), why ? made("small", { className: "code" }, why) : null, requests > 1 ? made("small", {}, `${grouped(requests)} requests`) : null];
     };
     const usd = column(exchanges);
     at("latest-table").replaceChildren(table("The latest exchanges, newest first",
