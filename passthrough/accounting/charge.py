@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..exchange import Exchange
-from ..meter.usage import Unmetered, Usage
-from .entry import Charge, charged, counted
+from ..meter.usage import Unmetered, Usage, has_counts
+from .entry import Charge, charged
 from .pricing.prices import PER_REQUEST, Prices
 
 
@@ -17,7 +17,7 @@ def charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | None:
     """
     if not exchange.admitted:
         return None
-    used = counted(usage) or _succeeded(exchange)
+    used = has_counts(usage) or _succeeded(exchange)
     reported = exchange.reported_cost_nano
     if reported is not None and (used or reported):
         return charged(usage, reported, (exchange.cost_header or "").lower() or None, priced_as(exchange, usage, prices))
@@ -35,7 +35,7 @@ def line_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | No
     The download's own cost (a price per request, or one that the provider reported) is not the lines': on a route with a price
     per request the lines cost nothing beyond it.
     """
-    if not exchange.admitted or not counted(usage):
+    if not exchange.admitted or not has_counts(usage):
         return None
     if _has_own_price(exchange):
         return charged(usage, 0, PER_REQUEST, priced_as(exchange, usage, prices))
@@ -45,7 +45,7 @@ def line_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | No
 def rest_charge(exchange: Exchange, usage: Usage, prices: Prices) -> Charge | None:
     """Return the charge of an exchange beside its batch lines: its price per request, or what was counted apart from them."""
     priced = _has_own_price(exchange) and _succeeded(exchange)
-    if not exchange.admitted or not (priced or counted(usage)):
+    if not exchange.admitted or not (priced or has_counts(usage)):
         return None
     return _priced(exchange, usage, prices)
 

@@ -163,17 +163,6 @@ def believable(usage: Usage, terms: RouteTerms | None = None) -> Usage:
     return replace(usage, model=model, line=line, custom_id=custom_id)
 
 
-def counted(usage: Usage) -> bool:
-    """Tell whether anything was counted that can have a price, be it 0."""
-    return (
-        usage.pages is not None
-        or usage.pages_annotated is not None
-        or usage.tokens_in is not None
-        or usage.tokens_out is not None
-        or usage.credits_micro is not None
-    )
-
-
 def charged(usage: Usage, cost_nano: int | None = None, cost_source: str | None = None, priced_as: str | None = None) -> Charge:
     """Return a charge for a usage, with its cost if that is known."""
     return Charge(

@@ -47,7 +47,7 @@ class Sender:
         """Send a request, again where that is allowed; return the call whose response is to be relayed, and that one's head."""
         head, route = prepared.head, prepared.match.route
         retries = route.retries
-        replay = context.replay = ReplayBuffer(retries.held_bytes, spools=retries.spool) if retries.attempts else None
+        context.replay = ReplayBuffer(retries.held_bytes, spools=retries.spool) if retries.attempts else None
         for tries in range(1, retries.attempts + 2):
             batched = tries == 1 and context.batches and context.downstream.body.is_eof()
             call = context.call = await self._open_call(context, prepared, batched=batched)
@@ -56,9 +56,9 @@ class Sender:
                 response = await self._send_once(context, head, call, prepared.request_head, resends=tries > 1)
                 pause = retry_delay_s(retries, response, tries, time.time(), random.random())  # noqa: S311 - jitter, no secret
             except UpstreamFailure:
-                if not (call.stale and tries <= retries.attempts and call.request_body.complete and replay and replay.whole):
+                if not (call.stale and tries <= retries.attempts and call.request_body.repeatable):
                     raise
-            if pause is None or not (call.request_body.complete and replay and replay.whole):
+            if pause is None or not call.request_body.repeatable:
                 break
             context.call = None
             call.connection.abort()

@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from passthrough.accounting.entry import MAX_COUNT, MAX_TEXT, Charge, Part, believable, charged, counted, entry, printable
+from passthrough.accounting.entry import MAX_COUNT, MAX_TEXT, Charge, Part, believable, charged, entry, printable
 from passthrough.exchange import RouteTerms
-from passthrough.meter.usage import NOTHING, Unmetered, Usage
+from passthrough.meter.usage import NOTHING, Unmetered, Usage, has_counts
 from tests.harness.entries import exchange
 
 COUNTERS = ("pages", "pages_annotated", "tokens_in", "tokens_out", "credits_micro", "tokens_cached", "doc_bytes")
@@ -144,5 +144,5 @@ def test_each_text_of_a_usage_is_made_printable(name: str) -> None:
 @pytest.mark.parametrize("counter", COUNTERS[:5])
 def test_each_counter_can_have_a_price(counter: str) -> None:
     """Pages, tokens and credits are counted, be they 0; a document's size and cached tokens are no count of their own."""
-    assert counted(replace(NOTHING, **{counter: 0}))
-    assert not counted(Usage(model="m", doc_bytes=7))
+    assert has_counts(replace(NOTHING, **{counter: 0}))
+    assert not has_counts(Usage(model="m", doc_bytes=7))

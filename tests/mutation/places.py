@@ -35,8 +35,9 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "config/reload.py": ("tests/scenarios/test_reload.py",),
     "config/values.py": ("tests/config/test_load.py",),
     "meter/shapes/values.py": ("tests/meter/shapes/test_configured.py",),
-    "proxy/attempts.py": ("tests/proxy/test_request_body.py",),
+    "proxy/attempts.py": ("tests/proxy/test_request_body.py", "tests/proxy/net/test_write_batch.py"),
     "proxy/headers.py": ("tests/proxy/test_request_head.py", "tests/proxy/test_rewrite.py"),
+    "proxy/request_body.py": ("tests/proxy/test_attempts.py",),
     "proxy/downstream/handshake.py": ("tests/scenarios/test_connection_limits.py",),
     "proxy/net/sockets.py": ("tests/proxy/test_request_body.py", "tests/proxy/upstream/test_pool.py"),
     "__main__.py": ("tests/cli/test_main.py",),
@@ -139,6 +140,13 @@ EQUIVALENT: Final = (
     Equivalent("proxy/auth.py", 'value = value[7:].strip(b" \\t")', "7", "6", "That byte is a blank, which is stripped."),
     Equivalent("proxy/auth.py", "if len(presented) > 1:", "len(presented) > 1", "(len(presented) >= 1)", _SORTED),
     Equivalent("proxy/auth.py", "if len(presented) > 1:", "1", "0", _SORTED),
+    Equivalent(
+        "proxy/request_body.py",
+        "return self._replay is not None and self._replay.whole and self.complete",
+        "self._replay is not None and self._replay.whole and self.complete",
+        "(self._replay.whole and self.complete)",
+        "Only a route with `retries` is asked, which has a replay buffer.",
+    ),
 )
 
 

@@ -10,8 +10,8 @@ from fractions import Fraction
 from typing import Final, TypeAlias
 
 from ...exchange import RouteTerms
-from ...meter.usage import Usage
-from ..entry import Charge, charged, counted
+from ...meter.usage import Usage, has_counts
+from ..entry import Charge, charged
 from .names import ModelNames, plain
 from .offers import Offer, Offers
 from .price_list import BATCH, MISTRAL, OVERRIDE, PRICE_MAP, RESELLERS, SHIPPED, Alias, Host, Price, PriceList, shipped
@@ -81,7 +81,7 @@ class Prices:
         if terms is not None and terms.cost_per_request_nano is not None:
             name = self.priced_as(usage.model, terms=terms, target=target, began_utc=began_utc)
             return charged(usage, terms.cost_per_request_nano, PER_REQUEST, name)
-        if not counted(usage):
+        if not has_counts(usage):
             return None
         if usage.model is None:
             return charged(usage)

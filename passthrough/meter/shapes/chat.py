@@ -106,7 +106,7 @@ class ChatShape:
     def _take_field(self, name: str, value: Value) -> None:
         if name not in _FEES:
             self._fields[name] = value
-        elif value and value is not _END:  # no connector that was called not once
+        elif value:  # 0 and null: a connector that was not called
             self._fields[_FEES[0]] = value
 
     def _counted(self) -> _Tokens | None:

@@ -101,6 +101,20 @@ def test_a_prefix_says_whose_offer_it_is(target: str | None) -> None:
     assert cost(Usage(1, model="azure/prebuilt-layout"), "api.cohere.com", None) is None
 
 
+def test_other_providers_have_their_own_rows() -> None:
+    """Cohere's and Reducto's hosts go by the rows of these providers alone, and by none where the route says so."""
+    parsed = Usage(1, model="parse-v5.0")
+    assert [1_500_000, None, None] == [
+        cost(parsed, "api.cohere.com", None), cost(parsed, "api.cohere.com", "none"), cost(parsed, "platform.reducto.ai", None)
+    ]  # fmt: skip
+    assert 30 * MILLI == cost(Usage(model="parse-v3", credits_micro=2 * 10**6), "platform.reducto.ai", None)
+
+
+def test_an_operators_row_of_mistrals_holds_without_a_list() -> None:
+    """On a route without a list, whose target is no known host, a row may be named with Mistral's prefix."""
+    assert 7 * MILLI == cost(PAGE, GATEWAY, "none", Price("mistral/mistral-ocr-2512", Decimal(7)))
+
+
 def test_a_list_that_a_route_names_has_its_own_rows() -> None:
     """`azure` and `vertex` put a gateway on that cloud's rows, where Mistral's fill what is missing."""
     layout, medium = Usage(1, model="prebuilt-layout"), Usage(model="mistral-medium-3", tokens_in=1000)

@@ -88,6 +88,7 @@ def test_the_map_prices_what_no_list_has(usage: Usage, target: str, nano: int | 
         (Usage(model="gpt-9", tokens_in=1), "api.mistral.ai", (None, None)),
         (Usage(model="gpt-9", tokens_in=1), ROUTER, (None, None)),
         (Usage(model="openai/gpt-9", tokens_in=1), ROUTER, (None, None)),
+        (Usage(model="openai/gpt-9", tokens_in=1), "api.mistral.ai", (None, None)),
         (Usage(model="whose", tokens_in=1), OPENAI, (None, None)),
         (Usage(model="gpt-9", credits_micro=1), OPENAI, (None, None)),
     ],
@@ -150,6 +151,13 @@ def test_the_dearest_page_counts_the_map() -> None:
     assert PRICES.dearest_page(terms=RouteTerms("/x", price_list="none"), target="a.example", began_utc=NOON) == 1_000_000
     assert Prices().dearest_page(terms=None, target=ROUTER, began_utc=NOON) is None
     assert Prices().dearest_page(terms=RouteTerms("/x", price_list="none"), target="api.mistral.ai", began_utc=NOON) is None
+
+
+def test_the_dearest_page_may_be_of_a_model_with_a_slash() -> None:
+    """What stands before the first slash of a name in the map is the provider; the rest is the model."""
+    text = b'{"azure_ai/doc-intelligence/layout-9": {"litellm_provider": "azure_ai", "ocr_cost_per_page": 0.5}}'
+    prices = Prices(mapped=read(text, "map.json"))
+    assert 500_000_000 == prices.dearest_page(terms=None, target=AZURE, began_utc=NOON)
 
 
 def test_the_listing_has_the_rows_that_apply() -> None:

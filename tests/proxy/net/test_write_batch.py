@@ -13,6 +13,7 @@ import pytest
 
 from passthrough.errors import UpstreamFailure
 from passthrough.exchange import Exchange, Outcome
+from passthrough.meter.plan import MeterPlan
 from passthrough.meter.usage import Usage
 from passthrough.proxy.net.write_batch import WriteBatch
 from passthrough.proxy.routes import Retries
@@ -117,6 +118,45 @@ async def test_a_request_that_waits_for_the_turns_end_is_not_lost_with_its_conne
         assert (b"200", b"3") == (head[9:12], body)
         assert [b"", b"1", b"2"] == [received.body for received in above.received]
         assert [(Outcome.COMPLETED, 1)] * 2 == [(each.outcome, each.attempts) for each in await house.booked(2)]
+
+
+@pytest.mark.wire
+@pytest.mark.parametrize("settles", [False, True])
+async def test_a_client_that_leaves_ends_its_request_on_the_other_connection(settles: bool) -> None:
+    """A call that went to another connection ends as any does: it is given up at once, or read to its end for its pages."""
+    moment, left, ended = Moment(), asyncio.Event(), list[bytes]()
+
+    async def script(peer: Peer) -> None:
+        while (request := await peer.request()).line == b"POST /first HTTP/1.1":
+            await peer.send(ok(b"1"))
+            moment.happens.append(lambda: end(peer))
+        if settles and request.body == b"2":
+            await left.wait()
+            await peer.send(ok(b'{"usage_info": {"pages_processed": 3}}'))
+        await peer.ended()
+        ended.append(request.body)
+
+    plan = MeterPlan("ocr" if settles else "none")
+    async with (
+        upstream(script) as above,
+        road(route_to(above.port, plan=plan), allowance=moment) as house,
+        client(house.port) as other,
+    ):
+        await other.send(asking(b"GET /others HTTP/1.1"))
+        await until(lambda: len(above.received) == 1)
+        async with client(house.port) as raw:
+            await raw.send(asking(b"POST /first HTTP/1.1", body=b"1"))
+            await raw.answer()
+            await raw.send(asking(b"POST /second HTTP/1.1", body=b"2"))
+            await until(lambda: len(above.received) == 3)
+        await until(lambda: len(house.relay.active) == 1)
+        left.set()
+        second = (await house.booked(2))[1]
+        assert (Outcome.CLIENT_GONE, 1) == (second.outcome, second.attempts)
+        if settles:
+            assert 3 == (await second.usage_source.usage()).pages
+        else:
+            await until(lambda: ended == [b"2"])
 
 
 @pytest.mark.wire
