@@ -150,10 +150,8 @@ def load_costs_per_request(path: str, environ: Mapping[str, str], *, cwd: Path |
 
     Raises ConfigError where it is wrong.
     """
-    opened = _open(path, environ, cwd or Path.cwd(), False, only_prices)
-    routes = _priced_routes(opened)
-    opened.raise_problems()
-    return {route.path: route.cost_per_request for _, route in routes if route.cost_per_request is not None}
+    routes = _read_priced_routes(path, environ, cwd)
+    return {route.path: route.cost_per_request for route in routes if route.cost_per_request is not None}
 
 
 def load_price_lists(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> Mapping[str, str]:
@@ -161,10 +159,15 @@ def load_price_lists(path: str, environ: Mapping[str, str], *, cwd: Path | None 
 
     Raises ConfigError where one is wrong.
     """
+    routes = _read_priced_routes(path, environ, cwd)
+    return {route.path: route.meter.price_list for route in routes if route.meter.price_list is not None}
+
+
+def _read_priced_routes(path: str, environ: Mapping[str, str], cwd: Path | None) -> list[RoutePrices]:
     opened = _open(path, environ, cwd or Path.cwd(), False, only_prices)
-    routes = _priced_routes(opened)
+    found = [route for _, route in _priced_routes(opened)]
     opened.raise_problems()
-    return {route.path: route.meter.price_list for _, route in routes if route.meter.price_list is not None}
+    return found
 
 
 def _priced_routes(opened: _Opened) -> list[tuple[At, RoutePrices]]:

@@ -66,6 +66,11 @@ class ResponseFacts:
     length: int | None = None
     fields: Fields | None = None
 
+    @property
+    def is_small(self) -> bool:
+        """Whether the body is plain and so short that it is read in one piece."""
+        return self.length is not None and self.length <= SMALL_BYTES and not self.content_encoding
+
 
 class BodyReader(Reader, Protocol):
     """A pipeline.Reader that finds usages in a response's body."""
@@ -204,14 +209,11 @@ def open_meter(
     if kind is _CONFIGURED:
         return _open_configured(plan, response, decoders, request_meter, max_bytes or MAX_BYTES)
     is_one = kind is _OCR or not (is_batch or (kind in _STREAMED and is_event_stream(response.content_type)))
-    if is_one and response.length is not None and response.length <= SMALL_BYTES and not response.content_encoding:
+    if is_one and response.is_small:
         return BufferedMeter(_shape(kind, plan, response), kind, request_meter=request_meter)
-    coding: Chain | None = None
-    refusal = Unmetered.NO_USAGE if is_batch and response.status == 206 else None
-    try:
-        coding = chain(response.content_encoding, max_bytes or (MAX_RESULTS_BYTES if is_batch else MAX_BYTES))
-    except Undecodable:
-        refusal = Unmetered.UNKNOWN_CODING
+    coding, refusal = _coding(response, max_bytes or (MAX_RESULTS_BYTES if is_batch else MAX_BYTES))
+    if refusal is None and is_batch and response.status == 206:
+        refusal = Unmetered.NO_USAGE
     expected = refusal is Unmetered.NO_USAGE or not is_batch or plan.expects_count(kind)
     # Where no shape is named, a stream need not report its usage: OpenAI's do so only where the request asks for it.
     may_be_silent = plan.shape == "auto" and not is_batch and not is_one
@@ -227,6 +229,14 @@ def open_meter(
     if refusal is not None:
         pipeline.refuse(refusal)
     return Meter(body, pipeline, kind, expected=expected, may_be_silent=may_be_silent, request_meter=request_meter)
+
+
+def _coding(response: ResponseFacts, max_bytes: int) -> tuple[Chain | None, Unmetered | None]:
+    """Return what undoes the coding of a response, up to a bound, and the reason for reading nothing where it is not known."""
+    try:
+        return chain(response.content_encoding, max_bytes), None
+    except Undecodable:
+        return None, Unmetered.UNKNOWN_CODING
 
 
 def _results(kind: ResponseKind, plan: MeterPlan, response: ResponseFacts, *, expected: bool) -> BatchFile | BatchJob:
@@ -278,16 +288,10 @@ def _open_configured(
         known=before_body(counted, response.method, response.fields),
         says_json=_JSON_TYPE(response.content_type or b"") is not None,
     )
-    is_small = response.length is not None and response.length <= SMALL_BYTES and not response.content_encoding
-    if is_small and documents is Documents.ONE:
+    if documents is Documents.ONE and response.is_small:
         return BufferedStrictMeter(shape, _CONFIGURED, request_meter=request_meter)
     body = _READERS[documents](shape)
-    refusal: Unmetered | None = None
-    coding: Chain | None = None
-    try:
-        coding = chain(response.content_encoding, max_bytes)
-    except Undecodable:
-        refusal = Unmetered.UNKNOWN_CODING
+    coding, refusal = _coding(response, max_bytes)
     pipeline = MeterPipeline(body, coding, decoders, max_bytes, None)
     if refusal is not None:
         pipeline.refuse(refusal)

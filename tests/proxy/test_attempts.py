@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from email.utils import formatdate
 
@@ -202,9 +203,28 @@ async def test_what_is_not_held_is_sent_once(retries: Retries, size: int, expect
         assert [b"x" * size] * expected == [received.body for received in raw.received]
 
 
-@pytest.mark.parametrize(("attempts", "status"), [(0, b"502"), (1, b"200")])
-async def test_a_stale_connection(attempts: int, status: bytes) -> None:
-    """A kept connection that ends before it responds: sent again on another only where the route says so."""
+async def test_a_request_that_is_not_whole_yet_is_sent_once() -> None:
+    """A target that is busy before it has read the whole body: half a request is not sent again, its response is relayed."""
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.reader.readexactly(3)
+        await peer.send(BUSY)
+        await peer.ended()
+
+    async with upstream(script) as raw, road(route_to(raw.port, retries=SOON)) as house, client(house.port) as caller:
+        await caller.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 10"), b"abc")
+        assert b"busy" == (await caller.answer())[1]
+        assert (1, 1) == ((await house.booked())[0].attempts, raw.connections)
+
+
+@pytest.mark.parametrize(
+    ("retries", "status", "attempts"),
+    [(Retries(), b"502", 1), (Retries(attempts=1), b"200", 2), (Retries(attempts=1, held_bytes=1), b"502", 1)],
+    ids=["off", "held", "too large"],
+)
+async def test_a_stale_connection(retries: Retries, status: bytes, attempts: int) -> None:
+    """A kept connection that ends before it responds: sent again on another one where the route says so and the body is held."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -214,12 +234,40 @@ async def test_a_stale_connection(attempts: int, status: bytes) -> None:
             return
         await peer.send(DONE)
 
-    route = {"retries": Retries(attempts=attempts), "timeouts": Timeouts(header_s=WAIT_S)}
+    route = {"retries": retries, "timeouts": Timeouts(header_s=WAIT_S)}
     async with upstream(script) as raw, road(route_to(raw.port, **route)) as house, client(house.port) as caller:
         for expected in (b"200", status):
             await caller.send(asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 2"), b"{}")
             assert expected == (await caller.answer())[0][9:12]
-        assert [1, 1 + attempts] == [exchange.attempts for exchange in await house.booked(2)]
+        assert [1, attempts] == [exchange.attempts for exchange in await house.booked(2)]
+
+
+async def test_more_stale_connections_than_attempts() -> None:
+    """Where the kept connections end one after the other, the last attempt that the route allows decides."""
+    both = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        if len(peer.upstream.received) == 2:
+            both.set()
+        await both.wait()
+        await peer.send(DONE)
+        await peer.head()  # The second request has come; its target goes without a word.
+
+    request = asking(b"POST /v1/ocr HTTP/1.1", b"Content-Length: 2") + b"{}"
+    route = {"retries": Retries(attempts=1), "timeouts": Timeouts(header_s=WAIT_S)}
+    async with (
+        upstream(script) as raw,
+        road(route_to(raw.port, **route)) as house,
+        client(house.port) as caller,
+        client(house.port) as other,
+    ):
+        await caller.send(request)
+        await other.send(request)
+        assert [b"200", b"200"] == [(await each.answer())[0][9:12] for each in (caller, other)]
+        await caller.send(request)
+        assert b"502" == (await caller.answer())[0][9:12]
+        assert ([1, 1, 2], 2) == ([exchange.attempts for exchange in await house.booked(3)], raw.connections)
 
 
 async def test_a_new_connection_that_ends_is_asked_once() -> None:

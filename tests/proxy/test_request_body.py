@@ -270,6 +270,33 @@ async def test_an_early_refusal_of_the_target_is_relayed_at_once(status: bytes, 
         assert ([], 1) == (above.received, above.connections)
 
 
+@pytest.mark.parametrize("status", [b"401 Unauthorized", b"300 Multiple Choices"])
+async def test_no_more_is_sent_behind_an_early_refusal(status: bytes) -> None:
+    """What the client still sends while the refusal's body comes does not reach the target."""
+    others, behind = asyncio.Event(), list[bytes]()
+
+    async def script(peer: Peer) -> None:
+        line, _, _ = await peer.head()
+        if line == b"GET /others HTTP/1.1":
+            await peer.send(ok())
+            return
+        await peer.reader.readexactly(len(chunk(b"a")))
+        await peer.send(b"HTTP/1.1 " + status + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(b"early"))
+        await others.wait()
+        await peer.send(chunk(b""))
+        behind.append(await peer.ended())
+
+    async with street(script) as (house, _), client(house.port) as raw, client(house.port) as other:
+        await raw.send(asking(b"POST /v1/ocr HTTP/1.1", CHUNKED), chunk(b"a"))
+        assert b"HTTP/1.1 " + status in await raw.head()
+        await raw.send(chunk(b"more"))
+        await other.send(asking(b"GET /others HTTP/1.1"))
+        await other.answer()
+        others.set()
+        await until(lambda: bool(behind))
+        assert [b""] == behind
+
+
 @pytest.mark.parametrize("framing", [b"Content-Length: 30", CHUNKED])
 async def test_full_duplex(framing: bytes) -> None:
     """A target may respond while it reads: each piece of the upload gets its response before the next is sent."""
