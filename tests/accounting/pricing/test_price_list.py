@@ -88,7 +88,12 @@ def test_embeddings_have_their_price(model: str, price: str) -> None:
         ("Mistral-small-2503", AZURE, ".1", ".3"),
         ("mistral-medium-2505", AZURE, ".4", "2"),
         ("ministral-3b", AZURE, ".04", ".04"),
+        ("ministral-3b-2512", AZURE, ".1", ".1"),
+        ("ministral-3b-latest", AZURE, ".1", ".1"),
         ("mistral-medium-3", VERTEX, ".4", "2"),
+        ("mistral-medium-3-5", VERTEX, "1.5", "7.5"),
+        ("mistral-medium-2604", VERTEX, "1.5", "7.5"),
+        ("mistral-medium-latest", VERTEX, "1.5", "7.5"),
         ("mistral-medium-3@001", VERTEX, ".4", "2"),
         ("vertex_ai/mistralai/mistral-medium-3@001", MISTRAL, ".4", "2"),
         ("mistral-small-2503", VERTEX, ".1", ".3"),
@@ -220,3 +225,14 @@ def test_no_alias_dangles() -> None:
     assert RESELLERS - {"mistral"} <= providers <= {host.provider for host in LISTED.hosts} & set(LISTED.prefixes.values())
     assert len({(alias.alias, alias.effective_from) for alias in LISTED.aliases}) == len(LISTED.aliases)
     assert len({(row.model, row.effective_from, row.service_tier) for row in LISTED.prices}) == len(LISTED.prices)
+
+
+def test_no_row_of_a_reseller_prices_what_it_stands_for_at_mistral_otherwise_than_mistral_does() -> None:
+    """A reseller's row that is named like an alias holds for its own name, unless the price is the same."""
+    rows = [row.model.partition("/") for row in LISTED.prices]
+    for provider, target in (("azure", AZURE), ("vertex", VERTEX)):
+        own = {model for name, _, model in rows if name == provider}
+        meant = {alias.model for alias in LISTED.aliases if alias.alias in own and "/" not in alias.model}
+        for model in meant - own:
+            at_mistral, at_reseller = per_million(model), per_million(model, target)
+            assert (at_mistral[0], at_mistral[2]) == (at_reseller[0], at_reseller[2]), (provider, model)
