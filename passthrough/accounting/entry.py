@@ -116,9 +116,11 @@ class Entry:
 
     @property
     def cost_source(self) -> str | None:
-        """Where the charges' prices came from, None where there is no price."""
+        """Where the charges' prices came from, the first one's; None where `cost_nano` is None."""
         if len(self.charges) == 1:
             return self.charges[0].cost_source or None
+        if any(charge.cost_nano is None for charge in self.charges):
+            return None
         return next((charge.cost_source for charge in self.charges if charge.cost_source), None)
 
 

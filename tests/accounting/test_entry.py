@@ -63,8 +63,8 @@ def test_texts_are_printable_and_bounded(text: str | None, expected: str | None)
         ((5, 2, 0), ("prices.yaml", "routes.yaml", None), (7, "prices.yaml")),
         ((5, 2), ("prices.yaml", "routes.yaml"), (7, "prices.yaml")),
         ((0, 0), (None, "routes.yaml"), (0, "routes.yaml")),
-        ((5, None), ("prices.yaml", None), (None, "prices.yaml")),
-        ((None, 5, 2), (None, "prices.yaml", None), (None, "prices.yaml")),
+        ((5, None), ("prices.yaml", None), (None, None)),
+        ((None, 5, 2), (None, "prices.yaml", None), (None, None)),
         ((None, None), (None, None), (None, None)),
     ],
 )

@@ -248,7 +248,7 @@ async def test_a_budget_that_is_closed_says_by_what(tmp_path: Path) -> None:
         ledger.append([replace(lacking, sandbox=True)])
     two = "budget: [{pages: 400, per: month}, {usd: 5, per: month, unpriced: refuse}]"
     routes = ROUTES.replace("budget: {pages: 400, per: month}", two)
-    async with dashboard(tmp_path, routes=routes, filled=False) as (page, running, url):
+    async with dashboard(tmp_path, routes=routes, filled=False) as (page, _, url):
         async with aiohttp.ClientSession() as session, session.get(f"{url}budgets") as answer:
             (why,) = {budget["unpriced"] for budget in (await answer.json())["budgets"]} - {None}
         assert "model 'gpt-5'" in why

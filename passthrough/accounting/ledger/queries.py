@@ -24,9 +24,9 @@ _ALIKE: Final = ("model", "cost_source", "service_tier", "priced_as")
 class LedgerRow:
     """An exchange as the ledger stores it; the fields are entry.Entry's.
 
-    `charge` is one of its charges, or the sum of all of them (`charges` is their number): then `cost_nano` is None where one has
-    no price, and `line` is empty. It is None where there is no charge. `model` is the exchange's own. `open`: its end is not
-    written, or not yet.
+    `charge` is one of its charges, or the sum of all of them (`charges` is their number): then `cost_nano` and `cost_source` are
+    None where one has no price, and `line` is empty. It is None where there is no charge. `model` is the exchange's own. `open`:
+    its end is not written, or not yet.
     """
 
     id: str
@@ -94,6 +94,7 @@ def latest_query(limit: int, before: str | None, only: Mapping[str, str | None])
     sums |= {name: sa.func.min(CHARGES.c[name]) for name in _ALIKE}
     sums |= {
         "cost_nano": sa.case((count == priced, sa.func.sum(CHARGES.c.cost_nano % NANO))),
+        "cost_source": sa.case((count == priced, sums["cost_source"])),
         "credits": sa.case((count == 1, sa.func.min(CHARGES.c.credits))),
         "line": sa.literal(""),
         "in_batch": sa.func.max(sa.case((CHARGES.c.in_batch, 1), else_=0)),

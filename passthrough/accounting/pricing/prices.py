@@ -168,6 +168,10 @@ class Prices:
                         found.setdefault(self._names.canonical(row.model, on), []).append(row)
         return found
 
+    def host_factor(self, source: str, target: str | None) -> Fraction:
+        """Return the factor on the prices of a list that the host of a target has."""
+        return self._offers.of(target).factor if source in {SHIPPED, PRICE_MAP} else Fraction(1)
+
     def _rate(
         self,
         model: str,

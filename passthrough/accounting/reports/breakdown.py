@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -32,10 +32,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What the charges of one group, model and origin cost; `cost_source` and the days are those of the charges.
+    """What the charges of one group, model and origin cost; `cost_source`, `in_batch` and the days are those of the charges.
 
     `model` is the name that was priced, or as the response told it in rows that are older than that. `cost_source` None: no price
-    was known.
+    was known. `target` is the authority that responded: hosts may have a factor on their prices.
     """
 
     key: Key
@@ -45,6 +45,18 @@ class Origin:
     cost_nano: int
     first: date
     last: date
+    in_batch: bool = False
+    target: str | None = None
+
+    def with_more(self, other: Origin) -> Origin:
+        """Return this origin with the charges of another one."""
+        return replace(
+            self,
+            charges=self.charges + other.charges,
+            cost_nano=self.cost_nano + other.cost_nano,
+            first=min(self.first, other.first),
+            last=max(self.last, other.last),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +108,8 @@ def _origins_query(kept: Sequence[sa.ColumnElement[Any]], days: Sequence[sa.Colu
         else_=sa.func.coalesce(CHARGES.c.priced_as, CHARGES.c.model),
     )
     cost, day = CHARGES.c.cost_nano, EXCHANGES.c.day
-    groups = (*kept, named, sa.case((cost.is_not(None), CHARGES.c.cost_source)))
+    source = sa.case((cost.is_not(None), CHARGES.c.cost_source))
+    groups = (*kept, named, source, CHARGES.c.in_batch, EXCHANGES.c.target)
     figures = (sa.func.count(), sa.func.sum(cost // NANO), sa.func.sum(cost % NANO), sa.func.min(day), sa.func.max(day))
     joined = sa.select(*groups, *figures).join_from(EXCHANGES, CHARGES, CHARGES.c.exchange_id == EXCHANGES.c.id)
     return joined.where(*days).group_by(*groups)
@@ -110,21 +123,13 @@ def _reasons(rows: Iterable[Any], by: Sequence[str]) -> Iterable[Reason]:
 
 
 def _origins(rows: Iterable[Any], by: Sequence[str]) -> Iterable[Origin]:
-    found: dict[tuple[Key, str | None, str | None], Origin] = {}
-    for *values, model, source, count, dollars, nano, first, last in rows:
+    found: dict[tuple[Any, ...], Origin] = {}
+    for *values, model, source, in_batch, target, count, dollars, nano, first, last in rows:
         key, cost = _key(values, by), int(dollars or 0) * NANO + int(nano or 0)
-        one = Origin(key, model, source, int(count), cost, date.fromisoformat(first), date.fromisoformat(last))
-        other = found.setdefault((key, model, source), one)
-        if other is not one:
-            found[key, model, source] = Origin(
-                key,
-                model,
-                source,
-                other.charges + one.charges,
-                other.cost_nano + cost,
-                min(other.first, one.first),
-                max(other.last, one.last),
-            )
+        days = (date.fromisoformat(first), date.fromisoformat(last))
+        one = Origin(key, model, source, int(count), cost, *days, bool(in_batch), target)
+        group = (key, model, source, one.in_batch, target)
+        found[group] = one.with_more(found[group]) if group in found else one
     return found.values()
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
 from typing import Final, TypeVar
 
 from ...errors import LedgerError
@@ -13,6 +14,7 @@ from ...meter.usage import DOUBTS
 from ..ledger.daily_sums import Sums
 from ..ledger.ledger import Ledger
 from ..named_labels import label_name
+from ..pricing.price_list import BATCH
 from ..pricing.prices import Price, Prices
 from .breakdown import Origin, Reason, broken_down
 from .model_names import ModelNaming, columns_of
@@ -83,10 +85,14 @@ def unknown_key(by: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PricedBy:
-    """What charges cost by one origin of prices, and the rows of the price list, as it is today, that were in force then."""
+    """What charges cost by one origin of prices, and the rows of the price list, as it is today, that were in force then.
+
+    All prices of the rows were multiplied by `factor`, the host's, and for batches by the row's own.
+    """
 
     origin: Origin
     rows: tuple[Price, ...]
+    factor: Fraction = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +170,21 @@ def statement(ledger: Ledger, month: Month, by: str, prices: Prices, made: datet
             together((name,), sums),
             tuple(sums),
             tuple(reasons.get(name, ())),
-            tuple(PricedBy(origin, rows.of(origin)) for origin in priced.get(name, ())),
+            tuple(PricedBy(origin, rows.of(origin), factor) for factor, origin in _by_factor(priced.get(name, ()), prices)),
         )
         for name, sums in models.items()
     )
     return Statement(month, by, made, report.total, parties, report.note, found.kept_from)
+
+
+def _by_factor(origins: Iterable[Origin], prices: Prices) -> Iterable[tuple[Fraction, Origin]]:
+    """Return each origin with the factor of its hosts; those that differ only in hosts with one factor are together."""
+    found: dict[tuple[object, ...], tuple[Fraction, Origin]] = {}
+    for one in origins:
+        factor = prices.host_factor(one.cost_source or "", one.target)
+        group = (one.model, one.cost_source, one.in_batch, factor)
+        found[group] = (factor, one.with_more(found[group][1]) if group in found else one)
+    return found.values()
 
 
 class _PriceRows:
@@ -187,13 +203,22 @@ class _PriceRows:
             key = (origin.cost_source, origin.first + number * _DAY)
             if key not in self._days:
                 self._days[key] = self._prices.in_force(*key)
-            found |= dict.fromkeys(self._days[key].get(self._name(origin.model, key[1]), ()))
+            found |= dict.fromkeys(_applied(self._days[key].get(self._name(origin.model, key[1]), ()), origin))
         return tuple(found)
 
     def _name(self, model: str, day: date) -> str:
         """Return the name that is priced: older rows have only the one that came."""
         began_utc = datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
         return self._prices.priced_as(model, terms=None, target=None, began_utc=began_utc) or model
+
+
+def _applied(rows: Iterable[Price], origin: Origin) -> Iterable[Price]:
+    """Return the rows that may have priced charges: where there is one for batches, it is instead of the standard one."""
+    if not origin.in_batch:
+        return (row for row in rows if row.service_tier != BATCH)
+    rows = tuple(rows)
+    for_batches = {row.route for row in rows if row.service_tier == BATCH}
+    return (row for row in rows if row.service_tier is not None or row.route not in for_batches)
 
 
 _Found = TypeVar("_Found", Reason, Origin)

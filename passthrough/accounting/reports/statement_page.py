@@ -10,6 +10,7 @@ from typing import Final
 from ...meter.usage import DOUBTS, Unmetered
 from ..ledger.daily_sums import Sums
 from ..money import usd
+from ..pricing.price_list import BATCH
 from ..pricing.prices import OVERRIDE, PER_REQUEST, PRICE_MAP, SHIPPED, Price
 from .page import Block, Bullets, Heading
 from .report import aligned
@@ -173,7 +174,8 @@ def _origins(party: Party) -> Iterator[Block]:
 
 def _origin(each: PricedBy) -> str:
     origin = each.origin
-    what = f"{_shown(origin.model, 'model')}, {_count(origin.charges, 'charge')}, USD {usd(origin.cost_nano)}"
+    charges = _count(origin.charges, "batch charge" if origin.in_batch else "charge")
+    what = f"{_shown(origin.model, 'model')}, {charges}, USD {usd(origin.cost_nano)}"
     return f"{what}: {origin_text(each)}."
 
 
@@ -184,16 +186,25 @@ def origin_text(each: PricedBy) -> str:
         return f"{source} of the route"
     if source not in {SHIPPED, OVERRIDE, PRICE_MAP} and not each.rows:
         return f"told by the provider in {source}"
-    return "; ".join((f"{source}: {_row(each.rows[0])}", *map(_row, each.rows[1:]))) if each.rows else source
+    return f"{source}: {'; '.join(_row(row, each) for row in each.rows)}" if each.rows else source
 
 
-def _row(price: Price) -> str:
-    figures = ", ".join(f"{amount:f} {unit}" for unit, of in _PRICES if (amount := of(price)) is not None)
+def _row(price: Price, each: PricedBy) -> str:
+    known = [f"{amount:f} {unit}" for unit, of in _PRICES if (amount := of(price)) is not None]
+    figures = f"{', '.join(known)}{_factors(price, each, ', each' if len(known) > 1 else '')}"
     tier = f" in tier {price.service_tier}" if price.service_tier else ""
     route = f" on {price.route}" if price.route else ""
     since = f" from {price.effective_from}" if price.effective_from else ""
     source = f" ({price.source})" if price.source != OVERRIDE else ""
     return f"USD {figures}{tier}{route}{since}{source}"
+
+
+def _factors(price: Price, each: PricedBy, of_each: str) -> str:
+    """Return by what the prices of a row were multiplied, empty where by nothing."""
+    in_batch = each.origin.in_batch and price.service_tier != BATCH
+    batch = f" × {price.batch_factor:f} (batch)" if in_batch and price.batch_factor != 1 else ""
+    host = Decimal(each.factor.numerator) / each.factor.denominator
+    return (of_each if batch or host != 1 else "") + batch + (f" × {host:f} (host)" if host != 1 else "")
 
 
 # ── tables ──

@@ -88,6 +88,21 @@ def test_what_is_read_back_is_what_was_written(ledger: Ledger) -> None:
         assert (entry.usage.model, False) == (row.model, row.open)
 
 
+def test_a_cost_that_is_not_known_has_no_source(ledger: Ledger) -> None:
+    """Of several charges one has no price: their sum has neither a cost nor a source, and each alone has its own."""
+    charges = tuple(
+        Charge("m", 1, cost_nano=cost, cost_source=source, line=line)
+        for cost, source, line in ((210_000, "prices.yaml", "a"), (None, None, "b"))
+    )
+    ledger.append([replace(booked(at=1.0), charges=charges)])
+    assert [(None, None)] == [
+        (row.charge and row.charge.cost_nano, row.charge and row.charge.cost_source) for row in ledger.latest(9)
+    ]
+    assert [(210_000, "prices.yaml"), (None, None)] == [
+        (row.charge and row.charge.cost_nano, row.charge and row.charge.cost_source) for row in ledger.exported()
+    ]
+
+
 def test_an_exchange_without_a_charge_is_read_too(ledger: Ledger) -> None:
     """It has no charge; one with a charge of unknown price has no cost."""
     ledger.append([replace(booked(at=1.0), charges=()), booked(at=2.0, cost_nano=None)])

@@ -149,6 +149,43 @@ def test_where_the_prices_come_from(ledger: Ledger) -> None:
     assert "unheard-of, 1 charge" not in text
 
 
+def test_an_origin_says_its_factors(ledger: Ledger) -> None:
+    """Batches are apart with their factor, and so are charges of a host with one: a month's cost can be recalculated."""
+    ocr = {"model": "mistral-ocr-4-1", "cost_source": "prices.yaml", "pages": 4}
+    ledger.append(
+        [
+            *(used("b", 3 + n, 8_000_000, in_batch=True, **ocr) for n in range(3)),
+            used("b", 4, 16_000_000, **ocr),
+            replace(used("b", 4, 16_000_000, **ocr), target="mistral-gateway.test"),
+            replace(used("b", 5, 17_600_000, **ocr), target="api.eu.mistral.ai"),
+            replace(used("b", 6, 8_800_000, in_batch=True, **ocr), target="api.eu.mistral.ai"),
+            used("b", 7, 750_000, in_batch=True),
+        ]
+    )
+    found = made(ledger)
+    text = shown(found).partition("## client b\n")[2].partition("## client")[0]
+    prices = "prices.yaml: USD 4 per 1000 pages, 5 per 1000 annotated pages"
+    assert f"* mistral-ocr-4-1, 3 batch charges, USD 0.024: {prices}, each × 0.5 (batch) from 2026-07-16" in text
+    assert f"* mistral-ocr-4-1, 2 charges, USD 0.032: {prices} from 2026-07-16" in text
+    assert f"* mistral-ocr-4-1, 1 charge, USD 0.0176: {prices}, each × 1.1 (host) from 2026-07-16" in text
+    assert f"* mistral-ocr-4-1, 1 batch charge, USD 0.0088: {prices}, each × 0.5 (batch) × 1.1 (host) from" in text
+    assert "* house-ocr, 1 batch charge, USD 0.00075: routes.yaml: USD 1.5 per 1000 pages, 2 per" in text
+    rows = [row for row in csv.DictReader(io.StringIO(to_csv(found))) if row["client"] == "b" and row["row"] == "price"]
+    assert [("0.00075", True), ("0.0088", True), ("0.0176", False), ("0.024", True), ("0.032", False)] == sorted(
+        (row["amount_usd"], "× 0.5 (batch)" in row["origin"]) for row in rows
+    )
+    assert "× 0.5 (batch)" in to_html(title(found), blocks(found))
+
+
+def test_a_row_for_batches_has_no_factor(ledger: Ledger) -> None:
+    """Its prices are those of a batch already; it is not listed for what was in none."""
+    rows = [Price("house-ocr", Decimal(3)), Price("house-ocr", Decimal(1), service_tier="batch")]
+    ledger.append([used("b", 3, 3_000_000), used("b", 3, 1_000_000, in_batch=True)])
+    text = shown(statement(ledger, OCTOBER, "client", Prices(rows), LATER)).partition("## client b\n")[2]
+    assert "* house-ocr, 1 charge, USD 0.003: routes.yaml: USD 3 per 1000 pages." in text
+    assert "* house-ocr, 1 batch charge, USD 0.001: routes.yaml: USD 1 per 1000 pages in tier batch." in text
+
+
 def test_prices_of_a_named_label(ledger: Ledger) -> None:
     """Exchanges that have other labels beside it are together: their charges, their cost, their days."""
     priced = {each.origin.cost_source: each.origin for each in of(made(ledger, "label.team"), "red").prices if each.rows}
