@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ...meter.usage import Unmetered
 from ..ledger import prune
 from ..ledger.daily_sums import Sums
 from ..ledger.ledger import Ledger
@@ -23,7 +24,10 @@ Key = tuple[str | int | bool | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """How many requests of one group have one reason (meter.usage.Unmetered) beside their count, or instead of it."""
+    """How many requests of one group have one reason (meter.usage.Unmetered) beside their count, or instead of it.
+
+    Those whose reason is about a price that was booked with another request are left out.
+    """
 
     key: Key
     reason: str
@@ -94,12 +98,12 @@ def _breakdown(connection: sa.Connection, by: Sequence[str], since: datetime, un
 
 
 def _reasons_query(kept: Sequence[sa.ColumnElement[Any]], days: Sequence[sa.ColumnElement[bool]]) -> sa.Select[Any]:
-    count = sa.func.sum(EXCHANGES.c.requests)
-    return (
-        sa.select(*kept, EXCHANGES.c.unmetered, count)
-        .where(*days, EXCHANGES.c.unmetered.is_not(None))
-        .group_by(*kept, EXCHANGES.c.unmetered)
-    )
+    """Where a reason is about a price, only exchanges with such a charge count: a batch or a job that is read again has none."""
+    count, reason = sa.func.sum(EXCHANGES.c.requests), EXCHANGES.c.unmetered
+    charged = sa.exists().where(CHARGES.c.exchange_id == EXCHANGES.c.id)
+    unpriced, tiered = charged.where(CHARGES.c.cost_nano.is_(None)), charged.where(CHARGES.c.service_tier.is_not(None))
+    booked = sa.case((reason == Unmetered.UNPRICED, unpriced), (reason == Unmetered.UNPRICED_TIER, tiered), else_=sa.true())
+    return sa.select(*kept, reason, count).where(*days, reason.is_not(None), booked).group_by(*kept, EXCHANGES.c.unmetered)
 
 
 def _origins_query(kept: Sequence[sa.ColumnElement[Any]], days: Sequence[sa.ColumnElement[bool]]) -> sa.Select[Any]:

@@ -135,6 +135,25 @@ def test_what_is_in_doubt_has_its_reason(ledger: Ledger) -> None:
     assert set(Unmetered) == set(MEANING)
 
 
+def test_a_batch_that_is_read_again_is_no_new_doubt(ledger: Ledger) -> None:
+    """Its lines are booked once, and so is what is doubtful about their prices; a missing count is one each time."""
+
+    def read(reason: str, *lines: tuple[str, str, int | None]) -> Entry:
+        charges = tuple(
+            Charge("m", 1, cost_nano=cost, line=f"{reason}-{line}", service_tier=tier or None, in_batch=True)
+            for line, tier, cost in lines
+        )
+        return replace(booked("again", at=FIRST + DAY_S), charges=charges, unmetered=reason)
+
+    known = [("a", "", None), ("b", "", 5)]
+    for _ in range(2):
+        ledger.append([read("unpriced", *known), read("unpriced_tier", ("a", "flex", 7)), failed("again", 2, "no_usage")])
+    ledger.append([read("unpriced", *known, ("c", "", 6))])
+    again = of(made(ledger), "again")
+    assert (2, 1) == (again.total.unmetered, again.total.unpriced)
+    assert {"unpriced": 1, "unpriced_tier": 1, "no_usage": 2} == {each.reason: each.requests for each in again.reasons}
+
+
 def test_where_the_prices_come_from(ledger: Ledger) -> None:
     """Each list with the rows that were in force on the days of its charges, and what no list had a part in."""
     text = shown(made(ledger))
