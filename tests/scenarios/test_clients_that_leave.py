@@ -30,15 +30,15 @@ TOLD = chunk(b"data: " + WHOLE + b"\n\n")
 DONE = chunk(b"data: [DONE]\n\n") + chunk(b"")
 
 
-def configured(port: int, *, client_gone: str = "") -> str:
-    """Return a configuration with one route, and a budget that is less than one call costs."""
+def configured(port: int, *, more: str = "") -> str:
+    """Return a configuration with one route, `more` keys of it, and a budget that is less than one call costs."""
     return f"""
 pass_through_endpoints:
   - path: /mistral
     target: http://127.0.0.1:{port}
     include_subpath: true
     headers: {{Authorization: Bearer upstream}}
-    {client_gone}
+    {more}
 client_keys:
   - {{name: team, key: {KEY}, budget: {{usd: 0.0001, per: day}}}}
 prices:
@@ -107,7 +107,7 @@ async def leave(running: Program, above: RawUpstream, provider: Provider) -> dic
 )
 async def test_a_chat_that_is_read_to_its_end_is_charged(tmp_path: Path, provider: Provider, client_gone: str) -> None:
     """The first of five costs more than the budget: it is booked, and the others are refused."""
-    async with serving(tmp_path, provider, client_gone=client_gone) as (running, above):
+    async with serving(tmp_path, provider, more=client_gone) as (running, above):
         lines = [await leave(running, above, provider) for _ in range(CALLS)]
         assert 1 == len(above.received)
         first = {
@@ -141,3 +141,16 @@ async def test_a_stream_that_is_given_up_is_charged_or_estimated(
         assert (*tokens, cost_usd) == (told["tokens_in"], told["tokens_out"], told["cost_usd"])
         assert (told["cost_usd"] or 0) + (told["estimated_usd"] or 0) > 0.0001
         assert (None, ["budget_spent"] * (CALLS - 1)) == (told["estimated_pages"], [line["error"] for line in lines[1:]])
+
+
+async def test_a_stream_of_another_api_is_estimated_before_its_first_event(tmp_path: Path) -> None:
+    """It may be billed, although nothing in it has shown that it is JSON."""
+    provider = Provider(SSE + chunk(b": working\n\n"), b"")
+    meter = "meter: {shape: json, tokens_in: usage.in, tokens_out: usage.out, model: mistral-small-2603}"
+    async with serving(tmp_path, provider, more=meter) as (running, above):
+        lines = [await leave(running, above, provider) for _ in range(CALLS)]
+        await until(lambda: provider.ended == 1)
+        assert 1 == len(above.received)
+        assert ("client_gone", "cancelled", None) == tuple(lines[0][name] for name in ("outcome", "unmetered", "tokens_in"))
+        assert lines[0]["estimated_usd"] > 0.0001
+        assert ["budget_spent"] * (CALLS - 1) == [line["error"] for line in lines[1:]]

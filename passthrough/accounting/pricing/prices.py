@@ -109,8 +109,9 @@ class Prices:
     def dearest_page(self, *, terms: RouteTerms | None, target: str | None, began_utc: float) -> int | None:
         """Return the nano-USD of the dearest page, plain or annotated, that a route may be charged on a day.
 
-        1. A price per request is that price. 2. Where the route's meter names a model, that model's pages count. 3. Else all
-        models count that the route's list has a price for. None where there is none. It is remembered: cheap for each request.
+        1. A price per request is that price. 2. Where the route's meter names a model, that model's pages count, and none where
+        it has no price at all. 3. Else, and for a model that is billed by tokens or credits alone, all models count that the
+        route's list has a price for. None where there is none. It is remembered: cheap for each request.
         """
         if terms is None:
             key: _DearestKey = (None, None, None, target, int(began_utc // _DAY_S))
@@ -261,9 +262,13 @@ class Prices:
         if len(self._dearest) >= _MAX_REMEMBERED:
             self._dearest.clear()
         route, price_list, model, target, _ = key
-        models = [model] if model is not None else self._models_with_pages(route, self._offers.of(target, price_list))
-        rates = (self._rate(each, terms, target, began_utc) for each in models)
-        found = self._dearest[key] = max((page for rate in rates if (page := rate.dearest_page()) is not None), default=None)
+        named = None if model is None else self._rate(model, terms, target, began_utc)
+        found = None if named is None else named.dearest_page()
+        if named is None or (named.source is not None and found is None):
+            models = self._models_with_pages(route, self._offers.of(target, price_list))
+            rates = (self._rate(each, terms, target, began_utc) for each in models)
+            found = max((page for rate in rates if (page := rate.dearest_page()) is not None), default=None)
+        self._dearest[key] = found
         return found
 
     def _models_with_pages(self, route: str | None, offer: Offer) -> Iterable[str]:

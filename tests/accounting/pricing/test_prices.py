@@ -441,7 +441,8 @@ FLAT, NAMED = RouteTerms("/flat", cost_per_request_nano=42), RouteTerms("/named"
         (RouteTerms("/annotated"), "api.mistral.ai", TODAY, 80 * MILLI),
         (NAMED, "api.mistral.ai", TODAY, 3 * MILLI),
         (RouteTerms("/named", MeterPlan(model="who-knows")), "api.mistral.ai", TODAY, None),
-        (RouteTerms("/named", MeterPlan(model="mistral-small-latest")), "api.mistral.ai", TODAY, None),
+        (RouteTerms("/named", MeterPlan(model="mistral-small-latest")), "api.mistral.ai", TODAY, 5 * MILLI),
+        (RouteTerms("/named", MeterPlan(model="mistral-small-latest"), price_list="none"), "api.mistral.ai", TODAY, None),
     ],
 )
 def test_the_dearest_page_of_a_routes_list(terms: RouteTerms | None, target: str | None, on: date, nano: int | None) -> None:
