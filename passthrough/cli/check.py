@@ -31,6 +31,32 @@ def rows(config: Config) -> tuple[tuple[str, ...], ...]:
     return tuple(_row(route, budgets, own_prices=route.terms.route in priced) for route in config.routes)
 
 
+def notes(config: Config) -> tuple[str, ...]:
+    """Return sentences on what the columns have no place for: the price map, and the headers that label exchanges."""
+    return (*_price_map(config), *_labels(config))
+
+
+def _price_map(config: Config) -> Iterator[str]:
+    if config.price_map_file is not None:
+        rows = _plural(len(config.price_map), "row")
+        yield f"What no list has is priced by LiteLLM's price map: {config.price_map_file}, {rows}."
+
+
+def _labels(config: Config) -> Iterator[str]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for route in config.routes:
+        for label in route.label_headers:
+            key = (label.name.decode("ascii"), "the plain label" if label.fills is None else f"label {label.fills}")
+            found.setdefault(key, []).append(_path(route))
+    if found:
+        everywhere = len(config.routes)
+        parts = (
+            f"{header} fills {filled}{'' if len(paths) == everywhere else ' on ' + ', '.join(paths)}"
+            for (header, filled), paths in found.items()
+        )
+        yield f"Labels: {'; '.join(parts)}."
+
+
 def callers(config: Config) -> tuple[str, ...]:
     """Return sentences that say who may call: the names of clients and what each may spend, or that no key is needed."""
     return (*_client_names(config), *_spending(config))
@@ -186,4 +212,6 @@ def _priced_by(route: Route) -> str:
     methods = [method for method in ("POST", "GET") if route.allows(method)]
     kinds = (route.terms.plan.reads(method, match.metered_path(method, path)) for method in methods)
     kind = next((kind for kind in kinds if kind is not None), None)
+    if kind is ResponseKind.OCR and route.include_subpath and route.terms.plan.shape == "auto":
+        return "per page or token"  # by the path of each request
     return "not metered" if kind is None else _PRICED.get(kind, "per page")

@@ -125,7 +125,7 @@ def check(config: str, sandbox: bool) -> None:
     """Print what is wrong with the configuration, or its routes and who may call. Never a secret."""
     from ..accounting.reports.table import Column, Table
     from ..config.announce import price_lists
-    from .check import COLUMNS, callers, rows
+    from .check import COLUMNS, callers, notes, rows
     from .terminal import show
 
     with _exit_on_error():
@@ -134,7 +134,7 @@ def check(config: str, sandbox: bool) -> None:
         title = f"{loaded.file}: fine, {len(found)} route{'' if len(found) == 1 else 's'}"
         columns = (Column(head, cells) for head, cells in zip(COLUMNS, zip(*found, strict=True), strict=True))
         with standard_streams.printing():
-            show(Table(title, tuple(columns)), "\n".join(filter(None, (price_lists(loaded), *callers(loaded)))))
+            show(Table(title, tuple(columns)), "\n".join(filter(None, (price_lists(loaded), *notes(loaded), *callers(loaded)))))
         for problem in loaded.warnings:
             click.echo(f"warning: {problem}", err=True)
 

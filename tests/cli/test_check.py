@@ -76,6 +76,25 @@ def test_whose_list_prices_a_route(tmp_path: Path) -> None:
     assert (logging.INFO, expected) not in list(announce.reloaded(config, config))
 
 
+def test_labels_and_the_price_map_are_said(tmp_path: Path) -> None:
+    """A sentence names the price map with its rows, another the headers that label exchanges, and where not all routes do."""
+    row = '"gpt-5": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6}'
+    (tmp_path / "map.json").write_text(f"{{{row}}}", encoding="utf-8")
+    text = """\
+pass_through_endpoints:
+  - {path: /a, target: 'http://h.example', label_headers: [X-Team]}
+  - {path: /b, target: 'http://h.example', include_subpath: true}
+label_headers: [{name: X-User, as: user}]
+price_map: map.json
+"""
+    expected = (
+        f"What no list has is priced by LiteLLM's price map: {tmp_path / 'map.json'}, 1 row.",
+        "Labels: x-user fills label user; x-team fills the plain label on /a.",
+    )
+    assert expected == check.notes(loaded(tmp_path, text))
+    assert () == check.notes(loaded(tmp_path, ROUTE))
+
+
 def test_many_routes_are_counted_in_the_sentence(tmp_path: Path) -> None:
     """Of many routes the first five are named; where no route is priced by a list, there is no sentence."""
     many = "".join(f"  - {{path: /r{number}, target: 'https://api.mistral.ai'}}\n" for number in range(7))
@@ -104,7 +123,9 @@ def test_credentials_are_named_and_never_shown(tmp_path: Path, more: str, creden
     ("more", "price"),
     [
         ("path: /a/ocr", "per page"),
-        ("path: /a, include_subpath: true", "per page"),
+        ("path: /a, include_subpath: true", "per page or token"),
+        ("path: /a, include_subpath: true, meter: ocr", "per page"),
+        ("path: /a, include_subpath: true, meter: chat", "per token"),
         ("path: /a, meter: ocr", "per page"),
         ("path: /a", "not metered"),
         ("path: /a/ocr, meter: none", "not metered"),
