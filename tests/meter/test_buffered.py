@@ -142,6 +142,12 @@ async def test_what_is_large_coded_or_of_many_is_read_as_it_passes(facts: Respon
     assert isinstance(opened(MeterPlan(), facts, decoders), Meter)
 
 
+async def test_the_largest_response_that_is_held(decoders: ThreadPoolExecutor) -> None:
+    """A response of the bound is held; one of a byte more is read as it passes."""
+    assert isinstance(opened(MeterPlan(), replace(OCR, length=SMALL_BYTES), decoders), BufferedMeter)
+    assert isinstance(opened(MeterPlan(), replace(OCR, length=SMALL_BYTES + 1), decoders), Meter)
+
+
 async def test_a_request_that_is_still_decoded_is_awaited() -> None:
     """What it asked for may be missing in the response."""
     with ThreadPoolExecutor(1) as busy:

@@ -34,6 +34,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "config/announce.py": ("tests/scenarios/test_reload.py",),
     "config/reload.py": ("tests/scenarios/test_reload.py",),
     "config/values.py": ("tests/config/test_load.py",),
+    "meter/meter.py": ("tests/meter/test_buffered.py",),
     "meter/shapes/values.py": ("tests/meter/shapes/test_configured.py",),
     "proxy/attempts.py": ("tests/proxy/test_request_body.py", "tests/proxy/net/test_write_batch.py"),
     "proxy/headers.py": ("tests/proxy/test_request_head.py", "tests/proxy/test_rewrite.py"),
@@ -63,6 +64,7 @@ class Equivalent:
 _GUESS: Final = "The first guess of a period is corrected afterwards, in both directions."
 _HALVES: Final = "Only where the search for a moment looks first."
 _SORTED: Final = "To sort one value changes nothing."
+_REMEMBERED: Final = "What is forgotten is looked up again."
 
 EQUIVALENT: Final = (
     Equivalent(
@@ -122,6 +124,34 @@ EQUIVALENT: Final = (
         "(ends_ms := _begins_ms(calendar, zone, following)) <= at_ms",
         "((ends_ms := _begins_ms(calendar, zone, following)) < at_ms)",
         "At the very begin of a period the first guess is that one.",
+    ),
+    Equivalent(
+        "accounting/pricing/prices.py",
+        "if len(self._rates) >= _MAX_REMEMBERED:",
+        "len(self._rates) >= _MAX_REMEMBERED",
+        "(len(self._rates) > _MAX_REMEMBERED)",
+        _REMEMBERED,
+    ),
+    Equivalent(
+        "accounting/pricing/prices.py",
+        "if len(self._rates) >= _MAX_REMEMBERED:",
+        "len(self._rates) >= _MAX_REMEMBERED",
+        "(not (len(self._rates) >= _MAX_REMEMBERED))",
+        _REMEMBERED,
+    ),
+    Equivalent(
+        "accounting/pricing/prices.py",
+        "if len(self._dearest) >= _MAX_REMEMBERED:",
+        "len(self._dearest) >= _MAX_REMEMBERED",
+        "(len(self._dearest) > _MAX_REMEMBERED)",
+        _REMEMBERED,
+    ),
+    Equivalent(
+        "accounting/pricing/prices.py",
+        "if len(self._dearest) >= _MAX_REMEMBERED:",
+        "len(self._dearest) >= _MAX_REMEMBERED",
+        "(not (len(self._dearest) >= _MAX_REMEMBERED))",
+        _REMEMBERED,
     ),
     Equivalent(
         "config/values.py",
