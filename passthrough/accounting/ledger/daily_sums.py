@@ -140,18 +140,17 @@ def _add(charge: Charge, figures: dict[str, int]) -> None:
 
 def add(connection: sa.Connection, figures: Mapping[Key, Mapping[str, int]]) -> None:
     """Add figures, by key, to the daily sums: all of FIGURES, in their order."""
-    sums: dict[Row, Mapping[str, int]] = {}
+    sums: dict[Row, Mapping[str, int]] = {}  # by what is stored of the key: PostgreSQL takes no row twice in one statement
     totals: dict[Row, Mapping[str, int]] = {}
     labelled: dict[Row, Mapping[str, int]] = {}
     for (*key, labels), added in figures.items():
         before, after = key[:_LABEL], key[_LABEL + 1 :]
-        _merge(sums, tuple(key), added)
-        _merge(totals, (*before, None, *after), added)
+        _merge(sums, _kept(tuple(key)), added)
+        _merge(totals, _kept((*before, None, *after)), added)
         for name, value in named_labels(labels).items() if labels else ():
-            _merge(labelled, (name, *before, value, *after), added)
-    _SUMS.write(connection, [_row(key, added) for key, added in sums.items()])
-    _TOTALS.write(connection, [_row(key, added) for key, added in totals.items()])
-    _LABEL_SUMS.write(connection, [_label_row(name, key, added) for (name, *key), added in labelled.items()])
+            _merge(labelled, _labelled(name, _kept((*before, value, *after))), added)
+    for table, rows in ((_SUMS, sums), (_TOTALS, totals), (_LABEL_SUMS, labelled)):
+        table.write(connection, [(*key, *added.values()) for key, added in rows.items()])
 
 
 def _merge(rows: dict[Row, Mapping[str, int]], key: Row, added: Mapping[str, int]) -> None:
@@ -159,19 +158,16 @@ def _merge(rows: dict[Row, Mapping[str, int]], key: Row, added: Mapping[str, int
     rows[key] = added if found is None else dict(zip(FIGURES, map(plus, found.values(), added.values()), strict=True))
 
 
-def _row(key: Iterable[Any], figures: Mapping[str, int]) -> Row:
-    """Return a row of daily sums. A null in the key becomes empty (a null equals nothing), or 0 as status."""
-    return (*_kept(tuple(key)), *figures.values())
-
-
-def _label_row(name: str, key: Iterable[Any], figures: Mapping[str, int]) -> Row:
-    row = _row(key, figures)
-    label = _LABEL + 1  # in the row of daily sums: it has the digest before it
-    return (name, row[0], row[label], row[1], *row[2:label], *row[label + 1 :])
+def _labelled(name: str, kept: Row) -> Row:
+    """Return the key of a row of LABEL_SUMS: the label stands before the digest."""
+    day, digest, *rest = kept
+    label = rest.pop(_LABEL - 1)
+    return (name, day, label, digest, *rest)
 
 
 @lru_cache(1024)
 def _kept(key: Row) -> Row:
+    """Return what is stored of a key, with its digest. A null becomes empty (a null equals nothing), or 0 as status."""
     day, *texts, status, sandbox = key
     plain = (*(text or "" for text in texts), int(status or 0), bool(sandbox))
     digest = blake2b(json.dumps(plain).encode(), digest_size=16).hexdigest()

@@ -312,3 +312,12 @@ def test_a_period_begins_with_since_and_ends_before_until(
     ledger.append([booked(at=datetime.fromisoformat(f"{text}+00:00").timestamp()) for text in times])
     (found,) = ledger.sums((), since=since, until=until)
     assert expected == (found[0].requests if found else None)
+
+
+def test_what_is_stored_alike_is_one_row_of_the_sums(ledger: Ledger) -> None:
+    """A model whose name is blank is priced under no name; entries of an older journal have none either: both are booked."""
+    blank = booked(at=NOON.timestamp(), model=" ")
+    named = replace(blank, id=f"{1:032x}", priced_as="", charges=tuple(replace(charge, priced_as="") for charge in blank.charges))
+    assert 2 == len(ledger.append([blank, named]))
+    (rows,) = ledger.sums(("model", "client"))
+    assert [((" ", "invoices"), 2, 2)] == [(row.key, row.requests, row.pages) for row in rows]
