@@ -155,7 +155,8 @@ async def check_statement(tally: Tally, folder: Path, *ledger: str) -> None:
             real = {} if sandbox == "include" else {"sandbox": False}
             wanted = tally.by(by, figures=_SHOWN, day=days, **real)
             same(wanted, {key: tuple(sums) for key, sums in found.items()}, (month, by, sandbox))
-    same(dict(tally.reasons), dict(reasons), "reasons of statements")
+    wanted_reasons = tally.reasons | {"unpriced": tally.reasons["unpriced"] - tally.unpriced_again}
+    same(wanted_reasons, dict(reasons), "reasons of statements")
 
 
 def same(wanted: dict[Any, Any], found: dict[Any, Any], what: object) -> None:

@@ -139,11 +139,15 @@ Key = tuple[Any, ...]
 
 @dataclass(slots=True)
 class Tally:
-    """What all came to: figures for each combination of KEYS; `half` tells whether it was before noon. Lines of batches, once."""
+    """What all came to: figures for each combination of KEYS; `half` tells whether it was before noon. Lines of batches, once.
+
+    `unpriced_again` is how many of the reasons "unpriced" are about lines that were booked before.
+    """
 
     rows: dict[Key, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: dict.fromkeys(FIGURES, 0)))
     lines: set[tuple[str, str]] = field(default_factory=set)
     reasons: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    unpriced_again: int = 0
     refused: int = 0
     charges: int = 0
 
@@ -175,11 +179,14 @@ class Bill:
         if deed.client is None:
             tally.refused += 1
             return
+        new_unpriced = False
         for line in deed.lines:
             named = (deed.road.account or deed.road.host, line.line)
             if named not in tally.lines:
                 tally.lines.add(named)
-                self._charge(line, self._price(line))
+                new_cost = self._price(line)
+                new_unpriced = new_unpriced or new_cost is None
+                self._charge(line, new_cost)
         cost = self._cost()
         if cost is not ...:
             self._charge(deed.usage, cost)
@@ -189,6 +196,7 @@ class Bill:
         reason = doubt if why is None else why
         if reason is not None:
             tally.reasons[str(reason)] += 1
+            tally.unpriced_again += reason == "unpriced" and not (cost is None or new_unpriced)
         failed = deed.outcome != Outcome.COMPLETED or (deed.status or 999) >= 400
         self._add(deed.usage.model, requests=1, unmetered=int(why is not None), errors=int(failed))
 
