@@ -213,5 +213,5 @@ def _priced_by(route: Route) -> str:
     kinds = (route.terms.plan.reads(method, match.metered_path(method, path)) for method in methods)
     kind = next((kind for kind in kinds if kind is not None), None)
     if kind is ResponseKind.OCR and route.include_subpath and route.terms.plan.shape == "auto":
-        return "per page or token"  # by the path of each request
+        return "page/token"  # by the path of each request; no longer text fits a narrow terminal
     return "not metered" if kind is None else _PRICED.get(kind, "per page")

@@ -123,7 +123,7 @@ def test_credentials_are_named_and_never_shown(tmp_path: Path, more: str, creden
     ("more", "price"),
     [
         ("path: /a/ocr", "per page"),
-        ("path: /a, include_subpath: true", "per page or token"),
+        ("path: /a, include_subpath: true", "page/token"),
         ("path: /a, include_subpath: true, meter: ocr", "per page"),
         ("path: /a, include_subpath: true, meter: chat", "per token"),
         ("path: /a, meter: ocr", "per page"),

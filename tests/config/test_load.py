@@ -148,7 +148,7 @@ def test_the_shipped_file_needs_one_variable_and_none_with_the_sandbox(tmp_path:
     """routes.yaml loads with a Mistral key, and with nothing set where the sandbox takes the target's place."""
     found = load.load(SHIPPED, KEYS, cwd=tmp_path)
     assert (
-        ("/mistral/*", "all", "api.mistral.ai", "Authorization: MISTRAL_API_KEY", "auto", "per page or token", ""),
+        ("/mistral/*", "all", "api.mistral.ai", "Authorization: MISTRAL_API_KEY", "auto", "page/token", ""),
     ) == check.rows(found)
 
     (route,) = load.load(SHIPPED, {}, cwd=tmp_path, sandbox=True).routes
