@@ -147,9 +147,9 @@ def test_the_whole_example_loads(tmp_path: Path) -> None:
 def test_the_shipped_file_needs_one_variable_and_none_with_the_sandbox(tmp_path: Path) -> None:
     """routes.yaml loads with a Mistral key, and with nothing set where the sandbox takes the target's place."""
     found = load.load(SHIPPED, KEYS, cwd=tmp_path)
-    assert (
-        ("/mistral/*", "all", "api.mistral.ai", "Authorization: MISTRAL_API_KEY", "auto", "page/token", ""),
-    ) == check.rows(found)
+    assert (("/mistral/*", "all", "api.mistral.ai", "Authorization: MISTRAL_API_KEY", "auto", "page/token", ""),) == check.rows(
+        found
+    )
 
     (route,) = load.load(SHIPPED, {}, cwd=tmp_path, sandbox=True).routes
     assert (Target(False, "127.0.0.1", 0, b"", name="sandbox"),) == route.targets
