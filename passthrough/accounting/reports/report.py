@@ -6,9 +6,10 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Final, Literal, TypeVar
 
 from ...errors import LedgerError
@@ -35,6 +36,7 @@ _ESTIMATED: Final = ("estimated_pages", "estimated_usd")
 _ESTIMATED_HEADS: Final = ("est. pages", "est. USD")
 _RARE: Final = frozenset({"annotated", "unmetered", "unpriced", "tokens in", "tokens out", *_CACHED_HEADS, *_ESTIMATED_HEADS})
 _SHORT: Final = frozenset({"day", "month", "status"})
+_figures_of: Final = attrgetter(*[field.name for field in fields(Sums)][1:])  # astuple copies each value
 _SPAN: Final = re.compile(r"(\d{1,5})([mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -279,7 +281,7 @@ def aligned(amounts: Iterable[str]) -> list[str]:
 
 def together(key: Key, rows: Iterable[Sums]) -> Sums:
     """Return the sum of some rows, under a key."""
-    columns = list(zip(*(astuple(row)[1:] for row in rows), strict=True))
+    columns = list(zip(*map(_figures_of, rows), strict=True))
     return Sums(key, *map(sum, columns)) if columns else Sums(key, 0, 0, 0, 0, 0, 0)
 
 
