@@ -32,8 +32,14 @@ _C, _U, _P = Fault.CLIENT, Fault.UPSTREAM, Fault.PROXY
 _TABLE: Final = (
     Kind(400, "bad_request", _C, "Send one well-formed HTTP/1.1 request: one Host, one framing, no dot segments, no '#'."),
     Kind(400, "bad_header", _C, "Send header values without control characters."),
+    Kind(400, "unknown_model", _C, "Send a 'model' of this proxy's model_list; GET /v1/models lists those of your key."),
+    Kind(
+        400, "document_unreachable", _C, "Check that the document's URL can be fetched without credentials, or send a data URI."
+    ),
+    Kind(400, "document_refused", _C, "Send the document as a data URI, or ask the operator for 'user_url_allowed_hosts'."),
     Kind(401, "invalid_key", _C, "Send a client key of this proxy as 'Authorization: Bearer <key>'."),
     Kind(403, "route_forbidden", _C, "Ask the operator to add this route to the key's 'routes'."),
+    Kind(403, "model_forbidden", _C, "Ask the operator to add this model to the key's 'models'."),
     Kind(
         403,
         "foreign_origin",
@@ -50,6 +56,7 @@ _TABLE: Final = (
     Kind(405, "method_not_allowed", _C, "Use a method that the route allows, or add it to the route's 'methods'."),
     Kind(408, "slow_request", _C, "Send the request without long pauses, or raise the route's 'timeouts.idle'."),
     Kind(413, "body_too_large", _C, "Send a smaller body, or raise the route's 'max_body'."),
+    Kind(413, "document_too_large", _C, "Send a smaller document, or raise 'ocr: {max_document: …}'."),
     Kind(414, "target_too_long", _C, "Shorten the path or the query."),
     Kind(417, "expectation_failed", _C, "The only expectation that is met is '100-continue'."),
     Kind(
@@ -68,6 +75,7 @@ _TABLE: Final = (
         "Ask the operator to add the model to 'prices' in routes.yaml, or to write 'unpriced: allow' in the budget.",
     ),
     Kind(429, "too_many_parallel", _C, "Send fewer requests at the same time."),
+    Kind(429, "no_deployment", _C, "Wait as long as Retry-After says: every deployment of this model cools down."),
     Kind(431, "headers_too_large", _C, "Send fewer or shorter headers."),
     Kind(501, "not_implemented", _C, "This method or transfer coding is not supported."),
     Kind(502, "upstream_unreachable", _U, "Check the route's 'target', DNS, and that this machine may connect there."),

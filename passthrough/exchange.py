@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -26,12 +27,26 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DeploymentPrice:
+    """How a deployment of `model_list` is priced.
+
+    `model` is the name by which a response is priced whose own model has no price: the deployment's `base_model`, else its model,
+    with the provider's prefix (`azure_ai/mistral-document-ai-2512`). `usd_per_page` and `usd_per_annotated_page` (LiteLLM's
+    `ocr_cost_per_page`, `annotation_cost_per_page`) come before every list; None: not given.
+    """
+
+    model: str
+    usd_per_page: Decimal | None = None
+    usd_per_annotated_page: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RouteTerms:
     """What accounting needs of a route: its name, how it is metered, and a price of its own.
 
     `cost_per_request_nano` (10⁻⁹ USD), if set, replaces the page price. `account` names the account at the provider, within which
     a batch line's id is unique; None: each target's authority is an account. `price_list` names the provider whose list prices
-    the route, `none` for no list; None: that of the target's host.
+    the route, `none` for no list; None: that of the target's host. `deployment_price`: how the chosen deployment is priced.
     """
 
     route: str
@@ -39,6 +54,7 @@ class RouteTerms:
     cost_per_request_nano: int | None = None
     account: str | None = None
     price_list: str | None = None
+    deployment_price: DeploymentPrice | None = None
 
 
 class UsageSource(Protocol):
@@ -82,7 +98,8 @@ class Exchange:
     from the request's head to the checkout of an upstream connection, and from the response's head to its first write. `labels`
     are the named labels, sorted by name. `bad_cost`: the response had such a header, and none of them held an amount. `went_up`:
     a response with a count had begun, or the request had gone up whole when the call was cancelled or broke. The provider may
-    bill it, although the usage is unknown.
+    bill it, although the usage is unknown. `deployment` is the one of `model_list` that got the last try, and `model_group` the
+    name from that list that the client asked for. `why` is the reason of the last try that failed: `azure-1: 503`.
     """
 
     id: str
@@ -111,6 +128,9 @@ class Exchange:
     bad_cost: bool = False
     labels: tuple[tuple[str, str], ...] = ()
     went_up: bool = False
+    deployment: str | None = None
+    model_group: str | None = None
+    why: str | None = None
     usage_source: UsageSource = field(default=NOTHING_READ)
 
     def leaving(self) -> None:

@@ -18,17 +18,17 @@ from passthrough.errors import (
 )
 
 PROMISED = """
-400 bad_request bad_header
+400 bad_request bad_header unknown_model document_unreachable document_refused
 401 invalid_key
-403 route_forbidden foreign_origin
+403 route_forbidden foreign_origin model_forbidden
 404 no_route
 405 method_not_allowed
 408 slow_request
-413 body_too_large
+413 body_too_large document_too_large
 414 target_too_long
 417 expectation_failed
 421 misdirected
-429 rate_limited budget_spent budget_unpriced too_many_parallel
+429 rate_limited budget_spent budget_unpriced too_many_parallel no_deployment
 431 headers_too_large
 501 not_implemented
 502 upstream_unreachable upstream_broke bad_upstream_answer

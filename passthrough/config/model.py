@@ -8,6 +8,8 @@ from ..accounting.budget import Budget, Calendar
 from ..accounting.pricing.prices import Price
 from ..errors import Problem
 from ..proxy.auth import ClientKey
+from ..proxy.deployments.model_table import ModelTable
+from ..proxy.ocr.settings import OcrSettings
 from ..proxy.routes import Route
 
 
@@ -47,7 +49,8 @@ class Config:
     those of clients, of routes and of everything together, requests and pages per minute among them. `calendar` says where their
     periods begin. `refuse_unlent`: a request is refused where the ledger is away and its lease is used up. `budget_webhook` is
     where warnings are posted. `journal` is the folder for entries that are not in the ledger yet, None: beside the ledger.
-    `max_parallel` bounds the requests under way in all. `warnings` are for the operator.
+    `max_parallel` bounds the requests under way in all. `models` are the groups of model_list that are for OCR, None without any;
+    `ocr` are their bounds. `warnings` are for the operator.
     """
 
     file: str
@@ -68,5 +71,7 @@ class Config:
     budget_webhook: str | None = field(default=None, repr=False)  # it may hold a key
     journal: str | None = None
     max_parallel: int | None = None
+    models: ModelTable | None = None
+    ocr: OcrSettings = OcrSettings()
     listen: Listen = field(default_factory=Listen)
     warnings: tuple[Problem, ...] = ()

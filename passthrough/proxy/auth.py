@@ -28,13 +28,14 @@ class ClientKey:
     """One client key: `name` is unique; `digest` is the SHA-256 of the key (32 bytes).
 
     `routes` are the paths of the routes that it may use, as configured; None: all. `max_parallel` is how many of its requests may
-    be active at once; None: any number.
+    be active at once; None: any number. `models` are the names of model_list that it may use; None: all.
     """
 
     name: str
     digest: bytes
     routes: frozenset[str] | None = None
     max_parallel: int | None = None
+    models: frozenset[str] | None = None
 
 
 MASTER: Final = "master"

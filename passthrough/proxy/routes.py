@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
 
@@ -103,6 +104,14 @@ class LabelHeader:
     fills: str | None = None
 
 
+class Serves(Enum):
+    """What a route without a target of its own serves: see `deployments`."""
+
+    OCR = auto()  # the body names the model
+    PREDICTION = auto()  # Vertex' rawPredict: the path names it
+    MODELS = auto()  # the list of models, which the proxy itself returns
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One entry of pass_through_endpoints, resolved.
@@ -111,7 +120,8 @@ class Route:
     them. `headers` are set on every request to the target, in order; their names are as configured. `key_header` is a further
     client header that carries the client's key (lower case). `default_query` are raw `name=value` pairs. `settles`: what becomes
     of an upstream call whose client left after a complete upload; None: settle where it is to be metered, else cancel.
-    `max_parallel` is how many of its requests may be active at once, None any number.
+    `max_parallel` is how many of its requests may be active at once, None any number. `serves`: the route is one of those that
+    choose a target by the request's model, and has no target; None: an entry of pass_through_endpoints.
     """
 
     path: bytes
@@ -133,6 +143,7 @@ class Route:
     settles: bool | None = None
     label_headers: tuple[LabelHeader, ...] = ()
     max_parallel: int | None = None
+    serves: Serves | None = None
 
     def allows(self, method: str) -> bool:
         """Tell whether the route serves this method."""

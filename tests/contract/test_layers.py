@@ -43,16 +43,17 @@ INSIDE = {
     "proxy": """
         net.* headers upload_rate
         routes
-        request_head auth origins
+        request_head auth origins deployments.* transform.* documents.url_rules
         rewrite concurrency error_response
         cors
         prepared
         downstream.* upstream.*
-        replay_buffer
+        replay_buffer documents.*
         request_body
         call
         request_context
         response_body attempts settle
+        ocr.*
         relay
         listener
     """,

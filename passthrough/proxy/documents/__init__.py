@@ -1,0 +1,1 @@
+"""Documents that are fetched by their URLs, for providers that cannot."""

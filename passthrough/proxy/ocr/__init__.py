@@ -1,0 +1,1 @@
+"""The way of an OCR request whose body names its model."""

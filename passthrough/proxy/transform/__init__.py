@@ -1,0 +1,1 @@
+"""What is changed in the body of an OCR request, and only that."""
