@@ -22,6 +22,7 @@ from ..errors import LedgerError
 from .auth import loopback_names_only, require_key
 from .budget_status import BudgetStatus, budgets_json
 from .dashboard import add_dashboard
+from .deployment_status import DeploymentStatus, deployments_json
 from .exchanges import exchanges_json
 from .exposition import CONTENT_TYPE, Source, exposition
 from .health import Condition, Health
@@ -40,7 +41,7 @@ class AdminView:
 
     `ledger` None: there is none. `sources` are what the processes count; their families may be made lazily, in a thread.
     `digest` is the SHA-256 of the admin key in force, None without one. `prices` are those in force, which name models; by
-    default those that ship. `peers` are the other workers, which are shown too;
+    default those that ship. `deployments` are those of `model_list`. `peers` are the other workers, which are shown too;
     None: only this process is shown.
     """
 
@@ -51,6 +52,7 @@ class AdminView:
     digest: Callable[[], bytes | None]
     prices: Callable[[], Prices] = Prices
     peers: WorkerPeers | None = None
+    deployments: Callable[[], Sequence[DeploymentStatus]] = tuple
 
 
 def app(view: AdminView, *, on_loopback: bool) -> web.Application:
@@ -119,8 +121,15 @@ def _add_figures(router: web.UrlDispatcher, view: AdminView) -> None:
             statuses = await view.peers.budgets(statuses)
         return json_text(budgets_json(statuses))
 
+    async def deployments(_: web.Request) -> web.Response:
+        statuses = view.deployments()
+        if view.peers is not None:
+            statuses = await view.peers.deployments(statuses)
+        return json_text(deployments_json(statuses))
+
     router.add_get("/metrics", metrics)
     router.add_get("/budgets", budgets)
+    router.add_get("/deployments", deployments)
 
 
 def _add_ledger(router: web.UrlDispatcher, ledger: Ledger, reads: LedgerReads, prices: Callable[[], Prices]) -> None:

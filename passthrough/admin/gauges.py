@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from .. import __version__
 from ..accounting.money import NANO
 from .budget_status import BudgetStatus
+from .deployment_status import DeploymentStatus
 from .health import Health
 
 Reading = Callable[[], float | None]
@@ -44,10 +45,12 @@ READINGS: Final[Mapping[str, _Row]] = MappingProxyType(
 """Every figure of an instance, by the name of its reading."""
 
 _SCOPE: Final = ("scope", "name", "unit", "per")
+_DEPLOYMENT: Final = ("model_group", "deployment")
 SHARED: Final = frozenset(
     {
         *(row.name for row in READINGS.values() if row.shared),
         *("passthrough_build_info", "passthrough_degraded", "passthrough_config_timestamp_seconds", "passthrough_reloads"),
+        "passthrough_deployment_up",
         *(f"passthrough_budget_{name}" for name in ("spent", "limit", "used_ratio", "resets_timestamp_seconds")),
     }
 )
@@ -71,11 +74,12 @@ class Gauges:
     health: Health
     reloads: Reloads
     budgets: Callable[[], Sequence[BudgetStatus]] = tuple
+    deployments: Callable[[], Sequence[DeploymentStatus]] = tuple
 
     def families(self) -> list[Metric]:
         """Return all figures as they are now; belongs to the event loop's thread."""
         found = [*self._figures(), self._build(), self._troubles(), *self._reloads()]
-        return [*found, *_budget_families(self.budgets())]
+        return [*found, *_budget_families(self.budgets()), *_deployment_families(self.deployments())]
 
     def _figures(self) -> Iterable[Metric]:
         for key, reading in self.readings.items():
@@ -123,3 +127,23 @@ def _budget_families(statuses: Sequence[BudgetStatus]) -> Iterable[Metric]:
         ratio.add_metric(labels, status.used_ratio)
         resets.add_metric(labels, status.resets_utc)
     return spent, held, limit, ratio, resets
+
+
+def _deployment_families(statuses: Sequence[DeploymentStatus]) -> Iterable[Metric]:
+    """Return no family where there is no deployment: most users have none."""
+    if not statuses:
+        return ()
+    up = GaugeMetricFamily("passthrough_deployment_up", "0 while it cools down, in every worker.", labels=_DEPLOYMENT)
+    in_flight = GaugeMetricFamily("passthrough_deployment_calls_in_flight", "Its calls under way.", labels=_DEPLOYMENT)
+    what = "Tries that have ended: answered, or why it failed."
+    tries = CounterMetricFamily("passthrough_deployment_tries", what, labels=(*_DEPLOYMENT, "outcome"))
+    cooldowns = CounterMetricFamily("passthrough_deployment_cooldowns", "Its cool-downs.", labels=(*_DEPLOYMENT, "reason"))
+    for status in statuses:
+        labels = (status.model_group, status.deployment)
+        up.add_metric(labels, status.cooling is None)
+        in_flight.add_metric(labels, status.in_flight)
+        for outcome, count in sorted(status.tries.items()):
+            tries.add_metric((*labels, outcome), count)
+        for reason, count in sorted(status.cooldowns.items()):
+            cooldowns.add_metric((*labels, reason), count)
+    return up, in_flight, tries, cooldowns

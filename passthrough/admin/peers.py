@@ -18,6 +18,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
 from ..accounting.money import NANO
 from ..worker import Stage, WorkerContext
 from .budget_status import BudgetStatus
+from .deployment_status import DeploymentStatus, merged
 from .exposition import sum_texts
 from .health import Condition, Phase
 from .listener import AdminListener
@@ -88,6 +89,14 @@ class WorkerPeers:
             for one in json.loads(body, parse_float=Decimal)["budgets"]:
                 found.setdefault((one["scope"], one["name"], one["unit"], one["per"]), []).append(one)
         return [_merge(status, found.get(_key(status), ())) for status in own]
+
+    async def deployments(self, own: Sequence[DeploymentStatus]) -> Sequence[DeploymentStatus]:
+        """Return the deployments of all workers together: counts add up; one cools while it cools in any worker."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for body in (await self._ask_all("/deployments")).values():
+            for one in json.loads(body)["deployments"]:
+                found.setdefault(one["deployment"], []).append(one)
+        return [merged(status, found.get(status.deployment, ())) for status in own]
 
     # ── requests to the other workers ──
 

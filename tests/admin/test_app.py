@@ -27,6 +27,7 @@ from passthrough.accounting.budget import Budget, Per, Scope, Unit
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.admin.app import AdminView, app
 from passthrough.admin.budget_status import BudgetStatus
+from passthrough.admin.deployment_status import DeploymentStatus, deployments_json, merged
 from passthrough.admin.health import Health, Phase
 from passthrough.admin.ledger_reads import LedgerReads
 from passthrough.cli.main import main
@@ -62,10 +63,13 @@ async def admin_port(
     ledger: Ledger | None = None,
     key: str | None = None,
     budgets: tuple[BudgetStatus, ...] = (),
+    deployments: tuple[DeploymentStatus, ...] = (),
 ) -> AsyncIterator[Asking]:
     """Serve the admin application on a real socket."""
     digest = None if key is None else sha256(key.encode()).digest()
-    view = AdminView(health or DegradedPart().health, ledger, lambda: [()], lambda: budgets, lambda: digest)
+    view = AdminView(
+        health or DegradedPart().health, ledger, lambda: [()], lambda: budgets, lambda: digest, deployments=lambda: deployments
+    )
     async with TestClient(TestServer(app(view, on_loopback=on_loopback))) as client:
         yield client
 
@@ -519,3 +523,54 @@ async def test_budgets() -> None:
         ("all", "", "usd", "month", "50.000000001", 0, 50, "100.0", when, "model 'm'"),
         ("route", "/mistral", "requests", "minute", 0, 0, 0, "100.0", when, None),
     ] == [tuple(each[name] for name in names) for each in found]
+
+
+# ── deployments ──
+
+
+async def test_deployments() -> None:
+    """Which group, where it goes, what it answered, and why one cools until when."""
+    one = DeploymentStatus("mistral-ocr", "mistral/m", "mistral", "api.mistral.ai", 1, 1.0, 2, {"answered": 7}, {})
+    two = replace(one, deployment="eu", weight=2.5, tries={}, cooldowns={"429": 1}, cooling="429", until_utc=NOON + 0.25)
+    async with admin_port(deployments=(one, two)) as client, client.get("/deployments") as response:
+        found = (await response.json())["deployments"]
+    whose = {"model_group": "mistral-ocr", "provider": "mistral", "target": "api.mistral.ai", "order": 1, "in_flight": 2}
+    assert [
+        {
+            **whose,
+            "deployment": "mistral/m",
+            "weight": 1,
+            "tries": {"answered": 7},
+            "cooldowns": {},
+            "cooling": None,
+            "until": None,
+        },
+        {
+            **whose,
+            "deployment": "eu",
+            "weight": 2.5,
+            "tries": {},
+            "cooldowns": {"429": 1},
+            "cooling": "429",
+            "until": "2026-09-21T12:00:00.250Z",
+        },
+    ] == found
+
+
+async def test_deployments_of_all_workers() -> None:
+    """Counts add up, and of the cool-downs the one that ends last is shown, whichever worker has it."""
+    own = DeploymentStatus("m", "d", "mistral", "h", 1, 1.0, 2, {"answered": 7, "503": 1}, {"503": 1}, "503", NOON)
+    others = [
+        json.loads(deployments_json([replace(own, tries={"answered": 3, "429": 2}, cooling="429", until_utc=NOON + 9)])),
+        json.loads(deployments_json([replace(own, cooling=None, until_utc=None)])),
+    ]
+    expected = replace(
+        own,
+        in_flight=6,
+        tries={"answered": 17, "503": 2, "429": 2},
+        cooldowns={"503": 3},
+        cooling="429",
+        until_utc=NOON + 9,
+    )
+    assert expected == merged(own, [one for other in others for one in other["deployments"]])
+    assert own == merged(own, [])

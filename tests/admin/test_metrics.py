@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from passthrough.accounting.budget import Budget, Per, Scope, Unit
 from passthrough.accounting.entry import Charge, Entry, entry
 from passthrough.admin.budget_status import BudgetStatus
+from passthrough.admin.deployment_status import DeploymentStatus
 from passthrough.admin.exposition import exposition
 from passthrough.admin.gauges import READINGS, Gauges, Reloads
 from passthrough.admin.health import Health, Phase
@@ -217,6 +218,28 @@ def test_processes_are_summed() -> None:
             ("passthrough_budget_reserved", {"scope": "client"}),
         )
     )
+
+
+def test_deployments_have_series_of_their_own() -> None:
+    """One that cools is down; what its tries came to is counted by outcome. Without a deployment there is no such series."""
+    one = DeploymentStatus("m", "a", "mistral", "h", 1, 1.0, 3, {"answered": 5, "429": 2}, {"429": 1}, "429", 1.0)
+    other = DeploymentStatus("m", "b", "azure_ai", "h", 1, 1.0, 0, {"answered": 4}, {})
+    found = samples(exposition([Gauges({}, Health({}), Reloads(), deployments=lambda: [one, other]).families()]))
+    assert {
+        ("up", "a"): 0,
+        ("up", "b"): 1,
+        ("calls_in_flight", "a"): 3,
+        ("tries_total", "a"): 7,
+        ("tries_total", "b"): 4,
+        ("cooldowns_total", "a"): 1,
+    } == {
+        (name, deployment): value(found, f"passthrough_deployment_{name}", deployment=deployment, model_group="m")
+        for name, deployment in (
+            *(("up", "a"), ("up", "b"), ("calls_in_flight", "a")),
+            *(("tries_total", "a"), ("tries_total", "b"), ("cooldowns_total", "a")),
+        )
+    }
+    assert [] == [name for name, _ in samples(exposition([gauges().families()])) if "deployment" in name]
 
 
 # ── the program ──

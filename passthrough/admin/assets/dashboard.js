@@ -306,6 +306,27 @@
       })));
   };
 
+  /** Who takes which share of a model's calls since the start, and who is cooling and why. */
+  const showPools = ({ deployments }) => {
+    at("pools").hidden = !deployments.length;
+    const answered = ({ tries }) => tries.answered ?? 0;
+    const failures = ({ tries }) => Object.entries(tries).filter(([outcome]) => outcome !== "answered");
+    const sums = {};
+    for (const one of deployments) sums[one.model_group] = (sums[one.model_group] ?? 0) + answered(one);
+    const state = ({ cooling, until }) => (cooling === null ? [made("span", { className: "good" }, "up")]
+      : [made("span", { className: "bad" }, "cooling"), made("small", { className: "code" }, cooling), made("small", {}, `until ${until.slice(11, 19)}`)]);
+    at("pool-table").replaceChildren(table("Deployments in the order of the file, with their shares since the start",
+      [{ head: "Deployment" }, { head: "Share" }, { head: "State (UTC)" }, { head: "Answered", number: true }, { head: "Failed tries", number: true }, { head: "Under way", number: true }],
+      deployments.map((one) => {
+        const share = answered(one) / (sums[one.model_group] || 1);
+        return [
+          [made("span", { className: "name" }, one.deployment), made("small", {}, `${one.model_group} at ${one.target}`)],
+          [`${(share * 100).toFixed(1)} %`, bar(share)], state(one), grouped(answered(one)),
+          [grouped(failures(one).reduce((sum, [, number]) => sum + number, 0)), ...failures(one).map(([why, number]) => made("small", {}, `${why}: ${grouped(number)}`))],
+          grouped(one.in_flight)];
+      })));
+  };
+
   const showExchanges = (exchanges) => {
     at("latest").hidden = !exchanges.length;
     const today = utc(Date.now()).slice(0, 10);
@@ -359,10 +380,11 @@
     try {
       const latestRequest = ask("exchanges?" + query(chosen(), { limit: "30" }));
       latestRequest.catch(() => {});  // awaited below, after what needs no ledger is shown
-      const [health, budgets] = await Promise.all([ask("readyz"), ask("budgets")]);
+      const [health, budgets, pools] = await Promise.all([ask("readyz"), ask("budgets"), ask("deployments")]);
       if (!current()) return;
       showHealth(health);
       showBudgets(budgets);
+      showPools(pools);
       const latest = await latestRequest;
       if (!current()) return;
       const found = JSON.stringify(latest.exchanges);
