@@ -30,10 +30,12 @@ def _filled(whole: dict[str, object], size: int, hole: str = "@") -> bytes:
 
 
 @cache
-def request_body(size: int) -> bytes:
+def request_body(size: int, model: str = "", *, model_last: bool = False) -> bytes:
     """Return an OCR request whose document is in it, as a data URI."""
+    named = {"model": model or "mistral-ocr-latest"}
     document = {"type": "document_url", "document_url": "data:application/pdf;base64,@"}
-    return _filled({"model": "mistral-ocr-latest", "document": document, "include_image_base64": True}, size)
+    rest: dict[str, object] = {"document": document, "include_image_base64": True}
+    return _filled({**rest, **named} if model_last else {**named, **rest}, size)
 
 
 @cache

@@ -76,9 +76,11 @@ class Figures:
 
     def ratio(self, workload: str, metric: str, target: str, other: str) -> float | None:
         """Return the median of the ratios within the rounds."""
-        ours, theirs = self.rounds(workload, target, metric), self.rounds(workload, other, metric)
-        found = [ours[number] / theirs[number] for number in ours if theirs.get(number, 0.0) > 0.0]
-        return median(found) if found else None
+        return _ratio(self.rounds(workload, target, metric), self.rounds(workload, other, metric))
+
+    def between(self, workload: str, other: str, metric: str, target: str) -> float | None:
+        """Return the median of one target's ratios of two workloads within the rounds."""
+        return _ratio(self.rounds(workload, target, metric), self.rounds(other, target, metric))
 
     def targets(self) -> list[str]:
         """Return the names of what was measured, in the order of the tables."""
@@ -92,3 +94,8 @@ class Figures:
     def errors(self) -> Iterable[str]:
         """Yield what could not be measured, and why."""
         yield from (f"{one['target']}, {one['workload']}: {one['error']}" for one in self.samples if "error" in one)
+
+
+def _ratio(ours: dict[int, float], theirs: dict[int, float]) -> float | None:
+    found = [ours[number] / theirs[number] for number in ours if theirs.get(number, 0.0) > 0.0]
+    return median(found) if found else None

@@ -37,6 +37,11 @@ def _ratio(workload: str, metric: str, other: str, target: str = OURS) -> Callab
     return lambda figures: figures.ratio(workload, metric, target, other)
 
 
+def _to_route(workload: str, metric: str) -> Callable[[Figures], float | None]:
+    """Return the ratio of `/v1/ocr` to the pass-through route, with the same bodies."""
+    return lambda figures: figures.between(f"OCR {workload}", workload, metric, OURS)
+
+
 def _own(workload: str, metric: str, scale: float = 1.0) -> Callable[[Figures], float | None]:
     def figure(figures: Figures) -> float | None:
         found = figures.median(workload, OURS, metric)
@@ -65,6 +70,14 @@ GOALS = (
     Goal("W1 c64 requests per core, to LiteLLM", 30, 60, "×", "more", _ratio("W1 c64", "per_core_s", "litellm")),
     Goal("W2 c8 LiteLLM's CPU per GB, to ours", 15, 25, "×", "more", _ratio("W2 c8", "cpu_s_per_gb", OURS, "litellm")),
     Goal("W3 c8 LiteLLM's CPU per GB, to ours", 7, 15, "×", "more", _ratio("W3 c8", "cpu_s_per_gb", OURS, "litellm")),
+    Goal("/v1/ocr W1 c64 requests per core, to the route's", 0.5, 0.8, "×", "more", _to_route("W1 c64", "per_core_s")),
+    Goal("/v1/ocr W2 c8 CPU per GB, to the route's", 1.5, 1.25, "×", "less", _to_route("W2 c8", "cpu_s_per_gb")),
+    Goal("/v1/ocr W3 c8 CPU per GB, to the route's", 1.25, 1.05, "×", "less", _to_route("W3 c8", "cpu_s_per_gb")),
+    Goal("/v1/ocr W1 c64 requests per core, to LiteLLM", 50, 60, "×", "more", _ratio("OCR W1 c64", "per_core_s", "litellm")),
+    Goal("/v1/ocr W2 c8 LiteLLM's CPU per GB, to ours", 9, 12, "×", "more", _ratio("OCR W2 c8", "cpu_s_per_gb", OURS, "litellm")),
+    Goal("/v1/ocr W3 c8 LiteLLM's CPU per GB, to ours", 5, 8, "×", "more", _ratio("OCR W3 c8", "cpu_s_per_gb", OURS, "litellm")),
+    Goal("/v1/ocr W4 peak RSS, model first", 500, 300, "MB", "less", _own("OCR W4", "rss_peak_mb")),
+    Goal("/v1/ocr W4 peak RSS, model last", 500, 400, "MB", "less", _own("OCR W4 model last", "rss_peak_mb")),
     Goal(
         "two workers: CPU per request, to one worker's",
         *(1.15, 1.05, "×", "less"),

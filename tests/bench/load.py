@@ -48,6 +48,8 @@ class Job:
     rate: float = 0.0
     ca_file: str = ""
     warm_s: float = 0.3
+    model: str = ""
+    model_last: bool = False
 
 
 @dataclass(slots=True)
@@ -156,7 +158,7 @@ async def _connected(job: Job, seen: Seen) -> list[Sending]:
 
 async def _closed_loop(job: Job, ones: list[Sending], seen: Seen, seconds: float) -> None:
     """Each connection sends its next request when its answer is there, until the time is over; at least one."""
-    data = request(job.path, request_body(job.size))
+    data = request(job.path, request_body(job.size, job.model, model_last=job.model_last))
     until = time.perf_counter() + seconds
 
     def run(one: Sending) -> asyncio.Future[None]:
@@ -185,7 +187,7 @@ async def _closed_loop(job: Job, ones: list[Sending], seen: Seen, seconds: float
 
 async def _by_the_clock(job: Job, ones: list[Sending], seen: Seen, seconds: float) -> None:
     """Requests begin at their times, whatever became of those before; what waits for a connection counts as late."""
-    data = request(job.path, request_body(job.size))
+    data = request(job.path, request_body(job.size, job.model, model_last=job.model_last))
     free: asyncio.Queue[Sending] = asyncio.Queue()
     for one in ones:
         free.put_nowait(one)

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from .bodies import TOKEN
+from .workloads import WORKLOADS
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,7 +85,18 @@ def _routes_yaml(place: Place, meter: str) -> str:
         if route == "tls":
             keys += f", upstream_tls: {{ca_file: '{place.ca_file}'}}"
         lines.append(f"  - {{{keys}}}")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_model_list(place)]) + "\n"
+
+
+def _model_list(place: Place) -> list[str]:
+    """Return the lines of LiteLLM's `model_list`, one model for each deployment that a workload names."""
+    paths = {workload.model: workload.path for workload in WORKLOADS if workload.model}
+    found = ["model_list:"]
+    for model, path in paths.items():
+        api_base = place.upstream("plain") + "/" + path.split("/", 2)[2]
+        params = f"model: mistral/mistral-ocr-latest, api_key: provider-key-of-the-operator, api_base: '{api_base}'"
+        found.append(f"  - {{model_name: {model}, litellm_params: {{{params}}}, model_info: {{mode: ocr}}}}")
+    return found
 
 
 def passthrough(place: Place, meter: str = "auto", workers: int = 1, root: Path = ROOT) -> Launch:
@@ -189,6 +201,7 @@ def _litellm(program: str) -> Callable[[Place], Launch]:
         for route in ROUTES:
             keys = f"path: /{route}, target: '{place.upstream(route)}', include_subpath: true, forward_headers: true"
             lines.append(f"    - {{{keys}, headers: {{Authorization: Bearer provider-key-of-the-operator}}}}")
+        lines.extend(_model_list(place))
         (place.folder / "litellm.yaml").write_text("\n".join(lines) + "\n")
         env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "SSL_CERT_FILE": str(place.ca_file), "LITELLM_LOG": "ERROR"}
         argv = (program, "--config", "litellm.yaml", "--host", "127.0.0.1", "--port", str(place.port), "--telemetry", "False")

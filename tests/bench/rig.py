@@ -153,10 +153,23 @@ class Rig:
             route, path = path.split("/", 2)[1], "/" + path.split("/", 2)[2]
             port = {"tls": self.tls, "side": self.side}.get(route, self.plain)
             ca_file = str(self.ca_file) if route == "tls" else ""
+        elif workload.model:
+            path = "/v1/ocr"
         rate = W7_RATE if workload.kind == "mixed" else 0.0
         warm_s = 0.0 if workload.once else min(0.3, seconds)
         seconds = 0.0 if workload.once else seconds
-        return Job(port, path, workload.size, workload.connections, seconds, rate, ca_file, warm_s)
+        return Job(
+            port,
+            path,
+            workload.size,
+            workload.connections,
+            seconds,
+            rate,
+            ca_file,
+            warm_s,
+            workload.model,
+            workload.model_last,
+        )
 
     async def measure(self, running: Running, workload: Workload, seconds: float) -> dict[str, Any]:
         """Return what one workload costs one target."""
