@@ -79,7 +79,7 @@ DOORS = {
     "dotenv": "config.*",
     "pydantic": "config.*",
     "pydantic_core": "config.*",
-    "idna": "config.*",
+    "idna": "config.* proxy.documents.url",
     "sqlalchemy": "accounting.*",
     "psycopg": "accounting.ledger.postgres_session",
     "orjson": "accounting.journal.codec meter.jsonscan.small_document",
