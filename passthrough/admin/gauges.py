@@ -130,9 +130,6 @@ def _budget_families(statuses: Sequence[BudgetStatus]) -> Iterable[Metric]:
 
 
 def _deployment_families(statuses: Sequence[DeploymentStatus]) -> Iterable[Metric]:
-    """Return no family where there is no deployment: most users have none."""
-    if not statuses:
-        return ()
     up = GaugeMetricFamily("passthrough_deployment_up", "0 while it cools down, in every worker.", labels=_DEPLOYMENT)
     in_flight = GaugeMetricFamily("passthrough_deployment_calls_in_flight", "Its calls under way.", labels=_DEPLOYMENT)
     what = "Tries that have ended: answered, or why it failed."

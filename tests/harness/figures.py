@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from passthrough.accounting.budget import Budget, Per, Scope, Unit
 from passthrough.accounting.entry import Charge
 from passthrough.admin.budget_status import BudgetStatus
+from passthrough.admin.deployment_status import DeploymentStatus
 from passthrough.admin.exposition import exposition
 from passthrough.admin.gauges import READINGS, Gauges, Reloads
 from passthrough.admin.health import Health
@@ -30,7 +31,8 @@ def exported() -> dict[str, set[str]]:
     metrics.booked(entries)
     standing = BudgetStatus(Budget(Scope("all"), Unit.PAGES, Per.DAY, 1), 0, 0, 0.0)
     readings = dict.fromkeys(READINGS, lambda: 1.0)
-    gauges = Gauges(readings, Health({"ledger": lambda: None}), Reloads(), lambda: [standing])
+    deployment = DeploymentStatus("m", "d", "mistral", "h", 1, 1.0, 0, {"answered": 1}, {"429": 1})
+    gauges = Gauges(readings, Health({"ledger": lambda: None}), Reloads(), lambda: [standing], lambda: [deployment])
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(exposition([[*metrics.families(), *gauges.families()]]).decode()):
         name = f"{family.name}_total" if family.type == "counter" else family.name

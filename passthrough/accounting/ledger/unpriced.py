@@ -1,4 +1,4 @@
-"""What had no price in the periods of budgets in USD: a table of what was used, for budgets that refuse until it has one.
+"""What was used without a price in a USD budget's period: the table by which a budget with `unpriced: refuse` stays closed.
 
 It is filled in the transaction that books a charge without a price, for every running period, whatever the budget's
 configuration says: so processes with different configurations agree, and a budget may begin to refuse at any time.
