@@ -77,7 +77,8 @@ def _first_line(*argv: str) -> str:
 
 
 def _routes_yaml(place: Place, meter: str) -> str:
-    lines = [f"client_keys: [{{name: bench, key: {TOKEN}}}]", "ledger: sqlite:///bench.db", "pass_through_endpoints:"]
+    lines = [f"client_keys: [{{name: bench, key: {TOKEN}}}]", "ledger: sqlite:///bench.db"]
+    lines += [*_model_list(place), "pass_through_endpoints:"]
     for route in ROUTES:
         keys = f"path: /{route}, target: '{place.upstream(route)}', include_subpath: true, forward_headers: true"
         keys += ", headers: {Authorization: Bearer provider-key-of-the-operator}"
@@ -85,7 +86,7 @@ def _routes_yaml(place: Place, meter: str) -> str:
         if route == "tls":
             keys += f", upstream_tls: {{ca_file: '{place.ca_file}'}}"
         lines.append(f"  - {{{keys}}}")
-    return "\n".join([*lines, *_model_list(place)]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _model_list(place: Place) -> list[str]:
