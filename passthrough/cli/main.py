@@ -333,13 +333,22 @@ def _check_name(name: str) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=4010, show_default=True)
 @click.option("--key", envvar="PASSTHROUGH_SANDBOX_KEY", help="Ask for this key as Mistral would.")
-def sandbox(host: str, port: int, key: str | None) -> None:
+@click.option(
+    "--as", "api", type=click.Choice(["mistral", "azure", "vertex"]), default="mistral", show_default=True,
+    help="The provider that is played; Azure and Vertex take no documents by URL.",
+)  # fmt: skip
+@click.option("--fail", type=click.FloatRange(0, 1), default=0.0, help="The share of OCR calls that get 503: 0.3.")
+@click.option("--throttle", type=click.FloatRange(0, 1), default=0.0, help="The share of OCR calls that get 429: 0.2.")
+def sandbox(host: str, port: int, key: str | None, api: str, fail: float, throttle: float) -> None:
     """Run a local upstream in Mistral's shape that really reads PDFs."""
+    if fail + throttle > 1:
+        raise click.UsageError("--fail and --throttle are more than 1 together.")
     with without_authorities(os.environ):
+        from ..sandbox import Api, Provider
         from ..server import run
 
     with _exit_on_error():
-        run.run_sandbox(host, port, key)
+        run.run_sandbox(host, port, key, Provider(Api(api), fail, throttle))
 
 
 @main.command()

@@ -2,7 +2,7 @@
 
 `POST /v1/ocr` (also at Azure's and Vertex's paths), `/v1/files` and `/v1/models` behave as the providers' documentation says.
 Every response carries `x-passthrough-sandbox: true`. The sandbox fetches nothing from the network and runs no model: its text is
-the text layer of the PDF.
+the text layer of the PDF. It can play Azure's API or Vertex', and fail at random, so that pools can be tried.
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ from typing import Final
 from aiohttp import web
 
 from ..errors import PassthroughError
+from .provider import Api, Provider
+
+__all__ = ["Api", "Provider", "Running", "SandboxError", "SandboxMissing", "app", "start", "start_on"]
 
 MAX_JSON_BYTES: Final = 100_000_000
 """A document of 50 MB is 67 MB of base64: it passes, and the API's own check of the document follows."""
 MAX_FILE_BYTES: Final = 512_000_000
 _EXTRA: Final = {"pypdfium2", "pypdfium2_raw", "PIL"}
 _SHUTDOWN_S: Final = 2.0
+MISTRAL: Final = Provider()
+"""Mistral's API, which never fails."""
 
 
 class SandboxError(PassthroughError):
@@ -54,12 +59,13 @@ def app(
     max_bytes: int = MAX_JSON_BYTES,
     max_file_bytes: int = MAX_FILE_BYTES,
     clock: Callable[[], float] = time.time,
+    provider: Provider = MISTRAL,
 ) -> web.Application:
     """Return the sandbox as an application.
 
     With `key` it demands `Authorization: Bearer <key>` or `api-key: <key>`; without, it accepts any credential or none.
     `max_bytes` bounds JSON bodies, `max_file_bytes` uploaded files. `clock` (seconds since the epoch) decides when signed URLs
-    expire. Raises SandboxMissing.
+    expire. `provider` is played. Raises SandboxMissing.
     """
     try:
         from .service import Bounds, build  # noqa: PLC0415 (an optional extra)
@@ -68,12 +74,12 @@ def app(
         if module not in _EXTRA:
             raise
         raise SandboxMissing(module) from missing
-    return build(key=key, bounds=Bounds(max_bytes, max_file_bytes), clock=clock)
+    return build(key=key, bounds=Bounds(max_bytes, max_file_bytes), clock=clock, provider=provider)
 
 
-async def start(host: str, port: int, *, key: str | None = None) -> Running:
+async def start(host: str, port: int, *, key: str | None = None, provider: Provider = MISTRAL) -> Running:
     """Serve a sandbox until `Running.close`; port 0 finds a free one. Raises SandboxError, also if the port is taken."""
-    runner = await _new_runner(key)
+    runner = await _new_runner(key, provider)
     try:
         await web.TCPSite(runner, host, port).start()
     except OSError as wrong:
@@ -84,13 +90,14 @@ async def start(host: str, port: int, *, key: str | None = None) -> Running:
 
 async def start_on(listening: socket.socket) -> Running:
     """Serve a sandbox on a listening socket. Raises SandboxMissing."""
-    runner = await _new_runner(None)
+    runner = await _new_runner(None, MISTRAL)
     await web.SockSite(runner, listening).start()
     host, port = listening.getsockname()
     return Running(host, port, runner)
 
 
-async def _new_runner(key: str | None) -> web.AppRunner:
-    runner = web.AppRunner(app(key=key), access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
+async def _new_runner(key: str | None, provider: Provider) -> web.AppRunner:
+    made = app(key=key, provider=provider)
+    runner = web.AppRunner(made, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     return runner

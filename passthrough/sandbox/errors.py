@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from ..errors import PassthroughError
@@ -76,3 +78,41 @@ def unreadable(message: str) -> Rejection:
 def no_such_page(page: int, total: int) -> Rejection:
     """Return the 400 for a page number (from 0) that the document of `total` pages does not have."""
     return unreadable(f"Page {page} was asked for, but the document has {total} pages, counted from 0.")
+
+
+def _azure(status: int, code: str, message: str) -> dict[str, object]:
+    """Return an error of Azure AI Foundry: the model's own error is JSON within the message."""
+    return {"error": {"code": code, "message": json.dumps({"detail": message}), "status": status}}
+
+
+def _google(status: int, code: str, message: str) -> dict[str, object]:
+    return {"error": {"code": status, "message": message, "status": code}}
+
+
+_SHAPES: Final[Mapping[str, Callable[[int, str, str], dict[str, object]]]] = {"azure": _azure, "vertex": _google}
+"""The errors of APIs that are not Mistral's own."""
+
+
+def throttled(api: str) -> Rejection:
+    """Return the 429 of a provider that is called too often; it asks for a second's rest."""
+    message, wait = "Rate limit exceeded", {"Retry-After": "1"}
+    if api not in _SHAPES:
+        return Rejection(429, error(429, "rate_limited", message, "1300").body, wait)
+    code = "too_many_requests" if api == "azure" else "RESOURCE_EXHAUSTED"
+    return Rejection(429, _SHAPES[api](429, code, message), wait)
+
+
+def unavailable(api: str) -> Rejection:
+    """Return the 503 of a provider that is overloaded."""
+    message = "Service unavailable"
+    if api not in _SHAPES:
+        return error(503, "service_unavailable", message)
+    return Rejection(503, _SHAPES[api](503, "service_unavailable" if api == "azure" else "UNAVAILABLE", message))
+
+
+def not_inline(api: str) -> Rejection:
+    """Return the error of Azure (422) and Vertex (400) for a document that is not in the request."""
+    message = "Only documents as base64 data URIs are taken."
+    if api == "azure":
+        return Rejection(422, _azure(422, "invalid_input", message))
+    return Rejection(400, _google(400, "INVALID_ARGUMENT", message))

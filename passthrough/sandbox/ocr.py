@@ -12,10 +12,11 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from .documents import DPI, Page, Picture, ReadOptions, read
-from .errors import Rejection, no_such_file, not_fetched, unreadable
+from .errors import Rejection, no_such_file, not_fetched, not_inline, unreadable
 from .file_store import FileStore, StoredFile
 from .job_thread import IsCancelled
 from .models import LATEST, resolved
+from .provider import Api
 from .request import OcrRequest, Source, chosen_pages, parse_request
 
 MAX_DOCUMENT_BYTES: Final = 50_000_000
@@ -39,10 +40,12 @@ class Endpoint:
     """The endpoint that a request came to.
 
     `any_model`: every name is accepted, because a deployment may have any name. `model`: the one in the path, for bodies without.
+    `api`: whose it is.
     """
 
     any_model: bool = False
     model: str | None = None
+    api: Api = Api.MISTRAL
 
 
 def respond(raw: bytes, *, files: FileStore, endpoint: Endpoint, gzipped: bool, is_cancelled: IsCancelled) -> EncodedResponse:
@@ -67,7 +70,7 @@ def encoded(status: int, body: Mapping[str, object], gzipped: bool, headers: Map
 def _read(request: OcrRequest, files: FileStore, endpoint: Endpoint, is_cancelled: IsCancelled) -> dict[str, object]:
     name = request.model or endpoint.model or LATEST
     model = name if endpoint.any_model else resolved(name)
-    document = _document(request.source, files)
+    document = _document(request.source, files, endpoint.api)
     options = ReadOptions(
         choose=lambda total: chosen_pages(request.pages, total),
         with_content=request.include_image_base64,
@@ -123,8 +126,10 @@ def _annotation(form: Mapping[str, object] | None) -> str | None:
     return json.dumps({name: _EMPTY.get(kind) if isinstance(kind, str) else None for name, kind in kinds.items()})
 
 
-def _document(source: Source, files: FileStore) -> bytes:
+def _document(source: Source, files: FileStore, api: Api) -> bytes:
     """Return the bytes of the document; the only URLs that are fetched are those of the file store."""
+    if api.inline_only and source.url[:5].lower() != "data:":
+        raise not_inline(api)
     if source.file_id:
         return _content(files.get(source.file_id))
     if source.url[:5].lower() == "data:":

@@ -20,6 +20,7 @@ from .file_store import FileStore
 from .job_thread import JobThread
 from .models import card, listed
 from .ocr import EncodedResponse, Endpoint, encoded, respond
+from .provider import Api, Provider
 from .upload import receive
 
 _Q_ZERO: Final = re.compile(r"q=0(\.0*)?")
@@ -47,20 +48,31 @@ class _Resources:
 
 _RESOURCES: Final = web.AppKey("resources", _Resources)
 _BOUNDS: Final = web.AppKey("bounds", Bounds)
+_PROVIDER: Final = web.AppKey("provider", Provider)
 
 
-def build(*, key: str | None, bounds: Bounds, clock: Callable[[], float]) -> web.Application:
-    """Return the application; its files and threads exist while it runs."""
+def build(*, key: str | None, bounds: Bounds, clock: Callable[[], float], provider: Provider) -> web.Application:
+    """Return the application, with the paths of the API that is played; its files and threads exist while it runs."""
     app = web.Application(client_max_size=bounds.json_bytes, middlewares=[_guarded(key)])
     app[_BOUNDS] = bounds
+    app[_PROVIDER] = provider
     app.on_response_prepare.append(_mark)
     app.cleanup_ctx.append(_resources(clock))
-    app.add_routes(
-        [
-            web.post("/v1/ocr", _ocr),
+    for api, routes in _routes().items():
+        if provider.api in {api, Api.MISTRAL}:  # Mistral's has the others' paths, too: one sandbox serves every route
+            app.add_routes(routes)
+    return app
+
+
+def _routes() -> dict[Api, list[web.RouteDef]]:
+    return {
+        Api.AZURE: [
+            web.post("/v1/ocr", _ocr),  # at Azure: a serverless deployment
             web.post("/providers/mistral/azure/ocr", _ocr_azure),
             web.post("/v1/providers/mistral/azure/ocr", _ocr_azure),
-            web.post(r"/{path:.+:rawPredict}", _ocr_vertex),
+        ],
+        Api.VERTEX: [web.post(r"/{path:.+:rawPredict}", _ocr_vertex)],
+        Api.MISTRAL: [
             web.post("/v1/files", _file_upload),
             web.get("/v1/files", _file_list),
             web.get("/v1/files/{id}", _file),
@@ -70,9 +82,8 @@ def build(*, key: str | None, bounds: Bounds, clock: Callable[[], float]) -> web
             web.get("/blobs/{id}", _blob),
             web.get("/v1/models", _model_list),
             web.get("/v1/models/{id}", _model),
-        ]
-    )
-    return app
+        ],
+    }
 
 
 def _resources(clock: Callable[[], float]) -> Callable[[web.Application], AsyncIterator[None]]:
@@ -136,20 +147,23 @@ def _json(request: web.Request, body: Mapping[str, object]) -> web.Response:
 
 
 async def _ocr(request: web.Request) -> web.Response:
-    return await _read(request, Endpoint())
+    api = request.app[_PROVIDER].api
+    return await _read(request, Endpoint(any_model=api.inline_only, api=api))
 
 
 async def _ocr_azure(request: web.Request) -> web.Response:
-    return await _read(request, Endpoint(any_model=True))
+    return await _read(request, Endpoint(any_model=True, api=request.app[_PROVIDER].api))
 
 
 async def _ocr_vertex(request: web.Request) -> web.Response:
     named = _VERTEX_MODEL.search(request.match_info["path"])
-    return await _read(request, Endpoint(any_model=True, model=named[1] if named else None))
+    return await _read(request, Endpoint(any_model=True, model=named[1] if named else None, api=request.app[_PROVIDER].api))
 
 
 async def _read(request: web.Request, endpoint: Endpoint) -> web.Response:
     resources, gzipped, raw = request.app[_RESOURCES], _takes_gzip(request), await request.read()
+    if failure := request.app[_PROVIDER].failure():
+        raise failure
     return _response(
         await resources.reader.run(
             lambda is_cancelled: respond(

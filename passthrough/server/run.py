@@ -18,7 +18,7 @@ from ..config.environment import contents, environment, snapshot
 from ..config.load import load
 from ..config.reload import Sources
 from ..errors import ConfigError, PassthroughError, Problem, UnservableLedgerError
-from ..sandbox import start, start_on
+from ..sandbox import Api, Provider, start, start_on
 from ..worker import FORCE_STOP, SANDBOX, STOP, WorkerContext
 from .gc_tuning import without_gc
 from .instance import Server
@@ -103,16 +103,20 @@ def _check_ledger(config: str, url: str | None) -> None:
         ledger.close()
 
 
-def run_sandbox(host: str, port: int, key: str | None) -> None:
+_NAMES = {Api.MISTRAL: "Mistral's", Api.AZURE: "Azure's", Api.VERTEX: "Vertex'"}
+
+
+def run_sandbox(host: str, port: int, key: str | None, provider: Provider) -> None:
     """Run the sandbox alone until a signal stops it."""
 
     async def run() -> None:
         stopped = asyncio.Event()
         on_signal("SIGTERM", stopped.set)
         on_signal("SIGINT", stopped.set)
-        running = await start(host, port, key=key)
+        running = await start(host, port, key=key, provider=provider)
         with suppress(OSError):  # A stderr that takes nothing is no reason not to serve.
-            print(f"Sandbox of Mistral's API on http://{host}:{running.port}; nothing is billed.", file=sys.stderr)  # noqa: T201 - a command's output
+            api = _NAMES[provider.api]
+            print(f"Sandbox of {api} API on http://{host}:{running.port}; nothing is billed.", file=sys.stderr)  # noqa: T201 - a command's output
         await stopped.wait()
         await running.close()
 

@@ -207,6 +207,35 @@ async def test_version(tmp_path: Path) -> None:
         assert re.search(rf"^  {name} ", out, re.MULTILINE)
 
 
+@pytest.mark.parametrize(("api", "named", "path"), [("mistral", "Mistral's", "/v1/ocr"), ("azure", "Azure's", "/v1/ocr")])
+async def test_a_sandbox_that_fails(tmp_path: Path, api: str, named: str, path: str) -> None:
+    """`sandbox` plays a provider whose calls fail as often as its flags say, and says where it is."""
+    flags = ("--port", "0", "--as", api, "--fail", "0", "--throttle", "1")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "passthrough", "sandbox", *flags),
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        said = (await process.stderr.readline()).decode()
+        found = re.fullmatch(rf"Sandbox of {named} API on (http://127\.0\.0\.1:\d+); nothing is billed\.\n", said)
+        assert found is not None, said
+        async with aiohttp.ClientSession() as session, session.post(found[1] + path, data="{}") as response:
+            assert (429, "1") == (response.status, response.headers["Retry-After"])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert 0 == await process.wait()
+
+
+async def test_a_sandbox_cannot_fail_more_often_than_always(tmp_path: Path) -> None:
+    """Two shares that are more than 1 together are a usage error."""
+    code, _, err = await command(tmp_path, "sandbox", "--fail", "0.6", "--throttle", "0.5")
+    assert (2, True) == (code, "--fail and --throttle are more than 1 together." in err)
+
+
 async def test_prices(tmp_path: Path) -> None:
     """Prices that ship, and the file's own before them; a key that is not set where it is asked does not matter."""
     (tmp_path / "routes.yaml").write_text(KEYED + "prices: [{model: my-scanner, usd_per_1000_pages: 1.25}]\n")

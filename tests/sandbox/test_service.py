@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from aiohttp import ClientSession, FormData, web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.sandbox import SandboxError, app, start
+from passthrough.sandbox import Api, Provider, SandboxError, app, start
 from passthrough.sandbox.errors import Rejection
 from passthrough.sandbox.request import chosen_pages, parse_request
 from tests.harness.documents import image, pdf, png, words_of
@@ -616,3 +617,68 @@ def test_a_missing_extra_names_its_cure(module: str) -> None:
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     expected = f'The sandbox needs {module}, which is not installed.\n  Run: pip install "passthrough-ocr[sandbox]"\n'
     assert (expected, "") == (ran.stdout, ran.stderr)
+
+
+AZURE_PATH = "/providers/mistral/azure/ocr"
+VERTEX_PATH = "/v1/projects/p/locations/us-central1/publishers/mistralai/models/mistral-ocr-2505:rawPredict"
+
+
+@pytest.mark.parametrize(
+    ("api", "path", "status", "code"),
+    [
+        (Api.AZURE, AZURE_PATH, 422, "invalid_input"),
+        (Api.AZURE, "/v1/ocr", 422, "invalid_input"),
+        (Api.VERTEX, VERTEX_PATH, 400, 400),
+    ],
+)
+async def test_azure_and_vertex_take_documents_in_the_request_only(api: Api, path: str, status: int, code: object) -> None:
+    """A URL and a file's id are refused in the shape of the provider's errors, a data URI is read."""
+    async with sandbox(provider=Provider(api)) as caller:
+        for document in ({"document_url": "https://example.org/a.pdf"}, {"type": "file", "file_id": "1"}):
+            refused, answer = await caller.ocr(document, path)
+            assert (status, code) == (refused, answer["error"]["code"])
+        read, answer = await caller.ocr({"document_url": data_uri(pdf(2))}, path)
+        assert (200, 2) == (read, answer["usage_info"]["pages_processed"])
+
+
+@pytest.mark.parametrize("api", list(Api))
+async def test_each_provider_has_its_paths(api: Api) -> None:
+    """Azure has no files and no rawPredict, Vertex nothing but that; Mistral's sandbox serves the paths of all."""
+    served = {
+        Api.MISTRAL: {"/v1/ocr", AZURE_PATH, VERTEX_PATH, "/v1/models"},
+        Api.AZURE: {"/v1/ocr", AZURE_PATH},
+        Api.VERTEX: {VERTEX_PATH},
+    }
+    async with sandbox(provider=Provider(api)) as caller:
+        found = set()
+        for path in ("/v1/ocr", AZURE_PATH, VERTEX_PATH, "/v1/models"):
+            status, _ = await caller.call("GET", path) if path == "/v1/models" else await caller.ocr({}, path)
+            found |= {path} if status != 404 else set()
+    assert served[api] == found
+
+
+@pytest.mark.parametrize("api", list(Api))
+async def test_a_share_of_the_calls_fails(api: Api) -> None:
+    """Which calls are throttled (with a wait) and which fail is drawn; what is no OCR call never does."""
+    drawn, same = Random(7), Random(7)
+    expected = [429 if x < 0.2 else 503 if x < 0.5 else 200 for x in (same.random() for _ in range(40))]
+    path = VERTEX_PATH if api is Api.VERTEX else AZURE_PATH
+    document = json.dumps({"model": "m", "document": {"document_url": data_uri(pdf(1))}})
+    found = []
+    async with sandbox(provider=Provider(api, fail=0.3, throttle=0.2, random=drawn)) as caller:
+        for _ in expected:
+            async with caller.session.post(caller.base + path, data=document) as response:
+                found.append(response.status)
+                assert (response.status == 429) == ("Retry-After" in response.headers)
+                assert response.status == 200 or await response.json()
+        if api is Api.MISTRAL:
+            assert {200} == {(await caller.call("GET", "/v1/models"))[0] for _ in range(20)}
+    assert expected == found
+    assert {200, 429, 503} == set(found)
+
+
+async def test_a_serverless_deployment_at_azure_has_any_name() -> None:
+    """Played as Azure, the path that Mistral has too takes the deployment's own name."""
+    async with sandbox(provider=Provider(Api.AZURE)) as caller:
+        body = json.dumps({"model": "my-deployment", "document": {"document_url": data_uri(pdf(1))}})
+        assert 200 == (await caller.call("POST", "/v1/ocr", data=body))[0]
