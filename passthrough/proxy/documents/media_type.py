@@ -103,7 +103,7 @@ def _by_brands(first: bytes) -> str | None:
 
 
 def _by_entries(first: bytes) -> str | None:
-    """Return the type of a document in a ZIP archive by its first entries: a `mimetype` (EPUB, ODF), or the folder of its parts."""
+    """Return the type of a document in a ZIP archive by its first entries: `mimetype` (EPUB, ODF), or a folder of parts."""
     at = 0
     while at >= 0 and len(first) >= at + _ENTRY_HEAD_BYTES:
         flags, compressed = int.from_bytes(first[at + 6 : at + 8], "little"), int.from_bytes(first[at + 18 : at + 22], "little")

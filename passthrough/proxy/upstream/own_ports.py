@@ -21,17 +21,23 @@ _ANY6: Final = ipaddress.IPv6Address("::")
 def leads_back(local: SocketName, peer: SocketName, listening: Iterable[SocketName]) -> bool:
     """Tell whether the peer of a connection is one of the proxy's listening sockets, whichever worker accepts from it.
 
-    Both ends of a connection within one machine have the same address, or one of loopback each: so the kernel chooses them. A
-    socket that is bound to the wildcard is reached at each address of the machine; `::` serves both families.
+    A socket that is bound to the wildcard is reached at each address of the machine; `::` serves both families.
     """
     mine = [name for name in listening if name[1] == peer[1]]
-    if not mine:
+    if not mine or not is_same_machine(local, peer):
         return False
-    here, there = _address(local), _address(peer)
-    if here != there and not (here.is_loopback and there.is_loopback):
-        return False
+    there = _address(peer)
     wildcards = {_ANY6, _ANY4} if there.version == 4 else {_ANY6}
     return any(_address(name) == there or _address(name) in wildcards for name in mine)
+
+
+def is_same_machine(local: SocketName, peer: SocketName) -> bool:
+    """Tell whether a connection stays within this machine.
+
+    Its ends have the same address then, or one of loopback each: so the kernel chooses them.
+    """
+    here, there = _address(local), _address(peer)
+    return here == there or (here.is_loopback and there.is_loopback)
 
 
 def _address(name: SocketName) -> _Address:

@@ -23,8 +23,8 @@ from ..net.write_batch import WriteBatch
 from ..rewrite import proxy_authorization
 from ..routes import Origin, Target
 from .connection import Connection
-from .own_ports import SocketName, leads_back
-from .resolver import LookUp, Resolver
+from .own_ports import SocketName, is_same_machine, leads_back
+from .resolver import AddressInfo, LookUp, Resolver
 
 IDLE_S: Final = 15.0
 """How long an idle connection is kept: shorter than providers keep theirs (nginx 75 s, Kong 60 s, Envoy 3600 s). The side that
@@ -176,13 +176,23 @@ class ConnectionPool:
     async def _connect(self, target: Target) -> Connection:
         via = urlsplit(target.proxy.reveal()) if target.proxy is not None else None
         host, port = (via.hostname or "", via.port or 80) if via is not None else (target.host, target.port)
-        addresses = await self._resolver.addresses(host, port)
+        return await self.connect_at(target, await self._resolver.addresses(host, port))
+
+    async def connect_at(self, target: Target, addresses: Sequence[AddressInfo], *, elsewhere: bool = False) -> Connection:
+        """Return a new connection to `target` at one of these addresses: no name is resolved again.
+
+        `elsewhere`: a connection that stays within this machine is refused. Raises UpstreamFailure (proxy_loop), and what sockets
+        and TLS raise: `open` turns that into UpstreamFailure.
+        """
         began = self._loop.time()
         sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=0.25)
         try:
             keep_alive(sock)
-            if leads_back(sock.getsockname(), sock.getpeername(), self.listening):
-                raise UpstreamFailure("proxy_loop", f"{target.name} is this proxy itself (port {port}).")
+            local, peer = sock.getsockname(), sock.getpeername()
+            if leads_back(local, peer, self.listening):
+                raise UpstreamFailure("proxy_loop", f"{target.name} is this proxy itself (port {peer[1]}).")
+            if elsewhere and is_same_machine(local, peer):
+                raise UpstreamFailure("proxy_loop", f"{target.name} is this machine itself.")
             if target.proxy is not None and target.tls:
                 await self._tunnel(sock, target, target.proxy)
             connection = Connection(self._loop, target.name, self._write_batch, self.fair)

@@ -113,7 +113,7 @@ class Resolver:
     def _ask(self, host: str, name: _Name, began: float) -> None:
         """Look a name up, on a thread, and pass the result to the event loop."""
         try:
-            found = _plain(self._look_up(host, None, type=socket.SOCK_STREAM))
+            found = ip_addresses(self._look_up(host, None, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError):  # UnicodeError: not a possible DNS name
             found = []
         with suppress(RuntimeError):  # The loop has been closed meanwhile.
@@ -133,7 +133,7 @@ class Resolver:
 def _literal(host: str) -> list[AddressInfo]:
     """Return the address where `host` is an IP address, with or without a zone; an empty list where it is a name."""
     try:
-        return _plain(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
+        return ip_addresses(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
     except (OSError, UnicodeError):
         if ":" in host:
             what = f"The address {host} cannot be used: this machine has no such interface."
@@ -141,8 +141,8 @@ def _literal(host: str) -> list[AddressInfo]:
         return []
 
 
-def _plain(found: list[Any]) -> list[AddressInfo]:
-    """Return the IPv4 and IPv6 addresses. A zone is in the address too, as a number: uvloop 0.23 reads it there only."""
+def ip_addresses(found: list[Any]) -> list[AddressInfo]:
+    """Return the IPv4 and IPv6 ones of what a LookUp found. A zone is in the address too: uvloop 0.23 reads it there only."""
     return [
         (family, kind, proto, "", (f"{at[0]}%{at[3]}", *at[1:]) if len(at) == 4 and at[3] and "%" not in at[0] else at)
         for family, kind, proto, _, at in found
