@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, urljoin
 
@@ -40,7 +40,7 @@ class DocumentUrl:
     tls: bool
     host: str
     port: int
-    target: bytes
+    target: bytes = field(repr=False)  # it may hold a signature
     address: Address | None = None
 
     @property
