@@ -41,7 +41,7 @@ INSIDE = {
         meter
     """,
     "proxy": """
-        net.* headers upload_rate
+        net.* headers upload_rate retry_wait
         routes
         request_head auth origins deployments.* transform.* documents.url_rules
         rewrite concurrency error_response

@@ -1,0 +1,210 @@
+"""Chooses one deployment of a group, and knows which ones cool down and how busy each is; pure: clock and chance are arguments.
+
+Choice, among those that do not cool (one pass over the group):
+1. One that did not fail this request comes before one that did.
+2. One that is below its `rpm`, `tpm` and `max_parallel` comes before one at a limit. With `enforces_limits`, one at its
+   `rpm` or `tpm` is not chosen at all.
+3. The lowest `order` comes first.
+4. Among equals: at random by weight, or the one with the fewest calls under way (at random among several).
+
+Cool-down, after a failure:
+5. 401, 403, 429 and a failed connect: at once.
+6. 408, 5xx, time-outs and broken connections: where the failures of the running minute exceed `allowed_fails`; without that,
+   where they are more than half of at least five calls. The minute is the clock's.
+7. Any other status says nothing about the deployment.
+8. A lone deployment without a fallback never cools, for its own response is more honest than ours; nor does any
+   with `cools` false.
+9. It lasts as long as Retry-After says, up to 600 s, else `cooldown_s`. A later failure never shortens it; a success
+   does not end it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from .deployment import Deployment, ModelGroup, Routing, Strategy
+
+MAX_COOLDOWN_S: Final = 600.0
+_AT_ONCE: Final = frozenset({401, 403, 429})
+_LEAST_CALLS: Final = 5
+_MINUTE_S: Final = 60.0
+_LEAST_BUSY: Final = Strategy.LEAST_BUSY
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """How one try failed: by a response (`status`), or without one (`cause`: `connect`, `timeout`, `broke`; status 0).
+
+    `retry_after_s` is what Retry-After asks for. `repeatable`: the body can be sent again and the client has got no byte.
+    `names_file`: the document is a `file_id`, which only the account that has the file knows.
+    """
+
+    status: int = 0
+    cause: str = ""
+    retry_after_s: float | None = None
+    repeatable: bool = True
+    names_file: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """The status or the cause, as metrics and the log have it."""
+        return self.cause or str(self.status)
+
+
+class _State:
+    """What is known of one deployment. Counts are of `minute`, but for calls under way."""
+
+    __slots__ = ("ended", "failures", "minute", "reason", "requests", "tokens", "under_way", "until")
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.minute = self.requests = self.tokens = self.ended = self.failures = 0
+        self.until = 0.0
+        self.reason = ""
+
+
+class Balancer:
+    """The state of all deployments by their ids, which survives reloads. `clock` is monotonic, `chance` is from 0 to below 1.
+
+    `tries` counts by (deployment id, outcome: `success`, a status, `connect`, `timeout`, `broke`), `cooldowns` by (deployment id,
+    reason); both only grow.
+    """
+
+    __slots__ = ("_chance", "_clock", "_states", "cooldowns", "tries")
+
+    def __init__(self, clock: Callable[[], float], chance: Callable[[], float]) -> None:
+        self._clock = clock
+        self._chance = chance
+        self._states: dict[str, _State] = {}
+        self.tries: Counter[tuple[str, str]] = Counter()
+        self.cooldowns: Counter[tuple[str, str]] = Counter()
+
+    def chance(self) -> float:
+        """Return a random number, for jitter."""
+        return self._chance()
+
+    def choose(self, group: ModelGroup, routing: Routing, avoid: Collection[str] = ()) -> Deployment | None:
+        """Return one by the rules 1 to 4, None where there is none. `avoid` are the ids of those that failed this request."""
+        now = self._clock()
+        best: tuple[bool, bool, int] | None = None
+        equals: list[tuple[Deployment, int]] = []
+        for each in group.deployments:
+            state = self._state(each, now)
+            if state.until > now:
+                continue
+            rated = _is_rated(each, state)
+            if rated and routing.enforces_limits:
+                continue
+            full = rated or (each.max_parallel is not None and state.under_way >= each.max_parallel)
+            rank = (each.id in avoid, full, each.order)
+            if best is None or rank < best:
+                best, equals = rank, []
+            if rank == best:
+                equals.append((each, state.under_way))
+        if routing.strategy is _LEAST_BUSY and equals:
+            least = min(busy for _, busy in equals)
+            idle = [each for each, busy in equals if busy == least]
+            return idle[min(int(self._chance() * len(idle)), len(idle) - 1)]
+        return self._by_weight([each for each, _ in equals])
+
+    def enter(self, deployment: Deployment) -> None:
+        """Count a call that begins."""
+        state = self._state(deployment, self._clock())
+        state.under_way += 1
+        state.requests += 1
+
+    def leave(self, deployment: Deployment, tokens: int = 0) -> None:
+        """Count a call that has ended, however it ended; once for each `enter`."""
+        state = self._state(deployment, self._clock())
+        state.under_way = max(0, state.under_way - 1)
+        state.tokens += tokens
+
+    def succeeded(self, deployment: Deployment) -> None:
+        """Count a try whose response is relayed as a success."""
+        self._state(deployment, self._clock()).ended += 1
+        self.tries[deployment.id, "success"] += 1
+
+    def failed(self, deployment: Deployment, failed: Failed, routing: Routing, is_alone: bool) -> None:
+        """Count a try that failed, and cool the deployment down by the rules 5 to 9."""
+        now = self._clock()
+        state = self._state(deployment, now)
+        state.ended += 1
+        self.tries[deployment.id, failed.outcome] += 1
+        at_once = failed.cause == "connect" or failed.status in _AT_ONCE
+        if not (at_once or failed.cause or failed.status == 408 or failed.status >= 500):
+            return
+        state.failures += 1
+        if not routing.cools or is_alone or not (at_once or _is_failing(state, routing.allowed_fails)):
+            return
+        wait_s = routing.cooldown_s if failed.retry_after_s is None else min(failed.retry_after_s, MAX_COOLDOWN_S)
+        if now + wait_s > max(now, state.until):
+            if state.until <= now:
+                self.cooldowns[deployment.id, failed.outcome] += 1
+            state.until, state.reason = now + wait_s, failed.outcome
+
+    def cooling(self) -> list[tuple[str, str, float]]:
+        """Return the id, the reason and the end (by the clock) of those that cool down now."""
+        now = self._clock()
+        return [(key, state.reason, state.until) for key, state in self._states.items() if state.until > now]
+
+    def free_in_s(self, group: ModelGroup) -> float:
+        """Return the seconds until a deployment of the group may be chosen again, for Retry-After; 0: now."""
+        now = self._clock()
+        waits = []
+        for each in group.deployments:
+            state = self._state(each, now)
+            window_s = _MINUTE_S - now % _MINUTE_S if _is_rated(each, state) else 0.0
+            waits.append(max(state.until - now, window_s, 0.0))
+        return min(waits)
+
+    def under_way(self, deployment: Deployment) -> int:
+        """Return how many calls are under way, for gauges."""
+        state = self._states.get(deployment.id)
+        return state.under_way if state else 0
+
+    def keep(self, deployments: Iterable[Deployment]) -> None:
+        """Forget all but these after a reload; one with calls under way or that cools down stays for now."""
+        kept, now = {each.id for each in deployments}, self._clock()
+        self._states = {key: state for key, state in self._states.items() if key in kept or state.under_way or state.until > now}
+
+    def _state(self, deployment: Deployment, now: float) -> _State:
+        """Return a deployment's state, whose counts are of this minute."""
+        state = self._states.get(deployment.id)
+        if state is None:
+            state = self._states[deployment.id] = _State()
+        minute = int(now // _MINUTE_S)
+        if state.minute != minute:
+            state.minute = minute
+            state.requests = state.tokens = state.ended = state.failures = 0
+        return state
+
+    def _by_weight(self, equals: list[Deployment]) -> Deployment | None:
+        """Return one at random by weight; alike where all weights are zero."""
+        if len(equals) < 2:
+            return equals[0] if equals else None
+        total = sum(each.weight for each in equals)
+        if total <= 0:
+            return equals[min(int(self._chance() * len(equals)), len(equals) - 1)]
+        point = self._chance() * total
+        for each in equals:
+            point -= each.weight
+            if point < 0:
+                return each
+        return max(equals, key=lambda each: each.weight)  # rounding
+
+
+def _is_rated(deployment: Deployment, state: _State) -> bool:
+    """Tell whether a deployment is at its `rpm` or `tpm`."""
+    return (deployment.rpm is not None and state.requests >= deployment.rpm) or (
+        deployment.tpm is not None and state.tokens >= deployment.tpm
+    )
+
+
+def _is_failing(state: _State, allowed_fails: int | None) -> bool:
+    """Tell whether the failures of this minute are too many (rule 6)."""
+    if allowed_fails is not None:
+        return state.failures > allowed_fails
+    return state.ended >= _LEAST_CALLS and 2 * state.failures > state.ended
