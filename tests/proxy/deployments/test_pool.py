@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from passthrough.errors import Refusal
 from passthrough.proxy.deployments.balancer import MAX_COOLDOWN_S, Balancer, Failed
-from passthrough.proxy.deployments.deployment import Deployment, ModelGroup, Provider, Routing
+from passthrough.proxy.deployments.deployment import Deployment, ModelGroup, Provider, Routing, Strategy
 from passthrough.proxy.deployments.model_table import ModelTable
 from passthrough.proxy.deployments.tries import Tries
 from passthrough.proxy.routes import Route, Target
@@ -187,3 +187,33 @@ def test_near_names_are_those_that_the_key_may_call() -> None:
         with pytest.raises(Refusal) as refused:
             TABLE.group("mistral-ocm", allowed)
         assert shown == ("mistral-ocr" in refused.value.hint)
+
+
+def test_the_least_busy_is_chosen_and_a_limit_refuses_only_where_enforced() -> None:
+    """One call under way: the other one. Both at their `rpm`: still one, unless limits are enforced; in the next minute again."""
+    now = [0.0]
+    balance, group = balancer(now), ModelGroup("g", (deployment("a", rpm=1), deployment("b", rpm=1)))
+    least, strict = Routing(strategy=Strategy.LEAST_BUSY), Routing(enforces_limits=True)
+    balance.enter(group.deployments[0])
+    assert {"b"} == {chosen.id for _ in range(20) if (chosen := balance.choose(group, least))}
+    balance.enter(group.deployments[1])
+    balance.leave(group.deployments[1])
+    assert {"b"} == {chosen.id for _ in range(20) if (chosen := balance.choose(group, least))}
+    assert (None, 60.0) == (balance.choose(group, strict), balance.free_in_s(group))
+    now[0] = 60.0
+    assert balance.choose(group, strict) is not None
+
+
+def test_what_cools_survives_a_reload() -> None:
+    """A cool-down stays, what is idle and gone is forgotten; a later, shorter one does not shorten it."""
+    now, (one, other) = [0.0], pool("a", "b").deployments
+    balance = balancer(now)
+    for wait_s in (9.0, 1.0):
+        balance.failed(one, Failed(429, retry_after_s=wait_s), Routing(), is_alone=False)
+    balance.failed(other, Failed(429), Routing(cools=False), is_alone=False)
+    balance.keep(())
+    assert [("a", "429", 9.0)] == balance.cooling()
+    assert {("a", "429"): 1} == balance.cooldowns
+    assert {("a", "429"): 2, ("b", "429"): 1} == balance.tries
+    now[0] = 9.0
+    assert [] == balance.cooling()
