@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from .base64_stream import encoded_length
 from .request_scan import RequestScan
+
+_JOINED_BYTES: Final = 65536
+"""Up to this much is copied, so that few writes go out; what is left of a longer piece goes out as a view of it."""
 
 
 class Slot(Enum):
@@ -30,14 +35,23 @@ class InlinedDocument:
     length: int  # in bytes, before base64
 
 
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    """Bytes from `begin` to `end` become `parts`."""
+
+    begin: int
+    end: int
+    parts: tuple[bytes | Slot, ...]
+
+
 class Splices:
     """One try's way of changing a body: fed with all of it, from its first byte on, behind the scan.
 
     Every byte that is not replaced goes out as it came. `length` is exact before the first byte: room for each default is kept in
-    it, and filled with blanks where the body has the key (behind the body, where that has no end).
+    it, and filled with blanks where the body has the key (behind the body, where its object has no end).
     """
 
-    __slots__ = ("length",)
+    __slots__ = ("_defaults", "_edits", "_position", "_room", "_scan", "length")
 
     def __init__(
         self,
@@ -50,18 +64,102 @@ class Splices:
         """`scan.model_known`, and with a `document` its source is a URL. Each default is a key, among the scan's `watched`, and
         its JSON text. A body without `model` gets one.
         """
-        self.length = 0
+        assert scan.model_known
+        assert scan.watched.issuperset(key for key, _ in defaults)
+        self._scan = scan
+        self._position = 0
+        self._defaults = defaults
+        self._edits: list[_Edit] = []  # those that are left, the next one last
+        length = body_length
+        if scan.model_span is None:
+            self._defaults = (("model", _text(model)), *defaults)
+        elif scan.model != model:
+            self._edits.append(_Edit(*scan.model_span, (_text(model),)))
+            length += len(_text(model)) - (scan.model_span[1] - scan.model_span[0])
+        if document is not None:
+            source = scan.source
+            assert source is not None
+            assert source.end is not None
+            head = _text(f"data:{document.media_type};base64,")[:-1]
+            self._edits.append(_Edit(source.begin, source.end, (head, DOCUMENT, b'"')))
+            length += len(head) + encoded_length(document.length) + 1 - (source.end - source.begin)
+        self._edits.sort(key=lambda edit: -edit.begin)
+        self._room = sum(len(_member(key, value)) for key, value in self._defaults)
+        self.length = length + self._room
         """The bytes that go out, all together."""
-        raise NotImplementedError
 
     def passes(self, size: int) -> bool:
         """Count the next bytes as sent, if they go out as they are; False: feed them. The scan has read them."""
-        raise NotImplementedError
+        if self._next() < self._position + size:
+            return False
+        self._position += size
+        return True
+
+    def _next(self) -> int:
+        """Return the offset of the next change, which is behind all that the scan has read where none is left."""
+        if self._edits:
+            return self._edits[-1].begin
+        closing = self._scan.closing
+        return self._scan.position if closing is None or not self._room else closing
 
     def feed(self, piece: Part) -> list[Part | Slot]:
         """Return what goes out for the next bytes, which the scan has read; `[piece]` itself where nothing is changed in it."""
-        raise NotImplementedError
+        begin, stop = self._position, self._position + len(piece)
+        assert stop <= self._scan.position
+        self._position = stop
+        closing = self._scan.closing
+        if self._room and closing is not None and closing < stop:
+            self._edits.insert(0, _Edit(closing, closing, (self._fill(),)))
+        parts: list[Part | Slot] = []
+        at, view = begin, memoryview(piece)
+        while self._edits and self._edits[-1].begin < stop:
+            edit = self._edits[-1]
+            if edit.begin >= at:
+                parts.append(view[at - begin : edit.begin - begin])
+                parts += edit.parts
+            if edit.end > stop:
+                at = stop
+                break
+            at = max(edit.end, begin)
+            self._edits.pop()
+        if at == begin and not parts:
+            return [piece]
+        parts.append(view[at - begin :])
+        return _joined(parts)
+
+    def _fill(self) -> bytes:
+        """Return what fills the room: the defaults that the body does not have, and blanks."""
+        room, self._room = self._room, 0
+        added = b"".join(_member(key, value) for key, value in self._defaults if key not in self._scan.present)
+        if self._scan.is_empty:
+            added = added[1:]
+        return added.ljust(room)
 
     def end(self) -> bytes:
         """Return what goes out behind the last byte: blanks, where room for defaults was not used."""
-        raise NotImplementedError
+        room, self._room = self._room, 0
+        return b" " * room
+
+
+def _text(text: str) -> bytes:
+    return json.dumps(text, ensure_ascii=False).encode()
+
+
+def _member(key: str, value: bytes) -> bytes:
+    return b",%b:%b" % (_text(key), value)
+
+
+def _joined(parts: list[Part | Slot]) -> list[Part | Slot]:
+    """Join neighbours that are short."""
+    joined: list[Part | Slot] = []
+    short: list[Part] = []
+    for part in (*parts, DOCUMENT):
+        if isinstance(part, Slot) or len(part) > _JOINED_BYTES:
+            text = b"".join(short)
+            if text:
+                joined.append(text)
+            short.clear()
+            joined.append(part)
+        else:
+            short.append(part)
+    return joined[:-1]
