@@ -282,15 +282,30 @@ def chain(content_encoding: bytes | None, max_bytes: int) -> Chain | None:
     An unknown coding counts as none if what the others leave looks like JSON or events (FalseCoding). Raises Undecodable for more
     codings than any sender means.
     """
-    if not content_encoding:
-        return None
-    names = [name.strip().lower() for name in content_encoding.split(b",")]
-    names = [name for name in names if name not in (b"", b"identity")]
-    if not names:
-        return None
-    if len(names) > _MAX_CODINGS:
-        raise Undecodable(f"content codings {names[:_MAX_CODINGS]!r}")
+    names = _codings(content_encoding)
     known = [name for name in names if name in _DECODERS]
     decoders: list[Decoder] = [_Declared(_DECODERS[name]()) for name in reversed(known)]
-    long_steps = len(known) > 1 or b"br" in known
-    return Chain((*decoders, *([FalseCoding()] if len(known) < len(names) else [])), max_bytes, long_steps=long_steps)
+    if len(known) < len(names):
+        decoders.append(FalseCoding())
+    return _chain(decoders, known, max_bytes)
+
+
+def exact_chain(content_encoding: bytes | None, max_bytes: int) -> Chain | None:
+    """As `chain`, for a body that must be in its codings: nothing passes as it was sent. Unknown ones are Undecodable."""
+    names = _codings(content_encoding)
+    if not _DECODERS.keys() >= set(names):
+        raise Undecodable("an unknown content coding")
+    return _chain([_DECODERS[name]() for name in reversed(names)], names, max_bytes)
+
+
+def _codings(content_encoding: bytes | None) -> list[bytes]:
+    names = [name.strip().lower() for name in (content_encoding or b"").split(b",")]
+    names = [name for name in names if name not in (b"", b"identity")]
+    if len(names) > _MAX_CODINGS:
+        raise Undecodable(f"content codings {names[:_MAX_CODINGS]!r}")
+    return names
+
+
+def _chain(decoders: list[Decoder], names: list[bytes], max_bytes: int) -> Chain | None:
+    long_steps = len(names) > 1 or b"br" in names
+    return Chain(tuple(decoders), max_bytes, long_steps=long_steps) if decoders else None
