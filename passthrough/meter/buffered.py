@@ -6,7 +6,7 @@ from typing import Final
 
 from .bodies import document
 from .plan import ResponseKind
-from .request import BufferedRequestMeter, RequestMeter, with_request_fields
+from .request import AnyRequestMeter, with_request_fields
 from .usage import Unmetered, Usage
 
 SMALL_BYTES: Final = 8192
@@ -25,7 +25,7 @@ class BufferedMeter:
         shape: document.Shape,
         kind: ResponseKind,
         *,
-        request_meter: RequestMeter | BufferedRequestMeter | None,
+        request_meter: AnyRequestMeter | None,
     ) -> None:
         """`request_meter` has read the request. A usage without a count has its reason: every such document should have one."""
         self._shape = shape

@@ -18,7 +18,7 @@ from .decode import Chain, chain
 from .false_coding import Undecodable
 from .pipeline import MeterPipeline, OnProgress, Reader
 from .plan import JsonCounts, MeterPlan, ResponseKind, results_path
-from .request import BufferedRequestMeter, RequestMeter, with_request_fields
+from .request import AnyRequestMeter, with_request_fields
 from .shapes.chat import ChatShape
 from .shapes.configured import ConfiguredShape, Documents, before_body
 from .shapes.either import EitherShape
@@ -108,7 +108,7 @@ class Meter:
         *,
         expected: bool,
         may_be_silent: bool = False,
-        request_meter: RequestMeter | BufferedRequestMeter | None,
+        request_meter: AnyRequestMeter | None,
     ) -> None:
         """`expected`: a usage without a count gives the reason; if False, only where the body shows that it should have one.
 
@@ -192,7 +192,7 @@ def open_meter(
     response: ResponseFacts,
     decoders: Executor,
     *,
-    request_meter: RequestMeter | BufferedRequestMeter | None = None,
+    request_meter: AnyRequestMeter | None = None,
     passed: TakeLines,
     max_bytes: int | None = None,
 ) -> Meter | BufferedMeter | None:
@@ -273,7 +273,7 @@ def _open_configured(
     plan: MeterPlan,
     response: ResponseFacts,
     decoders: Executor,
-    request_meter: RequestMeter | BufferedRequestMeter | None,
+    request_meter: AnyRequestMeter | None,
     max_bytes: int,
 ) -> Meter | BufferedMeter:
     """Return the meter of a response whose counts stand where the configuration says."""

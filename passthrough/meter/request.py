@@ -142,6 +142,29 @@ class BufferedRequestMeter:
         """Return at once: nothing is queued."""
 
 
+class ScannedRequest:
+    """As RequestMeter, for a request whose body the proxy has scanned itself."""
+
+    __slots__ = ("annotated", "model")
+
+    busy = False
+    """Whether some bytes are not read yet."""
+    stream = False
+    """Whether the request asks for a stream of events."""
+
+    def __init__(self, model: str) -> None:
+        """`model` is the name that went up."""
+        self.model: str | None = model
+        self.annotated = False
+
+    async def rest(self) -> None:
+        """Return at once: nothing is queued."""
+
+
+AnyRequestMeter = RequestMeter | BufferedRequestMeter | ScannedRequest
+"""What has read a request."""
+
+
 def open_request_meter(content_encoding: bytes | None, decoders: Executor, *, max_bytes: int = MAX_BYTES) -> RequestMeter | None:
     """Return the meter of a body with this Content-Encoding (its fields joined by commas), None if it cannot be decoded."""
     try:
@@ -150,7 +173,7 @@ def open_request_meter(content_encoding: bytes | None, decoders: Executor, *, ma
         return None
 
 
-def with_request_fields(usage: Usage, request_meter: RequestMeter | BufferedRequestMeter, kind: ResponseKind) -> Usage:
+def with_request_fields(usage: Usage, request_meter: AnyRequestMeter, kind: ResponseKind) -> Usage:
     """Return the usage with what only the request says: the model's name, and that all pages are annotated.
 
     NOTHING stays NOTHING. `kind` is how the response was read.

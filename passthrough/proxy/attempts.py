@@ -18,7 +18,6 @@ from .prepared import PreparedRequest
 from .replay_buffer import ReplayBuffer
 from .request_body import RequestBody
 from .request_context import RequestContext
-from .request_head import RequestHead
 from .retry_wait import doubled_delay_s, retry_after_s
 from .routes import Retries, Route
 from .upstream.connection import Connection
@@ -35,28 +34,28 @@ class Sender:
 
     async def send(self, context: RequestContext, prepared: PreparedRequest) -> tuple[Call, ResponseHead]:
         """Send a request, again where that is allowed; return the call whose response is to be relayed, and that one's head."""
-        head, route = prepared.head, prepared.match.route
-        retries = route.retries
+        retries = prepared.match.route.retries
         context.replay = ReplayBuffer(retries.held_bytes, spools=retries.spool) if retries.attempts else None
         for tries in range(1, retries.attempts + 2):
             batched = tries == 1 and context.batches and context.downstream.body.is_eof()
-            call = context.call = await self._open_call(context, prepared, batched=batched)
+            call, request_body = await self._open_call(context, prepared, batched=batched)
+            context.call = call
             pause: float | None = 0.0
             try:
-                response = await self._send_once(context, head, call, prepared.request_head, resends=tries > 1)
+                response = await self._send_once(context, prepared, call, request_body, resends=tries > 1)
                 pause = retry_delay_s(retries, response, tries, time.time(), random.random())  # noqa: S311 - jitter, no secret
             except UpstreamFailure:
-                if not (call.stale and tries <= retries.attempts and call.request_body.repeatable):
+                if not (call.stale and tries <= retries.attempts and request_body.repeatable):
                     raise
-            if pause is None or not call.request_body.repeatable:
+            if pause is None or not request_body.repeatable:
                 break
             context.call = None
             call.connection.abort()
             await asyncio.sleep(pause)
         return call, response
 
-    async def _open_call(self, context: RequestContext, prepared: PreparedRequest, *, batched: bool) -> Call:
-        """Return a call on an open connection, a kept one or a new one.
+    async def _open_call(self, context: RequestContext, prepared: PreparedRequest, *, batched: bool) -> tuple[Call, RequestBody]:
+        """Return a call, and its request body, on an open connection, a kept one or a new one.
 
         `batched`: the request will be sent at the end of the event loop iteration, and a kept connection probed then.
         """
@@ -68,7 +67,8 @@ class Sender:
         if connection is None:
             connection = await self._connect(exchange, route)
         request_body = RequestBody(exchange, head, route, connection, context.replay, request_meter=context.request_meter)
-        return Call(exchange, route, target, connection, request_body, self._meters, prepared.metered_path, prepared.secrets)
+        call = Call(exchange, route, target, connection, request_body, self._meters, prepared.metered_path, prepared.secrets)
+        return call, request_body
 
     async def _connect(self, exchange: Exchange, route: Route) -> Connection:
         """Return an open connection; it is tried twice, as nothing was sent (RFC 9110 §9.2.2)."""
@@ -79,45 +79,30 @@ class Sender:
             return await self._upstream.checkout_or_connect(route.targets[0], route.timeouts.opening_s, exchange.method)
 
     async def _send_once(
-        self, context: RequestContext, head: RequestHead, call: Call, request_head: bytes, *, resends: bool
+        self, context: RequestContext, prepared: PreparedRequest, call: Call, request_body: RequestBody, *, resends: bool
     ) -> ResponseHead:
         """Send the request and return the response's head, which may come before the whole body is sent (RFC 9112 §9.3)."""
-        body = context.downstream.body
+        body, head, request_head = context.downstream.body, prepared.head, prepared.request_head
         if resends:
-            await call.request_body.resend(request_head)
+            await request_body.resend(request_head)
             return await call.response_head()
         if body.is_eof():
             whole = body.read_nowait()
-            await call.request_body.send_whole(request_head, whole, batched=context.batches)
+            await request_body.send_whole(request_head, whole, batched=context.batches)
             if call.reads_request:
                 # After the write, which metering must not delay.
-                context.request_meter = call.request_body.request_meter = self._meters.buffered_request(head, whole)
+                context.request_meter = request_body.request_meter = self._meters.buffered_request(head, whole)
             return await self._await_head(context, call)
         request_meter = self._meters.request(head) if call.reads_request else None
-        context.request_meter = call.request_body.request_meter = request_meter
+        context.request_meter = request_body.request_meter = request_meter
         if head.expects_continue:
             context.downstream.invite()
         call.connection.write(request_head)
         upload_task = context.upload_task = asyncio.create_task(
-            call.request_body.stream(body, request_meter, context.downstream.bypass)
+            request_body.stream(body, request_meter, context.downstream.bypass)
         )
-        upload_task.add_done_callback(lambda task: _abort_if_failed(task, call))
-        while True:
-            arrival = asyncio.ensure_future(call.connection.arrived())
-            try:
-                ended, _ = await asyncio.wait({upload_task, arrival}, timeout=call.left_s, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                arrival.cancel()
-            if not ended:
-                raise UpstreamFailure("upstream_timeout", "The upload took longer than the route's total time-out.")
-            early = call.connection.take_response_head() if not upload_task.done() else None
-            if upload_task.done():
-                upload_task.result()
-                return await call.response_head()
-            if early is not None:
-                if early.status >= 300:
-                    upload_task.cancel()  # A target that responds 413 or 401 reads no more. Its response is relayed at once.
-                return await call.response_head()
+        upload_task.add_done_callback(lambda task: abort_if_failed(task, call))
+        return await first_response(call, upload_task)
 
     async def _await_head(self, context: RequestContext, call: Call) -> ResponseHead:
         """Return the response's head; a request that never left its kept connection is sent on another connection."""
@@ -136,7 +121,30 @@ class Sender:
         return await call.response_head()
 
 
-def _abort_if_failed(upload_task: asyncio.Task[None], call: Call) -> None:
+async def first_response(call: Call, upload: asyncio.Task[None]) -> ResponseHead:
+    """Return the response's head while the request body is sent; an upload that the target refuses early is cancelled.
+
+    Raises what the upload raises, and UpstreamFailure.
+    """
+    while True:
+        arrival = asyncio.ensure_future(call.connection.arrived())
+        try:
+            ended, _ = await asyncio.wait({upload, arrival}, timeout=call.left_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            arrival.cancel()
+        if not ended:
+            raise UpstreamFailure("upstream_timeout", "The upload took longer than the route's total time-out.")
+        early = call.connection.take_response_head() if not upload.done() else None
+        if upload.done():
+            upload.result()
+            return await call.response_head()
+        if early is not None:
+            if early.status >= 300:
+                upload.cancel()  # A target that responds 413 or 401 reads no more. Its response is relayed at once.
+            return await call.response_head()
+
+
+def abort_if_failed(upload_task: asyncio.Task[None], call: Call) -> None:
     """Close the connection of an upload that failed: the body must not look whole, and no response is worth waiting for."""
     if not upload_task.cancelled() and upload_task.exception() is not None:
         call.connection.abort()

@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from ..errors import UpstreamFailure
 from ..exchange import Exchange, Passed
@@ -19,9 +19,8 @@ from ..meter.buffered import SMALL_BYTES, BufferedMeter
 from ..meter.cost_header import reported_nano
 from ..meter.meter import Meter, ResponseFacts, is_event_stream, open_meter
 from ..meter.plan import ResponseKind
-from ..meter.request import BufferedRequestMeter, RequestMeter, open_request_meter
+from ..meter.request import AnyRequestMeter, BufferedRequestMeter, RequestMeter, open_request_meter
 from ..meter.usage import Unmetered, Usage
-from .request_body import RequestBody
 from .request_head import RequestHead
 from .rewrite import without_secrets
 from .routes import Route, Target
@@ -37,7 +36,7 @@ class _WithoutResponse:
 
     __slots__ = ("_request_meter", "_why")
 
-    def __init__(self, why: Unmetered, request_meter: RequestMeter | BufferedRequestMeter | None) -> None:
+    def __init__(self, why: Unmetered, request_meter: AnyRequestMeter | None) -> None:
         self._why = why
         self._request_meter = request_meter
 
@@ -78,6 +77,17 @@ def _codings(head: RequestHead) -> bytes:
     return b",".join([value for name, _, value in head.fields if name == b"content-encoding"])
 
 
+class SentBody(Protocol):
+    """The request body of a call: `complete` once its last byte was written."""
+
+    request_meter: AnyRequestMeter | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether its last byte was written to the connection."""
+        ...
+
+
 class Call:
     """One request to a target on an open connection. `response_head` and `piece` raise UpstreamFailure."""
 
@@ -105,7 +115,7 @@ class Call:
         route: Route,
         target: Target,
         connection: Connection,
-        request_body: RequestBody,
+        request_body: SentBody,
         meters: MeterFactory,
         path: bytes,
         secrets: tuple[bytes, ...] = (),
@@ -141,6 +151,10 @@ class Call:
     def move(self, connection: Connection) -> None:
         """Go on with another connection, on which the whole request was sent: nothing of it left on the one before."""
         self._connection = connection
+
+    def end_by(self, deadline: float | None) -> None:
+        """Set a deadline (the loop's time) for this call, instead of the one that counts from the exchange's begin."""
+        self._deadline = deadline
 
     @property
     def left_s(self) -> float | None:

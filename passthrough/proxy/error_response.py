@@ -14,16 +14,16 @@ MARK = b"X-Passthrough-Error"
 
 
 class Reply(PassthroughError):
-    """Raised where the proxy itself responds although nothing failed: a status without a body, and lines of the head.
-
-    `terms` are those of the route that the request is about, None where there is none.
+    """Raised where the proxy itself responds although nothing failed: a status, lines of the head, and a JSON body
+    (none for 204). `terms` are those of the route that the request is about, None where there is none.
     """
 
-    def __init__(self, status: int, lines: tuple[bytes, ...], terms: RouteTerms | None = None) -> None:
+    def __init__(self, status: int, lines: tuple[bytes, ...], terms: RouteTerms | None = None, body: bytes = b"") -> None:
         super().__init__(f"{status} of our own")
         self.status = status
         self.lines = lines
         self.terms = terms
+        self.body = body
 
 
 @lru_cache(maxsize=4)
@@ -32,15 +32,20 @@ def date_line(now_utc_s: int) -> bytes:
     return b"Date: " + formatdate(now_utc_s, usegmt=True).encode("ascii")
 
 
-def own_reply(reply: Reply, now_utc: float, *, keeps_alive: bool) -> bytes:
-    """Return the whole response for `reply`; it has no body, as a 204 has none (RFC 9110 §15.3.5)."""
+def own_reply(reply: Reply, now_utc: float, *, keeps_alive: bool, with_body: bool = True) -> bytes:
+    """Return the whole response for `reply`; a 204 has no body and no length (RFC 9110 §8.6, §15.3.5).
+
+    `with_body` is false for a HEAD request, whose response is a head alone.
+    """
+    described = (b"Content-Type: application/json", b"Content-Length: %d" % len(reply.body)) if reply.body else ()
     lines = [
         b"HTTP/1.1 %d %b" % (reply.status, HTTPStatus(reply.status).phrase.encode("ascii")),
         date_line(int(now_utc)),
         *reply.lines,
+        *described,
         b"Connection: keep-alive" if keeps_alive else b"Connection: close",
     ]
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+    return b"\r\n".join(lines) + b"\r\n\r\n" + (reply.body if with_body else b"")
 
 
 def own_response(failure: Failure, now_utc: float, *, keeps_alive: bool, with_body: bool, more: tuple[bytes, ...] = ()) -> bytes:

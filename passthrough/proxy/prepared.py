@@ -51,7 +51,7 @@ class PreparedRequest:
     `logged_path` is the path for the log; `metered_path` is the raw path that selects the meter's shape. `client` is the client
     key, None where the route asks for none; `label` is the value of a label header, `labels` are the named ones, sorted by name.
     `request_head` is what the target gets, and `secrets` are what must not come back from it. `cors_headers` are those of the
-    response, None without CORS.
+    response, None without CORS. `response_lines` are added to the response's head: they name the deployment that was chosen.
 
     Not frozen: to freeze one costs more than to make it.
     """
@@ -66,6 +66,7 @@ class PreparedRequest:
     request_head: bytes = field(repr=False)
     secrets: tuple[bytes, ...] = field(repr=False)
     cors_headers: CorsHeaders | None = None
+    response_lines: tuple[bytes, ...] = ()
 
 
 class HeadCache:

@@ -29,26 +29,30 @@ from ..errors import ClientGone, Failure, Refusal
 from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, new_exchange
 from ..meter.usage import Unmetered
 from .attempts import Sender
-from .auth import Authenticator
+from .auth import Authenticator, ClientKey
 from .call import Call, MeterFactory
 from .concurrency import ConcurrencyLimits
 from .cors import Cors, CorsHeaders
+from .deployments.model_table import ModelTable
 from .downstream.malformed_head import Malformed
 from .downstream.response_writer import ResponseWriter, Sent
 from .error_response import Reply, date_line, own_reply, own_response
+from .ocr.model_list import model_list
+from .ocr.sender import OcrSender
 from .origins import PageGuard
 from .prepared import PreparedRequest
 from .request_context import RequestContext
-from .request_head import escaped_path, validate
+from .request_head import RequestHead, escaped_path, validate
 from .response_body import ResponseBody
 from .rewrite import HeaderRewriter, label_of, named_labels_of, response_fields, without_secrets
-from .routes import Route, RouteTable
+from .routes import Match, Route, RouteTable, Serves
 from .settle import Settling
 from .upstream.pool import ConnectionPool
 from .upstream.response_head import Framing, ResponseHead
 
 _GOES_ON: Final = Sent(keeps_alive=True)
 _ENDS: Final = Sent(keeps_alive=False)
+_MODELS: Final = Serves.MODELS  # before Python 3.12 an enum's look-up is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Rules:
     """The configuration that requests are served by. A request reads it once, so that a reload never takes effect within one.
 
     `max_parallel` is for all requests together. `guard` protects the routes that ask for no key; None: web pages may call them.
-    `cors` None: responses carry no CORS headers.
+    `cors` None: responses carry no CORS headers. `models` are what the routes choose from that have no target of their own.
     """
 
     routes: RouteTable
@@ -64,6 +68,7 @@ class Rules:
     max_parallel: int | None = None
     guard: PageGuard | None = None
     cors: Cors | None = None
+    models: ModelTable | None = None
     _rewriters: dict[int, HeaderRewriter] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def rewriter(self, route: Route) -> HeaderRewriter:
@@ -104,7 +109,9 @@ class Relay:
         self._limits = ConcurrencyLimits()
         self._allowance = allowance
         self._done = done
-        self._sender = Sender(upstream, MeterFactory(decoders, passed))
+        meters = MeterFactory(decoders, passed)
+        self._sender = Sender(upstream, meters)
+        self.ocr = OcrSender(upstream, meters, decoders)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one request. aiohttp cancels it when the client's connection ends."""
@@ -136,6 +143,8 @@ class Relay:
                 context.upload_task.cancel()
             if context.replay is not None:
                 context.replay.close()
+            if context.held is not None:
+                context.held.close()
             if not handed_over:
                 if context.call is not None:
                     context.call.connection.abort()
@@ -156,6 +165,8 @@ class Relay:
         """6. End: it comes once for each exchange."""
         exchange.end()
         self._limits.leave(exchange)
+        if exchange.deployment is not None:
+            self.ocr.leave(exchange)
         self._done(exchange)
 
     # ── phases 0 to 3, whose result is cached ──
@@ -177,6 +188,8 @@ class Relay:
         if rules.guard is not None and not rules.authenticator.asks_for_key(route):
             rules.guard.check(target, head.fields)
         client = rules.authenticator.admit(route, head.fields)
+        if route.serves is not None:
+            return self._prepare_model_request(context, head, match, client, rules.cors_headers(request), rules)
         # 3. Rewrite.
         rewriter = rules.rewriter(route)
         return PreparedRequest(
@@ -192,6 +205,34 @@ class Relay:
             cors_headers=rules.cors_headers(request),
         )
 
+    def _prepare_model_request(
+        self,
+        context: RequestContext,
+        head: RequestHead,
+        match: Match,
+        client: ClientKey | None,
+        cors_headers: CorsHeaders | None,
+        rules: Rules,
+    ) -> PreparedRequest:
+        """Return what is known of a request whose target its model decides; it has no head for a target yet. Raises Reply."""
+        route = match.route
+        assert rules.models is not None
+        if route.serves is _MODELS:
+            context.exchange.client = None if client is None else client.name
+            raise model_list(rules.models, client, route.terms, () if cors_headers is None else cors_headers.lines)
+        return PreparedRequest(
+            logged_path=context.exchange.path,
+            head=head,
+            match=match,
+            metered_path=head.path,
+            client=client,
+            label=label_of(route, head.fields),
+            labels=named_labels_of(route, head.fields),
+            request_head=b"",
+            secrets=(),
+            cors_headers=cors_headers,
+        )
+
     # ── the limits and budgets of phase 2, then phases 4 and 5 ──
 
     async def _serve(self, context: RequestContext, prepared: PreparedRequest, rules: Rules) -> None:
@@ -201,7 +242,8 @@ class Relay:
         exchange.terms = route.terms
         exchange.client = None if client is None else client.name
         exchange.label, exchange.labels = prepared.label, prepared.labels
-        exchange.target, exchange.sandbox = route.targets[0].name, route.targets[0].name == "sandbox"
+        if route.serves is None:
+            exchange.target, exchange.sandbox = route.targets[0].name, route.targets[0].name == "sandbox"
         exchange.admitted = True
         # 2. Admit: what changes from request to request.
         self._limits.enter(client, route, rules.max_parallel, exchange)
@@ -211,7 +253,11 @@ class Relay:
         if head.length is not None and head.length > route.max_body_bytes:
             raise Refusal("body_too_large", f"The body is larger than {route.max_body_bytes} bytes.", closes=True)
         # 4. Send.
-        call, response = await self._sender.send(context, prepared)
+        if route.serves is None:
+            call, response = await self._sender.send(context, prepared)
+        else:
+            assert rules.models is not None
+            call, response, prepared = await self.ocr.send(context, prepared, rules.models, rules.rewriter)
         # 5. Copy.
         await self._copy(context, prepared, call, response)
 
@@ -290,7 +336,9 @@ class Relay:
         exchange, head = context.exchange, context.head
         exchange.terms, exchange.status, exchange.outcome = reply.terms, reply.status, Outcome.COMPLETED
         context.keeps_alive = head is not None and head.keep_alive and context.downstream.body.is_eof() and not self.draining
-        await self._send_own(context, own_reply(reply, time.time(), keeps_alive=context.keeps_alive))
+        await self._send_own(
+            context, own_reply(reply, time.time(), keeps_alive=context.keeps_alive, with_body=exchange.method != "HEAD")
+        )
 
     async def _send_own(self, context: RequestContext, response: bytes) -> None:
         """Send a whole response that the proxy made."""
@@ -333,6 +381,8 @@ def _response_head(response: ResponseHead, prepared: PreparedRequest, *, chunked
     lines = [b"HTTP/1.1 %d %b" % (response.status, reason), *response_fields(response.fields, prepared.secrets)]
     if prepared.cors_headers is not None:
         lines = prepared.cors_headers.added_to(lines)
+    if prepared.response_lines:
+        lines.extend(prepared.response_lines)
     if response.first(b"date") is None:
         lines.append(date_line(int(time.time())))
     if chunked:

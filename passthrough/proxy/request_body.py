@@ -11,7 +11,7 @@ from aiohttp.web import RequestPayloadError
 
 from ..errors import ClientGone, Refusal
 from ..exchange import Exchange
-from ..meter.request import BufferedRequestMeter, RequestMeter
+from ..meter.request import AnyRequestMeter, RequestMeter
 from .downstream.body_bypass import BodyBypass, SharedBuffer
 from .replay_buffer import ReplayBuffer
 from .request_head import RequestHead
@@ -39,7 +39,7 @@ class RequestBody:
         connection: Connection,
         replay: ReplayBuffer | None = None,
         *,
-        request_meter: RequestMeter | BufferedRequestMeter | None = None,
+        request_meter: AnyRequestMeter | None = None,
     ) -> None:
         """`replay` keeps the body, where the route may send it again; `request_meter` reads from it what the request asks for."""
         self.request_meter = request_meter

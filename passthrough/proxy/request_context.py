@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Protocol
 
 from ..exchange import Exchange
-from ..meter.request import BufferedRequestMeter, RequestMeter
+from ..meter.request import AnyRequestMeter
 from .call import Call
 from .downstream.response_writer import ResponseWriter
 from .replay_buffer import ReplayBuffer
 from .request_head import RequestHead
+
+
+class Held(Protocol):
+    """What one request holds in memory until it ends."""
+
+    def close(self) -> None:
+        """Drop it. Idempotent."""
+        ...
 
 
 @dataclass(slots=True)
@@ -27,7 +36,8 @@ class RequestContext:
     head: RequestHead | None = None
     call: Call | None = None
     replay: ReplayBuffer | None = None
-    request_meter: RequestMeter | BufferedRequestMeter | None = None
+    held: Held | None = None
+    request_meter: AnyRequestMeter | None = None
     upload_task: asyncio.Task[None] | None = None
     batches: bool = False
     delimited: bool = False

@@ -13,11 +13,15 @@ from passthrough.exchange import BOUNDLESS, Allowance, Exchange, RouteTerms
 from passthrough.meter.plan import MeterPlan
 from passthrough.meter.usage import Usage
 from passthrough.proxy.auth import Authenticator, ClientKey
+from passthrough.proxy.deployments.deployment import OCR_ROUTE, Deployment, Provider
+from passthrough.proxy.deployments.model_table import ModelTable
 from passthrough.proxy.listener import Listener
+from passthrough.proxy.ocr.settings import OcrSettings
 from passthrough.proxy.relay import Relay, Rules
-from passthrough.proxy.routes import Route, RouteTable, Target
+from passthrough.proxy.routes import Route, RouteTable, Serves, Target, Timeouts
 from passthrough.proxy.settle import Settling
 from passthrough.proxy.upstream.pool import ConnectionPool
+from passthrough.secret import Secret
 from tests.harness.upstream import RawUpstream, Script, upstream
 from tests.harness.waiting import WAIT_S
 
@@ -30,6 +34,39 @@ def route_to(port: int, path: bytes = b"", *, base: bytes = b"", query: bytes = 
     settings.setdefault("forward_headers", True)
     target = replace(target, **settings.pop("target", {}))
     return Route(path=path, targets=(target,), terms=terms, **settings)
+
+
+_OCR_TERMS = RouteTerms(OCR_ROUTE, MeterPlan("ocr"))
+OCR_ROUTES = (
+    *(
+        Route(path=path, targets=(), terms=_OCR_TERMS, methods=frozenset({"POST"}), serves=Serves.OCR)
+        for path in (b"/v1/ocr", b"/ocr", b"/providers/mistral/azure/ocr")
+    ),
+    Route(
+        path=b"/v1/projects",
+        targets=(),
+        terms=_OCR_TERMS,
+        include_subpath=True,
+        methods=frozenset({"POST"}),
+        serves=Serves.PREDICTION,
+    ),
+    *(
+        Route(path=path, targets=(), terms=_OCR_TERMS, methods=frozenset({"GET", "HEAD"}), serves=Serves.MODELS)
+        for path in (b"/v1/models", b"/models")
+    ),
+)
+"""The routes that a configuration with `model_list` has."""
+
+
+def deployment_to(port: int, name: str = "mistral/m", group: str = "mistral-ocr", **settings: Any) -> Deployment:
+    """Return a deployment on a port of loopback; `settings` are Deployment's, and `base`, `key`, `timeouts` of its route."""
+    base, key = settings.pop("base", b"/v1/ocr"), settings.pop("key", "provider-key")
+    provider = settings.pop("provider", Provider.MISTRAL)
+    target = Target(tls=False, host="127.0.0.1", port=port, base_path=base, name=f"127.0.0.1:{port}")
+    headers = ((b"Authorization", Secret(f"Bearer {key}", "KEY")),)
+    timeouts = settings.pop("timeouts", Timeouts())
+    route = Route(path=b"/v1/ocr", targets=(target,), terms=_OCR_TERMS, headers=headers, timeouts=timeouts)
+    return Deployment(name, group, provider, settings.pop("model", "mistral-ocr-latest"), target, route, **settings)
 
 
 @dataclass(slots=True)
@@ -77,10 +114,13 @@ async def road(
     tls: Any = None,
     allowance: Allowance = BOUNDLESS,
     pool: ConnectionPool | None = None,
+    models: ModelTable | None = None,
+    settings: OcrSettings | None = None,
     **listening: Any,
 ) -> AsyncIterator[Road]:
-    """Run the road on a free port of loopback."""
+    """Run the road on a free port of loopback. With `models` it has the OCR routes, too."""
     pool = pool or ConnectionPool()
+    routes = (*routes, *(OCR_ROUTES if models is not None else ()))
     await pool.prepare(target for route in routes for target in route.targets)
     exchanges: list[Exchange] = []
     ended = asyncio.Event()
@@ -95,7 +135,9 @@ async def road(
         lines.extend((exchange.id, usage) for usage in usages)
 
     decoders = ThreadPoolExecutor(1)
-    relay = Relay(Rules(RouteTable(routes), Authenticator(clients)), pool, done, passed, decoders, allowance=allowance)
+    rules = Rules(RouteTable(routes), Authenticator(clients), models=models)
+    relay = Relay(rules, pool, done, passed, decoders, allowance=allowance)
+    relay.ocr.adopt(settings or OcrSettings(), models)
     listener = Listener(relay, **listening)
     server = await asyncio.get_running_loop().create_server(listener if tls is None else listener.encrypted(tls), "127.0.0.1", 0)
     try:

@@ -23,7 +23,7 @@ _NAME_COMPARED: Final = 64
 class ModelTable:
     """The groups of one configuration. It never changes, but for a bounded cache of what wildcards stand for."""
 
-    __slots__ = ("_aliases", "_concrete", "_groups", "_hidden", "_patterns", "deployments", "routing")
+    __slots__ = ("_aliases", "_concrete", "_groups", "_hidden", "_patterns", "default_names", "deployments", "routing")
 
     def __init__(
         self,
@@ -42,6 +42,8 @@ class ModelTable:
         self._concrete: dict[str, ModelGroup] = {}
         self.routing = routing
         self.deployments: tuple[Deployment, ...] = tuple(each for group in groups for each in group.deployments)
+        self.default_names = frozenset(name for each in self.deployments for name, _ in each.defaults)
+        """The OCR parameters for which any deployment has a default."""
 
     def group(self, name: str, allowed: frozenset[str] | None = None) -> ModelGroup:
         """Return the group that clients call `name`; its wildcards are replaced by what `name` has in their place.

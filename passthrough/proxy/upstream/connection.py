@@ -204,14 +204,14 @@ class Connection(asyncio.Protocol):
 
     # ── the request ──
 
-    def write(self, piece: bytes, *, batched: bool = False) -> None:
+    def write(self, piece: bytes | memoryview, *, batched: bool = False) -> None:
         """Send bytes of the request; they are dropped where the connection has ended (reading the response raises why).
 
         `batched`: at the end of the event loop iteration, together with other connections' writes; no other write may follow
         before that.
         """
         if batched and self._write_batch is not None and not self._unsent:
-            self._unsent = piece
+            self._unsent = bytes(piece)
             self._write_batch.schedule(self._send_unsent)
             return
         self._send_unsent()

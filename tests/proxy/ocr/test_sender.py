@@ -1,0 +1,237 @@
+"""OCR requests over raw sockets: which deployment gets which bytes, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from passthrough.proxy.deployments.deployment import Deployment, ModelGroup, Routing
+from passthrough.proxy.deployments.model_table import ModelTable
+from tests.harness.ocr_upstreams import WELL, Behaviour, OcrUpstream, always, in_turn, ocr_upstreams, throttled
+from tests.harness.proxy import Road, deployment_to, road
+
+pytestmark = pytest.mark.wire
+
+DATA = "data:application/pdf;base64,JVBERi0xLjQK"
+
+
+def request(body: bytes, path: str = "/v1/ocr", *fields: str, length: bool = True) -> bytes:
+    """Return one POST."""
+    head = [f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", *fields]
+    if length:
+        head.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+async def ask(port: int, data: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send bytes on a connection of their own; return the status, fields and body of the response."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data)
+        return await response(reader)
+    finally:
+        writer.close()
+
+
+async def response(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """Read one response with a Content-Length."""
+    async with asyncio.timeout(20):
+        line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
+        fields = dict(each.split(": ", 1) for each in lines)
+        lower = {name.lower(): value for name, value in fields.items()}
+        return int(line.split()[1]), lower, await reader.readexactly(int(lower["content-length"]))
+
+
+def table(*deployments: Deployment, routing: Routing = Routing()) -> ModelTable:
+    """Return a table of these, in the groups that they name."""
+    names = dict.fromkeys(each.group for each in deployments)
+    return ModelTable([ModelGroup(name, tuple(d for d in deployments if d.group == name)) for name in names], routing)
+
+
+@asynccontextmanager
+async def one(routing: Routing = Routing(), **settings: Any) -> AsyncIterator[tuple[Road, OcrUpstream]]:
+    """Run a road with one deployment."""
+    above = OcrUpstream()
+    async with ocr_upstreams(above):
+        async with road(models=table(deployment_to(above.port, **settings), routing=routing)) as house:
+            yield house, above
+            await house.quiet()
+            assert 0 == house.relay.ocr.held.taken
+
+
+def body_of(model: str = "mistral-ocr", **more: Any) -> bytes:
+    """Return the body of a request."""
+    return json.dumps({"model": model, "document": {"type": "document_url", "document_url": DATA}, **more}).encode()
+
+
+async def test_the_model_is_replaced_and_nothing_else() -> None:
+    """What comes back is the provider's; the log has the deployment, its target and the group."""
+    async with one() as (house, above):
+        odd = b' {"model" : "mistral-ocr", "x": [1.0e2,  {}],"document":{"document_url":"' + DATA.encode() + b'"} } \n'
+        status, fields, body = await ask(house.port, request(odd))
+        assert 200 == status, body
+        assert odd.replace(b'"mistral-ocr"', b'"mistral-ocr-latest"') == above.calls[0].received.body
+        assert ["Bearer provider-key"] == [v.decode() for v in above.calls[0].received.values(b"authorization")]
+        assert ("mistral/m", "mistral-ocr") == (fields["x-passthrough-deployment"], fields["x-litellm-model-group"])
+        assert ("0", "0") == (fields["x-litellm-attempted-retries"], fields["x-litellm-attempted-fallbacks"])
+        (exchange,) = await house.booked()
+        assert ("mistral/m", "mistral-ocr", 1, None) == (
+            exchange.deployment,
+            exchange.model_group,
+            exchange.attempts,
+            exchange.why,
+        )
+        assert 1 == (await exchange.usage_source.usage()).pages
+
+
+@pytest.mark.parametrize("path", ["/v1/ocr", "/ocr", "/providers/mistral/azure/ocr"])
+@pytest.mark.parametrize("last", [False, True])
+async def test_a_large_body_crosses_wherever_its_model_stands(path: str, last: bool) -> None:
+    """In front it streams; behind it is held. Each byte but the model's arrives as it was sent."""
+    long = "A" * 3_000_000
+    document = {"type": "document_url", "document_url": "data:application/pdf;base64," + long}
+    order = {"document": document, "model": "mistral-ocr"} if last else {"model": "mistral-ocr", "document": document}
+    body = json.dumps(order).encode()
+    async with one() as (house, above):
+        status, _, answer = await ask(house.port, request(body, path))
+        assert 200 == status, answer
+        assert body.replace(b'"mistral-ocr"', b'"mistral-ocr-latest"') == above.calls[0].received.body
+
+
+async def test_with_the_model_in_front_the_first_byte_goes_up_before_the_last_has_come() -> None:
+    """And a request that breaks off is never ended at the provider."""
+    body = body_of(filler="A" * 1_500_000)
+    async with one() as (house, above):
+        began = asyncio.Event()
+
+        def on_head() -> Behaviour:
+            began.set()
+            return WELL
+
+        above.mood = on_head
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+        writer.write(request(body)[:900_000])
+        async with asyncio.timeout(20):
+            await began.wait()
+        writer.write(request(body)[900_000:])
+        assert 200 == (await response(reader))[0]
+        writer.write(request(body)[:900_000])
+        await writer.drain()
+        writer.close()
+        await house.booked(2)
+        assert 1 == len(above.calls)
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+async def test_chunks_become_a_length(size: int) -> None:
+    """Providers take no chunked uploads."""
+    body = body_of(filler="A" * size)
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:7], body[7:])) + b"0\r\n\r\n"
+    async with one() as (house, above):
+        data = request(b"", "/v1/ocr", "Transfer-Encoding: chunked", length=False) + chunks
+        status, _, answer = await ask(house.port, data)
+        assert 200 == status, answer
+        assert body.replace(b'"mistral-ocr"', b'"mistral-ocr-latest"') == above.calls[0].received.body
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (body_of("unknown"), 400, "unknown_model"),
+        (b"", 400, "bad_request"),
+        (b"[]", 400, "bad_request"),
+        (b'{"document": {}}', 400, "bad_request"),
+        (b'{"model": "mistral-ocr", "model": "mistral-ocr"}', 400, "bad_request"),
+        (b'{"model": "mistral-ocr", "x": "' + b"A" * 2_000_000 + b'", "model": "mistral-ocr"}', 400, "bad_request"),
+        (b'{"model": "mistral-ocr", "api_key": "mine"}', 400, "bad_request"),
+    ],
+)
+async def test_what_is_refused(body: bytes, status: int, code: str) -> None:
+    """Nothing of it reaches the provider as a whole request."""
+    async with one() as (house, above):
+        got, fields, _ = await ask(house.port, request(body))
+        assert (status, code) == (got, fields["x-passthrough-error"])
+        assert [] == above.calls
+
+
+async def test_the_next_one_answers() -> None:
+    """A deployment that is throttled is left alone until its Retry-After has passed."""
+    bad, good = OcrUpstream(), OcrUpstream()
+    async with ocr_upstreams(bad, good):
+        bad.mood = always(throttled("30"))
+        pool = [deployment_to(bad.port, "bad", order=1), deployment_to(good.port, "good", order=2)]
+        async with road(models=table(*pool)) as house:
+            for retries in ("1", "0", "0"):
+                status, fields, answer = await ask(house.port, request(body_of()))
+                assert (200, "good", retries) == (
+                    status,
+                    fields["x-passthrough-deployment"],
+                    fields["x-litellm-attempted-retries"],
+                )
+            assert (1, 3) == (len(bad.calls), len(good.calls))
+            exchanges = await house.booked(3)
+            assert [("bad: 429", 2), (None, 1), (None, 1)] == [(each.why, each.attempts) for each in exchanges]
+            assert 3 == sum([(await each.usage_source.usage()).pages or 0 for each in exchanges])
+
+
+async def test_a_refused_connection_goes_on_and_cools() -> None:
+    """Nothing was sent, so that it is always safe."""
+    good = OcrUpstream()
+    async with ocr_upstreams(good):
+        closed = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        port = closed.sockets[0].getsockname()[1]
+        closed.close()
+        await closed.wait_closed()
+        pool = [deployment_to(port, "closed", order=1), deployment_to(good.port, "good", order=2)]
+        async with road(models=table(*pool)) as house:
+            for _ in range(2):
+                assert 200 == (await ask(house.port, request(body_of())))[0]
+            exchanges = await house.booked(2)
+            assert ["closed: connect", None] == [each.why for each in exchanges]
+
+
+async def test_all_cool_down() -> None:
+    """Then the client learns when to come again."""
+    bad, worse = OcrUpstream(), OcrUpstream()
+    async with ocr_upstreams(bad, worse):
+        bad.mood = worse.mood = always(throttled("30"))
+        async with road(models=table(deployment_to(bad.port, "bad"), deployment_to(worse.port, "worse"))) as house:
+            assert 429 == (await ask(house.port, request(body_of())))[0]
+            status, fields, _ = await ask(house.port, request(body_of()))
+            assert (429, "no_deployment") == (status, fields["x-passthrough-error"])
+            assert 1 <= int(fields["retry-after"]) <= 30
+
+
+async def test_what_may_have_been_billed_is_sent_once() -> None:
+    """500 is relayed, unless the file says `num_retries`."""
+    for routing, expected in ((Routing(), 500), (Routing(num_retries=1), 200)):
+        bad, good = OcrUpstream(), OcrUpstream()
+    async with ocr_upstreams(bad, good):
+        bad.mood = in_turn(Behaviour(500))
+        pool = [deployment_to(bad.port, "bad", order=1), deployment_to(good.port, "good", order=2)]
+        async with road(models=table(*pool, routing=routing)) as house:
+            assert expected == (await ask(house.port, request(body_of())))[0]
+
+
+async def test_a_prediction_names_its_model_in_the_path() -> None:
+    """As Vertex has it; the body may have none."""
+    async with one() as (house, above):
+        path = "/v1/projects/p/locations/us-central1/publishers/mistralai/models/mistral-ocr:rawPredict"
+        status, _, answer = await ask(house.port, request(b'{"document": {"document_url": "' + DATA.encode() + b'"}}', path))
+        assert 200 == status, answer
+        assert "mistral-ocr-latest" == above.calls[0].body["model"]
+        assert 404 == (await ask(house.port, request(b"{}", "/v1/projects/p/x")))[0]
+
+
+async def test_the_list_of_models() -> None:
+    """Names alone, in OpenAI's shape."""
+    async with one() as (house, _):
+        for path in ("/v1/models", "/models"):
+            status, _, body = await ask(house.port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert 200 == status
+            assert [("mistral-ocr", "ocr")] == [(each["id"], each["mode"]) for each in json.loads(body)["data"]]
