@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import Enum
+from operator import itemgetter
 from typing import Final
 
 from .base64_stream import encoded_length
@@ -12,6 +13,9 @@ from .request_scan import RequestScan
 
 _JOINED_BYTES: Final = 65536
 """Up to this much is copied, so that few writes go out; what is left of a longer piece goes out as a view of it."""
+
+
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Slot(Enum):
@@ -35,13 +39,8 @@ class InlinedDocument:
     length: int  # in bytes, before base64
 
 
-@dataclass(frozen=True, slots=True)
-class _Edit:
-    """Bytes from `begin` to `end` become `parts`."""
-
-    begin: int
-    end: int
-    parts: tuple[bytes | Slot, ...]
+_Edit = tuple[int, int, tuple[bytes | Slot, ...]]
+"""Bytes from the first offset to the second become these parts."""
 
 
 class Splices:
@@ -74,16 +73,18 @@ class Splices:
         if scan.model_span is None:
             self._defaults = (("model", _text(model)), *defaults)
         elif scan.model != model:
-            self._edits.append(_Edit(*scan.model_span, (_text(model),)))
-            length += len(_text(model)) - (scan.model_span[1] - scan.model_span[0])
+            (begin, end), written = scan.model_span, _text(model)
+            self._edits.append((begin, end, (written,)))
+            length += len(written) - (end - begin)
         if document is not None:
             source = scan.source
             assert source is not None
             assert source.end is not None
             head = _text(f"data:{document.media_type};base64,")[:-1]
-            self._edits.append(_Edit(source.begin, source.end, (head, DOCUMENT, b'"')))
+            self._edits.append((source.begin, source.end, (head, DOCUMENT, b'"')))
             length += len(head) + encoded_length(document.length) + 1 - (source.end - source.begin)
-        self._edits.sort(key=lambda edit: -edit.begin)
+        if len(self._edits) > 1:
+            self._edits.sort(key=itemgetter(0), reverse=True)
         self._room = sum(len(_member(key, value)) for key, value in self._defaults)
         self.length = length + self._room
         """The bytes that go out, all together."""
@@ -98,7 +99,7 @@ class Splices:
     def _next(self) -> int:
         """Return the offset of the next change, which is behind all that the scan has read where none is left."""
         if self._edits:
-            return self._edits[-1].begin
+            return self._edits[-1][0]
         closing = self._scan.closing
         return self._scan.position if closing is None or not self._room else closing
 
@@ -109,18 +110,18 @@ class Splices:
         self._position = stop
         closing = self._scan.closing
         if self._room and closing is not None and closing < stop:
-            self._edits.insert(0, _Edit(closing, closing, (self._fill(),)))
+            self._edits.insert(0, (closing, closing, (self._fill(),)))
         parts: list[Part | Slot] = []
         at, view = begin, memoryview(piece)
-        while self._edits and self._edits[-1].begin < stop:
-            edit = self._edits[-1]
-            if edit.begin >= at:
-                parts.append(view[at - begin : edit.begin - begin])
-                parts += edit.parts
-            if edit.end > stop:
+        while self._edits and self._edits[-1][0] < stop:
+            edit_begin, edit_end, new = self._edits[-1]
+            if edit_begin >= at:
+                parts.append(view[at - begin : edit_begin - begin])
+                parts += new
+            if edit_end > stop:
                 at = stop
                 break
-            at = max(edit.end, begin)
+            at = max(edit_end, begin)
             self._edits.pop()
         if at == begin and not parts:
             return [piece]
@@ -142,7 +143,7 @@ class Splices:
 
 
 def _text(text: str) -> bytes:
-    return json.dumps(text, ensure_ascii=False).encode()
+    return _ENCODE(text).encode()
 
 
 def _member(key: str, value: bytes) -> bytes:

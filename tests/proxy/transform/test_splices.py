@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from passthrough.errors import Refusal
 from passthrough.proxy.transform.document_source import SourceKind
 from passthrough.proxy.transform.request_scan import RequestScan
-from passthrough.proxy.transform.splices import InlinedDocument, Part, Slot, Splices
+from passthrough.proxy.transform.splices import DOCUMENT, InlinedDocument, Part, Slot, Splices
 
 MODEL = "mistral-document-ai-2512"
 DEFAULTS = (("include_image_base64", b"true"), ("pages", b"[0,1]"), ('tä"g', b'"\xc3\xa4"'))
@@ -242,3 +242,75 @@ def outcome(body: bytes, cuts: tuple[int, ...]) -> bytes | str:
         return spliced(body, cuts)
     except Refusal as refusal:
         return refusal.message
+
+
+def test_what_is_not_touched_goes_out_as_it_is() -> None:
+    """A piece without a change is the same object; of a long one with a change, the rest is a view and not a copy."""
+    begin, middle, end = b'{"model":"a","document":{"document_url":"data:,' + b"Q" * 200_000, b"Q" * 200_000, b'"}}'
+    scan = RequestScan(WATCHED)
+    scan.feed(begin)
+    splices = Splices(scan, len(begin + middle + end), MODEL, DEFAULTS)
+    head, rest = splices.feed(begin)
+    assert (b'{"model":"' + MODEL.encode() + b'"', begin[12:]) == (head, rest)
+    assert isinstance(rest, memoryview)
+    assert rest.obj is begin
+    scan.feed(middle)
+    assert [True] == [part is middle for part in splices.feed(middle)]
+    scan.feed(end)
+    (last,) = splices.feed(end)
+    assert splices.length == sum(map(len, (head, rest, middle, last)))
+
+
+def test_pieces_pass_uncounted_up_to_the_next_change() -> None:
+    """The rest of a long body goes past the parser: only pieces with a change in them are fed."""
+    pieces = [b'{"x":"', b"Q" * 50, b'","model":"a"', b',"y":"', b"Q" * 50, b'"', b"}"]
+    scan = scanned(b"".join(pieces))
+    passed = []
+    splices = Splices(scan, scan.position, MODEL, DEFAULTS)
+    for piece in pieces:
+        passed.append(splices.passes(len(piece)) or splices.feed(piece) == [piece])
+    assert [True, True, False, True, True, True, False] == passed
+    splices = Splices(scan, scan.position, "a")
+    assert [True] * len(pieces) == [splices.passes(len(piece)) for piece in pieces]
+    assert (b"", scan.position) == (splices.end(), splices.length)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"mod\\u0065l" : "\\u0061"}', b'{"mod\\u0065l" : "\\u0061","n":1}'),  # the same text: its spelling stays
+        (b'{"model":"b"}', b'{"model":"a","n":1}'),
+        (b'{"model":"b"}}x', b'{"model":"a","n":1}}x'),
+        (b'\xef\xbb\xbf{"model":"b" }\n', b'\xef\xbb\xbf{"model":"a" ,"n":1}\n'),
+        (b'{"model":"b","\\u006e":null}', b'{"model":"a","\\u006e":null      }'),
+        (b'{"model":"b","x":{"n":2}}', b'{"model":"a","x":{"n":2},"n":1}'),
+        (b'{"model":"b"', b'{"model":"a"      '),
+        (b'{"model":"b",]}', b'{"model":"a",]}      '),
+        (b'{"model":"b","x":"\\', b'{"model":"a","x":"\\      '),
+        (b'{"id":1}', b'{"id":1,"model":"a","n":1}'),
+        (b" { } ", b' { "model":"a","n":1 } '),
+    ],
+)
+def test_model_and_defaults_are_put_in_their_places(body: bytes, expected: bytes) -> None:
+    """Room for a default is blanks where the body has the key, and stands behind a body whose object has no end."""
+    for size in (1, 5, len(body)):
+        scan = RequestScan(frozenset({"n"}), needs_model=False)
+        scan.feed(body)
+        scan.end()
+        splices = Splices(scan, len(body), "a", (("n", b"1"),))
+        sent = b"".join(spelt(splices.feed(body[at : at + size])) for at in range(0, len(body), size)) + splices.end()
+        assert (expected, len(expected)) == (sent, splices.length)
+
+
+def test_another_try_has_splices_of_its_own() -> None:
+    """The same body, the same scan, another deployment: one inlines the document, the other does not."""
+    body = b'{"document":{"image_url":{"url":"https://a/b.png"}},"model":"ocr"}'
+    scan = scanned(body)
+    inlining = Splices(scan, len(body), "a", document=InlinedDocument("image/png", len(PDF)))
+    passing = Splices(scan, len(body), "b")
+    url = b"data:image/png;base64," + b64encode(PDF)
+    assert body.replace(b"https://a/b.png", url).replace(b"ocr", b"a") == spelt(inlining.feed(body))
+    assert body.replace(b'"ocr"', b'"b"') == spelt(passing.feed(body))
+    parts = Splices(scan, len(body), "a", document=InlinedDocument("image/png", 10)).feed(body)
+    assert [bytes, Slot, bytes] == [type(part) for part in parts]
+    assert DOCUMENT is parts[1]
