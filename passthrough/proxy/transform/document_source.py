@@ -33,8 +33,8 @@ class Source:
     """The document's source: the first of `document_url`, `image_url`, `file_id` and `file` in `document` that is not null.
 
     `begin` is the offset of the value's first byte: for `{"url": …}` of the URL's opening quote. `end` is the offset behind the
-    URL's closing quote where `kind` is URL, else None. `url` is the text of a URL. `why` says of OTHER what is wrong with it,
-    as a sentence for an error.
+    URL's closing quote where `kind` is URL, else None. `url` is the text of a URL. `why` says of OTHER what is wrong with it:
+    "the document's URL must …".
     """
 
     kind: SourceKind

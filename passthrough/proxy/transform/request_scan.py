@@ -243,7 +243,7 @@ def _leave(scan: RequestScan, at: int) -> int:
     else:
         scan._level = _IN_DOCUMENT
         if scan.source is None:
-            scan.source = Source(_UNKNOWN, scan._begin, why="The document's link has no 'url'.")
+            scan.source = Source(_UNKNOWN, scan._begin, why="the document's link must have a 'url'")
     return at + 1
 
 
@@ -339,7 +339,7 @@ def _found(scan: RequestScan) -> None:
     if role == _FILE:
         scan.source = Source(_UPLOADED, scan._begin)
     elif role == _URL:
-        scan.source = Source(_UNKNOWN, scan._begin, why="The document's URL is not a text.")
+        scan.source = Source(_UNKNOWN, scan._begin, why="the document's URL must be a text")
     elif role == _DOCUMENT:
         scan._document_passed = True
     else:
@@ -443,7 +443,7 @@ def _in_scheme(scan: RequestScan, piece: bytes, at: int) -> int:
         return at + len(head)
     kind = kind_of(scan._kept)
     if kind is not _LINK:
-        why = "" if kind is _DATA else "The document's URL begins with neither https:, http: nor data:."
+        why = "" if kind is _DATA else "the document's URL must begin with https:, http: or data:"
         scan.source = Source(kind, scan._begin, why=why)
         scan._state = _in_string if end < 0 else _after
     elif end < 0:
@@ -457,7 +457,7 @@ def _in_url(scan: RequestScan, piece: bytes, at: int) -> int:
     """Inside an http or https URL."""
     end = _cross(scan, piece, at, MAX_URL_BYTES)
     if len(scan._kept) > MAX_URL_BYTES and scan.source is None:
-        scan.source = Source(_UNKNOWN, scan._begin, why=f"The document's URL is longer than {MAX_URL_BYTES} bytes.")
+        scan.source = Source(_UNKNOWN, scan._begin, why=f"the document's URL must have at most {MAX_URL_BYTES} bytes")
         scan._kept = bytearray()
         scan._state = _in_string
     if end < 0:
@@ -472,7 +472,7 @@ def _url_end(scan: RequestScan, end: int) -> None:
     """Note a URL that has ended."""
     url = exact_text(scan._kept)
     if url is None:
-        scan.source = Source(_UNKNOWN, scan._begin, why="The document's URL is not a well-formed text.")
+        scan.source = Source(_UNKNOWN, scan._begin, why="the document's URL must be a well-formed text")
     else:
         scan.source = Source(_LINK, scan._begin, end, url)
     scan._state = _after

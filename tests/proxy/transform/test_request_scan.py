@@ -190,7 +190,7 @@ def test_a_body_may_lack_the_model_where_the_path_has_it() -> None:
     assert "'model' is not a text." == refused(b'{"model":null}', needs_model=False)
 
 
-SCHEME_WHY = "The document's URL begins with neither https:, http: nor data:."
+SCHEME_WHY = "the document's URL must begin with https:, http: or data:"
 
 
 @pytest.mark.parametrize(
@@ -221,14 +221,17 @@ SCHEME_WHY = "The document's URL begins with neither https:, http: nor data:."
         (b'{"document_url":@"JVBERi0xLjc' + b"JVBE" * 9000 + b'"}', (OTHER, SCHEME_WHY)),
         (b'{"document_url":@"http\\s://a"}', (OTHER, SCHEME_WHY)),
         (b'{"document_url":@"' + b"\\u0041" * 9 + b'"}', (OTHER, SCHEME_WHY)),
-        (b'{"document_url":@"https://a\\ud800"}', (OTHER, "The document's URL is not a well-formed text.")),
-        (b'{"document_url":@"https://a\\xq' + b"q" * 99 + b'"}', (OTHER, "The document's URL is not a well-formed text.")),
-        (b'{"document_url":@"https://' + b"q" * MAX_URL_BYTES + b'"}', (OTHER, "The document's URL is longer than 16384 bytes.")),
-        (b'{"document_url":@7}', (OTHER, "The document's URL is not a text.")),
-        (b'{"document_url":@["https://a"]}', (OTHER, "The document's URL is not a text.")),
-        (b'{"document_url":{"url":@{"url":"https://a"}}}', (OTHER, "The document's URL is not a text.")),
-        (b'{"document_url":{"detail":"x"}}', (OTHER, "The document's link has no 'url'.")),
-        (b'{"document_url":{"url":null}}', (OTHER, "The document's link has no 'url'.")),
+        (b'{"document_url":@"https://a\\ud800"}', (OTHER, "the document's URL must be a well-formed text")),
+        (b'{"document_url":@"https://a\\xq' + b"q" * 99 + b'"}', (OTHER, "the document's URL must be a well-formed text")),
+        (
+            b'{"document_url":@"https://' + b"q" * MAX_URL_BYTES + b'"}',
+            (OTHER, "the document's URL must have at most 16384 bytes"),
+        ),
+        (b'{"document_url":@7}', (OTHER, "the document's URL must be a text")),
+        (b'{"document_url":@["https://a"]}', (OTHER, "the document's URL must be a text")),
+        (b'{"document_url":{"url":@{"url":"https://a"}}}', (OTHER, "the document's URL must be a text")),
+        (b'{"document_url":{"detail":"x"}}', (OTHER, "the document's link must have a 'url'")),
+        (b'{"document_url":{"url":null}}', (OTHER, "the document's link must have a 'url'")),
         (b'{"type":"document_url"}', None),
         (b'{"x":{"document_url":"https://a"}}', None),
         (b"{}", None),
