@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import StreamReader
 from aiohttp.web import RequestPayloadError
@@ -15,10 +15,21 @@ from ..net.fair_queue import FairQueue
 from ..request_head import RequestHead
 from ..routes import Route
 from ..transform.inflate import BodyInflater
-from ..transform.request_scan import RequestScan
 from ..upload_rate import WINDOW_S, UploadRate
 
 _SLOW_HINT: Final = "Send the body faster."
+
+
+class Scan(Protocol):
+    """Reads the decoded body as it passes."""
+
+    def feed(self, piece: bytes) -> int:
+        """Read the next bytes; return the work that it was, for `FairQueue.spend`. Raises Refusal."""
+        ...
+
+    def end(self) -> None:
+        """End the body. Raises Refusal."""
+        ...
 
 
 class ClientBody:
@@ -36,6 +47,7 @@ class ClientBody:
         "_inflater",
         "_loop",
         "_rate",
+        "_replaced",
         "_route",
         "_scan",
         "ended",
@@ -50,7 +62,7 @@ class ClientBody:
         head: RequestHead,
         route: Route,
         body: StreamReader,
-        scan: RequestScan,
+        scan: Scan,
         fair: FairQueue,
         inflater: BodyInflater | None,
     ) -> None:
@@ -65,6 +77,7 @@ class ClientBody:
         self._loop = asyncio.get_running_loop()
         self._rate: UploadRate | None = None
         self._idle: asyncio.Timeout | None = None
+        self._replaced = False
         self.kept: deque[bytes] = deque()
         self.kept_bytes = 0
         self.is_whole = True
@@ -75,14 +88,14 @@ class ClientBody:
     @property
     def length(self) -> int | None:
         """The decoded body's length; None where it is not known before the end, or not kept then."""
-        if self._inflater is None and self._head.length is not None:
+        if self.is_plain:
             return self._head.length
         return self.kept_bytes if self.ended and self.is_whole else None
 
     @property
     def is_plain(self) -> bool:
         """Whether the bytes on the wire are the body's, and their number was declared."""
-        return self._inflater is None and self._head.length is not None
+        return self._inflater is None and self._head.length is not None and not self._replaced
 
     @property
     def taken(self) -> int:
@@ -207,3 +220,9 @@ class ClientBody:
         if self._rate is not None:
             self._rate.close()
             self._rate = None
+
+    def replace_whole(self, body: bytes) -> None:
+        """Let a body that has come whole be this one from now on: the JSON that a form stands for."""
+        self.kept = deque([body])
+        self.kept_bytes = len(body)
+        self._replaced = True

@@ -41,12 +41,14 @@ from ..rewrite import HeaderRewriter
 from ..routes import Route, Serves
 from ..transform.document_source import SourceKind
 from ..transform.inflate import open_inflater
+from ..transform.multipart import Multipart, boundary_of, is_form
 from ..transform.request_scan import RequestScan
 from ..transform.splices import InlinedDocument, Splices
 from ..upstream.connection import Connection
 from ..upstream.pool import ConnectionPool
 from ..upstream.response_head import ResponseHead
 from .client_body import ClientBody
+from .form_request import FormFile, request_of
 from .held_bodies import HeldBodies, Room
 from .held_document import HeldDocument
 from .settings import OcrSettings
@@ -78,11 +80,12 @@ class OcrRequest:
     table: ModelTable
     scan: RequestScan
     body: ClientBody
+    form: Multipart | None
     model: str | None
     deadline: float | None
     group: ModelGroup | None = None
     room: Room | None = None
-    document: HeldDocument | None = None
+    document: HeldDocument | FormFile | None = None
 
     def close(self) -> None:
         """Drop the body and the document, and give their room back. Idempotent."""
@@ -151,14 +154,14 @@ class OcrSender:
     def _opened(self, context: RequestContext, prepared: PreparedRequest, table: ModelTable) -> OcrRequest:
         head, route = prepared.head, prepared.match.route
         codings = b",".join([value for lower, _, value in head.fields if lower == b"content-encoding"])
-        if any(lower == b"content-type" and value[:10].lower() == b"multipart/" for lower, _, value in head.fields):
-            raise Refusal("bad_request", "Forms are not read yet.", hint="Send JSON, with the document as a data URI.")
-        scan = RequestScan(table.default_names, needs_model=route.serves is _OCR)
+        content_type = next((value for lower, _, value in head.fields if lower == b"content-type"), b"")
+        form = Multipart(boundary_of(content_type)) if is_form(content_type) else None
+        scan = RequestScan(table.default_names, needs_model=route.serves is _OCR or form is not None)
         inflater = open_inflater(codings, self._decoders, self._settings.held_body_bytes) if codings else None
-        body = ClientBody(context.exchange, head, route, context.downstream.body, scan, self._upstream.fair, inflater)
+        body = ClientBody(context.exchange, head, route, context.downstream.body, form or scan, self._upstream.fair, inflater)
         total_s = table.routing.request_timeout_s
         deadline = None if total_s is None else self._loop.time() + total_s
-        return OcrRequest(context, prepared, table, scan, body, _model_of_path(prepared), deadline)
+        return OcrRequest(context, prepared, table, scan, body, form, _model_of_path(prepared), deadline)
 
     async def _read_routable(self, request: OcrRequest) -> None:
         """Read until the deployment can be chosen; a body of unknown length is read whole."""
@@ -170,13 +173,15 @@ class OcrSender:
                 break
             if body.kept_bytes > self._settings.held_body_bytes:
                 raise self._too_large()
+        if request.form is not None:
+            _read_form(request, request.form)
         self._find_group(request)
-        if request.room is not None and body.length is not None:
+        if request.room is not None and request.form is None and body.length is not None:
             request.room.shrink(body.length)
 
     def _is_routable(self, request: OcrRequest) -> bool:
         scan = request.scan
-        if not scan.model_known:
+        if request.form is not None or not scan.model_known:
             return False
         group = self._find_group(request)
         if request.body.length is None:
@@ -229,8 +234,10 @@ class OcrSender:
 
     # ── 3. the document ──
 
-    async def _document(self, request: OcrRequest, deployment: Deployment) -> HeldDocument | None:
+    async def _document(self, request: OcrRequest, deployment: Deployment) -> HeldDocument | FormFile | None:
         """Return the document that must stand in the body for this deployment. Raises Refusal."""
+        if isinstance(request.document, FormFile):
+            return request.document
         source = request.scan.source
         if source is None or not deployment.inlines_documents or source.kind not in (_URL, _OTHER):
             return None
@@ -299,7 +306,7 @@ class OcrSender:
         deployment: Deployment,
         rewriter: HeaderRewriter,
         connection: Connection,
-        document: HeldDocument | None,
+        document: HeldDocument | FormFile | None,
         deadline: float | None,
     ) -> tuple[Call, ResponseHead]:
         context, body, scan, route = request.context, request.body, request.scan, deployment.route
@@ -363,6 +370,15 @@ class OcrSender:
         exchange = context.exchange
         exchange.usage_source, exchange.went_up = NOTHING_READ, False
         self.leave(exchange)
+
+
+def _read_form(request: OcrRequest, form: Multipart) -> None:
+    """Let the JSON that a form stands for be the request's body. Raises Refusal."""
+    body = request.body
+    text, request.document = request_of(form.parts, list(body.kept))
+    request.scan.feed(text)
+    request.scan.end()
+    body.replace_whole(text)
 
 
 def _in_question(table: ModelTable, group: ModelGroup | None) -> list[Deployment]:

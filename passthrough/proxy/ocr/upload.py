@@ -11,6 +11,7 @@ from ..transform.request_scan import RequestScan
 from ..transform.splices import Part, Slot, Splices
 from ..upstream.connection import Connection
 from .client_body import ClientBody
+from .form_request import FormFile
 from .held_document import HeldDocument
 
 
@@ -25,7 +26,7 @@ class SplicedUpload:
         scan: RequestScan,
         splices: Splices,
         connection: Connection,
-        document: HeldDocument | None,
+        document: HeldDocument | FormFile | None,
         request_meter: ScannedRequest,
         idle_s: float | None,
     ) -> None:

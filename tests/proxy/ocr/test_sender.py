@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from passthrough.proxy.deployments.deployment import Deployment, ModelGroup, Routing
+from passthrough.proxy.deployments.deployment import Deployment, ModelGroup, Provider, Routing
 from passthrough.proxy.deployments.model_table import ModelTable
+from passthrough.proxy.documents.url_rules import UrlRules
+from passthrough.proxy.ocr.settings import OcrSettings
 from tests.harness.ocr_upstreams import WELL, Behaviour, OcrUpstream, always, in_turn, ocr_upstreams, throttled
 from tests.harness.proxy import Road, deployment_to, road
 
@@ -57,11 +60,10 @@ def table(*deployments: Deployment, routing: Routing = Routing()) -> ModelTable:
 async def one(routing: Routing = Routing(), **settings: Any) -> AsyncIterator[tuple[Road, OcrUpstream]]:
     """Run a road with one deployment."""
     above = OcrUpstream()
-    async with ocr_upstreams(above):
-        async with road(models=table(deployment_to(above.port, **settings), routing=routing)) as house:
-            yield house, above
-            await house.quiet()
-            assert 0 == house.relay.ocr.held.taken
+    async with ocr_upstreams(above), road(models=table(deployment_to(above.port, **settings), routing=routing)) as house:
+        yield house, above
+        await house.quiet()
+        assert 0 == house.relay.ocr.held.taken
 
 
 def body_of(model: str = "mistral-ocr", **more: Any) -> bytes:
@@ -167,7 +169,7 @@ async def test_the_next_one_answers() -> None:
         pool = [deployment_to(bad.port, "bad", order=1), deployment_to(good.port, "good", order=2)]
         async with road(models=table(*pool)) as house:
             for retries in ("1", "0", "0"):
-                status, fields, answer = await ask(house.port, request(body_of()))
+                status, fields, _ = await ask(house.port, request(body_of()))
                 assert (200, "good", retries) == (
                     status,
                     fields["x-passthrough-deployment"],
@@ -207,10 +209,10 @@ async def test_all_cool_down() -> None:
             assert 1 <= int(fields["retry-after"]) <= 30
 
 
-async def test_what_may_have_been_billed_is_sent_once() -> None:
+@pytest.mark.parametrize(("routing", "expected"), [(Routing(), 500), (Routing(num_retries=1), 200)])
+async def test_what_may_have_been_billed_is_sent_once(routing: Routing, expected: int) -> None:
     """500 is relayed, unless the file says `num_retries`."""
-    for routing, expected in ((Routing(), 500), (Routing(num_retries=1), 200)):
-        bad, good = OcrUpstream(), OcrUpstream()
+    bad, good = OcrUpstream(), OcrUpstream()
     async with ocr_upstreams(bad, good):
         bad.mood = in_turn(Behaviour(500))
         pool = [deployment_to(bad.port, "bad", order=1), deployment_to(good.port, "good", order=2)]
@@ -235,3 +237,187 @@ async def test_the_list_of_models() -> None:
             status, _, body = await ask(house.port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             assert 200 == status
             assert [("mistral-ocr", "ocr")] == [(each["id"], each["mode"]) for each in json.loads(body)["data"]]
+
+
+# ── forms ──
+
+PDF = b"%PDF-1.4\n" + bytes(range(256)) * 3 + b"\r\n--boundary is no delimiter\r\n"
+
+
+def form(*parts: tuple[str, bytes], closing: bytes = b"--boundary--\r\n") -> bytes:
+    """Return a form; each part is what follows `form-data; ` in its head, and its content."""
+    lines = [
+        f"--boundary\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + content + b"\r\n" for head, content in parts
+    ]
+    return b"".join(lines) + closing
+
+
+FILE = ('name="file"; filename="invoice.pdf"\r\nContent-Type: application/pdf', PDF)
+MODEL = ('name="model"', b"mistral-ocr")
+
+
+async def ask_form(port: int, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send a form."""
+    head = "POST /v1/ocr HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=boundary\r\n"
+    return await ask(port, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+@pytest.mark.parametrize("filler", [0, 1_000_000])
+async def test_a_form_becomes_json(filler: int) -> None:
+    """With the file as a data URI, and each field as JSON where its text is."""
+    content = PDF + b"x" * filler
+    parts = [(FILE[0], content), MODEL, ('name="pages"', b"[0, 1]"), ('name="id"', b"a b"), ('name="x"', b"true")]
+    async with one() as (house, above):
+        status, _, answer = await ask_form(house.port, form(*parts))
+        assert 200 == status, answer
+        url = "data:application/pdf;base64," + base64.b64encode(content).decode()
+        document = {"type": "document_url", "document_url": url}
+        expected = {"model": "mistral-ocr-latest", "pages": [0, 1], "id": "a b", "x": True, "document": document}
+        assert expected == above.calls[0].body
+        assert [b"application/json"] == above.calls[0].received.values(b"content-type")
+
+
+@pytest.mark.parametrize(
+    ("head", "kind", "media_type"),
+    [
+        ('name="file"; filename="a.png"', "image_url", "image/png"),
+        ('name="file"; filename="a"\r\nContent-Type: image/webp', "image_url", "image/webp"),
+        ('name="file"; filename="a"\r\nContent-Type: application/octet-stream', "document_url", "application/pdf"),
+        ('name="file"; filename="a"', "document_url", "application/pdf"),
+    ],
+)
+async def test_the_media_type_of_a_file(head: str, kind: str, media_type: str) -> None:
+    """As its part says, else by its name, else by its first bytes."""
+    async with one() as (house, above):
+        status, _, answer = await ask_form(house.port, form((head, PDF), MODEL))
+        assert 200 == status, answer
+        assert above.calls[0].body["document"][kind].startswith(f"data:{media_type};base64,")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        form(FILE),
+        form(MODEL),
+        form(FILE, FILE, MODEL),
+        form(FILE, MODEL, MODEL),
+        form(FILE, MODEL, ('name="api_key"', b"mine")),
+        form(('name="file"; filename="a.pdf"', b""), MODEL),
+        form(('name="scan"; filename="a.pdf"', PDF), MODEL),
+        form(FILE, MODEL, ('name="document"', b"{}")),
+        form(FILE, MODEL, closing=b""),
+        b"no form",
+    ],
+)
+async def test_forms_that_are_refused(body: bytes) -> None:
+    """With what is wrong, and how it is done."""
+    async with one() as (house, above):
+        status, fields, _ = await ask_form(house.port, body)
+        assert (400, "bad_request") == (status, fields["x-passthrough-error"])
+        assert [] == above.calls
+
+
+async def test_a_form_is_tried_again() -> None:
+    """Its file is held."""
+    bad, good = OcrUpstream(), OcrUpstream()
+    async with ocr_upstreams(bad, good):
+        bad.mood = always(throttled("30"))
+        pool = [deployment_to(bad.port, "bad", order=1), deployment_to(good.port, "good", order=2, model="other")]
+        async with road(models=table(*pool)) as house:
+            assert 200 == (await ask_form(house.port, form(FILE, MODEL)))[0]
+            assert "other" == good.calls[0].body["model"]
+            assert bad.calls[0].body["document"] == good.calls[0].body["document"]
+
+
+# ── documents by URL ──
+
+
+@asynccontextmanager
+async def origin(*answers: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Run a host of documents that answers each request so; yield its URL, and the heads that came."""
+    heads: list[bytes] = []
+    left = list(answers)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(left.pop(0))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a.pdf", heads
+    finally:
+        server.close()
+
+
+def by_url(url: str) -> bytes:
+    """Return the body of a request whose document is at a URL."""
+    return json.dumps({"document": {"type": "document_url", "document_url": url}, "model": "mistral-ocr"}).encode()
+
+
+ANY = OcrSettings(urls=UrlRules(max_bytes=3_000_000, validated=False))
+AZURE_PATH = {"base": b"/providers/mistral/azure/ocr", "provider": Provider.AZURE, "inlines_documents": True}
+
+
+@pytest.mark.parametrize("has_length", [True, False])
+@pytest.mark.parametrize("size", [10, 2_000_000])
+async def test_a_document_is_fetched_once_for_all_tries(has_length: bool, size: int) -> None:
+    """And becomes a data URI, whether its host says its length or not. Nothing of the client goes to that host."""
+    document = PDF + b"x" * size
+    length = f"Content-Length: {len(document)}\r\n" if has_length else ""
+    answer = f"HTTP/1.1 200 OK\r\nContent-Type: application/pdf; x=y\r\n{length}Connection: close\r\n\r\n".encode() + document
+    bad, good = OcrUpstream("azure_ai"), OcrUpstream("azure_ai")
+    async with ocr_upstreams(bad, good), origin(answer) as (url, heads):
+        bad.mood = always(throttled("30"))
+        pool = [
+            deployment_to(bad.port, "bad", order=1, **AZURE_PATH),
+            deployment_to(good.port, "good", order=2, **AZURE_PATH),
+        ]
+        async with road(models=table(*pool), settings=ANY) as house:
+            status, _, body = await ask(house.port, request(by_url(url), "/v1/ocr", "Authorization: Bearer secret"))
+            assert 200 == status, body
+            expected = "data:application/pdf;base64," + base64.b64encode(document).decode()
+            assert [expected] == [call.body["document"]["document_url"] for call in good.calls]
+            assert 1 == len(bad.calls)
+            assert 1 == len(heads)
+            assert b"secret" not in heads[0]
+            await house.booked()
+            assert 0 == house.relay.ocr.held.taken
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", 400, "document_unreachable"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3000001\r\n\r\n%PDF-", 413, "document_too_large"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n%PDF-1.4", 400, "document_unreachable"),
+    ],
+)
+async def test_a_document_that_cannot_be_had_blames_no_deployment(answer: bytes, status: int, code: str) -> None:
+    """It is the client's: whatever became of the upload, the deployment does not cool down."""
+    async with ocr_upstreams(above := OcrUpstream("azure_ai")), origin(answer, answer) as (url, _):
+        other = deployment_to(above.port, "other", **AZURE_PATH)
+        async with road(models=table(deployment_to(above.port, **AZURE_PATH), other), settings=ANY) as house:
+            got, fields, _ = await ask(house.port, request(by_url(url)))
+            assert (status, code) == (got, fields["x-passthrough-error"])
+            assert [] == above.calls
+            assert [] == house.relay.ocr.balancer.cooling()
+            await house.booked()
+            assert 0 == house.relay.ocr.held.taken
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/x", "http://169.254.169.254/latest", "gs://bucket/a.pdf", "JVBERi0x"])
+async def test_what_is_not_public_is_refused(url: str) -> None:
+    """And so is what is no URL of the web."""
+    async with ocr_upstreams(above := OcrUpstream("azure_ai")):
+        async with road(models=table(deployment_to(above.port, **AZURE_PATH))) as house:
+            status, fields, _ = await ask(house.port, request(by_url(url)))
+            assert (400, "document_refused") == (status, fields["x-passthrough-error"])
+
+
+async def test_mistral_fetches_documents_itself() -> None:
+    """The URL passes as it came."""
+    async with one() as (house, above):
+        assert 200 == (await ask(house.port, request(by_url("https://example.com/a.pdf"))))[0]
+        assert "https://example.com/a.pdf" == above.calls[0].body["document"]["document_url"]
