@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
 from typing import Final, Protocol
 
 from aiohttp import StreamReader
@@ -45,6 +46,7 @@ class ClientBody:
         "_head",
         "_idle",
         "_inflater",
+        "_inflating",
         "_loop",
         "_rate",
         "_replaced",
@@ -77,6 +79,7 @@ class ClientBody:
         self._loop = asyncio.get_running_loop()
         self._rate: UploadRate | None = None
         self._idle: asyncio.Timeout | None = None
+        self._inflating: AsyncIterator[bytes] | None = None
         self._replaced = False
         self.kept: deque[bytes] = deque()
         self.kept_bytes = 0
@@ -107,35 +110,41 @@ class ClientBody:
         """How many bytes of a plain body are still to come."""
         return (self._head.length or 0) - self._exchange.bytes_up
 
-    async def read(self) -> list[bytes]:
-        """Return the next pieces, scanned and kept; an empty list at the end.
+    async def read(self) -> bytes:
+        """Return the next piece, scanned and kept; b"" at the end.
 
         Raises Refusal (body_too_large, slow_request, bad_request) and ClientGone.
         """
         while not self.ended:
-            coded = await self._next()
-            pieces = [] if not coded else [coded] if self._inflater is None else await self._inflated(coded)
-            if not coded or (self.is_plain and not self.left):
+            piece = await self._decoded()
+            if piece is None:
+                continue
+            if not piece or (self.is_plain and not self.left):
                 self._end()
-            for piece in pieces:
+            if piece:
                 await self._scanned(piece)
             if self.ended:
                 self._scan.end()
-            if pieces:
-                return pieces
-        return []
+            if piece:
+                return piece
+        return b""
 
-    async def _inflated(self, coded: bytes) -> list[bytes]:
-        assert self._inflater is not None
-        pieces = []
-        async for piece in self._inflater.pieces(coded):
-            self.keep(piece)
-            pieces.append(piece)
-        return pieces
+    async def _decoded(self) -> bytes | None:
+        """Return the next decoded bytes, b"" at the end; None where the bytes that came yield nothing more."""
+        if self._inflater is None:
+            return await self._next()
+        if self._inflating is None:
+            coded = await self._next()
+            if not coded:
+                return b""
+            self._inflating = self._inflater.pieces(coded)
+        piece = await anext(self._inflating, None)  # One by one: few bytes can stand for many, which must have room first.
+        if piece is None:
+            self._inflating = None
+        return piece
 
     async def _scanned(self, piece: bytes) -> None:
-        if self._inflater is None:
-            self.keep(piece)
+        self.keep(piece)
         work = self._scan.feed(piece)
         if not self.ended and not self._fair.spend(work):
             await self._fair.turn()

@@ -69,7 +69,7 @@ class SplicedUpload:
             if rest is not None:
                 await self._stream_bypass(rest)
                 break
-            for piece in await body.read():
+            if piece := await body.read():
                 await self._pass(piece)
         self._connection.write(self._splices.end())
         self._ended = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -239,6 +240,47 @@ async def test_the_list_of_models() -> None:
             assert [("mistral-ocr", "ocr")] == [(each["id"], each["mode"]) for each in json.loads(body)["data"]]
 
 
+@pytest.mark.parametrize("size", [10, 500_000])
+async def test_a_coded_body_goes_up_plain(size: int) -> None:
+    """Inflated, within room that is reserved before."""
+    body = body_of(filler="A" * size)
+    async with one() as (house, above):
+        data = request(gzip.compress(body), "/v1/ocr", "Content-Encoding: gzip")
+        status, _, answer = await ask(house.port, data)
+        assert 200 == status, answer
+        assert body.replace(b'"mistral-ocr"', b'"mistral-ocr-latest"') == above.calls[0].received.body
+        assert [] == above.calls[0].received.values(b"content-encoding")
+
+
+async def test_a_bomb_is_refused() -> None:
+    """At the bound of a held body."""
+    async with ocr_upstreams(above := OcrUpstream()):
+        tight = OcrSettings(held_body_bytes=300_000, held_bodies_bytes=300_000)
+        async with road(models=table(deployment_to(above.port)), settings=tight) as house:
+            data = request(gzip.compress(body_of(filler="A" * 5_000_000)), "/v1/ocr", "Content-Encoding: gzip")
+            status, fields, _ = await ask(house.port, data)
+            assert (413, "body_too_large") == (status, fields["x-passthrough-error"])
+            await house.booked()
+            assert 0 == house.relay.ocr.held.taken
+
+
+async def test_who_waits_for_room_gets_it_in_turn() -> None:
+    """Bodies whose model comes last are held one after the other; each is answered."""
+    document = {"document_url": "data:application/pdf;base64," + "A" * 400_000}
+    body = json.dumps({"document": document, "model": "mistral-ocr"}).encode()
+    async with ocr_upstreams(above := OcrUpstream()):
+        tight = OcrSettings(held_body_bytes=500_000, held_bodies_bytes=500_000)
+        async with road(models=table(deployment_to(above.port)), settings=tight) as house:
+            answers = await asyncio.gather(*(ask(house.port, request(body)) for _ in range(8)))
+            assert [200] * 8 == [status for status, _, _ in answers]
+            too_large = request(body.replace(b"AAAA", b"AAAAAAAA"))
+            assert (413, "body_too_large") == ((got := await ask(house.port, too_large))[0], got[1]["x-passthrough-error"])
+            in_front = json.dumps({"model": "mistral-ocr", "document": document, "x": "A" * 400_000}).encode()
+            assert 200 == (await ask(house.port, request(in_front)))[0]
+            await house.booked(10)
+            assert 0 == house.relay.ocr.held.taken
+
+
 # ── forms ──
 
 PDF = b"%PDF-1.4\n" + bytes(range(256)) * 3 + b"\r\n--boundary is no delimiter\r\n"
@@ -410,10 +452,9 @@ async def test_a_document_that_cannot_be_had_blames_no_deployment(answer: bytes,
 @pytest.mark.parametrize("url", ["http://127.0.0.1/x", "http://169.254.169.254/latest", "gs://bucket/a.pdf", "JVBERi0x"])
 async def test_what_is_not_public_is_refused(url: str) -> None:
     """And so is what is no URL of the web."""
-    async with ocr_upstreams(above := OcrUpstream("azure_ai")):
-        async with road(models=table(deployment_to(above.port, **AZURE_PATH))) as house:
-            status, fields, _ = await ask(house.port, request(by_url(url)))
-            assert (400, "document_refused") == (status, fields["x-passthrough-error"])
+    async with road(models=table(deployment_to(1, **AZURE_PATH))) as house:
+        status, fields, _ = await ask(house.port, request(by_url(url)))
+        assert (400, "document_refused") == (status, fields["x-passthrough-error"])
 
 
 async def test_mistral_fetches_documents_itself() -> None:
