@@ -50,7 +50,7 @@ class Config:
     periods begin. `refuse_unlent`: a request is refused where the ledger is away and its lease is used up. `budget_webhook` is
     where warnings are posted. `journal` is the folder for entries that are not in the ledger yet, None: beside the ledger.
     `max_parallel` bounds the requests under way in all. `models` are the groups of model_list that are for OCR, None without any;
-    `ocr` are their bounds. `warnings` are for the operator.
+    `ocr_routes` serve them, and have no target of their own; `ocr` are their bounds. `warnings` are for the operator.
     """
 
     file: str
@@ -72,6 +72,7 @@ class Config:
     journal: str | None = None
     max_parallel: int | None = None
     models: ModelTable | None = None
+    ocr_routes: tuple[Route, ...] = ()
     ocr: OcrSettings = OcrSettings()
     listen: Listen = field(default_factory=Listen)
     warnings: tuple[Problem, ...] = ()

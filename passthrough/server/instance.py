@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -25,6 +25,7 @@ from ..accounting.ledger.retention import Retention
 from ..accounting.pricing.prices import Prices, shipped
 from ..admin.app import AdminView
 from ..admin.budget_status import BudgetStatus
+from ..admin.deployment_status import DeploymentStatus
 from ..admin.gauges import Gauges
 from ..admin.health import Health, Phase
 from ..admin.metrics import Metrics
@@ -37,10 +38,11 @@ from ..proxy.cors import Cors
 from ..proxy.listener import Listener
 from ..proxy.origins import PageGuard
 from ..proxy.relay import Relay, Rules
-from ..proxy.routes import Route, RouteTable
+from ..proxy.routes import Route, RouteTable, Target
 from ..proxy.upstream.pool import ConnectionPool
 from ..worker import FORCE_STOP, RELOAD, STOP, WorkerContext
 from .certificate import ServerCertificate
+from .deployments import deployment_statuses
 from .drain import Drain
 from .gc_tuning import YOUNG, freeze_heap
 from .listeners import open_admin, open_traffic
@@ -184,7 +186,7 @@ class Server:
             "journal_bytes": lambda: self._bookkeeper.journal_bytes,
             "log_dropped": lambda: self._access_log.dropped,
         }
-        gauges = Gauges(readings, self.health, self._reload.counts, self._budget_statuses)
+        gauges = Gauges(readings, self.health, self._reload.counts, self._budget_statuses, self._deployment_statuses)
         return AdminView(
             health=self.health,
             ledger=self._ledger,
@@ -192,6 +194,7 @@ class Server:
             budgets=self._budget_statuses,
             digest=lambda: self._admin_digest,
             prices=lambda: self._bookkeeper.prices,
+            deployments=self._deployment_statuses,
         )
 
     def _housekeeping(self) -> None:
@@ -202,6 +205,10 @@ class Server:
     def _budget_statuses(self) -> list[BudgetStatus]:
         return [BudgetStatus(*state) for state in self._budgets.state()]
 
+    def _deployment_statuses(self) -> list[DeploymentStatus]:
+        models, balancer = self._relay.rules.models, self._relay.ocr.balancer
+        return [] if models is None else deployment_statuses(models, balancer, time.time(), asyncio.get_running_loop().time())
+
     def _log_messages(self, messages: announce.Messages) -> None:
         """Log what concerns the whole program; in a worker for debugging only, because the supervisor logs it too."""
         for level, text in messages:
@@ -211,13 +218,14 @@ class Server:
         """Put a configuration in force: everything is made first, then swapped in. Raises ListenError, OSError."""
         tls = await asyncio.to_thread(server_tls, config.listen.tls_cert, config.listen.tls_key)
         rules = await asyncio.to_thread(_rules, config, self._sandbox_port, self._config.listen.host)
-        await self._upstream.prepare(target for route in rules.routes.routes for target in route.targets)
+        await self._upstream.prepare(_targets(rules))
         policy = Policy(
             config.budgets, config.calendar, config.refuse_unlent, config.budget_webhook, sandbox=self._sandbox_port is not None
         )
         prices = await asyncio.to_thread(Prices, config.prices, self._shipped_prices, config.price_map)
         await asyncio.to_thread(self._budgets.apply, policy, PriceProbe(prices, (route.terms for route in config.routes)))
         self._relay.rules = rules
+        self._relay.ocr.adopt(config.ocr, rules.models)
         self._renew_certificate(tls)
         self._retention.keep_days = config.ledger_keep_days
         self._admin_digest = config.admin_digest
@@ -257,11 +265,22 @@ class Server:
 
 def _rules(config: Config, sandbox_port: int | None, host: str) -> Rules:
     """Return what the relay goes by; `host` is where the program listens, which a reload does not change."""
-    routes: Iterable[Route] = config.routes
+    routes: Iterable[Route] = (*config.routes, *config.ocr_routes)
+    models = config.models
     if sandbox_port is not None:
         routes = (
             replace(route, targets=tuple(replace(target, port=sandbox_port) for target in route.targets)) for route in routes
         )
+        models = None if models is None else models.at_port(sandbox_port)
     authenticator = Authenticator(config.clients, key_header=config.key_header)
     guard = PageGuard(config.cors) if is_loopback(host) and not config.allow_anonymous else None
-    return Rules(RouteTable(routes), authenticator, config.max_parallel, guard, Cors(config.cors) if config.cors else None)
+    cors = Cors(config.cors) if config.cors else None
+    return Rules(RouteTable(routes), authenticator, config.max_parallel, guard, cors, models)
+
+
+def _targets(rules: Rules) -> Iterator[Target]:
+    """Yield all targets that rules lead to."""
+    for route in rules.routes.routes:
+        yield from route.targets
+    for deployment in () if rules.models is None else rules.models.deployments:
+        yield deployment.target

@@ -69,7 +69,7 @@ class _State:
 class Balancer:
     """The state of all deployments by their ids, which survives reloads. `clock` is monotonic, `chance` is from 0 to below 1.
 
-    `tries` counts by (deployment id, outcome: `success`, a status, `connect`, `timeout`, `broke`), `cooldowns` by (deployment id,
+    `tries` counts by (deployment id, outcome: `answered`, a status, `connect`, `timeout`, `broke`), `cooldowns` by (deployment id,
     reason); both only grow.
     """
 
@@ -125,7 +125,7 @@ class Balancer:
     def succeeded(self, deployment: Deployment) -> None:
         """Count a try whose response is relayed as a success."""
         self._state(deployment, self._clock()).ended += 1
-        self.tries[deployment.id, "success"] += 1
+        self.tries[deployment.id, "answered"] += 1
 
     def failed(self, deployment: Deployment, failed: Failed, routing: Routing, is_alone: bool) -> None:
         """Count a try that failed, and cool the deployment down by the rules 5 to 9."""

@@ -45,6 +45,14 @@ class ModelTable:
         self.default_names = frozenset(name for each in self.deployments for name, _ in each.defaults)
         """The OCR parameters for which any deployment has a default."""
 
+    def at_port(self, port: int) -> ModelTable:
+        """Return the same table with all targets at another port: the sandbox's, which is known when it runs."""
+        groups = [
+            ModelGroup(group.name, tuple(replace(each, target=replace(each.target, port=port)) for each in group.deployments))
+            for group in self._groups.values()
+        ]
+        return ModelTable(groups, self.routing, aliases=self._aliases, hidden=self._hidden)
+
     def group(self, name: str, allowed: frozenset[str] | None = None) -> ModelGroup:
         """Return the group that clients call `name`; its wildcards are replaced by what `name` has in their place.
 
