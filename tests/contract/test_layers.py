@@ -73,7 +73,8 @@ WALL = ("proxy.*", "accounting.* admin.*")
 """Bytes go straight through on one side, money is counted on the other: neither reaches the other. They meet in `server`."""
 
 DOORS = {
-    "aiohttp": "aiohttp_internals proxy.listener proxy.relay proxy.request_body proxy.ocr.client_body proxy.downstream.* admin.* sandbox.*",
+    "aiohttp": """aiohttp_internals proxy.listener proxy.relay proxy.request_body proxy.ocr.client_body proxy.downstream.*
+        admin.* sandbox.*""",
     "aiohappyeyeballs": "proxy.upstream.pool",
     "yaml": "config.* accounting.pricing.price_list",
     "dotenv": "config.*",

@@ -1,6 +1,7 @@
 """The data plane, over raw sockets in this process: each file tests the module that it is named after.
 
-`net/`, `upstream/`, `downstream/` and `transform/` mirror the packages of these names. Several modules are tested through one face:
+`net/`, `upstream/`, `downstream/`, `transform/`, `documents/`, `deployments/` and `ocr/` mirror the packages of these names.
+Several modules are tested through one face:
 
 * `test_relay`: relay, request_context, headers.
 * `test_listener`: listener, connection.
@@ -9,8 +10,10 @@
 * `downstream/test_response_writer`: response_writer, response_body.
 * `upstream/test_connection`: connection, response_head.
 * `upstream/test_pool`: pool, tls, with the proxies and authorities of targets.
-* `transform/test_request_scan`: request_scan, document_source.
 * `test_concurrency`: concurrency, with the deadline of a head.
 * the limit of connections and TLS handshakes are `scenarios/test_connection_limits`.
 * `test_attempts`: attempts, replay_buffer.
+* `documents/test_download`: download, document.
+* `deployments/test_pool`: model_table, balancer, tries.
+* `ocr/test_sender`: sender, client_body, upload, held_document, form_request, model_list.
 """

@@ -69,8 +69,8 @@ class _State:
 class Balancer:
     """The state of all deployments by their ids, which survives reloads. `clock` is monotonic, `chance` is from 0 to below 1.
 
-    `tries` counts by (deployment id, outcome: `answered`, a status, `connect`, `timeout`, `broke`), `cooldowns` by (deployment id,
-    reason); both only grow.
+    `tries` counts by (deployment id, outcome: `answered`, a status, `connect`, `timeout`, `broke`), `cooldowns` by (deployment
+    id, reason); both only grow.
     """
 
     __slots__ = ("_chance", "_clock", "_states", "cooldowns", "tries")

@@ -70,6 +70,7 @@ class Download:
         "_deadline",
         "_decoded",
         "_decoder",
+        "_has_bytes",
         "_left",
         "_limits",
         "_loop",
@@ -98,6 +99,7 @@ class Download:
         self._counts = counts
         self._limits = limits
         self._deadline = deadline
+        self._has_bytes = False
         self._waited_s = 0.0
         self._waited_bytes = 0
         self._outcome: str | None = None
@@ -108,9 +110,12 @@ class Download:
             return b""
         try:
             piece = await self._next()
+            if not (piece or self._has_bytes):
+                raise unreachable("The document's host sent an empty document.")
         except Refusal as refusal:
             self.end(outcome_of(refusal))
             raise
+        self._has_bytes = True
         if not piece:
             self.end("ok")
         return piece

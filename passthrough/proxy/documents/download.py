@@ -174,8 +174,6 @@ def _decoder(response: ResponseHead, max_bytes: int) -> Chain | None:
 async def _opened(download: Download, response: ResponseHead, *, coded: bool) -> Document:
     """Return the document once its first bytes have come: as many as its media type needs."""
     first = await download.piece()
-    if not first:
-        raise unreachable("The document's host sent an empty document.")
     media_type = declared_media_type(response.values.get(b"content-type", ()))
     if media_type is None:
         media_type, first = await _sniffed(download, first)
