@@ -68,18 +68,22 @@ class Reloads:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """Makes metric families of figures, troubles and budgets. `readings` have names of READINGS; missing ones are left out."""
+    """Makes metric families of figures, troubles and budgets. `readings` have names of READINGS; missing ones are left out.
+
+    `downloads` counts by outcome.
+    """
 
     readings: Mapping[str, Reading]
     health: Health
     reloads: Reloads
     budgets: Callable[[], Sequence[BudgetStatus]] = tuple
     deployments: Callable[[], Sequence[DeploymentStatus]] = tuple
+    downloads: Callable[[], Mapping[str, int]] = dict
 
     def families(self) -> list[Metric]:
         """Return all figures as they are now; belongs to the event loop's thread."""
         found = [*self._figures(), self._build(), self._troubles(), *self._reloads()]
-        return [*found, *_budget_families(self.budgets()), *_deployment_families(self.deployments())]
+        return [*found, *_budget_families(self.budgets()), *_deployment_families(self.deployments()), self._downloads()]
 
     def _figures(self) -> Iterable[Metric]:
         for key, reading in self.readings.items():
@@ -99,6 +103,13 @@ class Gauges:
         degraded = self.health.degraded()
         for part in self.health.troubles:
             family.add_metric((part,), part in degraded)
+        return family
+
+    def _downloads(self) -> Metric:
+        help_ = "Documents that were fetched by their URLs, by outcome."
+        family = CounterMetricFamily("passthrough_document_downloads", help_, labels=("outcome",))
+        for outcome, count in self.downloads().items():
+            family.add_metric((outcome,), count)
         return family
 
     def _reloads(self) -> Iterable[Metric]:

@@ -186,7 +186,14 @@ class Server:
             "journal_bytes": lambda: self._bookkeeper.journal_bytes,
             "log_dropped": lambda: self._access_log.dropped,
         }
-        gauges = Gauges(readings, self.health, self._reload.counts, self._budget_statuses, self._deployment_statuses)
+        gauges = Gauges(
+            readings,
+            self.health,
+            self._reload.counts,
+            self._budget_statuses,
+            self._deployment_statuses,
+            lambda: self._relay.ocr.documents.counts.outcomes,
+        )
         return AdminView(
             health=self.health,
             ledger=self._ledger,

@@ -32,7 +32,9 @@ def exported() -> dict[str, set[str]]:
     standing = BudgetStatus(Budget(Scope("all"), Unit.PAGES, Per.DAY, 1), 0, 0, 0.0)
     readings = dict.fromkeys(READINGS, lambda: 1.0)
     deployment = DeploymentStatus("m", "d", "mistral", "h", 1, 1.0, 0, {"answered": 1}, {"429": 1})
-    gauges = Gauges(readings, Health({"ledger": lambda: None}), Reloads(), lambda: [standing], lambda: [deployment])
+    gauges = Gauges(
+        readings, Health({"ledger": lambda: None}), Reloads(), lambda: [standing], lambda: [deployment], lambda: {"ok": 1}
+    )
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(exposition([[*metrics.families(), *gauges.families()]]).decode()):
         name = f"{family.name}_total" if family.type == "counter" else family.name

@@ -147,6 +147,8 @@ class OcrSender:
             result = await self._try(request, tries, deployment, rewriter)
             if result is not None:
                 call, response = result
+                if call.request_body.complete:
+                    request.close()  # The response may take long; nothing is sent again after its head.
                 return call, response, _answered(request, tries, deployment, rewriter)
 
     # ── 1. the body, until it is routable ──
