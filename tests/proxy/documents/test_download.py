@@ -180,7 +180,7 @@ SNIFFED = {
 async def test_the_media_type(body: bytes, fields: tuple[bytes, ...], expected: str, by_byte: bool) -> None:
     """It is the server's, else that of the first bytes; what was read to find out comes with the rest."""
     response = ok(body, *fields)
-    pieces = [response[at : at + 1] for at in range(0, 300)] + [response[300:]] if by_byte else [response]
+    pieces = [response[at : at + 1] for at in range(300)] + [response[300:]] if by_byte else [response]
     async with upstream(then_closing(*pieces)) as raw, documents() as of:
         assert (expected, len(body), body) == await fetched(of, f"http://127.0.0.1:{raw.port}/")
 
