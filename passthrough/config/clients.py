@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..errors import Refusal
 from ..proxy.auth import MASTER, ClientKey
+from ..proxy.deployments.deployment import OCR_ROUTE
+from ..proxy.deployments.model_table import ModelTable
 from ..secret import Secret
 from . import syntax
 from .litellm import ENDPOINTS
+from .models.ocr_routes import NAMED as OCR_NAMES
 from .problems import At, Problems, did_you_mean
 from .schema import ClientKeyPart, File, General
 
@@ -47,9 +51,34 @@ def _client(part: ClientKeyPart, at: At, problems: Problems) -> ClientKey:
     if part.routes == []:
         problems.wrong((*at, "routes"), "A key without any route may do nothing.", "Name routes, or remove 'routes': all.")
     _warn_short(part.key, (*at, "key"), problems)
+    if part.models == []:
+        problems.wrong((*at, "models"), "A key without any model may call none.", "Name models, or remove 'models': all.")
+    paths = None if part.routes is None else frozenset(OCR_ROUTE if path in OCR_NAMES else path for path in part.routes)
     return ClientKey(
-        part.name, syntax.digest(part.key), None if part.routes is None else frozenset(part.routes), part.max_parallel
+        part.name, syntax.digest(part.key), paths, part.max_parallel, None if part.models is None else frozenset(part.models)
     )
+
+
+def check_named_models(given: Sequence[tuple[At, ClientKeyPart]], table: ModelTable | None, problems: Problems) -> None:
+    """Note the models that a client key names but that do not exist; a wildcard must fit at least one, or be one."""
+    for at, part in given:
+        for index, name in enumerate(part.models or ()):
+            if table is None:
+                if problems.problems:
+                    return  # Those of the file may be wrong only.
+                what = "There are no models: model_list has no entry for OCR."
+                problems.wrong((*at, "models", index), what, "Remove 'models'.")
+            elif not _is_model(name, table):
+                hint = did_you_mean(name, table.names(), "Write a model_name of model_list.")
+                problems.wrong((*at, "models", index), "There is no such model in model_list.", hint)
+
+
+def _is_model(name: str, table: ModelTable) -> bool:
+    try:
+        table.group(name)
+    except Refusal:
+        return "*" in name and bool(table.names(frozenset({name})))
+    return True
 
 
 def check_named_routes(tree: Mapping[str, Any], problems: Problems) -> None:
@@ -57,7 +86,7 @@ def check_named_routes(tree: Mapping[str, Any], problems: Problems) -> None:
 
     Looks at the file before validation: another error in a client key, or in an endpoint, hides nothing here.
     """
-    known = _paths(tree, problems)
+    known = _paths(tree, problems) | (OCR_NAMES if "model_list" in tree else frozenset())
     given = tree.get("client_keys")
     for place, item in enumerate(given if isinstance(given, list) else ()):
         named = item.get("routes") if isinstance(item, dict) else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from .models.selection import SECTIONS as MODEL_SECTIONS
+from .models.selection import selected
 from .problems import Problems, did_you_mean, nearest, printable
 from .schema import IDLE_KEYS, LITELLM_SECTIONS, SECTIONS, Endpoint, File, General
 
@@ -12,24 +14,26 @@ ENDPOINTS: Final = (("pass_through_endpoints",), ("general_settings", "pass_thro
 """The places where routes stand; the lists are joined in this order."""
 
 _NO_ROUTE: Final = "There is no route: pass_through_endpoints is missing or empty."
-_ONLY_MODELS: Final = "The only routes are LiteLLM's model_list, which is not served yet in this version."
+_NO_MODEL: Final = "There is no route, and model_list has no entry for OCR that is served here."
 _KEEP: Final = "Leave it if LiteLLM reads this file too, else remove it."
 _ROUTE_HINT: Final = "Add a route under pass_through_endpoints: path, target, headers."
 
 
-def supported(tree: Mapping[str, object], problems: Problems) -> dict[str, object]:
+def supported(tree: Mapping[str, object], environ: Mapping[str, str], problems: Problems, *, sandbox: bool) -> dict[str, object]:
     """Return the keys that have a meaning here; unknown keys are noted.
 
-    1. LiteLLM's other sections: one warning that names them all.
+    1. LiteLLM's other sections: one warning that names them all. Those for models are among them where none is for OCR.
     2. Unknown keys at the top are problems.
     3. Unknown keys in general_settings: one warning that names them all; but for keys of ours that belong at the top, which are
        problems: they would be without effect, and a proxy without its client_keys is open.
     4. A section that is null (all its lines commented out) counts as absent.
-    5. A file without a single route is refused.
+    5. A file without a single route and without a model for OCR is refused.
     """
     found = {key: value for key, value in tree.items() if key in File.model_fields}
     found = {key: value for key, value in found.items() if not (value is None and key in SECTIONS)}
-    foreign = [key for key in tree if key in LITELLM_SECTIONS]
+    models = selected(tree, environ, problems, sandbox=sandbox)
+    found = {key: value for key, value in found.items() if key not in MODEL_SECTIONS} | models
+    foreign = [key for key in tree if key in LITELLM_SECTIONS or (key in MODEL_SECTIONS and not models)]
     if foreign:
         problems.warn((foreign[0],), f"{', '.join(foreign)}: sections of LiteLLM, which do nothing here.", _KEEP)
     for key in tree:
@@ -45,7 +49,9 @@ def supported(tree: Mapping[str, object], problems: Problems) -> dict[str, objec
     general = found.get("general_settings")
     if isinstance(general, dict):
         found["general_settings"] = _general(general, problems)
-    _check_routes(found, "model_list" in tree, problems)
+    if not models:
+        _check_any_route(found, "model_list" in tree, problems)
+    _warn_idle(found, problems)
     return found
 
 
@@ -65,14 +71,20 @@ def _general(section: Mapping[str, object], problems: Problems) -> dict[str, obj
     return {key: value for key, value in known.items() if not (value is None and key in SECTIONS)}
 
 
-def _check_routes(found: Mapping[str, object], has_models: bool, problems: Problems) -> None:
+def _endpoint_lists(found: Mapping[str, object]) -> tuple[object, object]:
     general = found.get("general_settings", {})
-    lists = [found.get("pass_through_endpoints"), general.get("pass_through_endpoints") if isinstance(general, dict) else None]
-    endpoints = [item for value in lists if isinstance(value, list) for item in value]
-    if not endpoints and all(value is None or value == [] for value in lists):
-        problems.wrong(("model_list",) if has_models else (), _ONLY_MODELS if has_models else _NO_ROUTE, _ROUTE_HINT)
+    return found.get("pass_through_endpoints"), general.get("pass_through_endpoints") if isinstance(general, dict) else None
+
+
+def _check_any_route(found: Mapping[str, object], has_models: bool, problems: Problems) -> None:
+    if all(value is None or value == [] for value in _endpoint_lists(found)):
+        problems.wrong(("model_list",) if has_models else (), _NO_MODEL if has_models else _NO_ROUTE, _ROUTE_HINT)
+
+
+def _warn_idle(found: Mapping[str, object], problems: Problems) -> None:
+    """Warn once of each key of endpoints that does nothing."""
     seen: set[str] = set()
-    for place, value in zip(ENDPOINTS, lists, strict=True):
+    for place, value in zip(ENDPOINTS, _endpoint_lists(found), strict=True):
         for index, item in enumerate(value if isinstance(value, list) else ()):
             idle = [key for key in item if key in IDLE_KEYS and key not in seen] if isinstance(item, dict) else []
             seen.update(idle)

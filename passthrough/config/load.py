@@ -15,12 +15,15 @@ from ..accounting.budget import Budget, Scope
 from ..accounting.pricing.prices import Price
 from ..errors import ConfigError, LedgerError
 from ..loopback import is_loopback
+from ..secret import Secret
 from .budgets import ALL, Limits, calendar
-from .clients import check_named_routes, keys
+from .clients import check_named_models, check_named_routes, keys
 from .environment import read_environment
 from .listen import ADMIN_ADDRESS, ListenSettings, admin_address, listen_settings
 from .litellm import ENDPOINTS, supported
 from .model import Config
+from .models.ocr_routes import check_conflicts
+from .models.table import deployment_routes, models
 from .prices import only_prices, price_map, prices
 from .problems import At, Problems
 from .proxies import check_proxies
@@ -57,16 +60,18 @@ def load(
     problems = opened.problems
     file = optional_part(File, {key: value for key, value in opened.tree.items() if key not in SECTIONS}, (), problems)
     general = _general(opened)
-    labels = opened.parts(LabelItem, "label_headers")
-    named = [(at, label.root) for at, label in labels]
+    named = [(at, label.root) for at, label in opened.parts(LabelItem, "label_headers")]
     check_labels(named, problems)
     settings = listen_settings(file, opened.environ, listen, (opened.folder, cwd), problems)
     endpoints = [found for place in ENDPOINTS for found in opened.parts(Endpoint, *place)]
     context = BuildContext(opened.folder, settings.listen, sandbox, named, general)
     built = routes(endpoints, context, problems)
+    served = models(opened.tree, context, problems)
+    check_conflicts([(at, route) for (at, _), route in zip(endpoints, built, strict=True)], served.routes, problems)
     callers = opened.parts(ClientKeyPart, "client_keys")
     given_keys = keys(callers, file, general, problems)
     check_named_routes(opened.tree, problems)
+    check_named_models(callers, served.table, problems)
     allow_anonymous = file.allow_anonymous or general.allow_anonymous
     _check_open(settings, opened.tree, allow_anonymous, problems)
     _check_ledger(file.ledger, problems)
@@ -75,7 +80,7 @@ def load(
     own_prices = prices(opened.parts(PricePart, "prices"), endpoints, problems)
     mapped = price_map(file.price_map, opened.folder, problems)
     opened.raise_problems()
-    check_proxies(opened.environ, opened.referred, built, problems)
+    check_proxies(opened.environ, opened.referred, (*built, *deployment_routes(served.table)), problems)
     return Config(
         file=path,
         routes=built,
@@ -85,16 +90,19 @@ def load(
         cors=tuple(file.cors),
         prices=own_prices,
         price_map=mapped,
-        price_map_file=None if file.price_map is None else str(opened.folder / file.price_map.text),
+        price_map_file=opened.beside(file.price_map),
         ledger=file.ledger,
         ledger_keep_days=file.ledger_keep,
         admin_digest=given_keys.admin_digest,
         budgets=budgets,
         calendar=calendar(file.budget_periods),
         refuse_unlent=file.on_ledger_down == "refuse",
-        budget_webhook=None if file.budget_webhook is None else file.budget_webhook.reveal(),
+        budget_webhook=_revealed(file.budget_webhook),
         journal=journal,
         max_parallel=file.max_parallel,
+        models=served.table,
+        ocr_routes=served.routes,
+        ocr=served.ocr,
         listen=settings.listen,
         warnings=tuple(problems.warnings),
     )
@@ -202,6 +210,10 @@ class _Opened:
         found = [(at, part(model, item, at, self.problems)) for at, item in items(value, place, self.problems)]
         return [(at, item) for at, item in found if item is not None]
 
+    def beside(self, named: FileName | None) -> str | None:
+        """Return the name of a file that is relative to the configuration's folder."""
+        return None if named is None else str(self.folder / named.text)
+
     def raise_problems(self) -> None:
         """Raise ConfigError if there are problems."""
         if self.problems.problems:
@@ -219,7 +231,7 @@ def _open(
     problems = Problems(document, document.problems)
     merged = read_environment(path, environ, cwd, problems.problems, problems.warnings)
     tree = cast("dict[str, Any]", document.tree())
-    found = supported(tree, problems) if only is None else only(tree)
+    found = supported(tree, merged, problems, sandbox=sandbox) if only is None else only(tree)
     references = References(merged, problems, sandbox=sandbox)
     resolved = references.resolved(found)
     if only is None:
@@ -280,6 +292,10 @@ def _check_open(settings: ListenSettings, tree: Mapping[str, Any], allow_anonymo
     what = "Without client_keys or master_key everybody who reaches this host may call, on your account."
     hint = "Add client_keys, listen on 127.0.0.1, or write 'allow_anonymous: true'."
     settings.wrong("host", problems, what, hint)
+
+
+def _revealed(secret: Secret | None) -> str | None:
+    return None if secret is None else secret.reveal()
 
 
 def _lower(name: str | None) -> bytes | None:

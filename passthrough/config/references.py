@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..secret import PREFIX, Secret, Unset, expand, names_in
+from .models.schema import ConnectionPart
 from .placeholders import placeholder
 from .problems import At, Problems, printable
 from .schema import IDLE_KEYS, SPECIAL_HEADER
 
 _ENDPOINTS: Final = "pass_through_endpoints"
 _REPLACED_BY_SANDBOX: Final = frozenset({"target", "headers", "proxy", "upstream_tls", "default_query_params"})
+_MODELS: Final = frozenset({"model_list", "credential_list"})
+_CONNECTION: Final = frozenset(ConnectionPart.model_fields) | {"extra_headers"}
+"""What the sandbox replaces of a deployment."""
 _REFERENCE: Final = re.compile(r"os\.environ/[A-Za-z0-9_]*")
 _STAND_IN: Final = "unset"
 _WHEN: Final = "when"
@@ -61,12 +65,13 @@ class References:
     def _replaced(self, text: str, at: At) -> object:
         field = _field(at)
         self.names.update(names_in(text))
-        if not (self._sandbox and field in _REPLACED_BY_SANDBOX):
+        is_replaced = self._sandbox and (field in _REPLACED_BY_SANDBOX or _is_connection(at))
+        if not is_replaced:
             self._check_values(text, at)
         try:
-            return expand(text, self._joined(text) if field == "target" else self._environ)
+            return expand(text, self._joined(text) if field == "target" or at[-1] == "api_base" else self._environ)
         except Unset as unset:
-            if not (self._sandbox and field in _REPLACED_BY_SANDBOX):
+            if not is_replaced:
                 for name in unset.names:
                     self._missing(name, field, at)
                 self._problems.excuse(at)
@@ -111,8 +116,13 @@ class References:
             return
         what = f"{name} is set, but empty." if name in self._environ else f"{name} is not set."
         thing = "header" if field == "headers" and at[-1] != SPECIAL_HEADER else "route" if field == "target" else "setting"
-        thing = "client key" if at[0] == "client_keys" else thing
+        thing = {"client_keys": "client key", "model_list": "entry", "credential_list": "credential"}.get(str(at[0]), thing)
         self._problems.wrong(at, what, f"Set it in the environment or in .env, or remove this {thing}.")
+
+
+def _is_connection(at: At) -> bool:
+    """Tell whether a place says where a deployment is, or holds its credential."""
+    return at[0] in _MODELS and not _CONNECTION.isdisjoint(at)
 
 
 def _field(at: At) -> object:

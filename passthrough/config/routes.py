@@ -18,6 +18,7 @@ from .meters import plan
 from .model import Listen
 from .problems import At, InvalidValue, Problems
 from .schema import SPECIAL_HEADER, Endpoint, General, LabelPart
+from .syntax import Location
 
 _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
@@ -40,7 +41,7 @@ def routes(endpoints: Sequence[tuple[At, Endpoint]], context: BuildContext, prob
     _check_conflicts([(at, route) for (at, _), route in zip(endpoints, built, strict=True)], problems)
     for at, endpoint in endpoints:
         if not context.sandbox:
-            _check_loop(endpoint, at, context.listen, problems)
+            check_loop(endpoint.target, (*at, "target"), context.listen, problems)
             _check_trust(endpoint, at, context.folder, trusted, problems)
     return built
 
@@ -164,13 +165,13 @@ def _check_conflicts(built: Sequence[tuple[At, Route]], problems: Problems) -> N
             problems.wrong((*at, "path"), what, "Change the path, or give each its own 'methods'.")
 
 
-def _check_loop(endpoint: Endpoint, at: At, listen: Listen, problems: Problems) -> None:
-    where = endpoint.target
+def check_loop(where: Location | Target, at: At, listen: Listen, problems: Problems) -> None:
+    """Note a target that is this program itself."""
     for host, port in ((listen.host, listen.port), (listen.admin_host, listen.admin_port)):
         ours = where.host == host or is_loopback(where.host) or where.host in _WILDCARDS
         if ours and where.port == port:
             what = f"The target is this proxy itself (port {port})."
-            problems.wrong((*at, "target"), what, "Name the provider's host, or listen on another port.")
+            problems.wrong(at, what, "Name the provider's host, or listen on another port.")
             return
 
 

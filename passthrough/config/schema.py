@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, SkipValidation
 
 from ..proxy.routes import Retries
 from . import types
+from .models.schema import CredentialList, LiteLLMSettingsPart, ModelList, OcrPart, RouterPart
 
 LITELLM_SECTIONS: Final = (
-    "model_list", "litellm_settings", "router_settings", "environment_variables", "callback_settings", "credential_list",
-    "guardrails", "mcp_servers", "mcp_tools", "mcp_aliases", "vector_store_registry", "search_tools", "prompts",
-    "finetune_settings", "files_settings", "assistant_settings", "default_vertex_config", "agent_list", "policies",
-    "policy_attachments", "include", "worker_config",
+    "environment_variables", "callback_settings", "guardrails", "mcp_servers", "mcp_tools", "mcp_aliases",
+    "vector_store_registry", "search_tools", "prompts", "finetune_settings", "files_settings", "assistant_settings",
+    "default_vertex_config", "agent_list", "policies", "policy_attachments", "include", "worker_config",
 )  # fmt: skip
 """Top-level sections of a LiteLLM file that mean nothing here."""
 
@@ -234,6 +234,7 @@ class ClientKeyPart(LimitsPart):
     name: types.Name = Field(description="Who it is: the name in the log and the ledger.")
     key: types.Key = Field(description="os.environ/NAME, sha256:<64 hexadecimal digits>, or the key itself.")
     routes: list[types.Word] | None = Field(default=None, description="Paths of the routes that are allowed; all by default.")
+    models: list[types.Word] | None = Field(default=None, description="Names of model_list that are allowed; all by default.")
 
 
 class PeriodsPart(Part):
@@ -270,6 +271,15 @@ class File(LimitsPart):
 
     pass_through_endpoints: SkipValidation[list[Endpoint]] = Field(default=[], description="The routes.")
     client_keys: SkipValidation[list[ClientKeyPart]] = Field(default=[], description="Who may call.")
+    model_list: ModelList = Field(default=[], description="LiteLLM's: models for OCR, each served by one or more deployments.")
+    router_settings: SkipValidation[RouterPart] = Field(
+        default=RouterPart(), description="LiteLLM's: how deployments are chosen."
+    )
+    litellm_settings: SkipValidation[LiteLLMSettingsPart] = Field(
+        default=LiteLLMSettingsPart(), description="LiteLLM's: tries, fallbacks, time-outs, and which documents are fetched."
+    )
+    credential_list: CredentialList = Field(default=[], description="LiteLLM's: credentials that entries of model_list share.")
+    ocr: SkipValidation[OcrPart] = Field(default=OcrPart(), description="The bounds of OCR requests.")
     prices: SkipValidation[list[PricePart]] = Field(default=[], description="Prices of your own.")
     price_map: types.FileName | None = Field(
         default=None, description="LiteLLM's price map, relative to this file: for what no list has a price."
@@ -314,7 +324,10 @@ class File(LimitsPart):
     upstream_keep_alive: types.Duration = Field(default=15.0, description="How long an unused connection to a target is kept.")
 
 
-SECTIONS: Final = frozenset({"pass_through_endpoints", "client_keys", "prices", "label_headers", "general_settings"})
+SECTIONS: Final = frozenset({
+    "pass_through_endpoints", "client_keys", "prices", "label_headers", "general_settings", "model_list", "router_settings",
+    "litellm_settings", "credential_list", "ocr",
+})  # fmt: skip
 """Top-level keys that hold more than one value; each of their items is validated by itself."""
 
 

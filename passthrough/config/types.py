@@ -128,6 +128,17 @@ JsonArray = Annotated[str, _reads(values.json_array), WithJsonSchema(_STRING)]
 JobId = Annotated[str, _reads(values.job_id), WithJsonSchema(_STRING)]
 Factor = Annotated[Decimal, _reads(values.factor), _written({"type": "number", "minimum": 0, "maximum": 1})]
 Day = Annotated[date, _reads(values.day), _written({"type": "string", "format": "date"})]
+Whole = Annotated[int, _reads(values.whole), _written({"type": "integer", "minimum": 0})]
+Weight = Annotated[float, _reads(values.weight), _written({"type": "number", "minimum": 0})]
+BaseUrl = Annotated[
+    syntax.Location,
+    _reads(lambda text: syntax.location(text, "base URL")),
+    WithJsonSchema({"type": "string", "pattern": "^([Hh][Tt][Tt][Pp][Ss]?://|os\\.environ/)"}),
+]
+ApiVersion = Annotated[str, _reads(values.api_version), WithJsonSchema(_STRING)]
+VertexProject = Annotated[str, _reads(values.vertex_project), WithJsonSchema(_STRING)]
+VertexLocation = Annotated[str, _reads(values.vertex_location), WithJsonSchema(_STRING)]
+JsonText = Annotated[bytes, _reads(lambda text: text.encode("utf-8", "surrogatepass")), WithJsonSchema({})]
 Name = Annotated[str, _reads(values.name), WithJsonSchema(_SCALAR)]
 Word = Annotated[str, _reads(str), WithJsonSchema(_SCALAR)]
 FileName = Annotated[values.FileName, PlainValidator(_file_name), WithJsonSchema(_STRING)]

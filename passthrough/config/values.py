@@ -38,6 +38,10 @@ _JSON_NAME: Final = r"[^.\[\]\s](?:[^.\[\]]*[^.\[\]\s])?"
 _JSON_PATH: Final = re.compile(rf"(?:{_JSON_NAME}|\[\])(?:\[\]|\.{_JSON_NAME})*")
 _MAX_PATH: Final = 500
 _SEGMENT: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})*", re.ASCII)  # RFC 3986 §3.3
+_WEIGHT: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
+_API_VERSION: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}", re.ASCII)
+_VERTEX_PROJECT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-_.:]{0,99}", re.ASCII)  # domain-scoped ones have a colon
+_VERTEX_LOCATION: Final = re.compile(r"[a-z0-9-]{1,63}", re.ASCII)
 _JOB_HINT: Final = "Write a path in the document, such as job.id, or a part of the URL's path, such as '/job/{}/'."
 _SIZE_HINT: Final = "Write a size such as 1GB (10⁹ bytes), 512MB, 1GiB or a number of bytes."
 _DURATION_HINT: Final = "Write a duration such as 10s, 300ms, 5m, 1h, 400d or a number of seconds."
@@ -169,6 +173,41 @@ def retried_status(text: str) -> int:
         listed = ", ".join(map(str, RETRIED_4XX))
         raise InvalidValue(f"Only after {listed} and 500 to 599 is a request tried again.", "Write one of these, or remove it.")
     return int(text)
+
+
+def whole(text: str) -> int:
+    """Return a whole number, 0 or more."""
+    if not _INTEGER.fullmatch(text.strip()):
+        raise InvalidValue("This must be a whole number, 0 or more.", "Write one such as 1.")
+    return int(text)
+
+
+def weight(text: str) -> float:
+    """Return a share, 0 or more."""
+    if not _WEIGHT.fullmatch(text.strip()):
+        raise InvalidValue("This must be a number, 0 or more.", "Write one such as 2: twice the share of a deployment with 1.")
+    return float(text)
+
+
+def api_version(text: str) -> str:
+    """Return the version of Azure's API, which stands in a query."""
+    if not _API_VERSION.fullmatch(text):
+        raise InvalidValue("This is not the version of an API.", "Write one such as 2024-05-01-preview.")
+    return text
+
+
+def vertex_project(text: str) -> str:
+    """Return the name of a project at Google, which stands in a path."""
+    if not _VERTEX_PROJECT.fullmatch(text):
+        raise InvalidValue("This is not the id of a project.", "Write it as the console shows it: letters, digits and '-'.")
+    return text
+
+
+def vertex_location(text: str) -> str:
+    """Return a location at Google, which stands in a host's name: anything else could name another host."""
+    if not _VERTEX_LOCATION.fullmatch(text):
+        raise InvalidValue("This is not a location: only a-z, 0-9 and '-' stand in one.", "Write one such as us-central1.")
+    return text
 
 
 def port(text: str) -> int:

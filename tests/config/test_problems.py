@@ -46,8 +46,8 @@ FILES: list[Row] = [
 KEYS_OF_THE_FILE: list[Row] = [
     ("ledger: none\n", 1, "", "There is no route"),
     ("pass_through_endpoints: []\n", 1, "", "There is no route"),
-    ("litellm_settings: {}\nmodel_list: []\n", 2, "model_list", "not served yet"),
-    ("pass_through_endpoints:\nmodel_list:\n- model_name: x\n", 2, "model_list", "not served yet"),
+    ("litellm_settings: {}\nmodel_list: []\n", 2, "model_list", "no entry for OCR"),
+    ("pass_through_endpoints:\nmodel_list:\n- model_name: x\n", 2, "model_list", "no entry for OCR"),
     ("pass_through_endpoints: {path: /a}\n", 1, "pass_through_endpoints", "A list is expected"),
     ("pass_through_endpoints: text\n", 1, "pass_through_endpoints", "A list is expected"),
     ("pass_through_endpoints: [text]\n", 1, "pass_through_endpoints[0]", "A mapping"),
