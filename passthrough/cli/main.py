@@ -124,17 +124,25 @@ def _loaded(config: str, *, sandbox: bool = False) -> Config:
 def check(config: str, sandbox: bool) -> None:
     """Print what is wrong with the configuration, or its routes and who may call. Never a secret."""
     from ..accounting.reports.table import Column, Table
-    from ..config.announce import price_lists
+    from ..config.announce import number, price_lists
     from .check import COLUMNS, callers, notes, rows
+    from .pools import POOL_COLUMNS, pool_notes, pool_rows
     from .terminal import show
 
     with _exit_on_error():
         loaded = _loaded(config, sandbox=sandbox)
-        found = rows(loaded)
-        title = f"{loaded.file}: fine, {len(found)} route{'' if len(found) == 1 else 's'}"
-        columns = (Column(head, cells) for head, cells in zip(COLUMNS, zip(*found, strict=True), strict=True))
+        title = f"{loaded.file}: fine, {number(loaded.routes, 'route')}"
+        tables = [(title, COLUMNS, rows(loaded))] if loaded.routes else []
+        if loaded.models is not None:
+            pools = number(loaded.models.names(), "model") + f", {number(loaded.models.deployments, 'deployment')}"
+            tables.append((pools if tables else f"{loaded.file}: fine, {pools}", POOL_COLUMNS, pool_rows(loaded.models)))
+        shown = [
+            Table(head, tuple(Column(name, cells) for name, cells in zip(names, zip(*found, strict=True), strict=True)))
+            for head, names, found in tables
+        ]
+        sentences = filter(None, (*pool_notes(loaded), price_lists(loaded), *notes(loaded), *callers(loaded)))
         with standard_streams.printing():
-            show(Table(title, tuple(columns)), "\n".join(filter(None, (price_lists(loaded), *notes(loaded), *callers(loaded)))))
+            show(*shown, "\n".join(sentences))
         for problem in loaded.warnings:
             click.echo(f"warning: {problem}", err=True)
 

@@ -10,6 +10,9 @@ from typing import Final
 from ..accounting.pricing.offers import Offers
 from ..accounting.pricing.price_list import shipped
 from ..loopback import is_loopback
+from ..proxy.deployments.deployment import OCR_ROUTE
+from ..proxy.deployments.model_table import ModelTable
+from ..proxy.routes import Route
 from .model import Config
 from .reload import needing_restart
 
@@ -30,6 +33,8 @@ def started(config: Config, traffic: str, admin: str, *, sandbox: bool) -> Messa
             logging.INFO,
             "Sandbox: every route goes to a local imitation of Mistral's API; nothing is billed, and its key is not needed.",
         )
+    if config.models is not None:
+        yield logging.INFO, f"{_models(config.models)} under {OCR_ROUTE}."
     if (lists := price_lists(config)) is not None:
         yield logging.INFO, lists
     if not config.clients:
@@ -50,7 +55,11 @@ def adopted(config: Config, before: Config) -> Messages:
 
 def reloaded(config: Config, start: Config) -> Messages:
     """Yield the messages on a reload that succeeded; `start` is what the program was started with."""
-    yield logging.INFO, f"Reloaded {config.file}: {_number(config.routes, 'route')}, {_number(config.clients, 'client key')}."
+    models = "" if config.models is None else f"{_models(config.models)}, "
+    yield (
+        logging.INFO,
+        f"Reloaded {config.file}: {number(config.routes, 'route')}, {models}{number(config.clients, 'client key')}.",
+    )
     if (lists := price_lists(config)) is not None and lists != price_lists(start):
         yield logging.INFO, lists
     for name in needing_restart(start, config):
@@ -62,38 +71,52 @@ def not_reloaded(error: Exception) -> str:
     return f"The configuration was not reloaded; the last good one is in force.\n{error}"
 
 
-def _number(things: Sized, name: str) -> str:
+def _models(models: ModelTable) -> str:
+    return f"{number(models.names(), 'model')} with {number(models.deployments, 'deployment')}"
+
+
+def number(things: Sized, name: str) -> str:
+    """Return how many things there are: `2 routes`."""
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
 @dataclass(slots=True)
 class _Group:
-    """Routes that go by one list for one reason, and their targets' hosts."""
+    """Routes and deployments that go by one list for one reason, and their targets' hosts."""
 
     paths: dict[str, None] = field(default_factory=dict)
     hosts: dict[str, None] = field(default_factory=dict)
 
 
 def price_lists(config: Config) -> str | None:
-    """Return whose lists price the routes that are priced by a list; None where none is, and in the sandbox.
+    """Return whose lists price the routes and deployments that are priced by a list; None where none is, and in the sandbox.
 
     It names the hosts that the list does not know, and those that bill otherwise.
     """
     offers = Offers(shipped())
     groups: dict[tuple[str | None, bool, bool], _Group] = {}
-    for route in config.routes:
+    for name, route in _priced(config):
         terms = route.terms
-        if terms.plan.shape == "none" or terms.cost_per_request_nano is not None:
-            continue
         for target in (target for target in route.targets if target.name != _SANDBOX):
             offer = offers.of(target.name, terms.price_list)
             is_chosen = terms.price_list is not None
             provider, is_sure = offer.provider if offer.lists else None, offer.is_known or is_chosen
             group = groups.setdefault((provider, is_sure, provider is None and is_chosen), _Group())
-            group.paths[route.path.decode("ascii") + ("/*" if route.include_subpath else "")] = None
+            group.paths[name] = None
             if not is_chosen:
                 group.hosts[target.name] = None
     return f"Prices: {'; '.join(_clauses(groups))}." if groups else None
+
+
+def _priced(config: Config) -> Iterator[tuple[str, Route]]:
+    """Yield what may be priced by a list: routes by their paths, deployments by their ids."""
+    for route in config.routes:
+        if route.terms.plan.shape != "none" and route.terms.cost_per_request_nano is None:
+            yield route.path.decode("ascii") + ("/*" if route.include_subpath else ""), route
+    for each in () if config.models is None else config.models.deployments:
+        price = each.route.terms.deployment_price
+        if price is None or price.usd_per_page is None:
+            yield each.id, each.route
 
 
 def _clauses(groups: Mapping[tuple[str | None, bool, bool], _Group]) -> Iterator[str]:

@@ -28,9 +28,11 @@ class Keys:
     admin_digest: bytes | None
 
 
-def keys(given: Sequence[tuple[At, ClientKeyPart]], file: File, general: General, problems: Problems) -> Keys:
-    """Return the keys; duplicate names and keys are noted."""
-    clients = [_client(part, at, problems) for at, part in given]
+def keys(
+    given: Sequence[tuple[At, ClientKeyPart]], file: File, general: General, problems: Problems, *, has_models: bool = False
+) -> Keys:
+    """Return the keys; duplicate names and keys are noted. `has_models`: model_list is served, under one route of two names."""
+    clients = [_client(part, at, problems, has_models=has_models) for at, part in given]
     master = _single("master_key", file, general, problems)
     places = [at for at, _ in given]
     if master is not None:
@@ -45,7 +47,7 @@ def keys(given: Sequence[tuple[At, ClientKeyPart]], file: File, general: General
     return Keys(tuple(clients), syntax.digest(chosen[1]) if chosen else None)
 
 
-def _client(part: ClientKeyPart, at: At, problems: Problems) -> ClientKey:
+def _client(part: ClientKeyPart, at: At, problems: Problems, *, has_models: bool) -> ClientKey:
     if part.name == MASTER:
         problems.wrong((*at, "name"), f"'{MASTER}' is what calls with the master key are booked as.", "Choose another name.")
     if part.routes == []:
@@ -53,7 +55,9 @@ def _client(part: ClientKeyPart, at: At, problems: Problems) -> ClientKey:
     _warn_short(part.key, (*at, "key"), problems)
     if part.models == []:
         problems.wrong((*at, "models"), "A key without any model may call none.", "Name models, or remove 'models': all.")
-    paths = None if part.routes is None else frozenset(OCR_ROUTE if path in OCR_NAMES else path for path in part.routes)
+    paths = None if part.routes is None else frozenset(part.routes)
+    if paths is not None and has_models and not OCR_NAMES.isdisjoint(paths):
+        paths |= {OCR_ROUTE}
     return ClientKey(
         part.name, syntax.digest(part.key), paths, part.max_parallel, None if part.models is None else frozenset(part.models)
     )

@@ -69,7 +69,7 @@ def load(
     served = models(opened.tree, context, problems)
     check_conflicts([(at, route) for (at, _), route in zip(endpoints, built, strict=True)], served.routes, problems)
     callers = opened.parts(ClientKeyPart, "client_keys")
-    given_keys = keys(callers, file, general, problems)
+    given_keys = keys(callers, file, general, problems, has_models=served.table is not None)
     check_named_routes(opened.tree, problems)
     check_named_models(callers, served.table, problems)
     allow_anonymous = file.allow_anonymous or general.allow_anonymous

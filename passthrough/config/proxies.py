@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from ..loopback import is_loopback
+from ..proxy.deployments.deployment import OCR_ROUTE
 from ..proxy.routes import Route, Target
 from .listen import ENVIRONMENT
 from .problems import Problems
@@ -15,6 +16,8 @@ _NAMES: Final = {
     False: ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"),
 }
 """Whether a target speaks TLS → the variables by which other programs (curl, Python's) find its proxy."""
+
+_NO_PROXY: Final = "Deployments of model_list are reached directly only: name their hosts in NO_PROXY if that is meant."
 
 
 def check_proxies(environ: Mapping[str, str], referred: Collection[str], routes: Iterable[Route], problems: Problems) -> None:
@@ -27,8 +30,9 @@ def check_proxies(environ: Mapping[str, str], referred: Collection[str], routes:
     for name in dict.fromkeys((*_NAMES[True], *_NAMES[False])):
         affected = [route.terms.route for route, target in direct if name in _NAMES[target.tls]]
         if affected and environ.get(name) and name not in referred:
-            what = f"It is not used here: {_listed(affected)} directly to the target."
-            problems.warn_elsewhere(ENVIRONMENT, name, what, _hint(name, environ[name]))
+            has_routes = any(path != OCR_ROUTE for path in affected)
+            what = f"It is not used here: {_listed(affected)} directly to the target{'' if has_routes else 's'}."
+            problems.warn_elsewhere(ENVIRONMENT, name, what, _hint(name, environ[name]) if has_routes else _NO_PROXY)
 
 
 def _is_direct(target: Target, no_proxy: str) -> bool:
@@ -47,6 +51,8 @@ def _needs_no_proxy(target: Target, no_proxy: str) -> bool:
 
 def _listed(routes: list[str]) -> str:
     paths = list(dict.fromkeys(routes))
+    if paths == [OCR_ROUTE]:
+        return "the deployments of model_list connect"
     return f"route {paths[0]} connects" if len(paths) == 1 else f"{len(paths)} routes, {paths[0]} among them, connect"
 
 

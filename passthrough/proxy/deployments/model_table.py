@@ -23,7 +23,7 @@ _NAME_COMPARED: Final = 64
 class ModelTable:
     """The groups of one configuration. It never changes, but for a bounded cache of what wildcards stand for."""
 
-    __slots__ = ("_aliases", "_concrete", "_groups", "_hidden", "_patterns", "default_names", "deployments", "routing")
+    __slots__ = ("_concrete", "_groups", "_patterns", "aliases", "default_names", "deployments", "hidden", "routing")
 
     def __init__(
         self,
@@ -35,8 +35,8 @@ class ModelTable:
     ) -> None:
         """`aliases` are further names of groups (`model_group_alias`); those in `hidden` are not listed."""
         self._groups = {group.name: group for group in groups}
-        self._aliases = dict(aliases)
-        self._hidden = hidden
+        self.aliases = dict(aliases)
+        self.hidden = hidden
         wild = [name for name in self._groups if "*" in name]
         self._patterns = tuple((name, _pattern(name)) for name in sorted(wild, key=lambda name: (-len(name), name)))
         self._concrete: dict[str, ModelGroup] = {}
@@ -51,7 +51,7 @@ class ModelTable:
             ModelGroup(group.name, tuple(replace(each, target=replace(each.target, port=port)) for each in group.deployments))
             for group in self._groups.values()
         ]
-        return ModelTable(groups, self.routing, aliases=self._aliases, hidden=self._hidden)
+        return ModelTable(groups, self.routing, aliases=self.aliases, hidden=self.hidden)
 
     def group(self, name: str, allowed: frozenset[str] | None = None) -> ModelGroup:
         """Return the group that clients call `name`; its wildcards are replaced by what `name` has in their place.
@@ -86,14 +86,14 @@ class ModelTable:
 
     def names(self, allowed: frozenset[str] | None = None) -> tuple[str, ...]:
         """Return the names that a client key may call, in the order of the file, then aliases, for the list of models."""
-        shown = [*self._groups, *(alias for alias in self._aliases if alias not in self._hidden and alias not in self._groups)]
+        shown = [*self._groups, *(alias for alias in self.aliases if alias not in self.hidden and alias not in self._groups)]
         if allowed is None:
             return tuple(shown)
         return tuple(name for name in shown if (group := self._find(name)) and self._is_allowed(name, group, allowed))
 
     def _find(self, name: str) -> ModelGroup | None:
         """Return a group by its name, by an alias, by the longest wildcard that fits."""
-        name = self._aliases.get(name, name)
+        name = self.aliases.get(name, name)
         found = self._groups.get(name) or self._concrete.get(name)
         if found is not None or len(name) > _MAX_NAME:
             return found
