@@ -43,6 +43,7 @@ URLS = {
     "AZURE_SERVERLESS": "https://endpoint.eastus2.models.ai.azure.com",
     "DOCINTEL_ENDPOINT": "https://resource.cognitiveservices.azure.com",
     "BUDGET_WEBHOOK": "https://hooks.example/budgets",
+    "AZURE_AI_API_BASE": "https://resource.services.ai.azure.com",
 }
 """What variables of examples hold that are no keys."""
 
@@ -244,6 +245,13 @@ def with_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def is_announced(problem: str, text: str) -> bool:
+    """Tell whether an example says itself, on the line that a warning names or the one before, that there is one."""
+    number = re.match(r"routes\.yaml:(\d+) ", problem)
+    lines = text.splitlines()[max(int(number[1]) - 2, 0) : int(number[1])] if number else []
+    return any("one warning names it" in line for line in lines)
+
+
 def test_yaml_loads(with_files: Path) -> None:
     """Every YAML block is YAML, and a configuration without problem or warning where it has a key of ours at its top."""
     wrong = []
@@ -255,7 +263,8 @@ def test_yaml_loads(with_files: Path) -> None:
             continue
         if len(trees) == 1 and isinstance(trees[0], dict) and trees[0].keys() & File.model_fields.keys():
             route = "" if routes_of(trees[0]) else f"\npass_through_endpoints: {json.dumps([BARE_ROUTE])}\n"
-            wrong += [f"{block.at} {problem}" for problem in problems_of(block.text + route, with_files)]
+            found = problems_of(block.text + route, with_files)
+            wrong += [f"{block.at} {problem}" for problem in found if not is_announced(problem, block.text)]
     assert [] == wrong
 
 
