@@ -17,6 +17,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "W5": ("added_event_p50_us", "added_event_p99_us", "event_p50_us", "event_p99_us"),
     "W6": ("start_s", "start_cpu_s", "idle_rss_mb"),
     "W7": ("p50_us", "p99_us", "per_s"),
+    "OCR": ("per_core_s", "cpu_ms", "cpu_s_per_gb", "p50_us", "rss_peak_mb"),
 }
 
 RATIO = {"W1": "per_core_s", "W2": "cpu_s_per_gb", "W3": "cpu_s_per_gb", "W4": "rss_peak_mb", "W7": "p99_us"}
@@ -31,6 +32,7 @@ TO_BEFORE = {
     "W5": ("event_p50_us",),
     "W6": ("start_s", "idle_rss_mb"),
     "W7": ("p50_us", "p99_us"),
+    "OCR": ("cpu_ms", "cpu_s_per_gb"),
 }
 """Which figures of a group are compared with another checkout's: less is better in each."""
 
