@@ -29,7 +29,7 @@ def pool_notes(config: Config) -> tuple[str, ...]:
 def _sentences(config: Config, models: ModelTable) -> Iterator[str]:
     yield f"Models are served at {' and '.join(route.path.decode('ascii') for route in config.ocr_routes[:2])}."
     if models.aliases:
-        unlisted = {alias: " (not listed)" for alias in models.hidden}
+        unlisted = dict.fromkeys(models.hidden, " (not listed)")
         others = [f"{alias} is {name}{unlisted.get(alias, '')}" for alias, name in models.aliases.items()]
         yield f"Aliases: {', '.join(others)}."
     falling = [f"{name} to {', '.join(targets)}" for name, targets in models.routing.fallbacks.items()]

@@ -223,7 +223,7 @@ def _with_shares(
         for at, deployment in group:
             share = None if by is None else getattr(entries[id(deployment)].litellm_params, by)
             if by is not None and share is None:
-                what = f"Others of {deployment.group} have a {by}, which is their share; this one's is 1."
+                what = f"Others of {deployment.group} have '{by}', which is their share; this one's is 1."
                 problems.warn((*at, "litellm_params"), what, f"Add '{by}'.")
             weights[deployment.id] = 1.0 if share is None else float(share)
         for order in dict.fromkeys(deployment.order for _, deployment in group):

@@ -41,6 +41,7 @@ _LITELLM_ONLY: Final = frozenset({
     "default_litellm_params", "cache", "cache_params", "drop_params", "vertex_ai_project", "vertex_ai_location",
     "vertex_ai_credentials", "ocr_cost_per_page_batches", "annotation_cost_per_page_batches", "ocr_cost_per_credit",
     "routing_strategy_args", "routing_groups", "credential_info", "enable_pre_call_checks",
+    "callbacks", "global_max_parallel_requests", "baseline_model", "mode", "tier_litellm_params", "models",
 })  # fmt: skip
 """Keys of LiteLLM's own that are near to one that works, or belong to other kinds of calls."""
 
@@ -67,6 +68,7 @@ class LiteLLMKeys:
                 near = next(iter(get_close_matches(key[:60], sorted(works), n=1, cutoff=_CLOSE)), None)
             if near is not None:
                 self._problems.wrong((*at, key), "There is no such key here.", f"Did you mean '{near}'?")
+                self._problems.excuse((*at, near))  # That it is missing follows from this.
             elif section not in {"model_info", "credential"}:  # LiteLLM's model_info holds notes of any kind
                 self._idle.setdefault(section, {}).setdefault(key, (*at, key))
         return found

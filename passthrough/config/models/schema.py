@@ -99,6 +99,8 @@ class CredentialPart(LiteLLMPart):
 class AliasPart(LiteLLMPart):
     """Another name of a model."""
 
+    model_config = ConfigDict(extra="forbid")
+
     model: types.Word = Field(description="The model_name that is meant.")
     hidden: types.Switch = Field(default=False, description="Whether it is left out of the list of models.")
 

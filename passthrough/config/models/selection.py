@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from ...proxy.deployments.deployment import Provider
 from ...secret import PREFIX, Unset, expand
-from ..problems import At, Problems, did_you_mean, printable
+from ..problems import At, Problems, did_you_mean, nearest, printable
 from .defaults import as_json
 from .keys import FETCHED, LiteLLMKeys
-from .urls import provider_of
+from .urls import NAMED, provider_of
 
 SECTIONS: Final = ("model_list", "router_settings", "litellm_settings", "credential_list")
 """LiteLLM's sections that mean something where model_list has an entry for OCR."""
@@ -79,7 +79,7 @@ def selected(tree: Mapping[str, Any], environ: Mapping[str, str], problems: Prob
     looked = _Selector(tree, environ, problems, keys, sandbox)
     kept: list[object] = [looked.entry(item, ("model_list", index)) for index, item in enumerate(entries)]
     found = looked.findings
-    if not found.candidates and not any(not isinstance(item, dict) for item in entries):
+    if all(map(is_left_out, kept)):
         _warn_others(_Findings(unserved=found.unserved), problems)  # that the section does nothing is said of it as a whole
         return {}
     _warn_others(found, problems)
@@ -122,6 +122,8 @@ class _Selector:
             return _name_only(item)
         named = self._known(params.get("custom_llm_provider"))
         served = provider_of(model, named or None) if model else None
+        if model and served is None and self._is_misspelt(model, named, at):
+            return {**item, "litellm_params": params}
         if model and served is None:
             self.findings.unserved.append(f"{shown} ({printable(model)})")
             return _name_only(item)
@@ -167,9 +169,25 @@ class _Selector:
         if name not in self._shared:
             hint = did_you_mean(name, self._shared, "Add it to credential_list, or remove this.")
             self._problems.wrong((*at, "litellm_credential_name"), "There is no such credential in credential_list.", hint)
+            self._problems.excuse((*at, "api_key"))
             return {}
         self.findings.credentials.add(name)
         return self._shared[name]
+
+    def _is_misspelt(self, model: str, named: str, at: At) -> bool:
+        """Note a model whose provider is missing or misspelt, and tell whether it was one."""
+        prefix, slash, _ = model.partition("/")
+        near = nearest(prefix, NAMED) if slash and prefix not in NAMED else None
+        if named or (slash and near is None):
+            return False
+        place = (*at, "litellm_params", "model")
+        if slash:
+            self._problems.wrong(place, "There is no such provider for OCR.", f"Did you mean '{near}/'?")
+        else:
+            self._problems.wrong(
+                place, "The provider is missing.", f"Write it before the model: {', '.join(f'{each}/' for each in NAMED)}."
+            )
+        return True
 
     def _known(self, value: object) -> str:
         """Return a text with its variables, as far as they are set."""
@@ -185,6 +203,7 @@ class _Selector:
             word = mode.strip().lower()
             if word != _OCR and get_close_matches(word, [_OCR], cutoff=0.6):
                 self._problems.wrong((*at, "model_info", "mode"), "There is no such mode.", "Did you mean 'ocr'?")
+                return True
             return word == _OCR
         return any(part in model.lower() for part in _IN_NAMES)
 
