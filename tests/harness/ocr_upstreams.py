@@ -14,6 +14,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from random import Random
 from typing import Any, Final, NoReturn
 
@@ -31,19 +32,7 @@ _PATHS: Final = {
     AZURE: re.compile(r"/providers/mistral/azure/ocr(\?api-version=[0-9a-z-]+)?"),
     VERTEX: re.compile(r"/v1/projects/([^/]+)/locations/([^/]+)/publishers/mistralai/models/([^/:]+):rawPredict"),
 }
-_REASONS: Final = {
-    200: b"200 OK",
-    400: b"400 Bad Request",
-    401: b"401 Unauthorized",
-    403: b"403 Forbidden",
-    404: b"404 Not Found",
-    408: b"408 Request Timeout",
-    411: b"411 Length Required",
-    422: b"422 Unprocessable Entity",
-    429: b"429 Too Many Requests",
-    500: b"500 Internal Server Error",
-    503: b"503 Service Unavailable",
-}
+_REASONS: Final = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
 _CHOICES: Final = ("document_url", "image_url", "file_id")
 
 
@@ -133,6 +122,11 @@ class OcrUpstream:
     def url(self) -> str:
         """What `api_base` says."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def connections(self) -> int:
+        """How many connections it was asked for."""
+        return self._raw.connections
 
     @property
     def answered(self) -> list[OcrCall]:
