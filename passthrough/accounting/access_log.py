@@ -79,7 +79,7 @@ def json_line(entry: Entry) -> str:
 
 
 _REQUEST: Final = ("route", "client", "label", "target", "sandbox", "method", "path")
-_RESPONSE: Final = ("status", "outcome", "error", "attempts")
+_RESPONSE: Final = ("status", "outcome", "error", "attempts", "deployment", "model_group", "why")
 _shared_of: Final = attrgetter(*_REQUEST, "labels", *_RESPONSE, "priced_as", "unmetered")
 _counts_of: Final = attrgetter("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_out", "tokens_cached")
 
@@ -134,6 +134,9 @@ def text_line(entry: Entry) -> str:
         *_bill(entry),
         f"{_seconds(entry.total_s)} ↑{_size(entry.bytes_up)} ↓{_size(entry.bytes_down)}",
         "sandbox" if entry.sandbox else entry.target,
+        entry.deployment and f"deployment={entry.deployment}",
+        entry.model_group and f"model_group={entry.model_group}",
+        entry.why and f"attempts={entry.attempts} why={entry.why}",
         entry.client and f"client={entry.client}",
         entry.label and f"label={entry.label}",
         *(f"{PREFIX}{name}={value}" for name, value in (named_labels(entry.labels) if entry.labels else {}).items()),

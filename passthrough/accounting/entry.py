@@ -104,6 +104,9 @@ class Entry:
     requests: int = 1
     labels: str | None = None
     priced_as: str | None = None
+    deployment: str | None = None
+    model_group: str | None = None
+    why: str | None = None
 
     @property
     def cost_nano(self) -> int | None:
@@ -218,6 +221,7 @@ def entry(
         unmetered = first_reason(unmetered, doubt)
     terms = exchange.terms
     target = printable(exchange.target)
+    deployment, group, why = exchange.deployment, exchange.model_group, exchange.why
     return Entry(  # positional: keyword names take twice the time of all the rest
         exchange.id,
         exchange.began_utc,
@@ -248,6 +252,9 @@ def entry(
         1,
         _labels_text(exchange.labels) if exchange.labels else None,
         priced_as,
+        deployment and printable(deployment),  # a call for None would cost each exchange more
+        group and printable(group),
+        why and printable(why),
     )
 
 

@@ -1,4 +1,4 @@
-"""Merges refused requests before they go into the ledger: one entry a minute for each client, route and code, with a count."""
+"""Merges refused requests before they go into the ledger: one a minute for each client, route, model group and code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BEHIND_S: Final = 0.05  # after the minute's end, for a request that began with
 _REFUSED: Final = str(Outcome.REFUSED)
 _MAX_KINDS: Final = 10_000
 
-_Kind = tuple[int, str | None, str | None, str | None, bool]
+_Kind = tuple[int, str | None, str | None, str | None, str | None, bool]
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Refusals:
         """Take the entry of a request that was refused before anything of it went to a target; False for any other entry."""
         if entry.outcome != _REFUSED or entry.attempts:
             return False
-        kind = (int(entry.began_utc // _MINUTE_S), entry.client, entry.route, entry.error, entry.sandbox)
+        kind = (int(entry.began_utc // _MINUTE_S), entry.client, entry.route, entry.model_group, entry.error, entry.sandbox)
         found = self._kinds.get(kind)
         if found is not None:
             found.count += 1

@@ -14,6 +14,7 @@ from ..accounting.named_labels import named_labels
 _FIRST: Final = ("route", "target", "sandbox", "method", "path", "status", "outcome", "error", "open", "model", "priced_as")
 _COUNTED: Final = ("pages", "pages_annotated", "tokens_in", "tokens_out", "tokens_cached")
 _LAST: Final = ("unmetered", "upstream_request_id", "bytes_up", "bytes_down", "first_byte_s", "total_s")
+_TRIES: Final = ("deployment", "model_group", "attempts", "why")
 _NOTHING: Final = Charge()
 
 
@@ -41,5 +42,6 @@ def _one(row: LedgerRow) -> str:
             ("estimated_pages", row.estimated_pages),
             ("estimated_usd", usd(row.estimated_nano)),
             ("requests", row.requests),
+            *((name, getattr(row, name)) for name in _TRIES),
         )
     )

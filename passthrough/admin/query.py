@@ -13,7 +13,7 @@ from ..accounting.named_labels import label_name
 from ..accounting.reports.model_names import ModelNaming
 from ..accounting.reports.report import Report, Sandbox, check_order, moment, summarize, together, unknown_labels
 
-FILTERS: Final = ("client", "route", "model", "label")
+FILTERS: Final = ("client", "route", "model", "label", "deployment", "model_group")
 """Parameters that filter sums and exchanges, as named labels do (`label.team`); an empty value means those that have none."""
 
 NAMED: Final = "label.NAME"

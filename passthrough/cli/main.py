@@ -163,7 +163,7 @@ def schema() -> None:
     "--by",
     default="client",
     show_default=True,
-    help="client, label, label.NAME, route, model, target, day, month, status; several as a,b.",
+    help="client, label, label.NAME, route, model, target, deployment, model_group, day, month, status; several as a,b.",
 )
 @click.option("--as-told", is_flag=True, help="Models by the names that came, not by those that are priced.")
 @click.option("--since", help="30d, 12h, or a date (UTC).")

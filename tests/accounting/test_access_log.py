@@ -22,7 +22,8 @@ from passthrough.meter.usage import Unmetered, Usage
 from tests.harness.entries import booked, exchange
 
 FIELDS = """
-time id route client label target sandbox method path labels status outcome error attempts model priced_as
+time id route client label target sandbox method path labels status outcome error attempts
+deployment model_group why model priced_as
 pages pages_annotated doc_bytes tokens_in tokens_out tokens_cached cost_usd cost_source unmetered estimated_pages estimated_usd
 upstream_request_id bytes_up bytes_down first_byte_s total_s
 """
@@ -35,6 +36,7 @@ def test_a_json_line_has_every_field_in_order() -> None:
     made = exchange("invoices", at=1_795_176_184.1239)
     made.first_byte_s, made.total_s, made.bytes_up, made.bytes_down = 0.25, 1.23456789, 10, 20
     charge = Charge("m", 24, 0, cost_nano=48_000_000, cost_source="prices.yaml")
+    made.deployment, made.model_group, made.why = "azure-1", "mistral-ocr", "vertex\n: 503"
     made.labels = (("team", "Größe"), ("user", 'a"b'))
     usage = Usage(24, 0, "m", 5, tokens_in=9, tokens_cached=7)
     line = json_line(entry(made, usage, (charge,), priced_as="mistral-ocr-4-1"))
@@ -55,6 +57,9 @@ def test_a_json_line_has_every_field_in_order() -> None:
         "outcome": "completed",
         "error": None,
         "attempts": 1,
+        "deployment": "azure-1",
+        "model_group": "mistral-ocr",
+        "why": "vertex\\n: 503",
         "model": "m",
         "priced_as": "mistral-ocr-4-1",
         "pages": 24,

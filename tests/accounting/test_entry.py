@@ -111,6 +111,7 @@ def test_an_entry_has_all_that_an_exchange_is() -> None:
     made.label, made.target, made.sandbox, made.status = "label", "target", True, 201
     made.error, made.attempts, made.upstream_request_id = "error", 3, "request"
     made.bytes_up, made.bytes_down, made.first_byte_s, made.total_s, made.overhead_s = 4, 5, 6.0, 7.0, 8.0
+    made.deployment, made.model_group, made.why = "azure-1", "group", "vertex: 503"
     made.terms = RouteTerms("/route", account="account")
     found = asdict(entry(made, ALL, (charged(ALL, 8, "x"),)))
     same = [name for name in found.keys() & asdict(made).keys() if name not in {"outcome", "labels"}]
@@ -123,6 +124,17 @@ def test_an_entry_has_all_that_an_exchange_is() -> None:
     )
     made.terms = RouteTerms("/route")
     assert "target" == entry(made, ALL).account
+
+
+@pytest.mark.parametrize("name", ["deployment", "model_group", "why"])
+def test_what_names_a_deployment_is_printable_and_bounded(name: str) -> None:
+    """A wildcard's group has the client's text as its name."""
+    made = exchange("client")
+    assert None is getattr(entry(made, ALL), name)
+    setattr(made, name, "a\n" + "b" * 3000)
+    found = getattr(entry(made, ALL), name)
+    assert (r"a\nb", "…") == (found[:4], found[-1])
+    assert 2001 == len(found)
 
 
 def test_labels_are_one_object_of_ascii() -> None:

@@ -35,11 +35,19 @@ ADDED = {
         "sums": ("priced_as", "tokens_cached"),
         "totals": ("priced_as", "tokens_cached"),
     },
+    5: {
+        "exchanges": ("deployment", "model_group", "why"),
+        "sums": ("deployment", "model_group"),
+        "totals": ("deployment", "model_group"),
+        "label_sums": ("deployment", "model_group"),
+    },
 }
 """What each version has more than the one before."""
 
-OLD = [2, 3]
+OLD = [2, 3, 4]
 """The versions of ledgers that are made here, beside the first one."""
+
+NOW, BEFORE = str(SCHEMA_VERSION), str(SCHEMA_VERSION - 1)
 
 OLD_JOURNALS = {
     1: (
@@ -54,11 +62,18 @@ OLD_JOURNALS = {
         b'"/mistral/v1/ocr",200,"completed",null,1,null,0,0,null,0.0,null,[1,0,"mistral-ocr-2512",null,null,null,null,null,"",false],'
         b'[["mistral-ocr-2512",1,0,null,null,null,2000000,"prices.yaml","",null,false]],"api.mistral.ai","whole",null,null,null,1]\n',
     ),
+    3: (
+        b'132e5392 ["passthrough.journal",3]\n',
+        b'bb213981 ["00000000000000000000000000000003",1795219200.5,"/mistral","invoices",null,"api.mistral.ai",false,"POST",'
+        b'"/mistral/v1/ocr",200,"completed",null,1,null,0,0,null,0.0,null,[1,0,"mistral-ocr-2512",null,null,null,null,null,"",false,'
+        b'null,null,null,""],[["mistral-ocr-2512",1,0,null,null,null,2000000,"prices.yaml","",null,false,null,null,null,"",null]],'
+        b'"api.mistral.ai","whole",null,null,null,1,null,null]\n',
+    ),
 }
 """The first line, and an entry, of journals of the formats before: what the programs of those versions wrote."""
 
 
-def made_old(url: str, version: int = 3) -> None:
+def made_old(url: str, version: int = SCHEMA_VERSION - 1) -> None:
     """Make a ledger of an older version with two exchanges."""
     with closing(Ledger.open(url)) as ledger:
         ledger.append([booked(at=1_795_219_200.5), booked(None, at=1_795_219_200.5, pages=3)])
@@ -67,7 +82,7 @@ def made_old(url: str, version: int = 3) -> None:
                 for table, columns in ADDED[later].items():
                     for column in columns:
                         connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
-            for table in ("sums", "totals"):
+            for table in ("sums", "totals") if version < 4 else ():
                 names = "client, label, route, target, model, status, sandbox"
                 for key, *values in connection.exec_driver_sql(f'SELECT "key", {names} FROM {table}').all():
                     digest = blake2b(json.dumps((*values[:-1], bool(values[-1]))).encode(), digest_size=16).hexdigest()
@@ -104,6 +119,11 @@ def test_an_older_ledger_is_brought_up_and_says_so(ledger_url: str, version: int
         assert (3, 9, 6_000_000) == one(ledger)
         (day,) = ledger.sums(("day", "client", "model"))  # its sums, and those that are added now, are of one day
         assert [(None, 1, 3), ("invoices", 2, 6)] == [(row.key[1], row.requests, row.pages) for row in day]
+        with ledger.transaction() as connection:  # no row more than before: only one with a deployment has a key of its own
+            rows = connection.exec_driver_sql("SELECT count(*) FROM sums").scalar()
+        assert (2 if version >= 4 else 3) == rows
+        (by_deployment,) = ledger.sums(("deployment", "model_group"))
+        assert [((None, None), 3)] == [(row.key, row.requests) for row in by_deployment]
     assert 1 == len(said)
     assert f"was brought up from schema {version} to {SCHEMA_VERSION}.\n" in said[0]
     assert ("-backup." if ledger_url.startswith("sqlite") else "your own backups of it.") in said[0]
@@ -129,6 +149,7 @@ def test_what_an_older_program_still_writes_is_counted(ledger_url: str) -> None:
         assert (1, None, None, None) == (exchange.requests, exchange.estimated_pages, exchange.labels, exchange.priced_as)
         assert exchange.charge is not None
         assert (7, None) == (exchange.charge.pages, exchange.charge.tokens_cached)
+        assert (None, None, None) == (exchange.deployment, exchange.model_group, exchange.why)
 
 
 def test_the_copy_is_the_ledger_as_it_was(tmp_path: Path) -> None:
@@ -137,15 +158,15 @@ def test_the_copy_is_the_ledger_as_it_was(tmp_path: Path) -> None:
     made_old(f"sqlite:///{path}")
     with opened(path) as writing:  # a process of the older version that still has it open: the last rows are in the log only
         writing.execute("PRAGMA wal_autocheckpoint = 0")
-        writing.execute("INSERT INTO lines VALUES ('account', 'in the log')")
+        writing.execute("INSERT INTO lines VALUES ('account', 'in the log', NULL)")
         writing.commit()
         assert 0 < (tmp_path / "books.db-wal").stat().st_size
         Ledger.open(f"sqlite:///{path}").close()
-    copy = tmp_path / "books.db.schema3-backup"
-    assert (["books.db.schema3-backup"], 0o600) == (copies(tmp_path), copy.stat().st_mode & 0o777)
-    assert ("4", "3") == (version_of(path), version_of(copy))
+    copy = tmp_path / f"books.db.schema{BEFORE}-backup"
+    assert ([f"books.db.schema{BEFORE}-backup"], 0o600) == (copies(tmp_path), copy.stat().st_mode & 0o777)
+    assert (NOW, BEFORE) == (version_of(path), version_of(copy))
     with opened(copy) as database:
-        assert [("account", "in the log")] == database.execute("SELECT * FROM lines").fetchall()
+        assert [("account", "in the log", None)] == database.execute("SELECT * FROM lines").fetchall()
         assert [("ok",)] == database.execute("PRAGMA integrity_check").fetchall()
         assert 2 == database.execute("SELECT count(*) FROM exchanges").fetchone()[0]
     shutil.copy(copy, tmp_path / "back.db")
@@ -157,11 +178,11 @@ def test_a_copy_that_is_there_is_left(tmp_path: Path) -> None:
     """Who went back to an older program and comes again has two copies: the first may be all that is left of something."""
     path = tmp_path / "books.db"
     made_old(f"sqlite:///{path}")
-    (tmp_path / "books.db.schema3-backup").write_bytes(b"precious")
+    (tmp_path / f"books.db.schema{BEFORE}-backup").write_bytes(b"precious")
     Ledger.open(f"sqlite:///{path}").close()
-    assert ["books.db.schema3-backup", "books.db.schema3-backup-2"] == copies(tmp_path)
-    assert b"precious" == (tmp_path / "books.db.schema3-backup").read_bytes()
-    assert "3" == version_of(tmp_path / "books.db.schema3-backup-2")
+    assert [f"books.db.schema{BEFORE}-backup", f"books.db.schema{BEFORE}-backup-2"] == copies(tmp_path)
+    assert b"precious" == (tmp_path / f"books.db.schema{BEFORE}-backup").read_bytes()
+    assert BEFORE == version_of(tmp_path / f"books.db.schema{BEFORE}-backup-2")
 
 
 class Usage(NamedTuple):
@@ -178,13 +199,13 @@ def test_without_room_for_the_copy_nothing_is_changed(tmp_path: Path, monkeypatc
     made_old(f"sqlite:///{path}")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9 - 1000, 1000))
     with pytest.raises(
-        LedgerError, match=r"schema 3 and is copied .* needs 2 MB beside it, and 0 MB are free\.\nFree some space"
+        LedgerError, match=rf"schema {BEFORE} and is copied .* needs 2 MB beside it, and 0 MB are free\.\nFree some space"
     ):
         Ledger.open(f"sqlite:///{path}")
-    assert ([], "3") == (copies(tmp_path), version_of(path))
+    assert ([], BEFORE) == (copies(tmp_path), version_of(path))
     monkeypatch.undo()
     Ledger.open(f"sqlite:///{path}").close()
-    assert (["books.db.schema3-backup"], "4") == (copies(tmp_path), version_of(path))
+    assert ([f"books.db.schema{BEFORE}-backup"], NOW) == (copies(tmp_path), version_of(path))
 
 
 def test_a_failed_migration_leaves_no_copy(tmp_path: Path) -> None:
@@ -192,13 +213,13 @@ def test_a_failed_migration_leaves_no_copy(tmp_path: Path) -> None:
     path = tmp_path / "books.db"
     made_old(f"sqlite:///{path}")
     with opened(path) as database:
-        database.execute("ALTER TABLE exchanges ADD COLUMN labels")  # as if somebody had tried by hand
+        database.execute("ALTER TABLE exchanges ADD COLUMN why")  # as if somebody had tried by hand
         database.commit()
-    (tmp_path / "books.db.schema3-backup.part").write_bytes(b"half")
+    (tmp_path / f"books.db.schema{BEFORE}-backup.part").write_bytes(b"half")
     for _ in range(2):
-        with pytest.raises(LedgerError, match="labels"):
+        with pytest.raises(LedgerError, match="duplicate column name: why"):
             Ledger.open(f"sqlite:///{path}")
-    assert ([], "3") == (copies(tmp_path), version_of(path))
+    assert ([], BEFORE) == (copies(tmp_path), version_of(path))
 
 
 def test_several_processes_bring_it_up_once(ledger_url: str, tmp_path: Path) -> None:
@@ -219,7 +240,7 @@ def test_several_processes_bring_it_up_once(ledger_url: str, tmp_path: Path) -> 
     with ThreadPoolExecutor(4) as threads:
         assert [1] * 4 == list(threads.map(appended, range(4)))
     assert 1 == len(said)
-    assert (["books.db.schema3-backup"] if ledger_url.startswith("sqlite") else []) == copies(tmp_path)
+    assert ([f"books.db.schema{BEFORE}-backup"] if ledger_url.startswith("sqlite") else []) == copies(tmp_path)
     with closing(Ledger.open(ledger_url, read_only=True)) as ledger:
         assert (6, 8, 12_000_000) == one(ledger)
 
@@ -237,6 +258,7 @@ def test_a_journal_of_a_version_before_is_booked(tmp_path: Path, number: int) ->
         assert booked(at=1_795_219_200.5, exchange_id=f"{3:032x}") == entry
         assert (None, None, 1) == (entry.estimated_pages, entry.estimated_nano, entry.requests)
         assert (None, None) == (entry.labels, entry.priced_as)
+        assert (None, None, None) == (entry.deployment, entry.model_group, entry.why)
         assert encode(entry) != line
 
 

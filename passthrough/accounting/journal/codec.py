@@ -15,13 +15,13 @@ from ...errors import PassthroughError
 from ...meter.usage import Unmetered, Usage
 from ..entry import Charge, Entry, Part
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """The version of the format; each change of the fields of Entry, Usage or Charge raises it. A line has their values in order.
 
 New fields come last and have a default, so that lines of older formats can be read.
 """
 
-READABLE: Final = (1, 2, FORMAT)
+READABLE: Final = (1, 2, 3, FORMAT)
 """The formats whose lines `decode` understands."""
 
 _ENTRY: Final = tuple(field.name for field in fields(Entry))

@@ -18,9 +18,9 @@ from ..entry import Charge, Entry
 from ..money import NANO
 from ..named_labels import named_labels
 from .bulk_insert import BulkInsert, Row
-from .schema import FIGURES, LABEL_SUMS, SUM_KEYS, SUMS, TOTALS
+from .schema import ADDED_KEYS, FIGURES, LABEL_SUMS, SUM_KEYS, SUMS, TOTALS
 
-KEYS: Final = ("client", "route", "model", "day", "month", "label", "target", "status")
+KEYS: Final = ("client", "route", "model", "day", "month", "label", "target", "status", "deployment", "model_group")
 """The keys that sums can be grouped by, beside named labels (named_labels.PREFIX). Days and months are UTC."""
 
 Key = tuple[Any, ...]
@@ -31,6 +31,8 @@ _COMPLETED: Final = str(Outcome.COMPLETED)
 _OK: Final = 200
 _LABEL: Final = SUM_KEYS.index("label")
 _MODEL: Final = SUM_KEYS.index("model")  # before `priced_as`
+_ADDED: Final = slice(SUM_KEYS.index(ADDED_KEYS[0]) - 1, SUM_KEYS.index(ADDED_KEYS[-1]))  # in a key without its day
+_NONE_ADDED: Final = ("",) * len(ADDED_KEYS)
 _SUMS: Final = BulkInsert(SUMS, adding=FIGURES)
 _TOTALS: Final = BulkInsert(TOTALS, adding=FIGURES)
 _LABEL_SUMS: Final = BulkInsert(LABEL_SUMS, adding=FIGURES)
@@ -170,5 +172,7 @@ def _kept(key: Row) -> Row:
     """Return what is stored of a key, with its digest. A null becomes empty (a null equals nothing), or 0 as status."""
     day, *texts, status, sandbox = key
     plain = (*(text or "" for text in texts), int(status or 0), bool(sandbox))
-    digest = blake2b(json.dumps(plain).encode(), digest_size=16).hexdigest()
+    # Without a deployment the digest is that of schema 4: a day on which the ledger was brought up has no more rows than others.
+    digested = plain if plain[_ADDED] != _NONE_ADDED else (*plain[: _ADDED.start], *plain[_ADDED.stop :])
+    digest = blake2b(json.dumps(digested).encode(), digest_size=16).hexdigest()
     return (day, digest, *plain)

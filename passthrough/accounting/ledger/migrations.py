@@ -12,7 +12,7 @@ from ...errors import LedgerError
 from . import leases
 from .bulk_insert import upsert
 from .daily_sums import add
-from .schema import CHARGES, EXCHANGES, FIGURES, LINES, META, SCHEMA, SCHEMA_VERSION, SUM_KEYS
+from .schema import ADDED_KEYS, CHARGES, EXCHANGES, FIGURES, LINES, META, SCHEMA, SCHEMA_VERSION, SUM_KEYS
 from .sum_queries import figure_queries
 
 _TABLES: Final = frozenset({"meta", "exchanges", "charges"})
@@ -129,6 +129,7 @@ _ADDED: Final[Mapping[int, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
             "sums": ("priced_as", "tokens_cached"),
             "totals": ("priced_as", "tokens_cached"),
         },
+        5: {"exchanges": (*ADDED_KEYS, "why"), "sums": ADDED_KEYS, "totals": ADDED_KEYS, "label_sums": ADDED_KEYS},
     }
 )
 """The columns that each version adds, by table; in older rows each is null, or has a default."""

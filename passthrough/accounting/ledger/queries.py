@@ -57,6 +57,9 @@ class LedgerRow:
     requests: int
     labels: str | None
     priced_as: str | None
+    deployment: str | None = None
+    model_group: str | None = None
+    why: str | None = None
     charge: Charge | None = None
     charges: int = 0
 

@@ -16,7 +16,7 @@ from ...exchange import Outcome
 from ..entry import Charge, Entry, Part
 from .bulk_insert import Row
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """The version of the tables, stored in `meta` under `schema`. Each change of them raises it and adds a step to `migrations`."""
 SCHEMA: Final = sa.MetaData()
 
@@ -63,6 +63,9 @@ EXCHANGES: Final = sa.Table(
     sa.Column("requests", sa.BigInteger, nullable=False, server_default=sa.text("1")),  # how many refused ones it stands for
     sa.Column("labels", TEXT),  # the named ones, as a JSON object
     sa.Column("priced_as", TEXT),  # the name under which `model` is priced; null in rows of schema 3
+    sa.Column("deployment", TEXT),  # the one of `model_list` that got the last try; null on routes without deployments
+    sa.Column("model_group", TEXT),  # the name of `model_list` that the client asked for
+    sa.Column("why", TEXT),  # the reason of the last try that failed
     sqlite_with_rowid=False,  # ids sort by time, so that the table grows at its end
 )
 
@@ -91,7 +94,7 @@ CHARGES: Final = sa.Table(
 SHARED_COLUMNS: Final = (
     *("day", "route", "client", "label", "target", "sandbox", "method", "path", "status", "outcome", "error", "attempts"),
     *("model", "unmetered", "account", "open", "estimated_pages", "estimated_nano", "requests"),
-    *("labels", "priced_as"),
+    *("labels", "priced_as", "deployment", "model_group", "why"),
 )
 """Columns of `exchanges` whose values, taken together, are the same in many rows (bulk_insert.BulkInsert)."""
 
@@ -110,7 +113,10 @@ LINES: Final = sa.Table(
     sqlite_with_rowid=False,
 )
 
-SUM_KEYS: Final = ("day", "client", "label", "route", "target", "model", "priced_as", "status", "sandbox")
+ADDED_KEYS: Final = ("deployment", "model_group")
+"""Those of SUM_KEYS that are empty for all routes without deployments: only where one is not does the digest know them."""
+
+SUM_KEYS: Final = ("day", "client", "label", "route", "target", "model", "priced_as", *ADDED_KEYS, "status", "sandbox")
 """The columns by which `sums` is grouped."""
 
 FIGURES: Final = (
@@ -140,7 +146,7 @@ def _figure(name: str) -> sa.Column[Any]:
 
 
 def _key(name: str) -> sa.Column[Any]:
-    return sa.Column(name, TEXT, nullable=False, server_default=sa.text("''") if name == "priced_as" else None)
+    return sa.Column(name, TEXT, nullable=False, server_default=sa.text("''") if name in {"priced_as", *ADDED_KEYS} else None)
 
 
 def _daily(name: str) -> sa.Table:
@@ -170,7 +176,8 @@ LABEL_SUMS: Final = sa.Table(
     sa.Column("day", TEXT, primary_key=True),
     sa.Column("label", TEXT, primary_key=True),  # rows of one label lie together: a day is summed by label without sorting it
     sa.Column("key", TEXT, primary_key=True),
-    *(sa.Column(name, TEXT, nullable=False) for name in SUM_KEYS[1:-2] if name != "label"),
+    *(sa.Column(name, TEXT, nullable=False) for name in SUM_KEYS[1:-2] if name not in {"label", *ADDED_KEYS}),
+    *map(_key, ADDED_KEYS),
     sa.Column("status", sa.Integer, nullable=False),
     sa.Column("sandbox", sa.Boolean, nullable=False),
     *(sa.Column(name, sa.BigInteger, nullable=False) for name in FIGURES),
@@ -257,6 +264,9 @@ def exchange_row(entry: Entry) -> Row:
         entry.requests,
         entry.labels,
         entry.priced_as,
+        entry.deployment,
+        entry.model_group,
+        entry.why,
     )
 
 

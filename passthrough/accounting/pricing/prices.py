@@ -9,13 +9,13 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final, TypeAlias
 
-from ...exchange import RouteTerms
+from ...exchange import DeploymentPrice, RouteTerms
 from ...meter.usage import Usage, has_counts
 from ..entry import Charge, charged
 from .names import ModelNames, plain
 from .offers import Offer, Offers
 from .price_list import BATCH, MISTRAL, OVERRIDE, PRICE_MAP, RESELLERS, SHIPPED, Alias, Host, Price, PriceList, shipped
-from .rate import Rate, rate_of
+from .rate import Rate, rate_of, with_page_prices
 
 __all__ = ["OVERRIDE", "PER_REQUEST", "PRICE_MAP", "SHIPPED", "Alias", "Host", "Price", "PriceList", "Prices", "Row", "shipped"]
 
@@ -24,9 +24,9 @@ PER_REQUEST: Final = "cost_per_request"
 _DAY_S: Final = 86_400
 _MAX_REMEMBERED: Final = 1024  # rates; responses name the models, so their number is not bounded otherwise
 
-_RateKey: TypeAlias = tuple[str, str | None, int, str | None, str | None, bool, str | None]
+_RateKey: TypeAlias = tuple[str, str | None, int, str | None, str | None, bool, str | None, DeploymentPrice | None]
 _Tiers: TypeAlias = tuple[str | None, ...]
-_DearestKey: TypeAlias = tuple[str | None, str | None, str | None, str | None, int]
+_DearestKey: TypeAlias = tuple[str | None, str | None, str | None, str | None, int, DeploymentPrice | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,9 @@ class Prices:
     resell Mistral's models, in both cases after a row of the provider's own. A row of the price map is for its provider only.
     Aliases stand for the model of that day. Among several rows of one model, the latest that is in force counts. The operator's
     price is what the operator pays: no host's factor applies to it.
+
+    A deployment's usage is priced by (1) the deployment's own prices for pages; (2) the response's model, by those lists; (3) the
+    deployment's `model`, by the same lists. What (1) does not have comes from (2) and (3).
     """
 
     def __init__(self, overrides: Iterable[Price] = (), listed: PriceList | None = None, mapped: Iterable[Price] = ()) -> None:
@@ -83,9 +86,10 @@ class Prices:
             return charged(usage, terms.cost_per_request_nano, PER_REQUEST, name)
         if not has_counts(usage):
             return None
-        if usage.model is None:
+        model = usage.model or _deployed(terms)
+        if model is None:
             return charged(usage)
-        rate = self._rate(usage.model, terms, target, began_utc, usage.in_batch, usage.service_tier)
+        rate = self._rate(model, terms, target, began_utc, usage.in_batch, usage.service_tier)
         return charged(usage, rate.cost(usage), rate.source, rate.priced_as)
 
     def priced_as(self, model: str | None, *, terms: RouteTerms | None, target: str | None, began_utc: float) -> str | None:
@@ -102,23 +106,26 @@ class Prices:
         """
         if usage.service_tier is None or (terms is not None and terms.cost_per_request_nano is not None):
             return True
-        if usage.model is None:
+        model = usage.model or _deployed(terms)
+        if model is None:
             return False
-        return self._rate(usage.model, terms, target, began_utc, usage.in_batch, usage.service_tier).for_tier
+        return self._rate(model, terms, target, began_utc, usage.in_batch, usage.service_tier).for_tier
 
     def dearest_page(self, *, terms: RouteTerms | None, target: str | None, began_utc: float) -> int | None:
         """Return the nano-USD of the dearest page, plain or annotated, that a route may be charged on a day.
 
         1. A price per request is that price. 2. Where the route's meter names a model, that model's pages count, and none where
         it has no price at all. 3. Else, and for a model that is billed by tokens or credits alone, all models count that the
-        route's list has a price for. None where there is none. It is remembered: cheap for each request.
+        route's list has a price for. None where there is none. It is remembered: cheap for each request. A deployment's
+        model is one that is named, and its own prices for pages count.
         """
         if terms is None:
-            key: _DearestKey = (None, None, None, target, int(began_utc // _DAY_S))
+            key: _DearestKey = (None, None, None, target, int(began_utc // _DAY_S), None)
         elif terms.cost_per_request_nano is not None:
             return terms.cost_per_request_nano
         else:
-            key = (terms.route, terms.price_list, terms.plan.model, target, int(began_utc // _DAY_S))
+            own = terms.deployment_price
+            key = (terms.route, terms.price_list, terms.plan.model, target, int(began_utc // _DAY_S), own)
         try:
             return self._dearest[key]
         except KeyError:
@@ -183,8 +190,8 @@ class Prices:
         tier: str | None = None,
     ) -> Rate:
         """Return the rate of a model on a route, remembered."""
-        route, price_list = (None, None) if terms is None else (terms.route, terms.price_list)
-        key = (model, target, int(began_utc // _DAY_S), route, price_list, in_batch, tier)
+        route, price_list, own = (None, None, None) if terms is None else (terms.route, terms.price_list, terms.deployment_price)
+        key = (model, target, int(began_utc // _DAY_S), route, price_list, in_batch, tier, own)
         try:
             return self._rates[key]
         except KeyError:
@@ -194,10 +201,13 @@ class Prices:
         """Return the rate for a key of `_rate`, and remember it."""
         if len(self._rates) >= _MAX_REMEMBERED:
             self._rates.clear()
-        model, target, day_number, route, price_list, in_batch, tier = key
+        model, target, day_number, route, price_list, in_batch, tier, own = key
         day = datetime.fromtimestamp(day_number * _DAY_S, UTC).date()
         offer = self._offers.of(target, price_list)
-        found = self._find(model, offer, day, route, _tiers(tier, in_batch=in_batch))
+        tiers = _tiers(tier, in_batch=in_batch)
+        found = self._find(model, offer, day, route, tiers)
+        if found is None and own is not None:
+            found = self._find(own.model, offer, day, route, tiers)
         if found is None:
             rate = Rate(self._names.canonical(model, day))
         else:
@@ -207,6 +217,8 @@ class Prices:
                 factor *= Fraction(price.batch_factor)
             name = self._names.canonical(price.model, day)
             rate = rate_of(price, factor, priced_as=name, source=source, for_tier=price.service_tier == tier)
+        if own is not None:
+            rate = with_page_prices(rate, own, OVERRIDE)
         self._rates[key] = rate
         return rate
 
@@ -261,7 +273,8 @@ class Prices:
         """Return dearest_page for a key of its, and remember it."""
         if len(self._dearest) >= _MAX_REMEMBERED:
             self._dearest.clear()
-        route, price_list, model, target, _ = key
+        route, price_list, model, target, _, own = key
+        model = model or (None if own is None else own.model)
         named = None if model is None else self._rate(model, terms, target, began_utc)
         found = None if named is None else named.dearest_page()
         if named is None or (named.source is not None and found is None):
@@ -282,6 +295,11 @@ class Prices:
                 elif provider == offer.provider:
                     found[bare] = None
         return found
+
+
+def _deployed(terms: RouteTerms | None) -> str | None:
+    """Return the model by which a response without a model is priced: the deployment's."""
+    return None if terms is None or terms.deployment_price is None else terms.deployment_price.model
 
 
 def _tiers(tier: str | None, *, in_batch: bool) -> Sequence[_Tiers]:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from ...exchange import DeploymentPrice
 from ...meter.usage import Usage
 from .price_list import Price
 
@@ -14,6 +15,7 @@ _NANO_PER_PAGE: Final = 10**6  # of one USD per 1000 pages
 _NANO_PER_TOKEN: Final = 10**3  # of one USD per million tokens
 _NANO_PER_CREDIT: Final = 10**9
 _MICRO: Final = 10**6
+_NANO_PER_DOLLAR: Final = 10**9
 _MAX_PRICE: Final = 2**63 - 1  # nano-USD that fit a database's column: more than nine thousand million dollars
 
 
@@ -96,6 +98,22 @@ def rate_of(price: Price, factor: Fraction, *, priced_as: str, source: str, for_
         credit=nano(price.usd_per_credit, _NANO_PER_CREDIT),
         for_tier=for_tier,
     )
+
+
+def with_page_prices(rate: Rate, own: DeploymentPrice, source: str) -> Rate:
+    """Return a rate with a deployment's own prices for pages, whose list is `source`; unchanged where it has none.
+
+    Annotated pages cost the price for plain ones where they have none of their own, as LiteLLM has it. Plain pages without a
+    price keep the rate's; LiteLLM books them for nothing.
+    """
+    plain, annotated = own.usd_per_page, own.usd_per_annotated_page
+    if annotated is None:
+        annotated = plain
+    if annotated is None:
+        return rate
+    page = rate.page if plain is None else Fraction(plain) * _NANO_PER_DOLLAR
+    # Tokens that are counted beside pages cost nothing: the deployment's price is that of the page.
+    return Rate(rate.priced_as, source, page=page, annotated=Fraction(annotated) * _NANO_PER_DOLLAR, for_tier=True)
 
 
 def _bounded(nano: Fraction | int) -> int | None:

@@ -27,7 +27,21 @@ _BEFORE: Final = (
 )
 _CHARGED: Final = ("pages", "pages_annotated", "doc_bytes", "tokens_in", "tokens_out")
 _LAST: Final = ("estimated_pages", "estimated_usd", "requests", "tokens_cached", "service_tier", "priced_as", "labels")
-COLUMNS: Final = ("id", "time", *_BEFORE, "line", "model", *_CHARGED, "credits", "in_batch", "cost_usd", "cost_source", *_LAST)
+_OF_DEPLOYMENT: Final = ("deployment", "model_group", "why")
+COLUMNS: Final = (
+    "id",
+    "time",
+    *_BEFORE,
+    "line",
+    "model",
+    *_CHARGED,
+    "credits",
+    "in_batch",
+    "cost_usd",
+    "cost_source",
+    *_LAST,
+    *_OF_DEPLOYMENT,
+)
 """The fields of a row, in their order."""
 
 
@@ -76,6 +90,7 @@ def _values(row: LedgerRow) -> list[object]:
         charge.service_tier,
         charge.priced_as or row.priced_as,
         labels_json(row.labels),
+        *(getattr(row, name) for name in _OF_DEPLOYMENT),
     ]
 
 

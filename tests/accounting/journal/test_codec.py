@@ -83,6 +83,9 @@ ENTRIES = st.builds(
     requests=st.integers(),
     labels=TEXTS,
     priced_as=TEXTS,
+    deployment=TEXTS,
+    model_group=TEXTS,
+    why=TEXTS,
 )
 
 
@@ -119,7 +122,7 @@ def test_a_whole_line_of_something_else_is_refused(value: object) -> None:
 def test_the_format_is_raised_with_the_fields() -> None:
     """Lines have no names: another field in any of the three makes another format, so that no file is read wrongly."""
     names = [[field.name for field in fields(shape)] for shape in (Entry, Usage, Charge)]
-    assert (3, [29, 14, 16]) == (FORMAT, [len(found) for found in names])
+    assert (4, [32, 14, 16]) == (FORMAT, [len(found) for found in names])
 
 
 def test_an_entry_is_a_short_line() -> None:

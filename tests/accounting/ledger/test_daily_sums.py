@@ -314,6 +314,28 @@ def test_a_period_begins_with_since_and_ends_before_until(
     assert expected == (found[0].requests if found else None)
 
 
+def test_sums_by_deployment_outlive_the_exchanges(ledger: Ledger) -> None:
+    """By itself, beside others and beside a named label, for whole days and for a part of one; the others are the group None."""
+    first, second = ((NOON + timedelta(days=days)).timestamp() for days in (0, 1))
+    team = '{"team": "x"}'
+    calls = [("azure-1", first, 1, team), ("azure-1", second, 2, None), ("vertex-1", second, 4, team), (None, second, 8, None)]
+    for name, at, pages, labels in calls:
+        made = booked(at=at, pages=pages)
+        ledger.append([replace(made, deployment=name, model_group=name and "ocr", labels=labels)])
+    expected = {
+        ("deployment",): {(None,): 8, ("azure-1",): 3, ("vertex-1",): 4},
+        ("model_group", "client"): {(None, "invoices"): 8, ("ocr", "invoices"): 7},
+        ("deployment", "label.team"): {(None, None): 8, ("azure-1", None): 2, ("azure-1", "x"): 1, ("vertex-1", "x"): 4},
+    }
+    for since in (None, NOON):  # the second is within a day
+        for by, groups in expected.items():
+            assert groups == {row.key: row.pages for row in ledger.sums(by, since=since)[0]}
+    while ledger.prune((NOON + timedelta(days=9)).date()):
+        pass
+    for by, groups in expected.items():
+        assert groups == {row.key: row.pages for row in ledger.sums(by)[0]}
+
+
 def test_what_is_stored_alike_is_one_row_of_the_sums(ledger: Ledger) -> None:
     """A model whose name is blank is priced under no name; entries of an older journal have none either: both are booked."""
     blank = booked(at=NOON.timestamp(), model=" ")

@@ -60,6 +60,15 @@ def test_the_latest_of_a_model_by_either_name(ledger: Ledger) -> None:
     assert (1, 2, 0) == tuple(len(ledger.latest(9, model=name)) for name in ("latest", "m-2", "m-1"))
 
 
+def test_the_latest_of_a_deployment(ledger: Ledger) -> None:
+    """By the deployment, by the name that clients ask for, and those that have none."""
+    made = [replace(booked(), deployment=name, model_group=group) for name, group in (("a", "ocr"), ("b", "ocr"), (None, None))]
+    ledger.append(made)
+    assert [made[1].id] == [row.id for row in ledger.latest(9, deployment="b")]
+    assert {made[0].id, made[1].id} == {row.id for row in ledger.latest(9, model_group="ocr")}
+    assert [made[2].id] == [row.id for row in ledger.latest(9, deployment=None)]
+
+
 def test_what_is_read_back_is_what_was_written(ledger: Ledger) -> None:
     """Every field of an entry and of its charges comes back; the latest has their sum, the export each of them."""
     charges = (
@@ -75,6 +84,9 @@ def test_what_is_read_back_is_what_was_written(ledger: Ledger) -> None:
         first_byte_s=0.25,
         overhead_s=0.001,
         upstream_request_id="id",
+        deployment="azure-1",
+        model_group="mistral-ocr",
+        why="vertex-1: 503",
         charges=charges,
     )
     ledger.append([entry])

@@ -95,13 +95,17 @@ def test_what_is_known_since_schema_4(ledger: Ledger) -> None:
     """Credits are exact, where they were stored so; labels are a JSON object in CSV too; names and tiers have columns."""
     charge = Charge("m", tokens_in=9, tokens_cached=7, service_tier="priority", credits="0.00000164", credits_micro=2)
     entry = replace(booked("invoices", at=AT), labels='{"team": "Gr\\u00f6\\u00dfe", "user": "=1"}', priced_as="m-1")
+    entry = replace(entry, deployment="azure-1", model_group="=ocr", why="vertex-1: 503")
     ledger.append([replace(entry, charges=(replace(charge, priced_as="m-2"),)), replace(entry, id="f" * 32, charges=())])
     names = ("tokens_cached", "service_tier", "credits", "priced_as", "labels")
     first, second = csv.DictReader(io.StringIO(exported(ledger, "csv")[1], newline=""))
     labels = '{"team": "Größe", "user": "=1"}'
     assert ["7", "priority", "0.00000164", "m-2", labels] == [first[name] for name in names]
     assert ["", "", "", "m-1", labels] == [second[name] for name in names]
+    tries = ("deployment", "model_group", "why")
+    assert ["azure-1", "'=ocr", "vertex-1: 503"] == [second[name] for name in tries] == list(second.values())[-3:]
     row = json.loads(exported(ledger, "jsonl")[1].splitlines()[0], parse_float=Decimal)
+    assert ["azure-1", "=ocr", "vertex-1: 503"] == [row[name] for name in tries]
     assert [7, "priority", Decimal("0.00000164"), "m-2", json.loads(labels)] == [row[name] for name in names]
 
 
