@@ -28,8 +28,9 @@ DOCUMENT = "document-canary-4d2c9b11"
 QUERY = "query-canary-e09f31ab52"
 ANSWER = "answer-canary-1b7734c0de"
 PROXY_PASSWORD = "proxy-canary-6a0c2f9d18"
+MODEL_KEY = "model-canary-c2b9e8a077"
 
-KEYS = (CLIENT_KEY, OTHER_KEY, MASTER_KEY, UPSTREAM_KEY, INLINE_KEY, PROXY_PASSWORD)
+KEYS = (CLIENT_KEY, OTHER_KEY, MASTER_KEY, UPSTREAM_KEY, INLINE_KEY, PROXY_PASSWORD, MODEL_KEY)
 OUTGOING = (UPSTREAM_KEY, INLINE_KEY)
 
 CONFIG = f"""\
@@ -52,6 +53,10 @@ pass_through_endpoints:
     target: https://127.0.0.1:9
     headers: {{Authorization: Bearer os.environ/UPSTREAM_KEY}}
     proxy: "http://user:{PROXY_PASSWORD}@127.0.0.1:9"
+model_list:
+  - {{model_name: echo, litellm_params: {{model: mistral/m-ocr, api_key: os.environ/MODEL_KEY, api_base: "http://127.0.0.1:PORT/seen/ocr"}}}}
+  - {{model_name: wrong, litellm_params: {{model: mistral/w-ocr, api_key: {MODEL_KEY}, api_base: "http://127.0.0.1:PORT/seen/ocr"}}}}
+  - {{model_name: dead, litellm_params: {{model: azure_ai/d-ocr, api_key: {MODEL_KEY}, api_base: "http://127.0.0.1:9"}}}}
 """
 
 
@@ -74,7 +79,8 @@ async def echoing(peer: Peer) -> None:
     """Answer as the path asks: with an echo of the request in fields and body, with an error, or with no HTTP at all."""
     while True:
         received = await peer.request()
-        lines = received.line.split(b" ")[1].partition(b"?")[0].rpartition(b"/")[2]
+        path = received.line.split(b" ")[1].partition(b"?")[0]
+        lines = b"seen" if b"/seen/" in path else path.rpartition(b"/")[2]
         seen = b"; ".join(value for _, value in received.fields)
         canary = ANSWER.encode()
         answers = {
@@ -84,6 +90,7 @@ async def echoing(peer: Peer) -> None:
             b"garbage": canary + b" this is not HTTP " + seen + b"\r\n\r\n",
             b"header": b"HTTP/1.1 200 OK\r\n" + canary + b" " + seen + b"\r\n\r\n",
             b"short": b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n" + canary,
+            b"seen": ok(received.body, b"X-Seen: " + seen, b"X-Request-Id: " + seen),
             b"ocr": ok(
                 b'{"model": "mistral-ocr-2512", "pages": [{"markdown": "'
                 + canary
@@ -115,6 +122,12 @@ def requests() -> Iterator[bytes]:
     yield post("/mistral/echo", f"Authorization: Bearer {OTHER_KEY}")  # 403
     yield post("/mistral/echo", f"Authorization: Bearer {CLIENT_KEY}x")  # 401
     yield post("/dead", bearer)  # 502
+    for model in ("echo", "dead", "unknown", f"{CLIENT_KEY}-unknown"):
+        yield post("/v1/ocr", bearer, body=f'{{"model": "{model}", "document": {{"document_url": "{DOCUMENT}"}}}}'.encode())
+    yield post("/v1/ocr", bearer, body=f'{{"model": "echo", "api_key": "{OTHER_KEY}"}}'.encode())  # 400
+    url = f"http://user:{OTHER_KEY}@127.0.0.1/{DOCUMENT}?{QUERY}"
+    yield post("/v1/ocr", bearer, body=f'{{"model": "dead", "document": {{"document_url": "{url}"}}}}'.encode())  # 400
+    yield post("/v1/ocr", bearer, body=b"{" + DOCUMENT.encode())  # 400
     yield post("/proxied", bearer)  # 502
     yield post("/nowhere", bearer)  # 404
     yield post("/mistral/../echo", bearer)  # 400
@@ -157,7 +170,7 @@ async def exchanged(running: Program) -> list[bytes]:
 @pytest.mark.wire
 async def test_keys_and_contents_stay_where_they_belong(tmp_path: Path) -> None:
     """Upstream sees its own keys and no client's; clients see no key; log, messages and ledger see nothing of either."""
-    (tmp_path / ".env").write_text(f"CLIENT_KEY={CLIENT_KEY}\nUPSTREAM_KEY={UPSTREAM_KEY}\n")
+    (tmp_path / ".env").write_text(f"CLIENT_KEY={CLIENT_KEY}\nUPSTREAM_KEY={UPSTREAM_KEY}\nMODEL_KEY={MODEL_KEY}\n")
     async with upstream(echoing) as raw:
         config = CONFIG.replace("PORT", str(raw.port))
         async with program(tmp_path, config, "--log-level", "debug") as running:
@@ -171,8 +184,10 @@ async def test_keys_and_contents_stay_where_they_belong(tmp_path: Path) -> None:
     sent = [received.raw_head + received.body for received in raw.received]
     assert sent
     for each in sent:
-        assert list(OUTGOING) == found_in(each, *KEYS)
-    assert all(found_in(received.line, QUERY) for received in raw.received)
+        is_model = b"m-ocr" in each
+        assert ([MODEL_KEY] if is_model else list(OUTGOING)) == found_in(each, *KEYS)
+    assert any(b"m-ocr" in each for each in sent)
+    assert all(bool(found_in(received.line, QUERY)) != (b"m-ocr" in received.body) for received in raw.received)
 
     for answer in answers:
         assert [] == found_in(answer, *KEYS, QUERY)
@@ -243,7 +258,7 @@ async def test_a_broken_file_is_told_without_its_keys(tmp_path: Path) -> None:
 
 async def test_the_environment_of_the_process_stays_its_own(tmp_path: Path) -> None:
     """What .env holds never enters the process's environment, where children and crash reports would find it."""
-    (tmp_path / ".env").write_text(f"CLIENT_KEY={CLIENT_KEY}\nUPSTREAM_KEY={UPSTREAM_KEY}\n")
+    (tmp_path / ".env").write_text(f"CLIENT_KEY={CLIENT_KEY}\nUPSTREAM_KEY={UPSTREAM_KEY}\nMODEL_KEY={MODEL_KEY}\n")
     async with program(tmp_path, CONFIG.replace("PORT", "9")) as running:
         for place in ("environ", "cmdline"):
             path = Path(f"/proc/{running.process.pid}/{place}")
