@@ -33,6 +33,9 @@ MODEL_KEY = "model-canary-c2b9e8a077"
 KEYS = (CLIENT_KEY, OTHER_KEY, MASTER_KEY, UPSTREAM_KEY, INLINE_KEY, PROXY_PASSWORD, MODEL_KEY)
 OUTGOING = (UPSTREAM_KEY, INLINE_KEY)
 
+ENVIRONMENT = f"CLIENT_KEY={CLIENT_KEY}\nUPSTREAM_KEY={UPSTREAM_KEY}\nMODEL_KEY={MODEL_KEY}\n"
+"""What `.env` holds."""
+
 CONFIG = f"""\
 master_key: {MASTER_KEY}
 client_keys:
@@ -170,7 +173,7 @@ async def exchanged(running: Program) -> list[bytes]:
 @pytest.mark.wire
 async def test_keys_and_contents_stay_where_they_belong(tmp_path: Path) -> None:
     """Upstream sees its own keys and no client's; clients see no key; log, messages and ledger see nothing of either."""
-    (tmp_path / ".env").write_text(f"CLIENT_KEY={CLIENT_KEY}\nUPSTREAM_KEY={UPSTREAM_KEY}\nMODEL_KEY={MODEL_KEY}\n")
+    (tmp_path / ".env").write_text(ENVIRONMENT)
     async with upstream(echoing) as raw:
         config = CONFIG.replace("PORT", str(raw.port))
         async with program(tmp_path, config, "--log-level", "debug") as running:
@@ -237,7 +240,7 @@ BROKEN = {
 
 async def test_a_broken_file_is_told_without_its_keys(tmp_path: Path) -> None:
     """Whatever is wrong with a file that holds keys: stderr, /readyz and `check` name the place and never a key."""
-    (tmp_path / ".env").write_text(f'CLIENT_KEY={CLIENT_KEY}\nUPSTREAM_KEY={UPSTREAM_KEY}\nWITH_LINE_END="{UPSTREAM_KEY}\\n"\n')
+    (tmp_path / ".env").write_text(ENVIRONMENT + f'WITH_LINE_END="{UPSTREAM_KEY}\\n"\n')
     config = CONFIG.replace("PORT", "9")
     shown: dict[str, list[str]] = {}
     async with program(tmp_path, config, "--log-level", "debug") as running, aiohttp.ClientSession() as session:
@@ -258,7 +261,7 @@ async def test_a_broken_file_is_told_without_its_keys(tmp_path: Path) -> None:
 
 async def test_the_environment_of_the_process_stays_its_own(tmp_path: Path) -> None:
     """What .env holds never enters the process's environment, where children and crash reports would find it."""
-    (tmp_path / ".env").write_text(f"CLIENT_KEY={CLIENT_KEY}\nUPSTREAM_KEY={UPSTREAM_KEY}\nMODEL_KEY={MODEL_KEY}\n")
+    (tmp_path / ".env").write_text(ENVIRONMENT)
     async with program(tmp_path, CONFIG.replace("PORT", "9")) as running:
         for place in ("environ", "cmdline"):
             path = Path(f"/proc/{running.process.pid}/{place}")
@@ -284,7 +287,7 @@ async def test_a_spoilt_request_to_the_admin_port_is_not_logged(tmp_path: Path) 
         CONFIG.replace("PORT", "9"),
         "--log-level",
         "debug",
-        env={"CLIENT_KEY": CLIENT_KEY, "UPSTREAM_KEY": UPSTREAM_KEY},
+        env={"CLIENT_KEY": CLIENT_KEY, "UPSTREAM_KEY": UPSTREAM_KEY, "MODEL_KEY": MODEL_KEY},
     ) as running:
         for request in SPOILT:
             assert (await answer_to(running.admin_port, request % values)).startswith(b"HTTP/1.0 400")

@@ -639,11 +639,14 @@ async def test_a_document_that_drips_is_given_up() -> None:
 
     limits = DownloadLimits(min_rate=10**9, rate_window_s=1e-9)
     async with upstream(script) as raw, documents(limits=limits) as of:
+
+        async def read() -> None:
+            document = await of.open(f"http://127.0.0.1:{raw.port}/")
+            async for _ in document.pieces():
+                drop.set()
+
         with pytest.raises(Refusal, match="too slowly"):
-            async with asyncio.timeout(WAIT_S):
-                document = await of.open(f"http://127.0.0.1:{raw.port}/")
-                async for _ in document.pieces():
-                    drop.set()
+            await asyncio.wait_for(read(), WAIT_S)
         assert {"unreachable": 1} == counted(of)
 
 
