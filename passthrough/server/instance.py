@@ -230,7 +230,13 @@ class Server:
             config.budgets, config.calendar, config.refuse_unlent, config.budget_webhook, sandbox=self._sandbox_port is not None
         )
         prices = await asyncio.to_thread(Prices, config.prices, self._shipped_prices, config.price_map)
-        await asyncio.to_thread(self._budgets.apply, policy, PriceProbe(prices, (route.terms for route in config.routes)))
+        deployments = () if rules.models is None else rules.models.deployments
+        probe = PriceProbe(
+            prices,
+            (route.terms for route in config.routes),
+            deployments=[(each.target.name, each.route.terms) for each in deployments],
+        )
+        await asyncio.to_thread(self._budgets.apply, policy, probe)
         self._relay.rules = rules
         self._relay.ocr.adopt(config.ocr, rules.models)
         self._renew_certificate(tls)

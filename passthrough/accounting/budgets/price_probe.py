@@ -19,13 +19,22 @@ _MAX_REMEMBERED: Final = 1024
 class PriceProbe:
     """The prices and routes of one configuration; for the event loop's thread."""
 
-    def __init__(self, prices: Prices, terms: Iterable[RouteTerms] = (), now_utc: Callable[[], float] = time.time) -> None:
-        """`terms` are those of all routes; several may have one path."""
+    def __init__(
+        self,
+        prices: Prices,
+        terms: Iterable[RouteTerms] = (),
+        now_utc: Callable[[], float] = time.time,
+        deployments: Iterable[tuple[str, RouteTerms]] = (),
+    ) -> None:
+        """`terms` are those of all routes; several may have one path. `deployments` are those of model_list: target and terms."""
         self._prices = prices
         self._now_utc = now_utc
         self._terms: dict[str | None, list[RouteTerms]] = {}
         for each in terms:
             self._terms.setdefault(printable(each.route), []).append(each)
+        self._deployed: dict[str | None, list[tuple[str, RouteTerms]]] = {}
+        for target, each in deployments:
+            self._deployed.setdefault(printable(each.route), []).append((target, each))
         self._known: dict[tuple[Unpriced, int], bool] = {}
 
     def lacks_price(self, item: Unpriced) -> bool:
@@ -36,13 +45,23 @@ class PriceProbe:
         if found is None:
             if len(self._known) >= _MAX_REMEMBERED:
                 self._known.clear()
-            routes: Iterable[RouteTerms | None] = self._terms.get(item.route) or (None,)
+            deployed = [terms for target, terms in self._deployed.get(item.route, ()) if printable(target) == item.target]
+            routes: Iterable[RouteTerms | None] = deployed or self._terms.get(item.route) or (None,)
             found = self._known[key] = not any(self._has_price(item, terms, now) for terms in routes)
         return found
 
     def dearest_page(self, exchange: Exchange) -> int | None:
-        """Return the nano-USD of the dearest page that an exchange which begins may be charged; None: no page has a price."""
-        return self._prices.dearest_page(terms=exchange.terms, target=exchange.target, began_utc=exchange.began_utc)
+        """Return the nano-USD of the dearest page that an exchange which begins may be charged; None: no page has a price.
+
+        Before a deployment is chosen it is the dearest one of all deployments.
+        """
+        terms, began_utc = exchange.terms, exchange.began_utc
+        is_chosen = terms is None or terms.deployment_price is not None
+        deployed = None if terms is None or is_chosen else self._deployed.get(terms.route)
+        if deployed is None:
+            return self._prices.dearest_page(terms=terms, target=exchange.target, began_utc=began_utc)
+        pages = (self._prices.dearest_page(terms=each, target=target, began_utc=began_utc) for target, each in deployed)
+        return max((page for page in pages if page is not None), default=None)
 
     def _has_price(self, item: Unpriced, terms: RouteTerms | None, now_utc: float) -> bool:
         """Tell whether one of each of what was counted has a price; the route may name another model by now."""

@@ -274,7 +274,8 @@ class Prices:
         if len(self._dearest) >= _MAX_REMEMBERED:
             self._dearest.clear()
         route, price_list, model, target, _, own = key
-        model = model or (None if own is None else own.model)
+        if model is None and own is not None and "*" not in own.model:  # a wildcard's model is any
+            model = own.model
         named = None if model is None else self._rate(model, terms, target, began_utc)
         found = None if named is None else named.dearest_page()
         if named is None or (named.source is not None and found is None):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from ...exchange import RouteTerms
+from ...exchange import DeploymentPrice, RouteTerms
 from ...meter.usage import Usage
 from ..entry import Charge
 from ..ledger.queries import LedgerRow
@@ -75,14 +75,19 @@ class Today:
 
         1. A cost that the provider reported stays as it is.
         2. A route's price per request is for the exchange: its batch lines cost nothing beyond it.
-        3. On every other route the price list applies.
+        3. On every other route the price list applies; to a deployment's charge by the name that it was priced by, too.
+        4. What a deployment's calls cost by a price of the file stays as it is: it may be the deployment's own.
         """
-        if charge.cost_source not in _PRICED:
+        if charge.cost_source not in _PRICED or (row.deployment is not None and charge.cost_source == OVERRIDE):
             return charge.cost_nano
         flat = None if row.route is None else self.per_request_nano.get(row.route)
         if flat is not None:
             return 0 if charge.line else flat
-        terms = None if row.route is None else RouteTerms(row.route, price_list=self.price_lists.get(row.route))
+        name = None if row.deployment is None else charge.priced_as or row.priced_as
+        own = None if name is None else DeploymentPrice(name)
+        terms = None
+        if row.route is not None:
+            terms = RouteTerms(row.route, price_list=self.price_lists.get(row.route), deployment_price=own)
         found = self.prices.charge(_usage(row, charge), terms=terms, target=row.target, began_utc=self.now_utc)
         return None if found is None else found.cost_nano
 

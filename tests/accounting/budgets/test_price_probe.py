@@ -11,7 +11,7 @@ import pytest
 from passthrough.accounting.budget import Unpriced
 from passthrough.accounting.budgets.price_probe import PriceProbe
 from passthrough.accounting.pricing.prices import Price, Prices
-from passthrough.exchange import RouteTerms
+from passthrough.exchange import DeploymentPrice, RouteTerms
 from passthrough.meter.plan import MeterPlan
 from tests.harness.entries import exchange
 
@@ -114,3 +114,49 @@ def test_the_dearest_page_is_that_of_the_exchanges_route() -> None:
         found.append(probe.dearest_page(made))
     made.terms = RouteTerms("/mistral", MeterPlan(model="unheard-of"))
     assert ([5_000_000, 7_000_000, 3], None) == (found, probe.dearest_page(made))
+
+
+DEPLOYED = (
+    ("api.mistral.ai", RouteTerms("/v1/ocr", price_list="mistral", deployment_price=DeploymentPrice("mistral/mistral-ocr-2512"))),
+    ("a.services.ai.azure.com", RouteTerms("/v1/ocr", price_list="azure", deployment_price=DeploymentPrice("azure_ai/x", ONE))),
+)
+"""Two deployments, the second with a price of its own."""
+
+
+@pytest.mark.parametrize(
+    ("deployments", "expected"),
+    [
+        (DEPLOYED, 10**9),
+        (DEPLOYED[:1], 3_000_000),  # the annotated page of its model
+        ((("h", RouteTerms("/v1/ocr", deployment_price=DeploymentPrice("mistral/*"))),), 5_000_000),  # any model of the list
+        ((("h", RouteTerms("/v1/ocr", deployment_price=DeploymentPrice("unheard-of"))),), None),
+        ((*DEPLOYED[:1], ("h", RouteTerms("/v1/ocr", deployment_price=DeploymentPrice("unheard-of")))), 3_000_000),
+    ],
+)
+def test_the_dearest_page_is_that_of_any_deployment(
+    deployments: tuple[tuple[str, RouteTerms], ...], expected: int | None
+) -> None:
+    """Before one is chosen, it may be any of them; on other routes, and once one is chosen, they do not count."""
+    made = exchange(at=1_795_219_200.0)
+    probe = PriceProbe(Prices(), deployments=deployments)
+    made.terms, made.target = RouteTerms("/v1/ocr"), None
+    assert expected == probe.dearest_page(made)
+    made.terms, made.target = RouteTerms("/mistral"), "api.mistral.ai"
+    assert 5_000_000 == probe.dearest_page(made)
+    made.target, made.terms = DEPLOYED[0]
+    assert 3_000_000 == probe.dearest_page(made)
+
+
+@pytest.mark.parametrize(
+    ("target", "model", "expected"),
+    [
+        ("a.services.ai.azure.com", "whatever", False),  # its own price is for each page
+        ("a.services.ai.azure.com", None, False),
+        ("api.mistral.ai", "whatever", False),  # by the deployment's model
+        ("gone.example", "whatever", True),
+    ],
+)
+def test_a_deployment_gives_the_price(target: str, model: str | None, expected: bool) -> None:
+    """What was used without a price has one by now, where the deployment at that target has."""
+    probe = PriceProbe(Prices(), now_utc=lambda: NOON, deployments=DEPLOYED)
+    assert expected == probe.lacks_price(Unpriced(model, target, "/v1/ocr", "pages"))

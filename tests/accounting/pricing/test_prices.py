@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from passthrough.accounting.money import json_object, usd
 from passthrough.accounting.pricing.prices import OVERRIDE, Price, Prices, shipped
-from passthrough.exchange import RouteTerms
+from passthrough.exchange import DeploymentPrice, RouteTerms
 from passthrough.meter.plan import MeterPlan
 from passthrough.meter.usage import Usage
 
@@ -506,3 +506,42 @@ def test_the_rows_in_force_are_those_of_the_day_for_each_tier() -> None:
     prices = Prices([*standard, *fast])
     for on, expected in ((date(2025, 12, 31), [1, 8]), (date(2026, 1, 1), [2, 8]), (date(2027, 1, 1), [3, 8, 9])):
         assert expected == [row.usd_per_1000_pages for row in prices.in_force(OVERRIDE, on)["m"]]
+
+
+def deployed(usage: Usage, price: DeploymentPrice, price_list: str | None = "azure") -> tuple[object, ...]:
+    """Return cost in nano-USD, source and priced name of a usage at a deployment."""
+    terms = RouteTerms("/v1/ocr", price_list=price_list, deployment_price=price)
+    charge = PRICES.charge(usage, terms=terms, target="x.services.ai.azure.com", began_utc=noon(TODAY))
+    assert charge is not None
+    return charge.cost_nano, charge.cost_source, charge.priced_as
+
+
+@pytest.mark.parametrize(
+    ("price", "plain", "annotated", "expected"),
+    [
+        (DeploymentPrice("azure_ai/mine", Decimal("0.004")), 2, 0, (8_000_000, OVERRIDE)),
+        (DeploymentPrice("azure_ai/mine", Decimal("0.004")), 2, 3, (20_000_000, OVERRIDE)),  # annotated ones cost the same
+        (DeploymentPrice("azure_ai/mine", Decimal("0.004"), Decimal("0.005")), 2, 3, (23_000_000, OVERRIDE)),
+        (DeploymentPrice("azure_ai/mine", None, Decimal("0.005")), 0, 3, (15_000_000, OVERRIDE)),
+        (DeploymentPrice("azure_ai/mine", None, Decimal("0.005")), 2, 3, (None, None)),  # LiteLLM books plain ones for nothing
+        (DeploymentPrice("mistral/mistral-ocr-2512", None, Decimal("0.005")), 2, 3, (19_000_000, OVERRIDE)),
+        (DeploymentPrice("azure_ai/mine", Decimal(0)), 2, 3, (0, OVERRIDE)),
+        (DeploymentPrice("azure_ai/mine"), 2, 0, (None, None)),
+        (DeploymentPrice("mistral/mistral-ocr-2512"), 2, 0, (4_000_000, "prices.yaml")),
+    ],
+)
+@pytest.mark.parametrize("model", [None, "told"])
+def test_a_deployments_own_prices_come_first(
+    price: DeploymentPrice, plain: int, annotated: int, expected: tuple[int | None, str | None], model: str | None
+) -> None:
+    """Plain and annotated pages are counted apart, as LiteLLM does; what has no price of its own goes by the lists."""
+    assert expected == deployed(Usage(plain, annotated, model), price)[:2]
+
+
+def test_a_deployments_response_is_priced_by_its_model_first() -> None:
+    """The response's model, else that of the deployment; the deployment's price is a page's, whatever tokens were counted."""
+    of_base = DeploymentPrice("mistral/mistral-ocr-2505")
+    assert (4_000_000, "prices.yaml", "mistral-ocr-2512") == deployed(Usage(2, 0, "mistral-ocr-2512"), of_base, "mistral")
+    assert (2_000_000, "prices.yaml", "mistral-ocr-2505") == deployed(Usage(2, 0, "told"), of_base, "mistral")
+    own = DeploymentPrice("mistral/mistral-ocr-2505", Decimal("0.01"))
+    assert 20_000_000 == deployed(Usage(2, 0, "mistral-ocr-2512", tokens_in=9, tokens_out=9), own)[0]
