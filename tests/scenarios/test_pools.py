@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sqlite3
 from collections import Counter
+from contextlib import closing
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from passthrough.proxy.deployments.deployment import ModelGroup, Routing
 from passthrough.proxy.deployments.model_table import ModelTable
-from tests.harness.ocr_upstreams import UNAVAILABLE, WELL, Behaviour, OcrUpstream, at_random, ocr_upstreams, throttled
+from tests.harness.ocr_upstreams import (
+    AZURE,
+    MISTRAL,
+    UNAVAILABLE,
+    VERTEX,
+    WELL,
+    Behaviour,
+    OcrUpstream,
+    at_random,
+    ocr_upstreams,
+    throttled,
+)
+from tests.harness.process import program
 from tests.harness.proxy import deployment_to, road
 from tests.harness.waiting import eventually
 from tests.proxy.ocr.test_sender import ask, body_of, request
@@ -18,6 +34,7 @@ from tests.proxy.ocr.test_sender import ask, body_of, request
 pytestmark = pytest.mark.faults
 
 CALLERS, EACH = 64, 12
+PROVIDERS = ((MISTRAL, "throttled"), (AZURE, "random"), (VERTEX, "closed"), (MISTRAL, "well"))
 
 
 async def test_every_client_gets_its_answer_while_three_of_four_misbehave() -> None:
@@ -142,3 +159,53 @@ async def test_a_broken_connection_is_not_sent_again_by_itself() -> None:
                 assert status == (await ask(house.port, request(body_of())))[0]
                 (exchange,) = await house.booked()
                 assert "bad: broke" == exchange.why
+
+
+@pytest.mark.process
+async def test_the_ledgers_pages_are_those_of_the_providers(tmp_path: Path) -> None:
+    """The program, with LiteLLM's file, a ledger and four providers of three kinds, of which three misbehave under 64 callers.
+
+    Each client gets its answer, none is answered 200 twice, and each deployment is booked with the pages that it answered.
+    """
+    above = {name: OcrUpstream(kind, pages=number + 1) for number, (kind, name) in enumerate(PROVIDERS)}
+    above["throttled"].mood = lambda: throttled("1")
+    above["random"].mood = at_random(UNAVAILABLE, 0.3, Random(4))
+    entries = [
+        {
+            "model_name": "mistral-ocr",
+            "litellm_params": {
+                "model": f"{each.provider}/mistral-ocr-2505",
+                "api_base": each.url,
+                "api_key": each.key,
+                **({"vertex_project": "p"} if each.provider == VERTEX else {}),
+            },
+            "model_info": {"id": name},
+        }
+        for name, each in above.items()
+    ]
+    file = json.dumps({"model_list": entries, "router_settings": {"num_retries": 8, "cooldown_time": 0.2}})
+    done = 0
+    async with ocr_upstreams(*above.values()), program(tmp_path, file) as running:
+        above["closed"].refuse()
+
+        async def caller(number: int) -> None:
+            nonlocal done
+            for turn in range(EACH):
+                body = request(body_of(id=f"{number}-{turn}")).replace(b"Host: x", b"Host: localhost", 1)
+                assert 200 == (await ask(running.port, body))[0]
+                done += 1
+                if done == CALLERS * EACH // 2:
+                    await above["closed"].open()
+
+        await asyncio.gather(*(caller(number) for number in range(CALLERS)))
+        log = await running.logs(CALLERS * EACH)
+        assert 0 == await running.stop()
+    with closing(sqlite3.connect(tmp_path / "passthrough.db")) as ledger:
+        sums = "SELECT e.deployment, sum(c.pages) FROM exchanges e JOIN charges c ON c.exchange_id = e.id GROUP BY 1"
+        booked = dict(ledger.execute(sums).fetchall())
+    assert {name: each.pages_answered for name, each in above.items() if each.answered} == booked
+    assert sum(booked.values()) == sum(line["pages"] for line in log)
+    answered = Counter(call.body["id"] for each in above.values() for call in each.answered)
+    assert (CALLERS * EACH, {1}) == (len(answered), set(answered.values()))
+    tried = [(name, call.body["id"]) for name, each in above.items() for call in each.calls]
+    assert sum(line["attempts"] for line in log) >= len(tried) == len(set(tried))  # never twice at one; refused ones saw nothing
