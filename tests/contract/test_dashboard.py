@@ -26,6 +26,7 @@ from passthrough.meter.usage import NOTHING
 from tests.harness.browser import CHROMIUM, Page, browser
 from tests.harness.documents import pdf
 from tests.harness.entries import booked, exchange
+from tests.harness.ocr_upstreams import data_uri
 from tests.harness.process import Program, program
 
 pytestmark = [
@@ -447,3 +448,36 @@ async def test_the_admin_key_opens_it(tmp_path: Path) -> None:
             await page.know_no_password()
             digest[0] = sha256(b"another key").digest()
             await page.until("/admin key is needed/.test(document.getElementById('trouble').textContent)")
+
+
+POOL = """\
+model_list:
+  - {model_name: mistral-ocr, litellm_params: {model: mistral/mistral-ocr-latest, api_key: canary-of-mistral-0123456789}}
+  - model_name: mistral-ocr
+    litellm_params: {model: azure_ai/mistral-document-ai-2512, api_key: canary-of-azure-012345678, api_base: "https://x.example"}
+"""
+
+
+async def test_pools_are_shown(tmp_path: Path) -> None:
+    """Each deployment with its share and its state; without a model_list there is no such table."""
+    async with dashboard(tmp_path, routes=ROUTES + POOL) as (page, running, url):
+        body = {"model": "mistral-ocr", "document": {"document_url": data_uri(pdf(2))}}
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
+            for _ in range(4):
+                async with session.post(f"http://127.0.0.1:{running.port}/v1/ocr", json=body) as answer:
+                    assert 200 == answer.status
+        await page.open(url)
+        await page.until(LOADED)
+        rows = await cells(page, "pool-table")
+        assert ["mistral/mistral-ocr-latest", "azure_ai/mistral-document-ai-2512"] == [row[0] for row in rows]
+        assert 4 == sum(int(row[3]) for row in rows)
+        assert 100 == sum(float(row[1].removesuffix(" %")) for row in rows)
+        assert {"up"} == {row[2] for row in rows}
+
+
+async def test_without_a_pool_nothing_is_said_of_pools(tmp_path: Path) -> None:
+    """Most users have none."""
+    async with dashboard(tmp_path) as (page, _, url):
+        await page.open(url)
+        await page.until(LOADED)
+        assert await page.run("document.getElementById('pools').hidden")
