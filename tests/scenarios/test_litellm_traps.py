@@ -244,3 +244,25 @@ def test_hosts_of_vertex(tmp_path: Path, location: str, host: str) -> None:
     assert (True, host) == (deployment.target.tls, deployment.target.host)
     path = f"/v1/projects/p/locations/{location}/publishers/mistralai/models/mistral-ocr-2505:rawPredict"
     assert path.encode() == deployment.target.base_path
+
+
+@pytest.mark.parametrize(
+    ("answered", "model", "info", "usd"),
+    [
+        ("mistral-ocr-2505-completion", "mistral/mistral-ocr-2512", {}, 0.01),
+        ("my-own-name", "azure_ai/mistral-document-ai-2512", {}, 0.03),
+        ("my-own-name", "azure_ai/ocr-of-ours", {"base_model": "azure_ai/mistral-document-ai-2512"}, 0.03),
+        ("mistral-ocr-2512", "mistral/mistral-ocr-2512", {"ocr_cost_per_page": 0.5}, 5.0),
+        ("my-own-name", "azure_ai/ocr-of-ours", {}, None),
+    ],
+)
+async def test_a_price_is_found_or_missed(
+    tmp_path: Path, answered: str, model: str, info: dict[str, Any], usd: float | None
+) -> None:
+    """There a name with `-completion` costs nothing, and so does any name that is not known."""
+    said = json.dumps({"pages": [], "model": answered, "usage_info": {"pages_processed": 10}}).encode()
+    above = OcrUpstream(mood=always(Behaviour(200, body=said)))
+    async with ocr_upstreams(above), serving(tmp_path, entry(above, model=model, info=info)) as running:
+        assert 200 == (await post(running))[0]
+        (line,) = await running.logs(1)
+        assert (10, usd, None if usd else "unpriced") == (line["pages"], line["cost_usd"], line["unmetered"])
