@@ -15,21 +15,22 @@ from ..accounting.budget import Budget, Scope
 from ..accounting.pricing.prices import Price
 from ..errors import ConfigError, LedgerError
 from ..loopback import is_loopback
+from ..proxy.routes import Route
 from ..secret import Secret
 from .budgets import ALL, Limits, calendar
-from .clients import check_named_models, check_named_routes, keys
+from .clients import Keys, check_named_models, check_named_routes, keys
 from .environment import read_environment
 from .listen import ADMIN_ADDRESS, ListenSettings, admin_address, listen_settings
 from .litellm import ENDPOINTS, supported
 from .model import Config
 from .models.ocr_routes import check_conflicts
-from .models.table import deployment_routes, models
+from .models.table import Models, deployment_routes, models
 from .prices import only_prices, price_map, prices
 from .problems import At, Problems
 from .proxies import check_proxies
 from .references import References
 from .routes import BuildContext, check_labels, routes
-from .schema import SECTIONS, ClientKeyPart, Endpoint, File, General, LabelItem, PricePart, RoutePrices
+from .schema import SECTIONS, ClientKeyPart, Endpoint, File, General, LabelItem, LabelPart, PricePart, RoutePrices
 from .validate import items, optional_part, part
 from .values import FileName
 from .variables import check_variables
@@ -55,28 +56,20 @@ def load(
 
     Raises ConfigError with all problems, and no other error, whatever the file or the environment holds.
     """
-    cwd = cwd or Path.cwd()
-    opened = _open(path, environ, cwd, sandbox)
+    opened = _open(path, environ, cwd := cwd or Path.cwd(), sandbox)
     problems = opened.problems
     file = optional_part(File, {key: value for key, value in opened.tree.items() if key not in SECTIONS}, (), problems)
     general = _general(opened)
-    named = [(at, label.root) for at, label in opened.parts(LabelItem, "label_headers")]
-    check_labels(named, problems)
     settings = listen_settings(file, opened.environ, listen, (opened.folder, cwd), problems)
     endpoints = [found for place in ENDPOINTS for found in opened.parts(Endpoint, *place)]
-    context = BuildContext(opened.folder, settings.listen, sandbox, named, general)
-    built = routes(endpoints, context, problems)
-    served = models(opened.tree, context, problems)
-    check_conflicts([(at, route) for (at, _), route in zip(endpoints, built, strict=True)], served.routes, problems)
+    build = BuildContext(opened.folder, settings.listen, sandbox, _labels(opened), general)
+    built, served = _routes_and_models(opened, endpoints, build)
     callers = opened.parts(ClientKeyPart, "client_keys")
-    given_keys = keys(callers, file, general, problems, has_models=served.table is not None)
-    check_named_routes(opened.tree, problems)
-    check_named_models(callers, served.table, problems)
+    given_keys = _keys(opened, callers, file, general, served)
     allow_anonymous = file.allow_anonymous or general.allow_anonymous
     _check_open(settings, opened.tree, allow_anonymous, problems)
-    _check_ledger(file.ledger, problems)
+    ledger, journal = _ledger(file.ledger, problems), _journal(file.journal, cwd, problems)
     budgets = _limits(file, endpoints, callers, problems)
-    journal = _journal(file.journal, cwd, problems)
     own_prices = prices(opened.parts(PricePart, "prices"), endpoints, problems)
     mapped = price_map(file.price_map, opened.folder, problems)
     opened.raise_problems()
@@ -91,7 +84,7 @@ def load(
         prices=own_prices,
         price_map=mapped,
         price_map_file=opened.beside(file.price_map),
-        ledger=file.ledger,
+        ledger=ledger,
         ledger_keep_days=file.ledger_keep,
         admin_digest=given_keys.admin_digest,
         budgets=budgets,
@@ -246,6 +239,28 @@ def _general(opened: _Opened) -> General:
     return optional_part(General, section, ("general_settings",), opened.problems)
 
 
+def _labels(opened: _Opened) -> list[tuple[At, LabelPart]]:
+    named = [(at, label.root) for at, label in opened.parts(LabelItem, "label_headers")]
+    check_labels(named, opened.problems)
+    return named
+
+
+def _routes_and_models(
+    opened: _Opened, endpoints: Sequence[tuple[At, Endpoint]], context: BuildContext
+) -> tuple[tuple[Route, ...], Models]:
+    built = routes(endpoints, context, opened.problems)
+    served = models(opened.tree, context, opened.problems)
+    check_conflicts([(at, route) for (at, _), route in zip(endpoints, built, strict=True)], served.routes, opened.problems)
+    return built, served
+
+
+def _keys(opened: _Opened, given: Sequence[tuple[At, ClientKeyPart]], file: File, general: General, served: Models) -> Keys:
+    found = keys(given, file, general, opened.problems, has_models=served.table is not None)
+    check_named_routes(opened.tree, opened.problems)
+    check_named_models(given, served.table, opened.problems)
+    return found
+
+
 def _limits(
     file: File, routes: Sequence[tuple[At, Endpoint]], clients: Sequence[tuple[At, ClientKeyPart]], problems: Problems
 ) -> tuple[Budget, ...]:
@@ -258,12 +273,15 @@ def _limits(
     return tuple(limits.budgets)
 
 
-def _check_ledger(url: str | None, problems: Problems) -> None:
-    """Note a URL that can never be a ledger; whether there is one, and whether it is writable, shows when it is used."""
+def _ledger(url: str | None, problems: Problems) -> str | None:
+    """Return the ledger's URL; one that can never be a ledger is noted.
+
+    Whether there is one, and whether it is writable, shows when it is used.
+    """
     from ..accounting.ledger.ledger import Ledger  # noqa: PLC0415 - a fifth of a second, which callers who only want prices do not pay
 
     if url is None:
-        return
+        return None
     try:
         Ledger.at(url).close()
     except LedgerError as error:
@@ -271,6 +289,7 @@ def _check_ledger(url: str | None, problems: Problems) -> None:
         problems.wrong(
             ("ledger",), what, hint or "Write sqlite:///passthrough.db, postgresql://user:password@host/name, or none."
         )
+    return url
 
 
 def _journal(named: FileName | None, cwd: Path, problems: Problems) -> str | None:
