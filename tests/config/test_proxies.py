@@ -42,6 +42,17 @@ def test_what_is_not_used_is_said(tmp_path: Path, name: str, route: str) -> None
     assert f"Write 'proxy: os.environ/{name}' on each route" in words
 
 
+def test_deployments_are_not_reached_through_it(tmp_path: Path) -> None:
+    """They have no `proxy`, so the hint is another one; at this machine none is needed."""
+    entry = "- {{model_name: a, litellm_params: {{model: mistral/m-ocr, api_key: k, api_base: 'https://{}'}}}}\n"
+    text = "ledger: none\nmodel_list:\n" + entry.format("api.mistral.ai") + entry.format("127.0.0.1:9")
+    ((key, words),) = warnings(tmp_path, text, HTTPS_PROXY=PROXY)
+    assert "HTTPS_PROXY" == key
+    assert "It is not used here: the deployments of model_list connect directly to the targets." in words
+    assert "name their hosts in NO_PROXY" in words
+    assert [] == warnings(tmp_path, text, HTTPS_PROXY=PROXY, NO_PROXY="api.mistral.ai")
+
+
 def test_for_all(tmp_path: Path) -> None:
     """ALL_PROXY is for targets with and without TLS."""
     ((key, words),) = warnings(tmp_path, ALL_PROXY=PROXY)

@@ -129,8 +129,8 @@ def _pattern(wildcard: str) -> re.Pattern[str]:
 
 
 def _is_segment(text: str) -> bool:
-    """Tell whether a text can stand in a path: no dot segment (RFC 3986 §5.2.4), no lone surrogate."""
-    return text not in {".", ".."} and not any("\ud800" <= char <= "\udfff" for char in text)
+    """Tell whether a text can stand in a path and in a header field: no dot segment (RFC 3986 §5.2.4), no line break."""
+    return text not in {".", ".."} and text.isprintable()
 
 
 def _concrete(deployment: Deployment, text: str) -> Deployment:

@@ -163,6 +163,7 @@ TABLE = ModelTable(
         ("ocr-bx", None, "m-x"),
         ("ocr-..", None, "unknown_model"),
         ("ocr-\ud800", None, "unknown_model"),
+        ("ocr-x\r\nSet-Cookie: a=b", None, "unknown_model"),
         ("mistral-ocm", None, "unknown_model"),
     ],
 )
