@@ -270,7 +270,7 @@ def _ledger_url(config: str, option: str | None) -> str:
 @_config
 @click.option("--ledger", help="The ledger's URL, instead of the configuration's.")
 @click.option("--month", metavar="YYYY-MM", help="The month (UTC).  [default: the last one that is over]")
-@click.option("--by", default="client", show_default=True, help="client, route, label, or label.NAME for a named label.")
+@click.option("--by", default="client", show_default=True, help="client, route, deployment, model_group, label, or label.NAME.")
 @click.option("--format", "form", type=click.Choice(["md", "html", "csv"]), help="[default: the end of FILE, else md]")
 @click.option("--output", default="-", show_default=True, metavar="FILE", help="Where to write it; - is stdout.")
 @click.option("--sandbox", type=click.Choice(["auto", "exclude", "include", "only"]), default="auto", show_default=True)

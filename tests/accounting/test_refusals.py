@@ -40,7 +40,7 @@ def refused(client: str | None = "invoices", *, at: float = AT, code: str = "rat
 
 
 async def test_a_minute_of_refusals_is_one_entry() -> None:
-    """For each client, route and code; it is the first one's, without its labels, which another may not have had."""
+    """For each client, route, model group and code; it is the first one's, without its labels, which another may not have had."""
     written: list[Entry] = []
     refusals = Refusals(written.append)
     taken = [
@@ -50,14 +50,15 @@ async def test_a_minute_of_refusals_is_one_entry() -> None:
         refused(at=AT + 60),
         replace(refused(), route="/other"),
         replace(refused(), sandbox=True),
+        replace(refused(), model_group="ocr"),
     ]
     assert all(map(refusals.take, taken))
     assert [] == written
     refusals.flush()
-    assert [500, 3, 2, 1, 1, 1] == [each.requests for each in written]
+    assert [500, 3, 2, 1, 1, 1, 1] == [each.requests for each in written]
     assert replace(taken[0], label=None, labels=None, requests=500) == written[0]
     refusals.flush()
-    assert 6 == len(written)
+    assert 7 == len(written)
 
 
 async def test_what_was_gathered_is_written_when_the_minute_is_over() -> None:

@@ -80,7 +80,12 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     opened = Ledger.open(f"sqlite:///{tmp_path}/books.db")
     entries = [
         replace(booked("invoices", at=NOON, pages=3, cost_nano=6_000_000), labels='{"team": "red", "user": "eve"}'),
-        booked("invoices", at=NOON + 1, pages=4, cost_nano=8_000_000_001, model="other-model"),
+        replace(
+            booked("invoices", at=NOON + 1, pages=4, cost_nano=8_000_000_001, model="other-model"),
+            deployment="azure-1",
+            model_group="ocr",
+            why="vertex-1: 503",
+        ),
         replace(booked("archive", at=NOON + 2 - DAY, pages=1, cost_nano=123), labels='{"team": "red"}'),
         replace(booked(None, at=NOON + 3, pages=2, cost_nano=None), label="<b>", status=200),
         booked("sandboxed", at=NOON + 4, pages=50, sandbox=True),
@@ -367,6 +372,9 @@ FILTERED = [
     ({"label.team": "red", "client": "archive", "by": "label.team,day"}, (1, 1, "0.000000123")),
     ({"label.team": "", "by": "label"}, (3, 6, "8.000000001")),
     ({"label.team": "blue"}, (0, 0, "0")),
+    ({"deployment": "azure-1"}, (1, 4, "8.000000001")),
+    ({"model_group": "ocr", "by": "deployment"}, (1, 4, "8.000000001")),
+    ({"deployment": "", "by": "model_group,client"}, (4, 6, "0.006000123")),
 ]
 
 
@@ -405,7 +413,10 @@ async def test_usage_is_narrowed(ledger: Ledger, query: Mapping[str, str], expec
         ("/usage?by=label.nothing", "No request has a label named nothing. There are: label.team, label.user."),
         ("/usage?by=label.Team", "label.Team; there are client, "),
         ("/usage?label.team=a&label.team=b", "label.team: this is given twice"),
-        ("/exchanges?label.=a", "no parameter 'label.'; there are limit, client, route, model, label, and label.NAME"),
+        (
+            "/exchanges?label.=a",
+            "no parameter 'label.'; there are limit, client, route, model, label, deployment, model_group, and label.NAME",
+        ),
         ("/exchanges?label.a%20b=a", "no parameter 'label.a b'"),
     ],
 )
@@ -430,6 +441,11 @@ async def test_the_latest_exchanges(ledger: Ledger) -> None:
         assert "2026-09-21T12:00:05.000Z" == found[0]["time"]
         _, narrowed = await get_json(client, "/exchanges?client=invoices&model=other-model")
         assert [4] == [each["pages"] for each in narrowed["exchanges"]]
+        tried = [tuple(each[name] for name in ("deployment", "model_group", "attempts", "why")) for each in narrowed["exchanges"]]
+        assert [("azure-1", "ocr", 1, "vertex-1: 503")] == tried
+        for only in ("deployment=azure-1", "model_group=ocr"):
+            _, again = await get_json(client, f"/exchanges?{only}")
+            assert narrowed == again
         _, none = await get_json(client, "/exchanges?client=")
         assert [2] == [each["pages"] for each in none["exchanges"]]
         _, red = await get_json(client, "/exchanges?label.team=red")

@@ -20,7 +20,7 @@ from .breakdown import Origin, Reason, broken_down
 from .model_names import ModelNaming, columns_of
 from .report import Sandbox, report_of, together, unknown_labels
 
-KEYS: Final = ("client", "route", "label")
+KEYS: Final = ("client", "route", "deployment", "model_group", "label")
 """What statements may be made for, beside named labels."""
 
 Name = str | int | None

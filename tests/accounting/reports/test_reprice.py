@@ -108,6 +108,25 @@ def test_the_list_that_a_route_names_holds_today_too(ledger: Ledger) -> None:
     assert [(2, 1), (12, 0), (0, 2)] == found
 
 
+@pytest.mark.parametrize(
+    ("source", "told", "name", "expected"),
+    [
+        ("routes.yaml", "told", "told", 7),  # it may be the deployment's own price
+        ("prices.yaml", "told", "mistral-ocr-2512", 2_000_000),  # by the deployment's model, which priced it
+        ("prices.yaml", "mistral-ocr-2505", "mistral-ocr-2505", 1_000_000),
+        (None, "told", "told", None),
+    ],
+)
+def test_what_a_deployments_page_would_cost(
+    ledger: Ledger, source: str | None, told: str, name: str, expected: int | None
+) -> None:
+    """By the name that it was priced by, where the response's model has no price."""
+    charge = Charge(told, 1, 0, cost_nano=None if source is None else 7, cost_source=source, priced_as=name)
+    ledger.append([replace(charged(charge), route="/v1/ocr", deployment="m-1", priced_as=name)])
+    total = reprice(ledger.exported(), Today(Prices(), {}, NOW), (), None, None).total
+    assert (expected or 0, int(expected is None)) == (total.today_nano, total.unpriced_today)
+
+
 def test_prices_of_routes_and_requests(ledger: Ledger) -> None:
     """A route's own price comes first; its price per request is for the exchange, not for the lines that it brought."""
     lines = tuple(Charge("m", 1000, cost_nano=1, cost_source="prices.yaml", line=f"l{i}", in_batch=True) for i in range(3))

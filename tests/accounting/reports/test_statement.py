@@ -315,7 +315,9 @@ def test_older_rows_are_named_by_what_prices_them(ledger: Ledger) -> None:
 @pytest.mark.parametrize("by", ["model", "colour", "label.", "label.Team", "label.a b", "label.NAME", ""])
 def test_an_unknown_key(ledger: Ledger, by: str) -> None:
     """It is refused, with those that there are."""
-    with pytest.raises(LedgerError, match=r"(?s)no statements by .*client, route, label, and label.NAME"):
+    with pytest.raises(
+        LedgerError, match=r"(?s)no statements by .*client, route, deployment, model_group, label, and label.NAME"
+    ):
         made(ledger, by)
 
 
