@@ -350,7 +350,8 @@
       exchanges.map((exchange) => [
         time(exchange), [made("span", {}, named(exchange.client)), exchange.label ? made("small", {}, exchange.label) : null,
           ...Object.entries(exchange.labels ?? {}).map(([name, value]) => made("small", {}, `${name}: ${value}`))],
-        [`${exchange.method} ${exchange.path}`, exchange.sandbox ? made("small", {}, "sandbox") : null], exchange.model ?? "–",
+        [`${exchange.method} ${exchange.path}`, exchange.sandbox ? made("small", {}, "sandbox") : null],
+        [exchange.model ?? "–", exchange.deployment ? made("small", {}, exchange.deployment) : null, exchange.why ? made("small", { className: "bad" }, `after ${exchange.why}`) : null],
         status(exchange), pages(exchange), usd(exchange.cost_usd), took(exchange.total_s)])));
   };
 
