@@ -227,3 +227,15 @@ def test_a_fallback_that_is_not_for_ocr_is_left_out(tmp_path: Path) -> None:
     assert config.models is not None
     assert {"a": ("b",)} == dict(config.models.routing.fallbacks)
     assert ["'gpt' is not for OCR: it is left out."] == [each.what for each in config.warnings if "fallbacks" in each.key]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("left_out", ["vertex_ai/mistral-ocr-2505, vertex_project: p", "openai/gpt-4o"])
+def test_a_model_keeps_its_fallbacks_where_one_of_its_entries_is_left_out(tmp_path: Path, left_out: str) -> None:
+    """The name is that of a model of OCR all the same, for fallbacks and aliases."""
+    text = (
+        A + f"- model_name: a\n  litellm_params: {{model: {left_out}}}\n" + A.removeprefix("model_list:\n").replace(": a", ": b")
+    )
+    config = loaded(tmp_path, text + "router_settings: {fallbacks: [{a: [b]}], model_group_alias: {c: a}}\n", {})
+    assert config.models is not None
+    assert ({"a": ("b",)}, {"c": "a"}) == (dict(config.models.routing.fallbacks), config.models.aliases)

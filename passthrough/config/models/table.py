@@ -54,7 +54,9 @@ def models(tree: Mapping[str, Any], build: BuildContext, problems: Problems) -> 
     built = [deployment for _, deployment in placed]
     if len(built) < len(_given(tree, "model_list")) or not built:
         return Models(None, (), ocr)  # names that are missing for another reason are not noted once more
-    table = model_table(Names(_groups(built), _foreign(tree)), settings, problems)
+    groups = _groups(built)
+    foreign = _left_out(tree).difference(group.name for group in groups)
+    table = model_table(Names(groups, foreign), settings, problems)
     return Models(table, ocr_routes(labels), ocr)
 
 
@@ -76,7 +78,7 @@ def _given(tree: Mapping[str, Any], name: str) -> list[tuple[At, object]]:
     return [((name, i), item) for i, item in enumerate(given) if not is_left_out(item)] if isinstance(given, list) else []
 
 
-def _foreign(tree: Mapping[str, Any]) -> frozenset[str]:
+def _left_out(tree: Mapping[str, Any]) -> frozenset[str]:
     """Return the names of entries that are not served."""
     return frozenset(str(item["model_name"]) for item in tree["model_list"] if is_left_out(item) and item)
 
