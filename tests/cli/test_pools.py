@@ -11,7 +11,8 @@ from passthrough.accounting.reports.table import Column, Table
 from passthrough.cli.pools import POOL_COLUMNS, pool_notes, pool_rows
 from passthrough.cli.terminal import show
 from passthrough.config.model import Config
-from tests.harness.configs import ROUTE, loaded
+from tests.harness.configs import ROUTE, loaded, written
+from tests.harness.process import command
 
 FILE = """\
 model_list:
@@ -63,3 +64,21 @@ def test_it_fits_eighty_columns_without_a_secret(config: Config) -> None:
     show(Table("", tuple(Column(head, cells) for head, cells in columns)), "\n".join(pool_notes(config)), file=out, width=80)
     assert [] == [line for line in out.getvalue().splitlines() if len(line) > 80]
     assert "canary" not in out.getvalue()
+
+
+async def test_check_of_models_alone(tmp_path: Path) -> None:
+    """A file without a route is fine; where a token would have to be fetched it is not, and no secret is shown."""
+    written(tmp_path, FILE + "ledger: none\n")
+    code, out, err = await command(tmp_path, "check", KEY_A="canary-a")
+    assert 0 == code
+    assert "routes.yaml: fine, 3 models, 3 deployments" in out
+    assert "invoices: only models scan." in out
+    assert "canary" not in out + err
+    written(tmp_path, ROUTE + FILE + "ledger: none\n")
+    code, out, _ = await command(tmp_path, "check", KEY_A="canary-a")
+    assert (0, True, True) == (code, "fine, 1 route" in out, "3 models, 3 deployments" in out)
+    written(tmp_path, FILE.replace("api_key: canary-c", "vertex_credentials: canary-c.json"))
+    code, out, err = await command(tmp_path, "check", KEY_A="canary-a")
+    assert (2, "") == (code, out)
+    assert "model_list[2].litellm_params.vertex_credentials: A token for this deployment would have to be fetched" in err
+    assert "canary" not in err
