@@ -1,0 +1,72 @@
+"""What is booked of a pool's calls, from the street: once each, at the deployment that responded, and found months later."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from passthrough.cli.main import main
+from tests.harness.ocr_upstreams import UNAVAILABLE, Behaviour, OcrUpstream, always, ocr_upstreams
+from tests.scenarios.test_litellm_traps import entry, post, serving
+
+pytestmark = pytest.mark.process
+
+LEDGER = "sqlite:///books.db"
+BODY = {"pages": [], "model": "my-own-name", "usage_info": {"pages_processed": 3, "pages_processed_annotation": 2}}
+
+
+async def test_a_call_that_was_tried_twice_is_booked_once(tmp_path: Path) -> None:
+    """With the usage, target and price of the deployment that responded; `attempts` and `why` say what was tried before."""
+    down = OcrUpstream(mood=always(UNAVAILABLE))
+    well = OcrUpstream(mood=always(Behaviour(200, body=json.dumps(BODY).encode())))
+    dear = {"id": "well", "ocr_cost_per_page": 0.5, "annotation_cost_per_page": 2}
+    entries = entry(down, info={"id": "down"}, order=1), entry(well, info=dear, order=2)
+    async with ocr_upstreams(down, well), serving(tmp_path, *entries, ledger=LEDGER) as running:
+        assert 200 == (await post(running))[0]
+        (line,) = await running.logs(1)
+    expected = {
+        "route": "/v1/ocr",
+        "deployment": "well",
+        "model_group": "mistral-ocr",
+        "why": "down: 503",
+        "attempts": 2,
+        "pages": 3,
+        "pages_annotated": 2,
+        "cost_usd": 5.5,
+        "cost_source": "routes.yaml",
+        "unmetered": None,
+    }
+    assert expected == {name: line[name] for name in expected}
+    assert (1, 1) == (len(down.calls), len(well.calls))
+    with closing(sqlite3.connect(tmp_path / "books.db")) as ledger:
+        joined = "exchanges LEFT JOIN charges ON exchange_id = id"
+        rows = ledger.execute(f"SELECT deployment, model_group, why, attempts, pages, cost_nano FROM {joined}").fetchall()
+        assert [("well", "mistral-ocr", "down: 503", 2, 3, 5_500_000_000)] == rows
+        ledger.execute("DELETE FROM charges")  # as the retention does
+        ledger.execute("DELETE FROM exchanges")
+        ledger.commit()
+    for by, group in (("deployment", "well"), ("model_group", "mistral-ocr")):
+        options = ["--ledger", f"sqlite:///{tmp_path}/books.db", "--by", by, "--format", "json"]
+        run = CliRunner().invoke(main, ["usage", *options])
+        assert 0 == run.exit_code, run.output
+        (found,) = json.loads(run.stdout)["groups"]
+        assert (group, 1, 3, 5.5) == (found[by], found["requests"], found["pages"], found["cost_usd"])
+
+
+async def test_a_pool_that_is_down_is_booked_without_a_charge(tmp_path: Path) -> None:
+    """The last deployment that was tried stands there, with the reason; nothing was counted, and nothing is."""
+    first, second = (OcrUpstream(mood=always(UNAVAILABLE)) for _ in range(2))
+    entries = entry(first, info={"id": "one"}, order=1), entry(second, info={"id": "two"}, order=2)
+    async with ocr_upstreams(first, second), serving(tmp_path, *entries, ledger=LEDGER) as running:
+        assert 503 == (await post(running))[0]
+        (line,) = await running.logs(1)
+    assert ("two", None, None) == (line["deployment"], line["cost_usd"], line["pages"])
+    assert line["attempts"] == len(first.calls) + len(second.calls) >= 2
+    assert line["why"].endswith(": 503")
+    with closing(sqlite3.connect(tmp_path / "books.db")) as ledger:
+        assert [(0,)] == ledger.execute("SELECT count(*) FROM charges").fetchall()
