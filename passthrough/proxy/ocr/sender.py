@@ -155,11 +155,17 @@ class OcrSender:
 
     def _opened(self, context: RequestContext, prepared: PreparedRequest, table: ModelTable) -> OcrRequest:
         head, route = prepared.head, prepared.match.route
-        codings = b",".join([value for lower, _, value in head.fields if lower == b"content-encoding"])
-        content_type = next((value for lower, _, value in head.fields if lower == b"content-type"), b"")
-        form = Multipart(boundary_of(content_type)) if is_form(content_type) else None
+        content_type, coding = b"", b""
+        for lower, _, value in head.fields:
+            if lower == b"content-type":
+                content_type = content_type or value
+            elif lower == b"content-encoding":
+                coding = coding + b"," + value if coding else value
+        form = (
+            Multipart(boundary_of(content_type)) if content_type[:10].lower() == b"multipart/" and is_form(content_type) else None
+        )
         scan = RequestScan(table.default_names, needs_model=route.serves is _OCR or form is not None)
-        inflater = open_inflater(codings, self._decoders, self._settings.held_body_bytes) if codings else None
+        inflater = open_inflater(coding, self._decoders, self._settings.held_body_bytes) if coding else None
         body = ClientBody(context.exchange, head, route, context.downstream.body, form or scan, self._upstream.fair, inflater)
         total_s = table.routing.request_timeout_s
         deadline = None if total_s is None else self._loop.time() + total_s
@@ -227,7 +233,8 @@ class OcrSender:
         assert length is not None
         if body.ended or length <= FREE_BYTES:
             return
-        has_others = len(_in_question(request.table, request.group)) > 1 or request.table.routing.num_retries
+        others = _in_question(request.table, request.group)
+        has_others = len(others) > 1 or request.table.routing.num_retries or others[0].num_retries
         if length <= self._settings.held_body_bytes and (has_others or length <= _SMALL_BYTES):
             request.room = request.room or self.held.take_at_once(length)
             if request.room is not None:
