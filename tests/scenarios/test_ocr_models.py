@@ -147,6 +147,8 @@ async def test_every_client_reaches_every_provider(tmp_path: Path) -> None:
         code, out, err = await each.running.command("usage", "--format", "json")
         assert (0, "") == (code, err)
         assert asked == json.loads(out)["total"]["pages"]
+        code, out, err = await each.running.command("usage", "--by", "deployment", "--format", "json")
+        assert [len(RECORDED)] * 3 == [row["pages"] for row in json.loads(out)["groups"]]
 
 
 async def test_real_pages_are_counted(tmp_path: Path) -> None:
