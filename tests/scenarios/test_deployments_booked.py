@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from contextlib import closing
@@ -12,7 +13,9 @@ from click.testing import CliRunner
 
 from passthrough.cli.main import main
 from tests.harness.ocr_upstreams import UNAVAILABLE, Behaviour, OcrUpstream, always, ocr_upstreams
-from tests.scenarios.test_litellm_traps import entry, post, serving
+from tests.harness.waiting import until
+from tests.proxy.ocr.test_sender import ask, request
+from tests.scenarios.test_litellm_traps import INLINE, entry, post, serving
 
 pytestmark = pytest.mark.process
 
@@ -70,3 +73,24 @@ async def test_a_pool_that_is_down_is_booked_without_a_charge(tmp_path: Path) ->
     assert line["why"].endswith(": 503")
     with closing(sqlite3.connect(tmp_path / "books.db")) as ledger:
         assert [(0,)] == ledger.execute("SELECT count(*) FROM charges").fetchall()
+
+
+async def test_a_first_burst_is_held_by_the_dearest_deployment(tmp_path: Path) -> None:
+    """Before one is chosen, a budget in USD reserves the dearest page of all, also where only cheap ones respond."""
+    go = asyncio.Event()
+    cheap, dear = (OcrUpstream(mood=always(Behaviour(200, body=json.dumps(BODY).encode(), until=go))) for _ in range(2))
+    entries = (
+        entry(cheap, info={"id": "cheap", "ocr_cost_per_page": 0.001}, order=1),
+        entry(dear, info={"id": "dear", "ocr_cost_per_page": 0.5}, order=2),
+    )
+    key = "team-" + "k" * 40
+    keys = [{"name": "team", "key": key, "budget": {"usd": 1, "per": "day"}}]
+    body = json.dumps({"model": "mistral-ocr", "document": INLINE}).encode()
+    sent = request(body).replace(b"Host: x", b"Host: localhost\r\nAuthorization: Bearer " + key.encode(), 1)
+    async with ocr_upstreams(cheap, dear), serving(tmp_path, *entries, ledger=LEDGER, client_keys=keys) as running:
+        callers = [asyncio.create_task(ask(running.port, sent)) for _ in range(8)]
+        await until(lambda: sum(caller.done() for caller in callers) == 6)
+        go.set()
+        answers = [(status, fields.get("x-passthrough-error")) for status, fields, _ in await asyncio.gather(*callers)]
+    assert [(200, None)] * 2 + [(429, "budget_spent")] * 6 == sorted(answers, key=str)
+    assert (2, 0) == (len(cheap.calls), len(dear.calls))
