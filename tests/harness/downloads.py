@@ -21,6 +21,7 @@ from passthrough.proxy.upstream.resolver import AddressInfo
 from tests.harness.waiting import WAIT_S
 
 ANY = UrlRules(validated=False)
+_LIMITS = DownloadLimits()
 
 
 @dataclass
@@ -76,7 +77,7 @@ async def documents(
     look_up: Callable[..., list[Any]] = socket.getaddrinfo,
     *,
     pool: type[ConnectionPool] = ConnectionPool,
-    limits: DownloadLimits = DownloadLimits(),
+    limits: DownloadLimits = _LIMITS,
     ca_file: str | None = None,
 ) -> AsyncIterator[Documents]:
     """Run downloads."""

@@ -29,7 +29,7 @@ from tests.harness.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.wire
 
-PDF = b"%PDF-1.7\n" + bytes(range(256)) * 40
+PDF = b"%PDF-1.7\n" + bytes(range(256)) * 4
 TYPE = b"Content-Type: application/pdf"
 UNREACHABLE, REFUSED, TOO_LARGE = "document_unreachable", "document_refused", "document_too_large"
 NOT_PUBLIC = (REFUSED, "The document's URL leads to an address that is not public.")
@@ -65,7 +65,7 @@ def then_closing(*pieces: bytes) -> Script:
 
 
 def then_resetting(*pieces: bytes) -> Script:
-    """Return a script that answers one request, waits until it was read, and resets."""
+    """Return a script that answers one request and resets."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -128,7 +128,7 @@ WHOLE = {
 @pytest.mark.parametrize("by_byte", [False, True])
 async def test_a_document_comes_whole(response: bytes, length: int | None, by_byte: bool) -> None:
     """However it is framed or coded, and in whatever pieces it comes; the length is known where it is the document's."""
-    pieces = [response[at : at + 1] for at in range(len(response))] if by_byte and len(response) < 1000 else [response]
+    pieces = [response[at : at + 1] for at in range(len(response))] if by_byte else [response]
     async with upstream(then_closing(*pieces)) as raw, documents() as of:
         assert ("application/pdf", length, PDF) == await fetched(of, f"http://127.0.0.1:{raw.port}/a.pdf")
         assert {"ok": 1} == counted(of)
@@ -468,7 +468,7 @@ FAULTS = {
     "many codings": (then_closing(coded(b"gzip," * 50 + b"gzip", PDF)), CODING),
     "an unknown coding": (then_closing(coded(b"compress", PDF)), CODING),
     "a false coding": (then_closing(coded(b"gzip", PDF)), DECODED),
-    "a coding that breaks": (then_closing(coded(b"gzip", gzip.compress(PDF)[:10] + b"\xff" * 20)), DECODED),
+    "a coding that breaks": (then_closing(coded(b"gzip", gzip.compress(PDF)[:-8] + bytes(8))), DECODED),
     "a coding that breaks off": (then_closing(coded(b"gzip", gzip.compress(PDF)[:-9])), CUT),
     "br that breaks off": (then_closing(coded(b"br", brotli.compress(PDF)[:-1])), CUT),
     "zstd that breaks off": (then_closing(coded(b"zstd", zstandard.compress(PDF)[:-1])), CUT),
@@ -550,7 +550,7 @@ async def test_a_name_that_has_no_address() -> None:
     ("response", "max_bytes", "received"),
     [
         (ok(PDF, TYPE), len(PDF) - 1, 0),
-        (chunked(PDF[:5000], PDF[5000:]), len(PDF) - 1, len(PDF)),
+        (chunked(PDF[:500], PDF[500:]), len(PDF) - 1, len(PDF)),
         (head_of(TYPE) + b"\r\n" + PDF, len(PDF) - 1, len(PDF)),
         (coded(b"gzip", gzip.compress(PDF)), len(PDF) - 1, len(gzip.compress(PDF))),
         (coded(b"gzip", BOMB), 100_000, len(BOMB)),
@@ -607,22 +607,17 @@ async def test_a_deadline_that_has_passed() -> None:
 
 
 async def test_redirects_share_one_time_limit() -> None:
-    """A host that redirects slowly again and again does not get a new one each time."""
-    go_on = asyncio.Event()
+    """A host that redirects slowly again and again does not get a new limit each time."""
 
     async def script(peer: Peer) -> None:
         received = await peer.request()
-        if received.line.startswith(b"GET /0 "):
-            await go_on.wait()
-            await peer.send(ok(b"", b"Location: /1", status=b"302 Found"))
-        else:
-            await peer.ended()
+        await asyncio.sleep(0.05)
+        number = int(received.line.split()[1][1:])
+        await peer.send(ok(PDF, TYPE) if number == 8 else ok(b"", b"Location: /%d" % (number + 1), status=b"302 Found"))
 
     async with upstream(script) as raw, documents(limits=DownloadLimits(head_s=0.2)) as of:
-        began = asyncio.get_running_loop().time()
-        asyncio.get_running_loop().call_at(began + 0.1, go_on.set)
-        expected = (UNREACHABLE, "The document's host did not answer in time.")
-        assert expected == await refusal_of(of, f"http://127.0.0.1:{raw.port}/0")
+        code, message = await refusal_of(of, f"http://127.0.0.1:{raw.port}/0")
+        assert (UNREACHABLE, True) == (code, message.endswith(" in time."))
 
 
 async def test_a_document_that_drips_is_given_up() -> None:
@@ -632,29 +627,27 @@ async def test_a_document_that_drips_is_given_up() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(ok(PDF, TYPE)[: -len(PDF)])
-        for at in range(len(PDF)):
-            await peer.send(PDF[at : at + 1])
-            await drop.wait()
-            drop.clear()
+        await peer.send(PDF[:1])
+        await drop.wait()
+        await peer.send(PDF[1:2])
+        await peer.ended()
 
     limits = DownloadLimits(min_rate=10**9, rate_window_s=1e-9)
-    async with upstream(script) as raw, documents(limits=limits) as of:
-
-        async def read() -> None:
-            document = await of.open(f"http://127.0.0.1:{raw.port}/")
-            async for _ in document.pieces():
-                drop.set()
-
+    async with upstream(script) as raw, documents(limits=limits) as of, asyncio.timeout(WAIT_S):
+        document = await of.open(f"http://127.0.0.1:{raw.port}/")
+        drop.set()
         with pytest.raises(Refusal, match="too slowly"):
-            await asyncio.wait_for(read(), WAIT_S)
+            await whole(document)
         assert {"unreachable": 1} == counted(of)
 
 
 async def test_a_slow_reader_is_not_the_hosts_fault() -> None:
-    """Only the time that the host is waited for counts: what has come already was fast enough."""
-    limits = DownloadLimits(min_rate=1, rate_window_s=1e-9)
+    """Only the time that the host is waited for counts, not that in which what has come is not taken."""
+    limits = DownloadLimits(min_rate=10**12, rate_window_s=1e-9)
     async with upstream(then_closing(ok(PDF, TYPE))) as raw, documents(limits=limits) as of:
-        assert PDF == (await fetched(of, f"http://127.0.0.1:{raw.port}/"))[2]
+        document = await of.open(f"http://127.0.0.1:{raw.port}/")
+        await raw.left()
+        assert PDF == (await whole(document))[2]
 
 
 # ── TLS ──
