@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from passthrough.proxy.upstream.own_ports import leads_back
+from passthrough.proxy.upstream.own_ports import is_same_machine, leads_back
 from passthrough.proxy.upstream.pool import ConnectionPool
 from tests.harness.client import asking, client, once
 from tests.harness.ports import free_port
@@ -40,6 +40,24 @@ def test_whose_port_it_is(local: str, peer: str, bound: list[str], ours: bool) -
     listening = [(each, 4000) for each in bound]
     assert ours == leads_back((local, 50000), (peer, 4000), listening)
     assert not leads_back((local, 50000), (peer, 4001), listening)
+
+
+@pytest.mark.parametrize(
+    ("local", "peer", "same"),
+    [
+        ("10.0.0.5", "10.0.0.5", True),
+        ("127.0.0.1", "127.0.0.9", True),
+        ("::ffff:10.0.0.5", "10.0.0.5", True),
+        ("fe80::1%eth0", "fe80::1", True),
+        ("2606:4700::1", "2606:4700::1", True),
+        ("10.0.0.5", "10.0.0.6", False),
+        ("10.0.0.5", "127.0.0.1", False),
+        ("2606:4700::1", "2606:4700::2", False),
+    ],
+)
+def test_whether_a_connection_stays_within_the_machine(local: str, peer: str, same: bool) -> None:
+    """It does where both ends have one address, whatever the port and whoever listens there."""
+    assert same == is_same_machine((local, 50000), (peer, 80))
 
 
 @pytest.mark.wire
