@@ -85,6 +85,9 @@ def test_a_file_of_litellm_becomes_a_table(tmp_path: Path) -> None:
             (b"/v1/projects", Serves.PREDICTION), (b"/v1/models", Serves.MODELS), (b"/models", Serves.MODELS),
     ] == [(route.path, route.serves) for route in config.ocr_routes]  # fmt: skip
     assert {()} == {route.targets for route in config.ocr_routes}
+    assert {Serves.OCR: {"POST"}, Serves.PREDICTION: {"POST"}, Serves.MODELS: {"GET", "HEAD"}} == {
+        route.serves: route.methods for route in config.ocr_routes
+    }
     assert "canary" not in repr(config)
 
 

@@ -31,7 +31,7 @@ def ocr_routes(labels: tuple[LabelHeader, ...]) -> tuple[Route, ...]:
             targets=(),
             terms=RouteTerms(OCR_ROUTE, MeterPlan("none" if serves is Serves.MODELS else "ocr")),
             include_subpath=serves is Serves.PREDICTION,
-            methods=frozenset({method}),
+            methods=frozenset({"GET", "HEAD"} if method == "GET" else {method}),  # RFC 9110 §9.1: who takes GET takes HEAD
             label_headers=labels,
             serves=serves,
         )
