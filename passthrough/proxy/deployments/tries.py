@@ -7,8 +7,8 @@
    `num_retries`, else the router's, else two.
 4. After 500, 502, 504, a time-out and a broken connection (the call may have been billed), only where the file has `num_retries`.
 5. One that failed this request is chosen only where no other is free; then by rule 6.
-6. The same deployment is tried after 408, 429, 503: after Retry-After (more than 60 s: relayed), else after 0.5 to 8 s, and at
-   least `retry_after`; and once more, at once, after a failed connect.
+6. A deployment that failed this request is tried again after 408, 429, 503: after Retry-After (more than 60 s: relayed), else
+   after 0.5 to 8 s, and at least `retry_after`; the last one once more, at once, after a failed connect.
 7. Without another try in the group, its fallbacks follow, each group once, with retries of its own.
 8. A request with a `file_id` stays at its first deployment: only rule 6 holds, without fallbacks.
 """
@@ -106,9 +106,11 @@ class Tries:
             other = self._balancer.choose(self._group, routing, self._failed)
             if other is not None and other.id not in self._failed:
                 return self._retry(other, 0.0)
-            verdict = self._again(current, failed, has_retries=has_retries) if alone or other is current else _RELAY
-            if verdict.goes_on:
-                return verdict
+            again = current if alone else other
+            if again is not None and (again is current or failed.cause != "connect"):
+                verdict = self._again(again, failed, has_retries=has_retries)
+                if verdict.goes_on:
+                    return verdict
         self._chosen = self._fall_back()
         return Verdict(goes_on=self._chosen is not None)
 
@@ -119,17 +121,17 @@ class Tries:
         self.retries += 1
         return Verdict(goes_on=True, after_s=after_s)
 
-    def _again(self, current: Deployment, failed: Failed, *, has_retries: bool) -> Verdict:
-        """Try the same deployment, by rule 6."""
+    def _again(self, deployment: Deployment, failed: Failed, *, has_retries: bool) -> Verdict:
+        """Try a deployment that failed this request, by rule 6."""
         if failed.cause == "connect":
-            return self._retry(current, 0.0) if self._failed[current.id] == 1 else _RELAY
+            return self._retry(deployment, 0.0) if self._failed[deployment.id] == 1 else _RELAY
         if failed.status not in _SAME_AGAIN or not has_retries:
             return _RELAY
         wait_s = failed.retry_after_s
         if wait_s is None:
-            wait_s = doubled_delay_s(self._failed[current.id], self._balancer.chance())
+            wait_s = doubled_delay_s(self._failed[deployment.id], self._balancer.chance())
         wait_s = max(wait_s, self._table.routing.retry_after_s)
-        return self._retry(current, wait_s) if wait_s <= MAX_WAIT_S else _RELAY
+        return self._retry(deployment, wait_s) if wait_s <= MAX_WAIT_S else _RELAY
 
     def _fall_back(self) -> Deployment | None:
         """Go to the next fallback that has a deployment free which did not fail this request."""

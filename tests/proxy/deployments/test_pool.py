@@ -14,7 +14,7 @@ from passthrough.errors import Refusal
 from passthrough.proxy.deployments.balancer import MAX_COOLDOWN_S, Balancer, Failed
 from passthrough.proxy.deployments.deployment import Deployment, ModelGroup, Provider, Routing, Strategy
 from passthrough.proxy.deployments.model_table import ModelTable
-from passthrough.proxy.deployments.tries import Tries
+from passthrough.proxy.deployments.tries import Tries, Verdict
 from passthrough.proxy.routes import Route, Target
 
 pytestmark = pytest.mark.fast
@@ -132,6 +132,17 @@ def test_a_lone_deployment_and_a_file_stay_where_they_are(failed: Failed, expect
         first, verdict = tries.next(), tries.judge(each)
         assert expected == (verdict.after_s if verdict.goes_on else None)
         assert not verdict.goes_on or first is tries.next()
+
+
+def test_where_all_failed_a_retry_that_is_left_waits_and_is_made() -> None:
+    """Each of the pool first, then one of them again after a wait, and then the response is relayed."""
+    tries = Tries(ModelTable([pool("a", "b")], Routing(cools=False)), pool("a", "b"), balancer([0.0]))
+    first = tries.next()
+    assert Verdict(goes_on=True) == tries.judge(Failed(503))
+    assert first.id != tries.next().id
+    assert Verdict(goes_on=True, after_s=0.5) == tries.judge(Failed(503))
+    assert tries.next().id in {"a", "b"}
+    assert Verdict(goes_on=False) == tries.judge(Failed(503))
 
 
 def test_all_cooling_is_refused_with_the_least_wait() -> None:
