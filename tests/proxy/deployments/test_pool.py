@@ -140,7 +140,9 @@ def test_where_all_failed_a_retry_that_is_left_waits_and_is_made() -> None:
     first = tries.next()
     assert Verdict(goes_on=True) == tries.judge(Failed(503))
     assert first.id != tries.next().id
-    assert Verdict(goes_on=True, after_s=0.5) == tries.judge(Failed(503))
+    verdict = tries.judge(Failed(503))
+    assert verdict.goes_on
+    assert 0.25 <= verdict.after_s <= 0.5
     assert tries.next().id in {"a", "b"}
     assert Verdict(goes_on=False) == tries.judge(Failed(503))
 
