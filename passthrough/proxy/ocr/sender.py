@@ -387,6 +387,8 @@ def _read_form(request: OcrRequest, form: Multipart) -> None:
     text, request.document = request_of(form.parts, list(body.kept))
     request.scan.feed(text)
     request.scan.end()
+    if request.room is not None:
+        request.room.shrink(body.kept_bytes)
     body.replace_whole(text)
 
 

@@ -359,6 +359,23 @@ async def test_forms_that_are_refused(body: bytes) -> None:
         assert [] == above.calls
 
 
+async def test_a_form_of_unknown_length_takes_the_room_that_it_needs() -> None:
+    """What was reserved for the largest one is given back when its end has come, not when its response has."""
+    body = form((FILE[0], PDF + b"x" * 200_000), MODEL)
+    taken: list[int] = []
+    async with one() as (house, above):
+
+        def on_head() -> Behaviour:
+            taken.append(house.relay.ocr.held.taken)
+            return WELL
+
+        above.mood = on_head
+        head = b"POST /v1/ocr HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=boundary\r\n"
+        data = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        assert 200 == (await ask(house.port, data))[0]
+        assert [len(body)] == taken
+
+
 async def test_a_form_is_tried_again() -> None:
     """Its file is held."""
     bad, good = OcrUpstream(), OcrUpstream()
