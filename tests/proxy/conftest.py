@@ -15,5 +15,5 @@ Several modules are tested through one face:
 * `test_attempts`: attempts, replay_buffer.
 * `documents/test_download`: download, document.
 * `deployments/test_pool`: model_table, balancer, tries.
-* `ocr/test_sender`: sender, client_body, upload, held_document, form_request, model_list.
+* `ocr/test_sender`: sender, client_body, upload, held_document.
 """

@@ -479,3 +479,16 @@ async def test_mistral_fetches_documents_itself() -> None:
     async with one() as (house, above):
         assert 200 == (await ask(house.port, request(by_url("https://example.com/a.pdf"))))[0]
         assert "https://example.com/a.pdf" == above.calls[0].body["document"]["document_url"]
+
+
+async def test_the_document_of_a_form_at_a_url_is_fetched_too() -> None:
+    """A field `document` is what it would be in JSON, for a provider that cannot fetch."""
+    above = OcrUpstream("azure_ai")
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(PDF) + PDF
+    async with ocr_upstreams(above), origin(answer) as (url, _):
+        async with road(models=table(deployment_to(above.port, **AZURE_PATH)), settings=ANY) as house:
+            document = json.dumps({"type": "document_url", "document_url": url}).encode()
+            status, _, body = await ask_form(house.port, form(MODEL, ('name="document"', document)))
+            assert 200 == status, body
+            expected = "data:application/pdf;base64," + base64.b64encode(PDF).decode()
+            assert [expected] == [call.body["document"]["document_url"] for call in above.calls]
