@@ -1,4 +1,4 @@
-"""Merges refused requests before they go into the ledger: one a minute for each client, route, model group and code."""
+"""Merges refused requests before they go into the ledger: one entry a minute for each kind."""
 
 from __future__ import annotations
 

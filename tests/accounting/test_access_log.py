@@ -101,6 +101,11 @@ def test_a_json_line_has_every_field_in_order() -> None:
             "api.mistral.ai  client=chat  label=x  label.team=a  label.user=Größe",
         ),
         (
+            replace(booked(None, at=0.0, model="m"), deployment="a-1", model_group="ocr", why="b-1: 503", attempts=2),
+            "00:00:00.000Z  POST /mistral/v1/ocr → 200  1 page  m  $0.002  0ms ↑0B ↓0B  "
+            "api.mistral.ai  deployment=a-1  model_group=ocr  attempts=2 why=b-1: 503",
+        ),
+        (
             booked(None, at=0.0, cost_nano=None, model=None, sandbox=True),
             "00:00:00.000Z  POST /mistral/v1/ocr → 200  1 page  unpriced  0ms ↑0B ↓0B  sandbox",
         ),

@@ -229,6 +229,15 @@ def test_a_shipped_price_has_its_source(ledger: Ledger) -> None:
     assert f"from 2025-12-01 ({row.source})." in shown(made(ledger))
 
 
+@pytest.mark.parametrize("by", ["deployment", "model_group"])
+def test_a_statement_by_deployment(ledger: Ledger, by: str) -> None:
+    """Each has a part of its own, with its figures; routes without deployments are one part."""
+    own = replace(used("shipped", 4, 2_000_000, "mistral-ocr-2512", cost_source="routes.yaml"), **{by: "azure-1"})
+    ledger.append([own, used("shipped", 1, 1, "mistral-ocr-2512", cost_source="prices.yaml")])
+    assert (2_000_000, 1) == (of(made(ledger, by), "azure-1").total.cost_nano, of(made(ledger, by), "azure-1").total.pages)
+    assert "azure-1" in shown(made(ledger, by))
+
+
 def test_a_month_that_is_not_over_says_so(ledger: Ledger) -> None:
     """On top, and in each part."""
     text = shown(made(ledger, made=datetime(2026, 10, 31, 23, 59, tzinfo=UTC)))
