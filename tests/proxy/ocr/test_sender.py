@@ -486,7 +486,8 @@ async def test_the_document_of_a_form_at_a_url_is_fetched_too() -> None:
     above = OcrUpstream("azure_ai")
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(PDF) + PDF
     async with ocr_upstreams(above), origin(answer) as (url, _):
-        async with road(models=table(deployment_to(above.port, **AZURE_PATH)), settings=ANY) as house:
+        models = table(deployment_to(above.port, **AZURE_PATH))
+        async with road(models=models, settings=ANY) as house:
             document = json.dumps({"type": "document_url", "document_url": url}).encode()
             status, _, body = await ask_form(house.port, form(MODEL, ('name="document"', document)))
             assert 200 == status, body
