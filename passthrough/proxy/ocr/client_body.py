@@ -205,6 +205,10 @@ class ClientBody:
             self._rate = UploadRate(self._loop, self._route.min_upload_rate, lambda: self._exchange.bytes_up, self._on_too_slow)
         return self._rate
 
+    def ends_by(self, waiting: asyncio.Timeout | None) -> None:
+        """Let a client that is slower than the route's rate end this wait: of the one that reads past this body."""
+        self._idle = waiting
+
     def _on_too_slow(self) -> None:
         if self._idle is not None and not self._idle.expired():
             self._idle.reschedule(self._loop.time())

@@ -240,6 +240,8 @@ class OcrSender:
             if request.room is not None:
                 return
         body.drop()
+        if request.room is not None:
+            request.room.shrink(body.kept_bytes)  # What is still to come is not held.
 
     # ── 3. the document ──
 
@@ -371,11 +373,11 @@ class OcrSender:
         """End a try whose response is not relayed: its upload, its connection, and what it was metered by."""
         task, call = context.upload_task, context.call
         context.upload_task = context.call = None
+        if call is not None:
+            call.connection.abort()  # Before the wait, in which the client may leave.
         if task is not None:
             task.cancel()
             await asyncio.wait({task})
-        if call is not None:
-            call.connection.abort()
         exchange = context.exchange
         exchange.usage_source, exchange.went_up = NOTHING_READ, False
         self.leave(exchange)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 
 from ...errors import ClientGone, Refusal
@@ -112,17 +113,20 @@ class SplicedUpload:
 
         rate = body.watch_rate()
         try:
-            while rest.left and not refused:
-                rate.resume()
-                await rest.deliver(take, self._idle_s)
-                rate.pause()
-                if not refused:
-                    await connection.drain(self._idle_s)
+            async with asyncio.timeout(None) as waiting:
+                body.ends_by(waiting)
+                while rest.left and not refused:
+                    rate.resume()
+                    await rest.deliver(take, self._idle_s)
+                    rate.pause()
+                    if not refused:
+                        await connection.drain(self._idle_s)
         except TimeoutError:
             raise body.slow(self._idle_s) from None
         except ConnectionError:
             raise ClientGone from None
         finally:
+            body.ends_by(None)
             rate.pause()
             rest.detach()
         if refused:

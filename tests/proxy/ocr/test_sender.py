@@ -493,3 +493,26 @@ async def test_the_document_of_a_form_at_a_url_is_fetched_too() -> None:
             assert 200 == status, body
             expected = "data:application/pdf;base64," + base64.b64encode(PDF).decode()
             assert [expected] == [call.body["document"]["document_url"] for call in above.calls]
+
+
+@pytest.mark.parametrize("size", [1_000, 3_000_000])
+async def test_an_upload_that_trickles_ends(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """A byte now and then is too slow, in a body that is kept and in one that passes the parser."""
+    monkeypatch.setattr("passthrough.proxy.upload_rate.WINDOW_S", 0.3)
+    data = request(body_of(filler="A" * size))
+    async with one() as (house, above):
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+        begun = len(data) // 2
+        writer.write(data[:begun])
+        answer = asyncio.ensure_future(response(reader))
+        for at in range(begun, len(data)):
+            await asyncio.wait({answer}, timeout=0.02)
+            if answer.done():
+                break
+            writer.write(data[at : at + 1])
+        status, _, body = await answer
+        writer.close()
+        assert (408, "slow_request") == (status, json.loads(body)["code"])
+        (exchange,) = await house.booked()
+        assert "slow_request" == exchange.error
+        assert [] == above.calls
