@@ -201,6 +201,8 @@ WARNINGS: list[tuple[str, int, str, str]] = [
      "layout (azure_ai/doc-intelligence/prebuilt-layout): of providers that are not served under /ocr."),
     (A + "- model_name: a\n  litellm_params: {model: vertex_ai/mistral-ocr-2505, vertex_project: p}\n", 5,
      "model_list[1].litellm_params.model", f"{FETCHED} It is left out; the others of a are served."),
+    (A + "- model_name: b\n  litellm_params: {model: vertex_ai/mistral-ocr-2505, vertex_project: p}\n", 5,
+     "model_list[1].litellm_params.model", f"{FETCHED} So b is left out: clients that send this name get 400."),
     (A + "- model_name: a\n  litellm_params: {model: mistral/mistral-ocr-latest, api_key: k, rpm: 60}\n", 3, P,
      "Others of a have 'rpm', which is their share; this one's is 1."),
     (A + "- model_name: gpt\n  litellm_params: {model: openai/gpt-4o}\nrouter_settings: {fallbacks: [{gpt: [x]}]}\n", 1,
@@ -226,7 +228,7 @@ def test_a_fallback_that_is_not_for_ocr_is_left_out(tmp_path: Path) -> None:
     config = loaded(tmp_path, text, {})
     assert config.models is not None
     assert {"a": ("b",)} == dict(config.models.routing.fallbacks)
-    assert ["'gpt' is not for OCR: it is left out."] == [each.what for each in config.warnings if "fallbacks" in each.key]
+    assert ["'gpt' is not served: it is left out."] == [each.what for each in config.warnings if "fallbacks" in each.key]
 
 
 @pytest.mark.fast

@@ -129,7 +129,7 @@ def _aliases(names: Names, settings: Settings, problems: Problems) -> tuple[dict
         elif part.model in holder.model_group_alias and part.model not in groups:
             problems.wrong(at, f"'{printable(part.model)}' is an alias itself.", "Name a model of model_list.")
         elif part.model in names.foreign:
-            problems.warn(at, f"'{printable(part.model)}' is not for OCR: the alias is left out.", _KEEP)
+            problems.warn(at, f"'{printable(part.model)}' is not served: the alias is left out.", _KEEP)
         elif not names.known(part.model, {}):
             problems.wrong(at, "There is no such model in model_list.", _near(part.model, groups))
         else:
@@ -168,7 +168,7 @@ def _targets(targets: Sequence[str], at: At, names: Names, aliases: Mapping[str,
     found: list[str] = []
     for index, name in enumerate(targets):
         if name in names.foreign and not names.known(name, aliases):
-            problems.warn((*at, index), f"'{printable(name)}' is not for OCR: it is left out.", _KEEP)
+            problems.warn((*at, index), f"'{printable(name)}' is not served: it is left out.", _KEEP)
         elif not names.known(name, aliases):
             problems.wrong((*at, index), "There is no such model in model_list.", _near(name, {*aliases, *_groups(names)}))
         else:

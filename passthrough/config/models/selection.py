@@ -67,7 +67,7 @@ def selected(tree: Mapping[str, Any], environ: Mapping[str, str], problems: Prob
     1. An entry is for OCR where its mode is `ocr`, or where it has no mode, and its model's name holds `ocr` or `document-ai`.
     2. The others, and those whose provider speaks another API, are named in one warning each.
     3. What LiteLLM takes from the environment becomes a reference to the variable.
-    4. A deployment whose token would have to be fetched is left out where its group has another one, with a warning; else it is a
+    4. A deployment whose token would have to be fetched is left out with a warning, where any other can be served; else it is a
        problem. In the sandbox it needs none.
     """
     entries = tree.get("model_list")
@@ -249,10 +249,12 @@ def _unfetched(found: _Findings, problems: Problems) -> list[tuple[int, object]]
             continue
         at = ("model_list", each.index, "litellm_params", each.lacks)
         hint = _NOT_FETCHED_HINT[each.provider]
-        if each.group in able:
+        if not able:
+            problems.wrong(at, NOT_FETCHED, hint)
+        elif each.group in able:
             problems.warn(at, f"{NOT_FETCHED} It is left out; the others of {each.group} are served.", hint)
         else:
-            problems.wrong(at, NOT_FETCHED, hint)
+            problems.warn(at, f"{NOT_FETCHED} So {each.group} is left out: clients that send this name get 400.", hint)
         replaced.append((each.index, {"model_name": each.group}))
     return replaced
 
