@@ -105,7 +105,11 @@ async def test_another_ledger_needs_no_configuration(folder: Path, tmp_path_fact
     [
         (("--month", "2026-13"), 2, "'2026-13' is no month: write 2026-10."),
         (("--month", "9998-01"), 2, "9998-01 has not begun"),
-        (("--by", "model"), 2, "There are no statements by model.\nThere are: client, route, label, and label.NAME"),
+        (
+            ("--by", "model"),
+            2,
+            "There are no statements by model.\nThere are: client, route, deployment, model_group, label, and label.NAME",
+        ),
         (("--by", "client,route"), 2, "There are no statements by client,route."),
         (("--format", "pdf"), 2, "'pdf' is not one of"),
         (("--ledger", "sqlite:///none.db"), 1, "none.db"),

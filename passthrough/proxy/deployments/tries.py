@@ -32,13 +32,18 @@ _SAME_AGAIN: Final = frozenset({408, 429, 503})
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows a failure: `next()` after `after_s` seconds where `goes_on`, else the failure is relayed."""
+    """What follows a failure: `next()` after `after_s` seconds where `goes_on`, else the failure is relayed.
+
+    `lacks_body`: another try would have been allowed, but the body could not be sent again.
+    """
 
     goes_on: bool
     after_s: float = 0.0
+    lacks_body: bool = False
 
 
 _RELAY: Final = Verdict(goes_on=False)
+_LACKS_BODY: Final = Verdict(goes_on=False, lacks_body=True)
 
 
 class Tries:
@@ -99,6 +104,8 @@ class Tries:
         own = routing.num_retries if current.num_retries is None else current.num_retries
         if not _may_go_on(failed, is_given=own is not None):
             return _RELAY
+        if not (failed.repeatable or failed.cause == "connect"):
+            return _LACKS_BODY
         has_retries = self._retries_here < (_DEFAULT_RETRIES if own is None else own)
         if failed.names_file:
             return self._again(current, failed, has_retries=has_retries)
@@ -151,8 +158,6 @@ def _may_go_on(failed: Failed, *, is_given: bool) -> bool:
     """Tell whether another try may follow a failure at all (rules 1 to 4). `is_given`: `num_retries` is in the file."""
     if failed.cause == "connect":
         return True
-    if not failed.repeatable:
-        return False
     if failed.cause or failed.status in BILLED:
         return is_given
     return failed.status in RESENT

@@ -17,12 +17,12 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote
 
 from ...errors import Refusal, UpstreamFailure
-from ...exchange import NOTHING_READ, Exchange
+from ...exchange import NOTHING_READ, Exchange, RouteTerms
 from ...meter.request import ScannedRequest
 from ..attempts import abort_if_failed, first_response
 from ..auth import ClientKey
@@ -142,7 +142,7 @@ class OcrSender:
         self._keep_for_tries(request)
         tries = Tries(table, request.group, self.balancer)
         while True:
-            deployment = self._chosen(request, tries)
+            deployment = tries.next()
             rewriter = rewriter_of(deployment.route)
             result = await self._try(request, tries, deployment, rewriter)
             if result is not None:
@@ -203,7 +203,8 @@ class OcrSender:
             assert model is not None  # Else the scan has refused the body.
             client: ClientKey | None = request.prepared.client
             request.group = request.table.group(model, None if client is None else client.models)
-            request.context.exchange.model_group = request.group.name
+            # Of a wildcard its name in the file: what clients send instead has no bounds.
+            request.context.exchange.model_group = request.group.deployments[0].group
         return request.group
 
     async def _reserve(self, request: OcrRequest) -> None:
@@ -262,14 +263,14 @@ class OcrSender:
 
     # ── 4. one try ──
 
-    def _chosen(self, request: OcrRequest, tries: Tries) -> Deployment:
-        """Return the next deployment, and say so on the exchange. Raises Refusal (no_deployment)."""
-        deployment, exchange = tries.next(), request.context.exchange
-        exchange.terms = deployment.route.terms
+    def _enter(self, exchange: Exchange, deployment: Deployment) -> None:
+        """Count a try that begins, and say on the exchange where it goes."""
+        exchange.terms = _terms(deployment)
         exchange.target, exchange.sandbox = deployment.target.name, deployment.target.name == "sandbox"
         exchange.deployment = deployment.id
         exchange.attempts += 1
-        return deployment
+        self.balancer.enter(deployment)
+        self._entered[exchange.id] = deployment
 
     async def _try(
         self, request: OcrRequest, tries: Tries, deployment: Deployment, rewriter: HeaderRewriter
@@ -277,8 +278,7 @@ class OcrSender:
         """Return the call to relay and its response's head, None where another try follows."""
         document = await self._document(request, deployment)
         exchange = request.context.exchange
-        self.balancer.enter(deployment)
-        self._entered[exchange.id] = deployment
+        self._enter(exchange, deployment)
         deadline = self._try_deadline(request, deployment.route)
         call: Call | None = None
         try:
@@ -360,7 +360,7 @@ class OcrSender:
             return False  # The client's body, or the document, has failed: the deployment has not.
         verdict = tries.judge(failed)
         exchange.why = f"{deployment.id}: {failed.outcome}"
-        if not verdict.goes_on and not failed.repeatable:
+        if verdict.lacks_body:
             exchange.why += "; the body was not held"
         if not verdict.goes_on or (request.deadline is not None and self._loop.time() + verdict.after_s >= request.deadline):
             return False
@@ -392,6 +392,16 @@ def _read_form(request: OcrRequest, form: Multipart) -> None:
     if request.room is not None:
         request.room.shrink(body.kept_bytes)
     body.replace_whole(text)
+
+
+def _terms(deployment: Deployment) -> RouteTerms:
+    """Return what accounting goes by; a wildcard's deployment is priced by the model that it stands for."""
+    terms = deployment.route.terms
+    price = terms.deployment_price
+    if price is None or "*" not in price.model:
+        return terms
+    provider = price.model.partition("/")[0]
+    return replace(terms, deployment_price=replace(price, model=f"{provider}/{deployment.model}"))
 
 
 def _in_question(table: ModelTable, group: ModelGroup | None) -> list[Deployment]:

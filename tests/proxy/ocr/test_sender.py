@@ -8,10 +8,12 @@ import gzip
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from passthrough.exchange import DeploymentPrice
 from passthrough.proxy.deployments.deployment import Deployment, ModelGroup, Provider, Routing
 from passthrough.proxy.deployments.model_table import ModelTable
 from passthrough.proxy.documents.url_rules import UrlRules
@@ -219,6 +221,21 @@ async def test_what_may_have_been_billed_is_sent_once(routing: Routing, expected
         pool = [deployment_to(bad.port, "bad", order=1), deployment_to(good.port, "good", order=2)]
         async with road(models=table(*pool, routing=routing)) as house:
             assert expected == (await ask(house.port, request(body_of())))[0]
+
+
+async def test_a_wildcard_is_booked_by_its_name_in_the_file_and_priced_by_its_model() -> None:
+    """What clients send in its place is not what sums are kept by."""
+    async with ocr_upstreams(above := OcrUpstream()):
+        wild = deployment_to(above.port, "wild", "scan/*", model="*")
+        terms = replace(wild.route.terms, deployment_price=DeploymentPrice("mistral/*"))
+        wild = replace(wild, route=replace(wild.route, terms=terms))
+        async with road(models=table(wild)) as house:
+            assert 200 == (await ask(house.port, request(body_of("scan/mistral-ocr-2512"))))[0]
+            assert "mistral-ocr-2512" == above.calls[0].body["model"]
+            (exchange,) = await house.booked()
+            assert "scan/*" == exchange.model_group
+            assert exchange.terms is not None
+            assert DeploymentPrice("mistral/mistral-ocr-2512") == exchange.terms.deployment_price
 
 
 async def test_a_prediction_names_its_model_in_the_path() -> None:
