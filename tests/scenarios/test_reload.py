@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.harness.ocr_upstreams import OcrUpstream, always, ocr_upstreams, throttled
 from tests.harness.process import Program, clean_environment, program
 from tests.harness.upstream import Peer, RawUpstream, answering, ok, upstream
 from tests.harness.waiting import eventually
@@ -276,3 +277,44 @@ async def test_a_change_between_reading_and_listening_is_found(tmp_path: Path) -
         async with program(tmp_path, None) as running:
             started.set()
             await becomes(running, await rewriting, 200)
+
+
+async def test_a_pool_is_swapped_whole_and_what_cools_stays_so(tmp_path: Path) -> None:
+    """A deployment that is added is there with the next request; one that was throttled is left alone as before."""
+    throttled_one, well, added = OcrUpstream(), OcrUpstream(), OcrUpstream()
+    throttled_one.mood = always(throttled("600"))
+
+    def pool(*members: tuple[str, OcrUpstream]) -> str:
+        entries = [
+            f"  - {{model_name: scan, litellm_params: {{model: mistral/mistral-ocr-latest, api_key: provider-key, "
+            f"api_base: '{each.url}', order: 1}}, model_info: {{mode: ocr, id: {name}}}}}\n"
+            for name, each in members
+        ]
+        return "ledger: none\nmodel_list:\n" + "".join(entries)
+
+    async def deployments() -> dict[str, str | None]:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{running.admin_port}/deployments") as response,
+        ):
+            found = (await response.json())["deployments"]
+        return {each["deployment"]: each["cooling"] for each in found}
+
+    async def asked() -> str:
+        body = {"model": "scan", "document": {"document_url": "data:application/pdf;base64,JVBERi0xLjQK"}}
+        url = f"http://127.0.0.1:{running.port}/v1/ocr"
+        async with aiohttp.ClientSession() as session, session.post(url, json=body) as response:
+            assert 200 == response.status
+            return response.headers["x-passthrough-deployment"]
+
+    async with ocr_upstreams(throttled_one, well, added):
+        before = pool(("first", throttled_one), ("well", well))
+        async with program(tmp_path, before) as running:
+            while not throttled_one.calls:
+                await asked()
+            assert {"first": "429", "well": None} == await deployments()
+            (tmp_path / "routes.yaml").write_text(pool(("first", throttled_one), ("added", added)))
+            assert {"first": "429", "added": None} == await eventually(deployments, lambda found: "added" in found)
+            assert {"added"} == {await asked() for _ in range(5)}
+            assert 1 == len(throttled_one.calls)
+            assert 0 == await running.stop()
