@@ -196,6 +196,8 @@ WARNINGS: list[tuple[str, int, str, str]] = [
      "/v1/ocr below it: the models of model_list are served there, not this route."),
     (A + "- model_name: gpt\n  litellm_params: {model: openai/gpt-4o, api_key: os.environ/UNSET}\n", 1, "model_list",
      "gpt: not for OCR, and not served here."),
+    (A + "- model_name: a\n  litellm_params: {model: openai/gpt-4o}\n", 1, "model_list",
+     "an entry of a: not for OCR, and not served here."),
     (A + "- model_name: layout\n  litellm_params: {model: azure_ai/doc-intelligence/prebuilt-layout}\n"
      "  model_info: {mode: ocr}\n", 1, "model_list",
      "layout (azure_ai/doc-intelligence/prebuilt-layout): of providers that are not served under /ocr."),

@@ -265,11 +265,12 @@ def is_left_out(item: object) -> bool:
 
 
 def _warn_others(found: _Findings, problems: Problems) -> None:
+    served = {each.group for each in found.candidates if each.lacks is None}
     for names, what, hint in (
         (found.others, "not for OCR, and not served here", _ELSEWHERE),
         (found.unserved, "of providers that are not served under /ocr", _OTHER_API),
     ):
         if names:
-            unique = list(dict.fromkeys(names))
+            unique = [f"an entry of {name}" if name in served else name for name in dict.fromkeys(names)]
             more = f" and {len(unique) - _MAX_NAMED} more" if len(unique) > _MAX_NAMED else ""
             problems.warn(("model_list",), f"{', '.join(unique[:_MAX_NAMED])}{more}: {what}.", hint)
