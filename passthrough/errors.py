@@ -53,7 +53,7 @@ _TABLE: Final = (
         _C,
         "Compare the path with 'path' in routes.yaml; 'include_subpath: true' opens what is below it.",
     ),
-    Kind(405, "method_not_allowed", _C, "Use a method that the route allows, or add it to the route's 'methods'."),
+    Kind(405, "method_not_allowed", _C, "Use one that the field Allow lists, or add this one to the route's 'methods'."),
     Kind(408, "slow_request", _C, "Send the request without long pauses, or raise the route's 'timeouts.idle'."),
     Kind(413, "body_too_large", _C, "Send a smaller body, or raise the route's 'max_body'."),
     Kind(413, "document_too_large", _C, "Send a smaller document, or raise 'ocr: {max_document: …}'."),
@@ -78,7 +78,7 @@ _TABLE: Final = (
     Kind(429, "no_deployment", _C, "Wait as long as Retry-After says: every deployment of this model cools down."),
     Kind(431, "headers_too_large", _C, "Send fewer or shorter headers."),
     Kind(501, "not_implemented", _C, "This method or transfer coding is not supported."),
-    Kind(502, "upstream_unreachable", _U, "Check the route's 'target', DNS, and that this machine may connect there."),
+    Kind(502, "upstream_unreachable", _U, "Check the route's 'target', or a deployment's 'api_base'; DNS; and the firewall."),
     Kind(
         502,
         "upstream_broke",
