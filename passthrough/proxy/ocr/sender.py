@@ -286,11 +286,10 @@ class OcrSender:
             call, response = await self._send_once(request, deployment, rewriter, connection, document, deadline)
         except UpstreamFailure as failure:
             cause = "connect" if call is None and request.context.call is None else _cause(failure)
-            if not await self._goes_on(
-                request, tries, deployment, Failed(0, cause, None, request.is_in_hand, _names_file(request))
-            ):
-                raise
-            return None
+            failed = Failed(0, cause, None, request.is_in_hand, _names_file(request))
+            if await self._goes_on(request, tries, deployment, failed):
+                return None
+            raise _without_address(failure, deployment) from None
         if response.status < 400:
             self.balancer.succeeded(deployment)
             return call, response
@@ -426,6 +425,12 @@ def _model_of_path(prepared: PreparedRequest) -> str | None:
 
 def _failure_of(task: asyncio.Task[None] | None) -> BaseException | None:
     return task.exception() if task is not None and task.done() and not task.cancelled() else None
+
+
+def _without_address(failure: UpstreamFailure, deployment: Deployment) -> UpstreamFailure:
+    """Return the failure with the deployment's id in the place of its address, which clients need not know."""
+    message = failure.message.replace(deployment.target.name, f"deployment {deployment.id}")
+    return UpstreamFailure(failure.kind.code, message, hint=failure.hint)
 
 
 def _names_file(request: OcrRequest) -> bool:

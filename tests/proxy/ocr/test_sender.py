@@ -200,6 +200,22 @@ async def test_a_refused_connection_goes_on_and_cools() -> None:
             assert ["closed: connect", None] == [each.why for each in exchanges]
 
 
+async def test_a_failure_names_the_deployment_and_no_address() -> None:
+    """Where it is is the operator's affair."""
+    for mood, code in ((Behaviour(reset=True), "upstream_broke"), (None, "upstream_unreachable")):
+        above = OcrUpstream()
+        async with ocr_upstreams(above), road(models=table(deployment_to(above.port, "eu"))) as house:
+            if mood is None:
+                above.refuse()
+            else:
+                above.mood = always(mood)
+            status, fields, body = await ask(house.port, request(body_of()))
+            assert (502, code) == (status, fields["x-passthrough-error"])
+            assert b"deployment eu" in body
+            assert b"127.0.0.1" not in body
+            assert str(above.port).encode() not in body
+
+
 async def test_all_cool_down() -> None:
     """Then the client learns when to come again."""
     bad, worse = OcrUpstream(), OcrUpstream()
