@@ -59,8 +59,12 @@ class Hanging:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
 
 
+OWN_ADDRESS = "93.184.216.40"
+"""A public address that is this machine's own, in the network of `Internet`."""
+
+
 class Internet(ConnectionPool):
-    """A pool of a network in which each public address is this machine; it knows to which addresses connections were made."""
+    """A pool of a network whose public addresses are all on loopback; it knows to which addresses connections were made."""
 
     reached: list[list[str]]
 
@@ -68,7 +72,8 @@ class Internet(ConnectionPool):
         """Connect to the same port of loopback."""
         self.reached.append([each[4][0] for each in addresses])
         at: list[AddressInfo] = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", target.port))]
-        return await super().connect_at(target, at)
+        is_own = any(each[4][0] == OWN_ADDRESS for each in addresses)
+        return await super().connect_at(target, at, elsewhere=elsewhere and is_own)
 
 
 @asynccontextmanager

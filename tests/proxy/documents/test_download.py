@@ -17,13 +17,12 @@ import pytest
 import trustme
 import zstandard
 
-from passthrough.errors import Refusal, UpstreamFailure
+from passthrough.errors import Refusal
 from passthrough.proxy.documents.document import DownloadLimits
 from passthrough.proxy.documents.download import MAX_REDIRECTS
 from passthrough.proxy.documents.url_rules import UrlRules
 from passthrough.proxy.routes import Target
-from passthrough.proxy.upstream.pool import ConnectionPool
-from tests.harness.downloads import ANY, Internet, Names, counted, documents, fetched, refusal_of, whole
+from tests.harness.downloads import ANY, OWN_ADDRESS, Internet, Names, counted, documents, fetched, refusal_of, whole
 from tests.harness.upstream import Peer, Script, answering, chunk, ok, reset, upstream
 from tests.harness.waiting import WAIT_S, until
 
@@ -318,18 +317,14 @@ async def test_a_document_behind_the_proxys_own_port_is_refused() -> None:
 
 
 async def test_a_public_address_of_this_machine_is_refused() -> None:
-    """A firewall before the machine does not stand between its own programs."""
-    at = Names({"a.test": [["127.0.0.1"]]})("a.test", None)
-    async with upstream(then_closing(ok(PDF, TYPE))) as raw:
-        connections = ConnectionPool()
-        target = Target(False, "a.test", raw.port, b"", name="a.test")
-        addresses = [(family, kind, proto, "", (host[0], raw.port)) for family, kind, proto, _, host in at]
-        with pytest.raises(UpstreamFailure) as caught:
-            await connections.connect_at(target, addresses, elsewhere=True)
-        assert "proxy_loop" == caught.value.kind.code
-        (await connections.connect_at(target, addresses)).abort()
-        connections.close()
+    """A firewall before the machine does not stand between its own programs. The operator may allow the host."""
+    names = Names({"own.test": [[OWN_ADDRESS]]})
+    async with upstream(then_closing(ok(PDF, TYPE))) as raw, documents(UrlRules(), names, pool=Internet) as of:
+        url = f"http://own.test:{raw.port}/"
+        assert ITSELF == await refusal_of(of, url)
         assert [] == raw.received
+        of.rules = UrlRules(allowed_hosts=frozenset({"own.test"}))
+        assert PDF == (await fetched(of, url))[2]
 
 
 # ── redirects ──
