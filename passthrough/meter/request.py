@@ -145,17 +145,22 @@ class BufferedRequestMeter:
 class ScannedRequest:
     """As RequestMeter, for a request whose body the proxy has scanned itself."""
 
-    __slots__ = ("annotated", "model")
+    __slots__ = ("_asks", "model")
 
     busy = False
     """Whether some bytes are not read yet."""
     stream = False
     """Whether the request asks for a stream of events."""
 
-    def __init__(self, model: str) -> None:
-        """`model` is the name that went up."""
+    def __init__(self, model: str, asks: Callable[[], bool]) -> None:
+        """`model` is the name that went up; `asks` tells whether annotations are asked for, by what has passed so far."""
         self.model: str | None = model
-        self.annotated = False
+        self._asks = asks
+
+    @property
+    def annotated(self) -> bool:
+        """Whether annotations are asked for."""
+        return self._asks()
 
     async def rest(self) -> None:
         """Return at once: nothing is queued."""

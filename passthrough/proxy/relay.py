@@ -52,6 +52,18 @@ from .upstream.response_head import Framing, ResponseHead
 
 _GOES_ON: Final = Sent(keeps_alive=True)
 _ENDS: Final = Sent(keeps_alive=False)
+_OURS: Final = frozenset(
+    {
+        b"x-litellm-model-id",
+        b"x-litellm-model-group",
+        b"x-litellm-attempted-retries",
+        b"x-litellm-attempted-fallbacks",
+        b"x-litellm-model-api-base",
+        b"x-passthrough-deployment",
+    }
+)
+"""The fields of a model's response that are the proxy's to send; a provider may be a proxy, too."""
+
 _MODELS: Final = Serves.MODELS  # before Python 3.12 an enum's look-up is slow
 
 
@@ -382,6 +394,7 @@ def _response_head(response: ResponseHead, prepared: PreparedRequest, *, chunked
     if prepared.cors_headers is not None:
         lines = prepared.cors_headers.added_to(lines)
     if prepared.response_lines:
+        lines = [line for line in lines if line.partition(b":")[0].lower() not in _OURS]
         lines.extend(prepared.response_lines)
     if response.first(b"date") is None:
         lines.append(date_line(int(time.time())))

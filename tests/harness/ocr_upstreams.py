@@ -189,8 +189,9 @@ class OcrUpstream:
             if not behaviour.early:
                 await peer.send(_response(behaviour))
             return
+        pages = 0
         try:
-            pages, answer = 0, self._read(received)
+            answer = self._read(received)
             status, pages = 200, int(answer["usage_info"]["pages_processed"])
         except _Refused as refused:
             status, answer = refused.status, refused.answer

@@ -68,7 +68,7 @@ class HeldBodies:
         except BaseException:
             if turn.done() and not turn.cancelled():  # Its turn came together with the time-out, or the client's end.
                 self.give_back(size)
-            else:
+            elif waiter in self._waiting:  # `_admit` drops one that is cancelled, when it comes to it.
                 self._waiting.remove(waiter)
                 self._admit()  # It may have stood before smaller ones.
             raise

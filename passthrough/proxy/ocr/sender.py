@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -61,7 +62,10 @@ _SMALL_BYTES: Final = 1_000_000
 """A body up to this size is kept for further tries at a lone deployment; larger ones only where there is another to go to."""
 
 _METERED_PATH: Final = b"/v1/ocr"
-_DESCRIBES: Final = frozenset({b"content-length", b"content-encoding", b"transfer-encoding", b"content-type"})
+_DESCRIBES: Final = frozenset(
+    {b"content-length", b"content-encoding", b"transfer-encoding", b"content-type", b"content-md5", b"content-digest"}
+)
+_UNSHOWN: Final = re.compile("[^ -~]")
 _JSON: Final = (b"content-type", b"Content-Type", b"application/json")
 _OCR, _PREDICTION = Serves.OCR, Serves.PREDICTION  # before Python 3.12 an enum's look-up is slow
 _URL, _FILE, _OTHER = SourceKind.URL, SourceKind.FILE, SourceKind.OTHER
@@ -82,7 +86,7 @@ class OcrRequest:
     body: ClientBody
     form: Multipart | None
     model: str | None
-    deadline: float | None
+    deadline: float | None = None
     group: ModelGroup | None = None
     room: Room | None = None
     document: HeldDocument | FormFile | None = None
@@ -140,6 +144,8 @@ class OcrSender:
         await self._read_routable(request)
         assert request.group is not None
         self._keep_for_tries(request)
+        total_s = table.routing.request_timeout_s
+        request.deadline = None if total_s is None else self._loop.time() + total_s
         tries = Tries(table, request.group, self.balancer)
         while True:
             deployment = tries.next()
@@ -167,9 +173,7 @@ class OcrSender:
         scan = RequestScan(table.default_names, needs_model=route.serves is _OCR or form is not None)
         inflater = open_inflater(coding, self._decoders, self._settings.held_body_bytes) if coding else None
         body = ClientBody(context.exchange, head, route, context.downstream.body, form or scan, self._upstream.fair, inflater)
-        total_s = table.routing.request_timeout_s
-        deadline = None if total_s is None else self._loop.time() + total_s
-        return OcrRequest(context, prepared, table, scan, body, form, _model_of_path(prepared), deadline)
+        return OcrRequest(context, prepared, table, scan, body, form, _model_of_path(prepared))
 
     async def _read_routable(self, request: OcrRequest) -> None:
         """Read until the deployment can be chosen; a body of unknown length is read whole."""
@@ -269,15 +273,19 @@ class OcrSender:
         exchange.target, exchange.sandbox = deployment.target.name, deployment.target.name == "sandbox"
         exchange.deployment = deployment.id
         exchange.attempts += 1
-        self.balancer.enter(deployment)
-        self._entered[exchange.id] = deployment
 
     async def _try(
         self, request: OcrRequest, tries: Tries, deployment: Deployment, rewriter: HeaderRewriter
     ) -> tuple[Call, ResponseHead] | None:
         """Return the call to relay and its response's head, None where another try follows."""
-        document = await self._document(request, deployment)
         exchange = request.context.exchange
+        self.balancer.enter(deployment)  # Before the document comes: its limits hold for all that wait for theirs.
+        self._entered[exchange.id] = deployment
+        try:
+            document = await self._document(request, deployment)
+        except BaseException:
+            self.leave(exchange)  # No try was made.
+            raise
         self._enter(exchange, deployment)
         deadline = self._try_deadline(request, deployment.route)
         call: Call | None = None
@@ -285,6 +293,7 @@ class OcrSender:
             connection = await self._connect(exchange, deployment, deadline)
             call, response = await self._send_once(request, deployment, rewriter, connection, document, deadline)
         except UpstreamFailure as failure:
+            _blame_source(request.context, failure)
             cause = "connect" if call is None and request.context.call is None else _cause(failure)
             failed = Failed(0, cause, None, request.is_in_hand, _names_file(request))
             if await self._goes_on(request, tries, deployment, failed):
@@ -323,8 +332,7 @@ class OcrSender:
         inlined = None if document is None else InlinedDocument(document.media_type, document.length)
         assert body.length is not None
         splices = Splices(scan, body.length, deployment.model, deployment.defaults, inlined)
-        meter = context.request_meter = ScannedRequest(deployment.model)
-        meter.annotated = scan.annotated
+        meter = context.request_meter = ScannedRequest(deployment.model, lambda: scan.annotated)
         upload = SplicedUpload(body, scan, splices, connection, document, meter, route.timeouts.idle_s)
         call = Call(
             context.exchange,
@@ -345,9 +353,7 @@ class OcrSender:
         connection.write(request_head)
         task = context.upload_task = asyncio.create_task(upload.stream(context.downstream.bypass))
         task.add_done_callback(lambda done: abort_if_failed(done, call))
-        response = await first_response(call, task)
-        meter.annotated = scan.annotated
-        return call, response
+        return call, await first_response(call, task)
 
     # ── 5. what follows ──
 
@@ -433,6 +439,13 @@ def _without_address(failure: UpstreamFailure, deployment: Deployment) -> Upstre
     return UpstreamFailure(failure.kind.code, message, hint=failure.hint)
 
 
+def _blame_source(context: RequestContext, failure: UpstreamFailure) -> None:
+    """Raise Refusal where a try ran out of time because the client, or the document's host, was slow."""
+    upload = None if context.call is None else context.call.request_body
+    if _cause(failure) == "timeout" and isinstance(upload, SplicedUpload) and (late := upload.late()) is not None:
+        raise late from None
+
+
 def _names_file(request: OcrRequest) -> bool:
     return request.scan.source is not None and request.scan.source.kind is _FILE
 
@@ -445,15 +458,20 @@ def _head(head: RequestHead, length: int) -> RequestHead:
     """Return the head of a request whose body is JSON of this length, in no coding; without the client's query."""
     kept: list[Field] = [each for each in head.fields if each[0] not in _DESCRIBES]
     own = (_JSON, (b"content-length", b"Content-Length", b"%d" % length))
-    return RequestHead("POST", head.path, None, (*kept, *own), head.nominated, False, True, length, False, False)
+    return RequestHead("POST", head.path, None, (*kept, *own), head.nominated - _DESCRIBES, False, True, length, False, False)
+
+
+def _shown(name: str) -> bytes:
+    """Return a name as a field's value: a wildcard's is the client's, and may hold what ends a line."""
+    return _UNSHOWN.sub("?", name).encode()
 
 
 def _answered(request: OcrRequest, tries: Tries, deployment: Deployment, rewriter: HeaderRewriter) -> PreparedRequest:
     """Return the prepared request with what its response needs: the secrets that went up, and who answered."""
-    name, old = deployment.id.encode("ascii", "replace"), request.prepared
+    name, old = _shown(deployment.id), request.prepared
     lines = (
         b"x-litellm-model-id: " + name,
-        b"x-litellm-model-group: " + tries.group.name.encode("ascii", "replace"),
+        b"x-litellm-model-group: " + _shown(tries.group.name),
         b"x-litellm-attempted-retries: %d" % tries.retries,
         b"x-litellm-attempted-fallbacks: %d" % tries.fallbacks,
         b"X-Passthrough-Deployment: " + name,

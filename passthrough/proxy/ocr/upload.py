@@ -19,7 +19,18 @@ from .held_document import HeldDocument
 class SplicedUpload:
     """The body of one call. Only a body that came whole is ended on the connection: its declared length says so."""
 
-    __slots__ = ("_body", "_connection", "_document", "_ended", "_idle_s", "_scan", "_splices", "request_meter")
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_document",
+        "_ended",
+        "_idle_s",
+        "_in_document",
+        "_scan",
+        "_splices",
+        "_target_is_slower",
+        "request_meter",
+    )
 
     def __init__(
         self,
@@ -38,13 +49,27 @@ class SplicedUpload:
         self._connection = connection
         self._document = document
         self._idle_s = idle_s
-        self._ended = False
+        self._ended = self._in_document = self._target_is_slower = False
         self.request_meter: AnyRequestMeter | None = request_meter
 
     @property
     def complete(self) -> bool:
         """Whether its last byte was written to the connection."""
         return self._ended
+
+    def late(self) -> Refusal | None:
+        """Return the refusal of whom the upload waits for, where that is the client or the document's host."""
+        if self._ended or self._target_is_slower:
+            return None
+        if self._in_document:
+            return Refusal("document_unreachable", "The document did not come within the deployment's time-out.", closes=True)
+        return Refusal("slow_request", "The body did not come within the deployment's time-out.", closes=True)
+
+    async def _drain(self) -> None:
+        """Wait while the target is slower."""
+        self._target_is_slower = True
+        await self._connection.drain(self._idle_s)
+        self._target_is_slower = False
 
     def send_whole(self, request_head: bytes) -> None:
         """Send the head and a small body that is held whole, without a document, in one piece."""
@@ -74,19 +99,21 @@ class SplicedUpload:
                 await self._pass(piece)
         self._connection.write(self._splices.end())
         self._ended = True
-        await self._connection.drain(self._idle_s)
+        await self._drain()
 
     async def _pass(self, piece: bytes) -> None:
         """Send a piece with its splices; wait while the target is slower."""
         for part in self._splices.feed(piece):
             if isinstance(part, Slot):
                 assert self._document is not None
+                self._in_document = True
                 async for coded in self._document.base64():
                     self._connection.write(coded)
-                    await self._connection.drain(self._idle_s)
+                    await self._drain()
+                self._in_document = False
             else:
                 self._connection.write(part)
-        await self._connection.drain(self._idle_s)
+        await self._drain()
 
     async def _stream_bypass(self, rest: BodyBypass) -> None:
         """Send the rest of a plain body past the parser, as RequestBody does, but scanned and spliced."""
@@ -120,7 +147,7 @@ class SplicedUpload:
                     await rest.deliver(take, self._idle_s)
                     rate.pause()
                     if not refused:
-                        await connection.drain(self._idle_s)
+                        await self._drain()
         except TimeoutError:
             raise body.slow(self._idle_s) from None
         except ConnectionError:

@@ -71,3 +71,17 @@ async def test_room_shrinks_to_what_is_needed() -> None:
     assert 30 == held.taken
     room.release()
     assert 0 == held.taken
+
+
+async def test_one_that_leaves_while_another_gives_back() -> None:
+    """In the same turn of the event loop: it is cancelled, and nothing else."""
+    held = HeldBodies(100)
+    first = held.take_at_once(100)
+    assert first is not None
+    gone = asyncio.ensure_future(held.reserve(100, None))
+    await asyncio.sleep(0)
+    gone.cancel()
+    first.release()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    assert 0 == held.taken
