@@ -37,10 +37,15 @@ class HeldBodies:
     __slots__ = ("_taken", "_waiting", "max_bytes")
 
     def __init__(self, max_bytes: int) -> None:
-        """`max_bytes` may be changed at any time (a reload): what is taken stays taken."""
+        """`max_bytes` is changed by `resize` (a reload): what is taken stays taken."""
         self.max_bytes = max_bytes
         self._taken = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def resize(self, max_bytes: int) -> None:
+        """Change the bound; where there is more room now, those that wait for it go on."""
+        self.max_bytes = max_bytes
+        self._admit()
 
     @property
     def taken(self) -> int:

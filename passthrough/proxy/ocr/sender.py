@@ -123,7 +123,7 @@ class OcrSender:
     def adopt(self, settings: OcrSettings, table: ModelTable | None) -> None:
         """Put other settings in force; what cools down stays so."""
         self._settings = settings
-        self.held.max_bytes = settings.held_bodies_bytes
+        self.held.resize(settings.held_bodies_bytes)
         self.documents.rules = settings.urls
         self.balancer.keep(() if table is None else table.deployments)
 
@@ -198,7 +198,11 @@ class OcrSender:
         group = self._find_group(request)
         if request.body.length is None:
             return False
-        return scan.source_known or not any(each.inlines_documents for each in _in_question(request.table, group))
+        if scan.source_known:
+            return True
+        others = _in_question(request.table, group)
+        # With several accounts it matters whether the document is one account's file.
+        return len(others) == 1 and not others[0].inlines_documents
 
     def _find_group(self, request: OcrRequest) -> ModelGroup:
         """Return the model's group. Raises Refusal (unknown_model, model_forbidden)."""

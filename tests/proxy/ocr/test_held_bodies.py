@@ -62,6 +62,22 @@ async def test_one_that_leaves_when_its_turn_comes_gives_it_back() -> None:
     assert 0 == held.taken
 
 
+async def test_more_room_after_a_reload_is_given_at_once() -> None:
+    """Who waits need not wait for another to end."""
+    held = HeldBodies(100)
+    first = held.take_at_once(100)
+    assert first is not None
+    waiting = asyncio.ensure_future(held.reserve(50, None))
+    await asyncio.sleep(0)
+    held.resize(150)
+    room = await waiting
+    held.resize(10)
+    assert held.take_at_once(1) is None
+    first.release()
+    room.release()
+    assert 0 == held.taken
+
+
 async def test_room_shrinks_to_what_is_needed() -> None:
     """A body of unknown length takes the most, until its length is known."""
     held = HeldBodies(100)

@@ -13,7 +13,7 @@ from passthrough.proxy.deployments.model_table import ModelTable
 from passthrough.proxy.documents.url_rules import UrlRules
 from passthrough.proxy.ocr.settings import OcrSettings
 from passthrough.proxy.routes import Timeouts
-from tests.harness.ocr_upstreams import OcrUpstream, ocr_upstreams
+from tests.harness.ocr_upstreams import Behaviour, OcrUpstream, always, ocr_upstreams
 from tests.harness.proxy import Road, deployment_to, road
 from tests.harness.upstream import Peer, ok, upstream
 
@@ -245,3 +245,21 @@ async def test_annotations_asked_for_behind_an_early_response() -> None:
         (exchange,) = await house.booked()
         usage = await exchange.usage_source.usage()
         assert (0, 3) == (usage.pages, usage.pages_annotated)
+
+
+async def test_a_file_stays_at_its_account_however_late_it_is_named() -> None:
+    """In a pool the first byte goes up once it is known what the document is: an early 429 must not send it elsewhere."""
+    early, other = OcrUpstream(), OcrUpstream()
+    body = (
+        b'{"model": "mistral-ocr", "x": "'
+        + b"A" * 200_000
+        + b'", "document": {"file_id": "f-1"}, "y": "'
+        + b"B" * 200_000
+        + b'"}'
+    )
+    async with ocr_upstreams(early, other):
+        early.mood = always(Behaviour(429, (b"Retry-After: 120",), early=True))
+        pool = [deployment_to(early.port, "early", order=1), deployment_to(other.port, "other", order=2)]
+        async with road(models=table(*pool)) as house:
+            assert 429 == (await ask(house.port, post(body)))[0]
+            assert [] == other.calls
