@@ -15,5 +15,6 @@ Several modules are tested through one face:
 * `test_attempts`: attempts, replay_buffer.
 * `documents/test_download`: download, document.
 * `deployments/test_pool`: model_table, balancer, tries.
+* `ocr/test_hostile`: sender, with clients and providers that mean ill.
 * `ocr/test_sender`: sender, client_body, upload, held_document.
 """
