@@ -32,6 +32,7 @@ async def test_a_call_that_was_tried_twice_is_booked_once(tmp_path: Path) -> Non
     async with ocr_upstreams(down, well), serving(tmp_path, *entries, ledger=LEDGER) as running:
         assert 200 == (await post(running))[0]
         (line,) = await running.logs(1)
+        assert 0 == await running.stop()
     expected = {
         "route": "/v1/ocr",
         "deployment": "well",
@@ -69,6 +70,7 @@ async def test_a_pool_that_is_down_is_booked_without_a_charge(tmp_path: Path) ->
     async with ocr_upstreams(first, second), serving(tmp_path, *entries, ledger=LEDGER, router_settings=once) as running:
         assert 503 == (await post(running))[0]
         (line,) = await running.logs(1)
+        assert 0 == await running.stop()
     assert ("two", None, None) == (line["deployment"], line["cost_usd"], line["pages"])
     assert (2, 1, 1) == (line["attempts"], len(first.calls), len(second.calls))
     assert line["why"].endswith(": 503")
