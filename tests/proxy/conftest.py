@@ -16,5 +16,5 @@ Several modules are tested through one face:
 * `documents/test_download`: download, document.
 * `deployments/test_pool`: model_table, balancer, tries.
 * `ocr/test_hostile`: sender, with clients and providers that mean ill.
-* `ocr/test_sender`: sender, client_body, upload, held_document.
+* `ocr/test_sender`: sender, ocr_request, heads, client_body, upload, held_document.
 """
