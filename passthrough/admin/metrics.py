@@ -107,6 +107,7 @@ class Metrics:
         self._routes: dict[str, _RouteCounts] = {}
         self._refusals: Counter[tuple[str, str, str]] = Counter()
         self._failures: Counter[tuple[str, str]] = Counter()
+        self._deployments: Counter[tuple[str, str, str, str]] = Counter()
         self._unmetered: Counter[tuple[str, str, str, str]] = Counter()
         self._lock = Lock()
         self._tallies: dict[_Use, _Tally] = {}
@@ -133,6 +134,8 @@ class Metrics:
                 route.overhead.add(entry.overhead_s)
         if entry.error is not None or entry.unmetered is not None:
             self._count_faults(entry)
+        if entry.deployment is not None:
+            self._deployments[entry.model_group or "", entry.deployment, series.labels[2], entry.outcome] += 1
 
     def booked(self, entries: Sequence[Entry]) -> None:
         """Count the charges of entries that are in the ledger now; called from any thread."""
@@ -184,6 +187,12 @@ class Metrics:
         for name, help_, labels, counted in (
             ("passthrough_refusals", "Requests that were refused.", ("code", "route", "client"), self._refusals),
             ("passthrough_failures", "Requests that failed after they were let in.", ("code", "route"), self._failures),
+            (
+                "passthrough_deployment_requests",
+                "Requests that have ended, by the deployment of their last try.",
+                ("model_group", "deployment", "status", "outcome"),
+                self._deployments,
+            ),
             (
                 "passthrough_unmetered",
                 "Requests whose pages or price were expected and are not known.",

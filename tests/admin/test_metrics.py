@@ -220,6 +220,18 @@ def test_processes_are_summed() -> None:
     )
 
 
+def test_requests_count_at_the_deployment_of_their_last_try() -> None:
+    """By group, deployment, class of status and outcome; others are in no such series."""
+    one = replace(booked(pages=1), deployment="a", model_group="m")
+    found = of(Metrics(), [one, one, replace(one, deployment="b", status=503), booked(pages=1)])
+    name = "passthrough_deployment_requests_total"
+    assert (2, 1, 3) == (
+        value(found, name, model_group="m", deployment="a", status="2xx", outcome="completed"),
+        value(found, name, deployment="b", status="5xx"),
+        value(found, name),
+    )
+
+
 def test_deployments_have_series_of_their_own() -> None:
     """One that cools is down; what its tries came to is counted by outcome. Without a deployment there is no such series."""
     one = DeploymentStatus("m", "a", "mistral", "h", 1, 1.0, 3, {"answered": 5, "429": 2}, {"429": 1}, "429", 1.0)

@@ -25,6 +25,7 @@ def exported() -> dict[str, set[str]]:
     metrics = Metrics()
     used = Charge("m", 1, 1, tokens_in=1, tokens_out=1, tokens_cached=1)
     failed = replace(booked(), charges=(used,), error="upstream_broke", unmetered="no_usage", overhead_s=0.1, estimated_pages=1)
+    failed = replace(failed, deployment="d", model_group="m")
     entries = [failed, replace(booked(), error="invalid_key", outcome=str(Outcome.REFUSED))]
     for each in entries:
         metrics.ended(each)

@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 
 from passthrough.exchange import DeploymentPrice
+from passthrough.proxy.auth import Authenticator
 from passthrough.proxy.deployments.deployment import Deployment, ModelGroup, Provider, Routing
 from passthrough.proxy.deployments.model_table import ModelTable
 from passthrough.proxy.documents.url_rules import UrlRules
 from passthrough.proxy.ocr.settings import OcrSettings
+from passthrough.proxy.relay import Rules
+from passthrough.proxy.routes import RouteTable, Timeouts
 from tests.harness.ocr_upstreams import WELL, Behaviour, OcrUpstream, always, in_turn, ocr_upstreams, throttled
-from tests.harness.proxy import Road, deployment_to, road
+from tests.harness.proxy import OCR_ROUTES, Road, deployment_to, road
 
 pytestmark = pytest.mark.wire
 
@@ -312,6 +315,29 @@ async def test_who_waits_for_room_gets_it_in_turn() -> None:
             assert 200 == (await ask(house.port, request(in_front)))[0]
             await house.booked(10)
             assert 0 == house.relay.ocr.held.taken
+
+
+async def test_who_waits_too_long_for_room_is_told_to_come_again() -> None:
+    """After the idle time-out: 503, and the connection closes, for the rest of the body is not read."""
+    body = json.dumps({"document": {"document_url": "data:;base64," + "A" * 400_000}, "model": "mistral-ocr"}).encode()
+    async with ocr_upstreams(above := OcrUpstream()):
+        models = table(deployment_to(above.port))
+        async with road(models=models, settings=OcrSettings(held_bodies_bytes=500_000)) as house:
+            impatient = [replace(route, timeouts=Timeouts(idle_s=0.05)) for route in OCR_ROUTES]
+            house.relay.rules = Rules(RouteTable(impatient), Authenticator(()), models=models)
+            room = house.relay.ocr.held.take_at_once(500_000)
+            assert room is not None
+            status, fields, _ = await ask(house.port, request(body))
+            assert (503, "overloaded", "1", "close") == (
+                status,
+                fields["x-passthrough-error"],
+                fields["retry-after"],
+                fields["connection"],
+            )
+            room.release()
+            await house.booked()
+            assert 0 == house.relay.ocr.held.taken
+            assert [] == above.calls
 
 
 # ── forms ──
