@@ -29,7 +29,7 @@ from ..errors import ClientGone, Failure, Refusal
 from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, new_exchange
 from ..meter.usage import Unmetered
 from .attempts import Sender
-from .auth import Authenticator, ClientKey
+from .auth import Authenticator
 from .call import Call, MeterFactory
 from .concurrency import ConcurrencyLimits
 from .cors import Cors, CorsHeaders
@@ -37,33 +37,22 @@ from .deployments.model_table import ModelTable
 from .downstream.malformed_head import Malformed
 from .downstream.response_writer import ResponseWriter, Sent
 from .error_response import Reply, date_line, own_reply, own_response
+from .ocr.heads import with_own_lines
 from .ocr.model_list import model_list
 from .ocr.sender import OcrSender
 from .origins import PageGuard
 from .prepared import PreparedRequest
 from .request_context import RequestContext
-from .request_head import RequestHead, escaped_path, validate
+from .request_head import escaped_path, validate
 from .response_body import ResponseBody
 from .rewrite import HeaderRewriter, label_of, named_labels_of, response_fields, without_secrets
-from .routes import Match, Route, RouteTable, Serves
+from .routes import Route, RouteTable, Serves
 from .settle import Settling
 from .upstream.pool import ConnectionPool
 from .upstream.response_head import Framing, ResponseHead
 
 _GOES_ON: Final = Sent(keeps_alive=True)
 _ENDS: Final = Sent(keeps_alive=False)
-_OURS: Final = frozenset(
-    {
-        b"x-litellm-model-id",
-        b"x-litellm-model-group",
-        b"x-litellm-attempted-retries",
-        b"x-litellm-attempted-fallbacks",
-        b"x-litellm-model-api-base",
-        b"x-passthrough-deployment",
-    }
-)
-"""The fields of a model's response that are the proxy's to send; a provider may be a proxy, too."""
-
 _MODELS: Final = Serves.MODELS  # before Python 3.12 an enum's look-up is slow
 
 
@@ -200,48 +189,23 @@ class Relay:
         if rules.guard is not None and not rules.authenticator.asks_for_key(route):
             rules.guard.check(target, head.fields)
         client = rules.authenticator.admit(route, head.fields)
-        if route.serves is not None:
-            return self._prepare_model_request(context, head, match, client, rules.cors_headers(request), rules)
-        # 3. Rewrite.
-        rewriter = rules.rewriter(route)
-        return PreparedRequest(
-            logged_path=context.exchange.path,
-            head=head,
-            match=match,
-            metered_path=match.metered_path(head.method, head.path),
-            client=client,
-            label=label_of(route, head.fields),
-            labels=named_labels_of(route, head.fields),
-            request_head=rewriter.request_head(head, match.suffix, route.targets[0]),
-            secrets=rewriter.secrets,
-            cors_headers=rules.cors_headers(request),
-        )
-
-    def _prepare_model_request(
-        self,
-        context: RequestContext,
-        head: RequestHead,
-        match: Match,
-        client: ClientKey | None,
-        cors_headers: CorsHeaders | None,
-        rules: Rules,
-    ) -> PreparedRequest:
-        """Return what is known of a request whose target its model decides; it has no head for a target yet. Raises Reply."""
-        route = match.route
-        assert rules.models is not None
+        cors_headers = rules.cors_headers(request)
         if route.serves is _MODELS:
             context.exchange.client = None if client is None else client.name
+            assert rules.models is not None
             raise model_list(rules.models, client, route.terms, () if cors_headers is None else cors_headers.lines)
+        # 3. Rewrite; where the request's model decides on the target, the head is made once that is known.
+        rewriter = None if route.serves is not None else rules.rewriter(route)
         return PreparedRequest(
             logged_path=context.exchange.path,
             head=head,
             match=match,
-            metered_path=head.path,
+            metered_path=head.path if rewriter is None else match.metered_path(head.method, head.path),
             client=client,
             label=label_of(route, head.fields),
             labels=named_labels_of(route, head.fields),
-            request_head=b"",
-            secrets=(),
+            request_head=b"" if rewriter is None else rewriter.request_head(head, match.suffix, route.targets[0]),
+            secrets=() if rewriter is None else rewriter.secrets,
             cors_headers=cors_headers,
         )
 
@@ -394,8 +358,7 @@ def _response_head(response: ResponseHead, prepared: PreparedRequest, *, chunked
     if prepared.cors_headers is not None:
         lines = prepared.cors_headers.added_to(lines)
     if prepared.response_lines:
-        lines = [line for line in lines if line.partition(b":")[0].lower() not in _OURS]
-        lines.extend(prepared.response_lines)
+        lines = with_own_lines(lines, prepared.response_lines)
     if response.first(b"date") is None:
         lines.append(date_line(int(time.time())))
     if chunked:

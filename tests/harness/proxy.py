@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from passthrough.config.models.ocr_routes import ocr_routes
 from passthrough.exchange import BOUNDLESS, Allowance, Exchange, RouteTerms
 from passthrough.meter.plan import MeterPlan
 from passthrough.meter.usage import Usage
@@ -18,7 +19,7 @@ from passthrough.proxy.deployments.model_table import ModelTable
 from passthrough.proxy.listener import Listener
 from passthrough.proxy.ocr.settings import OcrSettings
 from passthrough.proxy.relay import Relay, Rules
-from passthrough.proxy.routes import Route, RouteTable, Serves, Target, Timeouts
+from passthrough.proxy.routes import Route, RouteTable, Target, Timeouts
 from passthrough.proxy.settle import Settling
 from passthrough.proxy.upstream.pool import ConnectionPool
 from passthrough.secret import Secret
@@ -37,24 +38,7 @@ def route_to(port: int, path: bytes = b"", *, base: bytes = b"", query: bytes = 
 
 
 _OCR_TERMS = RouteTerms(OCR_ROUTE, MeterPlan("ocr"))
-OCR_ROUTES = (
-    *(
-        Route(path=path, targets=(), terms=_OCR_TERMS, methods=frozenset({"POST"}), serves=Serves.OCR)
-        for path in (b"/v1/ocr", b"/ocr", b"/providers/mistral/azure/ocr")
-    ),
-    Route(
-        path=b"/v1/projects",
-        targets=(),
-        terms=_OCR_TERMS,
-        include_subpath=True,
-        methods=frozenset({"POST"}),
-        serves=Serves.PREDICTION,
-    ),
-    *(
-        Route(path=path, targets=(), terms=_OCR_TERMS, methods=frozenset({"GET", "HEAD"}), serves=Serves.MODELS)
-        for path in (b"/v1/models", b"/models")
-    ),
-)
+OCR_ROUTES = ocr_routes(())
 """The routes that a configuration with `model_list` has."""
 
 

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from passthrough.cli.main import main
+from tests.harness.ocr_client import ask, request
 from tests.harness.ocr_upstreams import UNAVAILABLE, Behaviour, OcrUpstream, always, ocr_upstreams
 from tests.harness.waiting import until
-from tests.proxy.ocr.test_sender import ask, request
 from tests.scenarios.test_litellm_traps import INLINE, entry, post, serving
 
 pytestmark = pytest.mark.process

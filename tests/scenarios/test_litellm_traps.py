@@ -12,10 +12,10 @@ import aiohttp
 import pytest
 
 from tests.harness.configs import loaded
+from tests.harness.ocr_client import ask, request
 from tests.harness.ocr_upstreams import UNAVAILABLE, Behaviour, OcrUpstream, always, data_uri, ocr_upstreams
 from tests.harness.process import Program, command, program
 from tests.harness.upstream import answering, ok, upstream
-from tests.proxy.ocr.test_sender import ask, request
 
 pytestmark = pytest.mark.process
 

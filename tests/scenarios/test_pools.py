@@ -14,6 +14,7 @@ import pytest
 
 from passthrough.proxy.deployments.deployment import ModelGroup, Routing
 from passthrough.proxy.deployments.model_table import ModelTable
+from tests.harness.ocr_client import ask, body_of, request
 from tests.harness.ocr_upstreams import (
     AZURE,
     MISTRAL,
@@ -29,7 +30,6 @@ from tests.harness.ocr_upstreams import (
 from tests.harness.process import program
 from tests.harness.proxy import deployment_to, road
 from tests.harness.waiting import eventually
-from tests.proxy.ocr.test_sender import ask, body_of, request
 
 pytestmark = pytest.mark.faults
 

@@ -1,4 +1,4 @@
-"""What was used without a price in a USD budget's period: the table by which a budget with `unpriced: refuse` stays closed.
+"""The table of what was used without a price, by the periods of budgets in USD; a budget with `unpriced: refuse` reads it.
 
 It is filled in the transaction that books a charge without a price, for every running period, whatever the budget's
 configuration says: so processes with different configurations agree, and a budget may begin to refuse at any time.

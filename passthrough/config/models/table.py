@@ -18,7 +18,7 @@ from ..routes import BuildContext, check_loop
 from ..validate import items, optional_part, part
 from .deployments import DeploymentContext, credentials, deployments
 from .ocr_routes import ocr_routes
-from .routing import Names, Settings, model_table
+from .router_settings import Names, Settings, model_table
 from .schema import CredentialPart, EntryPart, LiteLLMSettingsPart, OcrPart, RouterPart
 from .selection import is_left_out
 

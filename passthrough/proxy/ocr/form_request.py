@@ -12,11 +12,10 @@ from typing import Final
 
 from ...errors import Refusal
 from ..documents.media_type import SNIFFED_BYTES, UNKNOWN, declared_media_type, sniffed_media_type
-from ..transform.base64_stream import GROUP_BYTES, Base64Stream
+from ..transform.base64_stream import Base64Stream
 from ..transform.multipart import CURL_HINT, FormPart
 
 _PLACEHOLDER: Final = "http://file.invalid/"
-_STEP: Final = 86_400 * GROUP_BYTES
 
 _CODECS: Final = {
     "utf-8": "utf-8",
@@ -80,8 +79,8 @@ class FormFile:
         """Yield the file in base64."""
         stream = Base64Stream()
         for view in self._views:
-            for at in range(0, len(view), _STEP):
-                yield stream.feed(view[at : at + _STEP])
+            for coded in stream.steps(view):
+                yield coded
         yield stream.end()
 
     def close(self) -> None:

@@ -15,6 +15,18 @@ _DESCRIBES: Final = frozenset(
     {b"content-length", b"content-encoding", b"transfer-encoding", b"content-type", b"content-md5", b"content-digest"}
 )
 _JSON: Final = (b"content-type", b"Content-Type", b"application/json")
+_OURS: Final = frozenset(
+    {
+        b"x-litellm-model-id",
+        b"x-litellm-model-group",
+        b"x-litellm-attempted-retries",
+        b"x-litellm-attempted-fallbacks",
+        b"x-litellm-model-api-base",
+        b"x-passthrough-deployment",
+    }
+)
+"""The fields of a model's response that are the proxy's to send; a provider may be a proxy, too."""
+
 _UNSHOWN: Final = re.compile("[^ -~]")
 
 
@@ -53,3 +65,8 @@ def answered_by(old: PreparedRequest, tries: Tries, deployment: Deployment, secr
         old.cors_headers,
         lines,
     )
+
+
+def with_own_lines(lines: list[bytes], own: tuple[bytes, ...]) -> list[bytes]:
+    """Return the lines of a response's head with the proxy's `own`, in the place of what a provider sends by these names."""
+    return [line for line in lines if line.partition(b":")[0].lower() not in _OURS] + list(own)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Final
 
 from ...errors import Refusal
 from ..documents.document import Document
-from ..transform.base64_stream import GROUP_BYTES, Base64Stream
+from ..transform.base64_stream import Base64Stream
 from .held_bodies import HeldBodies, Room
-
-_STEP: Final = 86_400 * GROUP_BYTES
-"""A larger piece is encoded in parts: one takes less than a millisecond."""
 
 
 class HeldDocument:
@@ -60,12 +56,8 @@ class HeldDocument:
         """Yield the document in base64. Raises Refusal where the download breaks off."""
         stream = Base64Stream()
         async for piece in self._pieces():
-            if len(piece) <= _STEP:
-                yield stream.feed(piece)
-                continue
-            view = memoryview(piece)
-            for at in range(0, len(piece), _STEP):
-                yield stream.feed(view[at : at + _STEP])
+            for coded in stream.steps(piece):
+                yield coded
         yield stream.end()
 
     async def _pieces(self) -> AsyncIterator[bytes]:

@@ -8,30 +8,18 @@ from typing import Any
 
 import pytest
 
-from passthrough.proxy.deployments.deployment import Deployment, ModelGroup, Provider, Routing
-from passthrough.proxy.deployments.model_table import ModelTable
+from passthrough.proxy.deployments.deployment import Deployment, Provider, Routing
 from passthrough.proxy.documents.url_rules import UrlRules
 from passthrough.proxy.ocr.settings import OcrSettings
 from passthrough.proxy.routes import Timeouts
+from tests.harness.ocr_client import body_of, table
 from tests.harness.ocr_upstreams import Behaviour, OcrUpstream, always, ocr_upstreams
 from tests.harness.proxy import Road, deployment_to, road
 from tests.harness.upstream import Peer, ok, upstream
 
 pytestmark = pytest.mark.wire
 
-DATA = "data:application/pdf;base64,JVBERi0xLjQK"
 LATE = Timeouts(total_s=0.2)
-
-
-def table(*deployments: Deployment, routing: Routing = Routing()) -> ModelTable:
-    """Return a table of these, in the groups that they name."""
-    names = dict.fromkeys(each.group for each in deployments)
-    return ModelTable([ModelGroup(name, tuple(d for d in deployments if d.group == name)) for name in names], routing)
-
-
-def body_of(model: str = "mistral-ocr", url: str = DATA, **more: object) -> bytes:
-    """Return the body of a request."""
-    return json.dumps({"model": model, "document": {"type": "document_url", "document_url": url}, **more}).encode()
 
 
 def post(body: bytes, path: bytes = b"/v1/ocr", *fields: bytes, length: int | None = None) -> bytes:
