@@ -21,7 +21,11 @@ class UploadRate:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, rate: int | None, read: Callable[[], int], on_too_slow: Callable[[], None]
     ) -> None:
-        """`rate` is the minimum in bytes a second, None for none. `read` returns the byte count; `on_too_slow` is called once."""
+        """`rate` is the minimum in bytes a second, None for none. `read` returns the byte count.
+
+        `on_too_slow` ends the wait for the client. It is called when the client was too slow, and at each `resume` after that: the
+        piece that comes in the same turn of the event loop ends that wait first.
+        """
         self._loop = loop
         self._rate = rate
         self._bytes = read
@@ -35,6 +39,8 @@ class UploadRate:
     def resume(self) -> None:
         """Let the clock run: the client is read from."""
         self._since = self._loop.time()
+        if self.too_slow:
+            self._on_too_slow()
 
     def pause(self) -> None:
         """Stop the clock: the client is not read from for now."""

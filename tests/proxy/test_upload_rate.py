@@ -8,6 +8,7 @@ import json
 import pytest
 
 from passthrough.exchange import Outcome
+from passthrough.proxy.upload_rate import UploadRate
 from tests.harness.client import client
 from tests.harness.proxy import street
 from tests.harness.upstream import Peer, ok
@@ -86,3 +87,16 @@ async def test_a_target_that_takes_nothing_is_not_the_clients_fault() -> None:
         await sending
         head, _ = await raw.answer()
         assert head.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_piece_that_comes_with_the_verdict_does_not_lift_it() -> None:
+    """It ends the wait before the verdict can; the next wait is ended at once."""
+    verdicts: list[None] = []
+    rate = UploadRate(asyncio.get_running_loop(), 100, lambda: 1, lambda: verdicts.append(None))
+    rate.resume()
+    await until(lambda: bool(verdicts))
+    rate.pause()
+    assert 1 == len(verdicts)
+    rate.resume()
+    assert 2 == len(verdicts)
+    rate.close()
