@@ -23,7 +23,7 @@ class UploadRate:
     ) -> None:
         """`rate` is the minimum in bytes a second, None for none. `read` returns the byte count.
 
-        `on_too_slow` ends the wait for the client. It is called when the client was too slow, and at each `resume` after that: the
+        `on_too_slow` ends the wait for the client. It is called when the client was too slow, and at each `resume` after that: a
         piece that comes in the same turn of the event loop ends that wait first.
         """
         self._loop = loop
