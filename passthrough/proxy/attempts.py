@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable
 
 from ..errors import UpstreamFailure
 from ..exchange import Exchange
@@ -92,7 +93,7 @@ class Sender:
             if call.reads_request:
                 # After the write, which metering must not delay.
                 context.request_meter = request_body.request_meter = self._meters.buffered_request(head, whole)
-            return await self._await_head(context, call)
+            return await sent_head(context, call, lambda: self._connect(context.exchange, call.route))
         request_meter = self._meters.request(head) if call.reads_request else None
         context.request_meter = request_body.request_meter = request_meter
         if head.expects_continue:
@@ -104,21 +105,25 @@ class Sender:
         upload_task.add_done_callback(lambda task: abort_if_failed(task, call))
         return await first_response(call, upload_task)
 
-    async def _await_head(self, context: RequestContext, call: Call) -> ResponseHead:
-        """Return the response's head; a request that never left its kept connection is sent on another connection."""
-        try:
-            return await call.response_head()
-        except UpstreamFailure:
-            unsent = call.connection.unsent
-            if not unsent:
-                raise
-        # Nothing was sent. If this is cancelled meanwhile, there is no call to abort. It is the same attempt, as if the
-        # connection had been probed at once.
-        context.call = None
-        call.move(await self._connect(context.exchange, call.route))
-        call.connection.write(unsent)
-        context.call = call
+
+async def sent_head(context: RequestContext, call: Call, connect: Callable[[], Awaitable[Connection]]) -> ResponseHead:
+    """Return the head of the response to a request that was written `batched`: see Connection.write.
+
+    A request that never left its kept connection is sent on another one, which `connect` returns.
+    """
+    try:
         return await call.response_head()
+    except UpstreamFailure:
+        unsent = call.connection.unsent
+        if not unsent:
+            raise
+    # Nothing was sent. If this is cancelled meanwhile, there is no call to abort. It is the same attempt, as if the connection
+    # had been probed at once.
+    context.call = None
+    call.move(await connect())
+    call.connection.write(unsent)
+    context.call = call
+    return await call.response_head()
 
 
 async def first_response(call: Call, upload: asyncio.Task[None]) -> ResponseHead:

@@ -46,12 +46,13 @@ class RawHead(Protocol):
 
 @dataclass(slots=True)
 class PreparedRequest:
-    """A request whose head was accepted, with all that follows from the head. It never changes.
+    """A request whose head was accepted, with all that follows from the head. Only `upstream_heads` grows.
 
     `logged_path` is the path for the log; `metered_path` is the raw path that selects the meter's shape. `client` is the client
     key, None where the route asks for none; `label` is the value of a label header, `labels` are the named ones, sorted by name.
     `request_head` is what the target gets, and `secrets` are what must not come back from it. `cors_headers` are those of the
     response, None without CORS. `response_lines` are added to the response's head: they name the deployment that was chosen.
+    `upstream_heads` are, by deployment and without Content-Length, the heads of requests whose body decides on the target.
 
     Not frozen: to freeze one costs more than to make it.
     """
@@ -67,6 +68,7 @@ class PreparedRequest:
     secrets: tuple[bytes, ...] = field(repr=False)
     cors_headers: CorsHeaders | None = None
     response_lines: tuple[bytes, ...] = ()
+    upstream_heads: dict[str, bytes] = field(default_factory=dict, repr=False)
 
 
 class HeadCache:
@@ -150,4 +152,6 @@ class HeadCache:
             prepared.request_head[:begin] + digits + prepared.request_head[end:],
             prepared.secrets,
             prepared.cors_headers,
+            (),
+            prepared.upstream_heads,
         )

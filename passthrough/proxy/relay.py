@@ -358,7 +358,7 @@ def _response_head(response: ResponseHead, prepared: PreparedRequest, *, chunked
     if prepared.cors_headers is not None:
         lines = prepared.cors_headers.added_to(lines)
     if prepared.response_lines:
-        lines = with_own_lines(lines, prepared.response_lines)
+        lines = with_own_lines(lines, prepared.response_lines, response.values)
     if response.first(b"date") is None:
         lines.append(date_line(int(time.time())))
     if chunked:

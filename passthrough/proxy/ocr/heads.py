@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from functools import lru_cache
 from typing import Final
 
 from ..deployments.deployment import Deployment
@@ -10,6 +12,7 @@ from ..deployments.tries import Tries
 from ..headers import Field
 from ..prepared import PreparedRequest
 from ..request_head import RequestHead
+from ..rewrite import HeaderRewriter
 
 _DESCRIBES: Final = frozenset(
     {b"content-length", b"content-encoding", b"transfer-encoding", b"content-type", b"content-md5", b"content-digest"}
@@ -27,14 +30,42 @@ _OURS: Final = frozenset(
 )
 """The fields of a model's response that are the proxy's to send; a provider may be a proxy, too."""
 
+_MAX_HEADS: Final = 8
+"""For how many deployments a client's connection keeps the head that goes up."""
+
 _UNSHOWN: Final = re.compile("[^ -~]")
 
 
-def head_of_json(head: RequestHead, length: int) -> RequestHead:
-    """Return the head of a request whose body is JSON of this length, in no coding; without the client's query."""
+def upstream_head(prepared: PreparedRequest, deployment: Deployment, rewriter: HeaderRewriter, length: int) -> bytes:
+    """Return the head of a request to a deployment whose body is JSON of this length, in no coding.
+
+    All but the length follows from the client's head: it is cached with that.
+    """
+    head = prepared.upstream_heads.get(deployment.id)
+    if head is None:
+        head = rewriter.request_head(_head_of_json(prepared.head), b"", deployment.target)[:-2]
+        if len(prepared.upstream_heads) < _MAX_HEADS:
+            prepared.upstream_heads[deployment.id] = head
+    return b"%bContent-Length: %d\r\n\r\n" % (head, length)
+
+
+def _head_of_json(head: RequestHead) -> RequestHead:
+    """Return the head of a request whose body is JSON, without its length and without the client's query."""
     kept: list[Field] = [each for each in head.fields if each[0] not in _DESCRIBES]
-    own = (_JSON, (b"content-length", b"Content-Length", b"%d" % length))
-    return RequestHead("POST", head.path, None, (*kept, *own), head.nominated - _DESCRIBES, False, True, length, False, False)
+    return RequestHead("POST", head.path, None, (*kept, _JSON), head.nominated - _DESCRIBES, False, True, None, False, False)
+
+
+@lru_cache(1024)
+def _lines(deployment: str, group: str, retries: int, fallbacks: int) -> tuple[bytes, ...]:
+    """Return what the response's head says of the deployment that responds."""
+    name = _shown(deployment)
+    return (
+        b"x-litellm-model-id: " + name,
+        b"x-litellm-model-group: " + _shown(group),
+        b"x-litellm-attempted-retries: %d" % retries,
+        b"x-litellm-attempted-fallbacks: %d" % fallbacks,
+        b"X-Passthrough-Deployment: " + name,
+    )
 
 
 def _shown(name: str) -> bytes:
@@ -44,14 +75,6 @@ def _shown(name: str) -> bytes:
 
 def answered_by(old: PreparedRequest, tries: Tries, deployment: Deployment, secrets: tuple[bytes, ...]) -> PreparedRequest:
     """Return the prepared request with what its response needs: the secrets that went up, and which deployment responds."""
-    name = _shown(deployment.id)
-    lines = (
-        b"x-litellm-model-id: " + name,
-        b"x-litellm-model-group: " + _shown(tries.group.name),
-        b"x-litellm-attempted-retries: %d" % tries.retries,
-        b"x-litellm-attempted-fallbacks: %d" % tries.fallbacks,
-        b"X-Passthrough-Deployment: " + name,
-    )
     return PreparedRequest(
         old.logged_path,
         old.head,
@@ -63,10 +86,15 @@ def answered_by(old: PreparedRequest, tries: Tries, deployment: Deployment, secr
         old.request_head,
         secrets,
         old.cors_headers,
-        lines,
+        _lines(deployment.id, tries.group.name, tries.retries, tries.fallbacks),
     )
 
 
-def with_own_lines(lines: list[bytes], own: tuple[bytes, ...]) -> list[bytes]:
-    """Return the lines of a response's head with the proxy's `own`, in the place of what a provider sends by these names."""
+def with_own_lines(lines: list[bytes], own: tuple[bytes, ...], names: Collection[bytes]) -> list[bytes]:
+    """Return the lines of a response's head with the proxy's `own`, in the place of what a provider sends by these names.
+
+    `names` are those of the provider's fields, in lower case.
+    """
+    if _OURS.isdisjoint(names):
+        return [*lines, *own]
     return [line for line in lines if line.partition(b":")[0].lower() not in _OURS] + list(own)

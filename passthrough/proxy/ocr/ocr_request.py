@@ -66,6 +66,11 @@ class OcrRequest:
         return self.body.is_whole and (self.document is None or self.document.repeatable)
 
     @property
+    def is_small(self) -> bool:
+        """Whether the whole body is in hand, and so short that it goes up in one piece."""
+        return self.body.ended and self.body.is_whole and self.body.kept_bytes <= FREE_BYTES
+
+    @property
     def names_file(self) -> bool:
         """Whether the document is a file at one of the accounts."""
         return self.scan.source is not None and self.scan.source.kind is _FILE

@@ -24,7 +24,7 @@ from typing import Final
 from ...errors import Refusal, UpstreamFailure
 from ...exchange import NOTHING_READ, Exchange, RouteTerms
 from ...meter.request import ScannedRequest
-from ..attempts import abort_if_failed, first_response
+from ..attempts import abort_if_failed, first_response, sent_head
 from ..call import Call, MeterFactory
 from ..deployments.balancer import Balancer, Failed
 from ..deployments.deployment import Deployment
@@ -42,10 +42,10 @@ from ..upstream.connection import Connection
 from ..upstream.pool import ConnectionPool
 from ..upstream.response_head import ResponseHead
 from .form_request import FormFile
-from .heads import answered_by, head_of_json
+from .heads import answered_by, upstream_head
 from .held_bodies import HeldBodies
 from .held_document import HeldDocument
-from .ocr_request import FREE_BYTES, OcrRequest, RequestReader
+from .ocr_request import OcrRequest, RequestReader
 from .settings import OcrSettings
 from .upload import SplicedUpload
 
@@ -149,8 +149,12 @@ class OcrSender:
         deadline = self._try_deadline(request, deployment.route)
         call: Call | None = None
         try:
-            connection = await self._connect(exchange, deployment, deadline)
-            call, response = await self._send_once(request, deployment, rewriter, connection, document, deadline)
+            exchange.leaving()
+            batched = request.context.batches and document is None and request.is_small
+            connection = self._upstream.checkout(deployment.target, "POST", probe=not batched)
+            if connection is None:
+                connection = await self._connect(deployment, deadline)
+            call, response = await self._send_once(request, deployment, rewriter, connection, document, deadline, batched=batched)
         except UpstreamFailure as failure:
             _blame_source(request.context, failure)
             cause = "connect" if call is None and request.context.call is None else _cause(failure)
@@ -170,8 +174,7 @@ class OcrSender:
         own = None if total_s is None else self._loop.time() + total_s
         return min([each for each in (own, request.deadline) if each is not None], default=None)
 
-    async def _connect(self, exchange: Exchange, deployment: Deployment, deadline: float | None) -> Connection:
-        exchange.leaving()
+    async def _connect(self, deployment: Deployment, deadline: float | None) -> Connection:
         connect_s = deployment.route.timeouts.opening_s
         if deadline is not None:
             left_s = max(0.0, deadline - self._loop.time())
@@ -186,6 +189,8 @@ class OcrSender:
         connection: Connection,
         document: HeldDocument | FormFile | None,
         deadline: float | None,
+        *,
+        batched: bool,
     ) -> tuple[Call, ResponseHead]:
         context, body, scan, route = request.context, request.body, request.scan, deployment.route
         inlined = None if document is None else InlinedDocument(document.media_type, document.length)
@@ -205,10 +210,10 @@ class OcrSender:
         )
         call.end_by(deadline)
         context.call = call
-        request_head = rewriter.request_head(head_of_json(request.prepared.head, splices.length), b"", deployment.target)
-        if body.ended and document is None and body.is_whole and splices.length <= FREE_BYTES:
-            upload.send_whole(request_head)
-            return call, await call.response_head()
+        request_head = upstream_head(request.prepared, deployment, rewriter, splices.length)
+        if document is None and request.is_small:
+            upload.send_whole(request_head, batched=batched)
+            return call, await sent_head(context, call, lambda: self._connect(deployment, deadline))
         connection.write(request_head)
         task = context.upload_task = asyncio.create_task(upload.stream(context.downstream.bypass))
         task.add_done_callback(lambda done: abort_if_failed(done, call))

@@ -71,10 +71,13 @@ class SplicedUpload:
         await self._connection.drain(self._idle_s)
         self._target_is_slower = False
 
-    def send_whole(self, request_head: bytes) -> None:
-        """Send the head and a small body that is held whole, without a document, in one piece."""
+    def send_whole(self, request_head: bytes, *, batched: bool) -> None:
+        """Send the head and a small body that is held whole, without a document, in one piece.
+
+        `batched`: see Connection.write.
+        """
         parts = [part for piece in self._body.kept for part in self._splices.feed(piece)]
-        self._connection.write(b"".join([request_head, *_without_slots(parts), self._splices.end()]))
+        self._connection.write(b"".join([request_head, *_without_slots(parts), self._splices.end()]), batched=batched)
         self._ended = True
 
     async def stream(self, bypass: Callable[[int, int], BodyBypass | None]) -> None:
