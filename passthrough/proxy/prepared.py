@@ -52,7 +52,7 @@ class PreparedRequest:
     key, None where the route asks for none; `label` is the value of a label header, `labels` are the named ones, sorted by name.
     `request_head` is what the target gets, and `secrets` are what must not come back from it. `cors_headers` are those of the
     response, None without CORS. `response_lines` are added to the response's head: they name the deployment that was chosen.
-    `upstream_heads` are, by deployment and without Content-Length, the heads of requests whose body decides on the target.
+    `upstream_heads` are, by deployment and path, the heads of requests whose body decides on the target; without Content-Length.
 
     Not frozen: to freeze one costs more than to make it.
     """
@@ -68,7 +68,7 @@ class PreparedRequest:
     secrets: tuple[bytes, ...] = field(repr=False)
     cors_headers: CorsHeaders | None = None
     response_lines: tuple[bytes, ...] = ()
-    upstream_heads: dict[str, bytes] = field(default_factory=dict, repr=False)
+    upstream_heads: dict[tuple[str, bytes], bytes] = field(default_factory=dict, repr=False)
 
 
 class HeadCache:

@@ -31,7 +31,7 @@ _OURS: Final = frozenset(
 """The fields of a model's response that are the proxy's to send; a provider may be a proxy, too."""
 
 _MAX_HEADS: Final = 8
-"""For how many deployments a client's connection keeps the head that goes up."""
+"""For how many paths of deployments a client's connection keeps the head that goes up."""
 
 _UNSHOWN: Final = re.compile("[^ -~]")
 
@@ -41,11 +41,12 @@ def upstream_head(prepared: PreparedRequest, deployment: Deployment, rewriter: H
 
     All but the length follows from the client's head: it is cached with that.
     """
-    head = prepared.upstream_heads.get(deployment.id)
+    key = deployment.id, deployment.target.base_path  # A wildcard's deployment has one id for all models, and a path for each.
+    head = prepared.upstream_heads.get(key)
     if head is None:
         head = rewriter.request_head(_head_of_json(prepared.head), b"", deployment.target)[:-2]
         if len(prepared.upstream_heads) < _MAX_HEADS:
-            prepared.upstream_heads[deployment.id] = head
+            prepared.upstream_heads[key] = head
     return b"%bContent-Length: %d\r\n\r\n" % (head, length)
 
 
@@ -87,6 +88,7 @@ def answered_by(old: PreparedRequest, tries: Tries, deployment: Deployment, secr
         secrets,
         old.cors_headers,
         _lines(deployment.id, tries.group.name, tries.retries, tries.fallbacks),
+        old.upstream_heads,
     )
 
 

@@ -57,6 +57,21 @@ async def test_the_model_is_replaced_and_nothing_else() -> None:
         assert 1 == (await exchange.usage_source.usage()).pages
 
 
+async def test_each_model_of_a_wildcard_has_its_own_path() -> None:
+    """Also on one connection, whose requests differ in nothing but their model; and so does each deployment of a pool."""
+    above = OcrUpstream("vertex_ai")
+    base = b"/v1/projects/p/locations/l/publishers/mistralai/models/*:rawPredict"
+    wild = deployment_to(above.port, "wild", group="vertex/*", model="*", base=base, provider=Provider.VERTEX)
+    async with ocr_upstreams(above), road(models=table(wild)) as house:
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+        for model in ("one", "two", "one"):
+            writer.write(request(body_of(f"vertex/{model}")))
+            assert 200 == (await response(reader))[0]
+        writer.close()
+        paths = [call.received.line.split()[1].partition(b"/models/")[2] for call in above.calls]
+        assert [b"one:rawPredict", b"two:rawPredict", b"one:rawPredict"] == paths
+
+
 @pytest.mark.parametrize("path", ["/v1/ocr", "/ocr", "/providers/mistral/azure/ocr"])
 @pytest.mark.parametrize("last", [False, True])
 async def test_a_large_body_crosses_wherever_its_model_stands(path: str, last: bool) -> None:
