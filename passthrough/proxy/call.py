@@ -292,7 +292,7 @@ class Call:
 
     def abort(self, why: Unmetered) -> None:
         """Give up the call: close the connection at once, and note why the usage is unknown."""
-        if self.request_body.complete and not self._connection.unsent:
+        if self.request_body.complete and not self._connection.has_unsent:
             self.exchange.went_up = True
         self._feed_rest()
         self._connection.abort()

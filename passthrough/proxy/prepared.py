@@ -102,7 +102,9 @@ class HeadCache:
             at = next(at for at, (lower, _, _) in enumerate(prepared.head.fields) if lower == _LENGTH)
             name, digits = raw[at]
             line = prepared.request_head.find(b"\r\n%b: %b\r\n" % (name, digits))
-            if line >= 0 and prepared.request_head.lower().count(b"\r\n%b:" % _LENGTH) == 1:
+            if not prepared.request_head:  # Heads of which the body decides on the target get their length with that.
+                self._length_at = at
+            elif line >= 0 and prepared.request_head.lower().count(b"\r\n%b:" % _LENGTH) == 1:
                 begin = line + 4 + len(name)
                 self._length_at, self._digits = at, (begin, begin + len(digits))
 
@@ -149,7 +151,7 @@ class HeadCache:
             prepared.client,
             prepared.label,
             prepared.labels,
-            prepared.request_head[:begin] + digits + prepared.request_head[end:],
+            prepared.request_head[:begin] + digits + prepared.request_head[end:] if prepared.request_head else b"",
             prepared.secrets,
             prepared.cors_headers,
             (),

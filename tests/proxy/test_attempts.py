@@ -17,7 +17,7 @@ from passthrough.proxy.upstream.response_head import parse_head
 from tests.harness.client import asking, client
 from tests.harness.ports import free_port
 from tests.harness.proxy import road, route_to
-from tests.harness.upstream import Peer, ok, upstream
+from tests.harness.upstream import Peer, answering, ok, upstream
 from tests.harness.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.wire
@@ -306,3 +306,30 @@ async def test_a_client_that_leaves_while_we_wait_ends_it() -> None:
         exchange = (await house.booked())[0]
         assert (Outcome.CLIENT_GONE, None, 1) == (exchange.outcome, exchange.status, exchange.attempts)
         assert 1 == len(raw.received)
+
+
+async def test_what_was_never_sent_did_not_go_up() -> None:
+    """A batched request whose time is over before its batch goes out is not booked as one that the target may have read."""
+    go = asyncio.Event()
+
+    async def waits(peer: Peer) -> None:
+        await peer.request()
+        await go.wait()
+        await peer.send(DONE)
+
+    late, post = Timeouts(total_s=1e-9), b"POST %b/v1/ocr HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
+    async with upstream(answering(DONE)) as raw, upstream(waits) as slow:
+        fast, other = route_to(raw.port, b"/fast"), route_to(slow.port, b"/slow")
+        async with road(fast, other) as house, client(house.port) as busy, client(house.port) as one:
+            await one.send(post % b"/fast")
+            await one.answer()  # The connection to the target is kept.
+            house.adopt([route_to(raw.port, b"/fast", timeouts=late), other])
+            await busy.send(post % b"/slow")
+            await until(lambda: slow.connections == 1)  # With several requests under way, small ones go out in batches.
+            await one.send(post % b"/fast")
+            head, _ = await one.answer()
+            assert head.startswith(b"HTTP/1.1 504")
+            assert [(200, True), (504, False)] == [(each.status, each.went_up) for each in await house.booked(2)]
+            assert 1 == len(raw.received)
+            go.set()
+            await busy.answer()

@@ -131,7 +131,7 @@ class Budgets:
                 state = found[verdicts.index(wanted)][1]
                 lacking = state.lacking(lacks_price) if wanted is Verdict.UNPRICED else None
                 if lacking is not None:
-                    raise messages.refusal_unpriced(state, self._probe.without_address(lacking), time.time())
+                    raise messages.refusal_unpriced(state, lacking, time.time())
                 raise messages.refusal(state, wanted, time.time())
         undecided = None
         for (history, state), verdict in zip(found, verdicts, strict=True):

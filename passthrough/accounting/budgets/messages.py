@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -32,9 +33,13 @@ def refusal(state: BudgetState, verdict: Verdict, now_utc: float) -> Refusal:
 
 
 def refusal_unpriced(state: BudgetState, lacking: Unpriced, now_utc: float) -> Refusal:
-    """Return the refusal of a request because something was used that has no price: what, in whose budget, and until when."""
+    """Return the refusal of a request because something was used that has no price: what, in whose budget, and until when.
+
+    It does not name the target: a deployment's address is the operator's, who finds it under `/budgets`.
+    """
     budget = state.budget
-    what = f"{_who(budget)} has used {named(lacking)}, which has no price, so that {_limit(budget)} cannot be held"
+    item = named(replace(lacking, target=None))
+    what = f"{_who(budget)} has used {item}, which has no price, so that {_limit(budget)} cannot be held"
     return Refusal("budget_unpriced", f"{what}; {_next(state)}.", retry_after_s=_left_s(state, now_utc))
 
 

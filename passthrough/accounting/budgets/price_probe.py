@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Final
 
 from ...exchange import Exchange, RouteTerms
@@ -50,10 +49,6 @@ class PriceProbe:
             routes: Iterable[RouteTerms | None] = deployed or self._terms.get(item.route) or (None,)
             found = self._known[key] = not any(self._has_price(item, terms, now) for terms in routes)
         return found
-
-    def without_address(self, item: Unpriced) -> Unpriced:
-        """Return what clients may read of it: where the target is a deployment's, its address is the operator's alone."""
-        return replace(item, target=None) if item.route in self._deployed else item
 
     def dearest_page(self, exchange: Exchange) -> int | None:
         """Return the nano-USD of the dearest page that an exchange which begins may be charged; None: no page has a price.

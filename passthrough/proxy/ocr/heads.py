@@ -30,9 +30,11 @@ _OURS: Final = frozenset(
 )
 """The fields of a model's response that are the proxy's to send; a provider may be a proxy, too."""
 
-_MAX_HEADS: Final = 8
-"""For how many paths of deployments a client's connection keeps the head that goes up."""
+_MAX_HEADS: Final = 4
+_MAX_HEAD_BYTES: Final = 1024
+"""Of how many paths of deployments a client's connection keeps the heads that go up, and how long they are at most."""
 
+_NOT_ALPHANUMERIC: Final = re.compile(rb"[^a-z0-9]")
 _UNSHOWN: Final = re.compile("[^ -~]")
 
 
@@ -45,15 +47,25 @@ def upstream_head(prepared: PreparedRequest, deployment: Deployment, rewriter: H
     head = prepared.upstream_heads.get(key)
     if head is None:
         head = rewriter.request_head(_head_of_json(prepared.head), b"", deployment.target)[:-2]
-        if len(prepared.upstream_heads) < _MAX_HEADS:
+        if len(prepared.upstream_heads) >= _MAX_HEADS:
+            prepared.upstream_heads.clear()
+        if len(head) <= _MAX_HEAD_BYTES:
             prepared.upstream_heads[key] = head
     return b"%bContent-Length: %d\r\n\r\n" % (head, length)
 
 
 def _head_of_json(head: RequestHead) -> RequestHead:
     """Return the head of a request whose body is JSON, without its length and without the client's query."""
-    kept: list[Field] = [each for each in head.fields if each[0] not in _DESCRIBES]
+    kept: list[Field] = [each for each in head.fields if not _describes(each[0])]
     return RequestHead("POST", head.path, None, (*kept, _JSON), head.nominated - _DESCRIBES, False, True, None, False, False)
+
+
+def _describes(lower: bytes) -> bool:
+    """Tell whether a field describes the client's body, which is not what goes up; or sets such a field, by `x-pass-`."""
+    name = lower
+    while name.startswith(b"x-pass-"):
+        name = _NOT_ALPHANUMERIC.sub(b"-", name[7:])
+    return name in _DESCRIBES
 
 
 @lru_cache(1024)

@@ -219,6 +219,11 @@ class Connection(asyncio.Protocol):
             self._transport.write(piece)
 
     @property
+    def has_unsent(self) -> bool:
+        """Whether a batched write has not been sent, or not yet."""
+        return bool(self._unsent)
+
+    @property
     def unsent(self) -> bytes:
         """A batched write that was not sent, for the target ended the connection, or sent something, before that."""
         return self._unsent if self._failure is not None else b""

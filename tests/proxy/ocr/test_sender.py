@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -57,19 +58,32 @@ async def test_the_model_is_replaced_and_nothing_else() -> None:
         assert 1 == (await exchange.usage_source.usage()).pages
 
 
+async def test_a_client_describes_its_own_body_only() -> None:
+    """What goes up is JSON in no coding: whatever the client says of its body, `x-pass-` included, stays here."""
+    said = ("Content-MD5: x", "x-pass-content-type: text/evil", "x-pass-Content_Type: text/evil", "x-pass-x-pass-content-md5: x")
+    async with one() as (house, above):
+        assert 200 == (await ask(house.port, request(body_of(), "/v1/ocr", *said, "x-pass-beta: 2")))[0]
+        received = above.calls[0].received
+        assert [b"application/json"] == received.values(b"content-type")
+        names = {name.lower() for name, _ in received.fields}
+        assert [b"content-length", b"content-type"] == sorted(name for name in names if b"content" in name)
+        assert [b"2"] == received.values(b"beta")
+
+
 async def test_each_model_of_a_wildcard_has_its_own_path() -> None:
     """Also on one connection, whose requests differ in nothing but their model; and so does each deployment of a pool."""
     above = OcrUpstream("vertex_ai")
     base = b"/v1/projects/p/locations/l/publishers/mistralai/models/*:rawPredict"
     wild = deployment_to(above.port, "wild", group="vertex/*", model="*", base=base, provider=Provider.VERTEX)
+    models = [*"abcab", *"abcdefghijkl", "of another length", "x" * 240]  # more than are cached, and one too long for that
     async with ocr_upstreams(above), road(models=table(wild)) as house:
         reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
-        for model in ("one", "two", "one"):
+        for model in models:
             writer.write(request(body_of(f"vertex/{model}")))
             assert 200 == (await response(reader))[0]
         writer.close()
         paths = [call.received.line.split()[1].partition(b"/models/")[2] for call in above.calls]
-        assert [b"one:rawPredict", b"two:rawPredict", b"one:rawPredict"] == paths
+        assert [f"{quote(model)}:rawPredict".encode() for model in models] == paths
 
 
 @pytest.mark.parametrize("path", ["/v1/ocr", "/ocr", "/providers/mistral/azure/ocr"])
