@@ -219,7 +219,7 @@ async def test_a_route_that_gives_the_price_cures_it_too(tmp_path: Path, cure: s
         config = configured(raw.port, team=REFUSE)
         async with program(tmp_path, config) as running:
             assert [(200, None), (429, "budget_unpriced")] == [told(await turn(running)) for _ in range(2)]
-            assert "has used a model without a name of" in (await ask(running.port)).body["message"]
+            assert "has used a model without a name on route /ocr" in (await ask(running.port)).body["message"]
             shape = "" if cure.startswith("meter") else "meter: {shape: ocr}\n    "
             await reload(running, config.replace("meter: {shape: ocr}", shape + cure, 1))
             assert (200, None) == told(await turn(running))
