@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +14,7 @@ from ..proxy.deployments.deployment import OCR_ROUTE
 from ..proxy.deployments.model_table import ModelTable
 from ..proxy.routes import Route
 from .model import Config
+from .problems import listed
 from .reload import needing_restart
 
 Messages = Iterator[tuple[int, str]]
@@ -121,13 +122,8 @@ def _priced(config: Config) -> Iterator[tuple[str, Route]]:
 
 def _clauses(groups: Mapping[tuple[str | None, bool, bool], _Group]) -> Iterator[str]:
     for (provider, is_sure, _), group in groups.items():
-        paths, hosts = _named(tuple(group.paths)), _named(tuple(group.hosts))
+        paths, hosts = listed(tuple(group.paths), _MAX_NAMED), listed(tuple(group.hosts), _MAX_NAMED)
         if provider is None:
             yield f"no list for {paths}" + (f" (bills otherwise: {hosts})" if hosts else "")
         else:
             yield f"{provider.capitalize()}'s list for {paths}" + ("" if is_sure else f" (not a known host: {hosts})")
-
-
-def _named(names: Sequence[str]) -> str:
-    more = len(names) - _MAX_NAMED
-    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

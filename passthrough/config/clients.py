@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..errors import Refusal
 from ..proxy.auth import MASTER, ClientKey
 from ..proxy.deployments.deployment import OCR_ROUTE
 from ..proxy.deployments.model_table import ModelTable
@@ -72,17 +71,9 @@ def check_named_models(given: Sequence[tuple[At, ClientKeyPart]], table: ModelTa
                     return  # Those of the file may be wrong only.
                 what = "There are no models: model_list has no entry for OCR."
                 problems.wrong((*at, "models", index), what, "Remove 'models'.")
-            elif not _is_model(name, table):
+            elif not (table.knows(name) or ("*" in name and table.names(frozenset({name})))):
                 hint = did_you_mean(name, table.names(), "Write a model_name of model_list.")
                 problems.wrong((*at, "models", index), "There is no such model in model_list.", hint)
-
-
-def _is_model(name: str, table: ModelTable) -> bool:
-    try:
-        table.group(name)
-    except Refusal:
-        return "*" in name and bool(table.names(frozenset({name})))
-    return True
 
 
 def check_named_routes(tree: Mapping[str, Any], problems: Problems) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from .models.selection import SECTIONS as MODEL_SECTIONS
 from .models.selection import selected
-from .problems import Problems, did_you_mean, nearest, printable
+from .problems import KEEP_FOR_LITELLM, Problems, did_you_mean, nearest, printable
 from .schema import IDLE_KEYS, LITELLM_SECTIONS, SECTIONS, Endpoint, File, General
 
 ENDPOINTS: Final = (("pass_through_endpoints",), ("general_settings", "pass_through_endpoints"))
@@ -15,7 +15,6 @@ ENDPOINTS: Final = (("pass_through_endpoints",), ("general_settings", "pass_thro
 
 _NO_ROUTE: Final = "There is no route: pass_through_endpoints is missing or empty."
 _NO_MODEL: Final = "There is no route, and model_list has no entry for OCR that is served here."
-_KEEP: Final = "Leave it if LiteLLM reads this file too, else remove it."
 _ROUTE_HINT: Final = "Add a route under pass_through_endpoints: path, target, headers."
 
 
@@ -35,7 +34,7 @@ def supported(tree: Mapping[str, object], environ: Mapping[str, str], problems: 
     found = {key: value for key, value in found.items() if key not in MODEL_SECTIONS} | models
     foreign = [key for key in tree if key in LITELLM_SECTIONS or (key in MODEL_SECTIONS and not models)]
     if foreign:
-        problems.warn((foreign[0],), f"{', '.join(foreign)}: sections of LiteLLM, which do nothing here.", _KEEP)
+        problems.warn((foreign[0],), f"{', '.join(foreign)}: sections of LiteLLM, which do nothing here.", KEEP_FOR_LITELLM)
     for key in tree:
         if key in General.model_fields and key not in File.model_fields:
             problems.wrong((key,), "There is no such key at the top.", "Move it under general_settings.")
@@ -66,7 +65,7 @@ def _general(section: Mapping[str, object], problems: Problems) -> dict[str, obj
         near = [(key, nearest(key, General.model_fields)) for key in idle]
         meant = " ".join(f"Did you mean '{known}' by '{printable(key)}'?" for key, known in near if known)
         what = f"{', '.join(map(printable, idle))}: {'these keys do' if len(idle) > 1 else 'this key does'} nothing here."
-        problems.warn(("general_settings", idle[0]), what, meant or _KEEP)
+        problems.warn(("general_settings", idle[0]), what, meant or KEEP_FOR_LITELLM)
     known = {key: value for key, value in section.items() if key in General.model_fields}
     return {key: value for key, value in known.items() if not (value is None and key in SECTIONS)}
 
@@ -89,4 +88,4 @@ def _warn_idle(found: Mapping[str, object], problems: Problems) -> None:
             idle = [key for key in item if key in IDLE_KEYS and key not in seen] if isinstance(item, dict) else []
             seen.update(idle)
             for key in idle:
-                problems.warn((*place, index, key), f"'{key}' does nothing here.", _KEEP)
+                problems.warn((*place, index, key), f"'{key}' does nothing here.", KEEP_FOR_LITELLM)

@@ -56,7 +56,8 @@ def load(
 
     Raises ConfigError with all problems, and no other error, whatever the file or the environment holds.
     """
-    opened = _open(path, environ, cwd := cwd or Path.cwd(), sandbox)
+    cwd = cwd or Path.cwd()
+    opened = _open(path, environ, cwd, sandbox)
     problems = opened.problems
     file = optional_part(File, {key: value for key, value in opened.tree.items() if key not in SECTIONS}, (), problems)
     general = _general(opened)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Final, Protocol
@@ -11,6 +11,9 @@ from ..errors import PassthroughError, Problem
 
 At = tuple[str | int, ...]
 """A place in the file: keys of mappings and indexes of lists, from the top."""
+
+KEEP_FOR_LITELLM: Final = "Leave it if LiteLLM reads this file too, else remove it."
+"""The hint on what means something to LiteLLM only."""
 
 _KEY_SHOWN: Final = 60
 
@@ -98,6 +101,12 @@ def printable(key: str, limit: int = _KEY_SHOWN) -> str:
     """Return a key of the file as one printable line of about `limit` characters at most."""
     short = key if len(key) <= limit else key[:limit] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode("ascii") for c in short)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return names with commas between; of more than `most` how many there are beyond these."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -164,11 +164,20 @@ def _is_forwarded(lower: bytes, route: Route) -> bool:
     return route.forward_headers or _DESCRIBES_BODY.fullmatch(lower) is not None
 
 
+def innermost_name(lower: bytes) -> bytes:
+    """Return the name that a field sets by `x-pass-`, with `-` for what separates words; of any other field its own.
+
+    The next proxy may unwrap it too: the innermost name counts.
+    """
+    name = _NOT_ALPHANUMERIC.sub(b"-", lower)
+    while name.startswith(b"x-pass-"):
+        name = name[7:]
+    return name
+
+
 def _may_be_set(lower: bytes, credentials: tuple[bytes, ...], route: Route) -> bool:
     """Tell whether an `x-pass-NAME` field (its whole name, lower case) may set NAME at the target."""
-    name = _NOT_ALPHANUMERIC.sub(b"-", lower)
-    while name.startswith(b"x-pass-"):  # The next proxy may unwrap it too: the innermost name must be allowed.
-        name = name[7:]
+    name = innermost_name(lower)
     if not name or name in _NEVER_BY_PASS or name in credentials or _CLIENT_ADDRESS.fullmatch(name) or imitates_framing(name):
         return False
     return not _is_kept_label(lower, route) and not _is_kept_label(lower[7:], route)

@@ -31,12 +31,13 @@ async def ask(port: int, data: bytes) -> tuple[int, dict[str, str], bytes]:
 
 
 async def response(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
-    """Read one response with a Content-Length."""
+    """Read one response with a Content-Length; fields of one name are joined with commas (RFC 9110 §5.3)."""
     async with asyncio.timeout(20):
-        line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
-        fields = dict(each.split(": ", 1) for each in lines)
-        lower = {name.lower(): value for name, value in fields.items()}
-        return int(line.split()[1]), lower, await reader.readexactly(int(lower["content-length"]))
+        line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
+        fields: dict[str, str] = {}
+        for name, _, value in (each.partition(": ") for each in lines):
+            fields[name.lower()] = f"{fields[name.lower()]}, {value}" if name.lower() in fields else value
+        return int(line.split()[1]), fields, await reader.readexactly(int(fields["content-length"]))
 
 
 def table(*deployments: Deployment, routing: Routing = Routing()) -> ModelTable:

@@ -14,7 +14,9 @@ from passthrough.proxy.cors import Cors, CorsHeaders
 from passthrough.proxy.relay import Rules
 from passthrough.proxy.routes import RouteTable
 from tests.harness.client import client
-from tests.harness.proxy import Road, road, route_to
+from tests.harness.ocr_client import ask, body_of, request, table
+from tests.harness.ocr_upstreams import OcrUpstream, ocr_upstreams
+from tests.harness.proxy import OCR_ROUTES, Road, deployment_to, road, route_to
 from tests.harness.upstream import RawUpstream, answering, ok, upstream
 
 pytestmark = pytest.mark.wire
@@ -247,3 +249,19 @@ async def test_a_page_can_read_that_its_head_was_refused(lines: tuple[bytes, ...
         assert (status, [VARIES]) == await asked(house, b"GET /all/x HTTP/1.1", OTHER, KEY, *lines)
     async with sharing(cors=False) as (house, _):
         assert (status, []) == await asked(house, b"GET /all/x HTTP/1.1", PAGE, KEY, *lines)
+
+
+@pytest.mark.parametrize("path", ["/v1/ocr", "/ocr"])
+async def test_pages_call_the_models_of_a_list_as_they_call_routes(path: str) -> None:
+    """One of a named origin gets its preflight and reads the response; of another it reads nothing."""
+    async with ocr_upstreams(above := OcrUpstream()):
+        models = table(deployment_to(above.port))
+        async with road(models=models) as house:
+            house.relay.rules = Rules(
+                RouteTable(OCR_ROUTES), Authenticator([ANN]), cors=Cors([b"https://app.example"]), models=models
+            )
+            status, lines = await asked(house, b"OPTIONS %b HTTP/1.1" % path.encode(), *preflight())
+            assert (204, True) == (status, ALLOWED in lines)
+            for page, allowed in ((PAGE, "https://app.example"), (OTHER, None)):
+                status, fields, _ = await ask(house.port, request(body_of(), path, KEY.decode(), page.decode()))
+                assert (200, allowed) == (status, fields.get("access-control-allow-origin"))

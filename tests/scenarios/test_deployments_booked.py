@@ -20,6 +20,10 @@ from tests.scenarios.test_litellm_traps import INLINE, entry, post, serving
 pytestmark = pytest.mark.process
 
 LEDGER = "sqlite:///books.db"
+KEY = "team-" + "k" * 40
+SENT = request(json.dumps({"model": "mistral-ocr", "document": INLINE}).encode()).replace(
+    b"Host: x", b"Host: localhost\r\nAuthorization: Bearer " + KEY.encode(), 1
+)
 BODY = {"pages": [], "model": "my-own-name", "usage_info": {"pages_processed": 3, "pages_processed_annotation": 2}}
 
 
@@ -86,14 +90,31 @@ async def test_a_first_burst_is_held_by_the_dearest_deployment(tmp_path: Path) -
         entry(cheap, info={"id": "cheap", "ocr_cost_per_page": 0.001}, order=1),
         entry(dear, info={"id": "dear", "ocr_cost_per_page": 0.5}, order=2),
     )
-    key = "team-" + "k" * 40
-    keys = [{"name": "team", "key": key, "budget": {"usd": 1, "per": "day"}}]
-    body = json.dumps({"model": "mistral-ocr", "document": INLINE}).encode()
-    sent = request(body).replace(b"Host: x", b"Host: localhost\r\nAuthorization: Bearer " + key.encode(), 1)
+    keys = [{"name": "team", "key": KEY, "budget": {"usd": 1, "per": "day"}}]
     async with ocr_upstreams(cheap, dear), serving(tmp_path, *entries, ledger=LEDGER, client_keys=keys) as running:
-        callers = [asyncio.create_task(ask(running.port, sent)) for _ in range(8)]
+        callers = [asyncio.create_task(ask(running.port, SENT)) for _ in range(8)]
         await until(lambda: sum(caller.done() for caller in callers) == 6)
         go.set()
         answers = [(status, fields.get("x-passthrough-error")) for status, fields, _ in await asyncio.gather(*callers)]
     assert [(200, None)] * 2 + [(429, "budget_spent")] * 6 == sorted(answers, key=str)
     assert (2, 0) == (len(cheap.calls), len(dear.calls))
+
+
+async def test_a_model_without_a_price_closes_a_budget_that_refuses_it(tmp_path: Path) -> None:
+    """The refusal names the model, and no address; a price in the list's entry opens it again by a reload."""
+    pages = {"pages": [], "model": "unheard-of", "usage_info": {"pages_processed": 3}}
+    above = OcrUpstream(mood=always(Behaviour(200, body=json.dumps(pages).encode())))
+    budget = {"usd": 1, "per": "month", "unpriced": "refuse"}
+    settings = {"ledger": LEDGER, "client_keys": [{"name": "team", "key": KEY, "budget": budget}]}
+    given = entry(above, info={"id": "one", "mode": "ocr"}, model="mistral/unheard-of-ocr")
+    async with ocr_upstreams(above), serving(tmp_path, given, **settings) as running:
+        assert 200 == (await ask(running.port, SENT))[0]
+        await running.logs(1)
+        status, fields, text = await ask(running.port, SENT)
+        assert (429, "budget_unpriced") == (status, fields.get("x-passthrough-error"))
+        assert b"unheard-of" in text
+        assert b"127.0.0.1" not in text
+        given["model_info"]["ocr_cost_per_page"] = 0.001
+        (tmp_path / "routes.yaml").write_text(json.dumps({"model_list": [given], **settings}))
+        await running.says("Reloaded")
+        assert 200 == (await ask(running.port, SENT))[0]

@@ -1,4 +1,4 @@
-"""Requests to `/v1/ocr` while the program stops, from a page of another site, and for a model that has no price."""
+"""Requests to `/v1/ocr` that are under way when the program is stopped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.ocr_client import ask, request
+from tests.harness.ocr_client import request
 from tests.harness.ocr_upstreams import Behaviour, OcrUpstream, always, ocr_upstreams, throttled
 from tests.harness.waiting import until
 from tests.scenarios.test_litellm_traps import INLINE, entry, post, serving
@@ -67,47 +67,3 @@ async def test_the_deadline_cuts_off(tmp_path: Path) -> None:
         writer.close()
         await running.says("3 requests were cut off")
     assert {(None, "cut_off", None, 0), (None, "cut_off", "busy", 1), (None, "cut_off", "slow", 1)} == set(booked(tmp_path))
-
-
-async def test_a_page_of_a_named_origin_may_call(tmp_path: Path) -> None:
-    """Its preflight is answered here, and its response carries what a browser wants to see; one of another site gets neither."""
-    above = OcrUpstream()
-    key = "team-" + "k" * 40
-    settings = {"client_keys": [{"name": "team", "key": key}], "cors": ["http://app.example"]}
-    async with ocr_upstreams(above), serving(tmp_path, entry(above), **settings) as running:
-        fields = b"Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization,content-type\r\n"
-        for path in (b"/v1/ocr", b"/ocr"):
-            asked = b"OPTIONS %b HTTP/1.1\r\nHost: localhost\r\nOrigin: http://app.example\r\n%b\r\n" % (path, fields)
-            reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-            writer.write(asked)
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert (True, True) == (b" 204 " in head, b"Access-Control-Allow-Origin: http://app.example\r\n" in head)
-            writer.close()
-        body = json.dumps({"model": "mistral-ocr", "document": INLINE}).encode()
-        for origin, allowed in (("http://app.example", "http://app.example"), ("http://evil.example", None)):
-            data = request(body, "/v1/ocr", f"Authorization: Bearer {key}", f"Origin: {origin}")
-            status, answered, _ = await ask(running.port, data.replace(b"Host: x", b"Host: localhost", 1))
-            assert (200, allowed) == (status, answered.get("access-control-allow-origin"))
-
-
-async def test_a_model_without_a_price_closes_a_budget_that_refuses_it(tmp_path: Path) -> None:
-    """The refusal names the model, and no address; a price in the list's entry opens it again by a reload."""
-    pages = {"pages": [], "model": "unheard-of", "usage_info": {"pages_processed": 3}}
-    above = OcrUpstream(mood=always(Behaviour(200, body=json.dumps(pages).encode())))
-    key = "team-" + "k" * 40
-    budget = {"usd": 1, "per": "month", "unpriced": "refuse"}
-    settings = {"ledger": LEDGER, "client_keys": [{"name": "team", "key": key, "budget": budget}]}
-    given = entry(above, info={"id": "one", "mode": "ocr"}, model="mistral/unheard-of-ocr")
-    body = json.dumps({"model": "mistral-ocr", "document": INLINE}).encode()
-    sent = request(body).replace(b"Host: x", b"Host: localhost\r\nAuthorization: Bearer " + key.encode(), 1)
-    async with ocr_upstreams(above), serving(tmp_path, given, **settings) as running:
-        assert 200 == (await ask(running.port, sent))[0]
-        await running.logs(1)
-        status, fields, text = await ask(running.port, sent)
-        assert (429, "budget_unpriced") == (status, fields.get("x-passthrough-error"))
-        assert b"unheard-of" in text
-        assert b"127.0.0.1" not in text
-        given["model_info"]["ocr_cost_per_page"] = 0.001
-        (tmp_path / "routes.yaml").write_text(json.dumps({"model_list": [given], **settings}))
-        await running.says("Reloaded")
-        assert 200 == (await ask(running.port, sent))[0]

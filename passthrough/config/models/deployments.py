@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from ...exchange import DeploymentPrice, RouteTerms
 from ...meter.plan import MeterPlan
@@ -23,6 +23,14 @@ _CREDENTIAL_FIELDS: Final = frozenset({"authorization", "api-key"})
 _METHODS: Final = frozenset({"POST"})
 
 Entry = tuple[At, EntryPart]
+
+
+class _Built(NamedTuple):
+    """A deployment with the entry that it was built of, and its place."""
+
+    at: At
+    entry: EntryPart
+    deployment: Deployment
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +56,8 @@ def credentials(given: Iterable[tuple[At, CredentialPart]], problems: Problems) 
 def deployments(entries: Sequence[Entry], context: DeploymentContext, problems: Problems) -> list[tuple[At, Deployment]]:
     """Return a deployment for each entry that can be built, in order; problems are noted."""
     built = [(at, entry, _deployment(entry, at, context, problems)) for at, entry in entries]
-    kept = [(at, entry, deployment) for at, entry, deployment in built if deployment is not None]
-    named = _with_ids([(at, entry, deployment) for at, entry, deployment in kept], problems)
-    return _with_shares(
-        named, {id(deployment): entry for (_, entry, _), (_, deployment) in zip(kept, named, strict=True)}, problems
-    )
+    named = _with_ids([_Built(at, entry, found) for at, entry, found in built if found is not None], problems)
+    return [(each.at, each.deployment) for each in _with_shares(named, problems)]
 
 
 def _deployment(entry: EntryPart, at: At, context: DeploymentContext, problems: Problems) -> Deployment | None:
@@ -181,7 +186,7 @@ def _route(
     )
 
 
-def _with_ids(built: Sequence[tuple[At, EntryPart, Deployment]], problems: Problems) -> list[tuple[At, Deployment]]:
+def _with_ids(built: Sequence[_Built], problems: Problems) -> list[_Built]:
     """Return the deployments with unique ids: those of the file, else the provider and the model, numbered where they repeat."""
     taken: dict[str, At] = {}
     for at, entry, _ in built:
@@ -192,7 +197,7 @@ def _with_ids(built: Sequence[tuple[At, EntryPart, Deployment]], problems: Probl
             what = f"This is the id of the entry on line {problems.line(taken[given])} too."
             problems.wrong((*at, "model_info", "id"), what, "Give each its own: the log and the ledger name deployments by it.")
         taken.setdefault(given, at)
-    found: list[tuple[At, Deployment]] = []
+    found: list[_Built] = []
     for at, entry, deployment in built:
         given = entry.model_info.id
         if given is None:
@@ -202,36 +207,34 @@ def _with_ids(built: Sequence[tuple[At, EntryPart, Deployment]], problems: Probl
                 number += 1
                 given = f"{name}#{number}"
             taken[given] = at
-        found.append((at, replace(deployment, id=given)))
+        found.append(_Built(at, entry, replace(deployment, id=given)))
     return found
 
 
-def _with_shares(
-    built: Sequence[tuple[At, Deployment]], entries: Mapping[int, EntryPart], problems: Problems
-) -> list[tuple[At, Deployment]]:
+def _with_shares(built: Sequence[_Built], problems: Problems) -> list[_Built]:
     """Return the deployments with their weights.
 
     1. Where one of a group has a `weight`, those without have 1. 2. Else `rpm` are the shares, else `tpm`; who has none has 1.
     3. That an entry lacks what its siblings have is said. 4. If all of one order have 0, none could be chosen.
     """
-    groups: dict[str, list[tuple[At, Deployment]]] = {}
-    for at, deployment in built:
-        groups.setdefault(deployment.group, []).append((at, deployment))
+    groups: dict[str, list[_Built]] = {}
+    for each in built:
+        groups.setdefault(each.deployment.group, []).append(each)
     weights: dict[str, float] = {}
     for group in groups.values():
-        by = _metric([entries[id(deployment)].litellm_params for _, deployment in group])
-        for at, deployment in group:
-            share = None if by is None else getattr(entries[id(deployment)].litellm_params, by)
+        by = _metric([each.entry.litellm_params for each in group])
+        for at, entry, deployment in group:
+            share = None if by is None else getattr(entry.litellm_params, by)
             if by is not None and share is None:
                 what = f"Others of {deployment.group} have '{by}', which is their share; this one's is 1."
                 problems.warn((*at, "litellm_params"), what, f"Add '{by}'.")
             weights[deployment.id] = 1.0 if share is None else float(share)
-        for order in dict.fromkeys(deployment.order for _, deployment in group):
-            same = [(at, deployment) for at, deployment in group if deployment.order == order]
-            if not any(weights[deployment.id] for _, deployment in same):
+        for order in dict.fromkeys(each.deployment.order for each in group):
+            same = [each for each in group if each.deployment.order == order]
+            if not any(weights[each.deployment.id] for each in same):
                 what = "All deployments of this name and order have the weight 0: none is ever chosen."
-                problems.wrong((*same[0][0], "litellm_params", "weight"), what, "Give one of them a weight above 0.")
-    return [(at, replace(deployment, weight=weights[deployment.id])) for at, deployment in built]
+                problems.wrong((*same[0].at, "litellm_params", "weight"), what, "Give one of them a weight above 0.")
+    return [each._replace(deployment=replace(each.deployment, weight=weights[each.deployment.id])) for each in built]
 
 
 def _metric(group: Sequence[ParamsPart]) -> str | None:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Final
 
-from ..problems import At, Problems, printable
+from ..problems import KEEP_FOR_LITELLM, At, Problems, listed, printable
 from .schema import ConnectionPart, CredentialPart, EntryPart, InfoPart, LiteLLMSettingsPart, ParamsPart, RouterPart
 
-_KEEP: Final = "Leave it if LiteLLM reads this file too, else remove it."
 _MAX_NAMED: Final = 12
 _CLOSE: Final = 0.8
 """How near an unknown key must be to count as misspelt: LiteLLM takes any key, and some of its own are near to others."""
@@ -76,7 +75,6 @@ class LiteLLMKeys:
     def warn(self) -> None:
         """Warn once for each section of the keys that do nothing."""
         for names in self._idle.values():
-            shown = [printable(name) for name in list(names)[:_MAX_NAMED]]
-            more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-            what = f"{', '.join(shown)}{more}: {'these keys do' if len(names) > 1 else 'this key does'} nothing for OCR here."
-            self._problems.warn(next(iter(names.values())), what, _KEEP)
+            shown = listed([printable(name) for name in names], _MAX_NAMED)
+            what = f"{shown}: {'these keys do' if len(names) > 1 else 'this key does'} nothing for OCR here."
+            self._problems.warn(next(iter(names.values())), what, KEEP_FOR_LITELLM)

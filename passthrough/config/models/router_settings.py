@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from ...errors import Refusal
 from ...proxy.deployments.deployment import ModelGroup, Routing, Strategy
 from ...proxy.deployments.model_table import ModelTable
-from ..problems import At, Problems, did_you_mean, nearest, printable
+from ..problems import KEEP_FOR_LITELLM, At, Problems, did_you_mean, nearest, printable
 from .schema import Fallbacks, LiteLLMSettingsPart, RouterPart, SharedSettingsPart
 
 _ROUTER: Final = "router_settings"
@@ -21,7 +20,6 @@ _OTHER_STRATEGIES: Final = (
 )  # fmt: skip
 _STRATEGIES: Final = tuple(strategy.value for strategy in Strategy)
 _LIMITS_CHECK: Final = "enforce_model_rate_limits"
-_KEEP: Final = "Leave it if LiteLLM reads this file too, else remove it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +47,6 @@ class Names:
     groups: Sequence[ModelGroup]
     foreign: Collection[str]
 
-    def known(self, name: str, aliases: Mapping[str, str]) -> bool:
-        """Tell whether a group has this name, by an alias or a wildcard too."""
-        try:
-            ModelTable(self.groups, aliases=aliases).group(name)
-        except Refusal:
-            return False
-        return True
-
 
 def model_table(names: Names, settings: Settings, problems: Problems) -> ModelTable:
     """Return the table of the groups, with aliases and fallbacks; problems are noted."""
@@ -64,9 +54,10 @@ def model_table(names: Names, settings: Settings, problems: Problems) -> ModelTa
         what = f"{_SETTINGS} has it too; this one counts."
         problems.warn((_ROUTER, name), what, "Keep one of them.")
     aliases, hidden = _aliases(names, settings, problems)
-    fallbacks = _fallbacks(names, aliases, settings, problems)
+    named = ModelTable(names.groups, aliases=aliases)
+    fallbacks = _fallbacks(named, names.foreign, settings, problems)
     section, holder = settings.holder("default_fallbacks")
-    defaults = _targets(holder.default_fallbacks, (section, "default_fallbacks"), names, aliases, problems)
+    defaults = _targets(holder.default_fallbacks, (section, "default_fallbacks"), named, names.foreign, problems)
     return ModelTable(names.groups, _routing(settings, fallbacks, defaults, problems), aliases=aliases, hidden=hidden)
 
 
@@ -111,14 +102,14 @@ def _enforces_limits(router: RouterPart, problems: Problems) -> bool:
     idle = [name for _, name in others if not nearest(name, [_LIMITS_CHECK])]
     if idle:
         what = f"{', '.join(map(printable, idle))}: nothing is done for it here."
-        problems.warn((_ROUTER, "optional_pre_call_checks"), what, _KEEP)
+        problems.warn((_ROUTER, "optional_pre_call_checks"), what, KEEP_FOR_LITELLM)
     return _LIMITS_CHECK in router.optional_pre_call_checks
 
 
 def _aliases(names: Names, settings: Settings, problems: Problems) -> tuple[dict[str, str], frozenset[str]]:
     """Return the aliases and those that are not listed. An alias of an alias is none, for it could go in circles."""
     section, holder = settings.holder("model_group_alias")
-    groups = {group.name for group in names.groups}
+    groups, named = {group.name for group in names.groups}, ModelTable(names.groups)
     found: dict[str, str] = {}
     hidden: set[str] = set()
     for alias, part in holder.model_group_alias.items():
@@ -129,8 +120,8 @@ def _aliases(names: Names, settings: Settings, problems: Problems) -> tuple[dict
         elif part.model in holder.model_group_alias and part.model not in groups:
             problems.wrong(at, f"'{printable(part.model)}' is an alias itself.", "Name a model of model_list.")
         elif part.model in names.foreign:
-            problems.warn(at, f"'{printable(part.model)}' is not served: the alias is left out.", _KEEP)
-        elif not names.known(part.model, {}):
+            problems.warn(at, f"'{printable(part.model)}' is not served: the alias is left out.", KEEP_FOR_LITELLM)
+        elif not named.knows(part.model):
             problems.wrong(at, "There is no such model in model_list.", _near(part.model, groups))
         else:
             found[alias] = part.model
@@ -138,23 +129,25 @@ def _aliases(names: Names, settings: Settings, problems: Problems) -> tuple[dict
     return found, frozenset(hidden)
 
 
-def _fallbacks(names: Names, aliases: Mapping[str, str], settings: Settings, problems: Problems) -> Mapping[str, tuple[str, ...]]:
+def _fallbacks(
+    named: ModelTable, foreign: Collection[str], settings: Settings, problems: Problems
+) -> Mapping[str, tuple[str, ...]]:
     section, holder = settings.holder("fallbacks")
     found: dict[str, tuple[str, ...]] = {}
     for at, name, targets in _pairs(holder.fallbacks, section):
-        if name in names.foreign:
+        if name in foreign:
             continue  # LiteLLM's chat models, say
-        if name != "*" and not names.known(name, aliases):
-            problems.wrong(at, "There is no such model in model_list.", _near(name, {*aliases, *_groups(names)}))
+        if name != "*" and not named.knows(name):
+            problems.wrong(at, "There is no such model in model_list.", _near(name, {*named.aliases, *named.names()}))
             continue
-        group = aliases.get(name, name)
+        group = named.aliases.get(name, name)
         if group in found:
             problems.wrong(at, "The fallbacks of this model are given twice.", "Join them in one list.")
         if not {name, group}.isdisjoint(targets):
             problems.wrong(at, "A model cannot be its own fallback.", "Remove it: its other deployments are tried anyway.")
         if not targets:
             problems.wrong(at, "No model stands here to fall back on.", "Name one, or remove it.")
-        found[group] = _targets(targets, at, names, aliases, problems)
+        found[group] = _targets(targets, at, named, foreign, problems)
     return MappingProxyType(found)
 
 
@@ -164,20 +157,16 @@ def _pairs(fallbacks: Fallbacks, section: str) -> Iterable[tuple[At, str, list[s
             yield (section, "fallbacks", index, name), name, targets
 
 
-def _targets(targets: Sequence[str], at: At, names: Names, aliases: Mapping[str, str], problems: Problems) -> tuple[str, ...]:
+def _targets(targets: Sequence[str], at: At, named: ModelTable, foreign: Collection[str], problems: Problems) -> tuple[str, ...]:
     found: list[str] = []
     for index, name in enumerate(targets):
-        if name in names.foreign and not names.known(name, aliases):
-            problems.warn((*at, index), f"'{printable(name)}' is not served: it is left out.", _KEEP)
-        elif not names.known(name, aliases):
-            problems.wrong((*at, index), "There is no such model in model_list.", _near(name, {*aliases, *_groups(names)}))
-        else:
+        if named.knows(name):
             found.append(name)
+        elif name in foreign:
+            problems.warn((*at, index), f"'{printable(name)}' is not served: it is left out.", KEEP_FOR_LITELLM)
+        else:
+            problems.wrong((*at, index), "There is no such model in model_list.", _near(name, {*named.aliases, *named.names()}))
     return tuple(found)
-
-
-def _groups(names: Names) -> list[str]:
-    return [group.name for group in names.groups]
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ...proxy.deployments.deployment import Provider
 from ...secret import PREFIX, Unset, expand
-from ..problems import At, Problems, did_you_mean, nearest, printable
+from ..problems import At, Problems, did_you_mean, listed, nearest, printable
 from .defaults import as_json
 from .keys import FETCHED, LiteLLMKeys
 from .urls import NAMED, provider_of
@@ -272,5 +272,4 @@ def _warn_others(found: _Findings, problems: Problems) -> None:
     ):
         if names:
             unique = [f"an entry of {name}" if name in served else name for name in dict.fromkeys(names)]
-            more = f" and {len(unique) - _MAX_NAMED} more" if len(unique) > _MAX_NAMED else ""
-            problems.warn(("model_list",), f"{', '.join(unique[:_MAX_NAMED])}{more}: {what}.", hint)
+            problems.warn(("model_list",), f"{listed(unique, _MAX_NAMED)}: {what}.", hint)

@@ -68,6 +68,10 @@ class ModelTable:
             raise Refusal("model_forbidden", "The client key may not call this model.")
         return found
 
+    def knows(self, name: str) -> bool:
+        """Tell whether a group has this name, by an alias or a wildcard too."""
+        return self._find(name) is not None
+
     def fallbacks(self, group: ModelGroup) -> tuple[ModelGroup, ...]:
         """Return the groups that are tried after this one, in order, and theirs after them; none twice.
 

@@ -12,11 +12,13 @@ from ..deployments.tries import Tries
 from ..headers import Field
 from ..prepared import PreparedRequest
 from ..request_head import RequestHead
-from ..rewrite import HeaderRewriter
+from ..rewrite import HeaderRewriter, innermost_name
 
 _DESCRIBES: Final = frozenset(
     {b"content-length", b"content-encoding", b"transfer-encoding", b"content-type", b"content-md5", b"content-digest"}
 )
+"""What describes the client's body, which is not what goes up; nor does a field that sets one of these by `x-pass-`."""
+
 _JSON: Final = (b"content-type", b"Content-Type", b"application/json")
 _OURS: Final = frozenset(
     {
@@ -34,7 +36,6 @@ _MAX_HEADS: Final = 4
 _MAX_HEAD_BYTES: Final = 1024
 """Of how many paths of deployments a client's connection keeps the heads that go up, and how long they are at most."""
 
-_NOT_ALPHANUMERIC: Final = re.compile(rb"[^a-z0-9]")
 _UNSHOWN: Final = re.compile("[^ -~]")
 
 
@@ -56,16 +57,8 @@ def upstream_head(prepared: PreparedRequest, deployment: Deployment, rewriter: H
 
 def _head_of_json(head: RequestHead) -> RequestHead:
     """Return the head of a request whose body is JSON, without its length and without the client's query."""
-    kept: list[Field] = [each for each in head.fields if not _describes(each[0])]
+    kept: list[Field] = [each for each in head.fields if innermost_name(each[0]) not in _DESCRIBES]
     return RequestHead("POST", head.path, None, (*kept, _JSON), head.nominated - _DESCRIBES, False, True, None, False, False)
-
-
-def _describes(lower: bytes) -> bool:
-    """Tell whether a field describes the client's body, which is not what goes up; or sets such a field, by `x-pass-`."""
-    name = lower
-    while name.startswith(b"x-pass-"):
-        name = _NOT_ALPHANUMERIC.sub(b"-", name[7:])
-    return name in _DESCRIBES
 
 
 @lru_cache(1024)

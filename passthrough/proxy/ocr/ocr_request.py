@@ -66,9 +66,10 @@ class OcrRequest:
         return self.body.is_whole and (self.document is None or self.document.repeatable)
 
     @property
-    def is_small(self) -> bool:
-        """Whether the whole body is in hand, and so short that it goes up in one piece."""
-        return self.body.ended and self.body.is_whole and self.body.kept_bytes <= FREE_BYTES
+    def goes_in_one_piece(self) -> bool:
+        """Whether the whole body is in hand, and short."""
+        body = self.body
+        return body.ended and body.is_whole and body.kept_bytes <= FREE_BYTES
 
     @property
     def names_file(self) -> bool:

@@ -150,11 +150,11 @@ class OcrSender:
         call: Call | None = None
         try:
             exchange.leaving()
-            batched = request.context.batches and document is None and request.is_small
-            connection = self._upstream.checkout(deployment.target, "POST", probe=not batched)
+            whole = document is None and request.goes_in_one_piece
+            connection = self._upstream.checkout(deployment.target, "POST", probe=not (whole and request.context.batches))
             if connection is None:
                 connection = await self._connect(deployment, deadline)
-            call, response = await self._send_once(request, deployment, rewriter, connection, document, deadline, batched=batched)
+            call, response = await self._send_once(request, deployment, rewriter, connection, document, deadline, whole=whole)
         except UpstreamFailure as failure:
             _blame_source(request.context, failure)
             cause = "connect" if call is None and request.context.call is None else _cause(failure)
@@ -190,7 +190,7 @@ class OcrSender:
         document: HeldDocument | FormFile | None,
         deadline: float | None,
         *,
-        batched: bool,
+        whole: bool,
     ) -> tuple[Call, ResponseHead]:
         context, body, scan, route = request.context, request.body, request.scan, deployment.route
         inlined = None if document is None else InlinedDocument(document.media_type, document.length)
@@ -211,8 +211,8 @@ class OcrSender:
         call.end_by(deadline)
         context.call = call
         request_head = upstream_head(request.prepared, deployment, rewriter, splices.length)
-        if document is None and request.is_small:
-            upload.send_whole(request_head, batched=batched)
+        if whole:
+            upload.send_whole(request_head, batched=context.batches)
             return call, await sent_head(context, call, lambda: self._connect(deployment, deadline))
         connection.write(request_head)
         task = context.upload_task = asyncio.create_task(upload.stream(context.downstream.bypass))

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
-import ssl
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import brotli
@@ -23,6 +21,7 @@ from passthrough.proxy.documents.download import MAX_REDIRECTS
 from passthrough.proxy.documents.url_rules import UrlRules
 from passthrough.proxy.routes import Target
 from tests.harness.downloads import ANY, OWN_ADDRESS, Internet, Names, counted, documents, fetched, refusal_of, whole
+from tests.harness.tls import served_by
 from tests.harness.upstream import Peer, Script, answering, chunk, ok, reset, upstream
 from tests.harness.waiting import WAIT_S, until
 
@@ -643,31 +642,10 @@ async def test_a_slow_reader_is_not_the_hosts_fault() -> None:
 # ── TLS ──
 
 
-def serving(authority: trustme.CA, *names: str) -> ssl.SSLContext:
-    """Return a server's context with a certificate for these names."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(*names).configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def authority() -> trustme.CA:
-    """An authority of its own."""
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
-    """The file that names it."""
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
-
-
 async def test_the_certificate_is_of_the_name(authority: trustme.CA, ca_file: str) -> None:
     """The address that was checked is connected to, and must prove to be the name's."""
     names = Names({name: [["93.184.216.34"]] for name in ("doc.test", "other.test", "xn--bcher-kva.test")})
-    tls = serving(authority, "doc.test", "xn--bcher-kva.test")
+    tls = served_by(authority, "doc.test", "xn--bcher-kva.test")
     rules = UrlRules()
     async with (
         upstream(then_closing(ok(PDF, TYPE)), ssl=tls) as raw,
@@ -683,7 +661,7 @@ async def test_the_certificate_is_of_the_name(authority: trustme.CA, ca_file: st
 
 async def test_an_authority_that_nobody_knows(authority: trustme.CA) -> None:
     """The system's authorities are trusted, and no others."""
-    async with upstream(then_closing(ok(PDF, TYPE)), ssl=serving(authority, "127.0.0.1")) as raw, documents() as of:
+    async with upstream(then_closing(ok(PDF, TYPE)), ssl=served_by(authority, "127.0.0.1")) as raw, documents() as of:
         expected = (UNREACHABLE, "The certificate of the document's host is not trusted.")
         assert expected == await refusal_of(of, f"https://127.0.0.1:{raw.port}/")
 
@@ -715,7 +693,7 @@ async def test_a_tls_handshake_that_hangs_ends_in_time() -> None:
 async def test_a_document_never_falls_from_https_to_http(authority: trustme.CA, ca_file: str) -> None:
     """A redirect from http to https is followed; the way back is not."""
     async with (
-        upstream(then_closing(ok(PDF, TYPE)), ssl=serving(authority, "127.0.0.1")) as safe,
+        upstream(then_closing(ok(PDF, TYPE)), ssl=served_by(authority, "127.0.0.1")) as safe,
         upstream(redirecting(b"https://127.0.0.1:%d/" % safe.port)) as plain,
         documents(ca_file=ca_file) as of,
     ):

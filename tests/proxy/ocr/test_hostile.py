@@ -12,7 +12,7 @@ from passthrough.proxy.deployments.deployment import Deployment, Provider, Routi
 from passthrough.proxy.documents.url_rules import UrlRules
 from passthrough.proxy.ocr.settings import OcrSettings
 from passthrough.proxy.routes import Timeouts
-from tests.harness.ocr_client import body_of, table
+from tests.harness.ocr_client import ask, body_of, response, table
 from tests.harness.ocr_upstreams import Behaviour, OcrUpstream, always, ocr_upstreams
 from tests.harness.proxy import Road, deployment_to, road
 from tests.harness.upstream import Peer, ok, upstream
@@ -26,24 +26,6 @@ def post(body: bytes, path: bytes = b"/v1/ocr", *fields: bytes, length: int | No
     """Return one POST."""
     lines = (b"POST %b HTTP/1.1" % path, b"Host: x", *fields, b"Content-Length: %d" % (length or len(body)))
     return b"\r\n".join((*lines, b"", body))
-
-
-async def response(reader: asyncio.StreamReader) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Read one response with a Content-Length."""
-    async with asyncio.timeout(20):
-        line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
-        fields = [(name.lower(), value) for name, _, value in (each.partition(": ") for each in lines)]
-        return int(line.split()[1]), fields, await reader.readexactly(int(dict(fields)["content-length"]))
-
-
-async def ask(port: int, data: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Send bytes on a connection of their own; return the status, fields and body of the response."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(data)
-        return await response(reader)
-    finally:
-        writer.close()
 
 
 def assert_nothing_is_left(house: Road, *deployments: Deployment) -> None:
@@ -60,7 +42,7 @@ async def test_a_path_that_is_not_ascii(path: bytes) -> None:
     async with road(models=table(deployment_to(1))) as house:
         status, fields, _ = await ask(house.port, post(b'{"document": {}}', path))
         assert status in {400, 404}
-        assert "x-passthrough-error" in dict(fields)
+        assert "x-passthrough-error" in fields
 
 
 async def test_fields_that_a_provider_sends_itself() -> None:
@@ -68,9 +50,9 @@ async def test_fields_that_a_provider_sends_itself() -> None:
     theirs = (b"x-litellm-model-id: theirs", b"X-Litellm-Model-Api-Base: http://10.0.0.1", b"x-passthrough-deployment: theirs")
     async with ocr_upstreams(above := OcrUpstream(answer_fields=theirs)), road(models=table(deployment_to(above.port))) as house:
         _, fields, _ = await ask(house.port, post(body_of()))
-        assert ["mistral/m"] == [value for name, value in fields if name == "x-litellm-model-id"]
-        assert ["mistral/m"] == [value for name, value in fields if name == "x-passthrough-deployment"]
-        assert "x-litellm-model-api-base" not in dict(fields)
+        assert "mistral/m" == fields["x-litellm-model-id"]
+        assert "mistral/m" == fields["x-passthrough-deployment"]
+        assert "x-litellm-model-api-base" not in fields
 
 
 async def test_fields_that_describe_another_body() -> None:
@@ -116,7 +98,7 @@ async def test_fields_of_a_form_that_are_no_json(part: tuple[str, bytes], status
         data = post(form(part), b"/v1/ocr", b"Content-Type: multipart/form-data; boundary=b")
         got, fields, answer = await ask(house.port, data)
         assert status == got, answer
-        assert (status == 400) == (dict(fields).get("x-passthrough-error") == "bad_request")
+        assert (status == 400) == (fields.get("x-passthrough-error") == "bad_request")
         assert 200 == (await ask(house.port, post(body_of())))[0]
 
 
@@ -140,7 +122,7 @@ async def test_a_client_that_sends_slowly_blames_no_deployment(model_first: bool
                 await asyncio.sleep(0.3)
                 writer.write(data[100_000:])
             status, fields, _ = await response(reader)
-            assert (408, "slow_request") == (status, dict(fields)["x-passthrough-error"]) if model_first else 200 == status
+            assert (408, "slow_request") == (status, fields["x-passthrough-error"]) if model_first else 200 == status
             writer.close()
             assert [] == house.relay.ocr.balancer.cooling()
             await house.booked()
@@ -165,7 +147,7 @@ async def test_a_document_that_comes_slowly_blames_no_deployment() -> None:
         settings = OcrSettings(urls=UrlRules(validated=False))
         async with road(models=table(*pool, routing=Routing(allowed_fails=0)), settings=settings) as house:
             status, fields, _ = await ask(house.port, post(body_of(url=url)))
-            assert (400, "document_unreachable") == (status, dict(fields)["x-passthrough-error"])
+            assert (400, "document_unreachable") == (status, fields["x-passthrough-error"])
             assert [] == house.relay.ocr.balancer.cooling()
             await house.booked()
             assert_nothing_is_left(house, *pool)
@@ -195,7 +177,7 @@ async def test_a_deployment_is_taken_before_the_document_has_come() -> None:
             async with asyncio.timeout(10):
                 await asked.wait()
             _, fields, _ = await ask(house.port, post(body_of()))
-            assert "other" == dict(fields)["x-passthrough-deployment"]
+            assert "other" == fields["x-passthrough-deployment"]
             goes_on.set()
             assert 200 == (await first)[0]
             await house.booked(2)

@@ -7,7 +7,6 @@ import ipaddress
 import os
 import select
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from passthrough.secret import Secret
 from tests.harness.client import RawClient, client
 from tests.harness.connections import body_of
 from tests.harness.proxy import road, route_to
+from tests.harness.tls import served_by
 from tests.harness.upstream import Peer, Received, Script, answering, ok, upstream
 from tests.harness.waiting import WAIT_S, until
 
@@ -367,7 +367,7 @@ async def test_a_second_connect_that_works_is_all_the_client_sees() -> None:
         await spliced(peer, raw.port)
 
     authority = trustme.CA()
-    async with upstream(answering(ok(b"a")), ssl=serving(authority, "localhost")) as raw, upstream(front) as before:
+    async with upstream(answering(ok(b"a")), ssl=served_by(authority, "localhost")) as raw, upstream(front) as before:
         with authority.cert_pem.tempfile() as ca_file:
             own = route_to(before.port, target={"tls": True, "host": "localhost", "ca_file": ca_file})
             async with road(own) as way, client(way.port) as one:
@@ -403,7 +403,7 @@ async def test_a_second_connect_that_works_where_a_kept_connection_had_ended() -
 
     authority = trustme.CA()
     async with (
-        upstream(answering(ok(b"a")), ssl=serving(authority, "localhost")) as raw,
+        upstream(answering(ok(b"a")), ssl=served_by(authority, "localhost")) as raw,
         upstream(front) as before,
         upstream(others) as slow,
     ):
@@ -485,28 +485,6 @@ async def test_a_handshake_that_fails(script: Script) -> None:
 # ── TLS ──
 
 
-def serving(authority: trustme.CA, *names: str) -> ssl.SSLContext:
-    """Return a server's context with a certificate for these names."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    authority.issue_cert(*names).configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def authority() -> trustme.CA:
-    """An authority of its own."""
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
-    """The file that names it."""
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return str(path)
-
-
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 @pytest.mark.parametrize("prepared", [False, True])
 async def test_an_authority_of_ones_own(authority: trustme.CA, ca_file: str, host: str, prepared: bool) -> None:
@@ -517,7 +495,7 @@ async def test_an_authority_of_ones_own(authority: trustme.CA, ca_file: str, hos
         chosen.append(peer.writer.get_extra_info("ssl_object").selected_alpn_protocol())
         await answering(ok(b"a"))(peer)
 
-    async with upstream(script, ssl=serving(authority, "localhost", "127.0.0.1")) as raw, pool() as connections:
+    async with upstream(script, ssl=served_by(authority, "localhost", "127.0.0.1")) as raw, pool() as connections:
         target = target_at(raw.port, tls=True, host=host, ca_file=ca_file)
         if prepared:
             await connections.prepare([target, target_at(1)])
@@ -531,7 +509,7 @@ async def test_an_authority_of_ones_own(authority: trustme.CA, ca_file: str, hos
 
 async def test_a_certificate_that_nobody_vouches_for(authority: trustme.CA) -> None:
     """Without the authority the target is unreachable, with the cure."""
-    async with upstream(answering(ok()), ssl=serving(authority, "localhost")) as raw:
+    async with upstream(answering(ok()), ssl=served_by(authority, "localhost")) as raw:
         failure = await failure_of(target_at(raw.port, tls=True, host="localhost"))
     assert ("upstream_unreachable", True, True) == (
         failure.kind.code,
@@ -542,7 +520,7 @@ async def test_a_certificate_that_nobody_vouches_for(authority: trustme.CA) -> N
 
 async def test_a_certificate_for_another_name(authority: trustme.CA, ca_file: str) -> None:
     """The certificate must be the target's own."""
-    async with upstream(answering(ok()), ssl=serving(authority, "else.test")) as raw:
+    async with upstream(answering(ok()), ssl=served_by(authority, "else.test")) as raw:
         failure = await failure_of(target_at(raw.port, tls=True, host="localhost", ca_file=ca_file))
     assert ("upstream_unreachable", True) == (failure.kind.code, "mismatch" in failure.message.lower())
 
@@ -551,7 +529,7 @@ async def test_a_name_with_the_dot_of_the_root() -> None:
     """It is looked up with it; SNI and the certificate are without (RFC 6066 §3)."""
     authority = trustme.CA()
     named: list[str | None] = []
-    context = serving(authority, "localhost")
+    context = served_by(authority, "localhost")
     context.sni_callback = lambda _, name, __: named.append(name)
 
     def look_up(host: str, port: None, **options: Any) -> list[Any]:
@@ -600,7 +578,7 @@ def test_a_link_local_target_with_a_zone(make_loop: Callable[[], asyncio.Abstrac
 
 async def test_a_certificate_file_that_is_gone(authority: trustme.CA, tmp_path: Path) -> None:
     """A file that vanished after the start fails the request, not the program."""
-    async with upstream(answering(ok()), ssl=serving(authority, "localhost")) as raw:
+    async with upstream(answering(ok()), ssl=served_by(authority, "localhost")) as raw:
         target = target_at(raw.port, tls=True, host="localhost", ca_file=str(tmp_path / "gone.pem"))
         failure = await failure_of(target)
     assert "upstream_unreachable" == failure.kind.code
@@ -627,7 +605,7 @@ async def test_under_tls_only_the_targets_own_word_ends_a_body_without_length(
         splicing.cancel()
         cutting.cancel()
 
-    async with upstream(inner, ssl=serving(authority, "localhost")) as raw, upstream(front) as before, pool() as connections:
+    async with upstream(inner, ssl=served_by(authority, "localhost")) as raw, upstream(front) as before, pool() as connections:
         target = target_at(before.port, tls=True, host="localhost", ca_file=ca_file)
         connection = await connections.open(target, WAIT_S)
         connection.begin("GET")
@@ -676,7 +654,7 @@ async def tunnel(peer: Peer) -> None:
 
 async def test_a_tls_target_behind_a_proxy(authority: trustme.CA, ca_file: str) -> None:
     """CONNECT opens a tunnel, with the proxy's credentials, which the target never sees; the tunnel is kept like a connection."""
-    async with upstream(answering(ok(b"a")), ssl=serving(authority, "localhost")) as raw, upstream(tunnel) as proxy:
+    async with upstream(answering(ok(b"a")), ssl=served_by(authority, "localhost")) as raw, upstream(tunnel) as proxy:
         via = Secret(f"http://user:p%40ss@127.0.0.1:{proxy.port}")
         target = {"tls": True, "host": "localhost", "ca_file": ca_file, "proxy": via}
         async with road(route_to(raw.port, target=target)) as way, client(way.port) as one:
