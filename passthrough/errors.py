@@ -85,6 +85,12 @@ _TABLE: Final = (
         _U,
         "The provider closed the connection early. It may have billed the call: look before sending it again.",
     ),
+    Kind(
+        502,
+        "upstream_credentials",
+        _U,
+        "Ask the operator: the provider's token could not be fetched, and nothing was sent; /readyz on the admin port says why.",
+    ),
     Kind(502, "bad_upstream_answer", _U, "What the target sent is not one well-formed HTTP/1.1 response."),
     Kind(503, "overloaded", _P, "Wait as long as Retry-After says."),
     Kind(503, "draining", _P, "This instance is stopping: send the request again, it will reach another."),

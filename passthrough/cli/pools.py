@@ -53,5 +53,4 @@ def _price(deployment: Deployment) -> str:
         return ""
     if price.usd_per_page is not None:
         return f"${price.usd_per_page.normalize():f} per page"
-    own = f"{deployment.provider.value}/{deployment.model}"
-    return "per page" if price.model == own else f"as {price.model}"
+    return "per page" if price.model == deployment.full_model else f"as {price.model}"

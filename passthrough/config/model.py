@@ -9,6 +9,7 @@ from ..accounting.pricing.prices import Price
 from ..errors import Problem
 from ..proxy.auth import ClientKey
 from ..proxy.deployments.model_table import ModelTable
+from ..proxy.deployments.pool import Pool
 from ..proxy.ocr.settings import OcrSettings
 from ..proxy.routes import Route
 
@@ -50,7 +51,8 @@ class Config:
     periods begin. `refuse_unlent`: a request is refused where the ledger is away and its lease is used up. `budget_webhook` is
     where warnings are posted. `journal` is the folder for entries that are not in the ledger yet, None: beside the ledger.
     `max_parallel` bounds the requests under way in all. `models` are the groups of model_list that are for OCR, None without any;
-    `ocr_routes` serve them, and have no target of their own; `ocr` are their bounds. `warnings` are for the operator.
+    `ocr_routes` serve them, and have no target of their own; `ocr` are their bounds. `pools` are those of endpoints with
+    `targets`; their routes are among `routes`. `warnings` are for the operator.
     """
 
     file: str
@@ -74,5 +76,6 @@ class Config:
     models: ModelTable | None = None
     ocr_routes: tuple[Route, ...] = ()
     ocr: OcrSettings = OcrSettings()
+    pools: tuple[Pool, ...] = ()
     listen: Listen = field(default_factory=Listen)
     warnings: tuple[Problem, ...] = ()

@@ -33,27 +33,42 @@ class Sender:
         self._upstream = upstream
         self._meters = meters
 
-    async def send(self, context: RequestContext, prepared: PreparedRequest) -> tuple[Call, ResponseHead]:
-        """Send a request, again where that is allowed; return the call whose response is to be relayed, and that one's head."""
+    async def send(self, context: RequestContext, prepared: PreparedRequest) -> tuple[Call, ResponseHead, PreparedRequest]:
+        """Send a request, again where that is allowed.
+
+        Return the call whose response is to be relayed, the response's head, and the request as it was sent.
+        """
         retries = prepared.match.route.retries
-        context.replay = ReplayBuffer(retries.held_bytes, spools=retries.spool) if retries.attempts else None
+        hold_body(context, retries)
         for tries in range(1, retries.attempts + 2):
-            batched = tries == 1 and context.batches and context.downstream.body.is_eof()
-            call, request_body = await self._open_call(context, prepared, batched=batched)
-            context.call = call
             pause: float | None = 0.0
             try:
-                response = await self._send_once(context, prepared, call, request_body, resends=tries > 1)
+                call, response, sent = await self.attempt(context, prepared, resends=tries > 1)
                 pause = retry_delay_s(retries, response, tries, time.time(), random.random())  # noqa: S311 - jitter, no secret
             except UpstreamFailure:
-                if not (call.stale and tries <= retries.attempts and request_body.repeatable):
+                failed = context.call
+                if failed is None or not (failed.stale and tries <= retries.attempts and is_repeatable(context, failed)):
                     raise
-            if pause is None or not request_body.repeatable:
+                call = failed
+            if pause is None or not is_repeatable(context, call):
                 break
             context.call = None
             call.connection.abort()
             await asyncio.sleep(pause)
-        return call, response
+        return call, response, sent
+
+    async def attempt(
+        self, context: RequestContext, prepared: PreparedRequest, *, resends: bool
+    ) -> tuple[Call, ResponseHead, PreparedRequest]:
+        """Send a request once, to its route's target; `resends`: from the replay buffer. Return the same as `send`.
+
+        Where it raises, `context.call` is None if nothing was sent.
+        """
+        batched = not resends and context.batches and context.downstream.body.is_eof()
+        call, request_body = await self._open_call(context, prepared, batched=batched)
+        context.call = call
+        response = await self._send_once(context, prepared, call, request_body, resends=resends)
+        return call, response, prepared
 
     async def _open_call(self, context: RequestContext, prepared: PreparedRequest, *, batched: bool) -> tuple[Call, RequestBody]:
         """Return a call, and its request body, on an open connection, a kept one or a new one.
@@ -104,6 +119,16 @@ class Sender:
         )
         upload_task.add_done_callback(lambda task: abort_if_failed(task, call))
         return await first_response(call, upload_task)
+
+
+def hold_body(context: RequestContext, retries: Retries) -> None:
+    """Have the request's body kept while it comes, where the route allows further tries."""
+    context.replay = ReplayBuffer(retries.held_bytes, spools=retries.spool) if retries.attempts else None
+
+
+def is_repeatable(context: RequestContext, call: Call) -> bool:
+    """Tell whether the request's whole body was sent and is held, so that it can be sent again."""
+    return context.replay is not None and context.replay.whole and call.request_body.complete
 
 
 async def sent_head(context: RequestContext, call: Call, connect: Callable[[], Awaitable[Connection]]) -> ResponseHead:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from ..credentials.token_source import TokenSource
 from .auth import ClientKey
 from .cors import CorsHeaders
 from .request_head import RequestHead, content_length
@@ -52,6 +53,7 @@ class PreparedRequest:
     key, None where the route asks for none; `label` is the value of a label header, `labels` are the named ones, sorted by name.
     `request_head` is what the target gets, and `secrets` are what must not come back from it. `cors_headers` are those of the
     response, None without CORS. `response_lines` are added to the response's head: they name the deployment that was chosen.
+    `token_source` has the token that is added to `request_head` when it is sent, and to `secrets`; None: none is fetched.
     `upstream_heads` are, by deployment and path, the heads of requests whose body decides on the target; without Content-Length.
 
     Not frozen: to freeze one costs more than to make it.
@@ -69,6 +71,7 @@ class PreparedRequest:
     cors_headers: CorsHeaders | None = None
     response_lines: tuple[bytes, ...] = ()
     upstream_heads: dict[tuple[str, bytes], bytes] = field(default_factory=dict, repr=False)
+    token_source: TokenSource | None = None
 
 
 class HeadCache:
@@ -156,4 +159,5 @@ class HeadCache:
             prepared.cors_headers,
             (),
             prepared.upstream_heads,
+            prepared.token_source,
         )

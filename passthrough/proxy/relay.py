@@ -25,6 +25,7 @@ from typing import Final
 
 from aiohttp import web
 
+from ..credentials.token_sources import TokenSources
 from ..errors import ClientGone, Failure, Refusal
 from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, new_exchange
 from ..meter.usage import Unmetered
@@ -34,6 +35,7 @@ from .call import Call, MeterFactory
 from .concurrency import ConcurrencyLimits
 from .cors import Cors, CorsHeaders
 from .deployments.model_table import ModelTable
+from .deployments.pool import Pool
 from .downstream.malformed_head import Malformed
 from .downstream.response_writer import ResponseWriter, Sent
 from .error_response import Reply, date_line, own_reply, own_response
@@ -61,7 +63,8 @@ class Rules:
     """The configuration that requests are served by. A request reads it once, so that a reload never takes effect within one.
 
     `max_parallel` is for all requests together. `guard` protects the routes that ask for no key; None: web pages may call them.
-    `cors` None: responses carry no CORS headers. `models` are what the routes choose from that have no target of their own.
+    `cors` None: responses carry no CORS headers. `models` are what the routes choose from that have no target of their own, and
+    `pools` what each endpoint with several targets chooses from. `tokens` has the token sources of all `upstream_auth`.
     """
 
     routes: RouteTable
@@ -70,6 +73,8 @@ class Rules:
     guard: PageGuard | None = None
     cors: Cors | None = None
     models: ModelTable | None = None
+    pools: tuple[Pool, ...] = ()
+    tokens: TokenSources | None = None
     _rewriters: dict[int, HeaderRewriter] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def rewriter(self, route: Route) -> HeaderRewriter:
@@ -230,7 +235,7 @@ class Relay:
             raise Refusal("body_too_large", f"The body is larger than {route.max_body_bytes} bytes.", closes=True)
         # 4. Send.
         if route.serves is None:
-            call, response = await self._sender.send(context, prepared)
+            call, response, prepared = await self._sender.send(context, prepared)
         else:
             assert rules.models is not None
             call, response, prepared = await self.ocr.send(context, prepared, rules.models, rules.rewriter)

@@ -60,11 +60,6 @@ class RequestBody:
         """
         return self._ended or (self._written == self._head.length and not self._connection.full)
 
-    @property
-    def repeatable(self) -> bool:
-        """Whether the whole body was sent and is held, so that it can be sent again."""
-        return self._replay is not None and self._replay.whole and self.complete
-
     async def send_whole(self, request_head: bytes, body: bytes, *, batched: bool) -> None:
         """Send the head and a body that is in memory, in one piece. Raises Refusal (body_too_large).
 

@@ -8,6 +8,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
 
+from ..credentials.identity import Identity
 from ..errors import Refusal
 from ..exchange import RouteTerms
 from ..meter.path_variants import MAX_ODD_BYTES, folded, is_too_odd, variants
@@ -110,6 +111,7 @@ class Serves(Enum):
     OCR = auto()  # the body names the model
     PREDICTION = auto()  # Vertex' rawPredict: the path names it
     MODELS = auto()  # the list of models, which the proxy itself returns
+    POOL = auto()  # an endpoint with `targets`: one of them is chosen, by weight or by the client's key
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ class Route:
     client header that carries the client's key (lower case). `default_query` are raw `name=value` pairs. `settles`: what becomes
     of an upstream call whose client left after a complete upload; None: settle where it is to be metered, else cancel.
     `max_parallel` is how many of its requests may be active at once, None any number. `serves`: the route is one of those that
-    choose a target by the request's model, and has no target; None: an entry of pass_through_endpoints.
+    choose a target by the request's model or out of a pool, and has no target; None: an entry of pass_through_endpoints with one
+    target. `upstream_auth`: whose token is set as Authorization on every request to the target; None: no token is fetched.
     """
 
     path: bytes
@@ -144,6 +147,7 @@ class Route:
     label_headers: tuple[LabelHeader, ...] = ()
     max_parallel: int | None = None
     serves: Serves | None = None
+    upstream_auth: Identity | None = None
 
     def allows(self, method: str) -> bool:
         """Tell whether the route serves this method."""

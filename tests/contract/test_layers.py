@@ -19,6 +19,7 @@ errors loopback aiohttp_internals
 secret worker background.* cli.fast_import cli.standard_streams
 meter.* sandbox.*
 exchange
+credentials.*
 proxy.* accounting.*
 admin.* config.*
 server.*
@@ -53,7 +54,7 @@ INSIDE = {
         call
         request_context
         response_body attempts settle
-        ocr.*
+        pool_sender ocr.*
         relay
         listener
     """,
@@ -90,6 +91,9 @@ DOORS = {
     "brotli": "meter.decode",
     "isal": "meter.inflate",
     "zstandard": "meter.decode",
+    "google": "credentials.google",
+    "requests": "credentials.google",
+    "azure": "credentials.entra",
     "uvloop": "server.run",
     "pypdfium2": "sandbox.*",
     "PIL": "sandbox.*",

@@ -201,7 +201,7 @@ def _with_ids(built: Sequence[_Built], problems: Problems) -> list[_Built]:
     for at, entry, deployment in built:
         given = entry.model_info.id
         if given is None:
-            name = f"{deployment.provider.value}/{deployment.model}"
+            name = deployment.full_model
             given, number = name, 1
             while given in taken:
                 number += 1

@@ -1,4 +1,4 @@
-"""A deployment, as the configuration's `model_list` describes it, and the group of those that share a name."""
+"""A deployment: an entry of `model_list`, or one of an endpoint's `targets`; and the group of those that share a name."""
 
 from __future__ import annotations
 
@@ -38,12 +38,15 @@ class Strategy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One entry of `model_list` that is for OCR, resolved.
+    """One entry of `model_list` that is for OCR, or one of an endpoint's `targets`, resolved.
 
-    `id` is unique: `model_info.id`, else the provider and the model, with `#2` and so on where that is not unique. `group` is the
-    `model_name`. `model` is what the value of `model` in the body becomes. `target` is where its calls go; `route` is what they
-    go by: time-outs (`total_s` is LiteLLM's `timeout`, for one try), injected headers, terms. `inlines_documents`: the provider
-    cannot fetch a document by its URL. `defaults` are the OCR parameters of `litellm_params`, each as its key and its JSON text.
+    `id` is unique: `model_info.id`, else the provider and the model, with `#2` and so on where that is not unique; of a target
+    its `id`, else `/path#1` and so on. `group` is the `model_name`, or the endpoint's path. `provider` and `model` are those of
+    `model_list`; a target has none (None, and empty). `model` is what the value of `model` in the body becomes.
+
+    `target` is where its calls go; `route` is what they go by: time-outs (`total_s` is LiteLLM's `timeout`, for one try),
+    injected headers, terms. `inlines_documents`: the provider cannot fetch a document by its URL. `defaults` are the OCR
+    parameters of `litellm_params`, each as its key and its JSON text.
 
     `order`: those with the lowest are chosen first. `weight` is its share among those of one order. `rpm` and `tpm` are requests
     and tokens per minute, `max_parallel` calls at the same time: at one of these limits it is avoided. `num_retries` are its own,
@@ -54,7 +57,7 @@ class Deployment:
 
     id: str
     group: str
-    provider: Provider
+    provider: Provider | None
     model: str
     target: Target
     route: Route
@@ -67,10 +70,15 @@ class Deployment:
     max_parallel: int | None = None
     num_retries: int | None = None
 
+    @property
+    def full_model(self) -> str:
+        """The model with its provider, as `model_list` has it: `mistral/mistral-ocr-latest`."""
+        return f"{self.provider}/{self.model}"
+
 
 @dataclass(frozen=True, slots=True)
 class ModelGroup:
-    """The deployments that share a `model_name`, in the order of the file; at least one."""
+    """The deployments that share a `model_name`, or the targets of an endpoint, in the order of the file; at least one."""
 
     name: str
     deployments: tuple[Deployment, ...]
@@ -84,7 +92,8 @@ class Routing:
     of `RESENT` and failed connects. `retry_after_s` is the least wait before a deployment is tried again. `cooldown_s` holds
     where the response has no Retry-After. `allowed_fails` is how many failures per minute a deployment may have before it cools;
     None: fewer than five, or half of its calls. `request_timeout_s` is for all tries together. `enforces_limits`: a request is
-    refused where every deployment is at its `rpm` or `tpm`.
+    refused where every deployment is at its `rpm` or `tpm`. `statuses` are those after which another try follows, None: `RESENT`,
+    and `BILLED` where `num_retries` is given. No wait before a try is longer than `max_wait_s`.
     """
 
     strategy: Strategy = Strategy.SIMPLE_SHUFFLE
@@ -95,6 +104,8 @@ class Routing:
     allowed_fails: int | None = None
     request_timeout_s: float | None = None
     enforces_limits: bool = False
+    statuses: frozenset[int] | None = None
+    max_wait_s: float = 60.0
     fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     default_fallbacks: tuple[str, ...] = ()
     """`fallbacks` are names of groups by the name of the group that failed, `*` for any."""

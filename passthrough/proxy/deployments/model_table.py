@@ -48,8 +48,7 @@ class ModelTable:
     def at_port(self, port: int) -> ModelTable:
         """Return the same table with all targets at another port: the sandbox's, which is known when it runs."""
         groups = [
-            ModelGroup(group.name, tuple(replace(each, target=replace(each.target, port=port)) for each in group.deployments))
-            for group in self._groups.values()
+            ModelGroup(group.name, tuple(_at_port(each, port) for each in group.deployments)) for group in self._groups.values()
         ]
         return ModelTable(groups, self.routing, aliases=self.aliases, hidden=self.hidden)
 
@@ -124,6 +123,11 @@ class ModelTable:
         if allowed is None or not allowed.isdisjoint((name, group.name, group.deployments[0].group)):
             return True
         return any("*" in each and _pattern(each).fullmatch(group.name) for each in allowed)
+
+
+def _at_port(deployment: Deployment, port: int) -> Deployment:
+    target = replace(deployment.target, port=port)
+    return replace(deployment, target=target, route=replace(deployment.route, targets=(target,)))
 
 
 def _pattern(wildcard: str) -> re.Pattern[str]:

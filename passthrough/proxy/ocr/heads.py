@@ -94,6 +94,7 @@ def answered_by(old: PreparedRequest, tries: Tries, deployment: Deployment, secr
         old.cors_headers,
         _lines(deployment.id, tries.group.name, tries.retries, tries.fallbacks),
         old.upstream_heads,
+        old.token_source,
     )
 
 
