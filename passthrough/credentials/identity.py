@@ -18,12 +18,14 @@ class GoogleIdentity:
 
     `info` is the JSON text of a credentials file of any type that google-auth knows (service account, authorized user, external
     account); None: google-auth looks for the machine's: gcloud's file, then the metadata server. `name` is what people see:
-    `GOOGLE_CREDENTIALS (ocr@project.iam.gserviceaccount.com)`; it takes no part in comparisons.
+    `GOOGLE_CREDENTIALS (ocr@project.iam.gserviceaccount.com)`; it takes no part in comparisons. `proxy` is the URL of an HTTP
+    proxy on the way to the token's server, credentials included; what is on this machine or its link is asked without.
     """
 
     info: Secret | None = None
     scopes: tuple[str, ...] = GOOGLE_SCOPES
     name: str = field(default="Google", compare=False)
+    proxy: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class EntraIdentity:
     `client_secret` and `federated_token_file` (workload identity: the file is read at each fetch) need `tenant_id` and
     `client_id`; `managed_identity` is the machine's own, where `client_id` names a user-assigned one. `authority` is the URL of
     the token server, None: Entra's own, or AZURE_AUTHORITY_HOST's. `name` is what people see; it takes no part in comparisons.
+    `proxy` is as for Google.
     """
 
     tenant_id: str | None = None
@@ -43,6 +46,7 @@ class EntraIdentity:
     scope: str = ENTRA_SCOPE
     authority: str | None = None
     name: str = field(default="Entra", compare=False)
+    proxy: Secret | None = None
 
 
 Identity = GoogleIdentity | EntraIdentity

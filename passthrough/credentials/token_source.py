@@ -10,11 +10,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from .token import Token
 
 Fetch = Callable[[], Token]
 """Fetches a token; blocks, is called on a thread. Raises FetchError."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenReading:
+    """What metrics and /readyz see of one identity.
+
+    `fetched` and `failed` count the fetches that have ended. `good_until_utc` is when the token in force ends, in seconds since
+    the epoch; None where there is none that is good.
+    """
+
+    name: str
+    fetched: int
+    failed: int
+    good_until_utc: float | None
+    trouble: str | None
 
 
 class TokenSource:
@@ -23,8 +39,8 @@ class TokenSource:
     trouble: str | None
     """Why there is no new token, None where all is well. It names no secret."""
 
-    def __init__(self, name: str, fetch: Fetch) -> None:
-        """`name` is the identity's, for messages."""
+    def __init__(self, name: str, fetch: Fetch, warn: Callable[[str], None]) -> None:
+        """`name` is the identity's, for messages. `warn` gets one when a kind of trouble begins, and when all is well again."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -32,7 +48,12 @@ class TokenSource:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Renew no more."""
+        """Renew no more. Idempotent."""
+        raise NotImplementedError
+
+    @property
+    def reading(self) -> TokenReading:
+        """What is known now."""
         raise NotImplementedError
 
     async def token(self, within_s: float | None) -> Token:

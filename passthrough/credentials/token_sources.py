@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from .fetchers import fetcher
 from .identity import Identity
-from .token_source import TokenSource
+from .token_source import Fetch, TokenReading, TokenSource
 
 
 class TokenSources:
     """Every method is called on the event loop."""
+
+    def __init__(self, warn: Callable[[str], None], fetch_of: Callable[[Identity], Fetch] = fetcher) -> None:
+        """`warn` gets a message when trouble with a token begins, and when it is over. `fetch_of` chooses how one is fetched."""
+        raise NotImplementedError
 
     def prepare(self, identities: Iterable[Identity]) -> None:
         """Start to fetch for identities that are new; a configuration that is about to come into force needs them."""
@@ -21,6 +26,11 @@ class TokenSources:
 
     def of(self, identity: Identity) -> TokenSource:
         """Return the source of an identity that was prepared."""
+        raise NotImplementedError
+
+    @property
+    def readings(self) -> tuple[TokenReading, ...]:
+        """What metrics show, one for each name of an identity."""
         raise NotImplementedError
 
     @property
