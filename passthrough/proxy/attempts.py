@@ -2,7 +2,8 @@
 
 A request may be sent again (1) where no byte of it has left, on any route (RFC 9110 §9.2.2); (2) where a kept connection ended
 before it responded at all, and (3) after a response whose status the route names: both only where the route has `retries`, the
-whole body is in the replay buffer, and the client has got no byte of a response. Each further call may be billed.
+whole body is in the replay buffer, and the client has got no byte of a response. Each further call may be billed. (4) Where the
+route fetches a token and the target rejects it (401): once, with another token, if the whole body is in the replay buffer.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from ..errors import UpstreamFailure
-from ..exchange import Exchange
+from ..exchange import NOTHING_READ, Exchange
 from .call import Call, MeterFactory
 from .prepared import PreparedRequest
 from .replay_buffer import ReplayBuffer
@@ -24,6 +26,9 @@ from .routes import Retries, Route
 from .upstream.connection import Connection
 from .upstream.pool import ConnectionPool
 from .upstream.response_head import ResponseHead
+
+HELD_FOR_TOKEN_BYTES: Final = 64 * 1024
+"""How large a body is at most that is held only because its token may be rejected."""
 
 
 class Sender:
@@ -39,7 +44,7 @@ class Sender:
         Return the call whose response is to be relayed, the response's head, and the request as it was sent.
         """
         retries = prepared.match.route.retries
-        hold_body(context, retries)
+        hold_body(context, retries, for_token=prepared.token_source is not None)
         for tries in range(1, retries.attempts + 2):
             pause: float | None = 0.0
             try:
@@ -52,23 +57,36 @@ class Sender:
                 call = failed
             if pause is None or not is_repeatable(context, call):
                 break
-            context.call = None
-            call.connection.abort()
+            await give_up(context)
             await asyncio.sleep(pause)
         return call, response, sent
 
     async def attempt(
         self, context: RequestContext, prepared: PreparedRequest, *, resends: bool
     ) -> tuple[Call, ResponseHead, PreparedRequest]:
-        """Send a request once, to its route's target; `resends`: from the replay buffer. Return the same as `send`.
+        """Send a request to its route's target; `resends`: from the replay buffer. Return the same as `send`.
 
-        Where it raises, `context.call` is None if nothing was sent.
+        It is sent once; and once more, with another token, where the target rejects its token. Where this raises, `context.call`
+        is None if nothing was sent, or nothing but what was rejected.
         """
-        batched = not resends and context.batches and context.downstream.body.is_eof()
-        call, request_body = await self._open_call(context, prepared, batched=batched)
-        context.call = call
-        response = await self._send_once(context, prepared, call, request_body, resends=resends)
-        return call, response, prepared
+        source = prepared.token_source
+        if source is None:
+            call, response = await self._send_once(context, prepared, resends=resends)
+            return call, response, prepared
+        exchange, route = context.exchange, prepared.match.route
+        exchange.leaving()
+        token = await source.token(token_wait_s(route, exchange))
+        sent = prepared.with_token(token)
+        call, response = await self._send_once(context, sent, resends=resends)
+        if response.status == 401:
+            repeatable = is_repeatable(context, call)
+            # A client whose body is not in hand does not wait: the renewal has begun, for the requests to come.
+            another = await source.after_rejection(token, token_wait_s(route, exchange) if repeatable else 0.0)
+            if another is not None and repeatable:
+                await give_up(context)
+                sent = prepared.with_token(another)
+                call, response = await self._send_once(context, sent, resends=True)
+        return call, response, sent
 
     async def _open_call(self, context: RequestContext, prepared: PreparedRequest, *, batched: bool) -> tuple[Call, RequestBody]:
         """Return a call, and its request body, on an open connection, a kept one or a new one.
@@ -94,21 +112,22 @@ class Sender:
             exchange.attempts += 1
             return await self._upstream.checkout_or_connect(route.targets[0], route.timeouts.opening_s, exchange.method)
 
-    async def _send_once(
-        self, context: RequestContext, prepared: PreparedRequest, call: Call, request_body: RequestBody, *, resends: bool
-    ) -> ResponseHead:
+    async def _send_once(self, context: RequestContext, prepared: PreparedRequest, *, resends: bool) -> tuple[Call, ResponseHead]:
         """Send the request and return the response's head, which may come before the whole body is sent (RFC 9112 §9.3)."""
         body, head, request_head = context.downstream.body, prepared.head, prepared.request_head
+        batched = not resends and context.batches and body.is_eof()
+        call, request_body = await self._open_call(context, prepared, batched=batched)
+        context.call = call
         if resends:
             await request_body.resend(request_head)
-            return await call.response_head()
+            return call, await call.response_head()
         if body.is_eof():
             whole = body.read_nowait()
             await request_body.send_whole(request_head, whole, batched=context.batches)
             if call.reads_request:
                 # After the write, which metering must not delay.
                 context.request_meter = request_body.request_meter = self._meters.buffered_request(head, whole)
-            return await sent_head(context, call, lambda: self._connect(context.exchange, call.route))
+            return call, await sent_head(context, call, lambda: self._connect(context.exchange, call.route))
         request_meter = self._meters.request(head) if call.reads_request else None
         context.request_meter = request_body.request_meter = request_meter
         if head.expects_continue:
@@ -118,17 +137,46 @@ class Sender:
             request_body.stream(body, request_meter, context.downstream.bypass)
         )
         upload_task.add_done_callback(lambda task: abort_if_failed(task, call))
-        return await first_response(call, upload_task)
+        return call, await first_response(call, upload_task)
 
 
-def hold_body(context: RequestContext, retries: Retries) -> None:
-    """Have the request's body kept while it comes, where the route allows further tries."""
-    context.replay = ReplayBuffer(retries.held_bytes, spools=retries.spool) if retries.attempts else None
+def hold_body(context: RequestContext, retries: Retries, *, for_token: bool = False) -> None:
+    """Have the request's body kept while it comes, where the route allows further tries.
+
+    `for_token`: a small one is kept in any case, for its token may be rejected. A longer one is not, and takes the shortest way.
+    """
+    if retries.attempts:
+        context.replay = ReplayBuffer(retries.held_bytes, spools=retries.spool)
+    elif for_token and (context.head is None or (context.head.length or 0) <= HELD_FOR_TOKEN_BYTES):
+        context.replay = ReplayBuffer(HELD_FOR_TOKEN_BYTES, spools=False)
+    else:
+        context.replay = None
 
 
 def is_repeatable(context: RequestContext, call: Call) -> bool:
     """Tell whether the request's whole body was sent and is held, so that it can be sent again."""
     return context.replay is not None and context.replay.whole and call.request_body.complete
+
+
+def token_wait_s(route: Route, exchange: Exchange) -> float | None:
+    """Return the seconds that a request may wait for its token: as long as for a connection, within the total time-out."""
+    total_s, opening_s = route.timeouts.total_s, route.timeouts.opening_s
+    if total_s is None:
+        return opening_s
+    left_s = max(0.0, total_s - (time.monotonic() - exchange.began))
+    return left_s if opening_s is None else min(opening_s, left_s)
+
+
+async def give_up(context: RequestContext) -> None:
+    """End a try whose response is not relayed: its upload, its connection, and what it was metered by."""
+    task, call = context.upload_task, context.call
+    context.upload_task = context.call = None
+    if call is not None:
+        call.connection.abort()  # Before the wait, in which the client may leave.
+    if task is not None:
+        task.cancel()
+        await asyncio.wait({task})
+    context.exchange.usage_source, context.exchange.went_up = NOTHING_READ, False
 
 
 async def sent_head(context: RequestContext, call: Call, connect: Callable[[], Awaitable[Connection]]) -> ResponseHead:

@@ -100,12 +100,12 @@ class Call:
         "_meter",
         "_meters",
         "_path",
-        "_secrets",
         "exchange",
         "expects",
         "meter_ready",
         "request_body",
         "route",
+        "secrets",
         "target",
     )
 
@@ -137,7 +137,7 @@ class Call:
         self._connection = connection
         self._meters = meters
         self._path = path
-        self._secrets = secrets
+        self.secrets = secrets
         self._meter: Meter | BufferedMeter | None = None
         self._has_head = False
         total_s = route.timeouts.total_s
@@ -210,7 +210,7 @@ class Call:
             exchange.sandbox = True  # Also of a sandbox in another process: its counts are never real money.
         for name in _REQUEST_IDS:
             value = response.first(name)
-            if value and (value := without_secrets(value, self._secrets)):
+            if value and (value := without_secrets(value, self.secrets)):
                 exchange.upstream_request_id = value.decode("ascii", "replace")[:200]
                 break
         plan = self.route.terms.plan

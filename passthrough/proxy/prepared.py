@@ -7,9 +7,10 @@ as nothing but the length depends on them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
+from ..credentials.token import Token
 from ..credentials.token_source import TokenSource
 from .auth import ClientKey
 from .cors import CorsHeaders
@@ -72,6 +73,20 @@ class PreparedRequest:
     response_lines: tuple[bytes, ...] = ()
     upstream_heads: dict[tuple[str, bytes], bytes] = field(default_factory=dict, repr=False)
     token_source: TokenSource | None = None
+
+    def with_token(self, token: Token) -> PreparedRequest:
+        """Return the request as it is sent: with the token's line at the end of its head, and the token among its secrets."""
+        return replace(self, request_head=head_with(token, self.request_head), secrets=secrets_with(token, self.secrets))
+
+
+def head_with(token: Token, head: bytes) -> bytes:
+    """Return a request's head with the line of its token, the empty line included."""
+    return b"%b%b\r\n\r\n" % (head[:-2], token.line)
+
+
+def secrets_with(token: Token, secrets: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Return what must not come back from a request with this token."""
+    return (*secrets, token.secret.reveal().encode("ascii"))
 
 
 class HeadCache:

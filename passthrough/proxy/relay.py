@@ -25,6 +25,7 @@ from typing import Final
 
 from aiohttp import web
 
+from ..credentials.token_source import TokenSource
 from ..credentials.token_sources import TokenSources
 from ..errors import ClientGone, Failure, Refusal
 from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, new_exchange
@@ -81,8 +82,14 @@ class Rules:
         """Return the header rewriter of one of the routes; it is made when the route is first used."""
         rewriter = self._rewriters.get(id(route))  # The table keeps its routes: an id is one route's.
         if rewriter is None:
-            rewriter = self._rewriters[id(route)] = HeaderRewriter(route, self.authenticator)
+            rewriter = self._rewriters[id(route)] = HeaderRewriter(route, self.authenticator, self._token_source(route))
         return rewriter
+
+    def _token_source(self, route: Route) -> TokenSource | None:
+        if route.upstream_auth is None:
+            return None
+        assert self.tokens is not None
+        return self.tokens.of(route.upstream_auth)
 
     def cors_headers(self, request: web.BaseRequest) -> CorsHeaders | None:
         """Return the CORS headers of the response to a request, None where web pages are not configured."""
@@ -212,6 +219,7 @@ class Relay:
             request_head=b"" if rewriter is None else rewriter.request_head(head, match.suffix, route.targets[0]),
             secrets=() if rewriter is None else rewriter.secrets,
             cors_headers=cors_headers,
+            token_source=None if rewriter is None else rewriter.token_source,
         )
 
     # ── the limits and budgets of phase 2, then phases 4 and 5 ──

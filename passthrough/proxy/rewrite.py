@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from ..credentials.token_source import TokenSource
 from ..secret import Secret
 from .auth import CREDENTIAL_HEADERS, Authenticator
 from .headers import HOP_BY_HOP, Fields, imitates_framing, nominated
@@ -45,6 +46,10 @@ _NEVER_BY_PASS: Final = _NEVER_UP | frozenset(CREDENTIAL_HEADERS) | {b"content-e
 _NAMES_NO_SECRET: Final = re.compile(rb"version|region|type|accept|agent|language")
 """Configured fields whose values are no credentials although they come from the environment: targets may repeat them."""
 
+_AUTHORIZATION: Final = b"authorization"
+"""Where the route fetches a token, a client sets no field with this in its name: some servers read `X-Authorization` first, and
+Cloud Run reads `X-Serverless-Authorization`."""
+
 _CREDENTIALS: Final = frozenset(CREDENTIAL_HEADERS)
 _NEVER_DOWN: Final = HOP_BY_HOP | _CREDENTIALS | {b"alt-svc"}
 """The fields that never go to the client. Alt-Svc would show it how to go around the proxy (Caddy drops it too)."""
@@ -63,7 +68,11 @@ class _Action(Enum):
 
 
 class HeaderRewriter:
-    """Makes the heads of the requests to a route's target. Configured fields are rendered once, and each name is judged once."""
+    """Makes the heads of the requests to a route's target. Configured fields are rendered once, and each name is judged once.
+
+    `token_source` has the token of a route with `upstream_auth`, None without. The token is no part of the heads made here: they
+    are cached, and it is added when one is sent. `secrets` are what a response must not echo, without the token.
+    """
 
     __slots__ = (
         "_actions",
@@ -75,11 +84,22 @@ class HeaderRewriter:
         "_replaced",
         "_route",
         "secrets",
+        "token_source",
     )
 
-    def __init__(self, route: Route, authenticator: Authenticator, *, multipart: bool = False) -> None:
+    def __init__(
+        self,
+        route: Route,
+        authenticator: Authenticator,
+        token_source: TokenSource | None = None,
+        *,
+        multipart: bool = False,
+    ) -> None:
         """`multipart`: for bodies whose own Content-Type names their boundary, so that a configured one is left out."""
-        own = [(name, value) for name, value in route.headers if not (multipart and name.lower() == b"content-type")]
+        left_out = {b"content-type"} if multipart else set()
+        if route.upstream_auth is not None:
+            left_out.add(_AUTHORIZATION)
+        own = [(name, value) for name, value in route.headers if name.lower() not in left_out]
         self._route = route
         self._authenticator = authenticator
         self._credentials = authenticator.credential_headers(route)
@@ -88,9 +108,12 @@ class HeaderRewriter:
         self._lookalikes = frozenset([_NOT_ALPHANUMERIC.sub(b"-", name) for name in self._replaced])
         self._actions: dict[bytes, _Action] = {}
         self._multipart = (
-            HeaderRewriter(route, authenticator, multipart=True) if not multipart and b"content-type" in self._replaced else None
+            HeaderRewriter(route, authenticator, token_source, multipart=True)
+            if not multipart and b"content-type" in self._replaced
+            else None
         )
         self.secrets = injected_secrets(route)
+        self.token_source = token_source
 
     def request_head(self, head: RequestHead, suffix: bytes, target: Target) -> bytes:
         """Return the bytes of the head of the request to `target`, the empty line included.
@@ -143,6 +166,8 @@ class HeaderRewriter:
         if lower == b"content-length":
             return _Action.FORWARD
         if lower in self._replaced or lower in self._lookalikes:
+            return _Action.DROP
+        if route.upstream_auth is not None and _AUTHORIZATION in lower:
             return _Action.DROP
         if lower.startswith(b"x-pass-"):
             name = _NOT_ALPHANUMERIC.sub(b"-", lower[7:])

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from passthrough.credentials.identity import GoogleIdentity
 from passthrough.exchange import RouteTerms
 from passthrough.proxy.auth import CREDENTIAL_HEADERS, Authenticator, ClientKey
 from passthrough.proxy.headers import HOP_BY_HOP, fields_of
@@ -190,6 +191,23 @@ def test_no_key_of_ours_ever_goes_up(
     lines = sent_up(route(headers=((b"Authorization", Secret("Bearer upstream")),), **settings), *raw)
     assert not [line for line in lines if OURS in line]
     assert [b"Authorization: Bearer upstream"] == [line for line in lines if line.lower().startswith(b"authorization:")]
+
+
+@pytest.mark.parametrize("spelt", [bytes, bytes.title, lambda name: b"x-pass-" + name, lambda name: b"X-Pass-x-pass-" + name])
+@pytest.mark.parametrize(
+    "name",
+    [b"authorization", b"x-authorization", b"x_authorization", b"x-forwarded-authorization", b"x-original-authorization",
+     b"x-serverless-authorization", b"x-goog-iam-authorization-token", b"proxy-authorization"],
+)  # fmt: skip
+@pytest.mark.parametrize("forward_credentials", [False, True])
+def test_where_a_token_is_fetched_a_client_sets_no_authorization(
+    forward_credentials: bool, name: bytes, spelt: Callable[[bytes], bytes]
+) -> None:
+    """Under no name that a server may read first; nor does a configured one stand beside the token that is added later."""
+    settings: dict[str, Any] = {"auth": not forward_credentials, "forward_credentials": forward_credentials}
+    ours = route(upstream_auth=GoogleIdentity(), headers=((b"AUTHORIZATION", Secret("Bearer 0123456789")),), **settings)
+    assert [(b"x-team", b"a")] == fields_up(ours, (spelt(name), b"Bearer theirs"), (b"x-team", b"a"))
+    assert [(b"x-team", b"a")] == fields_up(ours, (b"Connection", b"authorization"), (b"x-team", b"a"))
 
 
 @given(st.lists(cased((*BODY, *OTHER, *PASSED)), max_size=5), fields(cased((*BODY, *OTHER, *PASSED))))

@@ -8,7 +8,7 @@ Choice, among those that do not cool (one pass over the group):
 4. Among equals: at random by weight, or the one with the fewest calls under way (at random among several).
 
 Cool-down, after a failure:
-5. 401, 403, 429 and a failed connect: at once.
+5. 401, 403, 429, a failed connect and a token that could not be fetched: at once.
 6. 408, 5xx, time-outs and broken connections: where the failures of the running minute exceed `allowed_fails`; without that,
    where they are more than half of at least five calls. The minute is the clock's.
 7. Any other status says nothing about the deployment.
@@ -29,6 +29,7 @@ from .deployment import Deployment, ModelGroup, Routing, Strategy
 
 MAX_COOLDOWN_S: Final = 600.0
 _AT_ONCE: Final = frozenset({401, 403, 429})
+_UNSENT: Final = frozenset({"connect", "credentials"})
 _LEAST_CALLS: Final = 5
 _MINUTE_S: Final = 60.0
 _LEAST_BUSY: Final = Strategy.LEAST_BUSY
@@ -36,9 +37,10 @@ _LEAST_BUSY: Final = Strategy.LEAST_BUSY
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """How one try failed: by a response (`status`), or without one (`cause`: `connect`, `timeout`, `broke`; status 0).
+    """How one try failed: by a response (`status`), or without one (`cause`, status 0).
 
-    `retry_after_s` is what Retry-After asks for. `repeatable`: the body can be sent again and the client has got no byte.
+    Causes: `connect`; `credentials`, the deployment's token could not be fetched; `timeout`; `broke`. `retry_after_s` is what
+    Retry-After asks for. `repeatable`: the body can be sent again and the client has got no byte.
     `names_file`: the document is a `file_id`, which only the account that has the file knows.
     """
 
@@ -47,6 +49,11 @@ class Failed:
     retry_after_s: float | None = None
     repeatable: bool = True
     names_file: bool = False
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether anything of the request may have left."""
+        return self.cause not in _UNSENT
 
     @property
     def outcome(self) -> str:
@@ -69,8 +76,8 @@ class _State:
 class Balancer:
     """The state of all deployments by their ids, which survives reloads. `clock` is monotonic, `chance` is from 0 to below 1.
 
-    `tries` counts by (deployment id, outcome: `answered`, a status, `connect`, `timeout`, `broke`), `cooldowns` by (deployment
-    id, reason); both only grow.
+    `tries` counts by (deployment id, outcome: `answered`, a status, or a cause of `Failed`), `cooldowns` by (deployment id,
+    reason); both only grow.
     """
 
     __slots__ = ("_chance", "_clock", "_states", "cooldowns", "tries")
@@ -133,7 +140,7 @@ class Balancer:
         state = self._state(deployment, now)
         state.ended += 1
         self.tries[deployment.id, failed.outcome] += 1
-        at_once = failed.cause == "connect" or failed.status in _AT_ONCE
+        at_once = not failed.was_sent or failed.status in _AT_ONCE
         if not (at_once or failed.cause or failed.status == 408 or failed.status >= 500):
             return
         state.failures += 1

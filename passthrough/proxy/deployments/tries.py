@@ -1,14 +1,15 @@
 """The tries of one request: which deployment is next, and whether a failure is relayed or another try follows; pure.
 
 1. A client fault (400, 404, 413, 422 and every status that no rule names) is relayed.
-2. After a failed connect another deployment is tried always, for nothing was sent; it counts as a retry, and needs none
-   to be left.
+2. After a failed connect, and where the deployment's token could not be fetched, another one is tried always, for nothing was
+   sent; it counts as a retry, and needs none to be left.
 3. After 401, 403, 408, 429, 503 another is tried while the body is in hand and retries are left: the deployment's
    `num_retries`, else the router's, else two.
 4. After 500, 502, 504, a time-out and a broken connection (the call may have been billed), only where the file has `num_retries`.
 5. One that failed this request is chosen only where no other is free; then by rule 6.
 6. A deployment that failed this request is tried again after 408, 429, 503: after Retry-After (more than 60 s: relayed), else
-   after 0.5 to 8 s, and at least `retry_after`; the last one once more, at once, after a failed connect.
+   after 0.5 to 8 s, and at least `retry_after`; the last one once more, at once, after a failed connect, but not without a
+   token: the fetch has its own pauses.
 7. Without another try in the group, its fallbacks follow, each group once, with retries of its own.
 8. A request with a `file_id` stays at its first deployment: only rule 6 holds, without fallbacks.
 """
@@ -104,17 +105,17 @@ class Tries:
         own = routing.num_retries if current.num_retries is None else current.num_retries
         if not _may_go_on(failed, is_given=own is not None):
             return _RELAY
-        if not (failed.repeatable or failed.cause == "connect"):
+        if failed.was_sent and not failed.repeatable:
             return _LACKS_BODY
         has_retries = self._retries_here < (_DEFAULT_RETRIES if own is None else own)
         if failed.names_file:
             return self._again(current, failed, has_retries=has_retries)
-        if has_retries or failed.cause == "connect":
+        if has_retries or not failed.was_sent:
             other = self._balancer.choose(self._group, routing, self._failed)
             if other is not None and other.id not in self._failed:
                 return self._retry(other, 0.0)
             again = current if alone else other
-            if again is not None and (again is current or failed.cause != "connect"):
+            if again is not None and (again is current or failed.was_sent):
                 verdict = self._again(again, failed, has_retries=has_retries)
                 if verdict.goes_on:
                     return verdict
@@ -156,7 +157,7 @@ class Tries:
 
 def _may_go_on(failed: Failed, *, is_given: bool) -> bool:
     """Tell whether another try may follow a failure at all (rules 1 to 4). `is_given`: `num_retries` is in the file."""
-    if failed.cause == "connect":
+    if not failed.was_sent:
         return True
     if failed.cause or failed.status in BILLED:
         return is_given

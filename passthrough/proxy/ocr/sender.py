@@ -5,7 +5,8 @@
    first (`held_bodies`).
 2. Find the model's group, and keep the body for further tries where room is free at once (`ocr_request`).
 3. Fetch the document, where the deployment cannot: once for all tries.
-4. Try: connect, send the head and the body with its splices, await the response's head.
+4. Try: take the deployment's token where it has one, connect, send the head and the body with its splices, await the response's
+   head. Where the token is rejected (401), the same once more with another token.
 5. Judge: relay the response or failure, or go on with the deployment that `deployments.tries` names next.
 
 A body that is not in hand any more is sent once. Content-Length always goes up: providers take no chunked uploads.
@@ -18,20 +19,21 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
+from ...credentials.token import Token
 from ...errors import Refusal, UpstreamFailure
-from ...exchange import NOTHING_READ, Exchange, RouteTerms
+from ...exchange import Exchange, RouteTerms
 from ...meter.request import ScannedRequest
-from ..attempts import abort_if_failed, first_response, sent_head
+from ..attempts import abort_if_failed, first_response, give_up, sent_head
 from ..call import Call, MeterFactory
 from ..deployments.balancer import Balancer, Failed
 from ..deployments.deployment import Deployment
 from ..deployments.model_table import ModelTable
 from ..deployments.tries import Tries
 from ..documents.download import Documents
-from ..prepared import PreparedRequest
+from ..prepared import PreparedRequest, head_with, secrets_with
 from ..request_context import RequestContext
 from ..retry_wait import retry_after_s
 from ..rewrite import HeaderRewriter
@@ -55,6 +57,16 @@ _URL, _OTHER = SourceKind.URL, SourceKind.OTHER  # before Python 3.12 an enum's 
 
 RewriterOf = Callable[[Route], HeaderRewriter]
 """Returns the header rewriter of a deployment's route."""
+
+
+@dataclass(slots=True)
+class _Try:
+    """One try: where it goes, with which document in its body (None: none need be put there), until when (the loop's time)."""
+
+    deployment: Deployment
+    rewriter: HeaderRewriter
+    document: HeldDocument | FormFile | None
+    deadline: float | None
 
 
 class OcrSender:
@@ -105,7 +117,7 @@ class OcrSender:
                 call, response = result
                 if call.request_body.complete:
                     request.close()  # The response may take long; nothing is sent again after its head.
-                return call, response, answered_by(prepared, tries, deployment, rewriter.secrets)
+                return call, response, answered_by(prepared, tries, deployment, call.secrets)
 
     # ── 3. the document ──
 
@@ -146,19 +158,13 @@ class OcrSender:
             self.leave(exchange)  # No try was made.
             raise
         self._enter(exchange, deployment)
-        deadline = self._try_deadline(request, deployment.route)
-        call: Call | None = None
+        one = _Try(deployment, rewriter, document, self._try_deadline(request, deployment.route))
         try:
             exchange.leaving()
-            whole = document is None and request.goes_in_one_piece
-            connection = self._upstream.checkout(deployment.target, "POST", probe=not (whole and request.context.batches))
-            if connection is None:
-                connection = await self._connect(deployment, deadline)
-            call, response = await self._send_once(request, deployment, rewriter, connection, document, deadline, whole=whole)
+            call, response = await self._send(request, one)
         except UpstreamFailure as failure:
             _blame_source(request.context, failure)
-            cause = "connect" if call is None and request.context.call is None else _cause(failure)
-            failed = Failed(0, cause, None, request.is_in_hand, request.names_file)
+            failed = Failed(0, _cause(request.context, failure), None, request.is_in_hand, request.names_file)
             if await self._goes_on(request, tries, deployment, failed):
                 return None
             raise _without_address(failure, deployment) from None
@@ -174,25 +180,41 @@ class OcrSender:
         own = None if total_s is None else self._loop.time() + total_s
         return min([each for each in (own, request.deadline) if each is not None], default=None)
 
-    async def _connect(self, deployment: Deployment, deadline: float | None) -> Connection:
-        connect_s = deployment.route.timeouts.opening_s
-        if deadline is not None:
-            left_s = max(0.0, deadline - self._loop.time())
-            connect_s = left_s if connect_s is None else min(connect_s, left_s)
-        return await self._upstream.checkout_or_connect(deployment.target, connect_s, "POST")
+    def _opening_s(self, one: _Try) -> float | None:
+        """Return the seconds that a token or a connection may take."""
+        opening_s = one.deployment.route.timeouts.opening_s
+        if one.deadline is None:
+            return opening_s
+        left_s = max(0.0, one.deadline - self._loop.time())
+        return left_s if opening_s is None else min(opening_s, left_s)
 
-    async def _send_once(
-        self,
-        request: OcrRequest,
-        deployment: Deployment,
-        rewriter: HeaderRewriter,
-        connection: Connection,
-        document: HeldDocument | FormFile | None,
-        deadline: float | None,
-        *,
-        whole: bool,
-    ) -> tuple[Call, ResponseHead]:
-        context, body, scan, route = request.context, request.body, request.scan, deployment.route
+    async def _connect(self, one: _Try) -> Connection:
+        return await self._upstream.checkout_or_connect(one.deployment.target, self._opening_s(one), "POST")
+
+    async def _send(self, request: OcrRequest, one: _Try) -> tuple[Call, ResponseHead]:
+        """Send the request; once more, with another token, where its token is rejected (401) and the body is in hand."""
+        source = one.rewriter.token_source
+        if source is None:
+            return await self._send_once(request, one, None)
+        token = await source.token(self._opening_s(one))
+        call, response = await self._send_once(request, one, token)
+        if response.status == 401:
+            repeatable = request.is_in_hand
+            # Where the body is not in hand, nothing is waited for: the renewal has begun, for the requests to come.
+            another = await source.after_rejection(token, self._opening_s(one) if repeatable else 0.0)
+            if another is not None and repeatable:
+                await give_up(request.context)
+                request.context.exchange.attempts += 1
+                call, response = await self._send_once(request, one, another)
+        return call, response
+
+    async def _send_once(self, request: OcrRequest, one: _Try, token: Token | None) -> tuple[Call, ResponseHead]:
+        context, body, scan = request.context, request.body, request.scan
+        deployment, rewriter, document, route = one.deployment, one.rewriter, one.document, one.deployment.route
+        whole = document is None and request.goes_in_one_piece
+        connection = self._upstream.checkout(deployment.target, "POST", probe=not (whole and context.batches))
+        if connection is None:
+            connection = await self._connect(one)
         inlined = None if document is None else InlinedDocument(document.media_type, document.length)
         assert body.length is not None
         splices = Splices(scan, body.length, deployment.model, deployment.defaults, inlined)
@@ -206,14 +228,16 @@ class OcrSender:
             upload,
             self._meters,
             _METERED_PATH,
-            rewriter.secrets,
+            rewriter.secrets if token is None else secrets_with(token, rewriter.secrets),
         )
-        call.end_by(deadline)
+        call.end_by(one.deadline)
         context.call = call
         request_head = upstream_head(request.prepared, deployment, rewriter, splices.length)
+        if token is not None:
+            request_head = head_with(token, request_head)
         if whole:
             upload.send_whole(request_head, batched=context.batches)
-            return call, await sent_head(context, call, lambda: self._connect(deployment, deadline))
+            return call, await sent_head(context, call, lambda: self._connect(one))
         connection.write(request_head)
         task = context.upload_task = asyncio.create_task(upload.stream(context.downstream.bypass))
         task.add_done_callback(lambda done: abort_if_failed(done, call))
@@ -233,23 +257,11 @@ class OcrSender:
             exchange.why += "; the body was not held"
         if not verdict.goes_on or (request.deadline is not None and self._loop.time() + verdict.after_s >= request.deadline):
             return False
-        await self._give_up(context)
+        await give_up(context)
+        self.leave(exchange)
         if verdict.after_s:
             await asyncio.sleep(verdict.after_s)
         return True
-
-    async def _give_up(self, context: RequestContext) -> None:
-        """End a try whose response is not relayed: its upload, its connection, and what it was metered by."""
-        task, call = context.upload_task, context.call
-        context.upload_task = context.call = None
-        if call is not None:
-            call.connection.abort()  # Before the wait, in which the client may leave.
-        if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
-        exchange = context.exchange
-        exchange.usage_source, exchange.went_up = NOTHING_READ, False
-        self.leave(exchange)
 
 
 def _terms(deployment: Deployment) -> RouteTerms:
@@ -267,17 +279,25 @@ def _failure_of(task: asyncio.Task[None] | None) -> BaseException | None:
 
 
 def _without_address(failure: UpstreamFailure, deployment: Deployment) -> UpstreamFailure:
-    """Return the failure with the deployment's id in the place of its address, which clients need not know."""
-    message = failure.message.replace(deployment.target.name, f"deployment {deployment.id}")
+    """Return the failure with the deployment's id in the place of its address or its identity, which clients need not know."""
+    if failure.kind.code == "upstream_credentials":
+        message = f"The token of deployment {deployment.id} could not be fetched."
+    else:
+        message = failure.message.replace(deployment.target.name, f"deployment {deployment.id}")
     return UpstreamFailure(failure.kind.code, message, hint=failure.hint)
 
 
 def _blame_source(context: RequestContext, failure: UpstreamFailure) -> None:
     """Raise Refusal where a try ran out of time because the client, or the document's host, was slow."""
     upload = None if context.call is None else context.call.request_body
-    if _cause(failure) == "timeout" and isinstance(upload, SplicedUpload) and (late := upload.late()) is not None:
+    if failure.kind.code == "upstream_timeout" and isinstance(upload, SplicedUpload) and (late := upload.late()) is not None:
         raise late from None
 
 
-def _cause(failure: UpstreamFailure) -> str:
+def _cause(context: RequestContext, failure: UpstreamFailure) -> str:
+    """Return why a try failed, as `Failed` has it."""
+    if failure.kind.code == "upstream_credentials":
+        return "credentials"
+    if context.call is None:
+        return "connect"
     return "timeout" if failure.kind.code == "upstream_timeout" else "broke"

@@ -43,6 +43,7 @@ def balancer(now: list[float], seed: int = 1) -> Balancer:
         *((Failed(status), 0.0) for status in (400, 404, 413, 422, 408, 500, 503)),
         *((Failed(status), 5.0) for status in (401, 403, 429)),
         (Failed(cause="connect"), 5.0),
+        (Failed(cause="credentials"), 5.0),
         (Failed(cause="timeout"), 0.0),
         (Failed(429, retry_after_s=30.0), 30.0),
         (Failed(429, retry_after_s=1e9), MAX_COOLDOWN_S),
@@ -121,6 +122,7 @@ def test_tries_end_and_do_not_repeat(statuses: list[int], is_given: bool, size: 
         (Failed(503, repeatable=False), None),
         (Failed(cause="timeout"), None),
         (Failed(cause="connect", repeatable=False), 0.0),
+        (Failed(cause="credentials"), None),
     ],
 )
 def test_a_lone_deployment_and_a_file_stay_where_they_are(failed: Failed, expected: float | None) -> None:
@@ -132,6 +134,29 @@ def test_a_lone_deployment_and_a_file_stay_where_they_are(failed: Failed, expect
         first, verdict = tries.next(), tries.judge(each)
         assert expected == (verdict.after_s if verdict.goes_on else None)
         assert not verdict.goes_on or first is tries.next()
+
+
+@pytest.mark.parametrize(("cause", "last"), [("connect", ["z", "z"]), ("credentials", ["z"])])
+def test_where_nothing_was_sent_all_others_are_tried(cause: str, last: list[str]) -> None:
+    """Without retries left, without the body in hand, then the fallback; without a token none is tried again at once."""
+    group, other = pool("a", "b", "c"), pool("z", group="other")
+    routing = Routing(num_retries=0, fallbacks={"g": ("other",)})
+    tries, seen = Tries(ModelTable([group, other], routing), group, balancer([0.0])), []
+    goes_on = True
+    while goes_on:
+        seen.append(tries.next().id)
+        goes_on = tries.judge(Failed(cause=cause, repeatable=False)).goes_on
+    assert (["a", "b", "c"], last) == (sorted(seen[:3]), seen[3:])
+
+
+def test_want_of_a_token_leads_to_none_that_failed() -> None:
+    """What one deployment may have billed is not sent there again because another one has no token."""
+    group = pool("a", "b")
+    tries = Tries(ModelTable([group], Routing(num_retries=2, cools=False)), group, balancer([0.0]))
+    tries.next()
+    assert Verdict(goes_on=True) == tries.judge(Failed(500))
+    tries.next()
+    assert Verdict(goes_on=False) == tries.judge(Failed(cause="credentials"))
 
 
 def test_where_all_failed_a_retry_that_is_left_waits_and_is_made() -> None:
