@@ -40,9 +40,10 @@ class WorkerContext:
     """What one of `count` workers got from its supervisor.
 
     The sockets `traffic` and `admin` are bound and listen. `folder` has a Unix socket for each worker, named after it. `stage` is
-    one byte of shared memory that the supervisor writes and all workers read. `line` is the control line, on which orders come;
-    it ends when the supervisor does. `parent` is the supervisor's process id. `trouble` says why this worker starts with another
-    configuration than the file's, None if it does not.
+    one byte of shared memory that the supervisor writes and all workers read; `file_users` is shared memory in which all workers
+    note which clients use files. `line` is the control line, on which orders come; it ends when the supervisor does. `parent` is
+    the supervisor's process id. `trouble` says why this worker starts with another configuration than the file's, None if it does
+    not.
     """
 
     number: int
@@ -53,6 +54,7 @@ class WorkerContext:
     sandbox_port: int | None
     folder: Path
     stage: mmap
+    file_users: mmap
     line: socket
     parent: int
     trouble: str | None

@@ -15,6 +15,7 @@ from socket import socket, socketpair
 from typing import Final
 
 from ..config.model import Listen
+from ..proxy.file_users import FLAGS
 from ..worker import SANDBOX, Stage, WorkerContext
 from .ports import ListenError, bind_sockets, url
 
@@ -23,7 +24,7 @@ _MAX_PATH: Final = 60  # bytes of the folder's place
 
 
 class SharedResources:
-    """The ports, a folder for the workers' own sockets, the stage, and the pipe by which signals wake the supervisor."""
+    """The ports, a folder for the workers' own sockets, shared memory, and the pipe by which signals wake the supervisor."""
 
     def __init__(self, listen: Listen, *, sandbox: bool) -> None:
         """Take the ports and the signals: each signal arrives as a byte in `wakes`. Raises ListenError."""
@@ -33,6 +34,7 @@ class SharedResources:
         self._sandbox = bind_sockets("127.0.0.1", 0)[0][0] if sandbox else None
         self.sandbox_port = None if self._sandbox is None else int(self._sandbox.getsockname()[1])
         self._stage = mmap(-1, 1)
+        self._file_users = mmap(-1, FLAGS)
         self.wakes, self._wakes_writer = socketpair()
         self._wake_on_signals()
         self._folder = _folder()  # the last: from here on it is removed however the process ends
@@ -108,6 +110,7 @@ class SharedResources:
             sandbox_port=self.sandbox_port,
             folder=self._folder,
             stage=self._stage,
+            file_users=self._file_users,
             line=line,
             parent=os.getppid(),
             trouble=None,

@@ -42,7 +42,7 @@ INSIDE = {
         meter
     """,
     "proxy": """
-        net.* headers upload_rate retry_wait
+        net.* headers upload_rate retry_wait file_users
         routes
         request_head auth origins deployments.* transform.* documents.url_rules
         rewrite concurrency error_response

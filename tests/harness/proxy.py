@@ -14,12 +14,13 @@ from passthrough.exchange import BOUNDLESS, Allowance, Exchange, RouteTerms
 from passthrough.meter.plan import MeterPlan
 from passthrough.meter.usage import Usage
 from passthrough.proxy.auth import Authenticator, ClientKey
-from passthrough.proxy.deployments.deployment import OCR_ROUTE, Deployment, Provider
+from passthrough.proxy.deployments.deployment import OCR_ROUTE, Deployment, ModelGroup, Provider, Routing
 from passthrough.proxy.deployments.model_table import ModelTable
+from passthrough.proxy.deployments.pool import Pool
 from passthrough.proxy.listener import Listener
 from passthrough.proxy.ocr.settings import OcrSettings
 from passthrough.proxy.relay import Relay, Rules
-from passthrough.proxy.routes import Route, RouteTable, Target, Timeouts
+from passthrough.proxy.routes import Route, RouteTable, Serves, Target, Timeouts
 from passthrough.proxy.settle import Settling
 from passthrough.proxy.upstream.pool import ConnectionPool
 from passthrough.secret import Secret
@@ -51,6 +52,20 @@ def deployment_to(port: int, name: str = "mistral/m", group: str = "mistral-ocr"
     timeouts = settings.pop("timeouts", Timeouts())
     route = Route(path=b"/v1/ocr", targets=(target,), terms=_OCR_TERMS, headers=headers, timeouts=timeouts)
     return Deployment(name, group, provider, settings.pop("model", "mistral-ocr-latest"), target, route, **settings)
+
+
+def target_to(port: int, name: str, path: bytes = b"/m", **settings: Any) -> Deployment:
+    """Return a target of an endpoint on a port of loopback; `settings` are Deployment's, and else `route_to`'s."""
+    own = {key: settings.pop(key) for key in ("weight", "order") if key in settings}
+    headers = ((b"Authorization", Secret(f"Bearer {settings.pop('key', f'key-of-{name}')}", "KEY")),)
+    route = route_to(port, path, headers=headers, **settings)
+    return Deployment(name, route.terms.route, None, "", route.targets[0], route, **own)
+
+
+def pool_of(*deployments: Deployment, sticky: bool | None = None, routing: Routing = Routing()) -> Pool:
+    """Return the endpoint that has these targets; its route is the first one's, without a target."""
+    route = replace(deployments[0].route, targets=(), headers=(), serves=Serves.POOL)
+    return Pool(route, ModelTable((ModelGroup(route.terms.route, deployments),), routing), sticky)
 
 
 @dataclass(slots=True)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass, field, replace
+from typing import Final
 
+from ...meter.path_variants import folded, variants
 from ..routes import Route
+from .affinity import Affinity
 from .deployment import Deployment, ModelGroup
 from .model_table import ModelTable
+
+_FILES: Final = re.compile(rb"/files(?:/|\Z)").search
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,10 @@ class Pool:
     route: Route
     table: ModelTable
     sticky: bool | None
+    _affinity: Affinity = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_affinity", Affinity(self.table.deployments))
 
     @property
     def group(self) -> ModelGroup:
@@ -36,6 +46,21 @@ class Pool:
     def deployments(self) -> tuple[Deployment, ...]:
         """Return the targets, in the order of the file."""
         return self.table.deployments
+
+    def ranked(self, client: str) -> tuple[Deployment, ...]:
+        """Return the targets in the order in which a client (the name of its key) goes to them; the first is its home."""
+        return self._affinity.ranked(client)
+
+    def is_free(self, method: str, path: bytes) -> bool:
+        """Tell whether a request may go to any target, by its method and raw path; a client that uses files is not thought of.
+
+        A spelling of `…/ocr` that only a lenient server would read as that stays with its client's target.
+        """
+        return not self.sticky if self.sticky is not None else method == "POST" and path.endswith(b"/ocr")
+
+    def names_files(self, path: bytes) -> bool:
+        """Tell whether a raw path has a segment `files`, in any spelling that a lenient server reads as that."""
+        return any(_FILES(folded(variant)) for variant in variants(path))
 
     def at_port(self, port: int) -> Pool:
         """Return the same pool with all targets at another port: the sandbox's, which is known when it runs."""
