@@ -9,7 +9,14 @@ from ..secret import Secret
 
 
 class FetchError(PassthroughError):
-    """A token could not be fetched. The message says why, and holds no secret: neither a key nor what a server echoed of one."""
+    """A token could not be fetched. The message says why, and holds no secret: neither a key nor what a server echoed of one.
+
+    `sort` is the sort of trouble: what repeats is logged once, even where the messages differ. By default it is the message.
+    """
+
+    def __init__(self, message: str, sort: str = "") -> None:
+        super().__init__(message)
+        self.sort = sort or message
 
 
 @dataclass(frozen=True, slots=True)

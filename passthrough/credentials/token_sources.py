@@ -14,30 +14,56 @@ class TokenSources:
 
     def __init__(self, warn: Callable[[str], None], fetch_of: Callable[[Identity], Fetch] = fetcher) -> None:
         """`warn` gets a message when trouble with a token begins, and when it is over. `fetch_of` chooses how one is fetched."""
-        raise NotImplementedError
+        self._warn = warn
+        self._fetch_of = fetch_of
+        self._sources: dict[Identity, TokenSource] = {}
 
     def prepare(self, identities: Iterable[Identity]) -> None:
         """Start to fetch for identities that are new; a configuration that is about to come into force needs them."""
-        raise NotImplementedError
+        for identity in identities:
+            source = self._sources.get(identity)
+            if source is None:
+                source = self._sources[identity] = TokenSource(identity.name, self._fetch_of(identity), self._warn)
+                source.start()
+            source.name = identity.name  # which takes no part in comparisons
 
     def keep(self, identities: Iterable[Identity]) -> None:
         """Close all but these: the configuration in force needs no others."""
-        raise NotImplementedError
+        kept = set(identities)
+        for identity in [each for each in self._sources if each not in kept]:
+            self._sources.pop(identity).close()
 
     def of(self, identity: Identity) -> TokenSource:
         """Return the source of an identity that was prepared."""
-        raise NotImplementedError
+        return self._sources[identity]
 
     @property
     def readings(self) -> tuple[TokenReading, ...]:
-        """What metrics show, one for each name of an identity."""
-        raise NotImplementedError
+        """What metrics show, one for each name: identities of one name (other scopes, another proxy) are one."""
+        found: dict[str, TokenReading] = {}
+        for source in self._sources.values():
+            reading = source.reading
+            found[reading.name] = _both(found[reading.name], reading) if reading.name in found else reading
+        return tuple(found.values())
 
     @property
     def trouble(self) -> str | None:
         """Why tokens are missing or not renewed, one line for each identity; None where all is well."""
-        raise NotImplementedError
+        lines = [f"{source.name}: {source.trouble}" for source in self._sources.values() if source.trouble is not None]
+        return "\n".join(dict.fromkeys(lines)) or None
 
     def close(self) -> None:
         """Close all."""
-        raise NotImplementedError
+        self.keep(())
+
+
+def _both(one: TokenReading, other: TokenReading) -> TokenReading:
+    """Return the sums of two readings, with the worse state."""
+    ends = (one.good_until_utc, other.good_until_utc)
+    return TokenReading(
+        one.name,
+        one.fetched + other.fetched,
+        one.failed + other.failed,
+        None if None in ends else min(end for end in ends if end is not None),
+        one.trouble or other.trouble,
+    )

@@ -1,0 +1,4 @@
+"""Fetched tokens, against servers on loopback: each file tests the module that it is named after.
+
+* `test_token_source`: token_source, clock, by a clock that the test moves.
+"""
