@@ -1,4 +1,4 @@
-"""The state of a deployment of `model_list`: for the metrics, and as JSON for the dashboard."""
+"""The state of a deployment, of `model_list` or of an endpoint's `targets`: for the metrics, and as JSON for the dashboard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from ..accounting.money import Number, json_object
 
 @dataclass(frozen=True, slots=True)
 class DeploymentStatus:
-    """One deployment in this process. `model_group` is the name that clients send; `target` is where its calls go.
+    """One deployment in this process. `target` is where its calls go.
+
+    `model_group` is the name that clients send. A target of an endpoint has the endpoint's path there, and no `provider`.
 
     `in_flight` are its calls under way. `tries` are those that have ended since the start, by outcome: `answered`, or the reason
     of a failure. `cooldowns` are counted by reason. `cooling` is the reason of the cool-down that lasts until `until_utc` (in
@@ -22,7 +24,7 @@ class DeploymentStatus:
 
     model_group: str
     deployment: str
-    provider: str
+    provider: str | None
     target: str
     order: int
     weight: float

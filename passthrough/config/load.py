@@ -15,10 +15,12 @@ from ..accounting.budget import Budget, Scope
 from ..accounting.pricing.prices import Price
 from ..errors import ConfigError, LedgerError
 from ..loopback import is_loopback
+from ..proxy.deployments.pool import Pool
 from ..proxy.routes import Route
 from ..secret import Secret
 from .budgets import ALL, Limits, calendar
 from .clients import Keys, check_named_models, check_named_routes, keys
+from .endpoints.targets import pools
 from .environment import read_environment
 from .listen import ADMIN_ADDRESS, ListenSettings, admin_address, listen_settings
 from .litellm import ENDPOINTS, supported
@@ -29,7 +31,7 @@ from .prices import only_prices, price_map, prices
 from .problems import At, Problems
 from .proxies import check_proxies
 from .references import References
-from .routes import BuildContext, check_labels, routes
+from .routes import BuildContext, check_labels, check_targets, has_target, routes
 from .schema import SECTIONS, ClientKeyPart, Endpoint, File, General, LabelItem, LabelPart, PricePart, RoutePrices
 from .validate import items, optional_part, part
 from .values import FileName
@@ -62,9 +64,9 @@ def load(
     file = optional_part(File, {key: value for key, value in opened.tree.items() if key not in SECTIONS}, (), problems)
     general = _general(opened)
     settings = listen_settings(file, opened.environ, listen, (opened.folder, cwd), problems)
-    endpoints = [found for place in ENDPOINTS for found in opened.parts(Endpoint, *place)]
+    endpoints = _endpoints(opened)
     build = BuildContext(opened.folder, settings.listen, sandbox, _labels(opened), general)
-    built, served = _routes_and_models(opened, endpoints, build)
+    built, served, pooled = _routes_and_models(opened, endpoints, build)
     callers = opened.parts(ClientKeyPart, "client_keys")
     given_keys = _keys(opened, callers, file, general, served)
     allow_anonymous = file.allow_anonymous or general.allow_anonymous
@@ -74,7 +76,8 @@ def load(
     own_prices = prices(opened.parts(PricePart, "prices"), endpoints, problems)
     mapped = price_map(file.price_map, opened.folder, problems)
     opened.raise_problems()
-    check_proxies(opened.environ, opened.referred, (*built, *deployment_routes(served.table)), problems)
+    direct = (*built, *deployment_routes(served.table, *(pool.table for pool in pooled)))
+    check_proxies(opened.environ, opened.referred, direct, problems)
     return Config(
         file=path,
         routes=built,
@@ -97,6 +100,7 @@ def load(
         models=served.table,
         ocr_routes=served.routes,
         ocr=served.ocr,
+        pools=pooled,
         listen=settings.listen,
         warnings=tuple(problems.warnings),
     )
@@ -204,6 +208,14 @@ class _Opened:
         found = [(at, part(model, item, at, self.problems)) for at, item in items(value, place, self.problems)]
         return [(at, item) for at, item in found if item is not None]
 
+    def mappings(self, *place: str) -> list[tuple[At, Mapping[str, object]]]:
+        """Return the mappings of a list as they stand in the file, valid or not."""
+        value: Any = self.tree
+        for key in place:
+            value = value.get(key, ()) if isinstance(value, dict) else ()
+        given = enumerate(value) if isinstance(value, list) else ()
+        return [((*place, index), item) for index, item in given if isinstance(item, dict)]
+
     def beside(self, named: FileName | None) -> str | None:
         """Return the name of a file that is relative to the configuration's folder."""
         return None if named is None else str(self.folder / named.text)
@@ -240,6 +252,12 @@ def _general(opened: _Opened) -> General:
     return optional_part(General, section, ("general_settings",), opened.problems)
 
 
+def _endpoints(opened: _Opened) -> list[tuple[At, Endpoint]]:
+    check_targets([found for place in ENDPOINTS for found in opened.mappings(*place)], opened.problems)
+    found = [found for place in ENDPOINTS for found in opened.parts(Endpoint, *place)]
+    return [(at, endpoint) for at, endpoint in found if has_target(endpoint)]
+
+
 def _labels(opened: _Opened) -> list[tuple[At, LabelPart]]:
     named = [(at, label.root) for at, label in opened.parts(LabelItem, "label_headers")]
     check_labels(named, opened.problems)
@@ -248,11 +266,12 @@ def _labels(opened: _Opened) -> list[tuple[At, LabelPart]]:
 
 def _routes_and_models(
     opened: _Opened, endpoints: Sequence[tuple[At, Endpoint]], context: BuildContext
-) -> tuple[tuple[Route, ...], Models]:
+) -> tuple[tuple[Route, ...], Models, tuple[Pool, ...]]:
     built = routes(endpoints, context, opened.problems)
     served = models(opened.tree, context, opened.problems)
-    check_conflicts([(at, route) for (at, _), route in zip(endpoints, built, strict=True)], served.routes, opened.problems)
-    return built, served
+    placed = [(at, endpoint, route) for (at, endpoint), route in zip(endpoints, built, strict=True)]
+    check_conflicts([(at, route) for at, _, route in placed], served.routes, opened.problems)
+    return built, served, pools(placed, context, served.places, opened.problems)
 
 
 def _keys(opened: _Opened, given: Sequence[tuple[At, ClientKeyPart]], file: File, general: General, served: Models) -> Keys:

@@ -13,6 +13,7 @@ from .problems import At, Problems, printable
 from .schema import IDLE_KEYS, SPECIAL_HEADER
 
 _ENDPOINTS: Final = "pass_through_endpoints"
+_TARGETS: Final = "targets"
 _REPLACED_BY_SANDBOX: Final = frozenset({"target", "headers", "proxy", "upstream_tls", "default_query_params"})
 _MODELS: Final = frozenset({"model_list", "credential_list"})
 _CONNECTION: Final = frozenset(ConnectionPart.model_fields) | {"extra_headers"}
@@ -115,7 +116,8 @@ class References:
             self._problems.wrong(at, "os.environ/ is followed by no name.", "Write os.environ/NAME.")
             return
         what = f"{name} is set, but empty." if name in self._environ else f"{name} is not set."
-        thing = "header" if field == "headers" and at[-1] != SPECIAL_HEADER else "route" if field == "target" else "setting"
+        whole = "target" if _TARGETS in at[:-1] else "route"
+        thing = "header" if field == "headers" and at[-1] != SPECIAL_HEADER else whole if field == "target" else "setting"
         thing = {"client_keys": "client key", "model_list": "entry", "credential_list": "credential"}.get(str(at[0]), thing)
         self._problems.wrong(at, what, f"Set it in the environment or in .env, or remove this {thing}.")
 
@@ -126,8 +128,10 @@ def _is_connection(at: At) -> bool:
 
 
 def _field(at: At) -> object:
-    """Return the key of an endpoint that a place is below, None outside endpoints."""
+    """Return the key of an endpoint, or of one of its targets, that a place is below; None outside endpoints."""
     if _ENDPOINTS not in at[:2]:
         return None
     behind = at[at.index(_ENDPOINTS) + 1 :]
+    if len(behind) > 3 and behind[1] == _TARGETS:  # an endpoint's own keys are one step above
+        behind = behind[2:]
     return behind[1] if len(behind) > 1 else None

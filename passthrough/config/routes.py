@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ..exchange import RouteTerms
 from ..loopback import is_loopback
-from ..proxy.routes import LabelHeader, Retries, Route, Target, Timeouts
+from ..proxy.routes import LabelHeader, Retries, Route, Serves, Target, Timeouts
 from ..secret import Secret
 from . import syntax
 from .meters import plan
 from .model import Listen
 from .problems import At, InvalidValue, Problems
-from .schema import SPECIAL_HEADER, Endpoint, General, LabelPart
+from .schema import SPECIAL_HEADER, Endpoint, General, LabelPart, MeterPart
 from .syntax import Location
 
 _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
@@ -41,25 +41,62 @@ def routes(endpoints: Sequence[tuple[At, Endpoint]], context: BuildContext, prob
     _check_conflicts([(at, route) for (at, _), route in zip(endpoints, built, strict=True)], problems)
     for at, endpoint in endpoints:
         if not context.sandbox:
-            check_loop(endpoint.target, (*at, "target"), context.listen, problems)
+            for place, where in _locations(endpoint, at):
+                check_loop(where, place, context.listen, problems)
             _check_trust(endpoint, at, context.folder, trusted, problems)
     return built
+
+
+def check_targets(given: Iterable[tuple[At, Mapping[str, object]]], problems: Problems) -> None:
+    """Note endpoints, as they stand in the file, that have neither a target nor `targets`, and those that have both."""
+    for at, endpoint in given:
+        if "target" not in endpoint and "targets" not in endpoint:
+            hint = f"Add it, or 'targets' for several. {Endpoint.model_fields['target'].description}"
+            problems.wrong((*at, "target"), "This key is missing.", hint)
+        elif "target" in endpoint and "targets" in endpoint:
+            what = f"'target', on line {problems.line((*at, 'target'))}, says where this goes already."
+            problems.wrong((*at, "targets"), what, "Move it into 'targets', or remove one of them.")
+        if endpoint.get("targets") == []:
+            problems.wrong((*at, "targets"), "There is no target in this list.", "Name at least one: '- target: https://…'.")
+        if "sticky" in endpoint and "targets" not in endpoint:
+            what = "There is one target only: all requests go there."
+            problems.wrong((*at, "sticky"), what, "Remove it, or write 'targets'.")
+
+
+def has_target(endpoint: Endpoint) -> bool:
+    """Tell whether there is somewhere to go; `check_targets` notes where there is not."""
+    return endpoint.target is not None or bool(endpoint.targets)
+
+
+def _locations(endpoint: Endpoint, at: At) -> Iterator[tuple[At, Location]]:
+    """Yield where an endpoint goes, each with its place."""
+    if endpoint.targets is None:
+        assert endpoint.target is not None  # else it is no valid endpoint: see `has_target`
+        yield (*at, "target"), endpoint.target
+        return
+    for index, item in enumerate(endpoint.targets):
+        yield (*at, "targets", index, "target"), item.target
 
 
 def _route(endpoint: Endpoint, at: At, context: BuildContext, problems: Problems) -> Route:
     if endpoint.forward_credentials and endpoint.auth:
         what = "The client's own credentials can only cross where no client key is asked for."
         problems.wrong((*at, "forward_credentials"), what, "Add 'auth: false', or remove forward_credentials.")
+    if endpoint.forward_credentials and endpoint.targets is not None:
+        what = "The client's own credentials are for one account, which not all of 'targets' belong to."
+        problems.wrong((*at, "forward_credentials"), what, "Name one 'target', or remove forward_credentials.")
     if endpoint.methods == []:
         problems.wrong((*at, "methods"), "A route without any method serves nothing.", "Name methods, or remove it: all.")
     path = endpoint.path.rstrip("/") if endpoint.include_subpath else endpoint.path
+    pooled = endpoint.targets is not None
+    injected = headers(endpoint.headers, at, problems)
     return Route(
         path=path.encode("ascii"),
-        targets=(_target(endpoint, context),),
-        terms=_terms(endpoint, at, problems),
+        targets=() if pooled else tuple(target(where, endpoint, context) for _, where in _locations(endpoint, at)),
+        terms=terms(endpoint, endpoint.meter, at, problems),
         include_subpath=endpoint.include_subpath,
         methods=None if endpoint.methods is None else frozenset(endpoint.methods),
-        headers=_headers(endpoint, at, problems),
+        headers=() if pooled else injected,  # each target has them
         forward_headers=endpoint.forward_headers,
         forward_credentials=endpoint.forward_credentials,
         auth=endpoint.auth,
@@ -73,18 +110,19 @@ def _route(endpoint: Endpoint, at: At, context: BuildContext, problems: Problems
         settles=None if endpoint.client_gone is None else endpoint.client_gone == "settle",
         label_headers=_labels(endpoint, at, context.labels, problems),
         max_parallel=endpoint.max_parallel,
+        serves=Serves.POOL if pooled else None,
     )
 
 
-def _terms(endpoint: Endpoint, at: At, problems: Problems) -> RouteTerms:
-    meter = endpoint.meter
+def terms(endpoint: Endpoint, meter: MeterPart, at: At, problems: Problems) -> RouteTerms:
+    """Return the terms of an endpoint with a meter: its own, or that of one of its targets; `at` is where the meter is."""
     served = None if endpoint.methods is None else frozenset(endpoint.methods)
     metered = plan(meter, (*at, "meter"), problems, served)
     return RouteTerms(endpoint.path, metered, endpoint.cost_per_request, meter.account, meter.price_list)
 
 
-def _target(endpoint: Endpoint, context: BuildContext) -> Target:
-    where = endpoint.target
+def target(where: Location, endpoint: Endpoint, context: BuildContext) -> Target:
+    """Return a target of an endpoint; in the sandbox it is the sandbox, at a port that is not known yet."""
     # The path below the route begins with '/': after a base path that ends in one, it would be doubled.
     base_path = where.base_path.rstrip(b"/") if endpoint.include_subpath else where.base_path
     if context.sandbox:
@@ -94,13 +132,14 @@ def _target(endpoint: Endpoint, context: BuildContext) -> Target:
     return Target(where.tls, where.host, where.port, base_path, where.query, ca_file, endpoint.proxy, where.authority)
 
 
-def _headers(endpoint: Endpoint, at: At, problems: Problems) -> tuple[tuple[bytes, Secret], ...]:
+def headers(given: Mapping[str, Secret], at: At, problems: Problems) -> tuple[tuple[bytes, Secret], ...]:
+    """Return the headers that are set on each request; one that is given twice is noted. `at` is what they belong to."""
     seen: dict[str, str] = {}
-    for name in endpoint.headers:
+    for name in given:
         if seen.setdefault(name.lower(), name) != name:
             what = f"This header is given twice, as '{seen[name.lower()]}' too: case does not matter."
             problems.wrong((*at, "headers", name), what, "Keep one of them.")
-    return tuple((name.encode("ascii"), value) for name, value in endpoint.headers.items() if name != SPECIAL_HEADER)
+    return tuple((name.encode("ascii"), value) for name, value in given.items() if name != SPECIAL_HEADER)
 
 
 def _key_header(endpoint: Endpoint, at: At, problems: Problems) -> bytes | None:

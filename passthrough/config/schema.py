@@ -180,20 +180,57 @@ class PriceListPart(Part):
     price_list: types.PriceListName | None = None
 
 
+class TargetPrices(Part):
+    """The keys of a target that set prices."""
+
+    id: types.Name | None = None
+    meter: PriceListPart | None = None
+
+
 class RoutePrices(Part):
     """The keys of an endpoint that set prices."""
 
     path: types.Path
+    targets: list[TargetPrices] = []
     meter: PriceListPart = PriceListPart()
     prices: list[PricePart] = []
     cost_per_request: types.NanoUsd | None = None
 
 
+class TargetPart(Part):
+    """One of an endpoint's targets: a key, a region or a gateway of its own."""
+
+    target: types.Target = Field(description="Where it goes: http(s)://host[:port][/path][?query]")
+    id: types.Name | None = Field(
+        default=None, description="Its name in the log and the ledger, unique; by default the path and its number: /mistral#1"
+    )
+    headers: dict[types.HeaderName, types.HeaderValue] = Field(
+        default={}, description="Set on every request to this target, before the endpoint's of the same names."
+    )
+    weight: types.Weight = Field(default=1.0, description="Its share among the targets of its order.")
+    order: types.Whole = Field(default=1, description="Targets of the lowest order are chosen first.")
+    meter: Annotated[MeterPart, types.ShortFor("shape")] | None = Field(
+        default=None, description="How this target's responses are counted, instead of the endpoint's meter."
+    )
+
+
+_ONE_OF_BOTH: Final[dict[str, Any]] = {"oneOf": [{"required": ["target"]}, {"required": ["targets"]}]}
+
+
 class Endpoint(LimitsPart):
-    """One route: requests to `path` go to `target`."""
+    """One route: requests to `path` go to `target`, or to one of `targets`."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_OF_BOTH)
 
     path: types.Path = Field(description="Where it listens, raw: /mistral")
-    target: types.Target = Field(description="Where it goes: http(s)://host[:port][/path][?query]")
+    target: types.Target | None = Field(default=None, description="Where it goes: http(s)://host[:port][/path][?query]")
+    targets: list[TargetPart] | None = Field(
+        default=None, description="Where it goes instead of target: to one of several.", json_schema_extra={"minItems": 1}
+    )
+    sticky: types.Switch | None = Field(
+        default=None,
+        description="With targets: whether a client's requests stay with one; by default with include_subpath all but OCR calls.",
+    )
     headers: dict[types.HeaderName, types.HeaderValue] = Field(
         default={}, description="Set on every request to the target; os.environ/NAME is replaced."
     )

@@ -35,6 +35,7 @@ from .auth import Authenticator
 from .call import Call, MeterFactory
 from .concurrency import ConcurrencyLimits
 from .cors import Cors, CorsHeaders
+from .deployments.deployment import Deployment
 from .deployments.model_table import ModelTable
 from .deployments.pool import Pool
 from .downstream.malformed_head import Malformed
@@ -90,6 +91,12 @@ class Rules:
             return None
         assert self.tokens is not None
         return self.tokens.of(route.upstream_auth)
+
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Return the entries of model_list, then the targets of all pools, in the order of the file."""
+        models = () if self.models is None else self.models.deployments
+        return (*models, *(deployment for pool in self.pools for deployment in pool.deployments))
 
     def cors_headers(self, request: web.BaseRequest) -> CorsHeaders | None:
         """Return the CORS headers of the response to a request, None where web pages are not configured."""

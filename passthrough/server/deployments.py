@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 from ..admin.deployment_status import DeploymentStatus
 from ..proxy.deployments.balancer import Balancer
-from ..proxy.deployments.model_table import ModelTable
+from ..proxy.deployments.deployment import Deployment
 
 
-def deployment_statuses(models: ModelTable, balancer: Balancer, now_utc: float, now: float) -> list[DeploymentStatus]:
-    """Return the state of each deployment, in the order of the file; `now` is the balancer's clock."""
+def deployment_statuses(
+    deployments: Iterable[Deployment], balancer: Balancer, now_utc: float, now: float
+) -> list[DeploymentStatus]:
+    """Return the state of each deployment, in the same order; `now` is the balancer's clock."""
     cooling = {name: (reason, now_utc + until - now) for name, reason, until in balancer.cooling()}
     tries = _by_deployment(balancer.tries)
     cooldowns = _by_deployment(balancer.cooldowns)
     found = []
-    for each in models.deployments:
+    for each in deployments:
         reason, until_utc = cooling.get(each.id, (None, None))
         found.append(
             DeploymentStatus(
                 each.group,
                 each.id,
-                str(each.provider),
+                None if each.provider is None else str(each.provider),
                 each.target.name,
                 each.order,
                 each.weight,

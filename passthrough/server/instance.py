@@ -213,8 +213,8 @@ class Server:
         return [BudgetStatus(*state) for state in self._budgets.state()]
 
     def _deployment_statuses(self) -> list[DeploymentStatus]:
-        models, balancer = self._relay.rules.models, self._relay.ocr.balancer
-        return [] if models is None else deployment_statuses(models, balancer, time.time(), asyncio.get_running_loop().time())
+        deployments, now = self._relay.rules.deployments, asyncio.get_running_loop().time()
+        return deployment_statuses(deployments, self._relay.ocr.balancer, time.time(), now)
 
     def _log_messages(self, messages: announce.Messages) -> None:
         """Log what concerns the whole program; in a worker for debugging only, because the supervisor logs it too."""
@@ -230,15 +230,14 @@ class Server:
             config.budgets, config.calendar, config.refuse_unlent, config.budget_webhook, sandbox=self._sandbox_port is not None
         )
         prices = await asyncio.to_thread(Prices, config.prices, self._shipped_prices, config.price_map)
-        deployments = () if rules.models is None else rules.models.deployments
         probe = PriceProbe(
             prices,
             (route.terms for route in config.routes),
-            deployments=[(each.target.name, each.route.terms) for each in deployments],
+            deployments=[(each.target.name, each.route.terms) for each in rules.deployments],
         )
         await asyncio.to_thread(self._budgets.apply, policy, probe)
         self._relay.rules = rules
-        self._relay.ocr.adopt(config.ocr, rules.models)
+        self._relay.ocr.adopt(config.ocr, rules.deployments)
         self._renew_certificate(tls)
         self._retention.keep_days = config.ledger_keep_days
         self._admin_digest = config.admin_digest
@@ -279,21 +278,25 @@ class Server:
 def _rules(config: Config, sandbox_port: int | None, host: str) -> Rules:
     """Return what the relay goes by; `host` is where the program listens, which a reload does not change."""
     routes: Iterable[Route] = (*config.routes, *config.ocr_routes)
-    models = config.models
+    models, pools = config.models, config.pools
     if sandbox_port is not None:
-        routes = (
-            replace(route, targets=tuple(replace(target, port=sandbox_port) for target in route.targets)) for route in routes
-        )
+        routes = (_at_port(route, sandbox_port) for route in routes)
         models = None if models is None else models.at_port(sandbox_port)
+        pools = tuple(pool.at_port(sandbox_port) for pool in pools)
     authenticator = Authenticator(config.clients, key_header=config.key_header)
     guard = PageGuard(config.cors) if is_loopback(host) and not config.allow_anonymous else None
     cors = Cors(config.cors) if config.cors else None
-    return Rules(RouteTable(routes), authenticator, config.max_parallel, guard, cors, models)
+    return Rules(RouteTable(routes), authenticator, config.max_parallel, guard, cors, models, pools)
+
+
+def _at_port(route: Route, port: int) -> Route:
+    """Return the same route with all targets at another port; one without a target is itself, for pools are found by it."""
+    return replace(route, targets=tuple(replace(target, port=port) for target in route.targets)) if route.targets else route
 
 
 def _targets(rules: Rules) -> Iterator[Target]:
     """Yield all targets that rules lead to."""
     for route in rules.routes.routes:
         yield from route.targets
-    for deployment in () if rules.models is None else rules.models.deployments:
+    for deployment in rules.deployments:
         yield deployment.target

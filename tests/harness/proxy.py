@@ -136,7 +136,7 @@ async def road(
     decoders = ThreadPoolExecutor(1)
     rules = Rules(RouteTable(routes), Authenticator(clients), models=models)
     relay = Relay(rules, pool, done, passed, decoders, allowance=allowance)
-    relay.ocr.adopt(settings or OcrSettings(), models)
+    relay.ocr.adopt(settings or OcrSettings(), rules.deployments)
     listener = Listener(relay, **listening)
     server = await asyncio.get_running_loop().create_server(listener if tls is None else listener.encrypted(tls), "127.0.0.1", 0)
     try:

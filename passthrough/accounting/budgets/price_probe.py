@@ -26,7 +26,11 @@ class PriceProbe:
         now_utc: Callable[[], float] = time.time,
         deployments: Iterable[tuple[str, RouteTerms]] = (),
     ) -> None:
-        """`terms` are those of all routes; several may have one path. `deployments` are those of model_list: target and terms."""
+        """`terms` are those of all routes; several may have one path.
+
+        `deployments` are the targets and terms of what a request may be sent to that has no target yet: the entries of
+        model_list, the targets of pools.
+        """
         self._prices = prices
         self._now_utc = now_utc
         self._terms: dict[str | None, list[RouteTerms]] = {}
@@ -53,11 +57,10 @@ class PriceProbe:
     def dearest_page(self, exchange: Exchange) -> int | None:
         """Return the nano-USD of the dearest page that an exchange which begins may be charged; None: no page has a price.
 
-        Before a deployment is chosen it is the dearest one of all deployments.
+        Before a target is chosen it is the dearest one of all deployments behind the route.
         """
         terms, began_utc = exchange.terms, exchange.began_utc
-        is_chosen = terms is None or terms.deployment_price is not None
-        deployed = None if terms is None or is_chosen else self._deployed.get(terms.route)
+        deployed = None if terms is None or exchange.target is not None else self._deployed.get(terms.route)
         if deployed is None:
             return self._prices.dearest_page(terms=terms, target=exchange.target, began_utc=began_utc)
         pages = (self._prices.dearest_page(terms=each, target=target, began_utc=began_utc) for target, each in deployed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -27,11 +27,15 @@ _Part = TypeVar("_Part", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """What model_list becomes. `routes` are those without a target; without an OCR entry there are none, and no table."""
+    """What model_list becomes. `routes` are those without a target; without an OCR entry there are none, and no table.
+
+    `places` are those of the entries, by the ids of their deployments.
+    """
 
     table: ModelTable | None
     routes: tuple[Route, ...]
     ocr: OcrSettings
+    places: Mapping[str, At] = field(default_factory=dict)
 
 
 def models(tree: Mapping[str, Any], build: BuildContext, problems: Problems) -> Models:
@@ -57,12 +61,12 @@ def models(tree: Mapping[str, Any], build: BuildContext, problems: Problems) -> 
     groups = _groups(built)
     foreign = _left_out(tree).difference(group.name for group in groups)
     table = model_table(Names(groups, foreign), settings, problems)
-    return Models(table, ocr_routes(labels), ocr)
+    return Models(table, ocr_routes(labels), ocr, {deployment.id: at for at, deployment in placed})
 
 
-def deployment_routes(table: ModelTable | None) -> tuple[Route, ...]:
+def deployment_routes(*tables: ModelTable | None) -> tuple[Route, ...]:
     """Return what the calls of each deployment go by."""
-    return () if table is None else tuple(deployment.route for deployment in table.deployments)
+    return tuple(deployment.route for table in tables if table is not None for deployment in table.deployments)
 
 
 def _parts(model: type[_Part], tree: Mapping[str, Any], name: str, problems: Problems) -> list[tuple[At, _Part]]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Final
@@ -82,12 +82,12 @@ class OcrSender:
         self._loop = asyncio.get_running_loop()
         self._entered: dict[str, Deployment] = {}
 
-    def adopt(self, settings: OcrSettings, table: ModelTable | None) -> None:
-        """Put other settings in force; what cools down stays so."""
+    def adopt(self, settings: OcrSettings, deployments: Iterable[Deployment]) -> None:
+        """Put other settings in force; what cools down of these deployments stays so."""
         self._reader.settings = settings
         self.held.resize(settings.held_bodies_bytes)
         self.documents.rules = settings.urls
-        self.balancer.keep(() if table is None else table.deployments)
+        self.balancer.keep(deployments)
 
     def leave(self, exchange: Exchange) -> None:
         """End the last call of an exchange that has ended, settled calls too."""

@@ -1,0 +1,1 @@
+"""The endpoints of pass_through_endpoints that have several targets."""
