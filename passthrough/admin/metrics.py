@@ -135,7 +135,8 @@ class Metrics:
         if entry.error is not None or entry.unmetered is not None:
             self._count_faults(entry)
         if entry.deployment is not None:
-            self._deployments[entry.model_group or "", entry.deployment, series.labels[2], entry.outcome] += 1
+            # A target of an endpoint has no model's name in the entry: its group is the endpoint's path, as in the gauges.
+            self._deployments[entry.model_group or entry.route or "", entry.deployment, series.labels[2], entry.outcome] += 1
 
     def booked(self, entries: Sequence[Entry]) -> None:
         """Count the charges of entries that are in the ledger now; called from any thread."""

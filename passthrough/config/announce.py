@@ -96,7 +96,7 @@ def price_lists(config: Config) -> str | None:
     """
     offers = Offers(shipped())
     groups: dict[tuple[str | None, bool, bool], _Group] = {}
-    for name, route in _priced(config):
+    for name, route in _priced(config, offers):
         terms = route.terms
         for target in (target for target in route.targets if target.name != _SANDBOX):
             offer = offers.of(target.name, terms.price_list)
@@ -109,15 +109,28 @@ def price_lists(config: Config) -> str | None:
     return f"Prices: {'; '.join(_clauses(groups))}." if groups else None
 
 
-def _priced(config: Config) -> Iterator[tuple[str, Route]]:
-    """Yield what may be priced by a list: routes by their paths, deployments by their ids."""
+def _priced(config: Config, offers: Offers) -> Iterator[tuple[str, Route]]:
+    """Yield what may be priced by a list: routes by their paths, deployments by their ids.
+
+    A pool's targets go by its path where all are priced by one list.
+    """
+    pools = {id(pool.route): pool for pool in config.pools}
     for route in config.routes:
-        if route.terms.plan.shape != "none" and route.terms.cost_per_request_nano is None:
-            yield route.path.decode("ascii") + ("/*" if route.include_subpath else ""), route
+        path = route.path.decode("ascii") + ("/*" if route.include_subpath else "")
+        pool = pools.get(id(route))
+        targets = [(path, route)] if pool is None else [(each.id, each.route) for each in pool.deployments]
+        found = [(name, each) for name, each in targets if _is_listed(each)]
+        alike = {offers.of(each.targets[0].name, each.terms.price_list).provider for _, each in found}
+        yield from ((path if len(alike) == 1 else name, each) for name, each in found)
     for each in () if config.models is None else config.models.deployments:
         price = each.route.terms.deployment_price
         if price is None or price.usd_per_page is None:
             yield each.id, each.route
+
+
+def _is_listed(route: Route) -> bool:
+    """Tell whether a list can price what a route's target bills."""
+    return route.terms.plan.shape != "none" and route.terms.cost_per_request_nano is None
 
 
 def _clauses(groups: Mapping[tuple[str | None, bool, bool], _Group]) -> Iterator[str]:

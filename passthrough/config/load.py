@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar, cast
 from pydantic import BaseModel
 
 from ..accounting.budget import Budget, Scope
+from ..accounting.pricing.offers import NamedLists
 from ..accounting.pricing.prices import Price
 from ..errors import ConfigError, LedgerError
 from ..loopback import is_loopback
@@ -20,7 +21,7 @@ from ..proxy.routes import Route
 from ..secret import Secret
 from .budgets import ALL, Limits, calendar
 from .clients import Keys, check_named_models, check_named_routes, keys
-from .endpoints.targets import pools
+from .endpoints.targets import pools, target_ids
 from .environment import read_environment
 from .listen import ADMIN_ADDRESS, ListenSettings, admin_address, listen_settings
 from .litellm import ENDPOINTS, supported
@@ -160,13 +161,22 @@ def load_costs_per_request(path: str, environ: Mapping[str, str], *, cwd: Path |
     return {route.path: route.cost_per_request for route in routes if route.cost_per_request is not None}
 
 
-def load_price_lists(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> Mapping[str, str]:
-    """Return the price lists that routes name, by their paths; nothing else in the file is checked.
+def load_price_lists(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> NamedLists:
+    """Return the price lists that routes and their targets name; nothing else in the file is checked.
 
     Raises ConfigError where one is wrong.
     """
     routes = _read_priced_routes(path, environ, cwd)
-    return {route.path: route.meter.price_list for route in routes if route.meter.price_list is not None}
+    ids = target_ids((route.path, [target.id for target in route.targets]) for route in routes)
+    return NamedLists(
+        {route.path: route.meter.price_list for route in routes if route.meter.price_list is not None},
+        {
+            name: target.meter.price_list
+            for route, names in zip(routes, ids, strict=True)
+            for name, target in zip(names, route.targets, strict=True)
+            if target.meter is not None
+        },
+    )
 
 
 def _read_priced_routes(path: str, environ: Mapping[str, str], cwd: Path | None) -> list[RoutePrices]:

@@ -84,6 +84,17 @@ def _route_prices(item: object) -> object:
     meter = item.get("meter")
     if isinstance(meter, dict) and "price_list" in meter:
         found["meter"] = {"price_list": meter["price_list"]}
+    if isinstance(item.get("targets"), list):
+        found["targets"] = [_target_prices(target) for target in item["targets"]]
     if not found:
         return {"path": "/"}
     return {"path": item["path"], **found} if "path" in item else found
+
+
+def _target_prices(item: object) -> object:
+    """Return a target's name, and whose list its meter names: it replaces the endpoint's, also where it names none."""
+    if not isinstance(item, dict):
+        return {}
+    meter = item.get("meter")
+    named = {"price_list": meter["price_list"]} if isinstance(meter, dict) and "price_list" in meter else {}
+    return {key: item[key] for key in ("id",) if key in item} | ({"meter": named} if "meter" in item else {})

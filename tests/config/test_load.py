@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from passthrough.accounting.budget import Budget, Calendar, Per, Scope, Unit
+from passthrough.accounting.pricing.offers import NamedLists
 from passthrough.accounting.pricing.prices import Price
 from passthrough.cli import check
 from passthrough.config import load
@@ -626,7 +627,7 @@ def test_prices_of_tiers_and_of_a_price_map(tmp_path: Path) -> None:
     mapped = (Price("openai/gpt", usd_per_million_input_tokens=Decimal(1), source="map.json"),)
     assert own == load.load_prices(file, {}, cwd=tmp_path)
     assert mapped == load.load_price_map(file, {}, cwd=tmp_path)
-    assert {"/a": "none", "/d": "azure"} == load.load_price_lists(file, {}, cwd=tmp_path)
+    assert NamedLists({"/a": "none", "/d": "azure"}) == load.load_price_lists(file, {}, cwd=tmp_path)
     assert {"/b": 10**9} == load.load_costs_per_request(file, {}, cwd=tmp_path)
     assert () == load.load_price_map(written(tmp_path, "ledger: none\n"), {}, cwd=tmp_path)
     text = PRICED.replace(", shape: os.environ/UNSET", "")

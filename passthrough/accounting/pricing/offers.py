@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
 
@@ -30,6 +30,21 @@ class Offer:
     def takes_mistral_rows(self) -> bool:
         """Whether a row without a prefix holds, where the provider has none of its own."""
         return self.provider in RESELLERS
+
+
+@dataclass(frozen=True, slots=True)
+class NamedLists:
+    """The price lists that a configuration names: of routes by their paths, of targets with a meter by their ids.
+
+    A target with a meter that names no list goes by that of its host: None.
+    """
+
+    routes: Mapping[str, str] = field(default_factory=dict)
+    targets: Mapping[str, str | None] = field(default_factory=dict)
+
+    def of(self, route: str, target: str | None) -> str | None:
+        """Return the list that a target of a route goes by (`target` is its id, None for the route's only one); None: its host's."""
+        return self.targets[target] if target is not None and target in self.targets else self.routes.get(route)
 
 
 class Offers:

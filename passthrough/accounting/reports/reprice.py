@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,6 +15,7 @@ from ..entry import Charge
 from ..ledger.queries import LedgerRow
 from ..money import Number, json_object, usd
 from ..named_labels import label_name, named_labels
+from ..pricing.offers import NamedLists
 from ..pricing.prices import OVERRIDE, PER_REQUEST, PRICE_MAP, SHIPPED, Prices
 from .model_names import ModelNaming
 from .report import Key, aligned, harmless, iso, key_columns, period_text
@@ -62,32 +63,34 @@ class Repricing:
 class Today:
     """Today's prices: the list, routes' prices per request (10⁻⁹ USD, by path), and the time now (seconds, UTC).
 
-    `price_lists` are the lists that routes name, by path.
+    `price_lists` are the lists that routes and targets name.
     """
 
     prices: Prices
     per_request_nano: Mapping[str, int]
     now_utc: float
-    price_lists: Mapping[str, str] = field(default_factory=dict)
+    price_lists: NamedLists = NamedLists()
 
     def cost_nano(self, row: LedgerRow, charge: Charge) -> int | None:
         """Return what a charge would cost today, None where no price is known.
 
         1. A cost that the provider reported stays as it is.
         2. A route's price per request is for the exchange: its batch lines cost nothing beyond it.
-        3. On every other route the price list applies; to a deployment's charge by the name that it was priced by, too.
-        4. What a deployment's calls cost by a price of the file stays as it is: it may be the deployment's own.
+        3. On every other route the price list applies; to a charge of model_list by the name that it was priced by, too.
+        4. What calls of model_list cost by a price of the file stays as it is: it may be the deployment's own.
         """
-        if charge.cost_source not in _PRICED or (row.deployment is not None and charge.cost_source == OVERRIDE):
+        has_model = row.model_group is not None  # Targets of an endpoint have no prices of their own, and no group.
+        if charge.cost_source not in _PRICED or (has_model and charge.cost_source == OVERRIDE):
             return charge.cost_nano
         flat = None if row.route is None else self.per_request_nano.get(row.route)
         if flat is not None:
             return 0 if charge.line else flat
-        name = None if row.deployment is None else charge.priced_as or row.priced_as
+        name = (charge.priced_as or row.priced_as) if has_model else None
         own = None if name is None else DeploymentPrice(name)
         terms = None
         if row.route is not None:
-            terms = RouteTerms(row.route, price_list=self.price_lists.get(row.route), deployment_price=own)
+            named = self.price_lists.of(row.route, row.deployment)
+            terms = RouteTerms(row.route, price_list=named, deployment_price=own)
         found = self.prices.charge(_usage(row, charge), terms=terms, target=row.target, began_utc=self.now_utc)
         return None if found is None else found.cost_nano
 

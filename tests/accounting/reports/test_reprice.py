@@ -16,6 +16,7 @@ import pytest
 
 from passthrough.accounting.entry import Charge, Entry
 from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.pricing.offers import NamedLists
 from passthrough.accounting.pricing.prices import Alias, Price, PriceList, Prices
 from passthrough.accounting.reports.reprice import Repricing, Today, reprice, to_csv, to_json, to_table
 from passthrough.cli.terminal import show
@@ -103,7 +104,7 @@ def test_the_list_that_a_route_names_holds_today_too(ledger: Ledger) -> None:
     ledger.append([charged(Charge("prebuilt-layout", 1000)), charged(Charge("mistral-ocr-2512", 1000))])
     found = []
     for price_list in ("mistral", "azure", "none"):
-        total = reprice(ledger.exported(), Today(Prices(), {}, NOW, {"/mistral": price_list}), (), None, None).total
+        total = reprice(ledger.exported(), Today(Prices(), {}, NOW, NamedLists({"/mistral": price_list})), (), None, None).total
         found.append((total.today_nano // 10**9, total.unpriced_today))
     assert [(2, 1), (12, 0), (0, 2)] == found
 
@@ -122,9 +123,24 @@ def test_what_a_deployments_page_would_cost(
 ) -> None:
     """By the name that it was priced by, where the response's model has no price."""
     charge = Charge(told, 1, 0, cost_nano=None if source is None else 7, cost_source=source, priced_as=name)
-    ledger.append([replace(charged(charge), route="/v1/ocr", deployment="m-1", priced_as=name)])
+    ledger.append([replace(charged(charge), route="/v1/ocr", deployment="m-1", model_group="scan", priced_as=name)])
     total = reprice(ledger.exported(), Today(Prices(), {}, NOW), (), None, None).total
     assert (expected or 0, int(expected is None)) == (total.today_nano, total.unpriced_today)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [(None, (12, 0)), ("/mistral#1", (12, 0)), ("/mistral#2", (0, 2)), ("mistral", (2, 1)), ("host", (2, 1))],
+)
+def test_a_target_goes_by_the_list_of_its_own_meter(ledger: Ledger, target: str | None, expected: tuple[int, int]) -> None:
+    """Else by its endpoint's; a meter of its own that names no list leaves it to the host. Its prices are the file's, of today."""
+    made = [
+        charged(Charge(model, 1000, cost_nano=7, cost_source="routes.yaml")) for model in ("prebuilt-layout", "mistral-ocr-2512")
+    ]
+    ledger.append([replace(each, deployment=target) for each in made])
+    lists = NamedLists({"/mistral": "azure"}, {"/mistral#2": "none", "mistral": "mistral", "host": None})
+    total = reprice(ledger.exported(), Today(Prices(), {}, NOW, lists), (), None, None).total
+    assert expected == (total.today_nano // 10**9, total.unpriced_today)
 
 
 def test_prices_of_routes_and_requests(ledger: Ledger) -> None:
