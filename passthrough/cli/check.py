@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -12,9 +12,13 @@ from ..config.model import Config
 from ..config.values import WEEK_DAYS
 from ..meter.plan import PAGES_HEADER, JsonCounts, ResponseKind
 from ..proxy.auth import CREDENTIAL_HEADERS, MASTER
+from ..proxy.deployments.pool import Pool
 from ..proxy.routes import Match, Route
 
 COLUMNS: Final = ("path", "methods", "target", "credentials", "meter", "price", "limits")
+EACH: Final = "see below"
+"""What is said of a route where each of its targets has its own."""
+
 _SECRET_WORDS: Final = (b"auth", b"key", b"token", b"secret", b"cookie")
 _PRICED: Final = {
     ResponseKind.CHAT: "per token",
@@ -25,10 +29,14 @@ _BudgetsByScope = Mapping[Scope, Sequence[Budget]]
 
 
 def rows(config: Config) -> tuple[tuple[str, ...], ...]:
-    """Return a row for each route, with a text for each of COLUMNS. Credentials appear by the name of their variable only."""
+    """Return a row for each route, with a text for each of COLUMNS. Credentials appear by the name of their variable only.
+
+    Targets of pools have rows of their own: see `pools`.
+    """
     priced = {price.route for price in config.prices}
     budgets = _by_scope(config)
-    return tuple(_row(route, budgets, own_prices=route.terms.route in priced) for route in config.routes)
+    pools = {id(pool.route): pool for pool in config.pools}
+    return tuple(_row(route, pools.get(id(route)), budgets, own_prices=route.terms.route in priced) for route in config.routes)
 
 
 def notes(config: Config) -> tuple[str, ...]:
@@ -130,15 +138,26 @@ def _periods(calendar: Calendar) -> str:
     return f"{day}, weeks on {WEEK_DAYS[calendar.week_starts].capitalize()}, months on day {calendar.month_starts}."
 
 
-def _row(route: Route, budgets: _BudgetsByScope, *, own_prices: bool) -> tuple[str, ...]:
+def _row(route: Route, pool: Pool | None, budgets: _BudgetsByScope, *, own_prices: bool) -> tuple[str, ...]:
     methods = "all" if route.methods is None else ", ".join(sorted(route.methods))
-    targets = ", ".join(target.name for target in route.targets)
     limits = _limits(budgets, Scope("route", route.terms.route), route.max_parallel)
-    price = _price(route) + (", of its own" if own_prices else "")
-    return (_path(route), methods, targets, _credentials(route), _meter(route), price, limits)
+    if pool is None:
+        where, credentials = ", ".join(target.name for target in route.targets), credentials_text(route)
+        meter, price = meter_text(route), price_text(route)
+    else:
+        where, credentials = _plural(len(pool.deployments), "target"), EACH
+        meter, price = shared_text(pool, meter_text) or EACH, shared_text(pool, price_text) or EACH
+    return (_path(route), methods, where, credentials, meter, price + (", of its own" if own_prices else ""), limits)
 
 
-def _meter(route: Route) -> str:
+def shared_text(pool: Pool, text: Callable[[Route], str]) -> str | None:
+    """Return what a text says of all targets of a pool, None where it differs."""
+    found = {text(each.route) for each in pool.deployments}
+    return found.pop() if len(found) == 1 else None
+
+
+def meter_text(route: Route) -> str:
+    """Return how a route's responses are counted."""
     plan = route.terms.plan
     shape = plan.shape if plan.model is None else f"{plan.shape} ({plan.model})"
     if plan.counted is None:
@@ -178,7 +197,8 @@ def _path(route: Route) -> str:
     return f"{path}/*" if route.include_subpath else path
 
 
-def _credentials(route: Route) -> str:
+def credentials_text(route: Route) -> str:
+    """Return what proves to a route's target who calls, by the names of variables only."""
     named = [(name, value.shown) for name, value in route.headers if value.shown != "***" or _carries_secrets(name)]
     own = ["the client's own"] if route.forward_credentials else []
     return ", ".join((*own, *(f"{name.decode('ascii')}: {shown}" for name, shown in named))) or "none"
@@ -189,7 +209,8 @@ def _carries_secrets(name: bytes) -> bool:
     return lower in CREDENTIAL_HEADERS or any(word in lower for word in _SECRET_WORDS)
 
 
-def _price(route: Route) -> str:
+def price_text(route: Route) -> str:
+    """Return by which unit a route is priced, or its price for each request."""
     nano, plan = route.terms.cost_per_request_nano, route.terms.plan
     if nano is not None:
         return f"${_usd(nano)} per request"

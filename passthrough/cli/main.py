@@ -126,13 +126,18 @@ def check(config: str, sandbox: bool) -> None:
     from ..accounting.reports.table import Column, Table
     from ..config.announce import number, price_lists
     from .check import COLUMNS, callers, notes, rows
-    from .pools import POOL_COLUMNS, pool_notes, pool_rows
+    from .pools import POOL_COLUMNS, TARGET_COLUMNS, pool_notes, pool_rows, target_rows
     from .terminal import show
 
     with _exit_on_error():
         loaded = _loaded(config, sandbox=sandbox)
         title = f"{loaded.file}: fine, {number(loaded.routes, 'route')}"
-        tables = [(title, COLUMNS, rows(loaded))] if loaded.routes else []
+        tables: list[tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...]]] = []
+        if loaded.routes:
+            tables.append((title, COLUMNS, rows(loaded)))
+        if loaded.pools:
+            targets = [target for pool in loaded.pools for target in pool.deployments]
+            tables.append((f"{number(loaded.pools, 'pool')}, {number(targets, 'target')}", TARGET_COLUMNS, target_rows(loaded)))
         if loaded.models is not None:
             pools = number(loaded.models.names(), "model") + f", {number(loaded.models.deployments, 'deployment')}"
             tables.append((pools if tables else f"{loaded.file}: fine, {pools}", POOL_COLUMNS, pool_rows(loaded.models)))

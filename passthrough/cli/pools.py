@@ -1,4 +1,7 @@
-"""The models of `passthrough check`: a row for each deployment, then their other names, fallbacks, and who may call what."""
+"""The pools of `passthrough check`: a row for each deployment and each target, and what a row has no place for.
+
+Of models these are their other names, fallbacks, and who may call what; of an endpoint with `targets`, who goes to which.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ from typing import Final
 from ..config.model import Config
 from ..proxy.deployments.deployment import Deployment
 from ..proxy.deployments.model_table import ModelTable
+from ..proxy.deployments.pool import Pool
+from .check import credentials_text, meter_text, price_text, shared_text
 
+TARGET_COLUMNS: Final = ("path", "target", "order", "weight", "host", "credentials", "meter", "price")
 POOL_COLUMNS: Final = ("model", "deployment", "order", "weight", "host", "credential", "price")
 _CREDENTIALS: Final = frozenset({b"authorization", b"api-key"})
 
@@ -21,9 +27,35 @@ def pool_rows(models: ModelTable) -> tuple[tuple[str, ...], ...]:
     )
 
 
+def target_rows(config: Config) -> tuple[tuple[str, ...], ...]:
+    """Return a row for each target of a pool, with a text for each of TARGET_COLUMNS; meter and price where they differ."""
+    return tuple(_target_row(pool, each) for pool in config.pools for each in pool.deployments)
+
+
+def _target_row(pool: Pool, target: Deployment) -> tuple[str, ...]:
+    figures = ("" if shared_text(pool, text) else text(target.route) for text in (meter_text, price_text))
+    weight = f"{target.weight:g}"
+    return (pool.name, target.id, str(target.order), weight, target.target.name, credentials_text(target.route), *figures)
+
+
 def pool_notes(config: Config) -> tuple[str, ...]:
-    """Return sentences on where models are served, on their other names and fallbacks, and on what keys may call."""
-    return () if config.models is None else tuple(_sentences(config, config.models))
+    """Return sentences on models: where they are served, their other names and fallbacks, what keys may call; then on pools."""
+    models = () if config.models is None else _sentences(config, config.models)
+    return (*models, *(_choice(pool, config) for pool in config.pools if len(pool.deployments) > 1))
+
+
+def _choice(pool: Pool, config: Config) -> str:
+    """Return a sentence that says which of its targets a request goes to."""
+    targets = f"its {len(pool.deployments)} targets"
+    if pool.sticky is False:
+        parted = pool.route.include_subpath
+        more = " Files and batches are one account's: 'sticky: true' keeps a client key with one." if parted else ""
+        orders = {each.order for each in pool.deployments}
+        chosen = f"any of {targets}" if len(orders) == 1 else f"one of {targets}, of the lowest order that is free"
+        return f"{pool.name}: each request goes to {chosen}.{more}"
+    free = "" if pool.sticky else "; POST …/ocr goes to any, unless its client uses files there"
+    keyless = "" if config.clients and pool.route.auth else " Calls without a key count as one client."
+    return f"{pool.name}: a client key stays with one of {targets}{free} ('sticky: false' lifts it).{keyless}"
 
 
 def _sentences(config: Config, models: ModelTable) -> Iterator[str]:

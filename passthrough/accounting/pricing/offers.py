@@ -43,7 +43,7 @@ class NamedLists:
     targets: Mapping[str, str | None] = field(default_factory=dict)
 
     def of(self, route: str, target: str | None) -> str | None:
-        """Return the list that a target of a route goes by (`target` is its id, None for the route's only one); None: its host's."""
+        """Return the list that a target goes by, None for its host's; `target` is its id, None that of a route with only one."""
         return self.targets[target] if target is not None and target in self.targets else self.routes.get(route)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -69,7 +69,7 @@ class Today:
     prices: Prices
     per_request_nano: Mapping[str, int]
     now_utc: float
-    price_lists: NamedLists = NamedLists()
+    price_lists: NamedLists = field(default_factory=NamedLists)
 
     def cost_nano(self, row: LedgerRow, charge: Charge) -> int | None:
         """Return what a charge would cost today, None where no price is known.

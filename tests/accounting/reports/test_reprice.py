@@ -133,7 +133,7 @@ def test_what_a_deployments_page_would_cost(
     [(None, (12, 0)), ("/mistral#1", (12, 0)), ("/mistral#2", (0, 2)), ("mistral", (2, 1)), ("host", (2, 1))],
 )
 def test_a_target_goes_by_the_list_of_its_own_meter(ledger: Ledger, target: str | None, expected: tuple[int, int]) -> None:
-    """Else by its endpoint's; a meter of its own that names no list leaves it to the host. Its prices are the file's, of today."""
+    """Else by its endpoint's; a meter of its own that names no list leaves it to the host. A price of the file is today's."""
     made = [
         charged(Charge(model, 1000, cost_nano=7, cost_source="routes.yaml")) for model in ("prebuilt-layout", "mistral-ocr-2512")
     ]
