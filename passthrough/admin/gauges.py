@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from .. import __version__
 from ..accounting.money import NANO
+from ..credentials.token_source import TokenReading
 from .budget_status import BudgetStatus
 from .deployment_status import DeploymentStatus
 from .health import Health
@@ -51,6 +52,7 @@ SHARED: Final = frozenset(
         *(row.name for row in READINGS.values() if row.shared),
         *("passthrough_build_info", "passthrough_degraded", "passthrough_config_timestamp_seconds", "passthrough_reloads"),
         "passthrough_deployment_up",
+        "passthrough_credentials_end_timestamp_seconds",
         *(f"passthrough_budget_{name}" for name in ("spent", "limit", "used_ratio", "resets_timestamp_seconds")),
     }
 )
@@ -70,7 +72,7 @@ class Reloads:
 class Gauges:
     """Makes metric families of figures, troubles and budgets. `readings` have names of READINGS; missing ones are left out.
 
-    `downloads` counts by outcome.
+    `downloads` counts by outcome. `tokens` has a reading for each identity.
     """
 
     readings: Mapping[str, Reading]
@@ -79,11 +81,13 @@ class Gauges:
     budgets: Callable[[], Sequence[BudgetStatus]] = tuple
     deployments: Callable[[], Sequence[DeploymentStatus]] = tuple
     downloads: Callable[[], Mapping[str, int]] = dict
+    tokens: Callable[[], Sequence[TokenReading]] = tuple
 
     def families(self) -> list[Metric]:
         """Return all figures as they are now; belongs to the event loop's thread."""
         found = [*self._figures(), self._build(), self._troubles(), *self._reloads()]
-        return [*found, *_budget_families(self.budgets()), *_deployment_families(self.deployments()), self._downloads()]
+        found += [*_budget_families(self.budgets()), *_deployment_families(self.deployments())]
+        return [*found, self._downloads(), *_token_families(self.tokens())]
 
     def _figures(self) -> Iterable[Metric]:
         for key, reading in self.readings.items():
@@ -155,3 +159,15 @@ def _deployment_families(statuses: Sequence[DeploymentStatus]) -> Iterable[Metri
         for reason, count in sorted(status.cooldowns.items()):
             cooldowns.add_metric((*labels, reason), count)
     return up, in_flight, tries, cooldowns
+
+
+def _token_families(readings: Sequence[TokenReading]) -> Iterable[Metric]:
+    what = "When the fetched token in force ends; missing where there is none that is good."
+    ends = GaugeMetricFamily("passthrough_credentials_end_timestamp_seconds", what, labels=("identity",))
+    fetches = CounterMetricFamily("passthrough_credentials_fetches", "Fetches of tokens.", labels=("identity", "result"))
+    for reading in readings:
+        fetches.add_metric((reading.name, "good"), reading.fetched)
+        fetches.add_metric((reading.name, "failed"), reading.failed)
+        if reading.good_until_utc is not None:
+            ends.add_metric((reading.name,), reading.good_until_utc)
+    return ends, fetches

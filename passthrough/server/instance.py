@@ -32,6 +32,8 @@ from ..admin.metrics import Metrics
 from ..config import announce
 from ..config.model import Config
 from ..config.reload import Sources
+from ..credentials.identity import Identity
+from ..credentials.token_sources import TokenSources
 from ..loopback import is_loopback
 from ..proxy.auth import Authenticator
 from ..proxy.cors import Cors
@@ -103,8 +105,9 @@ class Server:
         )
         self._decoders = ThreadPoolExecutor(2, "decode")
         self._upstream = ConnectionPool(idle_s=config.listen.upstream_keep_alive_s)
+        self._tokens = TokenSources(lambda message: _log.warning("%s", message))
         self._relay = Relay(
-            _rules(config, self._sandbox_port, config.listen.host),
+            _rules(config, self._sandbox_port, config.listen.host, self._tokens),
             self._upstream,
             self._bookkeeper.done,
             self._bookkeeper.passed,
@@ -116,6 +119,7 @@ class Server:
                 "ledger": lambda: self._bookkeeper.trouble,
                 "budgets": lambda: self._budgets.trouble,
                 "reload": lambda: self._reload.trouble,
+                "credentials": lambda: self._tokens.trouble,
             }
         )
         self._drain = Drain(self._relay, self.health, config.listen)
@@ -193,6 +197,7 @@ class Server:
             self._budget_statuses,
             self._deployment_statuses,
             lambda: self._relay.ocr.documents.counts.outcomes,
+            lambda: self._tokens.readings,
         )
         return AdminView(
             health=self.health,
@@ -224,7 +229,7 @@ class Server:
     async def _adopt(self, config: Config) -> None:
         """Put a configuration in force: everything is made first, then swapped in. Raises ListenError, OSError."""
         tls = await asyncio.to_thread(server_tls, config.listen.tls_cert, config.listen.tls_key)
-        rules = await asyncio.to_thread(_rules, config, self._sandbox_port, self._config.listen.host)
+        rules = await asyncio.to_thread(_rules, config, self._sandbox_port, self._config.listen.host, self._tokens)
         await self._upstream.prepare(_targets(rules))
         policy = Policy(
             config.budgets, config.calendar, config.refuse_unlent, config.budget_webhook, sandbox=self._sandbox_port is not None
@@ -236,8 +241,10 @@ class Server:
             deployments=[(each.target.name, each.route.terms) for each in rules.deployments],
         )
         await asyncio.to_thread(self._budgets.apply, policy, probe)
+        self._prepare_tokens(rules)
         self._relay.rules = rules
         self._relay.ocr.adopt(config.ocr, rules.deployments)
+        self._tokens.keep(_identities(rules))
         self._renew_certificate(tls)
         self._retention.keep_days = config.ledger_keep_days
         self._admin_digest = config.admin_digest
@@ -245,6 +252,16 @@ class Server:
         self._bookkeeper.swap(prices)
         self._log_messages(announce.adopted(config, self._current))
         self._current = config
+
+    def _prepare_tokens(self, rules: Rules) -> None:
+        """Start to fetch the tokens of rules that are about to come into force; the start does not wait for them.
+
+        The rewriters are made now: a later reload may close their sources, while requests under way still go by these rules.
+        """
+        self._tokens.prepare(_identities(rules))
+        for route in _upstream_routes(rules):
+            if route.upstream_auth is not None:
+                rules.rewriter(route)
 
     def _renew_certificate(self, tls: ssl.SSLContext | None) -> None:
         """Show this certificate from now on; whether the port speaks TLS at all does not change after the start."""
@@ -265,6 +282,7 @@ class Server:
     async def _close(self) -> None:
         """Close every part, after the last request: accounting while the ledger is still open."""
         self._upstream.close()
+        self._tokens.close()
         await self._bookkeeper.close(CLOSE_ACCOUNTING_S)
         if self._ledger is not None:
             self._ledger.limit_calls(LAST_LEDGER_CALLS_S)  # those of the admin port too: the process waits for their threads
@@ -275,7 +293,7 @@ class Server:
             await self._sandbox.close()
 
 
-def _rules(config: Config, sandbox_port: int | None, host: str) -> Rules:
+def _rules(config: Config, sandbox_port: int | None, host: str, tokens: TokenSources) -> Rules:
     """Return what the relay goes by; `host` is where the program listens, which a reload does not change."""
     routes: Iterable[Route] = (*config.routes, *config.ocr_routes)
     models, pools = config.models, config.pools
@@ -286,7 +304,7 @@ def _rules(config: Config, sandbox_port: int | None, host: str) -> Rules:
     authenticator = Authenticator(config.clients, key_header=config.key_header)
     guard = PageGuard(config.cors) if is_loopback(host) and not config.allow_anonymous else None
     cors = Cors(config.cors) if config.cors else None
-    return Rules(RouteTable(routes), authenticator, config.max_parallel, guard, cors, models, pools)
+    return Rules(RouteTable(routes), authenticator, config.max_parallel, guard, cors, models, pools, tokens)
 
 
 def _at_port(route: Route, port: int) -> Route:
@@ -294,9 +312,18 @@ def _at_port(route: Route, port: int) -> Route:
     return replace(route, targets=tuple(replace(target, port=port) for target in route.targets)) if route.targets else route
 
 
+def _upstream_routes(rules: Rules) -> Iterator[Route]:
+    """Yield all routes that have a target: endpoints with one target, and those of deployments."""
+    yield from (route for route in rules.routes.routes if route.targets)
+    yield from (deployment.route for deployment in rules.deployments)
+
+
 def _targets(rules: Rules) -> Iterator[Target]:
     """Yield all targets that rules lead to."""
-    for route in rules.routes.routes:
+    for route in _upstream_routes(rules):
         yield from route.targets
-    for deployment in rules.deployments:
-        yield deployment.target
+
+
+def _identities(rules: Rules) -> set[Identity]:
+    """Return who asks for tokens under these rules."""
+    return {route.upstream_auth for route in _upstream_routes(rules) if route.upstream_auth is not None}

@@ -21,6 +21,7 @@ from passthrough.admin.exposition import exposition
 from passthrough.admin.gauges import READINGS, Gauges, Reloads
 from passthrough.admin.health import Health, Phase
 from passthrough.admin.metrics import MAX_MODELS, OTHER, Metrics
+from passthrough.credentials.token_source import TokenReading
 from passthrough.exchange import Outcome
 from passthrough.meter.usage import NOTHING, Unmetered
 from tests.harness.documents import pdf
@@ -252,6 +253,20 @@ def test_deployments_have_series_of_their_own() -> None:
         )
     }
     assert [] == [name for name, _ in samples(exposition([gauges().families()])) if "deployment" in name]
+
+
+def test_tokens_have_series_of_their_own() -> None:
+    """By the identity's name; where none is good, its end is missing. Of several processes the fetches are summed."""
+    good, none = TokenReading("a", 3, 1, 1.8e9, None), TokenReading("b", 0, 2, None, "away")
+    families = [Gauges({}, Health({}), Reloads(), tokens=lambda: [good, none]).families() for _ in range(2)]
+    found = samples(exposition(families))
+    fetches, ends = "passthrough_credentials_fetches_total", "passthrough_credentials_end_timestamp_seconds"
+    assert (6, 2, 4) == (
+        value(found, fetches, identity="a", result="good"),
+        value(found, fetches, identity="a", result="failed"),
+        value(found, fetches, identity="b"),
+    )
+    assert {"a": 1.8e9} == {dict(labels)["identity"]: end for (name, labels), end in found.items() if name == ends}
 
 
 # ── the program ──

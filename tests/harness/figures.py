@@ -15,6 +15,7 @@ from passthrough.admin.exposition import exposition
 from passthrough.admin.gauges import READINGS, Gauges, Reloads
 from passthrough.admin.health import Health
 from passthrough.admin.metrics import Metrics
+from passthrough.credentials.token_source import TokenReading
 from passthrough.exchange import Outcome
 from tests.harness.entries import booked
 
@@ -33,8 +34,15 @@ def exported() -> dict[str, set[str]]:
     standing = BudgetStatus(Budget(Scope("all"), Unit.PAGES, Per.DAY, 1), 0, 0, 0.0)
     readings = dict.fromkeys(READINGS, lambda: 1.0)
     deployment = DeploymentStatus("m", "d", "mistral", "h", 1, 1.0, 0, {"answered": 1}, {"429": 1})
+    reading = TokenReading("Google", 1, 1, 1.0, None)
     gauges = Gauges(
-        readings, Health({"ledger": lambda: None}), Reloads(), lambda: [standing], lambda: [deployment], lambda: {"ok": 1}
+        readings,
+        Health({"ledger": lambda: None}),
+        Reloads(),
+        lambda: [standing],
+        lambda: [deployment],
+        lambda: {"ok": 1},
+        lambda: [reading],
     )
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(exposition([[*metrics.families(), *gauges.families()]]).decode()):

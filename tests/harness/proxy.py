@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from passthrough.config.models.ocr_routes import ocr_routes
+from passthrough.credentials.token_sources import TokenSources
 from passthrough.exchange import BOUNDLESS, Allowance, Exchange, RouteTerms
 from passthrough.meter.plan import MeterPlan
 from passthrough.meter.usage import Usage
@@ -44,13 +45,14 @@ OCR_ROUTES = ocr_routes(())
 
 
 def deployment_to(port: int, name: str = "mistral/m", group: str = "mistral-ocr", **settings: Any) -> Deployment:
-    """Return a deployment on a port of loopback; `settings` are Deployment's, and `base`, `key`, `timeouts` of its route."""
+    """Return a deployment on a port of loopback; `settings` are Deployment's, and of its route `base`, `key`, `timeouts`,
+    `upstream_auth` (in the place of a key)."""
     base, key = settings.pop("base", b"/v1/ocr"), settings.pop("key", "provider-key")
     provider = settings.pop("provider", Provider.MISTRAL)
     target = Target(tls=False, host="127.0.0.1", port=port, base_path=base, name=f"127.0.0.1:{port}")
-    headers = ((b"Authorization", Secret(f"Bearer {key}", "KEY")),)
-    timeouts = settings.pop("timeouts", Timeouts())
-    route = Route(path=b"/v1/ocr", targets=(target,), terms=_OCR_TERMS, headers=headers, timeouts=timeouts)
+    timeouts, upstream_auth = settings.pop("timeouts", Timeouts()), settings.pop("upstream_auth", None)
+    headers = () if upstream_auth else ((b"Authorization", Secret(f"Bearer {key}", "KEY")),)
+    route = Route(b"/v1/ocr", (target,), _OCR_TERMS, headers=headers, timeouts=timeouts, upstream_auth=upstream_auth)
     return Deployment(name, group, provider, settings.pop("model", "mistral-ocr-latest"), target, route, **settings)
 
 
@@ -88,7 +90,7 @@ class Road:
 
     def adopt(self, routes: Iterable[Route], clients: Iterable[ClientKey] = ()) -> None:
         """Put other rules in force."""
-        self.relay.rules = Rules(RouteTable(routes), Authenticator(clients))
+        self.relay.rules = Rules(RouteTable(routes), Authenticator(clients), tokens=self.relay.rules.tokens)
 
     async def booked(self, count: int = 1) -> list[Exchange]:
         """Wait until `count` exchanges have ended and return all of them."""
@@ -115,9 +117,10 @@ async def road(
     pool: ConnectionPool | None = None,
     models: ModelTable | None = None,
     settings: OcrSettings | None = None,
+    tokens: TokenSources | None = None,
     **listening: Any,
 ) -> AsyncIterator[Road]:
-    """Run the road on a free port of loopback. With `models` it has the OCR routes, too."""
+    """Run the road on a free port of loopback. With `models` it has the OCR routes, too. It closes `tokens` at its end."""
     pool = pool or ConnectionPool()
     routes = (*routes, *(OCR_ROUTES if models is not None else ()))
     await pool.prepare(target for route in routes for target in route.targets)
@@ -134,7 +137,7 @@ async def road(
         lines.extend((exchange.id, usage) for usage in usages)
 
     decoders = ThreadPoolExecutor(1)
-    rules = Rules(RouteTable(routes), Authenticator(clients), models=models)
+    rules = Rules(RouteTable(routes), Authenticator(clients), models=models, tokens=tokens)
     relay = Relay(rules, pool, done, passed, decoders, allowance=allowance)
     relay.ocr.adopt(settings or OcrSettings(), rules.deployments)
     listener = Listener(relay, **listening)
@@ -147,6 +150,8 @@ async def road(
         await listener.shutdown(1)
         pool.close()
         decoders.shutdown()
+        if tokens is not None:
+            tokens.close()
 
 
 @asynccontextmanager
