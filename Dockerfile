@@ -11,7 +11,7 @@ RUN ["python", "-m", "venv", "--without-pip", "/opt/passthrough"]
 # The dependencies first, in a layer that stays until they change.
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-e = p['optional-dependencies']; print(*p['dependencies'], *e['sandbox'], *e['postgres'], sep='\n')" > requirements.txt \
+e = p['optional-dependencies']; print(*p['dependencies'], *e['sandbox'], *e['postgres'], *e['google'], *e['azure'], sep='\n')" > requirements.txt \
  && pip --python /opt/passthrough/bin/python install --no-compile -c constraints.txt -r requirements.txt
 
 COPY README.md LICENSE ./
