@@ -14,7 +14,9 @@ from dotenv.parser import parse_stream
 
 from ..errors import ConfigError, Problem
 
-_PEM_FILE: Final = re.compile(rb"""(?:ca_file|tls_cert|tls_key)["']?\s*:\s*(?:"([^"\n]+)"|'([^'\n]+)'|([^,}#\s][^,}#\n]*))""")
+_FILE: Final = re.compile(
+    rb"""(?:ca_file|tls_cert|tls_key|credentials)["']?\s*:\s*(?:"([^"\n]+)"|'([^'\n]+)'|([^,}#\s][^,}#\n]*))"""
+)
 _MAX_ENV_BYTES: Final = 1_000_000
 _PIECE: Final = 1 << 20
 
@@ -73,14 +75,14 @@ def _assignments(file: Path, problems: list[Problem], warnings: list[Problem]) -
 
 
 def snapshot(path: str, cwd: Path) -> bytes:
-    """Return a digest of what a reload would read: the file, its `.env` files, the certificates and keys that its text names.
+    """Return a digest of what a reload would read: the file, its `.env` files, and other files that its text names.
 
     Contents count, not times or inodes: a symlink that is turned to another file (as Kubernetes does) is a change, and a touched
     file is none. That a file is missing or unreadable counts too. Never raises.
     """
     config = cwd / path
     text = _content(config)
-    return _digest([text, *map(_content, (*env_files(path, cwd), *_pem_files(text, config.parent)))])
+    return _digest([text, *map(_content, (*env_files(path, cwd), *_named_files(text, config.parent)))])
 
 
 def contents(files: Iterable[Path]) -> bytes:
@@ -95,9 +97,9 @@ def _digest(texts: Iterable[bytes | None]) -> bytes:
     return digest.digest()
 
 
-def _pem_files(text: bytes | None, folder: Path) -> Iterator[Path]:
+def _named_files(text: bytes | None, folder: Path) -> Iterator[Path]:
     # Found by a pattern: parsing YAML every two seconds would cost more than a needless reload.
-    for match in _PEM_FILE.finditer(text or b""):
+    for match in _FILE.finditer(text or b""):
         name = (match[1] or match[2] or match[3]).strip().decode("utf-8", "surrogateescape")
         yield folder / name
 

@@ -23,6 +23,7 @@ from .budgets import ALL, Limits, calendar
 from .clients import Keys, check_named_models, check_named_routes, keys
 from .endpoints.targets import pools, target_ids
 from .environment import read_environment
+from .identities.identities import Identities
 from .listen import ADMIN_ADDRESS, ListenSettings, admin_address, listen_settings
 from .litellm import ENDPOINTS, supported
 from .model import Config
@@ -66,7 +67,8 @@ def load(
     general = _general(opened)
     settings = listen_settings(file, opened.environ, listen, (opened.folder, cwd), problems)
     endpoints = _endpoints(opened)
-    build = BuildContext(opened.folder, settings.listen, sandbox, _labels(opened), general)
+    identities = Identities(opened.folder, cwd, opened.environ, problems, sandbox)
+    build = BuildContext(opened.folder, settings.listen, sandbox, _labels(opened), general, identities)
     built, served, pooled = _routes_and_models(opened, endpoints, build)
     callers = opened.parts(ClientKeyPart, "client_keys")
     given_keys = _keys(opened, callers, file, general, served)
@@ -102,6 +104,7 @@ def load(
         ocr_routes=served.routes,
         ocr=served.ocr,
         pools=pooled,
+        credential_files=identities.files,
         listen=settings.listen,
         warnings=tuple(problems.warnings),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ..accounting.budget import Budget, Calendar
 from ..accounting.pricing.prices import Price
+from ..credentials.identity import Identity
 from ..errors import Problem
 from ..proxy.auth import ClientKey
 from ..proxy.deployments.model_table import ModelTable
@@ -52,7 +53,8 @@ class Config:
     where warnings are posted. `journal` is the folder for entries that are not in the ledger yet, None: beside the ledger.
     `max_parallel` bounds the requests under way in all. `models` are the groups of model_list that are for OCR, None without any;
     `ocr_routes` serve them, and have no target of their own; `ocr` are their bounds. `pools` are those of endpoints with
-    `targets`; their routes are among `routes`. `warnings` are for the operator.
+    `targets`; their routes are among `routes`. `credential_files` are those whose content proves identities. `warnings` are
+    for the operator.
     """
 
     file: str
@@ -77,5 +79,14 @@ class Config:
     ocr_routes: tuple[Route, ...] = ()
     ocr: OcrSettings = OcrSettings()
     pools: tuple[Pool, ...] = ()
+    credential_files: tuple[str, ...] = ()
     listen: Listen = field(default_factory=Listen)
     warnings: tuple[Problem, ...] = ()
+
+    @property
+    def identities(self) -> tuple[Identity, ...]:
+        """Whose tokens are fetched, for routes, targets and deployments: each identity once, in the order of the file."""
+        pooled = (each.route for pool in self.pools for each in pool.deployments)
+        served = () if self.models is None else (each.route for each in self.models.deployments)
+        found = (route.upstream_auth for route in (*self.routes, *pooled, *served))
+        return tuple(dict.fromkeys(identity for identity in found if identity is not None))

@@ -14,7 +14,9 @@ from .schema import IDLE_KEYS, SPECIAL_HEADER
 
 _ENDPOINTS: Final = "pass_through_endpoints"
 _TARGETS: Final = "targets"
-_REPLACED_BY_SANDBOX: Final = frozenset({"target", "headers", "proxy", "upstream_tls", "default_query_params"})
+_REPLACED_BY_SANDBOX: Final = frozenset({
+    "target", "headers", "proxy", "upstream_tls", "default_query_params", "upstream_auth",
+})  # fmt: skip
 _MODELS: Final = frozenset({"model_list", "credential_list"})
 _CONNECTION: Final = frozenset(ConnectionPart.model_fields) | {"extra_headers"}
 """What the sandbox replaces of a deployment."""

@@ -57,12 +57,12 @@ class WatchedFiles:
 
 
 def named_files(config: Config) -> tuple[Path, ...]:
-    """Return the certificates, keys and the price map that a configuration names; flags and variables may name them too."""
+    """Return the certificates, keys, credentials and the price map that a configuration names; flags and variables may, too."""
     listen = config.listen
     targets = [target for route in config.routes for target in route.targets]
     targets += [deployment.target for pool in config.pools for deployment in pool.deployments]
     trusted = {target.ca_file for target in targets}
-    named = (listen.tls_cert, listen.tls_key, config.price_map_file, *sorted(filter(None, trusted)))
+    named = (listen.tls_cert, listen.tls_key, config.price_map_file, *sorted(filter(None, trusted)), *config.credential_files)
     return tuple(Path(name) for name in named if name is not None)
 
 

@@ -14,6 +14,7 @@ from ..loopback import is_loopback
 from ..proxy.routes import LabelHeader, Retries, Route, Serves, Target, Timeouts
 from ..secret import Secret
 from . import syntax
+from .identities.identities import Identities
 from .meters import plan
 from .model import Listen
 from .problems import At, InvalidValue, Problems
@@ -25,13 +26,15 @@ _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, 
 
 @dataclass(frozen=True, slots=True)
 class BuildContext:
-    """What all routes are built with: the file's folder, the program's own ports, the sandbox, settings for all routes."""
+    """What all routes are built with: the file's folder, the program's own ports, the sandbox, settings for all routes, and the
+    builder of identities."""
 
     folder: Path
     listen: Listen
     sandbox: bool
     labels: Sequence[tuple[At, LabelPart]]
     general: General
+    identities: Identities
 
 
 def routes(endpoints: Sequence[tuple[At, Endpoint]], context: BuildContext, problems: Problems) -> tuple[Route, ...]:
@@ -111,6 +114,13 @@ def _route(endpoint: Endpoint, at: At, context: BuildContext, problems: Problems
         label_headers=_labels(endpoint, at, context.labels, problems),
         max_parallel=endpoint.max_parallel,
         serves=Serves.POOL if pooled else None,
+        upstream_auth=context.identities.of(
+            endpoint.upstream_auth,
+            at,
+            headers=endpoint.headers,
+            forwards_credentials=endpoint.forward_credentials,
+            proxy=endpoint.proxy,
+        ),
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, SkipValidation
+from pydantic import ConfigDict, Field, RootModel, SkipValidation
 
 from ..proxy.routes import Retries
 from . import types
+from .identities.schema import UpstreamAuthPart
 from .models.schema import CredentialList, LiteLLMSettingsPart, ModelList, OcrPart, RouterPart
+from .types import Part
 
 LITELLM_SECTIONS: Final = (
     "environment_variables", "callback_settings", "guardrails", "mcp_servers", "mcp_tools", "mcp_aliases",
@@ -20,16 +22,6 @@ LITELLM_SECTIONS: Final = (
 
 SPECIAL_HEADER: Final = "litellm_user_api_key"
 """The name among a route's `headers` that is not sent: its value names the client header that carries the client's key."""
-
-
-class Part(BaseModel):
-    """A mapping of the file; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Return itself: nothing changes it. pydantic 2 copies defaults for every route, a sixth of the time to read many."""
-        return self
 
 
 class TimeoutsPart(Part):
@@ -191,9 +183,9 @@ class RoutePrices(Part):
     """The keys of an endpoint that set prices."""
 
     path: types.Path
-    targets: list[TargetPrices] = []
+    targets: list[TargetPrices] = Field(default=[])
     meter: PriceListPart = PriceListPart()
-    prices: list[PricePart] = []
+    prices: list[PricePart] = Field(default=[])
     cost_per_request: types.NanoUsd | None = None
 
 
@@ -233,6 +225,9 @@ class Endpoint(LimitsPart):
     )
     headers: dict[types.HeaderName, types.HeaderValue] = Field(
         default={}, description="Set on every request to the target; os.environ/NAME is replaced."
+    )
+    upstream_auth: UpstreamAuthPart | None = Field(
+        default=None, description="Whose token is fetched, and set as Authorization on every request to the target."
     )
     forward_headers: types.Switch = Field(default=False, description="Also send the client's other headers, never credentials.")
     include_subpath: types.Switch = Field(default=False, description="Serve everything below the path, too.")

@@ -213,6 +213,17 @@ def field_name(text: str) -> bytes:
     return token(text).lower().encode("ascii")
 
 
+def authority(text: str) -> str:
+    """Return the URL of a server of Entra's tokens, without the slash at its end; https only, which a bare host means, too."""
+    whole = text if "://" in text else f"https://{text}"
+    where = location(whole, "authority")
+    if not where.tls:
+        raise InvalidValue("An authority is asked with TLS only.", "Write https:// before the host.")
+    if where.query:
+        raise InvalidValue("An authority has no query.", "Write https://login.microsoftonline.com, or leave it out.")
+    return whole.rstrip("/")
+
+
 def webhook(secret: Secret) -> Secret:
     """Check the URL that warnings are posted to; it may carry a key in its path or query."""
     location(secret.reveal(), "webhook")

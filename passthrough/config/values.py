@@ -42,6 +42,10 @@ _WEIGHT: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
 _API_VERSION: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}", re.ASCII)
 _VERTEX_PROJECT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-_.:]{0,99}", re.ASCII)  # domain-scoped ones have a colon
 _VERTEX_LOCATION: Final = re.compile(r"[a-z0-9-]{1,63}", re.ASCII)
+_TENANT: Final = re.compile(r"[A-Za-z0-9.\-]{1,100}", re.ASCII)  # azure-identity: validate_tenant_id
+_CLIENT_ID: Final = re.compile(r"[!-~]{1,200}", re.ASCII)
+_ENTRA_SCOPE: Final = re.compile(r"[A-Za-z0-9_\-.:/]{1,500}/\.default", re.ASCII)
+_GOOGLE_SCOPE: Final = re.compile(r"[!#-\[\]-~]{1,500}", re.ASCII)  # RFC 6749 §3.3
 _JOB_HINT: Final = "Write a path in the document, such as job.id, or a part of the URL's path, such as '/job/{}/'."
 _SIZE_HINT: Final = "Write a size such as 1GB (10⁹ bytes), 512MB, 1GiB or a number of bytes."
 _DURATION_HINT: Final = "Write a duration such as 10s, 300ms, 5m, 1h, 400d or a number of seconds."
@@ -207,6 +211,35 @@ def vertex_location(text: str) -> str:
     """Return a location at Google, which stands in a host's name: anything else could name another host."""
     if not _VERTEX_LOCATION.fullmatch(text):
         raise InvalidValue("This is not a location: only a-z, 0-9 and '-' stand in one.", "Write one such as us-central1.")
+    return text
+
+
+def google_scope(text: str) -> str:
+    """Return what a token of Google's is asked for."""
+    if not _GOOGLE_SCOPE.fullmatch(text):
+        raise InvalidValue("This is not a scope of Google's.", "Write it whole: https://www.googleapis.com/auth/cloud-platform")
+    return text
+
+
+def entra_scope(text: str) -> str:
+    """Return what a token of Entra is asked for: all that the account may do at one API."""
+    if not _ENTRA_SCOPE.fullmatch(text):
+        hint = "Write it as https://cognitiveservices.azure.com/.default."
+        raise InvalidValue("This is not a scope of Entra: a program asks for one that ends in '/.default'.", hint)
+    return text
+
+
+def tenant_id(text: str) -> str:
+    """Return the tenant of an Entra identity: its id, or its domain."""
+    if not _TENANT.fullmatch(text):
+        raise InvalidValue("This is not a tenant.", "Write its id, as Azure's portal shows it, or its domain.")
+    return text
+
+
+def client_id(text: str) -> str:
+    """Return the id of an application, or of a managed identity, at Entra."""
+    if not _CLIENT_ID.fullmatch(text):
+        raise InvalidValue("This is not the id of a client.", "Write the application's (client) id, as Azure's portal shows it.")
     return text
 
 

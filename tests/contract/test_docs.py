@@ -31,6 +31,7 @@ from passthrough.errors import KINDS, ConfigError
 from passthrough.exchange import Outcome, new_exchange
 from passthrough.meter.usage import NOTHING, Unmetered
 from tests.harness.figures import exported
+from tests.harness.google_files import service_account
 
 ROOT = Path(__file__).parents[2]
 PAGES = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
@@ -242,6 +243,8 @@ def with_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     issued = authority.issue_cert("localhost")
     issued.private_key_pem.write_to_path(str(folder / "key.pem"))
     issued.cert_chain_pems[0].write_to_path(str(folder / "certificate.pem"))
+    (folder / "service-account.json").write_text(service_account())
+    (folder / "token.jwt").write_text("e30.e30.e30")
     return folder
 
 
@@ -271,6 +274,7 @@ def test_commented_lines_of_the_whole_configuration_load(with_files: Path) -> No
     text = next(block.text for block in BLOCKS if block.page == "docs/configuration.md")
     instead = {"timeout": "total", "listen_host": "host", "listen_port": "port"}
     instead |= dict.fromkeys(("count", "max", "distinct", "header", "constant"), "pages") | {"credits_header": "credits"}
+    instead |= {"federated_token_file": "client_secret"}
     together = {"tls_cert": "tls_key", "tls_key": "tls_cert"}
     commented = re.findall(r"^ *# (\w+): ", text, re.MULTILINE)
     assert {*instead, *together} < set(commented)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation
+from pydantic import ConfigDict, Field, SkipValidation
 
 from .. import types
 
 
-class LiteLLMPart(BaseModel):
+class LiteLLMPart(types.Part):
     """A mapping of LiteLLM's; its keys are looked at by `keys` before."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Return itself: nothing changes it."""
-        return self
+    model_config = ConfigDict(extra="ignore")
 
 
 class ConnectionPart(LiteLLMPart):
@@ -146,10 +142,8 @@ class LiteLLMSettingsPart(SharedSettingsPart):
     user_url_allowed_hosts: Names = Field(default=[], description="Hosts (or host:port) that may have any address.")
 
 
-class OcrPart(BaseModel):
+class OcrPart(types.Part):
     """The bounds of OCR requests."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     held_body: types.Size = Field(default=80_000_000, description="The largest request body that is held for a while.")
     held_bodies: types.Size = Field(default=256_000_000, description="All bodies that are held at the same time.")
