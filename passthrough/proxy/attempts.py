@@ -34,9 +34,14 @@ HELD_FOR_TOKEN_BYTES: Final = 64 * 1024
 class Sender:
     """Sends requests to their targets. All that it awaits may raise UpstreamFailure, Refusal (of the body) and ClientGone."""
 
-    def __init__(self, upstream: ConnectionPool, meters: MeterFactory) -> None:
+    def __init__(self, upstream: ConnectionPool, meters: MeterFactory, *, has_others: bool = False) -> None:
+        """`has_others`: the request can go to another target where a connect fails.
+
+        Then it is tried once only, and nothing of the body is taken before the connection is there: requests are not batched.
+        """
         self._upstream = upstream
         self._meters = meters
+        self._has_others = has_others
 
     async def send(self, context: RequestContext, prepared: PreparedRequest) -> tuple[Call, ResponseHead, PreparedRequest]:
         """Send a request, again where that is allowed.
@@ -109,13 +114,16 @@ class Sender:
         try:
             return await self._upstream.checkout_or_connect(route.targets[0], route.timeouts.opening_s, exchange.method)
         except UpstreamFailure:
+            if self._has_others:
+                raise
             exchange.attempts += 1
             return await self._upstream.checkout_or_connect(route.targets[0], route.timeouts.opening_s, exchange.method)
 
     async def _send_once(self, context: RequestContext, prepared: PreparedRequest, *, resends: bool) -> tuple[Call, ResponseHead]:
         """Send the request and return the response's head, which may come before the whole body is sent (RFC 9112 §9.3)."""
         body, head, request_head = context.downstream.body, prepared.head, prepared.request_head
-        batched = not resends and context.batches and body.is_eof()
+        batches = context.batches and not self._has_others
+        batched = not resends and batches and body.is_eof()
         call, request_body = await self._open_call(context, prepared, batched=batched)
         context.call = call
         if resends:
@@ -123,7 +131,7 @@ class Sender:
             return call, await call.response_head()
         if body.is_eof():
             whole = body.read_nowait()
-            await request_body.send_whole(request_head, whole, batched=context.batches)
+            await request_body.send_whole(request_head, whole, batched=batches)
             if call.reads_request:
                 # After the write, which metering must not delay.
                 context.request_meter = request_body.request_meter = self._meters.buffered_request(head, whole)

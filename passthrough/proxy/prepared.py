@@ -7,6 +7,7 @@ as nothing but the length depends on them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -21,6 +22,9 @@ MAX_BYTES: Final = 4096
 """A larger head is not cached: each of many connections would hold one."""
 
 _LENGTH: Final = b"content-length"
+_MAX_HEADS: Final = 4
+_MAX_HEAD_BYTES: Final = 1024
+"""How many heads to deployments are kept for a client's connection, and how long they are at most."""
 
 RawFields = tuple[tuple[bytes, bytes], ...]
 """The names and values of a header, as they came."""
@@ -55,7 +59,7 @@ class PreparedRequest:
     `request_head` is what the target gets, and `secrets` are what must not come back from it. `cors_headers` are those of the
     response, None without CORS. `response_lines` are added to the response's head: they name the deployment that was chosen.
     `token_source` has the token that is added to `request_head` when it is sent, and to `secrets`; None: none is fetched.
-    `upstream_heads` are, by deployment and path, the heads of requests whose body decides on the target; without Content-Length.
+    `upstream_heads` are the heads of requests that choose a deployment, by that and what else they differ in.
 
     Not frozen: to freeze one costs more than to make it.
     """
@@ -73,6 +77,17 @@ class PreparedRequest:
     response_lines: tuple[bytes, ...] = ()
     upstream_heads: dict[tuple[str, bytes], bytes] = field(default_factory=dict, repr=False)
     token_source: TokenSource | None = None
+
+    def upstream_head(self, key: tuple[str, bytes], make: Callable[[], bytes]) -> bytes:
+        """Return one of `upstream_heads`; else make it, and keep it if it is short. All else follows from the client's head."""
+        head = self.upstream_heads.get(key)
+        if head is None:
+            head = make()
+            if len(self.upstream_heads) >= _MAX_HEADS:
+                self.upstream_heads.clear()
+            if len(head) <= _MAX_HEAD_BYTES:
+                self.upstream_heads[key] = head
+        return head
 
     def with_token(self, token: Token) -> PreparedRequest:
         """Return the request as it is sent: with the token's line at the end of its head, and the token among its secrets."""

@@ -35,7 +35,9 @@ from .auth import Authenticator
 from .call import Call, MeterFactory
 from .concurrency import ConcurrencyLimits
 from .cors import Cors, CorsHeaders
+from .deployment_calls import DeploymentCalls
 from .deployments.deployment import Deployment
+from .deployments.file_users import FileUsers
 from .deployments.model_table import ModelTable
 from .deployments.pool import Pool
 from .downstream.malformed_head import Malformed
@@ -45,6 +47,7 @@ from .ocr.heads import with_own_lines
 from .ocr.model_list import model_list
 from .ocr.sender import OcrSender
 from .origins import PageGuard
+from .pool_sender import PoolSender
 from .prepared import PreparedRequest
 from .request_context import RequestContext
 from .request_head import escaped_path, validate
@@ -57,7 +60,7 @@ from .upstream.response_head import Framing, ResponseHead
 
 _GOES_ON: Final = Sent(keeps_alive=True)
 _ENDS: Final = Sent(keeps_alive=False)
-_MODELS: Final = Serves.MODELS  # before Python 3.12 an enum's look-up is slow
+_MODELS, _POOL = Serves.MODELS, Serves.POOL  # before Python 3.12 an enum's look-up is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Rules:
     pools: tuple[Pool, ...] = ()
     tokens: TokenSources | None = None
     _rewriters: dict[int, HeaderRewriter] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _pool_of: dict[int, Pool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def rewriter(self, route: Route) -> HeaderRewriter:
         """Return the header rewriter of one of the routes; it is made when the route is first used."""
@@ -85,6 +89,13 @@ class Rules:
         if rewriter is None:
             rewriter = self._rewriters[id(route)] = HeaderRewriter(route, self.authenticator, self._token_source(route))
         return rewriter
+
+    def pool(self, route: Route) -> Pool:
+        """Return the pool of one of the routes that have several targets."""
+        pool = self._pool_of.get(id(route))
+        if pool is None:
+            pool = self._pool_of[id(route)] = next(pool for pool in self.pools if pool.route == route)
+        return pool
 
     def _token_source(self, route: Route) -> TokenSource | None:
         if route.upstream_auth is None:
@@ -118,7 +129,9 @@ class Relay:
         decoders: Executor,
         *,
         allowance: Allowance = BOUNDLESS,
+        file_users: FileUsers | None = None,
     ) -> None:
+        """`file_users` are the clients that use files, None: nothing is known of them yet."""
         self.rules = rules
         self.settling = Settling(upstream, self._end)
         self.draining = False
@@ -131,7 +144,9 @@ class Relay:
         self._done = done
         meters = MeterFactory(decoders, passed)
         self._sender = Sender(upstream, meters)
-        self.ocr = OcrSender(upstream, meters, decoders)
+        self._calls = DeploymentCalls()
+        self.ocr = OcrSender(upstream, meters, decoders, self._calls)
+        self._pools = PoolSender(Sender(upstream, meters, has_others=True), self._calls, file_users or FileUsers())
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one request. aiohttp cancels it when the client's connection ends."""
@@ -186,7 +201,7 @@ class Relay:
         exchange.end()
         self._limits.leave(exchange)
         if exchange.deployment is not None:
-            self.ocr.leave(exchange)
+            self._calls.leave(exchange)
         self._done(exchange)
 
     # ── phases 0 to 3, whose result is cached ──
@@ -213,7 +228,7 @@ class Relay:
             context.exchange.client = None if client is None else client.name
             assert rules.models is not None
             raise model_list(rules.models, client, route.terms, () if cors_headers is None else cors_headers.lines)
-        # 3. Rewrite; where the request's model decides on the target, the head is made once that is known.
+        # 3. Rewrite; where a target is chosen for each request, the head is made once that is known.
         rewriter = None if route.serves is not None else rules.rewriter(route)
         return PreparedRequest(
             logged_path=context.exchange.path,
@@ -251,6 +266,8 @@ class Relay:
         # 4. Send.
         if route.serves is None:
             call, response, prepared = await self._sender.send(context, prepared)
+        elif route.serves is _POOL:
+            call, response, prepared = await self._pools.send(context, prepared, rules.pool(route), rules.rewriter)
         else:
             assert rules.models is not None
             call, response, prepared = await self.ocr.send(context, prepared, rules.models, rules.rewriter)

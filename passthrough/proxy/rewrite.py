@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -176,6 +176,10 @@ class HeaderRewriter:
         if lower in self._credentials:
             return _Action.FORWARD_IF_FOREIGN if route.forward_credentials else _Action.DROP
         return _Action.FORWARD if _is_forwarded(lower, route) else _Action.DROP
+
+
+RewriterOf = Callable[[Route], HeaderRewriter]
+"""Returns the header rewriter of a deployment's route."""
 
 
 def _is_multipart(fields: Fields) -> bool:

@@ -15,7 +15,7 @@ from socket import socket, socketpair
 from typing import Final
 
 from ..config.model import Listen
-from ..proxy.file_users import FLAGS
+from ..proxy.deployments.file_users import FLAGS
 from ..worker import SANDBOX, Stage, WorkerContext
 from .ports import ListenError, bind_sockets, url
 

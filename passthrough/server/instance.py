@@ -37,6 +37,8 @@ from ..credentials.token_sources import TokenSources
 from ..loopback import is_loopback
 from ..proxy.auth import Authenticator
 from ..proxy.cors import Cors
+from ..proxy.deployments.file_users import NAME as FILE_USERS
+from ..proxy.deployments.file_users import FileUsers
 from ..proxy.listener import Listener
 from ..proxy.origins import PageGuard
 from ..proxy.relay import Relay, Rules
@@ -113,6 +115,7 @@ class Server:
             self._bookkeeper.passed,
             self._decoders,
             allowance=self._budgets,
+            file_users=self._file_users(),
         )
         self.health = Health(
             {
@@ -160,6 +163,12 @@ class Server:
                 self._worker.say_ready()
             await self._until_stopped()
             await self._drain.run(listener, traffic)
+
+    def _file_users(self) -> FileUsers:
+        """Return which clients use files: all workers know it, and with a ledger the next start, by a file beside the journal."""
+        config, worker = self._config, self._worker
+        file = None if config.ledger is None else journal_folder(config.ledger, config.journal) / FILE_USERS
+        return FileUsers(None if worker is None else worker.file_users, file, lambda message: _log.warning("%s", message))
 
     def _handle_signals(self) -> None:
         """Take signals or, as a worker, the supervisor's orders. This comes first: who reads the ports may send one at once."""

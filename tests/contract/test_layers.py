@@ -42,7 +42,7 @@ INSIDE = {
         meter
     """,
     "proxy": """
-        net.* headers upload_rate retry_wait file_users
+        net.* headers upload_rate retry_wait
         routes
         request_head auth origins deployments.* transform.* documents.url_rules
         rewrite concurrency error_response
@@ -54,6 +54,7 @@ INSIDE = {
         call
         request_context
         response_body attempts settle
+        deployment_calls
         pool_sender ocr.*
         relay
         listener

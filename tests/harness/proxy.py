@@ -16,6 +16,7 @@ from passthrough.meter.plan import MeterPlan
 from passthrough.meter.usage import Usage
 from passthrough.proxy.auth import Authenticator, ClientKey
 from passthrough.proxy.deployments.deployment import OCR_ROUTE, Deployment, ModelGroup, Provider, Routing
+from passthrough.proxy.deployments.file_users import FileUsers
 from passthrough.proxy.deployments.model_table import ModelTable
 from passthrough.proxy.deployments.pool import Pool
 from passthrough.proxy.listener import Listener
@@ -116,13 +117,18 @@ async def road(
     allowance: Allowance = BOUNDLESS,
     pool: ConnectionPool | None = None,
     models: ModelTable | None = None,
+    pools: tuple[Pool, ...] = (),
     settings: OcrSettings | None = None,
     tokens: TokenSources | None = None,
+    file_users: FileUsers | None = None,
     **listening: Any,
 ) -> AsyncIterator[Road]:
-    """Run the road on a free port of loopback. With `models` it has the OCR routes, too. It closes `tokens` at its end."""
+    """Run the road on a free port of loopback. With `models` it has the OCR routes, too, with `pools` theirs.
+
+    It closes `tokens` at its end.
+    """
     pool = pool or ConnectionPool()
-    routes = (*routes, *(OCR_ROUTES if models is not None else ()))
+    routes = (*routes, *(each.route for each in pools), *(OCR_ROUTES if models is not None else ()))
     await pool.prepare(target for route in routes for target in route.targets)
     exchanges: list[Exchange] = []
     ended = asyncio.Event()
@@ -137,8 +143,8 @@ async def road(
         lines.extend((exchange.id, usage) for usage in usages)
 
     decoders = ThreadPoolExecutor(1)
-    rules = Rules(RouteTable(routes), Authenticator(clients), models=models, tokens=tokens)
-    relay = Relay(rules, pool, done, passed, decoders, allowance=allowance)
+    rules = Rules(RouteTable(routes), Authenticator(clients), models=models, pools=pools, tokens=tokens)
+    relay = Relay(rules, pool, done, passed, decoders, allowance=allowance, file_users=file_users)
     relay.ocr.adopt(settings or OcrSettings(), rules.deployments)
     listener = Listener(relay, **listening)
     server = await asyncio.get_running_loop().create_server(listener if tls is None else listener.encrypted(tls), "127.0.0.1", 0)

@@ -1,1 +1,1 @@
-"""Deployments: the pools that a model of `model_list` is served by; pure, without sockets."""
+"""Deployments: what a model of `model_list` or an endpoint with `targets` is served by; without sockets."""

@@ -41,7 +41,8 @@ class Failed:
 
     Causes: `connect`; `credentials`, the deployment's token could not be fetched; `timeout`; `broke`. `retry_after_s` is what
     Retry-After asks for. `repeatable`: the body can be sent again and the client has got no byte.
-    `names_file`: the document is a `file_id`, which only the account that has the file knows.
+    `names_file`: the document is a `file_id`, which only the account that has the file knows. `stale`: it broke on a kept
+    connection, before any byte of a response.
     """
 
     status: int = 0
@@ -49,6 +50,7 @@ class Failed:
     retry_after_s: float | None = None
     repeatable: bool = True
     names_file: bool = False
+    stale: bool = False
 
     @property
     def was_sent(self) -> bool:
@@ -64,12 +66,12 @@ class Failed:
 class _State:
     """What is known of one deployment. Counts are of `minute`, but for calls under way."""
 
-    __slots__ = ("ended", "failures", "minute", "reason", "requests", "tokens", "under_way", "until")
+    __slots__ = ("ended", "failures", "minute", "reason", "requests", "tokens", "under_way", "unsent_until", "until")
 
     def __init__(self) -> None:
         self.under_way = 0
         self.minute = self.requests = self.tokens = self.ended = self.failures = 0
-        self.until = 0.0
+        self.until = self.unsent_until = 0.0  # the second: because nothing could be sent
         self.reason = ""
 
 
@@ -147,6 +149,8 @@ class Balancer:
         if not routing.cools or is_alone or not (at_once or _is_failing(state, routing.allowed_fails)):
             return
         wait_s = routing.cooldown_s if failed.retry_after_s is None else min(failed.retry_after_s, MAX_COOLDOWN_S)
+        if not failed.was_sent:
+            state.unsent_until = max(state.unsent_until, now + wait_s)
         if now + wait_s > max(now, state.until):
             if state.until <= now:
                 self.cooldowns[deployment.id, failed.outcome] += 1
@@ -166,6 +170,11 @@ class Balancer:
             window_s = _MINUTE_S - now % _MINUTE_S if _is_rated(each, state) else 0.0
             waits.append(max(state.until - now, window_s, 0.0))
         return min(waits)
+
+    def reachable_in_s(self, deployment: Deployment) -> float:
+        """Return for how many seconds more a deployment cools down because nothing could be sent to it; 0: it does not."""
+        now = self._clock()
+        return max(0.0, self._state(deployment, now).unsent_until - now)
 
     def under_way(self, deployment: Deployment) -> int:
         """Return how many calls are under way, for gauges."""

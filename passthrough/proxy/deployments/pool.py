@@ -15,6 +15,16 @@ from .model_table import ModelTable
 _FILES: Final = re.compile(rb"/files(?:/|\Z)").search
 
 
+def is_single_ocr(method: str, path: bytes) -> bool:
+    """Tell whether a request is a single OCR call, by its method and raw path, spelt as the provider has it."""
+    return method == "POST" and path.endswith(b"/ocr")
+
+
+def names_files(path: bytes) -> bool:
+    """Tell whether a raw path has a segment `files`, in any spelling that a lenient server reads as that."""
+    return any(_FILES(folded(variant)) for variant in variants(path))
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """An endpoint with `targets`.
@@ -51,16 +61,10 @@ class Pool:
         """Return the targets in the order in which a client (the name of its key) goes to them; the first is its home."""
         return self._affinity.ranked(client)
 
-    def is_free(self, method: str, path: bytes) -> bool:
-        """Tell whether a request may go to any target, by its method and raw path; a client that uses files is not thought of.
-
-        A spelling of `…/ocr` that only a lenient server would read as that stays with its client's target.
-        """
-        return not self.sticky if self.sticky is not None else method == "POST" and path.endswith(b"/ocr")
-
-    def names_files(self, path: bytes) -> bool:
-        """Tell whether a raw path has a segment `files`, in any spelling that a lenient server reads as that."""
-        return any(_FILES(folded(variant)) for variant in variants(path))
+    @property
+    def fetches_tokens(self) -> bool:
+        """Whether a token is fetched for any of the targets."""
+        return any(each.route.upstream_auth is not None for each in self.deployments)
 
     def at_port(self, port: int) -> Pool:
         """Return the same pool with all targets at another port: the sandbox's, which is known when it runs."""

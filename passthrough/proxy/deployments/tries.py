@@ -6,10 +6,11 @@
 3. After 401, 403, 408, 429, 503 another is tried while the body is in hand and retries are left: the deployment's
    `num_retries`, else the router's, else two.
 4. After 500, 502, 504, a time-out and a broken connection (the call may have been billed), only where the file has `num_retries`.
+   Where `Routing.statuses` are given, they hold instead of those of 3 and 4.
 5. One that failed this request is chosen only where no other is free; then by rule 6.
-6. A deployment that failed this request is tried again after 408, 429, 503: after Retry-After (more than 60 s: relayed), else
-   after 0.5 to 8 s, and at least `retry_after`; the last one once more, at once, after a failed connect, but not without a
-   token: the fetch has its own pauses.
+6. A deployment that failed this request is tried again after 408, 429, 503 (where `Routing.statuses` are given: after those, but
+   for 401 and 403): after Retry-After (more than `Routing.max_wait_s`: relayed), else after 0.5 to 8 s, and at least
+   `retry_after`; the last one once more, at once, after a failed connect, but not without a token: the fetch has its own pauses.
 7. Without another try in the group, its fallbacks follow, each group once, with retries of its own.
 8. A request with a `file_id` stays at its first deployment: only rule 6 holds, without fallbacks.
 """
@@ -23,11 +24,11 @@ from typing import Final
 from ...errors import Refusal
 from ..retry_wait import doubled_delay_s
 from .balancer import Balancer, Failed
-from .deployment import BILLED, RESENT, Deployment, ModelGroup
+from .deployment import BILLED, RESENT, Deployment, ModelGroup, Routing
 from .model_table import ModelTable
 
-MAX_WAIT_S: Final = 60.0
 _DEFAULT_RETRIES: Final = 2
+_REJECTED: Final = frozenset({401, 403})
 _SAME_AGAIN: Final = frozenset({408, 429, 503})
 
 
@@ -43,8 +44,8 @@ class Verdict:
     lacks_body: bool = False
 
 
-_RELAY: Final = Verdict(goes_on=False)
-_LACKS_BODY: Final = Verdict(goes_on=False, lacks_body=True)
+RELAY: Final = Verdict(goes_on=False)
+LACKS_BODY: Final = Verdict(goes_on=False, lacks_body=True)
 
 
 class Tries:
@@ -90,8 +91,7 @@ class Tries:
             first = self._group
             chosen = self._balancer.choose(first, self._table.routing) or self._fall_back()
             if chosen is None:
-                wait_s = max(1, ceil(min(map(self._balancer.free_in_s, (first, *self._table.fallbacks(first))))))
-                raise Refusal("no_deployment", "No deployment of this model is free.", retry_after_s=wait_s)
+                raise none_free(first, min(map(self._balancer.free_in_s, (first, *self._table.fallbacks(first)))))
         self._current = chosen
         return chosen
 
@@ -103,10 +103,10 @@ class Tries:
         self._balancer.failed(current, failed, routing, alone)
         self._failed[current.id] = self._failed.get(current.id, 0) + 1
         own = routing.num_retries if current.num_retries is None else current.num_retries
-        if not _may_go_on(failed, is_given=own is not None):
-            return _RELAY
+        if not may_go_on(failed, routing, is_given=own is not None):
+            return RELAY
         if failed.was_sent and not failed.repeatable:
-            return _LACKS_BODY
+            return LACKS_BODY
         has_retries = self._retries_here < (_DEFAULT_RETRIES if own is None else own)
         if failed.names_file:
             return self._again(current, failed, has_retries=has_retries)
@@ -132,14 +132,12 @@ class Tries:
     def _again(self, deployment: Deployment, failed: Failed, *, has_retries: bool) -> Verdict:
         """Try a deployment that failed this request, by rule 6."""
         if failed.cause == "connect":
-            return self._retry(deployment, 0.0) if self._failed[deployment.id] == 1 else _RELAY
-        if failed.status not in _SAME_AGAIN or not has_retries:
-            return _RELAY
-        wait_s = failed.retry_after_s
-        if wait_s is None:
-            wait_s = doubled_delay_s(self._failed[deployment.id], self._balancer.chance())
-        wait_s = max(wait_s, self._table.routing.retry_after_s)
-        return self._retry(deployment, wait_s) if wait_s <= MAX_WAIT_S else _RELAY
+            return self._retry(deployment, 0.0) if self._failed[deployment.id] == 1 else RELAY
+        routing = self._table.routing
+        if failed.status not in same_again(routing) or not has_retries:
+            return RELAY
+        after_s = wait_before(failed, self._failed[deployment.id], routing, self._balancer.chance())
+        return RELAY if after_s is None else self._retry(deployment, after_s)
 
     def _fall_back(self) -> Deployment | None:
         """Go to the next fallback that has a deployment free which did not fail this request."""
@@ -155,10 +153,38 @@ class Tries:
         return None
 
 
-def _may_go_on(failed: Failed, *, is_given: bool) -> bool:
+def may_go_on(failed: Failed, routing: Routing, *, is_given: bool) -> bool:
     """Tell whether another try may follow a failure at all (rules 1 to 4). `is_given`: `num_retries` is in the file."""
     if not failed.was_sent:
         return True
-    if failed.cause or failed.status in BILLED:
+    if failed.cause:
         return is_given
-    return failed.status in RESENT
+    if routing.statuses is not None:
+        return failed.status in routing.statuses
+    return failed.status in RESENT or (is_given and failed.status in BILLED)
+
+
+def same_again(routing: Routing) -> frozenset[int]:
+    """Return the statuses after which the same deployment may be tried again (rule 6)."""
+    return _SAME_AGAIN if routing.statuses is None else routing.statuses - _REJECTED
+
+
+def wait_before(failed: Failed, failures: int, routing: Routing, chance: float) -> float | None:
+    """Return the seconds before the same deployment is tried again (rule 6), None: that is too long.
+
+    `failures` are those of this request there, this one too; `chance` is from 0 to 1.
+    """
+    wait_s = failed.retry_after_s
+    if wait_s is None:
+        wait_s = min(doubled_delay_s(failures, chance), routing.max_wait_s)
+    wait_s = max(wait_s, routing.retry_after_s)
+    return wait_s if wait_s <= routing.max_wait_s else None
+
+
+def none_free(group: ModelGroup, wait_s: float) -> Refusal:
+    """Return the refusal of a request for which no deployment of a group is free, for this long."""
+    if group.deployments[0].provider is None:
+        what, hint = "No target of this endpoint is free.", "Wait as long as Retry-After says: every target cools down."
+    else:
+        what, hint = "No deployment of this model is free.", None
+    return Refusal("no_deployment", what, hint=hint, retry_after_s=max(1, ceil(wait_s)))

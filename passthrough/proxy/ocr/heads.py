@@ -32,10 +32,6 @@ _OURS: Final = frozenset(
 )
 """The fields of a model's response that are the proxy's to send; a provider may be a proxy, too."""
 
-_MAX_HEADS: Final = 4
-_MAX_HEAD_BYTES: Final = 1024
-"""Of how many paths of deployments a client's connection keeps the heads that go up, and how long they are at most."""
-
 _UNSHOWN: Final = re.compile("[^ -~]")
 
 
@@ -45,13 +41,7 @@ def upstream_head(prepared: PreparedRequest, deployment: Deployment, rewriter: H
     All but the length follows from the client's head: it is cached with that.
     """
     key = deployment.id, deployment.target.base_path  # A wildcard's deployment has one id for all models, and a path for each.
-    head = prepared.upstream_heads.get(key)
-    if head is None:
-        head = rewriter.request_head(_head_of_json(prepared.head), b"", deployment.target)[:-2]
-        if len(prepared.upstream_heads) >= _MAX_HEADS:
-            prepared.upstream_heads.clear()
-        if len(head) <= _MAX_HEAD_BYTES:
-            prepared.upstream_heads[key] = head
+    head = prepared.upstream_head(key, lambda: rewriter.request_head(_head_of_json(prepared.head), b"", deployment.target)[:-2])
     return b"%bContent-Length: %d\r\n\r\n" % (head, length)
 
 

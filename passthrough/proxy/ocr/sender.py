@@ -15,28 +15,25 @@ A body that is not in hand any more is sent once. Content-Length always goes up:
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from ...credentials.token import Token
 from ...errors import Refusal, UpstreamFailure
-from ...exchange import Exchange, RouteTerms
 from ...meter.request import ScannedRequest
 from ..attempts import abort_if_failed, first_response, give_up, sent_head
 from ..call import Call, MeterFactory
-from ..deployments.balancer import Balancer, Failed
+from ..deployment_calls import DeploymentCalls, cause_of, name_deployment, wait_asked, without_address
+from ..deployments.balancer import Failed
 from ..deployments.deployment import Deployment
 from ..deployments.model_table import ModelTable
 from ..deployments.tries import Tries
 from ..documents.download import Documents
 from ..prepared import PreparedRequest, head_with, secrets_with
 from ..request_context import RequestContext
-from ..retry_wait import retry_after_s
-from ..rewrite import HeaderRewriter
+from ..rewrite import HeaderRewriter, RewriterOf
 from ..routes import Route
 from ..transform.document_source import SourceKind
 from ..transform.splices import InlinedDocument, Splices
@@ -55,10 +52,6 @@ _METERED_PATH: Final = b"/v1/ocr"
 _URL, _OTHER = SourceKind.URL, SourceKind.OTHER  # before Python 3.12 an enum's look-up is slow
 
 
-RewriterOf = Callable[[Route], HeaderRewriter]
-"""Returns the header rewriter of a deployment's route."""
-
-
 @dataclass(slots=True)
 class _Try:
     """One try: where it goes, with which document in its body (None: none need be put there), until when (the loop's time)."""
@@ -72,15 +65,15 @@ class _Try:
 class OcrSender:
     """Sends OCR requests to deployments. All that it awaits may raise UpstreamFailure, Refusal and ClientGone."""
 
-    def __init__(self, upstream: ConnectionPool, meters: MeterFactory, decoders: Executor) -> None:
-        self.balancer = Balancer(asyncio.get_running_loop().time, random.random)
+    def __init__(self, upstream: ConnectionPool, meters: MeterFactory, decoders: Executor, calls: DeploymentCalls) -> None:
+        self.balancer = calls.balancer
         self.documents = Documents(OcrSettings().urls, upstream)
         self.held = HeldBodies(OcrSettings().held_bodies_bytes)
         self._reader = RequestReader(OcrSettings(), self.held, upstream.fair, decoders)
         self._upstream = upstream
         self._meters = meters
         self._loop = asyncio.get_running_loop()
-        self._entered: dict[str, Deployment] = {}
+        self._calls = calls
 
     def adopt(self, settings: OcrSettings, deployments: Iterable[Deployment]) -> None:
         """Put other settings in force; what cools down of these deployments stays so."""
@@ -88,12 +81,6 @@ class OcrSender:
         self.held.resize(settings.held_bodies_bytes)
         self.documents.rules = settings.urls
         self.balancer.keep(deployments)
-
-    def leave(self, exchange: Exchange) -> None:
-        """End the last call of an exchange that has ended, settled calls too."""
-        deployment = self._entered.pop(exchange.id, None)
-        if deployment is not None:
-            self.balancer.leave(deployment)
 
     async def send(
         self, context: RequestContext, prepared: PreparedRequest, table: ModelTable, rewriter_of: RewriterOf
@@ -138,42 +125,35 @@ class OcrSender:
 
     # ── 4. one try ──
 
-    def _enter(self, exchange: Exchange, deployment: Deployment) -> None:
-        """Count a try that begins, and say on the exchange where it goes."""
-        exchange.terms = _terms(deployment)
-        exchange.target, exchange.sandbox = deployment.target.name, deployment.target.name == "sandbox"
-        exchange.deployment = deployment.id
-        exchange.attempts += 1
-
     async def _try(
         self, request: OcrRequest, tries: Tries, deployment: Deployment, rewriter: HeaderRewriter
     ) -> tuple[Call, ResponseHead] | None:
         """Return the call to relay and its response's head, None where another try follows."""
         exchange = request.context.exchange
-        self.balancer.enter(deployment)  # Before the document comes: its limits hold for all that wait for theirs.
-        self._entered[exchange.id] = deployment
+        self._calls.enter(exchange, deployment)  # Before the document comes: its limits hold for all that wait for theirs.
         try:
             document = await self._document(request, deployment)
         except BaseException:
-            self.leave(exchange)  # No try was made.
+            self._calls.leave(exchange)  # No try was made.
             raise
-        self._enter(exchange, deployment)
+        name_deployment(exchange, deployment)
+        exchange.attempts += 1
         one = _Try(deployment, rewriter, document, self._try_deadline(request, deployment.route))
         try:
             exchange.leaving()
             call, response = await self._send(request, one)
         except UpstreamFailure as failure:
             _blame_source(request.context, failure)
-            failed = Failed(0, _cause(request.context, failure), None, request.is_in_hand, request.names_file)
-            if await self._goes_on(request, tries, deployment, failed):
+            failed = Failed(0, cause_of(request.context, failure), None, request.is_in_hand, request.names_file)
+            if await self._calls.goes_on(request.context, tries, deployment, failed, request.deadline):
                 return None
-            raise _without_address(failure, deployment) from None
+            raise without_address(failure, deployment) from None
         if response.status < 400:
             self.balancer.succeeded(deployment)
             return call, response
-        wait_s = retry_after_s(response.values.get(b"retry-after", ()), time.time())
-        failed = Failed(response.status, "", wait_s, request.is_in_hand, request.names_file)
-        return None if await self._goes_on(request, tries, deployment, failed) else (call, response)
+        failed = Failed(response.status, "", wait_asked(response), request.is_in_hand, request.names_file)
+        goes_on = await self._calls.goes_on(request.context, tries, deployment, failed, request.deadline)
+        return None if goes_on else (call, response)
 
     def _try_deadline(self, request: OcrRequest, route: Route) -> float | None:
         total_s = route.timeouts.total_s
@@ -243,61 +223,9 @@ class OcrSender:
         task.add_done_callback(lambda done: abort_if_failed(done, call))
         return call, await first_response(call, task)
 
-    # ── 5. what follows ──
-
-    async def _goes_on(self, request: OcrRequest, tries: Tries, deployment: Deployment, failed: Failed) -> bool:
-        """Judge a failed try; True: it was given up, and another one follows now."""
-        context = request.context
-        exchange = context.exchange
-        if isinstance(_failure_of(context.upload_task), Refusal):
-            return False  # The client's body, or the document, has failed: the deployment has not.
-        verdict = tries.judge(failed)
-        exchange.why = f"{deployment.id}: {failed.outcome}"
-        if verdict.lacks_body:
-            exchange.why += "; the body was not held"
-        if not verdict.goes_on or (request.deadline is not None and self._loop.time() + verdict.after_s >= request.deadline):
-            return False
-        await give_up(context)
-        self.leave(exchange)
-        if verdict.after_s:
-            await asyncio.sleep(verdict.after_s)
-        return True
-
-
-def _terms(deployment: Deployment) -> RouteTerms:
-    """Return what accounting goes by; a wildcard's deployment is priced by the model that it stands for."""
-    terms = deployment.route.terms
-    price = terms.deployment_price
-    if price is None or "*" not in price.model:
-        return terms
-    provider = price.model.partition("/")[0]
-    return replace(terms, deployment_price=replace(price, model=f"{provider}/{deployment.model}"))
-
-
-def _failure_of(task: asyncio.Task[None] | None) -> BaseException | None:
-    return task.exception() if task is not None and task.done() and not task.cancelled() else None
-
-
-def _without_address(failure: UpstreamFailure, deployment: Deployment) -> UpstreamFailure:
-    """Return the failure with the deployment's id in the place of its address or its identity, which clients need not know."""
-    if failure.kind.code == "upstream_credentials":
-        message = f"The token of deployment {deployment.id} could not be fetched."
-    else:
-        message = failure.message.replace(deployment.target.name, f"deployment {deployment.id}")
-    return UpstreamFailure(failure.kind.code, message, hint=failure.hint)
-
 
 def _blame_source(context: RequestContext, failure: UpstreamFailure) -> None:
     """Raise Refusal where a try ran out of time because the client, or the document's host, was slow."""
     upload = None if context.call is None else context.call.request_body
     if failure.kind.code == "upstream_timeout" and isinstance(upload, SplicedUpload) and (late := upload.late()) is not None:
         raise late from None
-
-
-def _cause(context: RequestContext, failure: UpstreamFailure) -> str:
-    """Return why a try failed, as `Failed` has it."""
-    if failure.kind.code == "upstream_credentials":
-        return "credentials"
-    if context.call is None:
-        return "connect"
-    return "timeout" if failure.kind.code == "upstream_timeout" else "broke"

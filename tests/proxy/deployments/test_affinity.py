@@ -11,7 +11,8 @@ import pytest
 
 from passthrough.proxy.deployments.affinity import Affinity
 from passthrough.proxy.deployments.deployment import Deployment
-from tests.harness.proxy import pool_of, target_to
+from passthrough.proxy.deployments.pool import is_single_ocr, names_files
+from tests.harness.proxy import target_to
 
 pytestmark = pytest.mark.fast
 
@@ -111,11 +112,8 @@ def test_what_is_kept_is_bounded() -> None:
         ("POST", b"/m/v1/files/ocr", True, True),
     ],
 )
-def test_which_requests_may_go_anywhere(method: str, path: bytes, is_free: bool, uses_files: bool) -> None:
-    """Where nothing is said: single OCR calls. A spelling that a lenient server takes for `files` counts as that."""
-    by_sticky = {}
-    for sticky in (None, True, False):
-        pool = pool_of(*targets("a", "b"), sticky=sticky)
-        by_sticky[sticky] = pool.is_free(method, path)
-        assert uses_files == pool.names_files(path)
-    assert {None: is_free, True: False, False: True} == by_sticky
+def test_which_requests_are_single_ocr_calls_and_which_use_files(
+    method: str, path: bytes, is_free: bool, uses_files: bool
+) -> None:
+    """What a lenient server takes for `files` counts as that; odd spellings of `ocr` do not: they stay, which is always right."""
+    assert (is_free, uses_files) == (is_single_ocr(method, path), names_files(path))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from passthrough.proxy.file_users import FLAGS, NAME, FileUsers
+from passthrough.proxy.deployments.file_users import FLAGS, NAME, FileUsers
 from tests.harness.rights import let_all_in, ordinary_user
 from tests.harness.waiting import until
 

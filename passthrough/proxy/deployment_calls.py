@@ -1,0 +1,105 @@
+"""The calls to deployments that are under way, and what follows one that fails: the same for OCR requests and for pools."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import replace
+
+from ..errors import ClientGone, Refusal, UpstreamFailure
+from ..exchange import Exchange, RouteTerms
+from .attempts import give_up
+from .deployments.balancer import Balancer, Failed
+from .deployments.deployment import Deployment
+from .deployments.sticky_tries import StickyTries
+from .deployments.tries import Tries
+from .request_context import RequestContext
+from .retry_wait import retry_after_s
+from .upstream.response_head import ResponseHead
+
+
+class DeploymentCalls:
+    """Counts the calls of all deployments, each while it is under way, settled ones too; `balancer` knows how they end."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.balancer = Balancer(self._loop.time, random.random)
+        self._entered: dict[str, Deployment] = {}
+
+    def enter(self, exchange: Exchange, deployment: Deployment) -> None:
+        """Count a call that begins."""
+        self.balancer.enter(deployment)
+        self._entered[exchange.id] = deployment
+
+    def leave(self, exchange: Exchange) -> None:
+        """End the last call of an exchange, if one is under way."""
+        deployment = self._entered.pop(exchange.id, None)
+        if deployment is not None:
+            self.balancer.leave(deployment)
+
+    async def goes_on(
+        self, context: RequestContext, tries: Tries | StickyTries, deployment: Deployment, failed: Failed, deadline: float | None
+    ) -> bool:
+        """Judge a failed try; True: it was given up, its wait is over, and another one follows now.
+
+        `deadline` (the loop's time) is that of the request: no try begins after it.
+        """
+        if isinstance(_failure_of(context.upload_task), Refusal | ClientGone):
+            return False  # The client's body, or the document, has failed: the deployment has not.
+        exchange = context.exchange
+        verdict = tries.judge(failed)
+        exchange.why = f"{deployment.id}: {failed.outcome}"
+        if verdict.lacks_body:
+            exchange.why += "; the body was not held"
+        if not verdict.goes_on or (deadline is not None and self._loop.time() + verdict.after_s >= deadline):
+            return False
+        await give_up(context)
+        self.leave(exchange)
+        if verdict.after_s:
+            await asyncio.sleep(verdict.after_s)
+        return True
+
+
+def name_deployment(exchange: Exchange, deployment: Deployment) -> None:
+    """Say on an exchange where its request goes now."""
+    exchange.terms = _terms(deployment)
+    exchange.target, exchange.sandbox = deployment.target.name, deployment.target.name == "sandbox"
+    exchange.deployment = deployment.id
+
+
+def _terms(deployment: Deployment) -> RouteTerms:
+    """Return what accounting goes by; a wildcard's deployment is priced by the model that it stands for."""
+    terms = deployment.route.terms
+    price = terms.deployment_price
+    if price is None or "*" not in price.model:
+        return terms
+    provider = price.model.partition("/")[0]
+    return replace(terms, deployment_price=replace(price, model=f"{provider}/{deployment.model}"))
+
+
+def wait_asked(response: ResponseHead) -> float | None:
+    """Return the seconds that a response's Retry-After asks for, None without one."""
+    return retry_after_s(response.values.get(b"retry-after", ()), time.time())
+
+
+def cause_of(context: RequestContext, failure: UpstreamFailure) -> str:
+    """Return why a try failed, as `Failed` has it."""
+    if failure.kind.code == "upstream_credentials":
+        return "credentials"
+    if context.call is None:
+        return "connect"
+    return "timeout" if failure.kind.code == "upstream_timeout" else "broke"
+
+
+def without_address(failure: UpstreamFailure, deployment: Deployment) -> UpstreamFailure:
+    """Return the failure with the deployment's id in the place of its address or its identity, which clients need not know."""
+    if failure.kind.code == "upstream_credentials":
+        message = f"The token of deployment {deployment.id} could not be fetched."
+    else:
+        message = failure.message.replace(deployment.target.name, f"deployment {deployment.id}")
+    return UpstreamFailure(failure.kind.code, message, hint=failure.hint)
+
+
+def _failure_of(task: asyncio.Task[None] | None) -> BaseException | None:
+    return task.exception() if task is not None and task.done() and not task.cancelled() else None
