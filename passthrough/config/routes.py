@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ..credentials.identity import Identity
 from ..exchange import RouteTerms
 from ..loopback import is_loopback
 from ..proxy.routes import LabelHeader, Retries, Route, Serves, Target, Timeouts
@@ -99,7 +100,7 @@ def _route(endpoint: Endpoint, at: At, context: BuildContext, problems: Problems
         terms=terms(endpoint, endpoint.meter, at, problems),
         include_subpath=endpoint.include_subpath,
         methods=None if endpoint.methods is None else frozenset(endpoint.methods),
-        headers=() if pooled else injected,  # each target has them
+        headers=() if pooled else injected,  # each target has its own, and an identity
         forward_headers=endpoint.forward_headers,
         forward_credentials=endpoint.forward_credentials,
         auth=endpoint.auth,
@@ -114,13 +115,18 @@ def _route(endpoint: Endpoint, at: At, context: BuildContext, problems: Problems
         label_headers=_labels(endpoint, at, context.labels, problems),
         max_parallel=endpoint.max_parallel,
         serves=Serves.POOL if pooled else None,
-        upstream_auth=context.identities.of(
-            endpoint.upstream_auth,
-            at,
-            headers=endpoint.headers,
-            forwards_credentials=endpoint.forward_credentials,
-            proxy=endpoint.proxy,
-        ),
+        upstream_auth=None if pooled else identity(endpoint, at, context),
+    )
+
+
+def identity(endpoint: Endpoint, at: At, context: BuildContext) -> Identity | None:
+    """Return whose token an endpoint's requests carry, None without `upstream_auth`, and where it is wrong, which is noted."""
+    return context.identities.of(
+        endpoint.upstream_auth,
+        at,
+        headers=endpoint.headers,
+        forwards_credentials=endpoint.forward_credentials and endpoint.targets is None,  # with targets it is wrong by itself
+        proxy=endpoint.proxy,
     )
 
 

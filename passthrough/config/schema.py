@@ -197,7 +197,10 @@ class TargetPart(Part):
         default=None, description="Its name in the log and the ledger, unique; by default the path and its number: /mistral#1"
     )
     headers: dict[types.HeaderName, types.HeaderValue] = Field(
-        default={}, description="Set on every request to this target, before the endpoint's of the same names."
+        default={}, description="Set on every request to this target, instead of the endpoint's of the same names."
+    )
+    upstream_auth: UpstreamAuthPart | None = Field(
+        default=None, description="Whose token is fetched for this target, instead of the endpoint's credentials."
     )
     weight: types.Weight = Field(default=1.0, description="Its share among the targets of its order.")
     order: types.Whole = Field(default=1, description="Targets of the lowest order are chosen first.")

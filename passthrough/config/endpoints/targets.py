@@ -7,17 +7,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from ...credentials.identity import Identity
 from ...proxy.deployments.deployment import Deployment, ModelGroup, Routing
 from ...proxy.deployments.model_table import ModelTable
 from ...proxy.deployments.pool import Pool
 from ...proxy.routes import Retries, Route
 from ...secret import Secret
 from ..problems import At, Problems
-from ..routes import BuildContext, headers, target, terms
+from ..routes import BuildContext, headers, identity, target, terms
 from ..schema import SPECIAL_HEADER, Endpoint, TargetPart
 
 _REJECTED: Final = frozenset({401, 403})
 """Statuses after which `retries` go on with another target: one account is refused, another may not be."""
+
+_CREDENTIALS: Final = frozenset({b"authorization", b"api-key", b"x-api-key"})
+"""Headers by which a provider knows an account: a target has these of its own, or a token that is fetched, never both."""
 
 _Placed = tuple[At, Endpoint, Route]
 
@@ -67,10 +71,11 @@ def _check_ids(placed: Sequence[_Placed], ids: Sequence[Sequence[str]], taken: M
 
 def _pool(placed: _Placed, ids: Sequence[str], context: BuildContext, problems: Problems) -> Pool:
     at, endpoint, route = placed
+    shared = identity(endpoint, at, context)
     found = []
     for index, (item, name) in enumerate(zip(endpoint.targets or (), ids, strict=True)):
         place = (*at, "targets", index)
-        found.append(_deployment(item, name, (place, endpoint, route), context, problems))
+        found.append(_deployment(item, name, (place, endpoint, route), shared, context, problems))
     _check_weights(found, at, problems)
     if not context.sandbox:
         _check_repeated(found, at, problems)
@@ -79,8 +84,10 @@ def _pool(placed: _Placed, ids: Sequence[str], context: BuildContext, problems: 
     return Pool(route, table, sticky)
 
 
-def _deployment(item: TargetPart, name: str, placed: _Placed, context: BuildContext, problems: Problems) -> Deployment:
-    """Return one target; `placed` is its place, with its endpoint and the endpoint's route."""
+def _deployment(
+    item: TargetPart, name: str, placed: _Placed, shared: Identity | None, context: BuildContext, problems: Problems
+) -> Deployment:
+    """Return one target; `placed` is its place, with its endpoint and the endpoint's route, `shared` the endpoint's identity."""
     at, endpoint, route = placed
     where = target(item.target, endpoint, context)
     if SPECIAL_HEADER in item.headers:
@@ -97,7 +104,8 @@ def _deployment(item: TargetPart, name: str, placed: _Placed, context: BuildCont
             route,
             targets=(where,),
             serves=None,
-            headers=(*_inherited(endpoint, own), *own),
+            headers=(*_inherited(endpoint, item, own), *own),
+            upstream_auth=_identity(endpoint, item, at, shared, context),
             terms=route.terms if item.meter is None else terms(endpoint, item.meter, at, problems),
         ),
         order=item.order,
@@ -105,9 +113,17 @@ def _deployment(item: TargetPart, name: str, placed: _Placed, context: BuildCont
     )
 
 
-def _inherited(endpoint: Endpoint, own: Iterable[tuple[bytes, Secret]]) -> Iterable[tuple[bytes, Secret]]:
-    """Return the endpoint's headers but for those that a target has of its own; case does not matter."""
-    replaced = {name.lower() for name, _ in own}
+def _identity(endpoint: Endpoint, item: TargetPart, at: At, shared: Identity | None, context: BuildContext) -> Identity | None:
+    """Return whose token a target's requests carry: its own; else the endpoint's, but for a target with a key of its own."""
+    if item.upstream_auth is not None:
+        return context.identities.of(item.upstream_auth, at, headers=item.headers, proxy=endpoint.proxy)
+    has_key = any(name.lower().encode("ascii") in _CREDENTIALS for name in item.headers)
+    return None if has_key else shared
+
+
+def _inherited(endpoint: Endpoint, item: TargetPart, own: Iterable[tuple[bytes, Secret]]) -> Iterable[tuple[bytes, Secret]]:
+    """Return the endpoint's headers but for those that a target has of its own, or a token for; case does not matter."""
+    replaced = {name.lower() for name, _ in own} | (_CREDENTIALS if item.upstream_auth is not None else frozenset())
     for text, value in endpoint.headers.items():
         name = text.encode("ascii")
         if text != SPECIAL_HEADER and name.lower() not in replaced:

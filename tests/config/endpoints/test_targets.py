@@ -11,6 +11,7 @@ from passthrough.accounting.pricing.offers import NamedLists
 from passthrough.config import load
 from passthrough.config.announce import price_lists
 from passthrough.config.reload import named_files
+from passthrough.credentials.identity import EntraIdentity
 from passthrough.exchange import RouteTerms
 from passthrough.meter.plan import MeterPlan
 from passthrough.proxy.deployments.deployment import Deployment, Routing
@@ -93,6 +94,37 @@ def pool_of(folder: Path, keys: str, *targets: str, more: str = "", sandbox: boo
 
 
 ONE = "target: 'http://one.example'"
+MACHINE = "upstream_auth: {entra: {managed_identity: true}}"
+OTHER = "upstream_auth: {entra: {managed_identity: true, client_id: 0a1b2c3d-0000-0000-0000-000000000000}}"
+
+
+@pytest.mark.parametrize(
+    ("keys", "target", "sent", "is_own"),
+    [
+        (MACHINE, "", {b"X-A"}, False),
+        (MACHINE, "headers: {X-B: b}", {b"X-A", b"X-B"}, False),
+        (MACHINE, "headers: {authorization: key}", {b"X-A", b"authorization"}, None),
+        (MACHINE, "headers: {API-Key: key}", {b"X-A", b"API-Key"}, None),
+        (MACHINE, "headers: {x-api-key: key}", {b"X-A", b"x-api-key"}, None),
+        (MACHINE, OTHER, {b"X-A"}, True),
+        ("headers: {X-A: a, Authorization: key}", OTHER, {b"X-A"}, True),
+        ("headers: {X-A: a, api-key: key, X-API-Key: key}", f"{OTHER}, headers: {{x-a: b}}", {b"x-a"}, True),
+        ("headers: {X-A: a, Authorization: key}", "", {b"X-A", b"Authorization"}, None),
+        ("headers: {X-A: a, Authorization: key}", "headers: {api-key: key}", {b"X-A", b"Authorization", b"api-key"}, None),
+    ],
+)
+def test_a_target_that_says_who_it_is_has_no_other_credential(
+    tmp_path: Path, keys: str, target: str, sent: set[bytes], is_own: bool | None
+) -> None:
+    """A key of its own replaces the endpoint's identity, an identity of its own the endpoint's keys; the sandbox has neither."""
+    keys = keys if "headers" in keys else f"{keys}\n  headers: {{X-A: a}}"
+    pool = pool_of(tmp_path, keys, f"{ONE}, {target}")
+    (found,) = pool.deployments
+    assert sent == {name for name, _ in found.route.headers}
+    client = {None: [], False: [None], True: ["0a1b2c3d-0000-0000-0000-000000000000"]}[is_own]
+    assert client == [auth.client_id for auth in [found.route.upstream_auth] if isinstance(auth, EntraIdentity)]
+    assert pool.route.upstream_auth is None
+    assert pool_of(tmp_path, keys, f"{ONE}, {target}", sandbox=True).deployments[0].route.upstream_auth is None
 
 
 @pytest.mark.parametrize(
@@ -199,6 +231,11 @@ PROBLEMS: list[Row] = [
     (HEAD + TWO + "headers: {A: os.environ/NO}\n", 6, f"{T}[1].headers.A", "NO is not set.", "remove this header."),
     (HEAD + "  targets: [{target: os.environ/NO}]\n", 3, f"{T}[0].target", "NO is not set.", "remove this target."),
     (HEAD + "  targets: [{target: '${NO}'}]\n", 3, f"{T}[0].target", "This is no reference", "os.environ/NO"),
+    (HEAD + TWO + "upstream_auth: {}\n", 6, f"{T}[1].upstream_auth", "There is no identity here.", "exactly one"),
+    (HEAD + TWO + "upstream_auth: {entra: {managed_identity: true}}\n    headers: {api-key: k}\n", 7, f"{T}[1].headers.api-key",
+     "There are two credentials", "Remove this header"),
+    (HEAD + "  upstream_auth: {google: {}, entra: {}}\n" + TWO + "\n", 3, "pass_through_endpoints[0].upstream_auth",
+     "There are two identities here.", "exactly one"),
     (HEAD + TWO + "meter: {pages: a}\n", 6, f"{T}[1].meter.pages", "'pages' says where a count stands", "shape: json"),
     (HEAD + TWO + "meter: {shape: ocr, pirce_list: none}\n", 6, f"{T}[1].meter.pirce_list", "no such key", "price_list"),
     (HEAD + "  auth: false\n  forward_credentials: true\n" + TWO + "\n", 4, "pass_through_endpoints[0].forward_credentials",
