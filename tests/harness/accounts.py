@@ -38,7 +38,7 @@ def of_keys(keys: Mapping[str, str]) -> Accounts:
 class Step:
     """One request as an account saw it.
 
-    `name` is that of the file that it is about, or the `id` in the body of an OCR call without one. `account` None: rejected.
+    `name` is that of the file that it is about, or the `document_name` of an OCR call without one. `account` None: rejected.
     """
 
     account: str | None
@@ -195,7 +195,7 @@ class AccountUpstream:
 
     def _ocr(self, account: str, body: dict[str, Any]) -> tuple[int, Any, str | None]:
         document = body["document"]
-        name = body.get("id")
+        name = document.get("document_name")
         if key := document.get("file_id"):
             file = self._files.get(key)
             if file is None or file.account != account:
@@ -246,7 +246,7 @@ async def account_upstreams(*hosts: AccountUpstream) -> AsyncIterator[None]:
 
 
 def sequences(*hosts: AccountUpstream) -> dict[str, list[Step]]:
-    """Return what was done with each name (a file's, or the `id` of an OCR call), whichever account saw it."""
+    """Return what was done with each name (a file's, or a document's), whichever account saw it."""
     found: dict[str, list[Step]] = defaultdict(list)
     for host in hosts:
         for step in host.steps:

@@ -23,13 +23,15 @@ WAIT_S = 30.0
 """How long a test waits for what must happen; only a failure ever takes so long."""
 
 
+_CONFIGURES = re.compile(
+    "PASSTHROUGH_|MISTRAL_|AZURE_|GOOGLE_|GCE_|CLOUDSDK_|IDENTITY_|MSI_|SSL_CERT_|(COLUMNS|LINES)$|(?i:(https?|all|no)_proxy)$"
+)
+"""Variables that would configure the program, its terminal, or the libraries that fetch tokens."""
+
+
 def clean_environment(**more: str) -> dict[str, str]:
     """Return this process's environment without what would configure the program or its terminal, and with `more`."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not re.match("PASSTHROUGH_|MISTRAL_|AZURE_|(COLUMNS|LINES)$|(?i:(https?|all|no)_proxy)$", name)
-    }
+    kept = {name: value for name, value in os.environ.items() if not _CONFIGURES.match(name)}
     return {**kept, "PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1", **more}
 
 

@@ -23,8 +23,13 @@ pytestmark = [pytest.mark.process, pytest.mark.faults]
 
 WEIGHTS = {"a": 3, "b": 2, "c": 1}
 CALLERS, EACH = 30, 30
-INLINE = {"type": "document_url", "document_url": "data:application/pdf;base64," + base64.b64encode(PDF).decode()}
+DATA = "data:application/pdf;base64," + base64.b64encode(PDF).decode()
 MODEL = "mistral-ocr-latest"
+
+
+def inline(name: str) -> dict[str, str]:
+    """Return a document in the request itself, by a name that the account sees."""
+    return {"type": "document_url", "document_url": DATA, "document_name": name}
 
 
 def one_host() -> AccountUpstream:
@@ -45,7 +50,7 @@ async def read_by(running: Program, callers: int, each: int, first: str) -> Coun
         async with Mistral(api_key=key_of(number), server_url=f"{running.url}/mistral") as sdk:
             for turn in range(each):
                 try:
-                    await sdk.ocr.process_async(model=MODEL, document=INLINE, id=f"{first}-{number}-{turn}")
+                    await sdk.ocr.process_async(model=MODEL, document=inline(f"{first}-{number}-{turn}"))
                     statuses[200] += 1
                 except SDKError as refused:
                     statuses[refused.status_code] += 1
@@ -123,7 +128,7 @@ async def test_a_key_keeps_its_account_across_workers_and_restarts(tmp_path: Pat
                 source = {"type": "file", "file_id": files[number]}
                 pages = (await sdk.ocr.process_async(model=MODEL, document=source)).pages
                 assert f" read {number}.pdf" in pages[0].markdown
-                await sdk.ocr.process_async(model=MODEL, document=INLINE, id=f"inline-{number}-{turn}")
+                await sdk.ocr.process_async(model=MODEL, document=inline(f"inline-{number}-{turn}"))
                 assert files[number] in [file.id for file in (await sdk.files.list_async()).data]
 
     async def all_do(what: Callable[[int, str], object], url: str) -> None:
