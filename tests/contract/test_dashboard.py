@@ -475,6 +475,35 @@ async def test_pools_are_shown(tmp_path: Path) -> None:
         assert {"up"} == {row[2] for row in rows}
 
 
+TARGETS = """\
+  - path: /keys
+    include_subpath: true
+    targets:
+      - {target: https://api.mistral.ai, headers: {Authorization: key of a}}
+      - {target: https://api.mistral.ai, headers: {Authorization: key of b}, weight: 0, id: "<b>b</b>"}
+"""
+
+
+async def test_targets_of_an_endpoint_are_shown(tmp_path: Path) -> None:
+    """Below the models' deployments, each with its endpoint's path and its share of that; exchanges name the one that answered."""
+    before, _, behind = ROUTES.partition("client_keys")
+    async with dashboard(tmp_path, routes=f"{before}{TARGETS}client_keys{behind}{POOL}") as (page, running, url):
+        body = {"model": "mistral-ocr-latest", "document": {"type": "document_url", "document_url": data_uri(pdf(2))}}
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
+            for _ in range(3):
+                async with session.post(f"http://127.0.0.1:{running.port}/keys/v1/ocr", json=body) as answer:
+                    assert 200 == answer.status
+        await page.open(url)
+        await page.until(LOADED)
+        rows = await cells(page, "pool-table")
+        assert ["mistral/mistral-ocr-latest", "azure_ai/mistral-document-ai-2512", "/keys#1", "<b>b</b>"] == [
+            row[0] for row in rows
+        ]
+        assert [("0.0 %", "0"), ("0.0 %", "0"), ("100.0 %", "3"), ("0.0 %", "0")] == [(row[1], row[3]) for row in rows]
+        assert "/keys at sandbox" in await page.run("document.getElementById('pool-table').innerText")
+        assert "/keys#1" in await page.run("document.getElementById('latest-table').innerText")
+
+
 async def test_without_a_pool_nothing_is_said_of_pools(tmp_path: Path) -> None:
     """Most users have none."""
     async with dashboard(tmp_path) as (page, _, url):
