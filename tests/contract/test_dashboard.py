@@ -485,7 +485,7 @@ TARGETS = """\
 
 
 async def test_targets_of_an_endpoint_are_shown(tmp_path: Path) -> None:
-    """Below the models' deployments, each with its endpoint's path and its share of that; exchanges name the one that answered."""
+    """Below the models' deployments, each with its endpoint's path and its share of that; exchanges name the target."""
     before, _, behind = ROUTES.partition("client_keys")
     async with dashboard(tmp_path, routes=f"{before}{TARGETS}client_keys{behind}{POOL}") as (page, running, url):
         body = {"model": "mistral-ocr-latest", "document": {"type": "document_url", "document_url": data_uri(pdf(2))}}
