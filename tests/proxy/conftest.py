@@ -15,6 +15,7 @@ Several modules are tested through one face:
 * `test_attempts`: attempts, replay_buffer.
 * `documents/test_download`: download, document.
 * `deployments/test_pool`: model_table, balancer, tries.
+* `test_pool_sender`: pool_sender, deployment_calls.
 * `deployments/test_affinity`: affinity, with what stays of `deployments/pool`.
 * `ocr/test_hostile`: sender, with clients and providers that mean ill.
 * `ocr/test_sender`: sender, ocr_request, heads, client_body, upload, held_document.

@@ -172,6 +172,41 @@ def test_where_all_failed_a_retry_that_is_left_waits_and_is_made() -> None:
     assert Verdict(goes_on=False) == tries.judge(Failed(503))
 
 
+@pytest.mark.parametrize(
+    ("routing", "failed", "others", "expected"),
+    [
+        # Where statuses are given, they hold, and no others: with another target at once, else with the same after a wait.
+        (Routing(num_retries=2, statuses=frozenset({500, 401}), max_wait_s=9.0), Failed(500), "b", (0.0, False)),
+        (Routing(num_retries=2, statuses=frozenset({500, 401}), max_wait_s=9.0), Failed(500), "", (0.5, True)),
+        (Routing(num_retries=2, statuses=frozenset({500, 401}), max_wait_s=9.0), Failed(401), "b", (0.0, False)),
+        (Routing(num_retries=2, statuses=frozenset({500, 401}), max_wait_s=9.0), Failed(401), "", None),
+        (Routing(num_retries=2, statuses=frozenset({500, 401}), max_wait_s=9.0), Failed(429), "b", None),
+        (Routing(num_retries=2, statuses=frozenset({409}), max_wait_s=9.0), Failed(409), "b", (0.0, False)),
+        (Routing(num_retries=2, statuses=frozenset()), Failed(cause="timeout"), "b", (0.0, False)),
+        (Routing(statuses=frozenset()), Failed(429), "b", None),
+        (Routing(statuses=frozenset()), Failed(cause="broke"), "b", None),
+        (Routing(statuses=frozenset()), Failed(cause="connect", repeatable=False), "b", (0.0, False)),
+        (Routing(num_retries=0, statuses=frozenset({429})), Failed(429), "b", None),
+        # No wait is longer than `max_wait_s`: one of ours is cut, one that Retry-After asks for is not waited for.
+        (Routing(max_wait_s=0.02), Failed(429), "", (0.02, True)),
+        (Routing(max_wait_s=7.0), Failed(429, retry_after_s=7.0), "", (7.0, True)),
+        (Routing(max_wait_s=7.0), Failed(429, retry_after_s=7.1), "", None),
+        (Routing(max_wait_s=120.0), Failed(429, retry_after_s=100.0), "", (100.0, True)),
+        (Routing(max_wait_s=60.0, retry_after_s=61.0), Failed(429), "", None),
+    ],
+)
+def test_given_statuses_and_the_longest_wait(
+    routing: Routing, failed: Failed, others: str, expected: tuple[float, bool] | None
+) -> None:
+    """After how many seconds another try follows, and whether at the same deployment; None: the failure is relayed."""
+    group = pool(*"a", *others)
+    balance = Balancer(lambda: 0.0, lambda: 0.0)
+    tries = Tries(ModelTable([group], routing), group, balance)
+    first, verdict = tries.next(), tries.judge(failed)
+    assert expected == ((verdict.after_s, first is tries.next()) if verdict.goes_on else None)
+    assert not verdict.lacks_body
+
+
 def test_all_cooling_is_refused_with_the_least_wait() -> None:
     """429 `no_deployment`, Retry-After rounded up."""
     group, balance = pool("a", "b"), balancer([0.0])
@@ -180,6 +215,7 @@ def test_all_cooling_is_refused_with_the_least_wait() -> None:
     with pytest.raises(Refusal) as refused:
         Tries(ModelTable([group]), group, balance).next()
     assert ("no_deployment", 4) == (refused.value.kind.code, refused.value.retry_after_s)
+    assert "model" in refused.value.message
 
 
 TABLE = ModelTable(
