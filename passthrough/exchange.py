@@ -98,8 +98,9 @@ class Exchange:
     from the request's head to the checkout of an upstream connection, and from the response's head to its first write. `labels`
     are the named labels, sorted by name. `bad_cost`: the response had such a header, and none of them held an amount. `went_up`:
     a response with a count had begun, or the request had gone up whole when the call was cancelled or broke. The provider may
-    bill it, although the usage is unknown. `deployment` is the one of `model_list` that got the last try, and `model_group` the
-    name from that list that the client asked for. `why` is the reason of the last try that failed: `azure-1: 503`.
+    bill it, although the usage is unknown. `deployment` is the one of `model_list`, or the target of an endpoint with several,
+    that got the last try; `model_group` is the name from that list that the client asked for. `why` is the reason of the last try
+    that failed: `azure-1: 503`.
     """
 
     id: str

@@ -127,7 +127,10 @@ class Sender:
         call, request_body = await self._open_call(context, prepared, batched=batched)
         context.call = call
         if resends:
-            await request_body.resend(request_head)
+            request_meter = None
+            if call.reads_request and context.request_meter is None:  # The target before this one is not metered.
+                request_meter = context.request_meter = request_body.request_meter = self._meters.request(head)
+            await request_body.resend(request_head, request_meter)
             return call, await call.response_head()
         if body.is_eof():
             whole = body.read_nowait()

@@ -161,12 +161,17 @@ class RequestBody:
                 await request_meter.drained()
             await self._connection.drain(idle_s)
 
-    async def resend(self, request_head: bytes) -> None:
-        """Send head and body again, from the replay buffer. Raises UpstreamFailure where the target takes nothing more."""
+    async def resend(self, request_head: bytes, request_meter: RequestMeter | None = None) -> None:
+        """Send head and body again, from the replay buffer, and feed the body to a meter that has not read it before.
+
+        Raises UpstreamFailure where the target takes nothing more.
+        """
         assert self._replay is not None
         self._connection.write(request_head)
         async for piece in self._replay.pieces():
             self._connection.write(self._framed(piece))
+            if request_meter is not None and not request_meter.feed(piece):
+                await request_meter.drained()
             await self._connection.drain(self._route.timeouts.idle_s)
         if self._head.chunked:
             self._connection.write(b"0\r\n\r\n")

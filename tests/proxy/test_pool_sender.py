@@ -14,7 +14,7 @@ import pytest
 
 from passthrough.credentials.identity import GoogleIdentity
 from passthrough.errors import Refusal
-from passthrough.exchange import Exchange, Outcome
+from passthrough.exchange import Exchange, Outcome, RouteTerms
 from passthrough.meter.plan import MeterPlan
 from passthrough.proxy.auth import Authenticator, ClientKey
 from passthrough.proxy.deployments.deployment import Routing
@@ -229,24 +229,27 @@ async def test_one_connection_has_requests_for_many_targets_and_lengths() -> Non
         assert 3 == sum(bool(account.received) for account in on.accounts)
 
 
-async def test_each_target_is_metered_by_its_own_terms() -> None:
-    """Also where the request went to another one first; what the request says is read for the one that counts."""
-    accounts = Account("plain"), Account("counted")
-    async with pooled(accounts, sticky=True, **TRIED) as on:
-        home, other = on.ranked()
-        other.always = DONE
-        plans = {home.name: MeterPlan("none"), other.name: MeterPlan("ocr")}
-        targets = tuple(
-            replace(each, route=replace(each.route, terms=replace(each.route.terms, plan=plans[each.id])))
-            for each in on.pool.deployments
-        )
-        pool = pool_of(*targets, sticky=True, routing=ROUTING)
+@pytest.mark.parametrize("dies", [False, True])
+async def test_each_target_is_metered_by_its_own_terms(dies: bool) -> None:
+    """Also where the request went to another one first: what it asks for is read for the target that is metered."""
+    async with pooled(sticky=False, **TRIED) as on:
+        plain, counted = on.accounts
+        plain.always, counted.always = FAILS, ok(b'{"usage_info":{"pages_processed":3}}')
+        plans = {plain.name: MeterPlan("none"), counted.name: MeterPlan("ocr")}
+        targets = [
+            replace(each, route=replace(each.route, terms=RouteTerms("/m", plans[each.id]))) for each in on.pool.deployments
+        ]
+        pool = pool_of(*targets, sticky=False, routing=ROUTING)
         on.house.relay.rules = Rules(RouteTable([pool.route]), Authenticator(()), pools=(pool,))
-        assert b"200" == (await on.ask(asking(OCR, body=b"{}")))[0]
-        await home.kill()
-        assert b"200" == (await on.ask(asking(OCR, body=b"{}")))[0]
-        first, second = await on.house.booked(2)
-        assert (None, 3) == ((await first.usage_source.usage()).pages, (await second.usage_source.usage()).pages)
+        if dies:
+            await plain.kill()
+        for number in range(40):
+            await on.ask(asking(OCR, body=b'{"model":"asked-for"}'))
+            exchange = (await on.house.booked(number + 1))[-1]
+            if exchange.attempts > 1:
+                break
+        usage = await exchange.usage_source.usage()
+        assert (2, counted.name, 3, "asked-for") == (exchange.attempts, exchange.deployment, usage.pages, usage.model)
 
 
 # ── which target ──
