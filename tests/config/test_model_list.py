@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,13 +12,16 @@ import pytest
 
 from passthrough.config import announce
 from passthrough.config.model import Config
+from passthrough.credentials.identity import EntraIdentity, GoogleIdentity
 from passthrough.exchange import DeploymentPrice
 from passthrough.proxy.deployments.deployment import Deployment, Provider, Routing, Strategy
 from passthrough.proxy.deployments.model_table import ModelTable
 from passthrough.proxy.documents.url_rules import UrlRules
 from passthrough.proxy.ocr.settings import OcrSettings
 from passthrough.proxy.routes import Serves
+from passthrough.secret import Secret
 from tests.harness.configs import ROUTE, loaded, problems
+from tests.harness.google_files import service_account
 
 ENVIRON = {
     "MISTRAL_API_KEY": "mistral-canary-0123456789",
@@ -174,6 +178,116 @@ credential_list:
     assert ["azure_ai/x-ocr", "azure_ai/x-ocr#2"] == [each.id for each in models(config).deployments]
     assert [("AZURE_AI_API_KEY", "Bearer k")] * 2 == [credential(each)[b"Authorization"] for each in models(config).deployments]
     assert () == config.warnings
+
+
+AZURE = "model: azure_ai/m-ocr, api_base: 'https://r.example'"
+APPLICATION = ", tenant_id: t, client_id: c, client_secret: os.environ/S"
+BY_MACHINE = "litellm_settings: {enable_azure_ad_token_refresh: true}\n"
+VARIABLES = {"AZURE_TENANT_ID": "vt", "AZURE_CLIENT_ID": "vc", "AZURE_CLIENT_SECRET": "vs", "AZURE_SCOPE": "api://v/.default"}
+FEDERATED = {"AZURE_TENANT_ID": "vt", "AZURE_CLIENT_ID": "vc", "AZURE_FEDERATED_TOKEN_FILE": "token.jwt"}
+KEY = {"AZURE_AI_API_KEY": "k"}
+WRITTEN = EntraIdentity("t", "c", Secret("s"))
+SET = EntraIdentity("vt", "vc", Secret("vs"), scope="api://v/.default")
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("params", "environ", "expected", "shown"),
+    [
+        (APPLICATION, {}, WRITTEN, "S (c)"),
+        (APPLICATION, KEY | VARIABLES, replace(WRITTEN, scope="api://v/.default"), "S (c)"),
+        (APPLICATION + ", azure_scope: 'https://ai.azure.com/.default'", {},
+         replace(WRITTEN, scope="https://ai.azure.com/.default"), "S (c)"),
+        (APPLICATION + ", azure_ad_token: token", {}, WRITTEN, "S (c)"),
+        (APPLICATION + ", azure_ad_token: oidc/env/X", {}, WRITTEN, "S (c)"),
+        (", tenant_id: t", VARIABLES, replace(SET, tenant_id="t"), "AZURE_CLIENT_SECRET (vc)"),
+        ("", VARIABLES, SET, "AZURE_CLIENT_SECRET (vc)"),
+        ("", {**VARIABLES, "AZURE_AUTHORITY_HOST": "login.microsoftonline.us"},
+         replace(SET, authority="https://login.microsoftonline.us"), "AZURE_CLIENT_SECRET (vc)"),
+        ("", FEDERATED, EntraIdentity("vt", "vc", None, "{}/token.jwt"), "AZURE_FEDERATED_TOKEN_FILE (vc)"),
+        (", client_id: c", FEDERATED, EntraIdentity("vt", "c", None, "{}/token.jwt"), "AZURE_FEDERATED_TOKEN_FILE (c)"),
+        ("", KEY | VARIABLES, "AZURE_AI_API_KEY", ""),
+        (", tenant_id: t", KEY, "AZURE_AI_API_KEY", ""),
+        (", azure_ad_token: oidc/env/X", KEY, "AZURE_AI_API_KEY", ""),
+        (", azure_ad_token: os.environ/T", {**KEY, **VARIABLES, "T": "x"}, "T", ""),
+        (APPLICATION + ", api_key: os.environ/T", {"T": "x"}, "T", ""),
+        (APPLICATION + ", extra_headers: {api-key: os.environ/T}", {"T": "x"}, "T", ""),
+    ],
+)  # fmt: skip
+def test_whose_token_is_fetched_at_azure(
+    tmp_path: Path, params: str, environ: dict[str, str], expected: EntraIdentity | str, shown: str
+) -> None:
+    """A credential in the file is preferred to variables, a token that is renewed to one that is not, and a key to no token."""
+    (tmp_path / "token.jwt").touch()
+    found = one(tmp_path, AZURE + params, environ={"S": "s", **environ})
+    if isinstance(expected, str):
+        assert (None, [expected]) == (found.route.upstream_auth, [value.shown for _, value in found.route.headers])
+        return
+    if expected.federated_token_file is not None:
+        expected = replace(expected, federated_token_file=expected.federated_token_file.format(tmp_path))
+    assert (expected, ()) == (found.route.upstream_auth, found.route.headers)
+    assert shown == found.route.upstream_auth.name
+
+
+@pytest.mark.fast
+def test_the_machines_own_identity_at_azure(tmp_path: Path) -> None:
+    """enable_azure_ad_token_refresh lets deployments without any credential go by it; AZURE_CLIENT_ID names one of several."""
+    text = "model_list: [{model_name: a, litellm_params: {model: azure_ai/m-ocr, api_base: 'https://r.example'}}]\n"
+    for environ, client in (({}, None), ({"AZURE_CLIENT_ID": "c"}, "c")):
+        (found,) = models(loaded(tmp_path, text + BY_MACHINE, environ)).deployments
+        assert EntraIdentity(client_id=client, managed_identity=True) == found.route.upstream_auth
+    (found,) = models(loaded(tmp_path, text + BY_MACHINE, KEY)).deployments
+    assert None is found.route.upstream_auth
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("params", "environ", "name"),
+    [
+        (", vertex_credentials: key.json", {}, "key.json (ocr@project.iam.gserviceaccount.com)"),
+        (", vertex_ai_credentials: key.json", {}, "key.json (ocr@project.iam.gserviceaccount.com)"),
+        (", vertex_credentials: os.environ/FILE", {"FILE": "key.json"}, "FILE (ocr@project.iam.gserviceaccount.com)"),
+        (", vertex_credentials: os.environ/KEY", {"KEY": service_account()}, "KEY (ocr@project.iam.gserviceaccount.com)"),
+        (f", vertex_credentials: {service_account()}", {}, "JSON (ocr@project.iam.gserviceaccount.com)"),
+        ("", {"VERTEXAI_CREDENTIALS": "key.json", "GOOGLE_APPLICATION_CREDENTIALS": "none.json"},
+         "VERTEXAI_CREDENTIALS (ocr@project.iam.gserviceaccount.com)"),
+        ("", {"GOOGLE_APPLICATION_CREDENTIALS": "key.json"},
+         "GOOGLE_APPLICATION_CREDENTIALS (ocr@project.iam.gserviceaccount.com)"),
+    ],
+)  # fmt: skip
+def test_whose_token_is_fetched_at_vertex(tmp_path: Path, params: str, environ: dict[str, str], name: str) -> None:
+    """The account is that of the entry's credentials, else of a variable's: a file's name or what stands in one."""
+    (tmp_path / "key.json").write_text(service_account())
+    found = one(tmp_path, VERTEX.replace(", api_key: k", params), environ=environ)
+    identity = GoogleIdentity(Secret(json.dumps(json.loads(service_account()), separators=(",", ":"), sort_keys=True)))
+    assert (identity, ()) == (found.route.upstream_auth, found.route.headers)
+    assert name == found.route.upstream_auth.name
+
+
+@pytest.mark.fast
+def test_a_vertex_deployment_without_credentials_goes_by_the_machines_own(tmp_path: Path) -> None:
+    """As in LiteLLM: what google-auth finds on the machine; also where another deployment's key is there."""
+    text = FILE.replace("api_key: token", "").replace("us-central1, }", "us-central1}")
+    *_, found = models(loaded(tmp_path, text, ENVIRON)).deployments
+    assert (GoogleIdentity(), "the machine's own") == (found.route.upstream_auth, found.route.upstream_auth.name)
+
+
+@pytest.mark.fast
+def test_deployments_of_one_account_share_its_token(tmp_path: Path) -> None:
+    """Credentials of a credential_list and those of an entry are one identity where they are the same."""
+    (tmp_path / "key.json").write_text(service_account())
+    text = f"""\
+model_list:
+- {{model_name: a, litellm_params: {{{VERTEX.replace(", api_key: k", "")}, litellm_credential_name: shared}}}}
+- {{model_name: b, litellm_params: {{{VERTEX.replace(", api_key: k", "")}, vertex_credentials: os.environ/KEY}}}}
+credential_list:
+- {{credential_name: shared, credential_values: {{vertex_ai_credentials: key.json}}}}
+pass_through_endpoints:
+- {{path: /v, target: 'https://v.example', upstream_auth: {{google: {{credentials: key.json}}}}}}
+"""
+    config = loaded(tmp_path, text, {"KEY": service_account()})
+    assert (1, (str(tmp_path / "key.json"),)) == (len(config.identities), config.credential_files)
+    assert {config.routes[0].upstream_auth} == {each.route.upstream_auth for each in models(config).deployments}
 
 
 @pytest.mark.fast
@@ -348,6 +462,7 @@ def test_in_the_sandbox_no_variable_is_needed(tmp_path: Path) -> None:
     ]
     assert ["mistral", "azure", "vertex"] == [each.route.terms.price_list for each in found]
     assert [{}, {}, {}] == [credential(each) for each in found]
+    assert {None} == {each.route.upstream_auth for each in found}
 
 
 @pytest.mark.fast

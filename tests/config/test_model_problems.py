@@ -10,6 +10,7 @@ from tests.harness.configs import loaded, problems
 
 M = "model: mistral/mistral-ocr-latest\n    api_key: k1\n    "
 AZURE = "model: azure_ai/mistral-document-ai-2512\n    "
+APPLICATION = AZURE + "api_base: https://r\n    tenant_id: t\n    client_id: c\n    client_secret: s\n    "
 VERTEX = "model: vertex_ai/mistral-ocr-2505\n    "
 A = "model_list:\n- model_name: a\n  litellm_params: {model: mistral/mistral-ocr-latest, api_key: k1}\n"
 KEY = "client_keys: [{name: x, key: 0123456789abcdef0, models: "
@@ -28,7 +29,8 @@ def route(keys: str) -> str:
 
 NO_KEY = "There is no key for this deployment: no api_key, and MISTRAL_API_KEY is not set."
 NO_AZURE_KEY = "There is no key for this deployment: no api_key, and AZURE_AI_API_KEY is not set."
-FETCHED = "A token for this deployment would have to be fetched, which this version does not do."
+OIDC = "A token that is exchanged for another (oidc/…) is not served here."
+PERSON = "A person's name and password are not served here."
 NO_KEY_HERE = "There is no such key here."
 NO_MODEL = "There is no such model in model_list."
 COUNT = "This must be a positive whole number."
@@ -88,16 +90,29 @@ ENTRIES: list[Row] = [
     (entry(AZURE + "api_base: https://r.example"), 3, f"{P}.api_key", NO_AZURE_KEY, "AZURE_AI_API_KEY"),
     (entry(AZURE + "api_base: https://r.example\n    api_key: k\n    api_version: a&b"), 7, f"{P}.api_version",
      "This is not the version of an API.", "2024-05-01-preview"),
-    (entry(AZURE + "api_base: https://r.example\n    tenant_id: t\n    client_id: c\n    client_secret: os.environ/X"), 6,
-     f"{P}.tenant_id", FETCHED, "'azure_ad_token'"),
+    (entry(AZURE + "api_base: https://r.example\n    tenant_id: t\n    client_id: c\n    client_secret: os.environ/X"), 8,
+     f"{P}.client_secret", "X is not set.", "remove this entry"),
+    (entry(AZURE + "api_base: https://r.example\n    tenant_id: t\n    client_id: c"), 3, P,
+     "Nothing proves this identity: no client_secret, and neither AZURE_CLIENT_SECRET nor AZURE_FEDERATED_TOKEN_FILE is set.",
+     "'client_secret'"),
+    (entry(AZURE + "api_base: https://r.example\n    client_id: c\n    client_secret: s"), 3, P,
+     "The identity has no tenant_id, and AZURE_TENANT_ID is not set.", "'tenant_id'"),
+    (entry(APPLICATION.replace(": t", ": a b")), 6, f"{P}.tenant_id", "This is not a tenant.", "portal"),
+    (entry(APPLICATION + "azure_scope: https://ai"), 9, f"{P}.azure_scope",
+     "This is not a scope of Entra: a program asks for one that ends in '/.default'.", "/.default"),
+    (entry(AZURE + "api_base: https://r.example\n    azure_ad_token: oidc/file/t"), 6, f"{P}.azure_ad_token", OIDC,
+     "AZURE_FEDERATED_TOKEN_FILE"),
+    (entry(AZURE + "api_base: https://r.example\n    client_id: c\n    azure_username: u\n    azure_password: p"), 7,
+     f"{P}.azure_username", PERSON, "'client_secret'"),
     (entry(VERTEX + "api_key: k"), 3, f"{P}.vertex_project",
      "A deployment at Vertex belongs to a project, which is missing.", "VERTEXAI_PROJECT"),
     (entry(VERTEX + "api_key: k\n    vertex_project: a/b"), 6, f"{P}.vertex_project", "This is not the id of a project.", "'-'"),
     (entry(VERTEX + "api_key: k\n    vertex_project: p\n    vertex_location: evil.example/"), 7, f"{P}.vertex_location",
      "This is not a location: only a-z, 0-9 and '-' stand in one.", "us-central1"),
-    (entry(VERTEX + "vertex_project: p"), 4, f"{P}.model", FETCHED, "'api_key'"),
-    (entry(VERTEX + "vertex_project: p\n    vertex_credentials: os.environ/X"), 6, f"{P}.vertex_credentials", FETCHED,
-     "'api_key'"),
+    (entry(VERTEX + "vertex_project: p\n    vertex_credentials: os.environ/X"), 6, f"{P}.vertex_credentials", "X is not set.",
+     "remove this entry"),
+    (entry(VERTEX + "vertex_project: p\n    vertex_credentials: none.json"), 6, f"{P}.vertex_credentials none.json",
+     "There is no such file.", "configuration's folder"),
 ]  # fmt: skip
 
 NAMED = entry("model: mistral/mistral-ocr-latest\n    litellm_credential_name: main") + "credential_list:\n"
@@ -201,10 +216,16 @@ WARNINGS: list[tuple[str, int, str, str]] = [
     (A + "- model_name: layout\n  litellm_params: {model: azure_ai/doc-intelligence/prebuilt-layout}\n"
      "  model_info: {mode: ocr}\n", 1, "model_list",
      "layout (azure_ai/doc-intelligence/prebuilt-layout): of providers that are not served under /ocr."),
-    (A + "- model_name: a\n  litellm_params: {model: vertex_ai/mistral-ocr-2505, vertex_project: p}\n", 5,
-     "model_list[1].litellm_params.model", f"{FETCHED} It is left out; the others of a are served."),
-    (A + "- model_name: b\n  litellm_params: {model: vertex_ai/mistral-ocr-2505, vertex_project: p}\n", 5,
-     "model_list[1].litellm_params.model", f"{FETCHED} So b is left out: clients that send this name get 400."),
+    (A + "- model_name: a\n  litellm_params: {model: azure_ai/m-ocr, api_base: 'https://r', azure_ad_token: oidc/env/T}\n", 5,
+     "model_list[1].litellm_params.azure_ad_token", f"{OIDC} The deployment is left out; the others of a are served."),
+    (A + "- model_name: b\n  litellm_params: {model: azure_ai/m-ocr, api_base: 'https://r', azure_password: x}\n", 5,
+     "model_list[1].litellm_params.azure_password", f"{PERSON} So b is left out: clients that send this name get 400."),
+    (entry(M + "vertex_credentials: os.environ/UNSET\n    tenant_id: t"), 6, f"{P}.vertex_credentials",
+     "vertex_credentials, tenant_id: these keys do nothing for OCR here."),
+    (entry(VERTEX + "vertex_project: p\n    api_key: k\n    vertex_credentials: os.environ/UNSET"), 7, f"{P}.vertex_credentials",
+     "vertex_credentials: this key does nothing for OCR here."),
+    (entry(APPLICATION + "azure_ad_token: os.environ/U"), 9, f"{P}.azure_ad_token",
+     "azure_ad_token: this key does nothing for OCR here."),
     (A + "- model_name: a\n  litellm_params: {model: mistral/mistral-ocr-latest, api_key: k, rpm: 60}\n", 3, P,
      "Others of a have 'rpm', which is their share; this one's is 1."),
     (A + "- model_name: gpt\n  litellm_params: {model: openai/gpt-4o}\nrouter_settings: {fallbacks: [{gpt: [x]}]}\n", 1,
@@ -234,7 +255,7 @@ def test_a_fallback_that_is_not_for_ocr_is_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("left_out", ["vertex_ai/mistral-ocr-2505, vertex_project: p", "openai/gpt-4o"])
+@pytest.mark.parametrize("left_out", ["azure_ai/m-ocr, api_base: 'https://r', azure_password: p", "openai/gpt-4o"])
 def test_a_model_keeps_its_fallbacks_where_one_of_its_entries_is_left_out(tmp_path: Path, left_out: str) -> None:
     """The name is that of a model of OCR all the same, for fallbacks and aliases."""
     text = (

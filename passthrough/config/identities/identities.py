@@ -6,10 +6,10 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from ...credentials.fetchers import missing_extra
 from ...credentials.identity import GOOGLE_SCOPES, EntraIdentity, GoogleIdentity, Identity
 from ...secret import Secret
 from .. import syntax, values
@@ -20,9 +20,6 @@ from .schema import EntraPart, GooglePart, UpstreamAuthPart
 ADC: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 _MACHINE: Final = "the machine's own"
 _MAX_FILE_BYTES: Final = 1_000_000
-_LIBRARIES: Final = {"google": ("google.auth", "requests"), "azure": ("azure.identity",)}
-"""The extra → the modules that its tokens need."""
-
 _AUTHORITY: Final = "AZURE_AUTHORITY_HOST"
 _VARIABLES: Final = {
     "tenant_id": ("AZURE_TENANT_ID", values.tenant_id),
@@ -90,7 +87,7 @@ class Identities:
         """Return a Google identity, None where it is wrong. `at` is the place of the part, `key` that of `credentials` in it."""
         if self.sandbox:
             return None
-        self._check_extra("google", "google-auth", at)
+        self._check_extra(GoogleIdentity(), at)
         shape = GoogleIdentity(scopes=tuple(part.scopes) or GOOGLE_SCOPES, name=_MACHINE, proxy=proxy)
         if part.credentials is not None:
             return self._google(part.credentials, self.folder, (*at, key), shape)
@@ -126,7 +123,7 @@ class Identities:
         """Return an Entra identity, None where it is wrong. `at` is the place of the part."""
         if self.sandbox:
             return None
-        self._check_extra("azure", "azure-identity", at)
+        self._check_extra(EntraIdentity(), at)
         given = [key for key in _PROOFS if getattr(part, key)]
         if len(given) > 1:
             what = f"There are {len(given)} proofs of one identity: {', '.join(given)}."
@@ -166,8 +163,11 @@ class Identities:
             return Secret(secret, _SECRET), None
         if file := self.environ.get(_TOKEN_FILE):
             return None, self._token_file(values.FileName(file, _TOKEN_FILE), self.cwd, at)
-        what = "Nothing proves this identity: no client_secret, federated_token_file or managed_identity."
-        self.problems.wrong(at, what, f"Add one of them, or set {_SECRET} or {_TOKEN_FILE}.")
+        what = f"Nothing proves this identity: no client_secret, and neither {_SECRET} nor {_TOKEN_FILE} is set."
+        hint = (
+            "Add 'client_secret' (in upstream_auth 'federated_token_file' or 'managed_identity: true', too), or set one of these."
+        )
+        self.problems.wrong(at, what, hint)
         return None, None
 
     def _token_file(self, named: values.FileName, folder: Path, at: At) -> values.FileName | None:
@@ -189,22 +189,15 @@ class Identities:
             self.problems.wrong(at, invalid.what, invalid.hint, named=name)
             return None
 
-    def _check_extra(self, extra: str, library: str, at: At) -> None:
-        if not all(map(_is_installed, _LIBRARIES[extra])):
-            what = f"Tokens are fetched by {library}, which is not installed."
-            self.problems.wrong(at, what, f"Install it: pip install 'passthrough-ocr[{extra}]'")
+    def _check_extra(self, identity: Identity, at: At) -> None:
+        """Note an extra that is needed and not there; nothing is imported for that, which would take a third of a second."""
+        if (extra := missing_extra(identity)) is not None:
+            what = f"The tokens of this identity are fetched by libraries that are not installed: the extra '{extra}'."
+            self.problems.wrong(at, what, f"Install them: pip install 'passthrough-ocr[{extra}]'")
 
 
 def _shown(secret: Secret | None, otherwise: str) -> str:
     return otherwise if secret is None or secret.shown == "***" else secret.shown
-
-
-def _is_installed(module: str) -> bool:
-    """Tell whether a module could be imported; it is not, which takes a third of a second."""
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def _content(file: Path) -> str | InvalidValue:

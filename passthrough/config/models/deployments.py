@@ -6,20 +6,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from ...credentials.identity import Identity
 from ...exchange import DeploymentPrice, RouteTerms
 from ...meter.plan import MeterPlan
 from ...proxy.deployments.deployment import OCR_ROUTE, Deployment, Provider
 from ...proxy.routes import LabelHeader, Route, Target, Timeouts
 from ...secret import Secret
+from ..identities.identities import Identities
+from ..identities.schema import EntraPart, GooglePart
 from ..problems import At, Problems
 from ..syntax import Location
 from . import urls
+from .credential_choice import Credential, credential
 from .defaults import DEFAULTS
 from .schema import ConnectionPart, CredentialPart, EntryPart, ParamsPart
 
 _PRICE_LISTS: Final = {Provider.AZURE: "azure", Provider.VERTEX: "vertex"}
 _SANDBOX_BASE: Final = Location(True, "sandbox.invalid", 443, b"", b"")
-_CREDENTIAL_FIELDS: Final = frozenset({"authorization", "api-key"})
 _METHODS: Final = frozenset({"POST"})
 
 Entry = tuple[At, EntryPart]
@@ -35,12 +38,14 @@ class _Built(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeploymentContext:
-    """What all deployments are built with."""
+    """What all deployments are built with. `by_machine`: one at Azure without a credential goes by the machine's own identity."""
 
     sandbox: bool
     labels: tuple[LabelHeader, ...]
     timeout_s: float | None
     credentials: Mapping[str, ConnectionPart]
+    identities: Identities
+    by_machine: bool
 
 
 def credentials(given: Iterable[tuple[At, CredentialPart]], problems: Problems) -> dict[str, ConnectionPart]:
@@ -70,7 +75,11 @@ def _deployment(entry: EntryPart, at: At, context: DeploymentContext, problems: 
     _check_wildcard(entry, model, at, problems)
     where = _merged(params, context)
     location = _location(where, provider, model, place, context, problems)
-    headers = _headers(params, where, provider, place, context, problems)
+    choice = _choice(params, where, provider, context)
+    headers = _headers(params, where, choice, place, problems)
+    identity = _identity(where, choice, place, context.identities)
+    if choice is Credential.NONE and not context.sandbox:
+        _note_missing_key(provider, place, problems)
     if location is None:
         return None
     target = _target(location, context)
@@ -80,7 +89,10 @@ def _deployment(entry: EntryPart, at: At, context: DeploymentContext, problems: 
         provider=provider,
         model=model,
         target=target,
-        route=_route(entry, provider, model, target, headers, context, is_mistral=location.host == urls.MISTRAL_HOST),
+        route=replace(
+            _route(entry, provider, model, target, headers, context, is_mistral=location.host == urls.MISTRAL_HOST),
+            upstream_auth=identity,
+        ),
         inlines_documents=provider is not Provider.MISTRAL,
         defaults=tuple((name, text) for name in DEFAULTS if (text := getattr(params, name)) is not None),
         order=params.order,
@@ -130,8 +142,17 @@ def _location(
     return urls.vertex(where.api_base, project or "", where.vertex_location, model)
 
 
+def _choice(params: ParamsPart, where: ConnectionPart, provider: Provider, context: DeploymentContext) -> Credential:
+    """Return which of its credentials a deployment uses, by what is left of them after `selection`."""
+    found: dict[str, object] = {name: getattr(where, name) for name in ConnectionPart.model_fields}
+    if where.azure_ad_token is not None:
+        found["azure_ad_token"] = where.azure_ad_token.reveal()
+    headers = {name.lower() for name in params.extra_headers}
+    return credential(provider, found, headers, context.identities.environ, by_machine=context.by_machine)
+
+
 def _headers(
-    params: ParamsPart, where: ConnectionPart, provider: Provider, at: At, context: DeploymentContext, problems: Problems
+    params: ParamsPart, where: ConnectionPart, choice: Credential, at: At, problems: Problems
 ) -> tuple[tuple[bytes, Secret], ...]:
     """Return the fields that are set on each request: the credential, unless one of `extra_headers` is one, and these."""
     extra = tuple((name.encode("ascii"), value) for name, value in params.extra_headers.items())
@@ -140,14 +161,22 @@ def _headers(
         if name.lower() in seen:
             problems.wrong((*at, "extra_headers", name), "This header is given twice: case does not matter.", "Keep one of them.")
         seen.add(name.lower())
-    if seen & _CREDENTIAL_FIELDS:
-        return extra
-    key = where.api_key or (where.azure_ad_token if provider is Provider.AZURE else None)
-    if key is None:
-        if not context.sandbox:
-            _note_missing_key(provider, at, problems)
-        return extra
-    return ((b"Authorization", Secret(f"Bearer {key.reveal()}", key.shown)), *extra)
+    key = {Credential.API_KEY: where.api_key, Credential.AZURE_AD_TOKEN: where.azure_ad_token}.get(choice)
+    return extra if key is None else ((b"Authorization", Secret(f"Bearer {key.reveal()}", key.shown)), *extra)
+
+
+def _identity(where: ConnectionPart, choice: Credential, at: At, identities: Identities) -> Identity | None:
+    """Return whose token the deployment's requests carry, None where it has another credential."""
+    if choice is Credential.GOOGLE:
+        return identities.google(GooglePart(credentials=where.vertex_credentials), at, "vertex_credentials")
+    if choice is Credential.MACHINE:
+        return identities.entra(EntraPart.model_validate({"managed_identity": "true", "scope": where.azure_scope}), at)
+    if choice is Credential.ENTRA:
+        application = EntraPart(
+            tenant_id=where.tenant_id, client_id=where.client_id, client_secret=where.client_secret, scope=where.azure_scope
+        )
+        return identities.entra(application, at)
+    return None
 
 
 def _note_missing_key(provider: Provider, at: At, problems: Problems) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Final
 
@@ -13,14 +13,13 @@ _MAX_NAMED: Final = 12
 _CLOSE: Final = 0.8
 """How near an unknown key must be to count as misspelt: LiteLLM takes any key, and some of its own are near to others."""
 
-FETCHED: Final = {
-    "vertex_ai": ("vertex_credentials",),
-    "azure_ai": ("tenant_id", "client_id", "client_secret", "azure_username", "azure_password", "azure_scope"),
-}
-"""Keys of credentials by which a token is fetched, by provider."""
-
 _INSTEAD: Final = {"base_url": "api_base", "api_token": "api_key", "max_parallel": "max_parallel_requests"}
 """Keys that mean one of ours, although their spelling differs much."""
+
+_OTHER_NAMES: Final = {
+    "vertex_ai_project": "vertex_project", "vertex_ai_location": "vertex_location", "vertex_ai_credentials": "vertex_credentials",
+}  # fmt: skip
+"""LiteLLM's other names of its own keys."""
 
 _WORKS: Final[Mapping[str, frozenset[str]]] = {
     "entry": frozenset(EntryPart.model_fields),
@@ -33,16 +32,21 @@ _WORKS: Final[Mapping[str, frozenset[str]]] = {
 }
 
 _LITELLM_ONLY: Final = frozenset({
-    *FETCHED["vertex_ai"], *FETCHED["azure_ai"], "max_retries", "stream_timeout", "api_type", "region_name", "organization",
+    *_OTHER_NAMES, "azure_username", "azure_password", "max_retries", "stream_timeout", "api_type", "region_name", "organization",
     "rpd", "tpd", "itpm", "otpm", "tags", "timeout_by_service_tier", "stream_timeout_by_service_tier", "max_budget",
     "retry_policy", "model_group_retry_policy", "allowed_fails_policy", "content_policy_fallbacks",
     "context_window_fallbacks", "max_fallbacks", "num_retries_per_request", "default_max_parallel_requests",
-    "default_litellm_params", "cache", "cache_params", "drop_params", "vertex_ai_project", "vertex_ai_location",
-    "vertex_ai_credentials", "ocr_cost_per_page_batches", "annotation_cost_per_page_batches", "ocr_cost_per_credit",
+    "default_litellm_params", "cache", "cache_params", "drop_params",
+    "ocr_cost_per_page_batches", "annotation_cost_per_page_batches", "ocr_cost_per_credit",
     "routing_strategy_args", "routing_groups", "credential_info", "enable_pre_call_checks",
     "callbacks", "global_max_parallel_requests", "baseline_model", "mode", "tier_litellm_params", "models",
 })  # fmt: skip
 """Keys of LiteLLM's own that are near to one that works, or belong to other kinds of calls."""
+
+
+def renamed(given: Mapping[str, object]) -> dict[str, object]:
+    """Return a mapping with LiteLLM's other names of its keys replaced; a key that is there under both names stays as it is."""
+    return {_OTHER_NAMES[key] if _OTHER_NAMES.get(key, key) not in given else key: value for key, value in given.items()}
 
 
 class LiteLLMKeys:
@@ -54,16 +58,19 @@ class LiteLLMKeys:
         self._problems = problems
         self._idle: dict[str, dict[str, At]] = {}
 
-    def working(self, section: str, given: Mapping[str, object], at: At) -> dict[str, object]:
-        """Return the keys that work, without those that are null; a misspelt key is noted as a problem."""
+    def working(self, section: str, given: Mapping[str, object], at: At, idle: Collection[str] = ()) -> dict[str, object]:
+        """Return the keys that work, without those that are null; a misspelt key is noted as a problem.
+
+        `idle` are keys that do nothing in this mapping, while they work in others.
+        """
         works, found = _WORKS[section], dict[str, object]()
         for key, value in given.items():
-            if key in works:
+            if key in works and key not in idle:
                 if value is not None:
                     found[key] = value
                 continue
             near = _INSTEAD.get(key) if _INSTEAD.get(key) in works else None
-            if near is None and key not in _LITELLM_ONLY:
+            if near is None and key not in _LITELLM_ONLY and key not in works:
                 near = next(iter(get_close_matches(key[:60], sorted(works), n=1, cutoff=_CLOSE)), None)
             if near is not None:
                 self._problems.wrong((*at, key), "There is no such key here.", f"Did you mean '{near}'?")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, SkipValidation
 
+from ...credentials.identity import ENTRA_SCOPE
 from .. import types
 
 
@@ -19,13 +20,27 @@ class ConnectionPart(LiteLLMPart):
     """Where a deployment is, and its credential: in an entry, or in a credential that entries share."""
 
     api_key: types.HeaderValue | None = Field(
-        default=None, description="The provider's key; for vertex_ai a token; else MISTRAL_API_KEY or AZURE_AI_API_KEY."
+        default=None,
+        description="The provider's key; for vertex_ai a token that is not renewed; else MISTRAL_API_KEY or AZURE_AI_API_KEY.",
     )
     api_base: types.BaseUrl | None = Field(
         default=None, description="The provider's base URL; else MISTRAL_API_BASE or AZURE_AI_API_BASE."
     )
     api_version: types.ApiVersion | None = Field(default=None, description="azure_ai: the api-version in the query.")
     azure_ad_token: types.HeaderValue | None = Field(default=None, description="azure_ai: a token instead of a key.")
+    tenant_id: types.TenantId | None = Field(
+        default=None, description="azure_ai: the tenant of an application whose token is fetched; else AZURE_TENANT_ID."
+    )
+    client_id: types.ClientId | None = Field(default=None, description="azure_ai: the application; else AZURE_CLIENT_ID.")
+    client_secret: types.ClientSecret | None = Field(default=None, description="azure_ai: its secret; else AZURE_CLIENT_SECRET.")
+    azure_scope: types.EntraScope = Field(
+        default=ENTRA_SCOPE, description="azure_ai: what the tokens are for; else AZURE_SCOPE, else Azure AI Foundry."
+    )
+    vertex_credentials: types.GoogleCredentials | None = Field(
+        default=None,
+        description="vertex_ai: a credentials file, relative to this file, or its JSON; else VERTEXAI_CREDENTIALS, else "
+        "GOOGLE_APPLICATION_CREDENTIALS, else the machine's own.",
+    )
     vertex_project: types.VertexProject | None = Field(default=None, description="vertex_ai: the project; else VERTEXAI_PROJECT.")
     vertex_location: types.VertexLocation = Field(
         default="us-central1", description="vertex_ai: a region, global, us or eu; else VERTEXAI_LOCATION."
@@ -135,6 +150,9 @@ class RouterPart(SharedSettingsPart):
 class LiteLLMSettingsPart(SharedSettingsPart):
     """LiteLLM's litellm_settings, as far as they mean something for OCR."""
 
+    enable_azure_ad_token_refresh: types.Switch = Field(
+        default=False, description="true: azure_ai without any credential goes by the machine's own (managed) identity."
+    )
     request_timeout: types.Limit = Field(default=None, description="For all tries of a request together.")
     user_url_validation: types.Switch = Field(
         default=True, description="Fetch documents from public addresses only; false: from any."

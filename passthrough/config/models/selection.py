@@ -10,8 +10,9 @@ from typing import Any, Final
 from ...proxy.deployments.deployment import Provider
 from ...secret import PREFIX, Unset, expand
 from ..problems import At, Problems, did_you_mean, listed, nearest, printable
+from .credential_choice import Credential, credential, idle_keys, lacking_key
 from .defaults import as_json
-from .keys import FETCHED, LiteLLMKeys
+from .keys import LiteLLMKeys, renamed
 from .urls import NAMED, provider_of
 
 SECTIONS: Final = ("model_list", "router_settings", "litellm_settings", "credential_list")
@@ -22,30 +23,40 @@ _IN_NAMES: Final = ("ocr", "document-ai")
 _MAX_NAMED: Final = 12
 _VARIABLES: Final[Mapping[Provider, Mapping[str, tuple[str, ...]]]] = {
     Provider.MISTRAL: {"api_key": ("MISTRAL_API_KEY",), "api_base": ("MISTRAL_API_BASE",)},
-    Provider.AZURE: {"api_key": ("AZURE_AI_API_KEY",), "api_base": ("AZURE_AI_API_BASE",)},
+    Provider.AZURE: {
+        "api_key": ("AZURE_AI_API_KEY",), "api_base": ("AZURE_AI_API_BASE",), "azure_scope": ("AZURE_SCOPE",),
+    },
     Provider.VERTEX: {
         "vertex_project": ("VERTEXAI_PROJECT",), "vertex_location": ("VERTEXAI_LOCATION", "VERTEX_LOCATION"),
+        "vertex_credentials": ("VERTEXAI_CREDENTIALS",),
     },
 }  # fmt: skip
 """The variables that LiteLLM reads where an entry lacks a key."""
 
-NOT_FETCHED: Final = "A token for this deployment would have to be fetched, which this version does not do."
-_NOT_FETCHED_HINT: Final = {
-    Provider.VERTEX: "Give it 'api_key', with a token: gcloud auth print-access-token.",
-    Provider.AZURE: "Give it 'api_key', or 'azure_ad_token' with a token.",
+_NOT_SERVED: Final = {
+    Credential.OIDC: (
+        "A token that is exchanged for another (oidc/…) is not served here.",
+        "Write 'tenant_id' and 'client_id' with 'client_secret', or set AZURE_FEDERATED_TOKEN_FILE to the file with that token.",
+    ),
+    Credential.PERSON: (
+        "A person's name and password are not served here.",
+        "Write 'tenant_id', 'client_id' and 'client_secret' of an application, or 'api_key'.",
+    ),
 }
+"""What is said of credentials that are not served, with the hint."""
+
+_ON: Final = frozenset({"true", "yes", "on"})
 _ELSEWHERE: Final = "For a model of OCR write 'model_info: {mode: ocr}'; for others add a route under pass_through_endpoints."
 _OTHER_API: Final = "Add a route under pass_through_endpoints: mistral/, azure_ai/ and vertex_ai/ models of Mistral are served."
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """An entry for OCR whose API is spoken here; `lacks` is its key that says that a token would have to be fetched."""
+    """An entry for OCR whose API is spoken here; `lacks` is the key of its credential where that is not served."""
 
     index: int
     group: str
-    provider: Provider
-    tree: Mapping[str, object]
+    choice: Credential
     lacks: str | None
 
 
@@ -67,8 +78,8 @@ def selected(tree: Mapping[str, Any], environ: Mapping[str, str], problems: Prob
     1. An entry is for OCR where its mode is `ocr`, or where it has no mode, and its model's name holds `ocr` or `document-ai`.
     2. The others, and those whose provider speaks another API, are named in one warning each.
     3. What LiteLLM takes from the environment becomes a reference to the variable.
-    4. A deployment whose token would have to be fetched is left out with a warning, where any other can be served; else it is a
-       problem. In the sandbox it needs none.
+    4. A deployment whose credential is of a kind that is not served is left out with a warning, where any other can be served;
+       else it is a problem. In the sandbox it needs none.
     """
     entries = tree.get("model_list")
     if entries is None:
@@ -83,7 +94,7 @@ def selected(tree: Mapping[str, Any], environ: Mapping[str, str], problems: Prob
         _warn_others(_Findings(unserved=found.unserved), problems)  # that the section does nothing is said of it as a whole
         return {}
     _warn_others(found, problems)
-    for at, replaced in _unfetched(found, problems):
+    for at, replaced in _unserved(found, problems):
         kept[at] = replaced
     sections: dict[str, object] = {"model_list": kept}
     for name in ("router_settings", "litellm_settings"):
@@ -106,6 +117,9 @@ class _Selector:
         self._keys = keys
         self._sandbox = sandbox
         self._shared = _by_name(tree.get("credential_list"))
+        settings = tree.get("litellm_settings")
+        refreshes = settings.get("enable_azure_ad_token_refresh") if isinstance(settings, dict) else None
+        self._by_machine = self._known(refreshes).strip().lower() in _ON
         self.findings = _Findings()
 
     def entry(self, item: object, at: At) -> object:
@@ -131,37 +145,38 @@ class _Selector:
         if isinstance(item.get("model_info"), dict):
             found["model_info"] = self._keys.working("model_info", info, (*at, "model_info"))
         if served is not None:
-            found["litellm_params"] = self._params(params, served[0], at, shown, found)
+            found["litellm_params"] = self._params(params, served[0], at, shown)
         elif params:
             found["litellm_params"] = self._keys.working("litellm_params", params, (*at, "litellm_params"))
         return found
 
-    def _params(
-        self, given: Mapping[str, object], provider: Provider, at: At, group: str, entry: Mapping[str, object]
-    ) -> dict[str, object]:
+    def _params(self, given: Mapping[str, object], provider: Provider, at: At, group: str) -> dict[str, object]:
         """Return the parameters that work, with LiteLLM's variables for what is not there."""
-        place = (*at, "litellm_params")
+        place, given = (*at, "litellm_params"), renamed(given)
         shared = self._credential(given.get("litellm_credential_name"), place)
         there = {**shared, **{key: value for key, value in given.items() if value is not None}}
-        fetched = () if there.get("api_key") else FETCHED.get(provider.value, ())  # of these more is said than that they are idle
-        spelt = {key: value for key, value in given.items() if key not in fetched}
-        params = as_json(self._keys.working("litellm_params", spelt, place), place, self._problems)
+        choice = self._choice(there, provider)
+        lacks = None if self._sandbox else lacking_key(choice, there)
+        idle = idle_keys(choice)
+        spelt = {key: value for key, value in given.items() if lacks is None or key != lacks}  # of it more is said
+        params = as_json(self._keys.working("litellm_params", spelt, place, idle), place, self._problems)
         for key, names in _VARIABLES[provider].items():
             name = next((name for name in names if self._environ.get(name)), None)
-            if there.get(key) is None and name is not None and not (key == "api_key" and there.get("azure_ad_token")):
+            if there.get(key) is None and name is not None and key not in idle and self._takes(key, provider, choice):
                 params[key] = f"{PREFIX}{name}"
-        candidate = _Candidate(int(at[1]), group, provider, entry, self._lacks(there | params, provider))
-        self.findings.candidates.append(candidate)
+        self.findings.candidates.append(_Candidate(int(at[1]), group, choice, lacks))
         return params
 
-    def _lacks(self, params: Mapping[str, object], provider: Provider) -> str | None:
-        """Return the key that says that a token must be fetched, None where there is a credential, or none is needed."""
-        headers = params.get("extra_headers")
+    def _takes(self, key: str, provider: Provider, choice: Credential) -> bool:
+        """Tell whether a variable serves for a key: that of Azure's key only where nothing in the file is preferred to it."""
+        return key != "api_key" or provider is not Provider.AZURE or choice is Credential.VARIABLE
+
+    def _choice(self, there: Mapping[str, object], provider: Provider) -> Credential:
+        headers = there.get("extra_headers")
         sent = {str(name).lower() for name in headers} if isinstance(headers, dict) else set()
-        if self._sandbox or params.get("api_key") or params.get("azure_ad_token") or sent & {"authorization", "api-key"}:
-            return None
-        fetched = FETCHED.get(provider.value, ())
-        return next((key for key in fetched if params.get(key) is not None), "model" if provider is Provider.VERTEX else None)
+        token = there.get("azure_ad_token")
+        known = {**there, "azure_ad_token": self._known(token) or token}
+        return credential(provider, known, sent, self._environ, by_machine=self._by_machine)
 
     def _credential(self, name: object, at: At) -> Mapping[str, object]:
         if not isinstance(name, str):
@@ -219,7 +234,7 @@ def _by_name(given: object) -> dict[str, Mapping[str, object]]:
     for item in given if isinstance(given, list) else ():
         name, values = (item.get("credential_name"), item.get("credential_values")) if isinstance(item, dict) else (None, None)
         if isinstance(name, str):
-            found.setdefault(name, values if isinstance(values, dict) else {})
+            found.setdefault(name, renamed(values) if isinstance(values, dict) else {})
     return found
 
 
@@ -235,26 +250,26 @@ def _credentials(given: object, used: set[str], keys: LiteLLMKeys) -> object:
         at = ("credential_list", index)
         kept = keys.working("credential", item, at)
         if isinstance(values := kept.get("credential_values"), dict):
-            kept["credential_values"] = keys.working("credential_values", values, (*at, "credential_values"))
+            kept["credential_values"] = keys.working("credential_values", renamed(values), (*at, "credential_values"))
         found.append(kept)
     return found
 
 
-def _unfetched(found: _Findings, problems: Problems) -> list[tuple[int, object]]:
-    """Note deployments whose token would have to be fetched, and return what replaces them in the list."""
+def _unserved(found: _Findings, problems: Problems) -> list[tuple[int, object]]:
+    """Note deployments whose credential is not served, and return what replaces them in the list."""
     able = {each.group for each in found.candidates if each.lacks is None}
     replaced: list[tuple[int, object]] = []
     for each in found.candidates:
         if each.lacks is None:
             continue
         at = ("model_list", each.index, "litellm_params", each.lacks)
-        hint = _NOT_FETCHED_HINT[each.provider]
+        what, hint = _NOT_SERVED[each.choice]
         if not able:
-            problems.wrong(at, NOT_FETCHED, hint)
+            problems.wrong(at, what, hint)
         elif each.group in able:
-            problems.warn(at, f"{NOT_FETCHED} It is left out; the others of {each.group} are served.", hint)
+            problems.warn(at, f"{what} The deployment is left out; the others of {each.group} are served.", hint)
         else:
-            problems.warn(at, f"{NOT_FETCHED} So {each.group} is left out: clients that send this name get 400.", hint)
+            problems.warn(at, f"{what} So {each.group} is left out: clients that send this name get 400.", hint)
         replaced.append((each.index, {"model_name": each.group}))
     return replaced
 

@@ -50,7 +50,10 @@ def models(tree: Mapping[str, Any], build: BuildContext, problems: Problems) -> 
     shared = _parts(CredentialPart, tree, "credential_list", problems)
     entries = _parts(EntryPart, tree, "model_list", problems)
     labels = tuple(LabelHeader(label.name, label.forward, label.fills) for _, label in build.labels)
-    context = DeploymentContext(build.sandbox, labels, settings.router.timeout, credentials(shared, problems))
+    context = DeploymentContext(
+        build.sandbox, labels, settings.router.timeout, credentials(shared, problems), build.identities,
+        settings.litellm.enable_azure_ad_token_refresh,
+    )  # fmt: skip
     placed = deployments(entries, context, problems)
     if not build.sandbox:
         for at, deployment in placed:
