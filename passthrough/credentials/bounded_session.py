@@ -43,17 +43,23 @@ _NOT_NOW: Final = {
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 }
+_MALFORMED: Final = ("sent no whole HTTP response", "malformed")
 _OF_THE_MACHINE: Final = ("localhost", "metadata", "metadata.google.internal")
 
 
 class BoundedSession(requests.Session):
-    """The session of one fetch. `secrets` is what must not be shown; what is sent and received adds to it."""
+    """The session of one fetch.
+
+    `secrets` is what must not be shown; what is sent and received adds to it. `trouble` is what went wrong with the last call,
+    None where it was answered with success; then `useless` is the error of such an answer that turns out to hold no token.
+    """
 
     def __init__(self, secrets: set[str], proxy: str | None) -> None:
         super().__init__()
         self.trust_env = False
         self.secrets = secrets
         self.trouble: FetchError | None = None
+        self.useless: FetchError | None = None
         self.proxy = proxy
         self.deadline = time.monotonic() + FETCH_S
         adapter = _Adapter(self)
@@ -113,9 +119,9 @@ class _Adapter(HTTPAdapter):
         except (requests.exceptions.Timeout, TimeoutError):
             where.fails(f"did not answer within {left_s:.0f} s", "timeout")
         except requests.exceptions.ConnectionError as error:
-            where.fails(f"cannot be reached: {_reason(error)}", "unreachable")
+            where.fails(*_trouble(error))
         except (requests.exceptions.RequestException, HTTPError, OSError, ValueError):
-            where.fails("sent what is no HTTP response", "malformed")
+            where.fails(*_MALFORMED)
         where.judge(response.status_code, body)
         session.secrets |= _received_secrets(body)
         head = dict(response.headers)
@@ -126,7 +132,7 @@ class _Adapter(HTTPAdapter):
         """Read a body, up to a bound and a moment."""
         found = bytearray()
         with response.raw as raw:
-            while piece := raw.read(_PIECE_BYTES, decode_content=False):
+            while piece := raw.read1(_PIECE_BYTES, decode_content=False):
                 found += piece
                 if len(found) > MAX_BODY_BYTES:
                     where.fails(f"sent more than {MAX_BODY_BYTES // 1024} KB", "too large")
@@ -163,6 +169,8 @@ class _Server:
         """Keep what is wrong with a response; raise it where the libraries must not come again by themselves."""
         if status < HTTPStatus.MULTIPLE_CHOICES:
             self._session.trouble = None
+            what = "sent no token that can be used: access_token or expires_in is missing or wrong"
+            self._session.useless = FetchError(f"{self._name} {what}.")
             return
         code, description = server_words(body, self._session.secrets)
         words = "".join((f", {code}" if code else "", f": {description.rstrip('.')}" if description else ""))
@@ -196,14 +204,14 @@ def _tls_trouble(error: BaseException) -> str:
     return "does not speak TLS as it should"
 
 
-def _reason(error: BaseException) -> str:
-    """Return why there is no connection, in the system's words."""
+def _trouble(error: BaseException) -> tuple[str, str]:
+    """Say why there is no connection, in the system's words, or what came over it."""
     for each in _causes(error):
         if isinstance(each, NameResolutionError):
-            return "its name cannot be resolved"
+            return "cannot be reached: its name cannot be resolved", "unreachable"
         if isinstance(each, OSError) and each.strerror and each.errno is not None:
-            return each.strerror
-    return "it closed the connection"
+            return f"cannot be reached: {each.strerror}", "unreachable"
+    return _MALFORMED
 
 
 def _causes(error: BaseException) -> list[BaseException]:

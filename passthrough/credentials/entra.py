@@ -17,7 +17,7 @@ _OF_MACHINE: Final = ("IDENTITY_HEADER", "MSI_SECRET")
 
 
 def fetch(identity: EntraIdentity, session: BoundedSession, environ: Mapping[str, str]) -> tuple[Any, float]:
-    """Return a token and when it ends, in seconds since the epoch. Raises FetchError, and what azure-identity raises.
+    """Return a token and when it ends, in seconds since the epoch. Raises FetchError, and azure-identity's errors.
 
     Each fetch has a credential of its own: one that is kept would return the token that it has.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -70,27 +69,24 @@ class _Fetcher:
         except FetchError:
             raise
         except Exception as error:  # noqa: BLE001 - what libraries raise for an odd response is of any kind
-            raise session.trouble or _unexpected(error, session.secrets) from None
-        token = _token(value, ends)
+            raise session.trouble or session.useless or _unexpected(error, session.secrets) from None
+        token = _token(value, ends, session.useless)
         self._before = (*self._before, token.secret.reveal())[-2:]
         return token
 
 
-def _token(value: object, ends: float) -> Token:
-    """Return the token of a response. Raises FetchError where it is none that can stand in a head."""
-    if not isinstance(value, str) or not value:
-        raise FetchError("The token server sent no token.")
-    if len(value) > MAX_TOKEN or not _TOKEN.fullmatch(value):
-        raise FetchError("What the token server sent is no bearer token.")
-    if not math.isfinite(ends):
-        raise FetchError("The token server does not say when the token ends.")
+def _token(value: object, ends: float | None, useless: FetchError | None) -> Token:
+    """Return the token of a response. Raises FetchError where it is none that can stand in a head, or no one knows its end."""
+    if ends is None or not isinstance(value, str) or len(value) > MAX_TOKEN or not _TOKEN.fullmatch(value):
+        raise useless or FetchError("No token was fetched.")
     return Token(Secret(value), ends)
 
 
 def _unexpected(error: Exception, secrets: set[str]) -> FetchError:
-    words = without_secrets(str(error), secrets)
+    """Return the error of a library that asked no server: it does not understand what the configuration says."""
     name = type(error).__name__
-    return FetchError(f"No token was fetched: {words} ({name})." if words else f"No token was fetched ({name}).", name)
+    words = without_secrets(str(error), secrets).rstrip(".") or name
+    return FetchError(f"No token was fetched: {words}.", name)
 
 
 def _passwords(proxy: str | None) -> set[str]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .bounded_session import BoundedSession
 
 
-def fetch(identity: GoogleIdentity, session: BoundedSession, environ: Mapping[str, str]) -> tuple[Any, float]:
-    """Return a token and when it ends, in seconds since the epoch. Raises FetchError, and what google-auth raises.
+def fetch(identity: GoogleIdentity, session: BoundedSession, environ: Mapping[str, str]) -> tuple[Any, float | None]:
+    """Return a token and when it ends, in seconds since the epoch, if that is known. Raises FetchError, and google-auth's errors.
 
     Without `info` these are asked, as Google's application default credentials have it: the file of
     GOOGLE_APPLICATION_CREDENTIALS, the one that gcloud wrote, the metadata server. google-auth's own search also runs gcloud, to
@@ -29,11 +29,15 @@ def fetch(identity: GoogleIdentity, session: BoundedSession, environ: Mapping[st
 
     text = _default(environ) if identity.info is None else identity.info.reveal()
     credentials = _of_machine(identity.scopes) if text is None else _of_file(text, identity.scopes, session)
-    credentials.refresh(Request(session))
-    if credentials.expiry is None:
-        raise FetchError("The token that came has no end: the token server sent no expires_in.")
+    try:
+        credentials.refresh(Request(session))
+    except FetchError as error:
+        if text is None:
+            what = "Neither GOOGLE_APPLICATION_CREDENTIALS nor gcloud gives credentials here, and"
+            raise FetchError(f"{what} {str(error)[0].lower()}{str(error)[1:]}", error.sort) from None
+        raise
     expiry = credentials.expiry
-    return credentials.token, (expiry if expiry.tzinfo else expiry.replace(tzinfo=UTC)).timestamp()
+    return credentials.token, expiry and (expiry if expiry.tzinfo else expiry.replace(tzinfo=UTC)).timestamp()
 
 
 def _of_machine(scopes: tuple[str, ...]) -> Any:

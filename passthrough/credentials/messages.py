@@ -79,7 +79,7 @@ def secrets_in(said: Any) -> set[str]:
     return found
 
 
-_IS_SECRET: Final = re.compile(r"(secret|private|password|assertion|token)(?!.*(uri|url|type|id)$)", re.IGNORECASE)
+_IS_SECRET: Final = re.compile(r"(secret|private|password|assertion|token)(?!.*(uri|url|type|id|endpoint)$)", re.IGNORECASE)
 
 
 def _squeezed(text: str) -> str:

@@ -59,11 +59,10 @@ class TokenSources:
 
 def _both(one: TokenReading, other: TokenReading) -> TokenReading:
     """Return the sums of two readings, with the worse state."""
-    ends = (one.good_until_utc, other.good_until_utc)
     return TokenReading(
         one.name,
         one.fetched + other.fetched,
         one.failed + other.failed,
-        None if None in ends else min(end for end in ends if end is not None),
+        None if one.good_until_utc is None or other.good_until_utc is None else min(one.good_until_utc, other.good_until_utc),
         one.trouble or other.trouble,
     )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -127,6 +128,8 @@ class TokenServer:
 
     def _own(self, asked: Asked) -> Answer:
         path, form = asked.path, asked.form
+        if path == "/token":  # oauth2.googleapis.com/token
+            return self._given()
         if path == "/google/token":
             _check_assertion(form["assertion"])
             return self._given()
@@ -190,14 +193,14 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def token_server(authority: trustme.CA | None = None) -> Iterator[TokenServer]:
-    """Run one on a free port of 127.0.0.1; over TLS, as `localhost`, where an authority is given."""
+def token_server(authority: trustme.CA | None = None, *names: str) -> Iterator[TokenServer]:
+    """Run one on a free port of 127.0.0.1; over TLS, as `localhost` and these names, where an authority is given."""
     server = _Server(("127.0.0.1", 0), _Handler)
     if authority is None:
         server.serves = TokenServer(f"http://127.0.0.1:{server.server_port}")
     else:
         server.serves = TokenServer(f"https://localhost:{server.server_port}")
-        server.socket = served_by(authority, "localhost").wrap_socket(
+        server.socket = served_by(authority, "localhost", *names).wrap_socket(
             server.socket, server_side=True, do_handshake_on_connect=False
         )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -209,6 +212,61 @@ def token_server(authority: trustme.CA | None = None) -> Iterator[TokenServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class Tunnel:
+    """An HTTP proxy that leads every CONNECT to one server; `heads` are those of the requests that it got."""
+
+    def __init__(self, port: int) -> None:
+        self.heads: list[bytes] = []
+        self._to = port
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                near, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._lead, args=(near,), daemon=True).start()
+
+    def _lead(self, near: socket.socket) -> None:
+        with near, socket.create_connection(("127.0.0.1", self._to)) as far, suppress(OSError):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += near.recv(65_536)
+            self.heads.append(head)
+            near.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            there = threading.Thread(target=_copy, args=(near, far), daemon=True)
+            there.start()
+            _copy(far, near)
+            there.join()
+
+
+def _copy(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while piece := source.recv(65_536):
+            sink.sendall(piece)
+        sink.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def tunnel_to(server: TokenServer) -> Iterator[Tunnel]:
+    """Run a proxy behind which a server has every name."""
+    tunnel = Tunnel(urlsplit(server.url).port or 0)
+    try:
+        yield tunnel
+    finally:
+        tunnel.close()
 
 
 @cache
@@ -234,7 +292,7 @@ def _check_assertion(assertion: str) -> None:
     claims = json.loads(_decoded(signed.split(".")[1]))
     assert (ACCOUNT, "https://oauth2.googleapis.com/token") == (claims["iss"], claims["aud"])
     assert claims["exp"] - claims["iat"] <= 3600
-    assert "https://www.googleapis.com/auth/cloud-platform" in claims["scope"]
+    assert "https://www.googleapis.com/auth/" in claims["scope"]
 
 
 def _decoded(part: str) -> bytes:
