@@ -141,7 +141,7 @@ class AccountUpstream:
         value = credentials[0] if credentials else b""
         account = None if value in self.rejected else self.accounts(value)
         name: str | None = None
-        fields = [b"Content-Type: application/json", b"X-Request-Id: %s-%d" % (self.name.encode(), next(self._numbers))]
+        fields = [b"X-Request-Id: %s-%d" % (self.name.encode(), next(self._numbers))]
         if account is None:
             status, answer = 401, {"detail": "Unauthorized"}
         elif account in self.throttled:
@@ -150,7 +150,9 @@ class AccountUpstream:
         else:
             status, answer, name = self._answer(account, method, path, received)
         self.steps.append(Step(account, method, path, status, name, received))
-        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        is_file = isinstance(answer, bytes)
+        content = answer if is_file else json.dumps(answer).encode()
+        fields.append(b"Content-Type: application/" + (b"octet-stream" if is_file else b"json"))
         await peer.send(ok(content, *fields, status=f"{status} {HTTPStatus(status).phrase}".encode()))
 
     def _answer(self, account: str, method: str, path: str, received: Received) -> tuple[int, Any, str | None]:

@@ -42,7 +42,7 @@ class _FailedStep(Exception):
     """A request that got another status than 200: the program gives up the document."""
 
 
-Program = Callable[[aiohttp.ClientSession, str, str, str], Awaitable[Sequence]]
+DocumentProgram = Callable[[aiohttp.ClientSession, str, str, str], Awaitable[Sequence]]
 """Reads one document: by a session, the base URL with its `/v1`, the client key and the file's name."""
 
 
