@@ -158,10 +158,8 @@ def hold_body(context: RequestContext, retries: Retries, *, for_token: bool = Fa
     """
     if retries.attempts:
         context.replay = ReplayBuffer(retries.held_bytes, spools=retries.spool)
-    elif for_token and (context.head is None or (context.head.length or 0) <= HELD_FOR_TOKEN_BYTES):
+    elif for_token and context.head is not None and (context.head.length or 0) <= HELD_FOR_TOKEN_BYTES:
         context.replay = ReplayBuffer(HELD_FOR_TOKEN_BYTES, spools=False)
-    else:
-        context.replay = None
 
 
 def is_repeatable(context: RequestContext, call: Call) -> bool:

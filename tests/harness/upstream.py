@@ -147,6 +147,11 @@ class RawUpstream:
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
 
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return len(self._tasks)
+
     async def left(self) -> None:
         """Wait until every connection has ended."""
         while self._tasks:

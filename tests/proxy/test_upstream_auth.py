@@ -15,7 +15,7 @@ from passthrough.proxy.routes import Retries, Route, Timeouts
 from tests.harness.client import RawClient, asking, client
 from tests.harness.issuer import IDENTITY, Issuer
 from tests.harness.proxy import Road, road, route_to
-from tests.harness.upstream import Peer, RawUpstream, Received, Script, answering, ok, upstream
+from tests.harness.upstream import Peer, RawUpstream, Received, Script, answering, chunk, ok, upstream
 from tests.harness.waiting import until
 
 pytestmark = pytest.mark.wire
@@ -120,6 +120,7 @@ async def test_a_rejected_token_is_renewed_and_the_request_sent_again(
             exchange.outcome,
         )
         assert (None if body is None else 3) == (await exchange.usage_source.usage()).pages
+        await until(lambda: raw.open == 1)  # The connection of the first call is closed, the other one kept.
 
 
 async def test_a_provider_that_rejects_every_token_is_asked_twice_and_then_heard() -> None:
@@ -147,16 +148,35 @@ async def test_where_no_other_token_comes_the_rejection_is_relayed() -> None:
         assert (1, 1) == (len(raw.received), (await house.booked())[0].attempts)
 
 
-@pytest.mark.parametrize("early", [True, False], ids=["early", "behind the body"])
-async def test_a_body_that_is_not_held_is_sent_once_and_the_next_has_a_new_token(early: bool) -> None:
-    """A target that rejects the token while a long body still comes: its 401 is relayed at once, and the renewal has begun."""
-    issuer, size = Issuer(), 3_000_000
+TOO_LONG = b"x" * (HELD_FOR_TOKEN_BYTES + 1)
+
+
+@pytest.mark.parametrize(
+    ("early", "field", "sent"),
+    [
+        (True, b"Content-Length: 3000000", b"x" * 1000),
+        (True, b"Content-Length: 30", b"x" * 29),
+        (False, b"Content-Length: %d" % len(TOO_LONG), TOO_LONG),
+        (False, b"Transfer-Encoding: chunked", chunk(TOO_LONG) + chunk(b"")),
+    ],
+    ids=["early", "early and short", "behind the body", "behind a body in chunks"],
+)
+async def test_a_body_that_is_not_held_is_sent_once_and_the_next_has_a_new_token(early: bool, field: bytes, sent: bytes) -> None:
+    """A target that rejects the token while a body still comes, or of a long one: its 401 is relayed at once.
+
+    The renewal has begun, for the requests to come.
+    """
+    issuer = Issuer()
     async with one(issuer, taking(issuer, 2, early=early)) as (house, raw, caller):
-        await caller.send(asking(POST, b"Content-Length: %d" % size))
-        caller.writer.write(b"x" * (1000 if early else size))
+        await until(lambda: bool(issuer.issued))
+        issuer.open.clear()
+        await caller.send(asking(POST, field))
+        caller.writer.write(sent)
         head, body = await caller.answer()
         assert (b"401", b"who are you?") == (head[9:12], body)
         assert 1 == (await house.booked())[0].attempts
+        await until(lambda: issuer.asked == 2)
+        issuer.open.set()
         await until(lambda: len(issuer.issued) == 2)
         async with client(house.port) as other:
             await other.send(asking(POST, body=b"{}"))
@@ -174,7 +194,7 @@ async def test_without_a_token_nothing_is_sent() -> None:
         assert b"project.test" not in body
         (exchange,) = await house.booked()
         assert (0, 0, "upstream_credentials") == (raw.connections, exchange.attempts, exchange.error)
-        assert (Outcome.UPSTREAM_FAILED, False) == (exchange.outcome, exchange.went_up)
+        assert (Outcome.UPSTREAM_FAILED, False, True) == (exchange.outcome, exchange.went_up, exchange.overhead_s is not None)
 
 
 async def test_who_waits_for_a_token_at_the_start_gets_the_one_that_is_fetched() -> None:
