@@ -222,13 +222,15 @@ def test_processes_are_summed() -> None:
 
 
 def test_requests_count_at_the_deployment_of_their_last_try() -> None:
-    """By group, deployment, class of status and outcome; others are in no such series."""
+    """By group, deployment, class of status and outcome; others are in no series. A target's group is its endpoint's path."""
     one = replace(booked(pages=1), deployment="a", model_group="m")
-    found = of(Metrics(), [one, one, replace(one, deployment="b", status=503), booked(pages=1)])
+    target = replace(one, deployment="/mistral#1", model_group=None)
+    found = of(Metrics(), [one, one, replace(one, deployment="b", status=503), target, booked(pages=1)])
     name = "passthrough_deployment_requests_total"
-    assert (2, 1, 3) == (
+    assert (2, 1, 1, 4) == (
         value(found, name, model_group="m", deployment="a", status="2xx", outcome="completed"),
         value(found, name, deployment="b", status="5xx"),
+        value(found, name, model_group="/mistral", deployment="/mistral#1"),
         value(found, name),
     )
 
