@@ -21,6 +21,7 @@ from ..proxy.routes import Route
 from ..secret import Secret
 from .budgets import ALL, Limits, calendar
 from .clients import Keys, check_named_models, check_named_routes, keys
+from .endpoints.routes import BuildContext, check_labels, check_targets, has_target, routes
 from .endpoints.targets import pools, target_ids
 from .environment import read_environment
 from .identities.identities import Identities
@@ -33,7 +34,6 @@ from .prices import only_prices, price_map, prices
 from .problems import At, Problems
 from .proxies import check_proxies
 from .references import References
-from .routes import BuildContext, check_labels, check_targets, has_target, routes
 from .schema import SECTIONS, ClientKeyPart, Endpoint, File, General, LabelItem, LabelPart, PricePart, RoutePrices
 from .validate import items, optional_part, part
 from .values import FileName

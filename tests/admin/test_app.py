@@ -591,8 +591,6 @@ async def test_deployments_of_all_workers() -> None:
     assert expected == merged(own, [one for other in others for one in other["deployments"]])
     assert own == merged(own, [])
     target = replace(own, provider=None, model_group="/mistral", deployment="/mistral#1")
-    same = json.loads(deployments_json([target]))["deployments"]
-    assert (None, replace(target, in_flight=4)) == (
-        same[0]["provider"],
-        replace(merged(target, same), tries=own.tries, cooldowns=own.cooldowns),
-    )
+    (same,) = json.loads(deployments_json([target]))["deployments"]
+    both = merged(target, [same])
+    assert (None, None, "/mistral", 4) == (same["provider"], both.provider, both.model_group, both.in_flight)

@@ -1,1 +1,1 @@
-"""The endpoints of pass_through_endpoints that have several targets."""
+"""The endpoints of pass_through_endpoints: their routes, meters and targets."""

@@ -14,8 +14,8 @@ from ...proxy.deployments.pool import Pool
 from ...proxy.routes import Retries, Route
 from ...secret import Secret
 from ..problems import At, Problems
-from ..routes import BuildContext, headers, identity, target, terms
 from ..schema import SPECIAL_HEADER, Endpoint, TargetPart
+from .routes import BuildContext, headers, identity, target, terms
 
 _REJECTED: Final = frozenset({401, 403})
 """Statuses after which `retries` go on with another target: one account is refused, another may not be."""

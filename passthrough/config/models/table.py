@@ -13,8 +13,8 @@ from ...proxy.deployments.model_table import ModelTable
 from ...proxy.documents.url_rules import UrlRules
 from ...proxy.ocr.settings import OcrSettings
 from ...proxy.routes import LabelHeader, Route
+from ..endpoints.routes import BuildContext, check_loop
 from ..problems import At, Problems
-from ..routes import BuildContext, check_loop
 from ..validate import items, optional_part, part
 from .deployments import DeploymentContext, credentials, deployments
 from .ocr_routes import ocr_routes

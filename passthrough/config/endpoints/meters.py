@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..meter.plan import PAGES_HEADER, JsonCounts, MeterPlan
-from . import values
-from .problems import At, InvalidValue, Problems
-from .schema import MeterPart
+from ...meter.plan import PAGES_HEADER, JsonCounts, MeterPlan
+from .. import values
+from ..problems import At, InvalidValue, Problems
+from ..schema import MeterPart
 
 _POST: Final = frozenset({"POST"})
 _WITHOUT_BODY: Final = frozenset({"HEAD", "OPTIONS"})

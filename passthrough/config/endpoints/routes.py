@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ..credentials.identity import Identity
-from ..exchange import RouteTerms
-from ..loopback import is_loopback
-from ..proxy.routes import LabelHeader, Retries, Route, Serves, Target, Timeouts
-from ..secret import Secret
-from . import syntax
-from .identities.identities import Identities
+from ...credentials.identity import Identity
+from ...exchange import RouteTerms
+from ...loopback import is_loopback
+from ...proxy.routes import LabelHeader, Retries, Route, Serves, Target, Timeouts
+from ...secret import Secret
+from .. import syntax
+from ..identities.identities import Identities
+from ..model import Listen
+from ..problems import At, InvalidValue, Problems
+from ..schema import SPECIAL_HEADER, Endpoint, General, LabelPart, MeterPart
+from ..syntax import Location
 from .meters import plan
-from .model import Listen
-from .problems import At, InvalidValue, Problems
-from .schema import SPECIAL_HEADER, Endpoint, General, LabelPart, MeterPart
-from .syntax import Location
 
 _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
