@@ -101,13 +101,15 @@ class OcrCall:
 class OcrUpstream:
     """One local provider. `pages` are those of documents that are no PDF or that it would fetch by their URLs.
 
-    `answer_fields` are in each of its 200. `mood` may be changed while it runs.
+    `answer_fields` are in each of its 200. `mood` may be changed while it runs. `admits`, instead of `key`, judges the value of
+    the one Authorization that comes.
     """
 
     provider: str = MISTRAL
     key: str = "provider-key"
     pages: int = 1
     mood: Mood = lambda: WELL
+    admits: Callable[[bytes], bool] | None = None
     answer_fields: tuple[bytes, ...] = (b"x-request-id: upstream-1",)
     calls: list[OcrCall] = field(default_factory=list)
     port: int = field(default_factory=free_port)
@@ -235,6 +237,8 @@ class OcrUpstream:
         """Tell whether the one credential is the provider's key, in a form that it takes."""
         key = self.key.encode()
         offered = [(name, value) for name in (b"authorization", b"api-key", b"x-api-key") for value in received.values(name)]
+        if self.admits is not None:
+            return [b"authorization"] == [name for name, _ in offered] and self.admits(offered[0][1])
         bearer = [(b"authorization", b"Bearer " + key)]
         azure = [[(b"authorization", key)], [(b"api-key", key)]] if self.provider == AZURE else []
         return offered in [bearer, *azure]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,11 @@ def entry(above: OcrUpstream, name: str = "mistral-ocr", *, info: dict[str, Any]
 
 
 @asynccontextmanager
-async def serving(folder: Path, *entries: dict[str, Any], **rest: Any) -> AsyncIterator[Program]:
+async def serving(
+    folder: Path, *entries: dict[str, Any], environment: Mapping[str, str] | None = None, **rest: Any
+) -> AsyncIterator[Program]:
     """Run the program with these entries as its model_list."""
-    async with program(folder, json.dumps({"model_list": entries, "ledger": "none", **rest})) as running:
+    async with program(folder, json.dumps({"model_list": entries, "ledger": "none", **rest}), env=environment) as running:
         yield running
 
 
