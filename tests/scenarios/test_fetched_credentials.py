@@ -344,3 +344,59 @@ async def test_check_names_identities_and_fetches_with_live_alone(tmp_path: Path
         assert code != 0
         assert "invalid_grant" in failed + said
     assert not any(token in out + live + failed + said for token in issuer.server.issued)
+
+
+async def test_a_token_server_that_hangs_costs_the_time_for_connecting(tmp_path: Path) -> None:
+    """Who waits gets 502 after `timeouts.connect`; what was not sent is tried by nobody; the next ones get the late token."""
+    with issuing(KINDS["metadata server"], tmp_path) as (issuer, auth, environment):
+        issuer.server.hold()
+        host = AccountUpstream(issuer.account)
+        config = configured(host, auth, timeouts={"connect": "0.5s"})
+        async with account_upstreams(host), program(tmp_path, config, env=environment) as running:
+            assert await many(running) == Counter({(502, "upstream_credentials"): CALLERS})
+            assert [] == host.steps
+            issuer.server.release()
+            async with aiohttp.ClientSession() as session:
+                await eventually(lambda: ocr(session, running), lambda found: found == (200, None))
+            assert await many(running) == ALL_WELL
+            assert 0 == await running.stop()
+
+
+@pytest.mark.parametrize("sticky", [True, False])
+async def test_a_target_without_a_token_leaves_its_requests_to_another(tmp_path: Path, sticky: bool) -> None:
+    """Nothing was sent, so another target may have them, also of clients that stay; when the token is there, it serves again."""
+    with issuing(KINDS["service account"], tmp_path) as (issuer, auth, environment):
+        issuer.server.answer = lambda asked: DOWN
+        host = AccountUpstream(lambda value: "key" if value == b"Bearer key-of-other" else issuer.account(value))
+        targets = [
+            {"id": "fetched", "target": host.url, "upstream_auth": auth, "order": 1},
+            {"id": "other", "target": host.url, "headers": {"Authorization": "Bearer key-of-other"}, "order": 2},
+        ]
+        endpoint = {"path": "/ocr", "include_subpath": True, "sticky": sticky, "targets": targets}
+        config = json.dumps({"pass_through_endpoints": [endpoint]})
+        async with account_upstreams(host), program(tmp_path, config, env=environment) as running:
+            assert await many(running) == ALL_WELL
+            assert {"key"} == {step.account for step in host.steps}
+            assert ["other"] * CALLERS == [line["deployment"] for line in await running.logs(CALLERS)]
+            assert {"fetched: credentials", None} == {line["why"] for line in running.log} | {None}
+            issuer.server.answer = issuer.noted
+
+            async def home() -> str | None:
+                assert (await many(running, 1)) == Counter({(200, None): 1})
+                return host.steps[-1].account
+
+            await eventually(home, lambda account: account == "good")
+            assert 0 == await running.stop()
+    assert None not in {step.account for step in host.steps}
+
+
+async def test_each_worker_fetches_once(tmp_path: Path) -> None:
+    """Two workers are two processes with a token each; 64 callers at the start cost two fetches at most."""
+    with issuing(KINDS["client secret"], tmp_path) as (issuer, auth, environment):
+        host = AccountUpstream(issuer.account)
+        flags = ("--workers", "2")
+        async with account_upstreams(host), program(tmp_path, configured(host, auth), *flags, env=environment) as running:
+            assert await many(running) == ALL_WELL
+            assert await many(running) == ALL_WELL
+            assert 0 == await running.stop()
+    assert 1 <= issuer.server.fetches <= 2
