@@ -26,6 +26,7 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, NameResolutionError
 
 from .messages import secrets_in, server_words
+from .time_limit import OpenConnections, TimeLimit
 from .token import FetchError
 
 CALL_S: Final = 10.0
@@ -62,12 +63,18 @@ class BoundedSession(requests.Session):
         self.useless: FetchError | None = None
         self.proxy = proxy
         self.deadline = time.monotonic() + FETCH_S
+        self.connections = OpenConnections()
         adapter = _Adapter(self)
         for scheme in ("https://", "http://"):
             self.mount(scheme, adapter)
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Follow no redirect: it could carry a secret to anywhere."""
+
+    def close(self) -> None:
+        """Close all connections."""
+        super().close()
+        self.connections.close()
 
 
 class _Adapter(HTTPAdapter):
@@ -81,10 +88,13 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **named: Any) -> None:
         """Trust the system's authorities (requests calls this)."""
         super().init_poolmanager(*args, ssl_context=self._context, **named)
+        self.poolmanager.pool_classes_by_scheme = self._session.connections.pools
 
     def proxy_manager_for(self, proxy: str, **named: Any) -> Any:
         """Trust them behind a proxy, too (requests calls this)."""
-        return super().proxy_manager_for(proxy, ssl_context=self._context, **named)
+        manager = super().proxy_manager_for(proxy, ssl_context=self._context, **named)
+        manager.pool_classes_by_scheme = self._session.connections.pools
+        return manager
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Check certificates, whatever a library says, but not by requests' own list of authorities (requests calls this)."""
@@ -110,8 +120,9 @@ class _Adapter(HTTPAdapter):
         session.secrets |= _sent_secrets(request.body)
         through = {} if session.proxy is None or where.is_near else dict.fromkeys(("http", "https"), session.proxy)
         try:
-            response = super().send(request, stream=True, timeout=left_s, verify=True, cert=cert, proxies=through)
-            body = self._body(response, where, time.monotonic() + left_s)
+            with TimeLimit(session.connections, left_s):
+                response = super().send(request, stream=True, timeout=left_s, verify=True, cert=cert, proxies=through)
+                body = self._body(response, where)
         except requests.exceptions.ProxyError:
             where.fails("cannot be reached: the proxy on the way to it refuses or cannot be reached", "proxy")
         except requests.exceptions.SSLError as error:
@@ -128,16 +139,14 @@ class _Adapter(HTTPAdapter):
         response.raw = HTTPResponse(io.BytesIO(body), headers=head, status=response.status_code, preload_content=False)
         return response
 
-    def _body(self, response: requests.Response, where: _Server, until: float) -> bytes:
-        """Read a body, up to a bound and a moment."""
+    def _body(self, response: requests.Response, where: _Server) -> bytes:
+        """Read a body, up to a bound."""
         found = bytearray()
         with response.raw as raw:
             while piece := raw.read1(_PIECE_BYTES, decode_content=False):
                 found += piece
                 if len(found) > MAX_BODY_BYTES:
                     where.fails(f"sent more than {MAX_BODY_BYTES // 1024} KB", "too large")
-                if time.monotonic() > until:
-                    raise TimeoutError
         return bytes(found)
 
 

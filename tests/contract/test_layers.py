@@ -94,7 +94,7 @@ DOORS = {
     "zstandard": "meter.decode",
     "google": "credentials.google",
     "requests": "credentials.bounded_session",
-    "urllib3": "credentials.bounded_session",
+    "urllib3": "credentials.bounded_session credentials.time_limit",
     "azure": "credentials.entra",
     "uvloop": "server.run",
     "pypdfium2": "sandbox.*",

@@ -348,6 +348,22 @@ def never(connection: socket.socket) -> None:
         pass
 
 
+def dripping_head(connection: socket.socket) -> None:
+    """Send a head, a byte now and then."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+    for _ in range(10_000):
+        connection.sendall(b"x")
+        time.sleep(0.01)
+
+
+def endless(connection: socket.socket) -> None:
+    """Send a body whose end is that of the connection, a byte now and then."""
+    connection.sendall(b'HTTP/1.1 200 OK\r\n\r\n{"access_token": "canary", "expires_in": 3600}')
+    for _ in range(10_000):
+        connection.sendall(b" ")
+        time.sleep(0.01)
+
+
 def dripping(connection: socket.socket) -> None:
     """Send a body, a byte now and then."""
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
@@ -356,18 +372,28 @@ def dripping(connection: socket.socket) -> None:
         time.sleep(0.01)
 
 
+def dripping_handshake(connection: socket.socket) -> None:
+    """Begin a TLS record, a byte now and then."""
+    connection.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03")
+    for _ in range(10_000):
+        connection.sendall(b"x")
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize(
     ("conversation", "said"),
     [
         (never, "did not answer within"),
         (dripping, "did not answer within"),
+        (dripping_head, "did not answer within"),
+        (endless, "did not answer within"),
         (says(b""), "sent no whole HTTP response"),
         (says(b"SSH-2.0-OpenSSH_9\r\n"), "sent no whole HTTP response"),
         (says(b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\nshort"), "sent no whole HTTP response"),
         (says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), "sent no whole HTTP response"),
         (says(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n"), "sent no whole HTTP response"),
     ],
-    ids=["never", "dripping", "nothing", "ssh", "short", "chunks", "head"],
+    ids=["never", "dripping", "dripping head", "endless", "nothing", "ssh", "short", "chunks", "head"],
 )
 def test_odd_servers(
     server: TokenServer, conversation: Callable[[socket.socket], None], said: str, monkeypatch: pytest.MonkeyPatch
@@ -376,6 +402,15 @@ def test_odd_servers(
     monkeypatch.setattr(bounded_session, "CALL_S", 0.3)
     with raw_server(conversation) as port:
         assert said in failure(google(server, token_uri=f"http://127.0.0.1:{port}/token"))
+
+
+@pytest.mark.parametrize("conversation", [never, dripping_handshake])
+def test_odd_servers_of_tls(conversation: Callable[[socket.socket], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handshake has no more time than the rest."""
+    monkeypatch.setattr(bounded_session, "CALL_S", 0.3)
+    with raw_server(conversation) as port:
+        said = failure(EntraIdentity(TENANT, CLIENT, Secret(CLIENT_SECRET), authority=f"https://127.0.0.1:{port}"))
+    assert "did not answer within 0 s" in said
 
 
 def test_a_deadline_for_all_calls(entra: TokenServer, monkeypatch: pytest.MonkeyPatch) -> None:

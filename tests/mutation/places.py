@@ -41,6 +41,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "credentials/entra.py": ("tests/credentials/test_fetchers.py",),
     "credentials/google.py": ("tests/credentials/test_fetchers.py",),
     "credentials/identity.py": ("tests/credentials/test_token_sources.py",),
+    "credentials/time_limit.py": ("tests/credentials/test_fetchers.py",),
     "credentials/token.py": ("tests/credentials/test_token_sources.py",),
     "meter/meter.py": ("tests/meter/test_buffered.py",),
     "meter/shapes/values.py": ("tests/meter/shapes/test_configured.py",),
