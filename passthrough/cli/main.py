@@ -121,7 +121,8 @@ def _loaded(config: str, *, sandbox: bool = False) -> Config:
 @main.command()
 @_config
 @click.option("--sandbox", is_flag=True, help="Check it as 'serve --sandbox' would read it.")
-def check(config: str, sandbox: bool) -> None:
+@click.option("--live", is_flag=True, help="Also fetch a token for each identity, as 'serve' would.")
+def check(config: str, sandbox: bool, live: bool) -> None:
     """Print what is wrong with the configuration, or its routes and who may call. Never a secret."""
     from ..accounting.reports.table import Column, Table
     from ..config.announce import number, price_lists
@@ -150,6 +151,20 @@ def check(config: str, sandbox: bool) -> None:
             show(*shown, "\n".join(sentences))
         for problem in loaded.warnings:
             click.echo(f"warning: {problem}", err=True)
+        if live:
+            _fetch_tokens(loaded)
+
+
+def _fetch_tokens(config: Config) -> None:
+    """Fetch a token for each identity, say how it went, and exit with 1 where one could not be fetched."""
+    from .live_tokens import fetched
+    from .terminal import show
+
+    found = list(fetched(config.identities))
+    with standard_streams.printing():
+        show("\n" + ("\n".join(each.text for each in found) or "No token is fetched: there is no identity to fetch one for."))
+    if not all(each.is_good for each in found):
+        sys.exit(EXIT_OTHER)
 
 
 @main.command()

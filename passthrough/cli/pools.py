@@ -12,7 +12,7 @@ from ..config.model import Config
 from ..proxy.deployments.deployment import Deployment
 from ..proxy.deployments.model_table import ModelTable
 from ..proxy.deployments.pool import Pool
-from .check import credentials_text, meter_text, price_text, shared_text
+from .check import credentials_text, identity_text, meter_text, price_text, shared_text
 
 TARGET_COLUMNS: Final = ("path", "target", "order", "weight", "host", "credentials", "meter", "price")
 POOL_COLUMNS: Final = ("model", "deployment", "order", "weight", "host", "credential", "price")
@@ -75,7 +75,10 @@ def _sentences(config: Config, models: ModelTable) -> Iterator[str]:
 
 
 def _credential(deployment: Deployment) -> str:
+    identity = deployment.route.upstream_auth
     shown = [value.shown for name, value in deployment.route.headers if name.lower() in _CREDENTIALS]
+    if identity is not None:
+        shown.append(identity_text(identity))
     return ", ".join(shown) or "none"
 
 

@@ -13,7 +13,9 @@ from passthrough.cli.pools import POOL_COLUMNS, TARGET_COLUMNS, pool_notes, pool
 from passthrough.cli.terminal import show
 from passthrough.config.model import Config
 from tests.harness.configs import ROUTE, loaded, written
+from tests.harness.google_files import service_account
 from tests.harness.process import command
+from tests.harness.token_servers import ACCOUNT
 
 FILE = """\
 model_list:
@@ -68,7 +70,7 @@ def test_it_fits_eighty_columns_without_a_secret(config: Config) -> None:
 
 
 async def test_check_of_models_alone(tmp_path: Path) -> None:
-    """A file without a route is fine; a deployment whose token would have to be fetched is left out, and no secret is shown."""
+    """A file without a route is fine; whose token is fetched is named by what proves it, and no secret is shown."""
     written(tmp_path, FILE + "ledger: none\n")
     code, out, err = await command(tmp_path, "check", KEY_A="canary-a")
     assert 0 == code
@@ -78,11 +80,11 @@ async def test_check_of_models_alone(tmp_path: Path) -> None:
     written(tmp_path, ROUTE + FILE + "ledger: none\n")
     code, out, _ = await command(tmp_path, "check", KEY_A="canary-a")
     assert (0, True, True) == (code, "fine, 1 route" in out, "3 models, 3 deployments" in out)
-    written(tmp_path, FILE.replace("api_key: canary-c", "vertex_credentials: canary-c.json"))
+    (tmp_path / "account.json").write_text(service_account(private_key_id="canary-c"))
+    written(tmp_path, FILE.replace("api_key: canary-c", "vertex_credentials: account.json"))
     code, out, err = await command(tmp_path, "check", KEY_A="canary-a")
-    assert (0, True) == (code, "2 models, 2 deployments" in out)
-    assert "model_list[2].litellm_params.vertex_credentials: A token for this deployment would have to be fetched" in err
-    assert "canary" not in err
+    assert (0, True, True) == (code, "3 models, 3 deployments" in out, f"google: account.json ({ACCOUNT})" in out)
+    assert ("canary-c" in out + err, "PRIVATE" in out + err) == (False, False)
 
 
 TARGETS = """\

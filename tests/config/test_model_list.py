@@ -22,6 +22,7 @@ from passthrough.proxy.routes import Serves
 from passthrough.secret import Secret
 from tests.harness.configs import ROUTE, loaded, problems
 from tests.harness.google_files import service_account
+from tests.harness.token_servers import ACCOUNT
 
 ENVIRON = {
     "MISTRAL_API_KEY": "mistral-canary-0123456789",
@@ -244,15 +245,15 @@ def test_the_machines_own_identity_at_azure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "environ", "name"),
     [
-        (", vertex_credentials: key.json", {}, "key.json (ocr@project.iam.gserviceaccount.com)"),
-        (", vertex_ai_credentials: key.json", {}, "key.json (ocr@project.iam.gserviceaccount.com)"),
-        (", vertex_credentials: os.environ/FILE", {"FILE": "key.json"}, "FILE (ocr@project.iam.gserviceaccount.com)"),
-        (", vertex_credentials: os.environ/KEY", {"KEY": service_account()}, "KEY (ocr@project.iam.gserviceaccount.com)"),
-        (f", vertex_credentials: {service_account()}", {}, "JSON (ocr@project.iam.gserviceaccount.com)"),
+        (", vertex_credentials: key.json", {}, f"key.json ({ACCOUNT})"),
+        (", vertex_ai_credentials: key.json", {}, f"key.json ({ACCOUNT})"),
+        (", vertex_credentials: os.environ/FILE", {"FILE": "key.json"}, f"FILE ({ACCOUNT})"),
+        (", vertex_credentials: os.environ/KEY", {"KEY": service_account()}, f"KEY ({ACCOUNT})"),
+        (f", vertex_credentials: {service_account()}", {}, f"JSON ({ACCOUNT})"),
         ("", {"VERTEXAI_CREDENTIALS": "key.json", "GOOGLE_APPLICATION_CREDENTIALS": "none.json"},
-         "VERTEXAI_CREDENTIALS (ocr@project.iam.gserviceaccount.com)"),
+         f"VERTEXAI_CREDENTIALS ({ACCOUNT})"),
         ("", {"GOOGLE_APPLICATION_CREDENTIALS": "key.json"},
-         "GOOGLE_APPLICATION_CREDENTIALS (ocr@project.iam.gserviceaccount.com)"),
+         f"GOOGLE_APPLICATION_CREDENTIALS ({ACCOUNT})"),
     ],
 )  # fmt: skip
 def test_whose_token_is_fetched_at_vertex(tmp_path: Path, params: str, environ: dict[str, str], name: str) -> None:

@@ -1,0 +1,48 @@
+"""What `check --live` does: it fetches one token for each identity of a configuration, and says how that went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+from ..credentials.fetchers import fetcher
+from ..credentials.identity import Identity
+from ..credentials.token import FetchError
+from .check import identity_text
+
+_AT_ONCE: Final = 16
+
+
+class Fetched(NamedTuple):
+    """How the token of one identity was fetched: a sentence, without a secret, and whether it is good."""
+
+    text: str
+    is_good: bool
+
+
+def fetched(identities: Sequence[Identity], now: Callable[[], float] = time.time) -> Iterator[Fetched]:
+    """Yield how it went for each identity, in order; they are fetched at the same time, which takes half a minute at most."""
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        yield from threads.map(lambda identity: _fetched(identity, now), identities)
+
+
+def _fetched(identity: Identity, now: Callable[[], float]) -> Fetched:
+    name = identity_text(identity)
+    try:
+        token = fetcher(identity)()
+    except FetchError as error:
+        return Fetched(f"{name}: {error}", is_good=False)
+    left_s = token.good_until_utc - now()
+    if left_s <= 0:
+        return Fetched(f"{name}: the token that came has ended already. Check this machine's clock.", is_good=False)
+    return Fetched(f"{name}: a token, good for {_duration(left_s)}", is_good=True)
+
+
+def _duration(seconds: float) -> str:
+    """Return a time in its largest whole unit: `59 min`, `23 h`; below two of one unit, in the next smaller one."""
+    for unit_s, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit_s:
+            return f"{int(seconds // unit_s)} {unit}"
+    return f"{int(seconds)} s"
