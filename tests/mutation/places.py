@@ -185,13 +185,6 @@ EQUIVALENT: Final = (
     Equivalent("proxy/auth.py", 'value = value[7:].strip(b" \\t")', "7", "6", "That byte is a blank, which is stripped."),
     Equivalent("proxy/auth.py", "if len(presented) > 1:", "len(presented) > 1", "(len(presented) >= 1)", _SORTED),
     Equivalent("proxy/auth.py", "if len(presented) > 1:", "1", "0", _SORTED),
-    Equivalent(
-        "proxy/request_body.py",
-        "return self._replay is not None and self._replay.whole and self.complete",
-        "self._replay is not None and self._replay.whole and self.complete",
-        "(self._replay.whole and self.complete)",
-        "Only a route with `retries` is asked, which has a replay buffer.",
-    ),
 )
 
 

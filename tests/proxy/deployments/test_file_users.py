@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from passthrough.proxy.deployments.file_users import FLAGS, NAME, FileUsers
-from tests.harness.rights import let_all_in, ordinary_user
+from tests.harness.rights import ordinary_user
 from tests.harness.waiting import until
 
 pytestmark = pytest.mark.fast
@@ -136,14 +136,12 @@ async def test_what_cannot_be_kept_is_said_once(tmp_path: Path, spoil: Callable[
 
 async def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
     """It is said; once it may, the next note writes all, and what fails after that is said again."""
-    let_all_in(tmp_path)
     folder, said = tmp_path / "journal", list[str]()
     folder.mkdir(mode=0o755)
     file = folder / NAME
     users = FileUsers(file=file, warn=said.append)
+    folder.chmod(0o555)
     with ordinary_user():
-        if os.geteuid() == folder.stat().st_uid:
-            folder.chmod(0o555)
         users.note("/m", "alice")
         await until(lambda: bool(said))
     assert "Permission denied" in said[0]
@@ -158,7 +156,6 @@ async def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
 
 async def test_a_file_of_another_user_is_not_read(tmp_path: Path) -> None:
     """It may not be: that is said, and what is noted is known meanwhile."""
-    let_all_in(tmp_path)
     file, said = tmp_path / NAME, list[str]()
     file.write_bytes(b"\1" * FLAGS)
     file.chmod(0)
