@@ -147,6 +147,13 @@ def test_without_retries_only_what_was_never_sent_is_tried_again(tmp_path: Path)
     assert Routing(statuses=frozenset()) == pool_of(tmp_path, "rpm: 1", ONE).table.routing
 
 
+def test_a_target_may_have_no_share(tmp_path: Path) -> None:
+    """While another of its order has one."""
+    assert [1, 0] == [
+        each.weight for each in pool_of(tmp_path, "rpm: 1", ONE, "target: 'http://two.example', weight: 0").deployments
+    ]
+
+
 def test_ids_are_unique_over_endpoints_of_one_path(tmp_path: Path) -> None:
     """The number counts by position, also behind targets with an id, and goes on where another endpoint has the path."""
     text = """\
@@ -215,8 +222,12 @@ PROBLEMS: list[Row] = [
     (HEAD + TWO + "order: first\n", 6, f"{T}[1].order", "This must be a whole number, 0 or more.", "1"),
     (HEAD + TWO + "weight: 0\n    order: 2\n", 6, f"{T}[1].weight",
      "All targets of this order have the weight 0: none is ever chosen.", "above 0"),
+    (HEAD + "  targets: [{target: http://h, weight: 0},\n    {target: http://i, weight: 0}]\n", 3, f"{T}[0].weight",
+     "All targets of this order have the weight 0: none is ever chosen.", "above 0"),
     (HEAD + TWO + "id: ' x'\n", 6, f"{T}[1].id", "This is not a name", "invoices"),
     (HEAD + TWO + "id: /a#1\n", 6, f"{T}[1].id", "'/a#1' is the id of what is on line 4 too.", "Give each its own"),
+    (HEAD + "  targets:\n  - {target: http://h, id: /a#2}\n  - target: http://i\n", 4, f"{T}[0].id",
+     "'/a#2' is the id of what is on line 5 too.", "Give each its own"),
     (HEAD + "  targets: [{target: http://h, id: x}, {target: http://i, id: x}]\n", 3, f"{T}[1].id",
      "'x' is the id of what is on line 3 too.", "Give each its own"),
     (HEAD + TWO + "\nmodel_list:\n- {model_name: m, litellm_params: {model: mistral/mistral-ocr-latest, api_key: k},\n"
