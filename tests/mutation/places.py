@@ -33,6 +33,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "background/stream_writer.py": ("tests/accounting/test_access_log.py",),
     "background/thread_waiters.py": ("tests/accounting/journal/test_writer.py",),
     "config/announce.py": ("tests/scenarios/test_reload.py",),
+    "config/identities/schema.py": ("tests/config/identities/test_identities.py", "tests/config/test_schema.py"),
     "config/models/schema.py": ("tests/config/test_model_list.py", "tests/config/test_model_problems.py"),
     "config/reload.py": ("tests/scenarios/test_reload.py",),
     "config/values.py": ("tests/config/test_load.py",),

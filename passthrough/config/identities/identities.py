@@ -129,17 +129,16 @@ class Identities:
             what = f"There are {len(given)} proofs of one identity: {', '.join(given)}."
             self.problems.wrong((*at, given[1]), what, "Keep one of them.")
             return None
-        authority = part.authority or self._variable(_AUTHORITY, syntax.authority, at)
         client = part.client_id or self._variable(*_VARIABLES["client_id"], at)
         if part.managed_identity:
-            if part.tenant_id is not None:
-                what = "A managed identity has its own tenant: this does nothing."
-                self.problems.wrong((*at, "tenant_id"), what, "Remove it.")
+            for key in ("tenant_id", "authority"):
+                if getattr(part, key) is not None:
+                    what = "The machine knows where its identity belongs: this does nothing beside managed_identity."
+                    self.problems.wrong((*at, key), what, "Remove it.")
             name = f"managed identity ({client})" if client else "managed identity"
-            return EntraIdentity(
-                client_id=client, managed_identity=True, scope=part.scope, authority=authority, name=name, proxy=proxy
-            )
+            return EntraIdentity(client_id=client, managed_identity=True, scope=part.scope, name=name, proxy=proxy)
         tenant = part.tenant_id or self._variable(*_VARIABLES["tenant_id"], at)
+        authority = part.authority or self._variable(_AUTHORITY, syntax.authority, at)
         secret, file = self._proof(part, at)
         for key, value in (("tenant_id", tenant), ("client_id", client)):
             if value is None and not self.environ.get(name := _VARIABLES[key][0]):
