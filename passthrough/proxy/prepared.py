@@ -8,7 +8,7 @@ as nothing but the length depends on them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from ..credentials.token import Token
@@ -91,7 +91,21 @@ class PreparedRequest:
 
     def with_token(self, token: Token) -> PreparedRequest:
         """Return the request as it is sent: with the token's line at the end of its head, and the token among its secrets."""
-        return replace(self, request_head=head_with(token, self.request_head), secrets=secrets_with(token, self.secrets))
+        return PreparedRequest(  # dataclasses.replace takes eight times as long.
+            self.logged_path,
+            self.head,
+            self.match,
+            self.metered_path,
+            self.client,
+            self.label,
+            self.labels,
+            head_with(token, self.request_head),
+            secrets_with(token, self.secrets),
+            self.cors_headers,
+            self.response_lines,
+            self.upstream_heads,
+            self.token_source,
+        )
 
 
 def head_with(token: Token, head: bytes) -> bytes:
