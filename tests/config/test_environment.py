@@ -148,7 +148,8 @@ def _mounted(folder: Path) -> Path:
     """A folder as Kubernetes mounts a ConfigMap: the file is a link through `..data`, which is turned as a whole."""
     for version in ("v1", "v2"):
         (folder / version).mkdir()
-        written(folder / version, f"# {version}\n{ROUTE}    upstream_tls: {{ca_file: 'my ca.pem'}}\n")
+        more = "    upstream_tls: {ca_file: 'my ca.pem'}\n    upstream_auth: {google: {credentials: account.json}}\n"
+        written(folder / version, f"# {version}\n{ROUTE}{more}")
     (folder / "..data").symlink_to("v1")
     (folder / "routes.yaml").symlink_to("..data/routes.yaml")
     return folder
@@ -166,6 +167,7 @@ CHANGES: list[tuple[str, Callable[[Path], object]]] = [
     ("a .env appears beside it", lambda folder: written(folder, "", ".env")),
     ("a .env appears in the working directory", lambda folder: written(folder / "v2", "A=b", ".env")),
     ("the ca_file appears", lambda folder: written(folder, "pem", "my ca.pem")),
+    ("the credentials appear", lambda folder: written(folder, "{}", "account.json")),
 ]
 
 

@@ -202,6 +202,7 @@ SET = EntraIdentity("vt", "vc", Secret("vs"), scope="api://v/.default")
         (APPLICATION + ", azure_ad_token: token", {}, WRITTEN, "S (c)"),
         (APPLICATION + ", azure_ad_token: oidc/env/X", {}, WRITTEN, "S (c)"),
         (", tenant_id: t", VARIABLES, replace(SET, tenant_id="t"), "AZURE_CLIENT_SECRET (vc)"),
+        (", tenant_id: t", KEY | VARIABLES, replace(SET, tenant_id="t"), "AZURE_CLIENT_SECRET (vc)"),
         ("", VARIABLES, SET, "AZURE_CLIENT_SECRET (vc)"),
         ("", {**VARIABLES, "AZURE_AUTHORITY_HOST": "login.microsoftonline.us"},
          replace(SET, authority="https://login.microsoftonline.us"), "AZURE_CLIENT_SECRET (vc)"),

@@ -143,9 +143,7 @@ class Identities:
         for key, value in (("tenant_id", tenant), ("client_id", client)):
             if value is None and not self.environ.get(name := _VARIABLES[key][0]):
                 self.problems.wrong(at, f"The identity has no {key}, and {name} is not set.", f"Add '{key}', or set {name}.")
-        if tenant is None or client is None or (secret is None and file is None):
-            return None
-        shown = file.shown if secret is None and file is not None else _shown(secret, "client_secret")
+        shown = _shown(secret, "client_secret") if file is None else file.shown
         return EntraIdentity(
             tenant, client, secret, None if file is None else file.text, scope=part.scope, authority=authority,
             name=f"{shown} ({client})", proxy=proxy,

@@ -69,6 +69,7 @@ FAULTS: list[tuple[str, str, str]] = [
     ('{"type": "service-account"}', "The credentials' 'type' is none of", "Did you mean 'service_account'?"),
     ('{"type": "gdch_service_account"}', "The credentials' 'type' is none of", "Did you mean 'service_account'?"),
     ('{"installed": {"client_id": "x"}}', "The credentials' 'type' is none of", "This is an OAuth client"),
+    ('{"web": {"client_id": "x"}}', "The credentials' 'type' is none of", "This is an OAuth client"),
     (service_account(private_key=None), "The credentials (type service_account) have no 'private_key'.", "as Google made it"),
     (service_account(token_uri=""), "The credentials (type service_account) have no 'token_uri'.", "as Google made it"),
     (service_account(client_email=["x"]), "The credentials' 'client_email' is not what stands there.", "as Google made it"),
