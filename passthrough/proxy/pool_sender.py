@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 from ..errors import UpstreamFailure
 from .attempts import Sender, hold_body, is_repeatable
@@ -110,31 +111,23 @@ class PoolSender:
 
 
 def _may_repeat(context: RequestContext) -> bool:
-    """Tell whether the request can be sent again: its whole body came, and is held."""
-    call, replay = context.call, context.replay
-    return replay is not None and replay.whole if call is None else is_repeatable(context, call)
+    """Tell whether the request can be sent again: its whole body came and is held, or nothing of it was taken."""
+    return context.call is None or is_repeatable(context, context.call)
 
 
 def prepared_for(prepared: PreparedRequest, deployment: Deployment, rewriter: HeaderRewriter) -> PreparedRequest:
     """Return a request as it goes to one of the endpoint's targets."""
     head, route = prepared.head, deployment.route
     match = Match(route, prepared.match.suffix)
-    return PreparedRequest(
-        prepared.logged_path,
-        head,
-        match,
-        match.metered_path(head.method, head.path),
-        prepared.client,
-        prepared.label,
-        prepared.labels,
-        prepared.upstream_head(
+    return replace(
+        prepared,
+        match=match,
+        metered_path=match.metered_path(head.method, head.path),
+        request_head=prepared.upstream_head(
             (deployment.id, _digits(head)), lambda: rewriter.request_head(head, match.suffix, deployment.target)
         ),
-        rewriter.secrets,
-        prepared.cors_headers,
-        (),
-        prepared.upstream_heads,
-        rewriter.token_source,
+        secrets=rewriter.secrets,
+        token_source=rewriter.token_source,
     )
 
 

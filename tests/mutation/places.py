@@ -49,6 +49,9 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "proxy/attempts.py": ("tests/proxy/test_request_body.py", "tests/proxy/net/test_write_batch.py"),
     "proxy/headers.py": ("tests/proxy/test_request_head.py", "tests/proxy/test_rewrite.py"),
     "proxy/request_body.py": ("tests/proxy/test_attempts.py",),
+    "proxy/deployment_calls.py": ("tests/proxy/ocr/test_sender.py",),
+    "proxy/deployments/balancer.py": ("tests/proxy/deployments/test_sticky_tries.py",),
+    "proxy/deployments/pool.py": ("tests/proxy/deployments/test_affinity.py", "tests/proxy/test_pool_sender.py"),
     "proxy/deployments/deployment.py": ("tests/proxy/deployments/test_pool.py",),
     "proxy/documents/url_rules.py": ("tests/proxy/documents/test_url.py",),
     "proxy/ocr/settings.py": ("tests/proxy/ocr/test_sender.py",),
@@ -83,6 +86,13 @@ _SORTED: Final = "To sort one value changes nothing."
 _REMEMBERED: Final = "What is forgotten is looked up again."
 
 EQUIVALENT: Final = (
+    Equivalent(
+        "proxy/deployments/affinity.py",
+        "cost = -log(((int.from_bytes(drawn) >> 11) + 0.5) / _DRAWS)",
+        "0.5",
+        "1.5",
+        "A draw moves by the least that a float tells apart.",
+    ),
     Equivalent(
         "accounting/entry.py",
         "if text is None or (text.isprintable() and len(text) <= MAX_TEXT):",

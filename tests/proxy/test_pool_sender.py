@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from passthrough.credentials.identity import GoogleIdentity
+from passthrough.credentials.token_sources import TokenSources
 from passthrough.errors import Refusal
 from passthrough.exchange import Exchange, Outcome, RouteTerms
 from passthrough.meter.plan import MeterPlan
@@ -23,7 +24,7 @@ from passthrough.proxy.deployments.pool import Pool
 from passthrough.proxy.relay import Rules
 from passthrough.proxy.routes import Retries, RouteTable, Timeouts
 from tests.harness.client import RawClient, asking, client
-from tests.harness.issuer import Issuer, sources_of
+from tests.harness.issuer import IDENTITY, Issuer, sources_of
 from tests.harness.ports import free_port
 from tests.harness.proxy import Road, pool_of, road, target_to
 from tests.harness.upstream import Peer, RawUpstream, Received, chunk, ok
@@ -102,6 +103,12 @@ class Pooled:
             await raw.send(request)
             head, body = await raw.answer()
             return head[9:12], body
+
+    def adopt(self, own: dict[str, dict[str, Any]], tokens: TokenSources | None = None) -> None:
+        """Put other targets in force: `own` are settings of their routes, by their ids."""
+        targets = [replace(each, route=replace(each.route, **own.get(each.id, {}))) for each in self.pool.deployments]
+        pool = pool_of(*targets, sticky=self.pool.sticky, routing=self.pool.table.routing)
+        self.house.relay.rules = Rules(RouteTable([pool.route]), Authenticator(()), pools=(pool,), tokens=tokens)
 
     @property
     def cooling(self) -> set[tuple[str, str]]:
@@ -236,11 +243,7 @@ async def test_each_target_is_metered_by_its_own_terms(dies: bool) -> None:
         plain, counted = on.accounts
         plain.always, counted.always = FAILS, ok(b'{"usage_info":{"pages_processed":3}}')
         plans = {plain.name: MeterPlan("none"), counted.name: MeterPlan("ocr")}
-        targets = [
-            replace(each, route=replace(each.route, terms=RouteTerms("/m", plans[each.id]))) for each in on.pool.deployments
-        ]
-        pool = pool_of(*targets, sticky=False, routing=ROUTING)
-        on.house.relay.rules = Rules(RouteTable([pool.route]), Authenticator(()), pools=(pool,))
+        on.adopt({name: {"terms": RouteTerms("/m", plan)} for name, plan in plans.items()})
         if dies:
             await plain.kill()
         for number in range(40):
@@ -475,6 +478,31 @@ async def test_a_target_whose_token_cannot_be_fetched_is_gone_around() -> None:
         assert {(b"Bearer " + issuers[good].issued[0].encode(),)} == {tuple(each.values(b"authorization")) for each in received}
         assert {(home.id, "credentials")} == on.cooling
         assert f"{home.id}: credentials" == (await house.booked(3))[0].why
+
+
+@pytest.mark.parametrize(("size", "expected"), [(10, b"200"), (300_000, b"401")])
+async def test_a_rejected_token_is_renewed_for_the_same_target(size: int, expected: bytes) -> None:
+    """Also without `retries`, where only one of the targets has a token: a small body is held for that, a large one is not."""
+    issuer = Issuer()
+    tokens = issuer.sources()
+    async with pooled(tokens=tokens) as on:
+        home, other = on.ranked()
+        on.adopt({home.name: {"headers": (), "upstream_auth": IDENTITY}}, tokens)
+        home.moods = [REJECTED]
+        assert expected == (await on.ask(asking(b"POST /m/v1/files HTTP/1.1", body=b"x" * size)))[0]
+        asked = [each.values(b"authorization") for each in home.received]
+        assert [[b"Bearer " + token.encode()] for token in issuer.issued[: len(asked)]] == asked
+        assert (2 if expected == b"200" else 1, []) == (len(asked), other.received)
+
+
+async def test_a_clients_fault_is_relayed() -> None:
+    """It says nothing about the target, and is counted as what it is."""
+    wrong = ok(b"wrong", status=b"400 Bad Request")
+    async with pooled(**TRIED) as on:
+        home = on.ranked()[0]
+        home.moods = [wrong, ok(b"moved", status=b"302 Found")]
+        assert [b"wrong", b"moved"] == [(await on.ask(asking(FILE)))[1] for _ in range(2)]
+        assert {(home.name, "400"): 1, (home.name, "answered"): 1} == on.house.relay.ocr.balancer.tries
 
 
 # ── ends ──

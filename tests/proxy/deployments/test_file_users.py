@@ -31,7 +31,7 @@ async def test_it_is_known_at_the_next_start(tmp_path: Path) -> None:
     assert [True, True, False, False] == [
         again.uses(endpoint, client) for endpoint, client in (("/m", "alice"), ("/m", ""), ("/m", "bob"), ("/n", "alice"))
     ]
-    assert 0o600 == stat.S_IMODE(file.stat().st_mode)
+    assert [0o600, 0o700] == [stat.S_IMODE(each.stat().st_mode) for each in (file, file.parent)]
 
 
 async def test_workers_share_it_at_once(tmp_path: Path) -> None:
@@ -89,8 +89,7 @@ async def test_a_file_that_others_cut_or_replace_is_mended(tmp_path: Path, spoil
     spoil(file)
     assert users.uses("/m", "alice")
     users.note("/m", "bob")
-    await until(lambda: file.exists() and FileUsers(file=file).uses("/m", "bob"))
-    assert FileUsers(file=file).uses("/m", "alice")
+    await until(lambda: all(FileUsers(file=file).uses("/m", name) for name in ("alice", "bob")))
 
 
 def a_folder(file: Path) -> None:

@@ -65,6 +65,7 @@ def test_server_faults_cool_above_their_limit(successes: int, allowed: int | Non
     balance, one = balancer([0.0]), deployment("a")
     for _ in range(successes):
         balance.succeeded(one)
+    assert successes == balance.tries["a", "answered"]
     cooled = []
     for _ in range(fails):
         balance.failed(one, Failed(500), Routing(allowed_fails=allowed), is_alone=False)
