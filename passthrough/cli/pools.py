@@ -14,7 +14,7 @@ from ..proxy.deployments.model_table import ModelTable
 from ..proxy.deployments.pool import Pool
 from .check import credentials_text, identity_text, meter_text, price_text, shared_text
 
-TARGET_COLUMNS: Final = ("path", "target", "order", "weight", "host", "credentials", "meter", "price")
+TARGET_COLUMNS: Final = ("target", "path", "order", "weight", "host", "credentials", "meter", "price")
 POOL_COLUMNS: Final = ("model", "deployment", "order", "weight", "host", "credential", "price")
 _CREDENTIALS: Final = frozenset({b"authorization", b"api-key"})
 
@@ -35,7 +35,7 @@ def target_rows(config: Config) -> tuple[tuple[str, ...], ...]:
 def _target_row(pool: Pool, target: Deployment) -> tuple[str, ...]:
     figures = ("" if shared_text(pool, text) else text(target.route) for text in (meter_text, price_text))
     weight = f"{target.weight:g}"
-    return (pool.name, target.id, str(target.order), weight, target.target.name, credentials_text(target.route), *figures)
+    return (target.id, pool.name, str(target.order), weight, target.target.name, credentials_text(target.route), *figures)
 
 
 def pool_notes(config: Config) -> tuple[str, ...]:

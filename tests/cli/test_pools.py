@@ -115,10 +115,10 @@ def test_a_row_for_each_target(tmp_path: Path) -> None:
         ("/plain", "api.mistral.ai", "none", "auto", "not metered"),
     ] == [tuple(row[name] for name in ("path", "target", "credentials", "meter", "price")) for row in shown]
     assert (
-        ("/mistral", "/mistral#1", "1", "2.5", "api.mistral.ai", "Authorization: KEY_A", "", ""),
-        ("/mistral", "team-b", "1", "1", "api.mistral.ai", "authorization: ***", "", ""),
-        ("/scan/ocr", "/scan/ocr#1", "1", "1", "west.services.ai.azure.com", "api-key: KEY_A", "ocr (m)", "per page"),
-        ("/scan/ocr", "/scan/ocr#2", "2", "1", "api.mistral.ai", "none", "json: usage.credits", "per credit"),
+        ("/mistral#1", "/mistral", "1", "2.5", "api.mistral.ai", "Authorization: KEY_A", "", ""),
+        ("team-b", "/mistral", "1", "1", "api.mistral.ai", "authorization: ***", "", ""),
+        ("/scan/ocr#1", "/scan/ocr", "1", "1", "west.services.ai.azure.com", "api-key: KEY_A", "ocr (m)", "per page"),
+        ("/scan/ocr#2", "/scan/ocr", "2", "1", "api.mistral.ai", "none", "json: usage.credits", "per credit"),
     ) == target_rows(found)
 
 
