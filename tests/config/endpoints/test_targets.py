@@ -177,7 +177,8 @@ def test_the_sandbox_takes_the_place_of_each(tmp_path: Path) -> None:
     """What is not set does no harm: such headers are left out, and a target keeps its path."""
     pool = pool_of(
         tmp_path, "headers: {X-A: os.environ/UNSET, X-B: b}",
-        "target: os.environ/UNSET/v1, headers: {api-key: os.environ/UNSET, X-C: c}", "target: os.environ/SLASHED/v2",
+        "target: os.environ/UNSET/v1, headers: {api-key: os.environ/UNSET, X-C: c}",
+        "target: os.environ/SLASHED/v2, upstream_auth: {entra: {client_secret: os.environ/UNSET, tenant_id: os.environ/UNSET}}",
         sandbox=True, SLASHED="http://h.example/",
     )  # fmt: skip
     assert [b"/v1", b"/v2"] == [each.target.base_path for each in pool.deployments]
