@@ -115,7 +115,7 @@ class TokenSource:
         self._runs = False
         self._held: _Held | None = None
         self._running: list[float] = []  # when each fetch that is running began
-        self._due_at = 0.0
+        self._due_at = float("-inf")
         self._hung_at = float("-inf")  # when the last fetch that hung began
         self._timer: Handle | None = None
         self._news: asyncio.Future[None] | None = None
@@ -126,7 +126,6 @@ class TokenSource:
         """Begin to fetch the first token, and to keep it renewed. Idempotent."""
         if not self._runs:
             self._runs = True
-            self._due_at = self._clock.steady_s()
             self._go_on()
 
     def close(self) -> None:
@@ -178,8 +177,6 @@ class TokenSource:
             held = self._good(now)
             if held is not None and (than is None or held.token.secret != than.secret):
                 return held
-            if held is None and not self._failures:
-                self._due_at = min(self._due_at, now)
             self._go_on()
             left_s = None if until is None else until - self._loop.time()
             if not self._runs or not self._is_under_way(now) or (left_s is not None and left_s <= 0):
