@@ -13,7 +13,7 @@ Several modules are tested through one face:
 * `test_concurrency`: concurrency, with the deadline of a head.
 * the limit of connections and TLS handshakes are `scenarios/test_connection_limits`.
 * `test_attempts`: attempts, replay_buffer.
-* `test_upstream_auth`: attempts, prepared, with tokens that are fetched.
+* `test_upstream_auth`: attempts, prepared, rewrite, with tokens that are fetched.
 * `ocr/test_upstream_auth`: sender, with tokens that are fetched.
 * `documents/test_download`: download, document.
 * `deployments/test_pool`: model_table, balancer, tries.
