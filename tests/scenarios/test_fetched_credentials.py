@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from collections import Counter
@@ -400,3 +401,46 @@ async def test_each_worker_fetches_once(tmp_path: Path) -> None:
             assert await many(running) == ALL_WELL
             assert 0 == await running.stop()
     assert 1 <= issuer.server.fetches <= 2
+
+
+def key_id(asked: Asked) -> str:
+    """Return which of the account's keys signed an assertion."""
+    head = asked.form["assertion"].partition(".")[0]
+    return str(json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))["kid"])
+
+
+@pytest.mark.slow
+async def test_replaced_credentials_reach_all_workers(tmp_path: Path) -> None:
+    """A key that is replaced on disk is in force in both: after a while no request carries a token of the old one."""
+    with issuing(KINDS["service account"], tmp_path) as (issuer, auth, environment):
+        host = AccountUpstream(issuer.account)
+        flags = ("--workers", "2")
+        async with account_upstreams(host), program(tmp_path, configured(host, auth), *flags, env=environment) as running:
+            assert await many(running) == ALL_WELL
+            key_file(issuer.server, tmp_path, private_key_id="4567")
+
+            async def of_new_key() -> bool:
+                seen = len(host.steps)
+                assert await many(running) == ALL_WELL
+                keys = [key_id(each) for each in issuer.server.asked]
+                good = {token for token, key in zip(issuer.server.issued, keys, strict=True) if key == "4567"}
+                used = {step.received.values(b"authorization")[0].decode()[7:] for step in host.steps[seen:]}
+                return used <= good
+
+            await eventually(of_new_key, bool)
+            assert 0 == await running.stop()
+    assert ["0123", "4567"] == list(dict.fromkeys(map(key_id, issuer.server.asked)))
+    assert 2 <= issuer.server.fetches <= 4
+
+
+async def test_the_sandbox_needs_no_token(tmp_path: Path) -> None:
+    """With `--sandbox` no token's server is asked, and nothing that proves an identity has to be there."""
+    with issuing(KINDS["metadata server"], tmp_path) as (issuer, _, environment):
+        host = AccountUpstream(issuer.account)
+        missing = configured(host, {"google": {"credentials": "not-there.json"}})
+        async with account_upstreams(host), program(tmp_path, missing, "--sandbox", env=environment) as running:
+            async with aiohttp.ClientSession() as session, session.get(f"{running.url}/ocr/v1/models") as answer:
+                assert 200 == answer.status
+            assert {} == await degraded(running)
+            assert 0 == await running.stop()
+        assert ([], []) == (issuer.server.asked, host.steps)

@@ -129,6 +129,9 @@ async def test_tokens_and_proofs_stay_where_they_belong(tmp_path: Path) -> None:
                 code, out, err = await running.command("check", **environment)
                 assert 0 == code, err
                 came += (out + err).encode()
+                code, out, err = await running.command("check", "--live", **environment)
+                assert (True, True) == (code != 0, "invalid_grant" in out + err)
+                came += (out + err).encode()
                 assert 0 == await running.stop()
         tokens = [*google.issued, *entra.issued]
         assert len(tokens) >= 4
