@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from dataclasses import replace
 
-from ..errors import ClientGone, Refusal, UpstreamFailure
+from ..errors import ClientGone, Failure, Refusal, UpstreamFailure
 from ..exchange import Exchange, RouteTerms
 from .attempts import give_up
 from .deployments.balancer import Balancer, Failed
@@ -37,6 +38,17 @@ class DeploymentCalls:
         deployment = self._entered.pop(exchange.id, None)
         if deployment is not None:
             self.balancer.leave(deployment)
+
+    def without_address(self, exchange: Exchange, failure: Failure) -> Failure:
+        """Return a failure of an exchange as its client is told it.
+
+        Where a call to a deployment is under way, that one's id stands for its address, or its identity, which clients need not
+        know. This holds for all that fails: before the response's head, behind it, and in the upload.
+        """
+        deployment = self._entered.get(exchange.id)
+        if deployment is None or not isinstance(failure, UpstreamFailure):
+            return failure
+        return _without_address(failure, deployment)
 
     async def goes_on(
         self, context: RequestContext, tries: Tries | StickyTries, deployment: Deployment, failed: Failed, deadline: float | None
@@ -92,12 +104,13 @@ def cause_of(context: RequestContext, failure: UpstreamFailure) -> str:
     return "timeout" if failure.kind.code == "upstream_timeout" else "broke"
 
 
-def without_address(failure: UpstreamFailure, deployment: Deployment) -> UpstreamFailure:
-    """Return the failure with the deployment's id in the place of its address or its identity, which clients need not know."""
+def _without_address(failure: UpstreamFailure, deployment: Deployment) -> UpstreamFailure:
     if failure.kind.code == "upstream_credentials":
         message = f"The token of deployment {deployment.id} could not be fetched."
     else:
-        message = failure.message.replace(deployment.target.name, f"deployment {deployment.id}")
+        target = deployment.target
+        names = "|".join(map(re.escape, filter(None, (target.name, target.host, target.tls_name))))  # the name has the port too
+        message = re.sub(rf"(?<![\w.:-])(?:{names})(?![\w-]|[.:]\w)", lambda _: f"deployment {deployment.id}", failure.message)
     return UpstreamFailure(failure.kind.code, message, hint=failure.hint)
 
 

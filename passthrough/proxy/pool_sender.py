@@ -17,7 +17,7 @@ from dataclasses import replace
 from ..errors import UpstreamFailure
 from .attempts import Sender, hold_body, is_repeatable
 from .call import Call
-from .deployment_calls import DeploymentCalls, cause_of, name_deployment, wait_asked, without_address
+from .deployment_calls import DeploymentCalls, cause_of, name_deployment, wait_asked
 from .deployments.balancer import Failed
 from .deployments.deployment import Deployment
 from .deployments.file_users import FileUsers
@@ -95,7 +95,7 @@ class PoolSender:
         except UpstreamFailure as failure:
             if await self._calls.goes_on(context, tries, deployment, self._failed(context, failure), deadline):
                 return None
-            raise without_address(failure, deployment) from None
+            raise
         if response.status < 400:
             self._calls.balancer.succeeded(deployment)
             return call, response, sent

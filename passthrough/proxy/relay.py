@@ -165,7 +165,7 @@ class Relay:
         except Failure as failure:
             if not context.exchange.admitted:
                 context.exchange.client = rules.authenticator.known(request.raw_headers)
-            await self._fail(context, _root_cause(context, failure), rules.cors_headers(request))
+            await self._fail(context, self._told(context, failure), rules.cors_headers(request))
         except Reply as reply:
             await self._reply(context, reply)
         except (ClientGone, asyncio.CancelledError) as gone:
@@ -322,6 +322,10 @@ class Relay:
             context.call = None
 
     # ── phase 6, and all other ends ──
+
+    def _told(self, context: RequestContext, failure: Failure) -> Failure:
+        """Return what the client is told of a failure: what caused it, without the address of a deployment."""
+        return self._calls.without_address(context.exchange, _root_cause(context, failure))
 
     async def _fail(self, context: RequestContext, failure: Failure, cors_headers: CorsHeaders | None) -> None:
         """Send the failure as a response. After the first byte of a response, break the connection: nothing else is honest."""

@@ -436,6 +436,39 @@ async def test_failures_name_the_target_by_its_id() -> None:
         assert home.name != other.name
 
 
+async def test_a_failure_behind_the_head_names_the_target_by_its_id() -> None:
+    """A response that is malformed behind its head, before anything of it went to the client."""
+    odd = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    async with pooled() as on:
+        home = on.ranked()[0]
+        home.moods = [odd]
+        status, body = await on.ask(asking(b"GET /m/v1/models HTTP/1.1"))
+        assert (b"502", b"bad_upstream_answer" in body) == (status, True)
+        assert (True, False) == (f"deployment {home.name} sent".encode() in body, b"127.0.0.1" in body)
+
+
+@pytest.mark.parametrize("settings", [{}, TRIED])
+async def test_a_failed_upload_names_the_target_by_its_id(settings: dict[str, Any]) -> None:
+    """Where the target breaks the connection while the body still comes, the upload fails, too."""
+    broken = asyncio.Event()
+
+    async def breaks(peer: Peer) -> None:
+        await peer.head()
+        peer.reset()
+        broken.set()
+
+    async with pooled(**settings) as on:
+        home = on.ranked()[0]
+        home.raw.script = breaks
+        async with client(on.house.port) as raw:
+            await raw.send(asking(b"POST /m/v1/files HTTP/1.1", b"Content-Length: 900000"), b"x")
+            await broken.wait()
+            await raw.send(b"x" * 899_999)
+            head, body = await raw.answer()
+        assert (b"502", b"upstream_broke" in body) == (head[9:12], True)
+        assert (True, False) == (f"deployment {home.name} closed".encode() in body, b"127.0.0.1" in body)
+
+
 @pytest.mark.parametrize(("line", "expected"), [(FILE, b"502"), (OCR, b"502")])
 async def test_a_connection_that_breaks_is_not_tried_elsewhere(line: bytes, expected: bytes) -> None:
     """Without `retries`: something was sent."""

@@ -25,7 +25,7 @@ from ...errors import Refusal, UpstreamFailure
 from ...meter.request import ScannedRequest
 from ..attempts import abort_if_failed, first_response, give_up, sent_head
 from ..call import Call, MeterFactory
-from ..deployment_calls import DeploymentCalls, cause_of, name_deployment, wait_asked, without_address
+from ..deployment_calls import DeploymentCalls, cause_of, name_deployment, wait_asked
 from ..deployments.balancer import Failed
 from ..deployments.deployment import Deployment
 from ..deployments.model_table import ModelTable
@@ -147,7 +147,7 @@ class OcrSender:
             failed = Failed(0, cause_of(request.context, failure), None, request.is_in_hand, request.names_file)
             if await self._calls.goes_on(request.context, tries, deployment, failed, request.deadline):
                 return None
-            raise without_address(failure, deployment) from None
+            raise
         if response.status < 400:
             self.balancer.succeeded(deployment)
             return call, response
