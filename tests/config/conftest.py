@@ -7,7 +7,7 @@ Several modules are tested through one face:
   its words.
 * `test_model_list`: table, deployments, defaults, urls, router_settings, ocr_routes, selection,
   credential_choice: what a model_list becomes.
-* `test_model_problems`: keys, selection, deployments, urls, router_settings: each rule of a
+* `test_model_problems`: keys, selection, credential_choice, deployments, urls, router_settings: each rule of a
   model_list, with its line and its words.
 * `test_environment`: environment, variables.
 * reload and announce are `scenarios/test_reload`.

@@ -158,7 +158,7 @@ class _Selector:
         choice = self._choice(there, provider)
         lacks = None if self._sandbox else lacking_key(choice, there)
         idle = idle_keys(choice)
-        spelt = {key: value for key, value in given.items() if lacks is None or key != lacks}  # of it more is said
+        spelt = {key: value for key, value in given.items() if key != lacks}  # of it more is said
         params = as_json(self._keys.working("litellm_params", spelt, place, idle), place, self._problems)
         for key, names in _VARIABLES[provider].items():
             name = next((name for name in names if self._environ.get(name)), None)
