@@ -324,6 +324,28 @@ async def test_the_home_is_kept_while_it_throttles() -> None:
         assert {1} == {each.attempts for each in exchanges}
 
 
+@pytest.mark.parametrize("status", [b"401 Unauthorized", b"403 Forbidden"])
+async def test_what_a_client_may_not_read_costs_others_no_ocr(status: bytes) -> None:
+    """An account with the least rights rejects all but OCR calls: who lists its models, again and again, is no reason."""
+    async with pooled(clients=KEYS) as on:
+        for each in on.accounts:
+            each.moods = [ok(b"no right", status=status)] * 6
+        homes = {on.ranked(f"caller-{number}")[0].name: number for number in range(64)}
+        assert 2 == len(homes)
+        for number in [*homes.values()] * 6:
+            line = b"GET /m/v1/models HTTP/1.1"
+            assert (status[:3], b"no right") == await on.ask(asking(line, b"Authorization: Bearer key-%d" % number))
+        for each in on.accounts:
+            assert [] == each.moods
+        answers = {(await on.ask(asking(OCR, b"Authorization: Bearer key-0", body=b"{}")))[1] for _ in range(40)}
+        assert {each.name.encode() for each in on.accounts} == answers
+        assert {6} == {on.house.relay.ocr.balancer.tries[each.name, status[:3].decode()] for each in on.accounts}
+        on.accounts[0].always = ok(b"no right", status=status)
+        while b"200" == (await on.ask(asking(OCR, b"Authorization: Bearer key-0", body=b"{}")))[0]:
+            pass
+        assert {("account-0", status[:3].decode())} == on.cooling
+
+
 async def test_who_has_no_key_is_one_client() -> None:
     """And two endpoints with one path and different methods are two pools, with one memory of who uses files."""
     accounts = tuple(Account(name) for name in "abc")

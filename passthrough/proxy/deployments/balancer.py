@@ -11,7 +11,8 @@ Cool-down, after a failure:
 5. 401, 403, 429, a failed connect and a token that could not be fetched: at once.
 6. 408, 5xx, time-outs and broken connections: where the failures of the running minute exceed `allowed_fails`; without that,
    where they are more than half of at least five calls. The minute is the clock's.
-7. Any other status says nothing about the deployment.
+7. Any other status says nothing about the deployment. Nor do 401 and 403 of a request that stays with its client's target: an
+   account with the least rights rejects what is no OCR call, as often as a client asks for it.
 8. A lone deployment without a fallback never cools, for its own response is more honest than ours; nor does any
    with `cools` false.
 9. It lasts as long as Retry-After says, up to 600 s, else `cooldown_s`. A later failure never shortens it; a success
@@ -28,7 +29,8 @@ from typing import Final
 from .deployment import Deployment, ModelGroup, Routing, Strategy
 
 MAX_COOLDOWN_S: Final = 600.0
-_AT_ONCE: Final = frozenset({401, 403, 429})
+REJECTED: Final = frozenset({401, 403})
+_AT_ONCE: Final = REJECTED | {429}
 _UNSENT: Final = frozenset({"connect", "credentials"})
 _LEAST_CALLS: Final = 5
 _MINUTE_S: Final = 60.0
@@ -136,12 +138,14 @@ class Balancer:
         self._state(deployment, self._clock()).ended += 1
         self.tries[deployment.id, "answered"] += 1
 
-    def failed(self, deployment: Deployment, failed: Failed, routing: Routing, is_alone: bool) -> None:
-        """Count a try that failed, and cool the deployment down by the rules 5 to 9."""
+    def failed(self, deployment: Deployment, failed: Failed, routing: Routing, is_alone: bool, *, stays: bool = False) -> None:
+        """Count a try that failed, and cool the deployment down by the rules 5 to 9. `stays`: the request may go nowhere else."""
         now = self._clock()
         state = self._state(deployment, now)
         state.ended += 1
         self.tries[deployment.id, failed.outcome] += 1
+        if stays and failed.status in REJECTED:
+            return
         at_once = not failed.was_sent or failed.status in _AT_ONCE
         if not (at_once or failed.cause or failed.status == 408 or failed.status >= 500):
             return

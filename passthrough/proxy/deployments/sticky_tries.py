@@ -50,7 +50,7 @@ class StickyTries:
         current, routing = self._current, self._routing
         assert current is not None
         alone = len(self._ranked) == 1
-        self._balancer.failed(current, failed, routing, alone)
+        self._balancer.failed(current, failed, routing, alone, stays=True)
         if failed.was_sent or self._failures:
             self._failures += 1
             return self._again(current, failed)

@@ -23,12 +23,11 @@ from typing import Final
 
 from ...errors import Refusal
 from ..retry_wait import doubled_delay_s
-from .balancer import Balancer, Failed
+from .balancer import REJECTED, Balancer, Failed
 from .deployment import BILLED, RESENT, Deployment, ModelGroup, Routing
 from .model_table import ModelTable
 
 _DEFAULT_RETRIES: Final = 2
-_REJECTED: Final = frozenset({401, 403})
 _SAME_AGAIN: Final = frozenset({408, 429, 503})
 
 
@@ -166,7 +165,7 @@ def may_go_on(failed: Failed, routing: Routing, *, is_given: bool) -> bool:
 
 def same_again(routing: Routing) -> frozenset[int]:
     """Return the statuses after which the same deployment may be tried again (rule 6)."""
-    return _SAME_AGAIN if routing.statuses is None else routing.statuses - _REJECTED
+    return _SAME_AGAIN if routing.statuses is None else routing.statuses - REJECTED
 
 
 def wait_before(failed: Failed, failures: int, routing: Routing, chance: float) -> float | None:
