@@ -117,13 +117,22 @@ def _identity(endpoint: Endpoint, item: TargetPart, at: At, shared: Identity | N
     """Return whose token a target's requests carry: its own; else the endpoint's, but for a target with a key of its own."""
     if item.upstream_auth is not None:
         return context.identities.of(item.upstream_auth, at, headers=item.headers, proxy=endpoint.proxy)
-    has_key = any(name.lower().encode("ascii") in _CREDENTIALS for name in item.headers)
-    return None if has_key else shared
+    return None if _has_key(name.encode("ascii") for name in item.headers) else shared
+
+
+def _has_key(names: Iterable[bytes]) -> bool:
+    """Tell whether one of these headers is a key by which a provider knows an account."""
+    return any(name.lower() in _CREDENTIALS for name in names)
 
 
 def _inherited(endpoint: Endpoint, item: TargetPart, own: Iterable[tuple[bytes, Secret]]) -> Iterable[tuple[bytes, Secret]]:
-    """Return the endpoint's headers but for those that a target has of its own, or a token for; case does not matter."""
-    replaced = {name.lower() for name, _ in own} | (_CREDENTIALS if item.upstream_auth is not None else frozenset())
+    """Return the endpoint's headers but for those that a target has of its own; case does not matter.
+
+    None of the endpoint's keys goes to a target with a key or a token of its own: that may be another provider's.
+    """
+    replaced = {name.lower() for name, _ in own}
+    if item.upstream_auth is not None or _has_key(replaced):
+        replaced |= _CREDENTIALS
     for text, value in endpoint.headers.items():
         name = text.encode("ascii")
         if text != SPECIAL_HEADER and name.lower() not in replaced:

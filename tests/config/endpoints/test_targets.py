@@ -110,13 +110,14 @@ OTHER = "upstream_auth: {entra: {managed_identity: true, client_id: 0a1b2c3d-000
         ("headers: {X-A: a, Authorization: key}", OTHER, {b"X-A"}, True),
         ("headers: {X-A: a, api-key: key, X-API-Key: key}", f"{OTHER}, headers: {{x-a: b}}", {b"x-a"}, True),
         ("headers: {X-A: a, Authorization: key}", "", {b"X-A", b"Authorization"}, None),
-        ("headers: {X-A: a, Authorization: key}", "headers: {api-key: key}", {b"X-A", b"Authorization", b"api-key"}, None),
+        ("headers: {X-A: a, Authorization: key}", "headers: {API-Key: key}", {b"X-A", b"API-Key"}, None),
+        ("headers: {X-A: a, api-key: key, X-API-Key: key}", "headers: {authorization: key}", {b"X-A", b"authorization"}, None),
     ],
 )
 def test_a_target_that_says_who_it_is_has_no_other_credential(
     tmp_path: Path, keys: str, target: str, sent: set[bytes], is_own: bool | None
 ) -> None:
-    """A key of its own replaces the endpoint's identity, an identity of its own the endpoint's keys; the sandbox has neither."""
+    """A key or an identity of its own replaces the endpoint's, of whatever name and kind; the sandbox has no identity."""
     keys = keys if "headers" in keys else f"{keys}\n  headers: {{X-A: a}}"
     pool = pool_of(tmp_path, keys, f"{ONE}, {target}")
     (found,) = pool.deployments
