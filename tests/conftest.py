@@ -1,4 +1,4 @@
-"""What all tests share: the event loop that the program runs on, how properties are tried, and one PostgreSQL."""
+"""What all tests share: the event loop that the program runs on, how properties are tried, one PostgreSQL, and an authority."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import trustme
 import uvloop
 from hypothesis import HealthCheck, settings
 
@@ -70,3 +71,17 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of a place for a new ledger, in a file and on a server."""
     return f"sqlite:///{tmp_path}/books.db" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    """An authority of its own."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
+    """The file that names it."""
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)

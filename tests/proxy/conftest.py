@@ -22,24 +22,3 @@ Several modules are tested through one face:
 * `ocr/test_hostile`: sender, with clients and providers that mean ill.
 * `ocr/test_sender`: sender, ocr_request, heads, client_body, upload, held_document.
 """
-
-from __future__ import annotations
-
-from pathlib import Path
-
-import pytest
-import trustme
-
-
-@pytest.fixture
-def authority() -> trustme.CA:
-    """An authority of its own."""
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
-    """The file that names it."""
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return str(path)
