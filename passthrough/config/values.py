@@ -43,7 +43,9 @@ _API_VERSION: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}", re.ASCII)
 _VERTEX_PROJECT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-_.:]{0,99}", re.ASCII)  # domain-scoped ones have a colon
 _VERTEX_LOCATION: Final = re.compile(r"[a-z0-9-]{1,63}", re.ASCII)
 _TENANT: Final = re.compile(r"[A-Za-z0-9.\-]{1,100}", re.ASCII)  # azure-identity: validate_tenant_id
-_CLIENT_ID: Final = re.compile(r"[!-~]{1,200}", re.ASCII)
+_CLIENT_ID: Final = re.compile(r"[A-Za-z0-9-]{1,36}", re.ASCII)  # It is shown: a client secret in its place is none.
+_ENCODED_JSON: Final = re.compile(r"e(?:yJ|yA|wo|w0)[A-Za-z0-9+/=_.-]{30,}", re.ASCII)
+"""A JSON object as base64, as a credentials file often stands in a variable; a JWT begins so too."""
 _ENTRA_SCOPE: Final = re.compile(r"[A-Za-z0-9_\-.:/]{1,500}/\.default", re.ASCII)
 _GOOGLE_SCOPE: Final = re.compile(r"[!#-\[\]-~]{1,500}", re.ASCII)  # RFC 6749 §3.3
 _JOB_HINT: Final = "Write a path in the document, such as job.id, or a part of the URL's path, such as '/job/{}/'."
@@ -366,7 +368,7 @@ class FileName:
 
 def file_name(text: str, variables: str = "") -> FileName:
     """Return the name of a file, which came out of `variables` if that is not empty; whether it exists is not checked here."""
-    if "-----BEGIN" in text or "\n" in text:
+    if "-----BEGIN" in text or "\n" in text or _ENCODED_JSON.fullmatch(text):
         raise InvalidValue(
             "This is not the name of a file, but what stands in one.", "Write it into a file, and the file's name here."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -23,6 +24,8 @@ from tests.harness.google_files import service_account
 from tests.harness.token_servers import ACCOUNT
 
 CANARY = "canary-0123456789"
+ENCODED = base64.b64encode(b'{\n  "type": "service_account",\n  "private_key": "-----BEGIN').decode()
+JWT = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJjYW5hcnktYXNzZXJ0aW9uLTAxMjM0NSJ9.canary"
 SERVICE = json.dumps(json.loads(service_account()), separators=(",", ":"), sort_keys=True)
 
 
@@ -138,6 +141,10 @@ WRONG: list[tuple[object, dict[str, Any], str, str, str]] = [
     ({G: {"credentials": "a\0"}}, {}, f"{A}.google.credentials", "This is not the name of a file.", "cert.pem"),
     ({G: {"credentials": "-----BEGIN PRIVATE KEY-----"}}, {}, f"{A}.google.credentials",
      "This is not the name of a file, but what stands in one.", "into a file"),
+    ({G: {"credentials": ENCODED}}, {}, f"{A}.google.credentials",
+     "This is not the name of a file, but what stands in one.", "into a file"),
+    ({E: {**APPLICATION, "federated_token_file": JWT}}, {}, f"{A}.entra.federated_token_file",
+     "This is not the name of a file, but what stands in one.", "into a file"),
     ({G: {"credentials": '{"type": "x"'}}, {}, f"{A}.google.credentials", "The credentials are not JSON.", "as Google made it"),
     ({G: {"credentials": "os.environ/NOT_SET"}}, {}, f"{A}.google.credentials", "NOT_SET is not set.", "remove this setting"),
     ({G: {"credentials": "os.environ/SECRET"}}, {}, f"{A}.google.credentials (from SECRET)", "There is no such file.", "folder"),
@@ -158,6 +165,8 @@ WRONG: list[tuple[object, dict[str, Any], str, str, str]] = [
      "There is no such file.", "platform"),
     ({E: {**WHOLE, "client_secret": ""}}, {}, f"{A}.entra.client_secret", "There is nothing in it.", "os.environ/NAME"),
     ({E: {**WHOLE, "client_id": "a b"}}, {}, f"{A}.entra.client_id", "This is not the id of a client.", "portal"),
+    ({E: {**WHOLE, "client_id": "Abc8Q~secret.0123456789"}}, {}, f"{A}.entra.client_id", "This is not the id of a client.",
+     "portal"),
     ({E: {**WHOLE, "tenant_id": "a/b"}}, {}, f"{A}.entra.tenant_id", "This is not a tenant.", "portal"),
     ({E: {**WHOLE, "scope": "https://ai.azure.com"}}, {}, f"{A}.entra.scope",
      "This is not a scope of Entra: a program asks for one that ends in '/.default'.", "/.default"),
