@@ -47,8 +47,9 @@ _NAMES_NO_SECRET: Final = re.compile(rb"version|region|type|accept|agent|languag
 """Configured fields whose values are no credentials although they come from the environment: targets may repeat them."""
 
 _AUTHORIZATION: Final = b"authorization"
-"""Where the route fetches a token, a client sets no field with this in its name: some servers read `X-Authorization` first, and
-Cloud Run reads `X-Serverless-Authorization`."""
+_BESIDE_TOKEN: Final = re.compile(rb"authorization|x-goog-(?:user-project|iam-authority-selector)")
+"""Where the route fetches a token, a client sets no field with one of these in its name: some servers read `X-Authorization`
+first, Cloud Run reads `X-Serverless-Authorization`, and `X-Goog-User-Project` names the project that Google bills."""
 
 _CREDENTIALS: Final = frozenset(CREDENTIAL_HEADERS)
 _NEVER_DOWN: Final = HOP_BY_HOP | _CREDENTIALS | {b"alt-svc"}
@@ -167,7 +168,7 @@ class HeaderRewriter:
             return _Action.FORWARD
         if lower in self._replaced or lower in self._lookalikes:
             return _Action.DROP
-        if route.upstream_auth is not None and _AUTHORIZATION in lower:
+        if route.upstream_auth is not None and _BESIDE_TOKEN.search(lower):
             return _Action.DROP
         if lower.startswith(b"x-pass-"):
             name = _NOT_ALPHANUMERIC.sub(b"-", lower[7:])

@@ -197,17 +197,20 @@ def test_no_key_of_ours_ever_goes_up(
 @pytest.mark.parametrize(
     "name",
     [b"authorization", b"x-authorization", b"x_authorization", b"x-forwarded-authorization", b"x-original-authorization",
-     b"x-serverless-authorization", b"x-goog-iam-authorization-token", b"proxy-authorization"],
+     b"x-serverless-authorization", b"x-goog-iam-authorization-token", b"proxy-authorization", b"x-goog-user-project",
+     b"x_goog_user_project", b"x-goog-iam-authority-selector"],
 )  # fmt: skip
 @pytest.mark.parametrize("forward_credentials", [False, True])
 def test_where_a_token_is_fetched_a_client_sets_no_authorization(
     forward_credentials: bool, name: bytes, spelt: Callable[[bytes], bytes]
 ) -> None:
-    """Under no name that a server may read first; nor does a configured one stand beside the token that is added later."""
+    """Under no name that a server may read first, nor whose quota is used; and no configured one is beside the later token."""
     settings: dict[str, Any] = {"auth": not forward_credentials, "forward_credentials": forward_credentials}
     ours = route(upstream_auth=GoogleIdentity(), headers=((b"AUTHORIZATION", Secret("Bearer 0123456789")),), **settings)
     assert [(b"x-team", b"a")] == fields_up(ours, (spelt(name), b"Bearer theirs"), (b"x-team", b"a"))
     assert [(b"x-team", b"a")] == fields_up(ours, (b"Connection", b"authorization"), (b"x-team", b"a"))
+    configured = route(upstream_auth=GoogleIdentity(), headers=((b"X-Goog-User-Project", Secret("ours")),))
+    assert [(b"X-Goog-User-Project", b"ours")] == fields_up(configured, (spelt(name), b"theirs"))
 
 
 @given(st.lists(cased((*BODY, *OTHER, *PASSED)), max_size=5), fields(cased((*BODY, *OTHER, *PASSED))))
