@@ -89,7 +89,7 @@ class Sender:
             another = await source.after_rejection(token, token_wait_s(route, exchange) if repeatable else 0.0)
             if another is not None and repeatable:
                 await give_up(context)
-                sent = prepared.with_token(another)
+                sent = prepared.with_token(another, token)
                 call, response = await self._send_once(context, sent, resends=True)
         return call, response, sent
 

@@ -89,8 +89,11 @@ class PreparedRequest:
                 self.upstream_heads[key] = head
         return head
 
-    def with_token(self, token: Token) -> PreparedRequest:
-        """Return the request as it is sent: with the token's line at the end of its head, and the token among its secrets."""
+    def with_token(self, token: Token, *before: Token) -> PreparedRequest:
+        """Return the request as it is sent: with the token's line at the end of its head, and the token among its secrets.
+
+        `before` are those with which it was sent before, which are secrets too.
+        """
         return PreparedRequest(  # dataclasses.replace takes eight times as long.
             self.logged_path,
             self.head,
@@ -100,7 +103,7 @@ class PreparedRequest:
             self.label,
             self.labels,
             head_with(token, self.request_head),
-            secrets_with(token, self.secrets),
+            secrets_with(self.secrets, token, *before),
             self.cors_headers,
             self.response_lines,
             self.upstream_heads,
@@ -113,9 +116,9 @@ def head_with(token: Token, head: bytes) -> bytes:
     return b"%b%b\r\n\r\n" % (head[:-2], token.line)
 
 
-def secrets_with(token: Token, secrets: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """Return what must not come back from a request with this token."""
-    return (*secrets, token.secret.reveal().encode("ascii"))
+def secrets_with(secrets: tuple[bytes, ...], *tokens: Token) -> tuple[bytes, ...]:
+    """Return what must not come back from a request that was sent with these tokens."""
+    return (*secrets, *[token.secret.reveal().encode("ascii") for token in tokens])
 
 
 class HeadCache:

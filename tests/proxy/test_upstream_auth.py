@@ -123,6 +123,22 @@ async def test_a_rejected_token_is_renewed_and_the_request_sent_again(
         await until(lambda: raw.open == 1)  # The connection of the first call is closed, the other one kept.
 
 
+async def test_a_rejected_token_is_not_echoed_either() -> None:
+    """It may be good elsewhere: the response to the second token names none of the two."""
+    issuer = Issuer()
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            seen = [b"X-Seen: " + token_of(each) for each in peer.upstream.received]
+            await peer.send(REJECTED if len(seen) == 1 else ok(b"{}", *seen, b"X-Other: 1"))
+
+    async with one(issuer, script) as (_, raw, caller):
+        await caller.send(asking(POST, body=b"{}"))
+        head, _ = await caller.answer()
+        assert (2, True, False) == (len(raw.received), b"X-Other" in head, b"X-Seen" in head)
+
+
 async def test_a_provider_that_rejects_every_token_is_asked_twice_and_then_heard() -> None:
     """Its own 401 is relayed, byte for byte. The next request is sent once: another token would be rejected as well."""
     issuer = Issuer()

@@ -175,7 +175,7 @@ class OcrSender:
         """Send the request; once more, with another token, where its token is rejected (401) and the body is in hand."""
         source = one.rewriter.token_source
         if source is None:
-            return await self._send_once(request, one, None)
+            return await self._send_once(request, one)
         token = await source.token(self._opening_s(one))
         call, response = await self._send_once(request, one, token)
         if response.status == 401:
@@ -185,10 +185,11 @@ class OcrSender:
             if another is not None and repeatable:
                 await give_up(request.context)
                 request.context.exchange.attempts += 1
-                call, response = await self._send_once(request, one, another)
+                call, response = await self._send_once(request, one, another, token)
         return call, response
 
-    async def _send_once(self, request: OcrRequest, one: _Try, token: Token | None) -> tuple[Call, ResponseHead]:
+    async def _send_once(self, request: OcrRequest, one: _Try, *tokens: Token) -> tuple[Call, ResponseHead]:
+        """Send the request once; `tokens` are its own, where it has one, and that with which it was sent before."""
         context, body, scan = request.context, request.body, request.scan
         deployment, rewriter, document, route = one.deployment, one.rewriter, one.document, one.deployment.route
         whole = document is None and request.goes_in_one_piece
@@ -208,13 +209,13 @@ class OcrSender:
             upload,
             self._meters,
             _METERED_PATH,
-            rewriter.secrets if token is None else secrets_with(token, rewriter.secrets),
+            secrets_with(rewriter.secrets, *tokens),
         )
         call.end_by(one.deadline)
         context.call = call
         request_head = upstream_head(request.prepared, deployment, rewriter, splices.length)
-        if token is not None:
-            request_head = head_with(token, request_head)
+        if tokens:
+            request_head = head_with(tokens[0], request_head)
         if whole:
             upload.send_whole(request_head, batched=context.batches)
             return call, await sent_head(context, call, lambda: self._connect(one))

@@ -85,10 +85,11 @@ async def test_a_rejected_token_is_renewed_and_the_same_deployment_asked_again(s
     """With the same body; the client hears of no retry, the balancer of no failure, and the call counts once."""
     issuer = Issuer()
     async with one(issuer) as (house, above):
-        above.mood = in_turn(REJECTS)
+        echo = (b"X-Seen: token-1-of-the-issuer", b"X-Seen: token-2-of-the-issuer")
+        above.mood = in_turn(REJECTS, Behaviour(200, echo, WELCOMES.body))
         await until(lambda: bool(issuer.issued))
-        above.key = "token-2-of-the-issuer"
         status, fields, _ = await ask(house.port, request(body_of(filler="A" * size)))
+        assert "x-seen" not in fields
         assert (200, "0") == (status, fields["x-litellm-attempted-retries"])
         assert issuer.issued == tokens_of(above)
         assert above.calls[0].received.body == above.calls[1].received.body
