@@ -129,7 +129,7 @@ class TokenSource:
             self._go_on()
 
     def close(self) -> None:
-        """Renew no more; who waits gets none. Idempotent."""
+        """Renew no more; who waits for a fetch that is under way gets what it brings: a reload fails no request. Idempotent."""
         self._runs = False
         if self._timer is not None:
             self._timer.cancel()
@@ -179,8 +179,11 @@ class TokenSource:
                 return held
             self._go_on()
             left_s = None if until is None else until - self._loop.time()
-            if not self._runs or not self._is_under_way(now) or (left_s is not None and left_s <= 0):
+            if not self._is_under_way(now) or (left_s is not None and left_s <= 0):
                 return None
+            if not self._runs:  # No timer tells of a fetch that hangs.
+                hangs_in_s = self._running[-1] + self._pace.hangs_s - now
+                left_s = hangs_in_s if left_s is None else min(left_s, hangs_in_s)
             if self._news is None:
                 self._news = self._loop.create_future()
             # Not awaited directly: a task that is cancelled would cancel it for all.
@@ -240,13 +243,11 @@ class TokenSource:
             self._failed += 1
         else:
             self._fetched += 1
-        if self._runs and (
-            self._held is None or began >= self._held.asked_at
-        ):  # Else a fetch that began later has already ended.
+        if self._held is None or began >= self._held.asked_at:  # Else a fetch that began later has already ended.
             now = self._clock.steady_s()
             if isinstance(came, Token):
                 self._take(came, began, now)
-            else:
+            elif self._runs:
                 self._fail(came, now)
         self._tell()
         self._go_on()

@@ -12,7 +12,7 @@ import pytest
 
 from passthrough.credentials.clock import LoopClock
 from passthrough.credentials.token import FetchError, Token
-from passthrough.credentials.token_source import TokenReading, TokenSource
+from passthrough.credentials.token_source import Pace, TokenReading, TokenSource
 from passthrough.errors import UpstreamFailure
 from passthrough.secret import Secret
 from tests.harness.token_fetches import Fetches, ManualClock
@@ -27,9 +27,12 @@ class Given:
     fetches: Fetches = field(default_factory=Fetches)
     warned: list[str] = field(default_factory=list)
     chance: float = 0.0
+    pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
-        self.source = TokenSource("Google (ocr)", self.fetches, self.warned.append, clock=self.clock, chance=lambda: self.chance)
+        self.source = TokenSource(
+            "Google (ocr)", self.fetches, self.warned.append, clock=self.clock, pace=self.pace, chance=lambda: self.chance
+        )
 
     async def come(self, number: int, came: Token | FetchError) -> None:
         """Let the fetch of this number end, and wait until the source knows it."""
@@ -410,17 +413,44 @@ async def test_a_rejection_waits_for_its_time_only(given: Given) -> None:
 
 
 async def test_closed_during_a_fetch(given: Given) -> None:
-    """Who waits fails at once; what the fetch brings is not used, and nothing follows."""
+    """Who waits gets what it brings: a reload fails no request. Nothing follows."""
     waiting = asyncio.create_task(given.token())
     await given.fetches.next(1)
     await asyncio.sleep(0)
     given.source.close()
     given.source.close()
+    await given.come(1, given.clock.token("one"))
+    assert "one" == await waiting == await given.token(0.0)
+    assert [] == given.clock.due
+
+
+async def test_closed_during_a_fetch_that_fails(given: Given) -> None:
+    """Who waits fails with it; nobody is told of trouble with what is not used any more, and it is not tried again."""
+    waiting = asyncio.create_task(given.token())
+    await given.fetches.next(1)
+    await asyncio.sleep(0)
+    given.source.close()
+    await given.come(1, FetchError("It was refused."))
     with pytest.raises(UpstreamFailure):
         await waiting
-    await given.come(1, given.clock.token("one"))
     await given.no_token()
-    assert [] == given.clock.due
+    assert ([], [], None) == (given.clock.due, given.warned, given.source.trouble)
+
+
+async def test_closed_during_a_fetch_that_hangs() -> None:
+    """Who waits does not wait for ever, whatever its own time."""
+    given = Given(pace=Pace(hangs_s=0.01))
+    given.source.start()
+    waiting = asyncio.create_task(given.token(None))
+    await given.fetches.next(1)
+    given.source.close()
+    done, _ = await asyncio.wait({waiting}, timeout=0.05)
+    assert set() == done
+    given.clock.move(1)
+    with pytest.raises(UpstreamFailure):
+        await asyncio.wait_for(waiting, WAIT_S)
+    assert ([], []) == (given.clock.due, given.warned)
+    given.fetches.end_all()
 
 
 async def test_a_closed_source_has_its_token(given: Given) -> None:
@@ -454,7 +484,7 @@ async def test_the_clock_of_the_program() -> None:
 
 ENDS = """
 import asyncio, threading, sys, time
-from passthrough.credentials.token_source import TokenSource
+from passthrough.credentials.token_source import Pace, TokenSource
 from passthrough.credentials.token import FetchError
 
 hangs = threading.Event()
