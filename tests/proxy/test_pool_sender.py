@@ -444,6 +444,19 @@ async def test_a_kept_connection_that_ended_is_no_account_that_died() -> None:
         assert [] == other.received
 
 
+async def test_where_all_targets_are_throttled_their_own_responses_are_relayed() -> None:
+    """A provider's 429 says more than one of ours: what all limits leave is asked for, as at an endpoint with one target."""
+    routing = Routing(statuses=frozenset(), takes_cooling=True)
+    async with pooled(routing=routing) as on:
+        for each, wait_s in zip(on.accounts, (300, 600), strict=True):
+            each.always = ok(each.name.encode(), b"Retry-After: %d" % wait_s, status=b"429 Too Many Requests")
+        first = {await on.ask(asking(b"POST /m/v1/ocr HTTP/1.1", body=b"{}")) for _ in range(2)}
+        assert {(b"429", each.name.encode()) for each in on.accounts} == first
+        assert (b"429", b"account-0") == await on.ask(asking(b"POST /m/v1/ocr HTTP/1.1", body=b"{}"))  # It is free first.
+        on.accounts[0].always = None
+        assert (b"200", b"account-0") == await on.ask(asking(b"POST /m/v1/ocr HTTP/1.1", body=b"{}"))
+
+
 async def test_failures_name_the_target_by_its_id() -> None:
     """Not by its address: an account's host is the operator's own affair. Where there is another target, none is tried twice."""
     async with pooled(is_open=False) as on:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from ...credentials.identity import Identity
+from ...proxy.auth import CREDENTIAL_HEADERS
 from ...proxy.deployments.deployment import Deployment, ModelGroup, Routing
 from ...proxy.deployments.model_table import ModelTable
 from ...proxy.deployments.pool import Pool
@@ -20,7 +21,7 @@ from .routes import BuildContext, headers, identity, target, terms
 _REJECTED: Final = frozenset({401, 403})
 """Statuses after which `retries` go on with another target: one account is refused, another may not be."""
 
-_CREDENTIALS: Final = frozenset({b"authorization", b"api-key", b"x-api-key"})
+_CREDENTIALS: Final = frozenset(CREDENTIAL_HEADERS)
 """Headers by which a provider knows an account: a target has these of its own, or a token that is fetched, never both."""
 
 _Placed = tuple[At, Endpoint, Route]
@@ -142,8 +143,9 @@ def _inherited(endpoint: Endpoint, item: TargetPart, own: Iterable[tuple[bytes, 
 def _routing(retries: Retries) -> Routing:
     """Return how targets are tried: without `retries` no body is held, and only what was never sent goes to another one."""
     if not retries.attempts:
-        return Routing(statuses=frozenset())
-    return Routing(num_retries=retries.attempts, statuses=retries.statuses | _REJECTED, max_wait_s=retries.max_wait_s)
+        return Routing(statuses=frozenset(), takes_cooling=True)
+    statuses = retries.statuses | _REJECTED
+    return Routing(num_retries=retries.attempts, statuses=statuses, max_wait_s=retries.max_wait_s, takes_cooling=True)
 
 
 def _check_weights(found: Sequence[Deployment], at: At, problems: Problems) -> None:

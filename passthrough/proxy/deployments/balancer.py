@@ -6,6 +6,8 @@ Choice, among those that do not cool (one pass over the group):
    `rpm` or `tpm` is not chosen at all.
 3. The lowest `order` comes first.
 4. Among equals: at random by weight, or the one with the fewest calls under way (at random among several).
+   Where all cool down and `takes_cooling` holds: of those that something could be sent to, first one that did not fail this
+   request, then the one whose cool-down ends first.
 
 Cool-down, after a failure:
 5. 401, 403, 429, a failed connect and a token that could not be fetched: at once.
@@ -100,11 +102,14 @@ class Balancer:
     def choose(self, group: ModelGroup, routing: Routing, avoid: Collection[str] = ()) -> Deployment | None:
         """Return one by the rules 1 to 4, None where there is none. `avoid` are the ids of those that failed this request."""
         now = self._clock()
+        cooling: list[tuple[bool, float, Deployment]] = []
         best: tuple[bool, bool, int] | None = None
         equals: list[tuple[Deployment, int]] = []
         for each in group.deployments:
             state = self._state(each, now)
             if state.until > now:
+                if routing.takes_cooling and state.unsent_until <= now:
+                    cooling.append((each.id in avoid, state.until, each))
                 continue
             rated = _is_rated(each, state)
             if rated and routing.enforces_limits:
@@ -115,6 +120,8 @@ class Balancer:
                 best, equals = rank, []
             if rank == best:
                 equals.append((each, state.under_way))
+        if cooling and not equals:
+            return min(cooling, key=lambda one: one[:2])[2]
         if routing.strategy is _LEAST_BUSY and equals:
             least = min(busy for _, busy in equals)
             idle = [each for each, busy in equals if busy == least]

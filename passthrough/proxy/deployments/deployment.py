@@ -93,7 +93,8 @@ class Routing:
     where the response has no Retry-After. `allowed_fails` is how many failures per minute a deployment may have before it cools;
     None: fewer than five, or half of its calls. `request_timeout_s` is for all tries together. `enforces_limits`: a request is
     refused where every deployment is at its `rpm` or `tpm`. `statuses` are those after which another try follows, None: `RESENT`,
-    and `BILLED` where `num_retries` is given. No wait before a try is longer than `max_wait_s`.
+    and `BILLED` where `num_retries` is given. No wait before a try is longer than `max_wait_s`. `takes_cooling`: where all cool
+    down, one of them is chosen all the same, if something can be sent to it: its own response is more honest than ours.
     """
 
     strategy: Strategy = Strategy.SIMPLE_SHUFFLE
@@ -106,6 +107,7 @@ class Routing:
     enforces_limits: bool = False
     statuses: frozenset[int] | None = None
     max_wait_s: float = 60.0
+    takes_cooling: bool = False
     fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     default_fallbacks: tuple[str, ...] = ()
     """`fallbacks` are names of groups by the name of the group that failed, `*` for any."""

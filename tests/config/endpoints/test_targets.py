@@ -80,7 +80,9 @@ def test_each_target_has_what_it_says_and_what_it_inherits(tmp_path: Path) -> No
         ),
     ) == pool.deployments
     assert ("/mistral", None, "/mistral", pool.deployments) == (pool.name, pool.sticky, pool.group.name, pool.group.deployments)
-    assert Routing(num_retries=2, statuses=frozenset({401, 403, 429, 503}), max_wait_s=9.0) == pool.table.routing
+    assert (
+        Routing(num_retries=2, statuses=frozenset({401, 403, 429, 503}), max_wait_s=9.0, takes_cooling=True) == pool.table.routing
+    )
     assert [tmp_path / "corporate.pem"] == list(named_files(found))
     assert "canary" not in repr(found)
 
@@ -106,7 +108,9 @@ OTHER = "upstream_auth: {entra: {managed_identity: true, client_id: 0a1b2c3d-000
         (MACHINE, "headers: {authorization: key}", {b"X-A", b"authorization"}, None),
         (MACHINE, "headers: {API-Key: key}", {b"X-A", b"API-Key"}, None),
         (MACHINE, "headers: {x-api-key: key}", {b"X-A", b"x-api-key"}, None),
+        (MACHINE, "headers: {x-goog-api-key: key}", {b"X-A", b"x-goog-api-key"}, None),
         (MACHINE, OTHER, {b"X-A"}, True),
+        ("headers: {X-A: a, Ocp-Apim-Subscription-Key: key}", "headers: {authorization: k}", {b"X-A", b"authorization"}, None),
         ("headers: {X-A: a, Authorization: key}", OTHER, {b"X-A"}, True),
         ("headers: {X-A: a, api-key: key, X-API-Key: key}", f"{OTHER}, headers: {{x-a: b}}", {b"x-a"}, True),
         ("headers: {X-A: a, Authorization: key}", "", {b"X-A", b"Authorization"}, None),
@@ -145,7 +149,7 @@ def test_who_stays_with_a_target(tmp_path: Path, keys: str, expected: bool | Non
 
 def test_without_retries_only_what_was_never_sent_is_tried_again(tmp_path: Path) -> None:
     """No status leads to another try: no body is held for one."""
-    assert Routing(statuses=frozenset()) == pool_of(tmp_path, "rpm: 1", ONE).table.routing
+    assert Routing(statuses=frozenset(), takes_cooling=True) == pool_of(tmp_path, "rpm: 1", ONE).table.routing
 
 
 def test_a_target_may_have_no_share(tmp_path: Path) -> None:

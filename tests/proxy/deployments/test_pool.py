@@ -219,6 +219,40 @@ def test_all_cooling_is_refused_with_the_least_wait() -> None:
     assert "model" in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("failures", "expected"),
+    [
+        ({"a": Failed(429, retry_after_s=9.0), "b": Failed(403, retry_after_s=3.5)}, "b"),  # whichever is free first
+        ({"a": Failed(429, retry_after_s=9.0), "b": Failed(cause="connect")}, "a"),  # nothing could be sent to b
+        ({"a": Failed(429)}, "b"),  # one that is free comes first
+        ({"a": Failed(cause="credentials"), "b": Failed(cause="connect")}, None),
+    ],
+)
+def test_where_all_cool_one_that_responds_is_chosen_if_the_routing_says_so(
+    failures: dict[str, Failed], expected: str | None
+) -> None:
+    """An endpoint's target speaks for itself; without the setting all of these but one are refused."""
+    routing = Routing(takes_cooling=True)
+    group, balance = pool("a", "b"), balancer([0.0])
+    for each in group.deployments:
+        if each.id in failures:
+            balance.failed(each, failures[each.id], routing, is_alone=False)
+    chosen = balance.choose(group, routing)
+    assert expected == (None if chosen is None else chosen.id)
+    assert (balance.choose(group, Routing()) is None) == (len(failures) == 2)
+
+
+def test_where_all_failed_this_request_it_waits_although_they_cool() -> None:
+    """As at an endpoint with one target, whose throttled call is made again after Retry-After."""
+    routing = Routing(num_retries=3, takes_cooling=True)
+    tries = Tries(ModelTable([pool("a", "b")], routing), pool("a", "b"), balancer([0.0]))
+    first = tries.next()
+    assert Verdict(goes_on=True) == tries.judge(Failed(429, retry_after_s=2.0))
+    assert first.id != tries.next().id
+    assert Verdict(goes_on=True, after_s=4.0) == tries.judge(Failed(429, retry_after_s=4.0))
+    assert first.id == tries.next().id  # It is free first.
+
+
 TABLE = ModelTable(
     [pool("x", group=name) for name in ("mistral-ocr", "ocr-*", "ocr-b*")],
     Routing(fallbacks={"mistral-ocr": ("ocr-1",), "ocr-*": ("mistral-ocr",)}),
