@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple
+from concurrent.futures import Future
+from threading import Thread
+from typing import NamedTuple
 
 from ..credentials.fetchers import fetcher
 from ..credentials.identity import Identity
 from ..credentials.token import FetchError
 from .check import identity_text
-
-_AT_ONCE: Final = 16
 
 
 class Fetched(NamedTuple):
@@ -24,8 +23,23 @@ class Fetched(NamedTuple):
 
 def fetched(identities: Sequence[Identity], now: Callable[[], float] = time.time) -> Iterator[Fetched]:
     """Yield how it went for each identity, in order; they are fetched at the same time, which takes half a minute at most."""
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        yield from threads.map(lambda identity: _fetched(identity, now), identities)
+    under_way = [_begun(identity, now) for identity in identities]
+    for each in under_way:
+        yield each.result()
+
+
+def _begun(identity: Identity, now: Callable[[], float]) -> Future[Fetched]:
+    """Fetch on a thread that the end of the program, or Ctrl-C, does not wait for."""
+    result: Future[Fetched] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(_fetched(identity, now))
+        except BaseException as defect:  # noqa: BLE001 - who waits for it raises it
+            result.set_exception(defect)
+
+    Thread(target=run, name="token", daemon=True).start()
+    return result
 
 
 def _fetched(identity: Identity, now: Callable[[], float]) -> Fetched:

@@ -118,7 +118,7 @@ class TokenSource:
         self._due_at = float("-inf")
         self._hung_at = float("-inf")  # when the last fetch that hung began
         self._timer: Handle | None = None
-        self._news: asyncio.Future[None] | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
         self._failures = self._failed = self._fetched = 0
         self._warned: set[str] = set()
 
@@ -184,10 +184,13 @@ class TokenSource:
             if not self._runs:  # No timer tells of a fetch that hangs.
                 hangs_in_s = self._running[-1] + self._pace.hangs_s - now
                 left_s = hangs_in_s if left_s is None else min(left_s, hangs_in_s)
-            if self._news is None:
-                self._news = self._loop.create_future()
-            # Not awaited directly: a task that is cancelled would cancel it for all.
-            await asyncio.wait({self._news}, timeout=left_s)
+            # One for each: thousands that leave one future at the same time would search its callbacks thousands of times.
+            news = self._loop.create_future()
+            self._waiting.add(news)
+            try:
+                await asyncio.wait({news}, timeout=left_s)
+            finally:
+                self._waiting.discard(news)
 
     def _good(self, now: float) -> _Held | None:
         return self._held if self._held is not None and now < self._held.good_until else None
@@ -283,6 +286,6 @@ class TokenSource:
 
     def _tell(self) -> None:
         """Let all who wait look again."""
-        if self._news is not None:
-            self._news.set_result(None)
-            self._news = None
+        waiting, self._waiting = self._waiting, set()
+        for news in waiting:
+            news.set_result(None)

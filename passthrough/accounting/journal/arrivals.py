@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
+from ..entry import Entry
+
 _EVERY_S: Final = 0.25
 _MAX_MARKS: Final = 512
 
@@ -22,20 +24,23 @@ class Arrival:
 class Arrivals:
     """Samples of arrivals, four a second at most; where very many entries wait, every other sample is dropped.
 
-    One thread notes arrivals, any thread may read. An age is too great by the distance of two samples at most: by a hundredth.
+    The event loop notes arrivals, any thread may read. An age is too great by the distance of two samples at most, a hundredth of
+    it.
     """
 
     def __init__(self) -> None:
         self._marks: list[Arrival] = []
         self._every_s = _EVERY_S
+        self._last = float("-inf")
         self._lock = Lock()
 
-    def note(self, arrival: Arrival) -> None:
-        """Note the arrival of the newest entry."""
+    def note(self, number: int, entry: Entry, came: float) -> None:
+        """Note the arrival of the newest entry, before which `number` came."""
+        if came - self._last < self._every_s:
+            return
+        self._last = came
         with self._lock:
-            if self._marks and arrival.came - self._marks[-1].came < self._every_s:
-                return
-            self._marks.append(arrival)
+            self._marks.append(Arrival(number, entry.began_utc + entry.total_s, came))
             if len(self._marks) > _MAX_MARKS:
                 del self._marks[1::2]
                 self._every_s *= 2

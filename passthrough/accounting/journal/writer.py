@@ -58,7 +58,6 @@ class JournalWriter:
             self._journal, ledger, self._losses, self._rejected, warn, booked=booked, housekeeping=housekeeping
         )
         self._arrivals = Arrivals()
-        self._taken = 0
         self._queue: BatchQueue[Entry] = BatchQueue(_MAX_WAITING, batch=BATCH, gather_s=_GATHER_S, weigh=_weight)
         self._put = self._journaled = self._unwritten = 0
         self._unwritable: str | None = None
@@ -129,6 +128,7 @@ class JournalWriter:
     def put(self, entry: Entry) -> None:
         """Let an entry be written soon; never blocks, never raises."""
         if self._queue.put(entry):
+            self._arrivals.note(self._put, entry, time.monotonic())
             self._put += 1
             return
         if not self._overflowed:
@@ -167,9 +167,6 @@ class JournalWriter:
 
     def _run_journal(self) -> None:
         while batch := self._queue.take():
-            first = batch[0]
-            self._arrivals.note(Arrival(self._taken, first.began_utc + first.total_s, time.monotonic()))
-            self._taken += len(batch)
             if not self._keep(batch):
                 break
             if not len(self._queue):

@@ -268,6 +268,19 @@ def test_a_ledger_that_takes_nothing_costs_no_entry(tmp_path: Path, ledger_url: 
         assert "Entries that wait in the journal for the next start: 5." in opened.warned[-1]
 
 
+def test_what_has_just_come_is_not_as_old_as_what_came_before_it(tmp_path: Path) -> None:
+    """After a pause, too, in which everything was booked: else each first entry would pass for one that waits since then."""
+    with books(tmp_path) as opened:
+        opened.writer.start()
+        opened.writer.put(booked(at=time.time() - 100))
+        until(lambda: opened.writer.waiting == 0)
+        came = time.monotonic()
+        until(lambda: time.monotonic() - came > 0.3)  # no two marks are nearer
+        with locked(opened.database):
+            opened.writer.put(booked(at=time.time()))
+            assert opened.writer.lag_s < 50
+
+
 def test_a_server_that_hangs_shows_from_what_waits(own_server: Postgres, tmp_path: Path) -> None:
     """Nothing is refused, for nothing answers: the age of what waits and a message tell it before the call is given up."""
     with books(tmp_path, url=own_server.create("books")) as opened:
@@ -315,15 +328,16 @@ def test_marks_of_what_came_are_few_and_tell_the_oldest() -> None:
     every = 0.05
     count = int(86_400 / every)
     for number in range(count):
-        arrivals.note(Arrival(number, number * every, number * every))
+        arrivals.note(number, booked(at=number * every), number * every)
     for done in (0, 1, 1000, count // 2, count - 1000, count - 1):
         oldest = arrivals.oldest(done)
         assert oldest is not None
         assert oldest.number <= done
         assert (done - oldest.number) * every <= 0.01 * 86_400 + 0.25
     later = count * every + 1
-    arrivals.note(Arrival(count, later, later))
-    assert Arrival(count, later, later) == arrivals.oldest(count)
+    newest = booked(at=later)
+    arrivals.note(count, newest, later)
+    assert Arrival(count, newest.began_utc + newest.total_s, later) == arrivals.oldest(count)
 
 
 def test_a_journal_that_is_deleted_loses_nothing_while_the_process_lives(tmp_path: Path) -> None:
