@@ -25,7 +25,7 @@ class Notices:
         self._warn = warn
         self._unpriced_models: set[str] = set()
         self._disagreeing: set[tuple[str, str]] = set()
-        self._rejected_routes: set[str] = set()
+        self._rejected: set[tuple[str, str | None]] = set()
 
     def forget_prices(self) -> None:
         """Say what is about prices once more: there are other prices."""
@@ -60,15 +60,20 @@ class Notices:
         )
 
     def check_credentials(self, exchange: Exchange) -> None:
-        """Warn once that a route's target rejects its credentials, and once more after it has accepted them."""
+        """Warn once that a route's target rejects its credentials, and once more after it has accepted them.
+
+        Where a route has several targets, of each.
+        """
         if exchange.terms is None or exchange.status is None or not exchange.admitted or exchange.outcome != _COMPLETED:
             return
-        route = exchange.terms.route
+        route, deployment = exchange.terms.route, exchange.deployment
+        key = route, deployment
         if 200 <= exchange.status < 300:
-            self._rejected_routes.discard(route)
-        elif exchange.status in {401, 403} and route not in self._rejected_routes:
-            self._rejected_routes.add(route)
+            self._rejected.discard(key)
+        elif exchange.status in {401, 403} and key not in self._rejected:
+            self._rejected.add(key)
+            named = "" if deployment is None else f" ({printable(deployment)})"
             self._warn(
-                f"{exchange.target} answered {exchange.status} on route {route}: "
-                "it does not accept the credentials that it gets. Check the route's headers."
+                f"{exchange.target}{named} answered {exchange.status} on route {route}: "
+                "it does not accept the credentials that it gets. Check the key or the account, and what it may do."
             )

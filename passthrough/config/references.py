@@ -56,7 +56,9 @@ class References:
         if isinstance(value, list):
             return [self.resolved(one, (*at, index)) for index, one in enumerate(value)]
         if value is None:
-            self._problems.wrong(at, "There is no value here.", "Give it one, or remove the key.")
+            is_google = tuple(at[-2:]) == ("upstream_auth", "google")
+            hint = "Write 'google: {}' for the machine's own identity." if is_google else "Give it one, or remove the key."
+            self._problems.wrong(at, "There is no value here.", hint)
             self._problems.excuse(at)
             return _STAND_IN
         assert isinstance(value, str)  # The document has no other scalars.

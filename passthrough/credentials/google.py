@@ -57,9 +57,16 @@ def _of_file(text: str, scopes: tuple[str, ...], session: BoundedSession) -> Any
     session.secrets |= secrets_in(info)
     kind = info.get("type")
     if kind == "service_account":
+        from google.auth.exceptions import MalformedError  # noqa: PLC0415
         from google.oauth2 import service_account  # noqa: PLC0415
 
-        return service_account.Credentials.from_service_account_info(info, scopes=scopes)
+        try:
+            return service_account.Credentials.from_service_account_info(info, scopes=scopes)
+        except MalformedError:  # a field is missing, which it says
+            raise
+        except ValueError:
+            why = "The private key of the Google credentials cannot be read: download the account's key file again."
+            raise FetchError(why) from None
     if kind == "authorized_user":
         from google.oauth2.credentials import Credentials  # noqa: PLC0415
 

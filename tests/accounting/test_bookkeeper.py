@@ -106,10 +106,12 @@ async def test_an_unknown_model_is_unpriced_and_said_once(tmp_path: Path) -> Non
         assert (4, 20, 15_000_000, 3) == (found[0].requests, found[0].pages, found[0].cost_nano, found[0].unpriced)
 
 
-def answered(status: int | None, route: str = "/mistral", outcome: Outcome = Outcome.COMPLETED) -> Exchange:
+def answered(
+    status: int | None, route: str = "/mistral", outcome: Outcome = Outcome.COMPLETED, deployment: str | None = None
+) -> Exchange:
     """Return an admitted exchange that ended so."""
     made = exchange()
-    made.status, made.terms, made.outcome = status, RouteTerms(route), outcome
+    made.status, made.terms, made.outcome, made.deployment = status, RouteTerms(route), outcome, deployment
     return made
 
 
@@ -129,13 +131,17 @@ async def test_credentials_that_a_target_does_not_accept_are_said_once(tmp_path:
         (answered(200), 2),
         (answered(status, "/other"), 2),
         (answered(status), 3),
+        (answered(status, deployment="team-b"), 4),
+        (answered(200), 4),  # by another of the route's targets
+        (answered(status, deployment="team-b"), 4),
     ]
     async with books(tmp_path) as open_books:
         for number, (made, warnings) in enumerate(ended, 1):
             open_books.keeper.done(made)
             await until(lambda number=number: open_books.keeper.booked == number)  # type: ignore[misc]
             assert warnings == len(open_books.warned)
-        assert f"{said} Check the route's headers." == open_books.warned[0]
+        assert f"{said} Check the key or the account, and what it may do." == open_books.warned[0]
+        assert "api.mistral.ai (team-b) answered" in open_books.warned[3]
         assert "on route /other" in open_books.warned[1]
         assert open_books.warned[0] == open_books.warned[2]
 

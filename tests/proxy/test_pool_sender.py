@@ -464,10 +464,10 @@ async def test_failures_name_the_target_by_its_id() -> None:
         status, body = await on.ask(asking(b"GET /m/v1/models HTTP/1.1"))
         assert (b"502", True, False) == (status, f"deployment {other.name}".encode() in body, b"127.0.0.1" in body)
         status, body = await on.ask(asking(b"GET /m/v1/models HTTP/1.1"))
-        assert (b"429", True) == (status, b"No target of this endpoint is free." in body)
+        assert (b"502", True) == (status, b"No target of this endpoint could be reached just now." in body)
         first, second = await on.house.booked(2)
         assert ("upstream_unreachable", 2, f"{other.name}: connect") == (first.error, first.attempts, first.why)
-        assert ("no_deployment", 0, None, None) == (second.error, second.attempts, second.deployment, second.target)
+        assert ("upstream_unreachable", 0, None, None) == (second.error, second.attempts, second.deployment, second.target)
         assert home.name != other.name
 
 

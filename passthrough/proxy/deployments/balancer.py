@@ -70,13 +70,24 @@ class Failed:
 class _State:
     """What is known of one deployment. Counts are of `minute`, but for calls under way."""
 
-    __slots__ = ("ended", "failures", "minute", "reason", "requests", "tokens", "under_way", "unsent_until", "until")
+    __slots__ = (
+        "ended",
+        "failures",
+        "minute",
+        "reason",
+        "requests",
+        "tokens",
+        "under_way",
+        "unsent_reason",
+        "unsent_until",
+        "until",
+    )
 
     def __init__(self) -> None:
         self.under_way = 0
         self.minute = self.requests = self.tokens = self.ended = self.failures = 0
         self.until = self.unsent_until = 0.0  # the second: because nothing could be sent
-        self.reason = ""
+        self.reason = self.unsent_reason = ""
 
 
 class Balancer:
@@ -161,7 +172,7 @@ class Balancer:
             return
         wait_s = routing.cooldown_s if failed.retry_after_s is None else min(failed.retry_after_s, MAX_COOLDOWN_S)
         if not failed.was_sent:
-            state.unsent_until = max(state.unsent_until, now + wait_s)
+            state.unsent_until, state.unsent_reason = max(state.unsent_until, now + wait_s), failed.outcome
         if now + wait_s > max(now, state.until):
             if state.until <= now:
                 self.cooldowns[deployment.id, failed.outcome] += 1
@@ -186,6 +197,10 @@ class Balancer:
         """Return for how many seconds more a deployment cools down because nothing could be sent to it; 0: it does not."""
         now = self._clock()
         return max(0.0, self._state(deployment, now).unsent_until - now)
+
+    def unsent_reason(self, deployment: Deployment) -> str | None:
+        """Return why a deployment cools down to which nothing could be sent: `connect`, `credentials`; None: it does not."""
+        return self._state(deployment, self._clock()).unsent_reason if self.reachable_in_s(deployment) else None
 
     def under_way(self, deployment: Deployment) -> int:
         """Return how many calls are under way, for gauges."""

@@ -38,10 +38,10 @@ class StickyTries:
         self.retries = 0
 
     def next(self) -> Deployment:
-        """Return the deployment to try. Raises Refusal `no_deployment` where nothing can be sent to any."""
+        """Return the deployment to try. Raises Failure where nothing can be sent to any: see `none_free`."""
         chosen, self._chosen = self._chosen or self._first(), None
         if chosen is None:
-            raise none_free(self.group, min(map(self._balancer.reachable_in_s, self._ranked)))
+            raise none_free(self._balancer, (self.group,), min(map(self._balancer.reachable_in_s, self._ranked)))
         self._current = chosen
         return chosen
 

@@ -17,11 +17,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from ...errors import Refusal
+from ...errors import Failure, Refusal, UpstreamFailure
 from ..retry_wait import doubled_delay_s
 from .balancer import REJECTED, Balancer, Failed
 from .deployment import BILLED, RESENT, Deployment, ModelGroup, Routing
@@ -84,13 +85,14 @@ class Tries:
         return self._group
 
     def next(self) -> Deployment:
-        """Return the deployment to try. Raises Refusal `no_deployment` where all cool down, those of the fallbacks too."""
+        """Return the deployment to try. Raises Failure where all cool down, those of the fallbacks too: see `none_free`."""
         chosen, self._chosen = self._chosen, None
         if chosen is None:
             first = self._group
             chosen = self._balancer.choose(first, self._table.routing) or self._fall_back()
             if chosen is None:
-                raise none_free(first, min(map(self._balancer.free_in_s, (first, *self._table.fallbacks(first)))))
+                groups = (first, *self._table.fallbacks(first))
+                raise none_free(self._balancer, groups, min(map(self._balancer.free_in_s, groups)))
         self._current = chosen
         return chosen
 
@@ -180,10 +182,18 @@ def wait_before(failed: Failed, failures: int, routing: Routing, chance: float) 
     return wait_s if wait_s <= routing.max_wait_s else None
 
 
-def none_free(group: ModelGroup, wait_s: float) -> Refusal:
-    """Return the refusal of a request for which no deployment of a group is free, for this long."""
-    if group.deployments[0].provider is None:
-        what, hint = "No target of this endpoint is free.", "Wait as long as Retry-After says: every target cools down."
-    else:
-        what, hint = "No deployment of this model is free.", None
-    return Refusal("no_deployment", what, hint=hint, retry_after_s=max(1, ceil(wait_s)))
+def none_free(balancer: Balancer, groups: Sequence[ModelGroup], wait_s: float) -> Failure:
+    """Return the failure of a request for which no deployment of these groups (the first is its own) is free, for this long.
+
+    Where tokens are what all of them lack, or none of an endpoint's targets can be reached, it says that: to wait is no cure.
+    """
+    reasons = {balancer.unsent_reason(each) for group in groups for each in group.deployments}
+    is_endpoint = groups[0].deployments[0].provider is None
+    retry_after_s = max(1, ceil(wait_s))
+    if reasons == {"credentials"}:
+        all_of = "target of this endpoint" if is_endpoint else "deployment of this model"
+        return UpstreamFailure("upstream_credentials", f"No {all_of} has a token: none was fetched.", retry_after_s=retry_after_s)
+    if is_endpoint and None not in reasons:
+        what = "No target of this endpoint could be reached just now."
+        return UpstreamFailure("upstream_unreachable", what, retry_after_s=retry_after_s)
+    return Refusal("no_deployment", "No deployment of this model is free.", retry_after_s=retry_after_s)

@@ -123,7 +123,7 @@ WRONG: list[tuple[object, dict[str, Any], str, str, str]] = [
     ({}, {}, A, NO_IDENTITY, BOTH),
     ({G: {}, E: WHOLE}, {}, A, TWO, BOTH),
     ("google", {}, A, "A mapping (key: value) is expected here.", "{key: value}"),
-    ({G: None}, {}, f"{A}.google", "There is no value here.", "remove the key"),
+    ({G: None}, {}, f"{A}.google", "There is no value here.", "Write 'google: {}'"),
     ({"gogle": {}}, {}, f"{A}.gogle", "There is no such key here.", "'google'"),
     ({G: {"credential": "x"}}, {}, f"{A}.google.credential", "There is no such key here.", "'credentials'"),
     ({G: {}}, {"headers": {"AUTHORIZATION": "x"}}, f"{ROUTE}.headers.AUTHORIZATION", TWICE, "Remove this header"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.errors import Refusal
+from passthrough.errors import Failure, Refusal
 from passthrough.proxy.deployments.balancer import MAX_COOLDOWN_S, Balancer, Failed
 from passthrough.proxy.deployments.deployment import Deployment, ModelGroup, Provider, Routing, Strategy
 from passthrough.proxy.deployments.model_table import ModelTable
@@ -251,6 +251,28 @@ def test_where_all_failed_this_request_it_waits_although_they_cool() -> None:
     assert first.id != tries.next().id
     assert Verdict(goes_on=True, after_s=4.0) == tries.judge(Failed(429, retry_after_s=4.0))
     assert first.id == tries.next().id  # It is free first.
+
+
+@pytest.mark.parametrize(
+    ("causes", "provider", "code"),
+    [
+        (("credentials", "credentials"), Provider.VERTEX, "upstream_credentials"),  # to wait is no cure
+        (("credentials", "credentials"), None, "upstream_credentials"),
+        (("credentials", "connect"), None, "upstream_unreachable"),
+        (("connect", "connect"), None, "upstream_unreachable"),
+        (("credentials", "connect"), Provider.VERTEX, "no_deployment"),
+        (("connect", "connect"), Provider.VERTEX, "no_deployment"),
+    ],
+)
+def test_where_nothing_can_be_sent_the_failure_says_why(causes: tuple[str, str], provider: Provider | None, code: str) -> None:
+    """Tokens that are missing are no rate limit; nor is an endpoint whose targets are all down."""
+    group = ModelGroup("g", tuple(deployment(name, provider=provider) for name in "ab"))
+    balance = balancer([0.0])
+    for each, cause in zip(group.deployments, causes, strict=True):
+        balance.failed(each, Failed(cause=cause), Routing(), is_alone=False)
+    with pytest.raises(Failure) as failed:
+        Tries(ModelTable([group]), group, balance).next()
+    assert (code, 5) == (failed.value.kind.code, failed.value.retry_after_s)
 
 
 TABLE = ModelTable(
