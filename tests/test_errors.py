@@ -31,7 +31,7 @@ PROMISED = """
 429 rate_limited budget_spent budget_unpriced too_many_parallel no_deployment
 431 headers_too_large
 501 not_implemented
-502 upstream_unreachable upstream_broke bad_upstream_answer
+502 upstream_unreachable upstream_credentials upstream_broke bad_upstream_answer
 503 overloaded draining
 504 upstream_timeout
 505 version_not_supported

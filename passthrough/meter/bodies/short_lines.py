@@ -12,7 +12,7 @@ MAX_BYTES: Final = 18
 """The shortest line that is a result is `{"id":"","error":0}`, one byte longer."""
 
 _RUN_BYTES: Final = 2048  # so that a run costs about a thousand steps at most, whatever it contains
-_RUN: Final = re.compile(rb"(?:[^\n]{0,%d}\n)++" % MAX_BYTES).match
+_RUN: Final = re.compile(rb"(?:[^\n]{0,%d}\n)+" % MAX_BYTES).match
 _BOMS: Final = re.compile(rb"^\xef\xbb\xbf", re.M)
 # JSON's blanks are removed; what only `bytes.split` treats as a blank becomes a letter.
 _BLANKS: Final = b" \t\r"

@@ -22,8 +22,10 @@ _EVENT_STEPS: Final = 4
 _RUN_BYTES: Final = 65536
 _RUN_STEP_BITS: Final = 6  # 64 bytes of lines without data are about a step
 # Lines without data. Within an event an empty line is not among them, because it ends the event.
-_IDLE: Final = re.compile(rb"(?:(?!(?:\xef\xbb\xbf)?data:)[^\r\n]*+[\r\n])++").match
-_WITHIN: Final = re.compile(rb"(?:(?!(?:\xef\xbb\xbf)?data:)[^\r\n]++(?:\r\n?|\n))++").match
+# A group is repeated greedily, not possessively, here and in all expressions of the meter: Python 3.11.2, which is Debian 12's,
+# forgets where a repetition began that fails in its middle.
+_IDLE: Final = re.compile(rb"(?:(?!(?:\xef\xbb\xbf)?data:)[^\r\n]*+[\r\n])+").match
+_WITHIN: Final = re.compile(rb"(?:(?!(?:\xef\xbb\xbf)?data:)[^\r\n]++(?:\r\n?|\n))+").match
 
 
 class EventStream:

@@ -9,7 +9,7 @@ from typing import Final
 from .paths import Mark, Value
 
 _NUMBER_BYTES: Final = 64
-_NUMBER: Final = re.compile(rb"-?+(?:0|[1-9][0-9]*+)(\.[0-9]++)?+([eE][-+]?+[0-9]++)?+").fullmatch
+_NUMBER: Final = re.compile(rb"-?+(?:0|[1-9][0-9]*+)(\.[0-9]++)?([eE][-+]?+[0-9]++)?").fullmatch
 _WORDS: Final[dict[bytes, Value]] = {b"null": None, b"true": True, b"false": False}
 
 

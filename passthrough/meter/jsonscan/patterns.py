@@ -16,7 +16,7 @@ _COLON: Final = BLANKS + rb":" + BLANKS
 # A member that is plain and short: a text, a scalar, or a container without others inside.
 _TEXT: Final = rb'"[^"\\]{0,64}+"'
 _PLAIN: Final = rb'[^"\\\[\]{}\1]{0,512}+'
-_FLAT: Final = rb"[\[{]" + _PLAIN + rb"(?:" + _TEXT + _PLAIN + rb"){0,8}+[\]}]"
+_FLAT: Final = rb"[\[{]" + _PLAIN + rb"(?:" + _TEXT + _PLAIN + rb"){0,8}[\]}]"
 _VALUE: Final = rb"(?:[-+.0-9A-Za-z]++|" + _TEXT + rb"|" + _FLAT + rb")"
 _NOTHING: Final = rb"(?:\[" + BLANKS + rb"\]|\{" + BLANKS + rb"\}|null)"
 _MAX_MEMBERS: Final = 24

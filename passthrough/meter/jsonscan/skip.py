@@ -15,7 +15,7 @@ _DROPPED: Final = bytes(set(range(256)) - set(b'"\\[]{}\1'))
 _SIGNS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _ORDINARY: Final = re.compile(rb'[^"\\\[\]{}\1]*+').match
 
-flat: Final = re.compile(rb'[^"\\\[\]{}\1]*+(?:"[^"\\]{0,64}+"[^"\\\[\]{}\1]*+){0,24}+[\]}]').match
+flat: Final = re.compile(rb'[^"\\\[\]{}\1]*+(?:"[^"\\]{0,64}+"[^"\\\[\]{}\1]*+){0,24}[\]}]').match
 """Match the rest of a short container without others inside, up to and with its end, from behind its opening bracket on."""
 
 

@@ -16,7 +16,7 @@ MAX_URL_BYTES: Final = 16384
 SCHEME_BYTES: Final = 48
 """What of a URL shows its scheme: `https:`, escaped throughout, and an escape that is cut."""
 
-_WHOLE_ESCAPES: Final = re.compile(rb'(?:[^\\]|\\u[0-9A-Fa-f]{4}|\\["\\/bfnrt])*+', re.DOTALL).match
+_WHOLE_ESCAPES: Final = re.compile(rb'(?:[^\\]++|\\u[0-9A-Fa-f]{4}|\\["\\/bfnrt])*', re.DOTALL).match
 
 
 class SourceKind(StrEnum):
