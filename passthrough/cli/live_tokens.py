@@ -1,4 +1,4 @@
-"""What `check --live` does: it fetches one token for each identity of a configuration, and says how that went."""
+"""Fetches one token for each identity of a configuration, and says how that went: `check --live`."""
 
 from __future__ import annotations
 

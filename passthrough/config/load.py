@@ -213,9 +213,7 @@ class _Opened:
 
     def parts(self, model: type[_Part], *place: str) -> list[tuple[At, _Part]]:
         """Return the valid items of a list with their places; the others are noted."""
-        value: Any = self.tree
-        for key in place:
-            value = value.get(key, ()) if isinstance(value, dict) else ()
+        value = self._at(place)
         if value == ():
             return []
         found = [(at, part(model, item, at, self.problems)) for at, item in items(value, place, self.problems)]
@@ -223,11 +221,16 @@ class _Opened:
 
     def mappings(self, *place: str) -> list[tuple[At, Mapping[str, object]]]:
         """Return the mappings of a list as they stand in the file, valid or not."""
+        value = self._at(place)
+        given = enumerate(value) if isinstance(value, list) else ()
+        return [((*place, index), item) for index, item in given if isinstance(item, dict)]
+
+    def _at(self, place: tuple[str, ...]) -> Any:
+        """Return what stands at a place, `()` where nothing does."""
         value: Any = self.tree
         for key in place:
             value = value.get(key, ()) if isinstance(value, dict) else ()
-        given = enumerate(value) if isinstance(value, list) else ()
-        return [((*place, index), item) for index, item in given if isinstance(item, dict)]
+        return value
 
     def beside(self, named: FileName | None) -> str | None:
         """Return the name of a file that is relative to the configuration's folder."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
@@ -148,6 +148,10 @@ class Route:
     max_parallel: int | None = None
     serves: Serves | None = None
     upstream_auth: Identity | None = None
+
+    def at_port(self, port: int) -> Route:
+        """Return the same route with all targets at another port: the sandbox's, which is known when it runs."""
+        return replace(self, targets=tuple(replace(target, port=port) for target in self.targets))
 
     def allows(self, method: str) -> bool:
         """Tell whether the route serves this method."""

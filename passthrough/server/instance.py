@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from itertools import chain
 from typing import Final
 
@@ -32,7 +31,6 @@ from ..admin.metrics import Metrics
 from ..config import announce
 from ..config.model import Config
 from ..config.reload import Sources
-from ..credentials.identity import Identity
 from ..credentials.token_sources import TokenSources
 from ..loopback import is_loopback
 from ..proxy.auth import Authenticator
@@ -250,10 +248,10 @@ class Server:
             deployments=[(each.target.name, each.route.terms) for each in rules.deployments],
         )
         await asyncio.to_thread(self._budgets.apply, policy, probe)
-        self._prepare_tokens(rules)
+        self._prepare_tokens(config, rules)
         self._relay.rules = rules
         self._relay.ocr.adopt(config.ocr, rules.deployments)
-        self._tokens.keep(_identities(rules))
+        self._tokens.keep(config.identities)
         self._renew_certificate(tls)
         self._retention.keep_days = config.ledger_keep_days
         self._admin_digest = config.admin_digest
@@ -262,12 +260,12 @@ class Server:
         self._log_messages(announce.adopted(config, self._current))
         self._current = config
 
-    def _prepare_tokens(self, rules: Rules) -> None:
-        """Start to fetch the tokens of rules that are about to come into force; the start does not wait for them.
+    def _prepare_tokens(self, config: Config, rules: Rules) -> None:
+        """Start to fetch the tokens of a configuration that is about to come into force; the start does not wait for them.
 
         The rewriters are made now: a later reload may close their sources, while requests under way still go by these rules.
         """
-        self._tokens.prepare(_identities(rules))
+        self._tokens.prepare(config.identities)
         for route in _upstream_routes(rules):
             if route.upstream_auth is not None:
                 rules.rewriter(route)
@@ -307,18 +305,13 @@ def _rules(config: Config, sandbox_port: int | None, host: str, tokens: TokenSou
     routes: Iterable[Route] = (*config.routes, *config.ocr_routes)
     models, pools = config.models, config.pools
     if sandbox_port is not None:
-        routes = (_at_port(route, sandbox_port) for route in routes)
+        routes = (route.at_port(sandbox_port) for route in routes)
         models = None if models is None else models.at_port(sandbox_port)
         pools = tuple(pool.at_port(sandbox_port) for pool in pools)
     authenticator = Authenticator(config.clients, key_header=config.key_header)
     guard = PageGuard(config.cors) if is_loopback(host) and not config.allow_anonymous else None
     cors = Cors(config.cors) if config.cors else None
     return Rules(RouteTable(routes), authenticator, config.max_parallel, guard, cors, models, pools, tokens)
-
-
-def _at_port(route: Route, port: int) -> Route:
-    """Return the same route with all targets at another port; one without a target is itself, for pools are found by it."""
-    return replace(route, targets=tuple(replace(target, port=port) for target in route.targets)) if route.targets else route
 
 
 def _upstream_routes(rules: Rules) -> Iterator[Route]:
@@ -331,8 +324,3 @@ def _targets(rules: Rules) -> Iterator[Target]:
     """Yield all targets that rules lead to."""
     for route in _upstream_routes(rules):
         yield from route.targets
-
-
-def _identities(rules: Rules) -> set[Identity]:
-    """Return who asks for tokens under these rules."""
-    return {route.upstream_auth for route in _upstream_routes(rules) if route.upstream_auth is not None}

@@ -1,4 +1,4 @@
-"""What a Google credentials file must hold, so that google-auth can use it: checked before anybody waits for a token."""
+"""Checks a Google credentials file, before anybody waits for a token: that it holds what google-auth needs of its type."""
 
 from __future__ import annotations
 

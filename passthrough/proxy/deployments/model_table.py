@@ -126,8 +126,7 @@ class ModelTable:
 
 
 def _at_port(deployment: Deployment, port: int) -> Deployment:
-    target = replace(deployment.target, port=port)
-    return replace(deployment, target=target, route=replace(deployment.route, targets=(target,)))
+    return replace(deployment, target=replace(deployment.target, port=port), route=deployment.route.at_port(port))
 
 
 def _pattern(wildcard: str) -> re.Pattern[str]:
