@@ -186,8 +186,8 @@ def schema() -> None:
     help="client, label, label.NAME, route, model, target, deployment, model_group, day, month, status; several as a,b.",
 )
 @click.option("--as-told", is_flag=True, help="Models by the names that came, not by those that are priced.")
-@click.option("--since", help="30d, 12h, or a date (UTC).")
-@click.option("--until", help="Up to, not including: 30d, 12h, or a date (UTC).")
+@click.option("--since", help="7d (whole days, today the last), 12h, or a date (UTC).")
+@click.option("--until", help="Up to, not including: 7d, 12h, or a date (UTC).")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--sandbox", type=click.Choice(["auto", "exclude", "include", "only"]), default="auto", show_default=True)
 @click.option(

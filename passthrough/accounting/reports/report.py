@@ -39,6 +39,8 @@ _SHORT: Final = frozenset({"day", "month", "status"})
 _figures_of: Final = attrgetter(*[field.name for field in fields(Sums)][1:])  # astuple copies each value
 _SPAN: Final = re.compile(r"(\d{1,5})([mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_ROLLING: Final = frozenset({"minutes", "hours"})
+_DAY: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +90,20 @@ class Report:
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """Return the time that `text` names: a span back from now (`30d`, `12h`, `90m`, `2w`), or an ISO 8601 date or time.
+    """Return the time that `text` names, in UTC. Raises ValueError, with examples.
 
-    Without an offset it is UTC; a date is its first moment. Raises ValueError, with examples.
+    1. Hours and minutes (`12h`, `90m`) go back from now.
+    2. Days and weeks (`7d`, `2w`) are whole days, of which today is the last: `1d` is today's first moment.
+    3. Of an ISO 8601 date it is the first moment; a time without an offset is UTC.
     """
     span = _SPAN.fullmatch(text.strip())
     try:
-        if span is not None:
-            return now.astimezone(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
-        named = datetime.fromisoformat(text.strip())
-        return named.astimezone(UTC) if named.tzinfo else named.replace(tzinfo=UTC)
+        if span is None:
+            named = datetime.fromisoformat(text.strip())
+            return named.astimezone(UTC) if named.tzinfo else named.replace(tzinfo=UTC)
+        unit, now = _UNITS[span[2]], now.astimezone(UTC)
+        back = timedelta(**{unit: int(span[1])})
+        return now - back if unit in _ROLLING else now.replace(hour=0, minute=0, second=0, microsecond=0) + _DAY - back
     except (ValueError, OverflowError):
         raise ValueError(f"'{text}' is no time: write 30d, 12h, 2026-08-01 or 2026-08-01T09:30Z.") from None
 

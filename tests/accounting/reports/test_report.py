@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 
@@ -295,10 +295,13 @@ def test_csv_is_for_spreadsheets(filled: Ledger) -> None:
 @pytest.mark.parametrize(
     ("text", "when"),
     [
-        ("30d", NOW - timedelta(days=30)),
-        ("12h", NOW - timedelta(hours=12)),
+        ("7d", datetime(2026, 11, 14, tzinfo=UTC)),
+        ("1d", datetime(2026, 11, 20, tzinfo=UTC)),
+        ("0d", datetime(2026, 11, 21, tzinfo=UTC)),
+        ("30d", datetime(2026, 10, 22, tzinfo=UTC)),
+        ("2w", datetime(2026, 11, 7, tzinfo=UTC)),
+        ("24h", NOW - timedelta(hours=24)),
         (" 90m ", NOW - timedelta(minutes=90)),
-        ("2w", NOW - timedelta(weeks=2)),
         ("2026-08-01", datetime(2026, 8, 1, tzinfo=UTC)),
         ("2026-08-01T09:30", datetime(2026, 8, 1, 9, 30, tzinfo=UTC)),
         ("2026-08-01T09:30:00+02:00", datetime(2026, 8, 1, 7, 30, tzinfo=UTC)),
@@ -306,8 +309,9 @@ def test_csv_is_for_spreadsheets(filled: Ledger) -> None:
     ],
 )
 def test_moments_are_utc(text: str, when: datetime) -> None:
-    """A span counts back from now; a date or time without an offset is UTC."""
+    """Hours go back from now; days are whole ones, today the last; a date or time without an offset is UTC."""
     assert when == moment(text, NOW)
+    assert when == moment(text, NOW.astimezone(timezone(timedelta(hours=13))))  # where it is the 21st
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "30", "-3d", "999999w", "2026-13-01", "9999999999d"])
