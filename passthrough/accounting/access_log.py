@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
 from functools import lru_cache
 from json.encoder import encode_basestring
 from operator import attrgetter
@@ -13,9 +12,11 @@ from typing import Final, Literal, TextIO
 from ..background.background_writer import BackgroundWriter
 from ..background.batch_queue import BatchQueue
 from ..background.stream_writer import StreamWriter
+from ..background.terminal import Terminal
 from .entry import Entry
 from .money import members, usd
-from .named_labels import PREFIX, labels_json, named_labels
+from .named_labels import labels_json
+from .text_log import terminal_line, text_line, time_text
 
 Format = Literal["json", "text"]
 
@@ -37,9 +38,7 @@ class AccessLog:
     def __init__(self, stream: TextIO, format: Format = "json", lock_file: Path | None = None) -> None:
         """`lock_file` is shared by the processes that write to one stream (see StreamWriter)."""
         self._queue: BatchQueue[Entry] = BatchQueue(_MAX_WAITING, batch=_BATCH, gather_s=_GATHER_S)
-        self._writer = BackgroundWriter(
-            StreamWriter(stream, lock_file), self._queue, json_line if format == "json" else text_line, name="lines"
-        )
+        self._writer = BackgroundWriter(StreamWriter(stream, lock_file), self._queue, _rendering(stream, format), name="lines")
         self._refused = 0
 
     @property
@@ -57,13 +56,20 @@ class AccessLog:
         self._writer.close(timeout_s)
 
 
+def _rendering(stream: TextIO, format: Format) -> Callable[[Entry], str]:
+    if format == "json":
+        return json_line
+    terminal = Terminal.of(stream)
+    return text_line if terminal is None else lambda entry: terminal_line(entry, terminal)
+
+
 def json_line(entry: Entry) -> str:
     """Return the entry as one JSON object with all its keys, in the documented order."""
     usage, request_id, estimated = entry.usage, entry.upstream_request_id, entry.estimated_pages
     pages, annotated, doc_bytes, tokens_in, tokens_out, cached = _counts_of(usage)
     request, response, bill = _shared_members(*_shared_of(entry), usage.model, entry.cost_source)
     return (
-        f'{{"time": "{_time(entry.began_utc)}", "id": {encode_basestring(entry.id)}, '
+        f'{{"time": "{time_text(entry.began_utc)}", "id": {encode_basestring(entry.id)}, '
         f"{request}, {response}, "
         f'"pages": {"null" if pages is None else pages}, "pages_annotated": {"null" if annotated is None else annotated}, '
         f'"doc_bytes": {"null" if doc_bytes is None else doc_bytes}, '
@@ -122,66 +128,3 @@ def _span(span_s: float | None) -> str:
         return str(round(span_s, 6))
     text = f"{span_s:.6f}".rstrip("0")  # half the time of the way that is right for all
     return f"{text}0" if text[-1] == "." else text
-
-
-def text_line(entry: Entry) -> str:
-    """Return the entry as one line for people: when, what, how it ended, what it cost, how long it took, and for whom."""
-    ended = entry.outcome if entry.outcome != "completed" else ""
-    parts = (
-        _time(entry.began_utc)[11:],
-        f"{entry.method} {entry.path} → {'-' if entry.status is None else entry.status}",
-        " ".join(filter(None, (ended, entry.error))),
-        *_bill(entry),
-        f"{_seconds(entry.total_s)} ↑{_size(entry.bytes_up)} ↓{_size(entry.bytes_down)}",
-        "sandbox" if entry.sandbox else entry.target,
-        entry.deployment and f"deployment={entry.deployment}",
-        entry.model_group and f"model_group={entry.model_group}",
-        entry.why and f"attempts={entry.attempts} why={entry.why}",
-        entry.client and f"client={entry.client}",
-        entry.label and f"label={entry.label}",
-        *(f"{PREFIX}{name}={value}" for name, value in (named_labels(entry.labels) if entry.labels else {}).items()),
-    )
-    return "  ".join(filter(None, parts))
-
-
-def _bill(entry: Entry) -> Iterator[str]:
-    usage = entry.usage
-    if usage.pages is not None or usage.pages_annotated is not None:
-        pages = (usage.pages or 0) + (usage.pages_annotated or 0)
-        annotated = f" ({usage.pages_annotated} annotated)" if usage.pages_annotated else ""
-        yield f"{pages} page{'' if pages == 1 else 's'}{annotated}"
-    if usage.tokens_in is not None or usage.tokens_out is not None:
-        cached = f" ({usage.tokens_cached} cached)" if usage.tokens_cached else ""
-        yield f"{usage.tokens_in or 0}+{usage.tokens_out or 0} tokens{cached}"
-    if usage.model is not None:
-        yield usage.model
-    cost = usd(entry.cost_nano)
-    if cost is not None:
-        yield f"${cost}"
-    if entry.unmetered is not None:
-        yield "unpriced" if entry.unmetered == "unpriced" else f"unmetered: {entry.unmetered}"
-    if entry.estimated_pages is not None or entry.estimated_nano is not None:
-        estimated, cost = entry.estimated_pages, usd(entry.estimated_nano)
-        some = None if estimated is None else f"{estimated} page{'' if estimated == 1 else 's'}"
-        yield f"estimated: {', '.join(filter(None, (some, cost and f'${cost}')))}"
-
-
-def _time(utc_s: float) -> str:
-    second, ms = divmod(int(utc_s * 1000), 1000)
-    return f"{_second(second)}.{ms:03d}Z"
-
-
-@lru_cache(_MAX_CACHED)
-def _second(utc_s: int) -> str:
-    return datetime.fromtimestamp(utc_s, UTC).isoformat()[:-6]
-
-
-def _seconds(span_s: float) -> str:
-    return f"{span_s * 1000:.0f}ms" if span_s < 1 else f"{span_s:.1f}s"
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.1f}{unit}"
-    return f"{count}B"

@@ -52,7 +52,7 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
             raise InstallationError(
                 "Several workers are not served on this system.\n  Leave 'workers' at 1, or start more instances."
             )
-        _configure_logging(loaded.listen.log_level, DirectHandler(sys.stderr.fileno()))
+        _configure_logging(loaded.listen.log_level, DirectHandler(sys.stderr))
         supervisor = Supervisor(loaded, sources, seen, sandbox=sandbox)
         worker = supervisor.run()
         if worker is None:

@@ -5,17 +5,54 @@ from __future__ import annotations
 import logging
 import os
 import select
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, TextIO
 
 from ..background.background_writer import BackgroundWriter
 from ..background.batch_queue import BatchQueue
 from ..background.stream_writer import StreamWriter
+from ..background.terminal import Colour, Terminal
 
-FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
-
+_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
+_COLOURS: Final[Mapping[int, Colour]] = MappingProxyType(
+    {logging.DEBUG: "dim", logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
+)
 _MAX_WAITING: Final = 1000
 _BATCH: Final = 100
 _GATHER_S: Final = 0.01
+
+
+class MessageFormatter(logging.Formatter):
+    """Formats messages: the time in UTC, the level, who speaks, the text.
+
+    For a file or a pipe a message has its date and milliseconds (RFC 3339), as lines of the access log do. For a terminal it has
+    the time of the day, its level if that is not INFO, and lines that fit.
+    """
+
+    def __init__(self, stream: TextIO, speaker: str = "") -> None:
+        """`speaker` is named before each message, where several processes share the stream."""
+        super().__init__(_FORMAT)
+        self._speaker = f"{speaker}: " if speaker else ""
+        self._terminal = Terminal.of(stream)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
+        """Return when the message was logged."""
+        second = time.gmtime(record.created)
+        if self._terminal is not None:
+            return time.strftime("%H:%M:%SZ", second)
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', second)}.{int(record.created * 1000) % 1000:03d}Z"
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the message in one line or, as the terminal needs it, several."""
+        if self._terminal is None:
+            return f"{record.asctime} {record.levelname} {self._speaker}{record.message}"
+        level = "" if record.levelno == logging.INFO else f"{record.levelname} "
+        text = self._terminal.wrapped(f"{record.asctime} {level}{self._speaker}{record.message}")
+        begin = f"{record.asctime} {level}"
+        shown = self._terminal.coloured(begin.rstrip(), _COLOURS.get(record.levelno, "dim"))
+        return f"{shown} {text.removeprefix(begin)}" if text.startswith(begin) else text
 
 
 class StderrHandler(logging.Handler):
@@ -29,7 +66,7 @@ class StderrHandler(logging.Handler):
     def __init__(self, stream: TextIO, speaker: str = "") -> None:
         """`speaker` is named before each message, where several processes share the stream."""
         super().__init__()
-        self.setFormatter(logging.Formatter(FORMAT.replace("%(message)s", f"{speaker}: %(message)s") if speaker else FORMAT))
+        self.setFormatter(MessageFormatter(stream, speaker))
         self._refused = 0
         self._queue: BatchQueue[str] = BatchQueue(_MAX_WAITING, batch=_BATCH, gather_s=_GATHER_S)
         self._writer = BackgroundWriter(StreamWriter(stream), self._queue, str, name="messages", last_lines=self._last_lines)
@@ -61,10 +98,10 @@ class DirectHandler(logging.Handler):
     What the stream does not take at once is dropped: a process that keeps workers alive cannot wait for a reader.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, stream: TextIO) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter(FORMAT))
-        self._descriptor = descriptor
+        self.setFormatter(MessageFormatter(stream))
+        self._descriptor = stream.fileno()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the message, if that does not block (logging calls this)."""

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.accounting.access_log import AccessLog, json_line, text_line
-from passthrough.accounting.entry import Charge, Entry, believable, entry, printable
+from passthrough.accounting.access_log import AccessLog, json_line
+from passthrough.accounting.entry import Charge, believable, entry, printable
+from passthrough.accounting.text_log import text_line
 from passthrough.meter.usage import Unmetered, Usage
 from tests.harness.entries import booked, exchange
 
@@ -80,64 +81,6 @@ def test_a_json_line_has_every_field_in_order() -> None:
         "total_s": 1.234568,
     }
     assert expected == json.loads(line, parse_float=lambda text: Decimal(text) if text == "0.048" else float(text))
-
-
-@pytest.mark.parametrize(
-    ("made", "text"),
-    [
-        (
-            booked(at=1_795_176_184.123, pages=3),
-            "12:03:04.123Z  POST /mistral/v1/ocr → 200  3 pages  mistral-ocr-2512  $0.002  0ms ↑0B ↓0B  "
-            "api.mistral.ai  client=invoices",
-        ),
-        (
-            replace(
-                booked("chat", at=0.0, model="m"),
-                usage=Usage(model="m", tokens_in=90, tokens_out=5, tokens_cached=80),
-                label="x",
-                labels='{"team": "a", "user": "Gr\\u00f6\\u00dfe"}',
-            ),
-            "00:00:00.000Z  POST /mistral/v1/ocr → 200  90+5 tokens (80 cached)  m  $0.002  0ms ↑0B ↓0B  "
-            "api.mistral.ai  client=chat  label=x  label.team=a  label.user=Größe",
-        ),
-        (
-            replace(booked(None, at=0.0, model="m"), deployment="a-1", model_group="ocr", why="b-1: 503", attempts=2),
-            "00:00:00.000Z  POST /mistral/v1/ocr → 200  1 page  m  $0.002  0ms ↑0B ↓0B  "
-            "api.mistral.ai  deployment=a-1  model_group=ocr  attempts=2 why=b-1: 503",
-        ),
-        (
-            booked(None, at=0.0, cost_nano=None, model=None, sandbox=True),
-            "00:00:00.000Z  POST /mistral/v1/ocr → 200  1 page  unpriced  0ms ↑0B ↓0B  sandbox",
-        ),
-        (
-            replace(
-                booked(None, at=0.0),
-                status=None,
-                outcome="client_gone",
-                error="upstream_broke",
-                unmetered="broken",
-                usage=Usage(unmetered=Unmetered.BROKEN),
-                estimated_pages=12,
-                estimated_nano=48_000_000,
-                charges=(),
-                total_s=61.26,
-                bytes_up=1_234_567,
-                bytes_down=2_000_000_000,
-                label="a@b.c",
-            ),
-            "00:00:00.000Z  POST /mistral/v1/ocr → -  client_gone upstream_broke  unmetered: broken  "
-            "estimated: 12 pages, $0.048  61.3s ↑1.2MB ↓2.0GB  "
-            "api.mistral.ai  label=a@b.c",
-        ),
-        (
-            replace(booked(None, at=0.0, model=None), usage=Usage(1, 2, tokens_in=3, tokens_out=4), bytes_up=1500, target=None),
-            "00:00:00.000Z  POST /mistral/v1/ocr → 200  3 pages (2 annotated)  3+4 tokens  $0.002  0ms ↑1.5kB ↓0B",
-        ),
-    ],
-)
-def test_a_text_line_reads_well(made: Entry, text: str) -> None:
-    """The line for a terminal says when, what, how it ended, what it cost, how long it took, and for whom."""
-    assert text == text_line(made)
 
 
 @given(

@@ -64,6 +64,7 @@ INSIDE = {
         money budget
         named_labels
         entry periods
+        text_log
         pricing.* ledger.*
         charge estimates refusals access_log journal.* budgets.* reports.*
         line_log notices

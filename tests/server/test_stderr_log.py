@@ -16,8 +16,9 @@ from typing import IO
 import aiohttp
 import pytest
 
-from passthrough.server.stderr_log import StderrHandler
+from passthrough.server.stderr_log import DirectHandler, StderrHandler
 from tests.harness.process import clean_environment
+from tests.harness.terminal import terminal
 from tests.harness.upstream import answering, ok, upstream
 from tests.harness.waiting import WAIT_S, eventually
 
@@ -84,6 +85,38 @@ def test_a_message_whose_arguments_do_not_fit_ends_nothing() -> None:
     log_to(messages, "next")
     messages.close()
     assert stream.getvalue().endswith("WARNING next\n")
+
+
+def test_a_message_has_its_time_in_utc() -> None:
+    """In a pipe or a file it is RFC 3339 with milliseconds and Z, whatever the machine's time zone is."""
+    stream = io.StringIO()
+    messages = StderrHandler(stream, "worker 1")
+    record = logging.LogRecord("passthrough", logging.WARNING, "", 0, "No\nHint: %s", ("a",), None)
+    record.created = 1_795_176_184.1239
+    messages.handle(record)
+    messages.close()
+    assert stream.getvalue() == "2026-11-20T12:03:04.123Z WARNING worker 1: No\nHint: a\n"
+
+
+@pytest.mark.parametrize("kind", [StderrHandler, DirectHandler])
+def test_messages_fit_a_terminal(kind: type[StderrHandler | DirectHandler]) -> None:
+    """Lines break between words; INFO goes without saying; a level that is not it is coloured; an address stays whole."""
+    address = f"http://127.0.0.1:4000/{'x' * 90}"
+    with terminal(80, TERM="xterm") as (stream, shown):
+        handler = kind(stream)
+        for level, text in ((logging.INFO, "Listening."), (logging.WARNING, f"{'word ' * 30}{address}\n  {'hint ' * 20}")):
+            record = logging.LogRecord("passthrough", level, "", 0, text, (), None)
+            record.created = 1_795_176_184.1239
+            handler.handle(record)
+        handler.close()
+    lines = re.sub(r"\x1b\[\d*m", "", shown()).splitlines()
+    assert lines[0] == "12:03:04Z Listening."
+    assert lines[1].startswith("12:03:04Z WARNING word word ")
+    assert "\x1b[33m12:03:04Z WARNING\x1b[0m word" in shown()
+    assert "\x1b[2m12:03:04Z\x1b[0m Listening." in shown()
+    assert address in [line.strip() for line in lines]
+    assert all(len(line) <= 80 for line in lines if address not in line)
+    assert [20, 30] == [" ".join(lines).split().count(word) for word in ("hint", "word")]
 
 
 async def told_ports(pipe: IO[bytes]) -> tuple[int, int]:
