@@ -42,10 +42,10 @@ def _exit_on_error() -> Iterator[None]:
         yield
     except ConfigError as error:
         for problem in error.problems:
-            click.echo(str(problem), err=True)
+            standard_streams.say(str(problem))
         sys.exit(EXIT_CONFIGURATION)
     except PassthroughError as error:
-        click.echo(f"passthrough: {error}", err=True)
+        standard_streams.say(f"passthrough: {error}")
         sys.exit(EXIT_OTHER)
     except BrokenPipeError:
         # The reader has seen enough (`passthrough usage | head`).
@@ -150,7 +150,7 @@ def check(config: str, sandbox: bool, live: bool) -> None:
         with standard_streams.printing():
             show(*shown, "\n".join(sentences))
         for problem in loaded.warnings:
-            click.echo(f"warning: {problem}", err=True)
+            standard_streams.say(f"warning: {problem}")
         if live:
             _fetch_tokens(loaded)
 
@@ -217,7 +217,7 @@ def usage(config: str, ledger: str | None, watch: float | None, export: str | No
             with standard_streams.printing():
                 usage.watch(question, watch)
         elif export is not None:
-            click.echo(usage.export_to(question, export), err=True)
+            standard_streams.say(usage.export_to(question, export))
         else:
             found = usage.repriced(question, _today(config)) if reprice else usage.sums(question)
             _print_sums(found, question.form)
@@ -308,7 +308,7 @@ def report(config: str, ledger: str | None, **options: Any) -> None:
         listed = _prices(config) if ledger is None or Path(config).exists() else None
         written = report.report(_ledger_url(config, ledger), question, listed)
         if written is not None:
-            click.echo(written, err=True)
+            standard_streams.say(written)
 
 
 @main.command()
@@ -394,7 +394,7 @@ def health(config: str, admin_host: str | None, admin_port: int | None) -> None:
 
     with _exit_on_error():
         if admin_host is None or admin_port is None:
-            host, port = probe.admin_address(config, os.environ, Path.cwd(), lambda text: click.echo(text, err=True))
+            host, port = probe.admin_address(config, os.environ, Path.cwd(), standard_streams.say)
             admin_host, admin_port = admin_host or host, admin_port or port
         found = probe.ask(admin_host, admin_port)
         _print("\n".join(found.lines))

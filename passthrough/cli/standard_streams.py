@@ -1,14 +1,15 @@
-"""Makes the three standard streams usable: opens closed ones, and replaces characters that stdout's encoding lacks."""
+"""Makes the three standard streams usable: opens closed ones, replaces what stdout's encoding lacks, breaks lines on stderr."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import Final
 
+from ..background.terminal import Terminal
 from ..errors import PassthroughError
 
 _STREAMS: Final = (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_WRONLY, "w"), ("stderr", os.O_WRONLY, "w"))
@@ -65,6 +66,14 @@ def printing() -> Iterator[None]:
     except OSError as error:
         forget_output()
         raise OutputError(f"stdout cannot be written: {error.strerror}.") from None
+
+
+def say(text: str) -> None:
+    """Print a message on stderr, on a terminal in lines that fit. A stderr that takes nothing changes nothing."""
+    terminal = Terminal.of(sys.stderr)
+    with suppress(OSError, ValueError):  # ValueError: it is closed
+        sys.stderr.write(f"{text if terminal is None else terminal.wrapped(text)}\n")
+        sys.stderr.flush()
 
 
 def forget_output() -> None:

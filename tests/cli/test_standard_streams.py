@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ import yaml
 from tests.harness.configs import ROUTE
 from tests.harness.ports import free_port
 from tests.harness.process import WAIT_S, clean_environment, command, program
+from tests.harness.terminal import terminal
 from tests.harness.upstream import answering, ok, upstream
 from tests.harness.waiting import eventually
 
@@ -249,3 +251,17 @@ async def test_health_without_a_file_asks_the_default(tmp_path: Path) -> None:
     code, out, err = await command(tmp_path, "health")
     assert (1, "") == (code, out)
     assert err.startswith("passthrough: no answer from 127.0.0.1 port 4001: ")
+
+
+def test_problems_fit_a_terminal(tmp_path: Path) -> None:
+    """What is wrong with a configuration is said in lines of the terminal's width, a hint indented; a pipe has it whole."""
+    (tmp_path / "routes.yaml").write_text(
+        f"pass_through_endpoints:\n  - {{path: /a, target: os.environ/A, headers: {{x: os.environ/{'LONG_' * 9}}}}}\n"
+    )
+    with terminal(80) as (stream, shown):
+        run = [sys.executable, "-m", "passthrough", "check"]
+        assert 2 == subprocess.run(run, cwd=tmp_path, env=clean_environment(), stderr=stream, check=False).returncode
+    whole = subprocess.run(run, cwd=tmp_path, env=clean_environment(), stderr=subprocess.PIPE, text=True, check=False).stderr
+    assert whole.split() == shown().split()
+    assert [] == [line for line in shown().splitlines() if len(line) > 80]
+    assert max(map(len, whole.splitlines())) > 80

@@ -17,7 +17,8 @@ SOURCE = Path(passthrough.__file__).parent
 
 LAYERS = """
 errors loopback aiohttp_internals
-secret worker background.* cli.fast_import cli.standard_streams
+secret worker background.* cli.fast_import
+cli.standard_streams
 meter.* sandbox.*
 exchange
 credentials.*
