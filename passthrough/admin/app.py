@@ -29,7 +29,8 @@ from .health import Condition, Health
 from .ledger_reads import LedgerReads
 from .listener import MAX_CONNECTIONS, AdminListener
 from .peers import WorkerPeers
-from .query import InvalidQuery, SumsQuery, parse_latest, parse_sums, summarized
+from .query import InvalidQuery, SumsQuery, parse_latest, parse_recent, parse_sums, summarized
+from .recent import MAX_RECENT, recent_json
 from .responses import add_security_headers, error_response, json_text
 
 _SHUTDOWN_S: Final = 1.0
@@ -64,7 +65,7 @@ def app(view: AdminView, *, on_loopback: bool) -> web.Application:
     _add_health(application.router, view)
     _add_figures(application.router, view)
     if view.ledger is None:
-        for path in ("/usage", "/usage.csv", "/exchanges", "/labels"):
+        for path in ("/usage", "/usage.csv", "/exchanges", "/recent", "/labels"):
             application.router.add_get(path, _no_ledger)
     else:
         _add_ledger(application.router, view.ledger, reads, view.prices)
@@ -147,8 +148,12 @@ def _add_ledger(router: web.UrlDispatcher, ledger: Ledger, reads: LedgerReads, p
         return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=named)
 
     async def exchanges(request: web.Request) -> web.Response:
-        limit, only = parse_latest(list(request.query.items()))
-        return json_text(await reads.run(lambda: exchanges_json(ledger.latest(limit, **only))))
+        limit, which = parse_latest(list(request.query.items()), datetime.now(UTC))
+        return json_text(await reads.run(lambda: exchanges_json(ledger.latest(limit, which=which))))
+
+    async def recent(request: web.Request) -> web.Response:
+        which = parse_recent(list(request.query.items()), datetime.now(UTC))
+        return json_text(await reads.run(lambda: recent_json(ledger.latest_ends(MAX_RECENT + 1, which))))
 
     router.add_get("/usage", usage)
     router.add_get("/usage.csv", table)
@@ -157,6 +162,7 @@ def _add_ledger(router: web.UrlDispatcher, ledger: Ledger, reads: LedgerReads, p
         return json_text(json_object((("labels", await reads.run(ledger.label_names)),)))
 
     router.add_get("/exchanges", exchanges)
+    router.add_get("/recent", recent)
     router.add_get("/labels", labels)
 
 

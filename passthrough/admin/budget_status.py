@@ -53,6 +53,8 @@ def _one(status: BudgetStatus) -> str:
             ("reserved", _figure(status, status.reserved)),
             ("limit", _figure(status, budget.limit)),
             ("used_percent", Number(f"{status.used_ratio * 100:.1f}")),
+            ("used_up", status.used_ratio >= 1),
+            ("warn_at", budget.warn_at),
             ("resets", resets.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"),
             ("unpriced", status.unpriced),
         )

@@ -1,17 +1,20 @@
-"""The query parameters of /usage and /exchanges: what they may be, and the sums that they ask for."""
+"""The query parameters of /usage, /exchanges and /recent: what they may be, and the sums that they ask for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final, cast, get_args
 
 from ..accounting.ledger.daily_sums import KEYS, Sums
 from ..accounting.ledger.ledger import Ledger
+from ..accounting.ledger.queries import ANY, NONE, Selection
 from ..accounting.named_labels import label_name
 from ..accounting.reports.model_names import ModelNaming
 from ..accounting.reports.report import Report, Sandbox, check_order, moment, summarize, together, unknown_labels
+from ..meter.usage import Unmetered
 
 FILTERS: Final = ("client", "route", "model", "label", "deployment", "model_group")
 """Parameters that filter sums and exchanges, as named labels do (`label.team`); an empty value means those that have none."""
@@ -20,8 +23,13 @@ NAMED: Final = "label.NAME"
 """How messages name the parameters for named labels."""
 
 _SUMS: Final = ("by", "since", "until", "sandbox", "as_told", *FILTERS)
-_LATEST: Final = ("limit", *FILTERS)
+_VALUES: Final = (*FILTERS, "target", "error", "outcome")
+_SELECTED: Final = ("since", "until", *_VALUES, "status", "unmetered", "unpriced", "errors", "sandbox")
+_LATEST: Final = ("limit", *_SELECTED)
 _SANDBOXES: Final[tuple[str, ...]] = get_args(Sandbox)
+_OF_SANDBOX: Final = MappingProxyType({"include": None, "exclude": False, "only": True})
+_CLAIMS: Final = MappingProxyType({"true": True, "false": False})
+_UNMETERED: Final = (ANY, NONE, *map(str, Unmetered))
 _LIMIT: Final = 50
 _MAX: Final = 1000
 
@@ -57,27 +65,25 @@ def parse_sums(pairs: Pairs, now: datetime) -> SumsQuery:
     if unknown:
         known = f"{', '.join(KEYS)}, and {NAMED} for a named label"
         raise InvalidQuery(f"by: nothing can be summed by {', '.join(unknown)}; there are {known}.")
-    as_told = query.get("as_told", "false")
-    if as_told not in {"true", "false"}:
-        raise InvalidQuery(f"as_told: '{as_told}' is neither true nor false.")
     sandbox = query.get("sandbox", "auto")
     if sandbox not in _SANDBOXES:
         raise InvalidQuery(f"sandbox: '{sandbox}' is none of {', '.join(_SANDBOXES)}.")
-    since, until = _moment(query, "since", now), _moment(query, "until", now)
-    try:
-        check_order(since, until)
-    except ValueError as error:
-        raise InvalidQuery(f"since, until: {error}") from None
-    return SumsQuery(by, since, until, cast("Sandbox", sandbox), _only(query), as_told == "true")
+    since, until = _period(query, now)
+    return SumsQuery(by, since, until, cast("Sandbox", sandbox), _only(query, FILTERS), _claim(query, "as_told") or False)
 
 
-def parse_latest(pairs: Pairs) -> tuple[int, Mapping[str, str | None]]:
-    """Return the query of /exchanges: how many of the latest, and which values they must have. Raises InvalidQuery."""
+def parse_latest(pairs: Pairs, now: datetime) -> tuple[int, Selection]:
+    """Return the query of /exchanges: how many of the latest, and which. Raises InvalidQuery."""
     query = _single(pairs, _LATEST)
     limit = query.get("limit", str(_LIMIT))
     if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= _MAX):
         raise InvalidQuery(f"limit: '{limit}' is no number from 1 to {_MAX}.")
-    return int(limit), _only(query)
+    return int(limit), _selection(query, now)
+
+
+def parse_recent(pairs: Pairs, now: datetime) -> Selection:
+    """Return the query of /recent: which exchanges. Raises InvalidQuery."""
+    return _selection(_single(pairs, _SELECTED), now)
 
 
 def summarized(ledger: Ledger, query: SumsQuery, naming: ModelNaming) -> Report:
@@ -99,8 +105,47 @@ def summarized(ledger: Ledger, query: SumsQuery, naming: ModelNaming) -> Report:
     return replace(report, by=query.by, groups=summed, total=together((), rows), left_out=0, mixed_in=0)
 
 
-def _only(query: Mapping[str, str]) -> Mapping[str, str | None]:
-    return {name: value or None for name, value in query.items() if name in FILTERS or label_name(name) is not None}
+def _selection(query: Mapping[str, str], now: datetime) -> Selection:
+    since, until = _period(query, now)
+    values: dict[str, str | int | None] = dict(_only(query, _VALUES))
+    if "status" in query:
+        values["status"] = _status(query["status"])
+    unmetered = query.get("unmetered")
+    if unmetered is not None and unmetered not in _UNMETERED:
+        raise InvalidQuery(f"unmetered: '{unmetered}' is none of {', '.join(_UNMETERED)}.")
+    sandbox = query.get("sandbox", "include")
+    if sandbox not in _OF_SANDBOX:
+        raise InvalidQuery(f"sandbox: '{sandbox}' is none of {', '.join(_OF_SANDBOX)}.")
+    return Selection(
+        since, until, values, unmetered, _claim(query, "unpriced"), _claim(query, "errors"), sandbox=_OF_SANDBOX[sandbox]
+    )
+
+
+def _status(text: str) -> int | None:
+    """Return the status that a text names; None, that nothing was sent, for an empty one."""
+    if text and not (len(text) == 3 and text.isascii() and text.isdecimal()):
+        raise InvalidQuery(f"status: '{text}' is no status: write 502, or nothing for exchanges without one.")
+    return int(text) if text else None
+
+
+def _claim(query: Mapping[str, str], name: str) -> bool | None:
+    text = query.get(name)
+    if text is not None and text not in _CLAIMS:
+        raise InvalidQuery(f"{name}: '{text}' is neither true nor false.")
+    return None if text is None else _CLAIMS[text]
+
+
+def _only(query: Mapping[str, str], columns: Sequence[str]) -> Mapping[str, str | None]:
+    return {name: value or None for name, value in query.items() if name in columns or label_name(name) is not None}
+
+
+def _period(query: Mapping[str, str], now: datetime) -> tuple[datetime | None, datetime | None]:
+    since, until = _moment(query, "since", now), _moment(query, "until", now)
+    try:
+        check_order(since, until)
+    except ValueError as error:
+        raise InvalidQuery(f"since, until: {error}") from None
+    return since, until
 
 
 def _moment(query: Mapping[str, str], name: str, now: datetime) -> datetime | None:

@@ -415,9 +415,18 @@ async def test_usage_is_narrowed(ledger: Ledger, query: Mapping[str, str], expec
         ("/usage?label.team=a&label.team=b", "label.team: this is given twice"),
         (
             "/exchanges?label.=a",
-            "no parameter 'label.'; there are limit, client, route, model, label, deployment, model_group, and label.NAME",
+            "no parameter 'label.'; there are limit, since, until, client, route, model, label, deployment, model_group, ",
         ),
         ("/exchanges?label.a%20b=a", "no parameter 'label.a b'"),
+        ("/exchanges?since=yesterday", "since: 'yesterday' is no time"),
+        ("/exchanges?since=2026-10-02&until=2026-10-01", "before it begins"),
+        ("/exchanges?unmetered=some", "unmetered: 'some' is none of any, none, no_usage, "),
+        ("/exchanges?unpriced=yes", "unpriced: 'yes' is neither true nor false"),
+        ("/exchanges?errors=", "errors: '' is neither true nor false"),
+        ("/exchanges?sandbox=auto", "sandbox: 'auto' is none of include, exclude, only"),
+        *((f"/recent?status={text}", f"status: '{text}' is no status") for text in ("5xx", "50", "5021", "²00")),
+        ("/recent?limit=3", "no parameter 'limit'; there are since, until, client, "),
+        ("/recent?status=502&status=503", "status: this is given twice"),
     ],
 )
 async def test_a_question_that_is_not_understood_is_said(ledger: Ledger, path: str, says: str) -> None:
@@ -457,13 +466,64 @@ async def test_the_latest_exchanges(ledger: Ledger) -> None:
         assert [(None, None), (4, None)] == [(each["pages"], each["labels"]) for each in teamless["exchanges"]]
 
 
+@pytest.mark.parametrize(
+    ("query", "pages"),
+    [
+        ("errors=true", [None]),
+        ("errors=false&sandbox=exclude", [2, 4, 3, 1]),
+        ("sandbox=only", [50]),
+        ("status=500", [None]),
+        ("status=", []),
+        ("unmetered=any", [None]),
+        ("unmetered=none&client=invoices", [4, 3]),
+        ("unmetered=unpriced", [2]),
+        ("unpriced=true", [2]),
+        ("unpriced=false&client=", []),
+        ("target=api.mistral.ai&client=archive", [1]),
+        ("target=other.example", []),
+        ("error=&errors=true", [None]),
+        ("error=upstream_timeout", []),
+        ("outcome=completed&status=500", [None]),
+        ("since=2026-09-21T12:00:04Z", [None, 50]),
+        ("since=2026-09-21T12:00:01Z&until=2026-09-21T12:00:04Z", [2, 4]),
+        ("until=2026-09-21", [1]),
+    ],
+)
+async def test_the_latest_exchanges_are_selected(ledger: Ledger, query: str, pages: list[int | None]) -> None:
+    """By period, by what is amiss, and by the values of columns; all must hold."""
+    async with admin_port(ledger=ledger) as client:
+        status, found = await get_json(client, f"/exchanges?{query}")
+        assert (200, pages) == (status, [each["pages"] for each in found["exchanges"]])
+
+
+async def test_how_the_newest_ended(ledger: Ledger) -> None:
+    """How many were looked at, latency of what a target answered, errors by kind, and targets that refuse their key."""
+    refused = replace(
+        booked("invoices", at=NOON + 9), charges=(), status=429, outcome="refused", error="rate_limited", requests=7
+    )
+    ledger.append([replace(refused, target=None), replace(booked("a", at=NOON + 8), charges=(), status=401, deployment="eu")])
+    async with admin_port(ledger=ledger) as client:
+        status, found = await get_json(client, "/recent?since=2026-09-21&sandbox=exclude")
+        assert (200, 6, True) == (status, found["of"], found["is_all"])
+        assert [(429, "rate_limited", "refused", 7), (401, None, "completed", 1), (500, None, "completed", 1)] == [
+            (each["status"], each["error"], each["outcome"], each["requests"]) for each in found["errors"]
+        ]
+        assert ["2026-09-21T12:00:09.000Z", "2026-09-21T12:00:08.000Z"] == [each["latest"] for each in found["errors"][:2]]
+        latest = "2026-09-21T12:00:08.000Z"
+        assert [{"target": "api.mistral.ai", "deployment": "eu", "status": 401, "latest": latest}] == found["rejected"]
+        assert {"median_s", "p95_s"} == set(found["latency"])
+        _, none = await get_json(client, "/recent?client=nobody")
+        latency = {"median_s": None, "p95_s": None}
+        assert {"of": 0, "is_all": True, "latency": latency, "errors": [], "rejected": []} == none
+
+
 async def test_the_names_of_labels(ledger: Ledger) -> None:
     """All that any exchange ever had, sorted."""
     async with admin_port(ledger=ledger) as client:
         assert (200, {"labels": ["team", "user"]}) == await get_json(client, "/labels")
 
 
-@pytest.mark.parametrize("path", ["/usage", "/usage.csv", "/exchanges", "/labels"])
+@pytest.mark.parametrize("path", ["/usage", "/usage.csv", "/exchanges", "/recent", "/labels"])
 async def test_no_ledger_is_said(path: str) -> None:
     """Where the ledger is `none`, that is what the answer says."""
     async with admin_port() as client:
@@ -471,7 +531,7 @@ async def test_no_ledger_is_said(path: str) -> None:
         assert (404, "no_ledger") == (status, response["status"])
 
 
-@pytest.mark.parametrize("path", ["/usage", "/usage.csv", "/exchanges", "/labels"])
+@pytest.mark.parametrize("path", ["/usage", "/usage.csv", "/exchanges", "/recent", "/labels"])
 async def test_a_ledger_that_cannot_be_read_is_said(tmp_path: Path, path: str) -> None:
     """503, with why and the cure; the port goes on, and answers when the ledger can be read again."""
     file = tmp_path / "books.db"
@@ -526,19 +586,33 @@ async def test_budgets() -> None:
     """Whose, how much of how much, in its own unit, and when it resets."""
     reset = NOON + DAY / 2
     standings = (
-        BudgetStatus(Budget(Scope("client", "invoices"), Unit.PAGES, Per.DAY, 5000), 4650, 12, reset),
+        BudgetStatus(Budget(Scope("client", "invoices"), Unit.PAGES, Per.DAY, 5000, 0.8), 4650, 12, reset),
         BudgetStatus(Budget(Scope("all"), Unit.USD, Per.MONTH, 50 * 10**9), 50_000_000_001, 0, reset, "model 'm'"),
         BudgetStatus(Budget(Scope("route", "/mistral"), Unit.REQUESTS, Per.MINUTE, 0), 0, 0, reset),
     )
     async with admin_port(budgets=standings) as client, client.get("/budgets") as response:
         found = json.loads(await response.text(), parse_float=str)["budgets"]
-    names = ("scope", "name", "unit", "per", "spent", "reserved", "limit", "used_percent", "resets", "unpriced")
+    names = (
+        "scope",
+        "name",
+        "unit",
+        "per",
+        "spent",
+        "reserved",
+        "limit",
+        "used_percent",
+        "used_up",
+        "warn_at",
+        "resets",
+        "unpriced",
+    )
     when = "2026-09-22T00:00:00Z"
     assert [
-        ("client", "invoices", "pages", "day", 4650, 12, 5000, "93.0", when, None),
-        ("all", "", "usd", "month", "50.000000001", 0, 50, "100.0", when, "model 'm'"),
-        ("route", "/mistral", "requests", "minute", 0, 0, 0, "100.0", when, None),
-    ] == [tuple(each[name] for name in names) for each in found]
+        ("client", "invoices", "pages", "day", 4650, 12, 5000, "93.0", False, "0.8", when, None),
+        ("all", "", "usd", "month", "50.000000001", 0, 50, "100.0", True, None, when, "model 'm'"),
+        ("route", "/mistral", "requests", "minute", 0, 0, 0, "100.0", True, None, when, None),
+    ] == [tuple(each.values()) for each in found]
+    assert all(names == tuple(each) for each in found)
 
 
 # ── deployments ──

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ from ..entry import Entry
 from . import append, clock, leases, migrations, prune, queries
 from .daily_sums import Sums
 from .database import Database, database
-from .queries import LedgerRow
+from .queries import ALL, ExchangeEnd, LedgerRow, Selection
 from .schema import SCHEMA_VERSION
 from .storable_text import ASCII, UNICODE, storable, storable_text
 from .sum_queries import Period, grouped
@@ -177,19 +178,25 @@ class Ledger:
         with self.explained(), self.transaction() as connection:
             return queries.label_names(connection)
 
-    def latest(self, limit: int, *, before: str | None = None, **only: str | None) -> list[LedgerRow]:
-        """Return the latest exchanges, the newest first, each with the sum of its charges.
+    def latest(self, limit: int, *, before: str | None = None, which: Selection = ALL, **values: str | None) -> list[LedgerRow]:
+        """Return the latest exchanges of a selection, the newest first, each with the sum of its charges.
 
-        `only` filters by client, route, label, target or model (the exchange's own); None selects those that have none.
-        `before` is the id of the last one seen: those that began before it follow.
+        `values` are further ones that they must have. `before` is the id of the last one seen: those that began before it follow.
         """
+        selection = replace(which, values={**which.values, **values})
         with self.explained(), self.transaction() as connection:
-            stored = {
-                name: value if value is None else storable_text(value, self._database.codec or UNICODE)
-                for name, value in only.items()
-            }
-            query = queries.latest_query(limit, before, stored)
+            query = queries.latest_query(limit, before, self._as_stored(selection))
             return [queries.ledger_row(row) for row in connection.execute(query).mappings()]
+
+    def latest_ends(self, limit: int, which: Selection = ALL) -> list[ExchangeEnd]:
+        """Return how the latest exchanges of a selection ended, the newest first; those that go on are left out."""
+        with self.explained(), self.transaction() as connection:
+            query = queries.ends_query(limit, self._as_stored(which))
+            return [ExchangeEnd(*row) for row in connection.execute(query)]
+
+    def _as_stored(self, which: Selection) -> Selection:
+        codec = self._database.codec or UNICODE  # known once there is a connection
+        return which.mapped(lambda text: storable_text(text, codec))
 
     def exported(self, since: datetime | None = None, until: datetime | None = None) -> Iterator[LedgerRow]:
         """Yield each charge of a period with its exchange, the oldest first; an exchange without a charge once.

@@ -1,15 +1,17 @@
-"""Reads exchanges and their charges from the ledger: the queries, and the rows that they return."""
+"""Reads exchanges and their charges from the ledger: which are selected, the queries, and the rows that they return."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
+from ...exchange import Outcome
+from ...meter.usage import DOUBTS
 from ..entry import Charge
 from ..money import NANO
 from ..named_labels import label_name
@@ -67,6 +69,90 @@ class LedgerRow:
 _EXCHANGE: Final = tuple(name for name in LedgerRow.__slots__ if name in EXCHANGES.c)
 
 
+class ExchangeEnd(NamedTuple):
+    """How an exchange ended; the fields are entry.Entry's, `began_ms` is since the epoch. Ten thousand are read at once."""
+
+    began_ms: int
+    target: str | None
+    deployment: str | None
+    status: int | None
+    outcome: str
+    error: str | None
+    total_s: float
+    requests: int
+
+
+_END: Final = ExchangeEnd._fields
+
+
+ANY: Final = "any"
+NONE: Final = "none"
+
+IS_UNMETERED: Final = sa.and_(EXCHANGES.c.unmetered.is_not(None), EXCHANGES.c.unmetered.not_in(sorted(map(str, DOUBTS))))
+"""The condition that an exchange counts as unmetered in sums: reasons that are about the price alone do not."""
+
+IS_ERROR: Final = sa.and_(
+    sa.not_(EXCHANGES.c.open),
+    sa.or_(EXCHANGES.c.outcome != str(Outcome.COMPLETED), EXCHANGES.c.status.is_(None), EXCHANGES.c.status >= 400),
+)
+"""The condition that an exchange counts as an error in sums: it did not end with a whole response below 400."""
+
+_IS_UNPRICED: Final = sa.and_(
+    # Such an exchange has a reason, once its end is written: so the charges of few exchanges are looked up.
+    sa.or_(EXCHANGES.c.unmetered.is_not(None), EXCHANGES.c.open),
+    sa.exists().where(CHARGES.c.exchange_id == EXCHANGES.c.id, CHARGES.c.cost_nano.is_(None)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The exchanges that began at or after `since` and before `until`, and that have all that is asked for; None: not asked.
+
+    `values` are by column or named label; None selects those that have none. A model is the exchange's own, by the name that
+    came or by the one that is priced. `unmetered` is `any` (those that sums count as unmetered), `none` (those without a reason)
+    or a reason. `unpriced`: a charge has no price. `errors`: those that sums count as errors.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    values: Mapping[str, str | int | None] = field(default_factory=dict)
+    unmetered: str | None = None
+    unpriced: bool | None = None
+    errors: bool | None = None
+    sandbox: bool | None = None
+
+    def mapped(self, stored: Callable[[str], str]) -> Selection:
+        """Return the selection with each text among its values as `stored` returns it."""
+        return replace(
+            self, values={name: stored(value) if isinstance(value, str) else value for name, value in self.values.items()}
+        )
+
+    def conditions(self) -> Iterator[sa.ColumnElement[bool]]:
+        """Yield the conditions, all of which must hold."""
+        # By the id, which begins with the same milliseconds: rows are read in its order, and none beyond the period.
+        if self.since is not None:
+            yield EXCHANGES.c.id >= _first_id(self.since)
+        if self.until is not None:
+            yield EXCHANGES.c.id < _first_id(self.until)
+        for name, value in self.values.items():
+            yield _has(name, value)
+        if self.unmetered == ANY:
+            yield IS_UNMETERED
+        elif self.unmetered is not None:
+            yield EXCHANGES.c.unmetered == (None if self.unmetered == NONE else self.unmetered)
+        for wanted, condition in (
+            (self.unpriced, _IS_UNPRICED),
+            (self.errors, IS_ERROR),
+            (self.sandbox, EXCHANGES.c.sandbox),
+        ):
+            if wanted is not None:
+                yield condition if wanted else sa.not_(condition)
+
+
+ALL: Final = Selection()
+"""All exchanges."""
+
+
 def exported_query(since: datetime | None, until: datetime | None) -> sa.Select[Any]:
     """Return the query for every charge of a period with its exchange, the oldest first; an exchange without one once."""
     clauses: list[sa.ColumnElement[bool]] = []
@@ -85,9 +171,9 @@ def exported_query(since: datetime | None, until: datetime | None) -> sa.Select[
     )
 
 
-def latest_query(limit: int, before: str | None, only: Mapping[str, str | None]) -> sa.Select[Any]:
-    """Return the query for the latest exchanges with the sums of their charges, the newest first."""
-    clauses = [_has(key, value) for key, value in only.items()]
+def latest_query(limit: int, before: str | None, selection: Selection) -> sa.Select[Any]:
+    """Return the query for the latest exchanges of a selection with the sums of their charges, the newest first."""
+    clauses = list(selection.conditions())
     if before is not None:
         clauses.append(EXCHANGES.c.id < before)
     found = sa.select(EXCHANGES).where(*clauses).order_by(EXCHANGES.c.id.desc()).limit(limit).subquery()
@@ -112,10 +198,25 @@ def latest_query(limit: int, before: str | None, only: Mapping[str, str | None])
     )
 
 
-def _has(key: str, value: str | None) -> sa.ColumnElement[bool]:
-    """Return the condition that an exchange has a value; a model has the name that came, and the one that was priced."""
+def ends_query(limit: int, selection: Selection) -> sa.Select[Any]:
+    """Return the query for how the latest exchanges of a selection ended, the newest first; those that go on are not in it."""
+    return (
+        sa.select(*EXCHANGES.c[_END])
+        .where(sa.not_(EXCHANGES.c.open), *selection.conditions())
+        .order_by(EXCHANGES.c.id.desc())
+        .limit(limit)
+    )
+
+
+def _first_id(when: datetime) -> str:
+    """Return what sorts before every id from this moment on, and behind all earlier ones: see exchange.new_id."""
+    return f"{max(0, int(when.timestamp() * 1000)):012x}"
+
+
+def _has(key: str, value: str | int | None) -> sa.ColumnElement[bool]:
     name = label_name(key)
     if name is not None:
+        assert not isinstance(value, int)
         return _is_labelled(name, value)
     found = EXCHANGES.c[key] == value  # SQLAlchemy: `== None` is IS NULL
     return sa.or_(found, EXCHANGES.c.priced_as == value) if key == "model" and value is not None else found

@@ -10,12 +10,11 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ...exchange import Outcome
-from ...meter.usage import DOUBTS
 from ..money import NANO
 from ..named_labels import label_name, named_labels
 from .bulk_insert import Row
 from .daily_sums import Sums
+from .queries import IS_ERROR, IS_UNMETERED
 from .schema import CHARGES, EXCHANGES, FIGURES, LABEL_SUMS, SUM_KEYS, SUMS, TOTALS
 
 OLDER: Final = ("older_model", "older_day", "older_route", "older_target")
@@ -198,12 +197,10 @@ def _sums(key: Row, values: Sequence[int]) -> Sums:
 def figure_queries() -> tuple[sa.Select[Any], sa.Select[Any]]:
     """Return the queries for what exchanges, and what charges, add to the sums: columns as SUM_KEYS, `labels` and FIGURES."""
     zero, count = sa.literal(0), EXCHANGES.c.requests
-    unmetered = sa.and_(EXCHANGES.c.unmetered.is_not(None), EXCHANGES.c.unmetered.not_in(sorted(map(str, DOUBTS))))
-    whole = sa.and_(EXCHANGES.c.outcome == str(Outcome.COMPLETED), EXCHANGES.c.status < 400, EXCHANGES.c.status.is_not(None))
     of_exchanges: dict[str, sa.ColumnElement[Any]] = {
         "requests": count,
-        "unmetered": sa.case((unmetered, count), else_=0),
-        "errors": sa.case((sa.or_(whole, EXCHANGES.c.open), 0), else_=count),
+        "unmetered": sa.case((IS_UNMETERED, count), else_=0),
+        "errors": sa.case((IS_ERROR, count), else_=0),
         "estimated_pages": sa.func.coalesce(EXCHANGES.c.estimated_pages, 0),
         "estimated_dollars": sa.func.coalesce(EXCHANGES.c.estimated_nano // NANO, 0),
         "estimated_nano": sa.func.coalesce(EXCHANGES.c.estimated_nano % NANO, 0),

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from passthrough.accounting.entry import Charge
+from passthrough.accounting.entry import Charge, Part
 from passthrough.accounting.ledger.ledger import Ledger
-from passthrough.accounting.ledger.queries import LedgerRow
+from passthrough.accounting.ledger.queries import LedgerRow, Selection
 from tests.harness.entries import booked, one
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -139,3 +139,85 @@ def test_an_export_that_is_given_up_leaves_nothing_open(ledger: Ledger) -> None:
         next(exported)
         exported.close()
     assert 3 == one(ledger)[0]
+
+
+# ── which are selected ──
+
+
+@pytest.fixture
+def chosen(ledger_url: str) -> Iterator[Ledger]:
+    """Yield a ledger of a few exchanges, a second apart, told apart by their pages."""
+    made = [
+        booked("a", at=_at(0), pages=0),
+        replace(booked("a", at=_at(1), pages=1), status=502, outcome="upstream_failed", error="upstream_timeout"),
+        replace(booked(None, at=_at(2), pages=2), unmetered="no_usage"),
+        replace(booked("b", at=_at(3), pages=3), unmetered="bad_cost", status=None),
+        booked("b", at=_at(4), pages=4, cost_nano=None),
+        replace(booked("b", at=_at(5), pages=5, cost_nano=None), unmetered=None, part=Part.OPEN),
+        booked("c", at=_at(6), pages=6, sandbox=True),
+        replace(booked("c", at=_at(7), pages=7), outcome="client_gone"),
+    ]
+    with closing(Ledger.open(ledger_url)) as opened:
+        opened.append(made)
+        yield opened
+
+
+def _at(seconds: float) -> float:
+    return NOON.timestamp() + seconds
+
+
+@pytest.mark.parametrize(
+    ("which", "pages"),
+    [
+        (Selection(), [7, 6, 5, 4, 3, 2, 1, 0]),
+        (Selection(errors=True), [7, 3, 1]),
+        (Selection(errors=False), [6, 5, 4, 2, 0]),
+        (Selection(unmetered="any"), [2]),
+        (Selection(unmetered="none"), [7, 6, 5, 1, 0]),
+        (Selection(unmetered="bad_cost"), [3]),
+        (Selection(unpriced=True), [5, 4]),
+        (Selection(unpriced=False), [7, 6, 3, 2, 1, 0]),
+        (Selection(sandbox=True), [6]),
+        (Selection(sandbox=False, errors=False, unpriced=False), [2, 0]),
+        (Selection(values={"status": 502}), [1]),
+        (Selection(values={"status": None}), [3]),
+        (Selection(values={"error": "upstream_timeout", "client": "a"}), [1]),
+        (Selection(values={"error": None, "client": None}), [2]),
+        (Selection(NOON + timedelta(seconds=5)), [7, 6, 5]),
+        (Selection(until=NOON + timedelta(seconds=2)), [1, 0]),
+        (Selection(NOON + timedelta(milliseconds=1), NOON + timedelta(seconds=2, milliseconds=1)), [2, 1]),
+        (Selection(NOON, NOON), []),
+        (Selection(datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC), errors=True), [7, 3, 1]),
+        (Selection(until=datetime(1, 1, 2, tzinfo=UTC)), []),
+    ],
+)
+def test_a_selection_is_read(chosen: Ledger, which: Selection, pages: list[int]) -> None:
+    """All conditions hold together; how they ended is read of the same exchanges, but of those that go on."""
+    assert pages == [row.charge.pages for row in chosen.latest(9, which=which) if row.charge]
+    began_ms = [int(_at(number) * 1000) for number in pages if number != 5]
+    assert began_ms == [end.began_ms for end in chosen.latest_ends(9, which)]
+    assert began_ms[:2] == [end.began_ms for end in chosen.latest_ends(2, which)]
+
+
+def test_it_is_what_sums_count(chosen: Ledger) -> None:
+    """Errors, unmetered and unpriced are as many as in the sums of the same time."""
+    (sums,), (narrow,) = chosen.sums(()), chosen.sums((), since=NOON + timedelta(seconds=1), until=NOON + timedelta(seconds=7))
+    for which, (total,) in ((Selection(), sums), (Selection(NOON + timedelta(seconds=1), NOON + timedelta(seconds=7)), narrow)):
+        counted = [
+            len(chosen.latest(9, which=replace(which, errors=True))),
+            len(chosen.latest(9, which=replace(which, unmetered="any"))),
+            len(chosen.latest(9, which=replace(which, unpriced=True))),
+        ]
+        assert [total.errors, total.unmetered, total.unpriced] == counted
+
+
+def test_how_an_exchange_ended(chosen: Ledger) -> None:
+    """Each field is the entry's."""
+    (end,) = chosen.latest_ends(1, Selection(values={"status": 502}))
+    assert (int(_at(1) * 1000), "api.mistral.ai", None, 502, "upstream_failed", "upstream_timeout", 0.0, 1) == tuple(end)
+
+
+def test_texts_are_as_they_are_stored(chosen: Ledger) -> None:
+    """A value is looked for as the ledger has stored it: without NUL, and in the database's encoding."""
+    chosen.append([replace(booked(at=_at(8)), error="a\0b")])
+    assert [1] == [row.charge.pages for row in chosen.latest(9, which=Selection(values={"error": "a\0b"})) if row.charge]
