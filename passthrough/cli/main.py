@@ -91,6 +91,7 @@ def main() -> None:
     "--sandbox", is_flag=True, envvar="PASSTHROUGH_SANDBOX", help="Send every route to a local imitation of Mistral's API."
 )
 @click.option("--log-format", type=click.Choice(["auto", "json", "text"]), help="[default: auto: text on a terminal]")
+@click.option("--log-file", metavar="FILE", help="Where the log goes; SIGHUP opens it once more.  [default: stdout]")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]")
 @click.option(
     "--drain-delay", help="Time that it serves on after the order to stop, while it is not ready any more.  [default: 0]"
@@ -132,6 +133,7 @@ def check(config: str, sandbox: bool, live: bool) -> None:
 
     with _exit_on_error():
         loaded = _loaded(config, sandbox=sandbox)
+        _check_log_file(config, loaded.listen.log_file)
         title = f"{loaded.file}: fine, {number(loaded.routes, 'route')}"
         tables: list[tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...]]] = []
         if loaded.routes:
@@ -153,6 +155,18 @@ def check(config: str, sandbox: bool, live: bool) -> None:
             standard_streams.say(f"warning: {problem}")
         if live:
             _fetch_tokens(loaded)
+
+
+def _check_log_file(config: str, path: str | None) -> None:
+    """Raise ConfigError where 'serve' could not write the log file. Makes nothing."""
+    from ..config.environment import environment
+    from ..server.log_file import check_writable, problem
+
+    try:
+        if path is not None:
+            check_writable(path)
+    except OSError as error:
+        raise ConfigError([problem(path or "", error, config, {}, environment(config, os.environ, Path.cwd()))]) from None
 
 
 def _fetch_tokens(config: Config) -> None:

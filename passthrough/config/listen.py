@@ -45,6 +45,7 @@ _TABLE: Final = (
     _Setting("drain_delay_s", "drain_delay", "PASSTHROUGH_DRAIN_DELAY", values.delay),
     _Setting("drain_timeout_s", "drain_timeout", "PASSTHROUGH_DRAIN_TIMEOUT", values.duration),
     _Setting("log_format", "log_format", "PASSTHROUGH_LOG_FORMAT", partial(values.one_of, values.LOG_FORMATS)),
+    _Setting("log_file", "log_file", "PASSTHROUGH_LOG_FILE", values.file_name),
     _Setting("log_level", "log_level", "PASSTHROUGH_LOG_LEVEL", partial(values.one_of, values.LOG_LEVELS)),
     _Setting("tls_cert", "tls_cert", "PASSTHROUGH_TLS_CERT", values.file_name),
     _Setting("tls_key", "tls_key", "PASSTHROUGH_TLS_KEY", values.file_name),

@@ -19,9 +19,9 @@ from ..proxy.routes import Route
 class Listen:
     """How the program listens, runs and logs; a change needs a restart. Port 0 lets the system choose.
 
-    `tls_cert` and `tls_key` are PEM files, both or neither. `log_format` is auto, json or text. `max_connections` None:
-    as many as the process's limit of open files allows. `client_keep_alive_s` and `upstream_keep_alive_s` are how long an unused
-    connection is kept, to a client and to a target.
+    `tls_cert` and `tls_key` are PEM files, both or neither. `log_format` is auto, json or text. `log_file` is where the access
+    log goes, None: stdout. `max_connections` None: as many as the process's limit of open files allows. `client_keep_alive_s`
+    and `upstream_keep_alive_s` are how long an unused connection is kept, to a client and to a target.
     """
 
     host: str = "127.0.0.1"
@@ -32,6 +32,7 @@ class Listen:
     drain_delay_s: float = 0.0
     drain_timeout_s: float = 25.0
     log_format: str = "auto"
+    log_file: str | None = None
     log_level: str = "info"
     tls_cert: str | None = None
     tls_key: str | None = None

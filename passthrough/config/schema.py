@@ -349,6 +349,9 @@ class File(LimitsPart):
     )
     drain_timeout: types.Duration = Field(default=25.0, description="How long running exchanges may take when it stops.")
     log_format: types.LogFormat = Field(default="auto", description="auto, json or text.")
+    log_file: types.FileName | None = Field(
+        default=None, description="Where the access log goes instead of stdout, relative to this file; SIGHUP opens it once more."
+    )
     log_level: types.LogLevel = Field(default="info", description="debug, info, warning or error: the program's own messages.")
     tls_cert: types.FileName | None = Field(default=None, description="PEM file with the certificate for clients.")
     tls_key: types.FileName | None = Field(default=None, description="PEM file with its key.")

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from itertools import chain
@@ -125,9 +125,12 @@ class Server:
         )
         self._drain = Drain(self._relay, self.health, config.listen)
 
-    async def run(self, *, with_sandbox: bool) -> None:
-        """Serve until a stop is ordered. Raises ListenError where a port is taken, SandboxError where its extra is missing."""
-        self._handle_signals()
+    async def run(self, *, with_sandbox: bool, reopen_log: Callable[[], None]) -> None:
+        """Serve until a stop is ordered. Raises ListenError where a port is taken, SandboxError where its extra is missing.
+
+        `reopen_log` opens the access log's file by its name once more; it may block, and is called in a thread.
+        """
+        self._handle_signals(reopen_log)
         async with self._reload.lock:
             if with_sandbox and self._worker is None:
                 self._sandbox = await sandbox.start("127.0.0.1", 0)
@@ -168,17 +171,22 @@ class Server:
         file = None if config.ledger is None else journal_folder(config.ledger, config.journal) / FILE_USERS
         return FileUsers(None if worker is None else worker.file_users, file, lambda message: _log.warning("%s", message))
 
-    def _handle_signals(self) -> None:
+    def _handle_signals(self, reopen_log: Callable[[], None]) -> None:
         """Take signals or, as a worker, the supervisor's orders. This comes first: who reads the ports may send one at once."""
+
+        def reload() -> None:
+            asyncio.get_running_loop().run_in_executor(None, reopen_log)
+            self._reload.order()
+
         if self._worker is None:
             on_signal("SIGTERM", self._drain.begin_or_force)
             on_signal("SIGINT", self._drain.begin_or_force)
             hangup = Hangup()
-            on_signal("SIGHUP", lambda: self._drain.begin_or_force() if hangup.terminal_has_gone() else self._reload.order())
+            on_signal("SIGHUP", lambda: self._drain.begin_or_force() if hangup.terminal_has_gone() else reload())
             return
         # A service manager may send it to supervisor and workers alike: it does not count as a second order.
         on_signal("SIGTERM", self._drain.begin)
-        orders = {RELOAD: self._reload.order, STOP: self._drain.begin, FORCE_STOP: self._drain.force}
+        orders = {RELOAD: reload, STOP: self._drain.begin, FORCE_STOP: self._drain.force}
         self._worker.follow_orders(orders, self._stop_orphaned)
 
     def _stop_orphaned(self) -> None:

@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from ..accounting.ledger.ledger import Ledger
 from ..aiohttp_internals import unsupported
 from ..config.environment import contents, environment, snapshot
 from ..config.load import load
+from ..config.model import Config
 from ..config.reload import Sources
 from ..errors import ConfigError, PassthroughError, Problem, UnservableLedgerError
 from ..sandbox import Api, Provider, start, start_on
 from ..worker import FORCE_STOP, SANDBOX, STOP, WorkerContext
 from .gc_tuning import without_gc
 from .instance import Server
+from .log_file import LogFile, problem
 from .signals import on_signal
 from .stderr_log import DirectHandler, StderrHandler
 from .supervisor import Supervisor
@@ -34,8 +37,9 @@ class InstallationError(PassthroughError):
 def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
     """Serve until a signal stops it. Raises ConfigError, ListenError, and SandboxError where the sandbox's extra is missing."""
     cwd = Path.cwd()
+    environ = partial(environment, config, os.environ, cwd)
     sources = Sources(
-        load=lambda: load(config, environment(config, os.environ, cwd), cwd=cwd, sandbox=sandbox, listen=flags),
+        load=lambda: load(config, environ(), cwd=cwd, sandbox=sandbox, listen=flags),
         snapshot=lambda: snapshot(config, cwd),
         contents=contents,
     )
@@ -43,9 +47,18 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
     loaded = without_gc(sources.load)
     _check_aiohttp()
     _check_ledger(config, loaded.ledger)
-    log_format = loaded.listen.log_format
-    form: Format = "text" if log_format == "text" or (log_format == "auto" and sys.stdout.isatty()) else "json"
+    path = loaded.listen.log_file
+    try:
+        log_file = None if path is None else LogFile(path)
+    except OSError as error:
+        raise ConfigError([problem(path or "", error, config, flags, environ())]) from None
+    with nullcontext() if log_file is None else closing(log_file):
+        _serve(loaded, sources, seen, log_file, sandbox=sandbox)
 
+
+def _serve(loaded: Config, sources: Sources, seen: bytes, log_file: LogFile | None, *, sandbox: bool) -> None:
+    """Serve in this process, or in several workers: those return from here, too."""
+    reopen_log = log_file.reopen if log_file is not None else lambda: None
     worker = None
     if loaded.listen.workers > 1:
         if not hasattr(os, "fork"):
@@ -53,22 +66,30 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
                 "Several workers are not served on this system.\n  Leave 'workers' at 1, or start more instances."
             )
         _configure_logging(loaded.listen.log_level, DirectHandler(sys.stderr))
-        supervisor = Supervisor(loaded, sources, seen, sandbox=sandbox)
+        supervisor = Supervisor(loaded, sources, seen, sandbox=sandbox, reopen_log=reopen_log)
         worker = supervisor.run()
         if worker is None:
             return
         loaded = supervisor.config
     if worker is not None and worker.number == SANDBOX:
+        if log_file is not None:
+            log_file.close()
         with logging_to_stderr(loaded.listen.log_level, "sandbox"):
             _run(_serve_sandbox(worker))
         return
 
     async def run() -> None:
-        access_log = AccessLog(sys.stdout, form, None if worker is None else worker.folder / "log.lock")
-        await Server(loaded, sources, seen, access_log, worker).run(with_sandbox=sandbox)
+        access_log = _access_log(loaded.listen.log_format, log_file, worker)
+        await Server(loaded, sources, seen, access_log, worker).run(with_sandbox=sandbox, reopen_log=reopen_log)
 
     with logging_to_stderr(loaded.listen.log_level, f"worker {worker.number}" if worker else ""):
         _run(run())
+
+
+def _access_log(log_format: str, file: LogFile | None, worker: WorkerContext | None) -> AccessLog:
+    stream = sys.stdout if file is None else file.stream
+    form: Format = "text" if log_format == "text" or (log_format == "auto" and stream.isatty()) else "json"
+    return AccessLog(stream, form, None if worker is None else worker.folder / "log.lock")
 
 
 async def _serve_sandbox(worker: WorkerContext) -> None:

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from socket import socket
@@ -73,12 +73,16 @@ class _Child:
 class Supervisor:
     """Keeps the workers of one program running. Its process has no threads and no event loop."""
 
-    def __init__(self, config: Config, sources: Sources, seen: bytes, *, sandbox: bool) -> None:
-        """Take the ports. `seen` is the snapshot of the files that was taken before `config` was read. Raises ListenError."""
+    def __init__(self, config: Config, sources: Sources, seen: bytes, *, sandbox: bool, reopen_log: Callable[[], None]) -> None:
+        """Take the ports. `seen` is the snapshot of the files that was taken before `config` was read. Raises ListenError.
+
+        `reopen_log` opens the log file that workers will inherit by its name once more.
+        """
         self.config = config
         self._start_config = config
         self._sources = sources
         self._files = WatchedFiles(sources, seen, config)
+        self._reopen_log = reopen_log
         self._hangup = Hangup()
         self._resources = SharedResources(config.listen, sandbox=sandbox)
         self._children: dict[int, _Child] = {}
@@ -294,9 +298,10 @@ class Supervisor:
                 self._reload()
 
     def _reload(self) -> None:
-        """Read the configuration, for replacements of dead workers, and have each worker read it too."""
+        """Read the configuration, for replacements of dead workers, and have each worker read it too; and so the log file."""
         if self._resources.stage is Stage.STOPPING:
             return
+        self._reopen_log()
         self._files.note()
         try:
             config = without_gc(self._sources.load)
