@@ -9,6 +9,9 @@ from typing import Final
 NANO: Final = 10**9
 """Nano-dollars to the dollar: a token of the cheapest model is 100 of them."""
 
+_CENT: Final = NANO // 100
+_PART: Final = NANO // 10_000
+
 
 class Number(str):
     """The text of a JSON number: it is written without quotes, and never passes through a float."""
@@ -23,6 +26,16 @@ def usd(nano: int | None) -> Number | None:
     whole, rest = divmod(abs(nano), NANO)
     sign = "-" if nano < 0 else ""
     return Number(f"{sign}{whole}.{rest:09d}".rstrip("0") if rest else f"{sign}{whole}")
+
+
+def rounded_usd(nano: int) -> str:
+    """Return nano-dollars for people: cents, and below a dollar four digits: `1,234.50`, `0.0480`, `<0.0001`, `0.00`."""
+    sign, size = "-" if nano < 0 else "", abs(nano)
+    parts = (size + _PART // 2) // _PART
+    if size and parts < NANO // _PART:
+        return f"{sign}0.{parts:04d}" if parts else f"{sign or '<'}0.0001"
+    cents = (size + _CENT // 2) // _CENT
+    return f"{sign}{cents // 100:,}.{cents % 100:02d}"
 
 
 json_text: Final = json.JSONEncoder(ensure_ascii=False).encode

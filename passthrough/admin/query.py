@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final, cast, get_args
 
-from ..accounting.ledger.daily_sums import KEYS, Sums
+from ..accounting.ledger.daily_sums import KEYS
 from ..accounting.ledger.ledger import Ledger
 from ..accounting.ledger.queries import ANY, NONE, Selection
 from ..accounting.named_labels import label_name
 from ..accounting.reports.model_names import ModelNaming
-from ..accounting.reports.report import Report, Sandbox, check_order, moment, summarize, together, unknown_labels
+from ..accounting.reports.report import Report, Sandbox, check_order, moment, narrowed, summarize, unknown_labels
 from ..meter.usage import Unmetered
 
 FILTERS: Final = ("client", "route", "model", "label", "deployment", "model_group")
@@ -93,16 +93,7 @@ def summarized(ledger: Ledger, query: SumsQuery, naming: ModelNaming) -> Report:
         raise InvalidQuery(" ".join(why.split()))
     shown = None if query.as_told else naming
     report = summarize(ledger, by, query.since, query.until, sandbox=query.sandbox, naming=shown)
-    if not query.only:
-        return report
-    wanted = [(report.by.index(name), value) for name, value in query.only.items()]
-    rows = [sums for sums in report.groups if all((sums.key[place] or None) == value for place, value in wanted)]
-    groups: dict[tuple[str | int | None, ...], list[Sums]] = {}
-    for row in rows:
-        groups.setdefault(row.key[: len(query.by)], []).append(row)
-    summed = tuple(together(key, found) for key, found in groups.items())
-    # How many requests of the sandbox were left out is known for the whole period only.
-    return replace(report, by=query.by, groups=summed, total=together((), rows), left_out=0, mixed_in=0)
+    return narrowed(report, query.by, query.only) if query.only else report
 
 
 def _selection(query: Mapping[str, str], now: datetime) -> Selection:

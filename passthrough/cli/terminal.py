@@ -1,13 +1,14 @@
-"""Prints tables that fit the terminal: cells are folded, nothing is cut off."""
+"""Prints tables that fit the terminal: cells are folded, or columns stand in tables below each other; nothing is cut off."""
 
 from __future__ import annotations
 
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress, groupby, takewhile
 from typing import Final, TextIO
 
 from rich.box import SIMPLE
@@ -21,6 +22,8 @@ from ..accounting.reports.table import Column, Table
 
 _GAP: Final = 2  # cells between two columns
 _MAX_ROW_LINES: Final = 4  # lines of a row that can still be read across
+_FEW_ROW_LINES: Final = 2  # more are worse than another table below
+_FEW_ROWS: Final = 5  # fewer are worse than a table less on the screen
 _MIN_VALUE_WIDTH: Final = 16  # cells of a value beside its head
 _UNBOUNDED_WIDTH: Final = 100_000  # cells of a line in a pipe or a file
 # Behind a space, and inside of paths, addresses and names of models; not inside of numbers, versions, dates, IPv4 addresses.
@@ -59,11 +62,44 @@ def _on_screen(block: Callable[[], Table | str], every_s: float) -> None:
     try:
         with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
             while True:
-                live.update(Group(*_parts(shown, _line_space(console))), refresh=True)
+                live.update(Group(*_screenful(shown, console)), refresh=True)
                 time.sleep(every_s)
                 shown = block()
     finally:
         show(shown)
+
+
+def _screenful(block: Table | str, console: Console) -> list[RenderableType]:
+    """Lay out a block so that it is not higher than the screen, its total included.
+
+    1. The last rows of a table are summed up in one, as far as that is needed.
+    2. Where hardly any row were left, of several tables below each other only the first one is shown.
+    """
+    line = _line_space(console)
+    if isinstance(block, str) or block.shorter is None:
+        return [*_parts(block, line)]
+    most = len(block.columns[0].cells)
+    if most < console.height and _height(parts := [*_parts(block, line)], console) <= console.height:
+        return parts
+    for only_first in (False, True):
+        rows = _most_rows(block.shorter, min(most, console.height), line, console, only_first=only_first)
+        if rows >= _FEW_ROWS:
+            break
+    return [*_parts(block.shorter(rows), line, only_first=only_first)]
+
+
+def _most_rows(shorter: Callable[[int], Table], most: int, line: _LineSpace, console: Console, *, only_first: bool) -> int:
+    """Return how many rows fit the screen, beside the one that sums up the others; 0 where none does."""
+    least = 0
+    while least < most - 1:
+        tried = (least + most) // 2
+        fits = _height(_parts(shorter(tried), line, only_first=only_first), console) <= console.height
+        least, most = (tried, most) if fits else (least, tried)
+    return least
+
+
+def _height(parts: Iterable[RenderableType], console: Console) -> int:
+    return len(console.render_lines(Group(*parts), pad=False))
 
 
 def _one_by_one(block: Callable[[], Table | str], every_s: float) -> None:
@@ -85,23 +121,85 @@ def _line_space(console: Console) -> _LineSpace:
     return _LineSpace(console.width, console.width < _UNBOUNDED_WIDTH and console.encoding.startswith("utf"))
 
 
-def _parts(block: Table | str, line: _LineSpace) -> Iterator[RenderableType]:
-    """Lay out a block: (1) a sentence; (2) a table with columns side by side; (3) where that is unreadable, rows one by one."""
+def _parts(block: Table | str, line: _LineSpace, *, only_first: bool = False) -> Iterator[RenderableType]:
+    """Lay out a block: a sentence, or a table with its title and note. Of several tables, `only_first` leaves out the others."""
     if isinstance(block, str):
         yield Text(block)
         return
-    all_columns = [column for column in block.columns if any(column.cells)]
-    columns = [column for column in all_columns if not column.ornament]
+    columns = [column for column in block.columns if any(column.cells)]
     yield Text(block.title, style="bold")
-    yield Text()
-    adorned = _grid(all_columns, line.width) if line.ornaments else None
-    yield adorned or _grid(columns, line.width) or _records(columns, line.width)
+    tables = _tables(columns, line)
+    shown: list[RenderableType] = [*(tables[:1] if only_first else tables)]
+    for each in shown or [_records([column for column in columns if not column.ornament], line.width)]:
+        yield Text()
+        yield each
+    if only_first and len(tables) > 1:
+        first = _heads(tables[0])
+        others = dict.fromkeys(name for table in tables[1:] for name in _heads(table) if name not in first)
+        yield Text(f"not shown, for want of space: {', '.join(others)}", style="italic")
     if block.note:
         yield Text(block.note, style="italic")
 
 
-def _grid(columns: Sequence[Column], width: int) -> Drawing | None:
-    """Draw the columns side by side; None where a row would be too high or too wide to be read."""
+def _tables(columns: Sequence[Column], line: _LineSpace) -> list[Drawing]:
+    """Return the columns as tables below each other, none where no row could be read.
+
+    1. All side by side, with their ornaments where no row is folded for them.
+    2. All side by side, else in parts, as long as rows are folded little; then where they are folded more.
+    """
+    plain = [column for column in columns if not column.ornament]
+    adorned = _grid(columns, line.width, 1) if line.ornaments and len(plain) < len(columns) else None
+    if adorned is not None:
+        return [adorned]
+    for max_lines in (_FEW_ROW_LINES, _MAX_ROW_LINES):
+        whole = _grid(plain, line.width, max_lines)
+        tables = [whole] if whole is not None else _in_parts(columns, line, max_lines)
+        if tables:
+            return tables
+    return _in_parts(columns, line, _MAX_ROW_LINES, may_break=True)
+
+
+def _heads(table: Drawing) -> list[str]:
+    return [" ".join(str(column.header).split()) for column in table.columns]
+
+
+def _in_parts(columns: Sequence[Column], line: _LineSpace, max_lines: int, *, may_break: bool = False) -> list[Drawing]:
+    """Return tables below each other, each with the same first columns, which name the rows; none where that is not possible.
+
+    1. The parts of the table stand together where there is space; one that is too wide by itself is broken if it may be.
+    2. The first table has all rows, and the ornaments if there is space; the others only rows that hold more than zeros.
+    """
+    keys = list(takewhile(lambda column: not column.right, columns))
+    figures = sorted((column for column in columns if column.right), key=lambda column: column.part)
+    if not keys or not any(column.part for column in figures):
+        return []
+    pieces: list[list[Column]] = []
+    for _, part in groupby(figures, key=lambda column: column.part):
+        for added in ([column] for column in part) if may_break else [list(part)]:
+            if pieces and _grid([*keys, *pieces[-1], *added], line.width, max_lines) is not None:
+                pieces[-1] += added
+            else:
+                pieces.append(added)
+    first, *others = ([column for column in columns if column in keys or column in piece] for piece in pieces)
+    adorned = [column for column in columns if column in first or column.ornament]
+    found = [
+        (_grid(adorned, line.width, 1) if line.ornaments else None) or _grid(first, line.width, max_lines),
+        *(_grid(_without_zeros(piece), line.width, max_lines) for piece in others),
+    ]
+    tables = [table for table in found if table is not None]
+    return tables if len(found) == len(tables) else []
+
+
+def _without_zeros(columns: Sequence[Column]) -> list[Column]:
+    """Return columns without the rows whose figures are all zero."""
+    figures = [column.cells for column in columns if column.right]
+    kept = [any(cell.strip("0.") for cell in row) for row in zip(*figures, strict=True)]
+    return [replace(column, cells=tuple(compress(column.cells, kept))) for column in columns]
+
+
+def _grid(columns: Sequence[Column], width: int, max_lines: int) -> Drawing | None:
+    """Draw the columns side by side; None where a row would have more than `max_lines`, or be too wide to be read."""
+    columns = [column.aligned() for column in columns]
     widths = _widths(columns, width)
     if widths is None:
         return None
@@ -109,16 +207,23 @@ def _grid(columns: Sequence[Column], width: int) -> Drawing | None:
     drawing = Drawing(box=SIMPLE, show_edge=False, pad_edge=False, collapse_padding=True, show_footer=has_foot)
     folded: list[list[Text]] = []
     for column, column_width in zip(columns, widths, strict=True):
-        cells = [fold(text, column_width) for text in column.texts]
-        if any(len(lines) > _MAX_ROW_LINES for lines in cells):
+        whole = (*column.cells, column.foot) if column.whole else ()
+        cells = [fold(column.head, column_width), *([text] for text in whole)]
+        cells += () if whole else [fold(text, column_width) for text in (*column.cells, column.foot)]
+        if any(len(lines) > max_lines for lines in cells[1:]) or len(cells[0]) > _MAX_ROW_LINES:
             return None
         taken = max(cell_len(line) for lines in cells for line in lines)
-        head, *body, foot = (Text("\n".join(lines)) for lines in cells)
-        drawing.add_column(head, footer=foot, width=taken, justify="right" if column.right else "left")
+        # Padded here: where rich justifies, it drops the spaces behind a figure.
+        head, *body, foot = (Text("\n".join(_padded(line, taken, column) for line in lines)) for lines in cells)
+        drawing.add_column(head, footer=foot, width=taken)
         folded.append(body)
     for row in zip(*folded, strict=True):
         drawing.add_row(*row)
     return drawing
+
+
+def _padded(line: str, width: int, column: Column) -> str:
+    return " " * (width - cell_len(line)) + line if column.right else line
 
 
 def _widths(columns: Sequence[Column], width: int) -> list[int] | None:
@@ -138,8 +243,8 @@ def _widths(columns: Sequence[Column], width: int) -> list[int] | None:
 
 def _longest_piece(column: Column) -> int:
     folded = (column.head,) if column.whole else column.texts
-    whole = (*column.cells, column.foot) if column.whole else ()
-    return max(cell_len(piece.rstrip()) for piece in (*whole, *(piece for text in folded for piece in _SEAMS.split(text))))
+    pieces = (piece.rstrip() for text in folded for piece in _SEAMS.split(text))
+    return max(map(cell_len, (*pieces, *(column.texts[1:] if column.whole else ()))))
 
 
 def _records(columns: Sequence[Column], width: int) -> Text:

@@ -12,7 +12,7 @@ from typing import Final, cast
 from ..accounting.ledger.ledger import Ledger
 from ..accounting.ledger.queries import LedgerRow
 from ..accounting.pricing.prices import Prices
-from ..accounting.reports import destination, export, report, reprice
+from ..accounting.reports import destination, export, report, reprice, usage_table
 from ..accounting.reports.export import Form, Written
 from ..accounting.reports.model_names import ModelNaming
 from ..accounting.reports.reprice import Today
@@ -61,7 +61,7 @@ def sums(question: Question) -> Table | str:
         naming = None if question.as_told else ModelNaming(question.prices)
         found = report.summarize(ledger, question.by, *question.period(), sandbox=question.sandbox, naming=naming)
     if question.form == "table":
-        return report.to_table(found)
+        return usage_table.to_table(found)
     return report.to_json(found) if question.form == "json" else report.to_csv(found).rstrip("\r\n")
 
 

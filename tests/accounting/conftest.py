@@ -13,7 +13,7 @@ tested through one face:
 * `journal/test_writer`: writer, shipper, arrivals, rejected_entries, batch_queue, thread_waiters.
 * `ledger/test_daily_sums`: daily_sums, sum_queries, named_labels.
 * `reports/test_statement`: statement, breakdown, page, statement_csv, statement_page.
-* `reports/test_report`: report, table, price_table, destination.
+* `reports/test_report`: report, usage_table, table, price_table, destination.
 * `pricing/test_prices`: prices, price_list, names, rate.
 * budgets as a client meets them, with their messages and index, are `scenarios/test_budgets`.
 """

@@ -26,7 +26,8 @@ from passthrough.accounting.estimates import Estimates, is_paid_and_unknown
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.accounting.periods import period_of
 from passthrough.accounting.pricing.prices import Prices
-from passthrough.accounting.reports.report import summarize, to_csv, to_json, to_table
+from passthrough.accounting.reports.report import summarize, to_csv, to_json
+from passthrough.accounting.reports.usage_table import to_table
 from passthrough.exchange import RouteTerms
 from passthrough.meter.plan import JsonCounts, MeterPlan
 from passthrough.meter.usage import Unmetered, Usage

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.accounting.money import NANO, Number, json_object, json_text, members, usd
+from passthrough.accounting.money import NANO, Number, json_object, json_text, members, rounded_usd, usd
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,39 @@ from passthrough.accounting.money import NANO, Number, json_object, json_text, m
 def test_dollars(nano: int | None, expected: str | None) -> None:
     """Nine decimals at most, none that is not needed; the zeros of whole dollars stay."""
     assert expected == usd(nano)
+
+
+@pytest.mark.parametrize(
+    ("nano", "expected"),
+    [
+        (0, "0.00"),
+        (1, "<0.0001"),
+        (49_999, "<0.0001"),
+        (50_000, "0.0001"),
+        (48_000_000, "0.0480"),
+        (999_949_999, "0.9999"),
+        (999_950_000, "1.00"),
+        (NANO, "1.00"),
+        (1_004_999_999, "1.00"),
+        (1_005_000_000, "1.01"),
+        (1234 * NANO + 500_000_000, "1,234.50"),
+        (60_795_600 * NANO, "60,795,600.00"),
+        (-1, "-0.0001"),
+        (-48_000_000, "-0.0480"),
+        (-1234 * NANO, "-1,234.00"),
+    ],
+)
+def test_dollars_for_people(nano: int, expected: str) -> None:
+    """Cents, below a dollar four digits, thousands separated; what is not nothing is never shown as nothing."""
+    assert expected == rounded_usd(nano)
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_dollars_for_people_are_near(nano: int) -> None:
+    """Not more than half of their last digit away, or less than they say."""
+    text = rounded_usd(nano).replace(",", "")
+    if text not in {"<0.0001", "-0.0001"}:
+        assert abs(Decimal(nano).scaleb(-9) - Decimal(text)) <= Decimal(5).scaleb(-len(text.partition(".")[2]) - 1)
 
 
 @given(st.integers(-(2**63), 2**63 - 1))

@@ -16,7 +16,8 @@ import sqlite3
 import struct
 import sys
 import termios
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -337,8 +338,8 @@ async def test_tables_fit_the_terminal(sandboxed: Path, columns: int) -> None:
     commands = {
         ("check", "--config", "wide.yaml"): ["/azure/v1/ocr", "KEY", "Authorization:"],
         ("prices",): ["2025-12-01", "0.15", "mistral-ocr-2512"],
-        ("usage",): ["0.012", "ann"],
-        ("usage", "--by", "route,model,day"): ["0.012", f"{datetime.now(UTC):%Y-%m-%d}", "/mistral"],
+        ("usage",): ["0.0120", "ann"],
+        ("usage", "--by", "route,model,day"): ["0.0120", f"{datetime.now(UTC):%Y-%m-%d}", "/mistral"],
     }
     for arguments, whole in commands.items():
         lines = await on_terminal(sandboxed, *arguments, columns=columns)
@@ -400,7 +401,7 @@ async def test_usage(sandboxed: Path) -> None:
 
     code, out, err = await command(sandboxed, "usage", "--by", "client")
     assert (0, "") == (code, err)
-    assert re.search(r"^ann +4 +3 +0\.006 +50\.0%$", out, re.MULTILINE)
+    assert re.search(r"^ann +4 +3 +0\.0060 +50\.0%$", out, re.MULTILINE)
     assert "sandbox: what it would have cost" in out
 
 
@@ -455,15 +456,14 @@ async def test_usage_by_models_and_labels(tmp_path: Path) -> None:
     assert (1, "", "passthrough: No request has a label named teem.\nThere are: label.team.\n") == (code, out, err)
 
 
-async def test_usage_is_watched_on_a_terminal(tmp_path: Path) -> None:
-    """`--watch` shows the sums again as they grow, until Ctrl-C, which is exit 0; the last ones stay on the terminal."""
-    url = f"sqlite:///{tmp_path}/passthrough.db"
-    with closing(Ledger.open(url)) as ledger:
-        ledger.append([booked("ann", pages=11)])
+@asynccontextmanager
+async def watched(folder: Path, *arguments: str, lines: int, columns: int) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+    """Run a command with `--watch` on a terminal; yield what it has shown so far. At the end it is interrupted: exit 0."""
     control, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "passthrough", "usage", "--ledger", url, "--watch", "0.2"),
+        *(sys.executable, "-m", "passthrough", *arguments, "--watch", "0.2"),
+        cwd=folder,
         env=clean_environment(TERM="xterm"),
         stdin=terminal,
         stdout=terminal,
@@ -477,18 +477,57 @@ async def test_usage_is_watched_on_a_terminal(tmp_path: Path) -> None:
         return bytes(output)
 
     try:
-        await eventually(so_far, lambda found: b"11" in found)
-        with closing(Ledger.open(url)) as ledger:
-            ledger.append([booked("ben", pages=22)])
-        await eventually(so_far, lambda found: b"33" in found)
+        yield so_far
     finally:
         process.send_signal(signal.SIGINT)
         assert 0 == await process.wait()
         await reading
-    screens = output.decode().split("\x1b[?1049")  # the second screen is entered with h, and left with l
+
+
+async def test_usage_is_watched_on_a_terminal(tmp_path: Path) -> None:
+    """`--watch` shows the sums again as they grow, until Ctrl-C, which is exit 0; the last ones stay on the terminal."""
+    url = f"sqlite:///{tmp_path}/passthrough.db"
+    with closing(Ledger.open(url)) as ledger:
+        ledger.append([booked("ann", pages=11)])
+    async with watched(tmp_path, "usage", "--ledger", url, lines=40, columns=80) as so_far:
+        await eventually(so_far, lambda found: b"11" in found)
+        with closing(Ledger.open(url)) as ledger:
+            ledger.append([booked("ben", pages=22)])
+        await eventually(so_far, lambda found: b"33" in found)
+    screens = (await so_far()).decode().split("\x1b[?1049")  # the second screen is entered with h, and left with l
     assert ["h", "l"] == [screen[0] for screen in screens[1:]]
     assert "total" in screens[-1]
     assert "33" in screens[-1]
+
+
+MANY = [f"client-{number:02}" for number in range(50)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "columns", "by", "seen", "rows"),
+    [
+        (24, 80, "client", "+ 33 more", 17),
+        (60, 80, "client", "", 50),
+        (24, 80, "day", "", 1),
+        (24, 60, "client,model", "+ 42 more", 8),
+        (12, 80, "client", "+ 45 more", 5),
+    ],
+)
+async def test_a_watched_table_is_no_higher_than_the_screen(
+    tmp_path: Path, lines: int, columns: int, by: str, seen: str, rows: int
+) -> None:
+    """Of 50 clients the largest are shown, the others are one row; the total is always seen, and afterwards all of it."""
+    url = f"sqlite:///{tmp_path}/passthrough.db"
+    with closing(Ledger.open(url)) as ledger:
+        ledger.append([booked(name, pages=number + 1, cost_nano=(number + 1) * 10**9) for number, name in enumerate(MANY)])
+    async with watched(tmp_path, "usage", "--ledger", url, "--by", by, lines=lines, columns=columns) as screen:
+        found = await eventually(screen, lambda found: b"1,275.00" in found)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", found.decode()).replace("\r", "").split("\n")
+    assert lines >= len(shown)
+    assert columns >= max(map(len, shown))
+    assert rows == sum(line.startswith(("client-", "20")) for line in shown)
+    assert seen in "\n".join(shown)
+    assert by == "day" or shown[4].startswith("client-49") or shown[5].startswith("client-49")
 
 
 async def test_usage_is_watched_in_a_pipe(tmp_path: Path) -> None:

@@ -160,6 +160,68 @@ a note
     assert expected == shown(TABLE, width=26)
 
 
+def usage(*names: str) -> Table:
+    """Return a table of figures in three parts, which is too wide for a terminal of 80 columns."""
+    rows = len(names)
+    figures = (
+        Column("requests", tuple(str(row) for row in range(rows)), "1,234,567", whole=True, right=True, part=1),
+        Column("tokens in", ("123,456,789,012", *["0"] * (rows - 1)), "123,456,789,012", whole=True, right=True, part=3),
+        Column("tokens out", ("987,654,321,012", *["0"] * (rows - 1)), "987,654,321,012", whole=True, right=True, part=3),
+        Column("unpriced", (*["0"] * (rows - 1), "7"), "7", whole=True, right=True, part=2),
+        Column("USD", (*["1,234.50"] * (rows - 1), "0.0480"), "1,234,567.00", whole=True, right=True),
+        Column("", ("████████████",) * rows, whole=True, ornament=True),
+    )
+    return Table("Usage", (Column("client", names, "total"), *figures), "a note")
+
+
+def test_a_table_that_is_too_wide_stands_in_parts() -> None:
+    """Each part has the names and the total; the second has no rows of zeros; bars are where there is space."""
+    expected = """\
+Usage
+
+client     requests  unpriced             USD
+───────────────────────────────────────────────────────────
+invoices          0         0      1,234.50    ████████████
+archive           1         0      1,234.50    ████████████
+new-team          2         7          0.0480  ████████████
+───────────────────────────────────────────────────────────
+total     1,234,567         7  1,234,567.00
+
+client          tokens in       tokens out
+──────────────────────────────────────────
+invoices  123,456,789,012  987,654,321,012
+──────────────────────────────────────────
+total     123,456,789,012  987,654,321,012
+a note
+"""
+    found = shown(usage("invoices", "archive", "new-team"), width=60)
+    assert expected == "".join(f"{line.rstrip()}\n" for line in found.splitlines())
+
+
+def test_a_part_that_is_too_wide_is_broken() -> None:
+    """Where the names leave no space for a whole part, its columns stand below each other; the money comes first."""
+    found = shown(usage("a-name-that-has-no-end" * 3, "b"), width=40)
+    heads = [line for line in found.splitlines() if line.startswith("client")]
+    assert ["USD", "requests unpriced", "tokens in", "tokens out"] == [" ".join(head.split()[1:]) for head in heads]
+    assert 4 == sum(line.startswith("total") for line in found.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (("1.5", "10", "2.25"), ("1.5 ", "10   ", "2.25")),
+        (("83.15", "0.0480", "<0.0001", "-1,234.50"), ("83.15  ", "0.0480", "<0.0001", "-1,234.50  ")),
+        (("1", "1,234"), ("1", "1,234")),
+        (("1.25", "unpriced", "-", "", "× 0.5", "0.5%"), ("1.25", "unpriced", "-", "", "× 0.5", "0.5%")),
+    ],
+)
+def test_points_stand_below_each_other(texts: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    """Figures have spaces behind them instead of the digits that others have; words and columns of names have none."""
+    assert expected == Column("", texts, right=True).aligned().cells
+    assert texts == Column("", texts).aligned().cells
+    assert expected == tuple(text.replace("_", " ") for text in Column("", texts, right=True).aligned("_").cells)
+
+
 NAMES = st.text("ab-/.19 文", max_size=60).map(str.strip)
 
 

@@ -32,6 +32,9 @@ li { overflow-wrap: anywhere }
 }
 """
 
+_FIGURE_SPACE: Final = "\u2007"
+"""As wide as a figure, and kept where others are collapsed."""
+
 
 def to_html(title: str, blocks: Iterable[Block]) -> str:
     """Return the page's text. Whatever a name holds, it shows as it is: no part of it is taken for HTML."""
@@ -62,7 +65,7 @@ def _lines(block: Block) -> Iterator[str]:
 
 
 def _table(table: Table) -> Iterator[str]:
-    columns = [column for column in table.columns if any(column.texts[1:])]
+    columns = [column.aligned(_FIGURE_SPACE) for column in table.columns if any(column.texts[1:])]
     yield "<table>"
     yield f"<thead>{_row(columns, [column.head for column in columns], heads=True)}</thead>"
     yield "<tbody>"

@@ -12,8 +12,9 @@ from .page import Block, Bullets, Heading
 from .table import Column, Table
 
 _WIDTH: Final = 80
-_MARKUP: Final = re.compile(r"[\\`*\[\]<>&|~$]|(?<![^\W_])_|_(?![^\W_])")
-"""What means something inside of a line; an underscore inside of a word does not (CommonMark 0.31 §6.2)."""
+_MARKUP: Final = re.compile(r"[\\`*\[\]>&|~$]|<(?![ \d])|(?<![^\W_])_|_(?![^\W_])")
+"""What means something inside of a line; an underscore inside of a word does not (CommonMark 0.31 §6.2), nor does
+a `<` before a figure (§6.6)."""
 _AT_START: Final = re.compile(r"(?<!\S)(?:[-+#=]+(?!\S)|\d{1,9}(?=[.)](?!\S)))")
 """What begins a list, a heading or a rule where it comes to stand at a line's start."""
 
@@ -43,7 +44,7 @@ def _wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
 
 def _table(table: Table) -> Iterator[str]:
     """Yield the lines of a table, its columns padded; its foot is its last row."""
-    columns = [column for column in table.columns if any(column.texts[1:])]
+    columns = [column.aligned() for column in table.columns if any(column.texts[1:])]
     has_foot = any(column.foot for column in columns)
     cells = [[_escaped(text) for text in column.texts[: None if has_foot else -1]] for column in columns]
     widths = [max(3, *map(_width, texts)) for texts in cells]

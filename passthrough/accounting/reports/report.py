@@ -1,14 +1,13 @@
-"""The usage report: sums of the ledger by groups, as JSON, CSV or a table."""
+"""The usage report: sums of the ledger by groups, as JSON or CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final, Literal, TypeVar
 
@@ -19,7 +18,6 @@ from ..ledger.sum_queries import only_of_exchanges
 from ..money import Number, json_object, usd
 from ..named_labels import PREFIX, label_name
 from .model_names import ModelNaming
-from .table import Column, Table, bar
 
 SHOWN_KEYS: Final = (*KEYS, f"{PREFIX}NAME")
 """The keys that sums can be grouped by, as messages name them."""
@@ -29,13 +27,8 @@ Key = tuple[str | int | None, ...]
 Cell = TypeVar("Cell", str, int, "str | int")
 
 _SUMMED: Final = ("requests", "pages", "pages_annotated", "cost_usd", "unmetered", "unpriced", "tokens_in", "tokens_out")
-_HEADS: Final = ("requests", "pages", "annotated", "USD", "unmetered", "unpriced", "tokens in", "tokens out")
 _CACHED: Final = ("tokens_cached",)
-_CACHED_HEADS: Final = ("cached",)
 _ESTIMATED: Final = ("estimated_pages", "estimated_usd")
-_ESTIMATED_HEADS: Final = ("est. pages", "est. USD")
-_RARE: Final = frozenset({"annotated", "unmetered", "unpriced", "tokens in", "tokens out", *_CACHED_HEADS, *_ESTIMATED_HEADS})
-_SHORT: Final = frozenset({"day", "month", "status"})
 _figures_of: Final = attrgetter(*[field.name for field in fields(Sums)][1:])  # astuple copies each value
 _SPAN: Final = re.compile(r"(\d{1,5})([mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -49,7 +42,8 @@ class Report:
 
     `sandbox` tells that they are of the sandbox's traffic only: what it would have cost. `left_out` is how many of its requests
     in the period were left out, `mixed_in` how many were summed with the real ones. `ungrouped_before` is the day before which
-    nothing is in the groups, although it is in the total: two labels are known together only while exchanges are kept.
+    nothing is in the groups, although it is in the total: two labels are known together only while exchanges are kept. `parts`
+    are the reports of the real traffic and of the sandbox's where both were asked for, as far as there is any.
     """
 
     by: tuple[str, ...]
@@ -61,6 +55,7 @@ class Report:
     left_out: int = 0
     mixed_in: int = 0
     ungrouped_before: str | None = None
+    parts: tuple[Report, ...] = ()
 
     @property
     def cached(self) -> bool:
@@ -158,6 +153,7 @@ def report_of(
     of_sandbox = {bool(row.key[0]): row.requests for row in totals}
     only = sandbox == "only" or (sandbox == "auto" and set(of_sandbox) == {True})
     wanted = (False, True) if sandbox == "include" else (only,)
+    parts: tuple[Sandbox, ...] = ("exclude", "only") if sandbox == "include" else ()
     groups: dict[Key, list[Sums]] = {}
     for row in found:
         if row.key[-1] in wanted:
@@ -166,12 +162,26 @@ def report_of(
         by,
         since,
         until,
-        tuple(together(key, groups[key]) for key in sorted(groups, key=_none_first)),
+        tuple(together(key, groups[key]) for key in sorted(groups, key=none_first)),
         together((), [row for row in totals if row.key[0] in wanted]),
         sandbox=only,
         left_out=0 if True in wanted else of_sandbox.get(True, 0),
         mixed_in=of_sandbox.get(True, 0) if sandbox == "include" else 0,
+        parts=tuple(report_of(by, since, until, part, totals, found) for part in parts if (part == "only") in of_sandbox),
     )
+
+
+def narrowed(report: Report, by: tuple[str, ...], wanted: Mapping[str, str | None]) -> Report:
+    """Return the report of those groups that have the `wanted` values (None: no value) of some keys, grouped by `by` alone."""
+    places = [(report.by.index(name), value) for name, value in wanted.items()]
+    rows = [sums for sums in report.groups if all((sums.key[place] or None) == value for place, value in places)]
+    groups: dict[Key, list[Sums]] = {}
+    for row in rows:
+        groups.setdefault(row.key[: len(by)], []).append(row)
+    summed = tuple(together(key, found) for key, found in groups.items())
+    parts = tuple(narrowed(part, by, wanted) for part in report.parts)
+    # How many requests of the sandbox were left out is known for the whole period only.
+    return replace(report, by=by, groups=summed, total=together((), rows), left_out=0, mixed_in=0, parts=parts)
 
 
 def unknown_labels(ledger: Ledger, by: Iterable[str]) -> str | None:
@@ -190,7 +200,8 @@ def _ungrouped_before(ledger: Ledger, by: Sequence[str], since: datetime | None)
     return pruned if pruned and (since is None or since.astimezone(UTC).date().isoformat() < pruned) else None
 
 
-def _none_first(key: Key) -> list[Any]:
+def none_first(key: Key) -> list[Any]:
+    """Return a key to sort by: what has no value comes first."""
     return [(value is not None, value) for value in key]
 
 
@@ -210,79 +221,23 @@ def to_json(report: Report) -> str:
 
 
 def to_csv(report: Report) -> str:
-    """Return the groups as CSV (RFC 4180) with a header; without keys, the total as the one row."""
+    """Return the groups as CSV (RFC 4180) with a header; without keys, the total as the one row.
+
+    The column `sandbox` tells that a row is of the sandbox's traffic. No row is of both: a group that has both is two rows.
+    """
     out = io.StringIO()
     rows = csv.writer(out)
-    rows.writerow((*report.by, *_names(report)))
-    for group in report.groups if report.by else (report.total,):
-        rows.writerow((*("" if value is None else harmless(value) for value in group.key), *_values(report, group)))
+    rows.writerow((*report.by, *_names(report), "sandbox"))
+    for part in report.parts or (report,):
+        for group in part.groups if part.by else (part.total,):
+            key = ("" if value is None else harmless(value) for value in group.key)
+            rows.writerow((*key, *_values(report, group), flag(part.sandbox)))
     return out.getvalue()
 
 
-def to_table(report: Report) -> Table | str:
-    """Return the report for a terminal: groups with their sums and shares, or a sentence where there are none.
-
-    Columns of rare figures are left out where they hold only zeros; all costs have the same number of decimals.
-    """
-    if not report.total.requests:
-        return f"No requests {period_text(report.since, report.until)}." + (f" ({report.note})" if report.note else "")
-    columns = key_columns(report.by, [group.key for group in report.groups])
-    return Table(
-        f"Usage {period_text(report.since, report.until)}", (*columns, *_figures(report), *_shares(report)), report.note or ""
-    )
-
-
-def key_columns(by: Sequence[str], keys: Sequence[Key]) -> list[Column]:
-    """Return the columns of the groups' keys, for a table with a total below it."""
-    columns = [
-        Column(name, tuple("-" if key[place] is None else str(key[place]) for key in keys), whole=name in _SHORT)
-        for place, name in enumerate(by)
-    ]
-    if columns:
-        columns[0] = replace(columns[0], foot="total")
-    return columns
-
-
-def _shares(report: Report) -> Iterator[Column]:
-    """Yield the columns of the groups' shares: of the cost if all of it is known, else of pages, tokens or requests."""
-    if not report.by:
-        return
-    total = report.total
-    if total.cost_nano and not total.unpriced:
-        head, parts, whole = "of USD", [group.cost_nano for group in report.groups], total.cost_nano
-    elif total.pages + total.pages_annotated:
-        head, whole = "of pages", total.pages + total.pages_annotated
-        parts = [group.pages + group.pages_annotated for group in report.groups]
-    elif total.tokens_in + total.tokens_out:
-        head, whole = "of tokens", total.tokens_in + total.tokens_out
-        parts = [group.tokens_in + group.tokens_out for group in report.groups]
-    else:
-        head, parts, whole = "of requests", [group.requests for group in report.groups], total.requests
-    yield Column(head, tuple(_percent(part, whole) for part in parts), whole=True, right=True)
-    yield Column("", tuple(bar(part / max(parts)) for part in parts), whole=True, ornament=True)
-
-
-def _percent(part: int, whole: int) -> str:
-    tenths = (part * 2000 + whole) // (2 * whole)  # integers: shares of large sums are exact, too
-    return "<0.1%" if part and not tenths else f"{tenths // 10}.{tenths % 10}%"
-
-
-def _figures(report: Report) -> Iterator[Column]:
-    rows = [_values(report, sums) for sums in (*(report.groups if report.by else ()), report.total)]
-    heads = (*_HEADS, *(_CACHED_HEADS if report.cached else ()), *(_ESTIMATED_HEADS if report.estimates else ()))
-    for head, column in zip(heads, zip(*rows, strict=True), strict=True):
-        *cells, total = aligned(map(str, column))
-        if total == "0" and head in _RARE:
-            continue
-        shown = Column(head, tuple(cells), total) if report.by else Column(head, (total,))
-        yield replace(shown, whole=True, right=True)
-
-
-def aligned(amounts: Iterable[str]) -> list[str]:
-    """Return decimal numbers with the same number of decimals."""
-    texts = list(amounts)
-    decimals = max(len(text.partition(".")[2]) for text in texts)
-    return [f"{Decimal(text):.{max(decimals, 2) if decimals else 0}f}" for text in texts]
+def flag(is_set: bool) -> str:
+    """Return a truth value as CSV has it."""
+    return "true" if is_set else "false"
 
 
 def together(key: Key, rows: Iterable[Sums]) -> Sums:

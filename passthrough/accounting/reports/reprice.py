@@ -13,19 +13,18 @@ from ...exchange import DeploymentPrice, RouteTerms
 from ...meter.usage import Usage
 from ..entry import Charge
 from ..ledger.queries import LedgerRow
-from ..money import Number, json_object, usd
+from ..money import Number, json_object, rounded_usd, usd
 from ..named_labels import label_name, named_labels
 from ..pricing.offers import NamedLists
 from ..pricing.prices import OVERRIDE, PER_REQUEST, PRICE_MAP, SHIPPED, Prices
 from .model_names import ModelNaming
-from .report import Key, aligned, harmless, iso, key_columns, period_text
+from .report import Key, flag, harmless, iso, none_first, period_text
 from .table import Column, Table
+from .usage_table import UNPRICED, key_columns, key_texts
 
 _PRICED: Final = frozenset({None, SHIPPED, OVERRIDE, PRICE_MAP, PER_REQUEST})
 """The sources of costs that follow from a price. A cost that the provider reported stays as it is."""
 _NAMES: Final = ("charges", "cost_usd", "today_usd", "difference_usd", "unpriced", "unpriced_today")
-_HEADS: Final = ("charges", "USD", "today", "difference", "unpriced", "unpriced today")
-_RARE: Final = frozenset({"unpriced", "unpriced today"})
 
 
 @dataclass(slots=True)
@@ -47,16 +46,28 @@ class Repriced:
         self.unpriced += cost_nano is None
         self.unpriced_today += today_nano is None
 
+    @property
+    def texts(self) -> tuple[str, str, str]:
+        """What it cost, costs today, and the difference, for people; a cost that is not known at all is no zero."""
+        booked = UNPRICED if self.unpriced and not self.cost_nano else rounded_usd(self.cost_nano)
+        today = UNPRICED if self.unpriced_today and not self.today_nano else rounded_usd(self.today_nano)
+        difference = "-" if UNPRICED in {booked, today} else rounded_usd(self.today_nano - self.cost_nano)
+        return booked, today, difference
+
 
 @dataclass(frozen=True, slots=True)
 class Repricing:
-    """The repriced groups of a period, sorted by their keys, and their total."""
+    """The repriced groups of a period, sorted by their keys, and their total.
+
+    `parts` has the groups of the real traffic (False) and of the sandbox's (True) apart.
+    """
 
     by: tuple[str, ...]
     since: datetime | None
     until: datetime | None
     groups: tuple[Repriced, ...]
     total: Repriced
+    parts: Mapping[bool, tuple[Repriced, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +138,7 @@ def reprice(
     """
     naming = None if as_told else ModelNaming(lambda: today.prices)
     groups: dict[Key, Repriced] = {}
+    parts: dict[bool, dict[Key, Repriced]] = {}
     total = Repriced(())
     for row in rows:
         charge = row.charge
@@ -134,10 +146,18 @@ def reprice(
             continue
         key = tuple(_value(row, charge, name, naming) for name in by)
         would_be = today.cost_nano(row, charge)
-        total.add(charge.cost_nano, would_be)
-        groups.setdefault(key, Repriced(key)).add(charge.cost_nano, would_be)
-    found = sorted(groups.values(), key=lambda group: [(value is not None, value) for value in group.key])
-    return Repricing(by, since, until, tuple(found), total)
+        for sums in (
+            total,
+            groups.setdefault(key, Repriced(key)),
+            parts.setdefault(bool(row.sandbox), {}).setdefault(key, Repriced(key)),
+        ):
+            sums.add(charge.cost_nano, would_be)
+    by_sandbox = {sandbox: _sorted(parts[sandbox]) for sandbox in sorted(parts)}
+    return Repricing(by, since, until, _sorted(groups), total, by_sandbox)
+
+
+def _sorted(groups: Mapping[Key, Repriced]) -> tuple[Repriced, ...]:
+    return tuple(groups[key] for key in sorted(groups, key=none_first))
 
 
 def _value(row: LedgerRow, charge: Charge, name: str, naming: ModelNaming | None) -> str | int | None:
@@ -167,32 +187,42 @@ def to_json(found: Repricing) -> str:
 
 
 def to_csv(found: Repricing) -> str:
-    """Return the groups as CSV with a header; without keys, the total as the one row."""
+    """Return the groups as CSV with a header; without keys, the total as the one row.
+
+    The column `sandbox` tells that a row is of the sandbox's traffic. No row is of both: a group that has both is two rows.
+    """
     out = io.StringIO()
     rows = csv.writer(out)
-    rows.writerow((*found.by, *_NAMES))
-    for group in found.groups if found.by else (found.total,):
-        rows.writerow((*("" if value is None else harmless(value) for value in group.key), *_figures(group)))
+    rows.writerow((*found.by, *_NAMES, "sandbox"))
+    for sandbox, groups in found.parts.items() if found.by or found.parts else ((False, (found.total,)),):
+        for group in groups:
+            key = ("" if value is None else harmless(value) for value in group.key)
+            rows.writerow((*key, *_figures(group), flag(sandbox)))
     return out.getvalue()
 
 
 def to_table(found: Repricing, note: str = "") -> Table | str:
-    """Return the result for a terminal, or a sentence where there are no charges."""
+    """Return the result for a terminal, the largest groups first, or a sentence where there are no charges."""
     when = period_text(found.since, found.until)
     if not found.total.charges:
         return f"No charges {when}." + (f" ({note})" if note else "")
-    columns = key_columns(found.by, [group.key for group in found.groups])
-    return Table(f"Usage {when}, and what it would cost today", (*columns, *_columns(found)), note)
+    groups = found.groups
+    if not {"day", "month"} & {*found.by}:
+        groups = tuple(sorted(groups, key=lambda group: (-group.cost_nano, -group.today_nano, -group.charges)))
+    columns = key_columns(found.by, [key_texts(group.key) for group in groups])
+    return Table(f"Usage {when}, and what it would cost today", (*columns, *_columns(found, groups)), note)
 
 
-def _columns(found: Repricing) -> Iterator[Column]:
-    rows: Sequence[Repriced] = (*(found.groups if found.by else ()), found.total)
-    for head, column in zip(_HEADS, zip(*map(_figures, rows), strict=True), strict=True):
-        *cells, total = aligned(map(str, column))
-        if total == "0" and head in _RARE:
+def _columns(found: Repricing, groups: Sequence[Repriced]) -> Iterator[Column]:
+    rows = (*(groups if found.by else ()), found.total)
+    doubts = {"unpriced": found.total.unpriced, "unpriced today": found.total.unpriced_today}
+    texts = [(f"{row.charges:,}", *row.texts, f"{row.unpriced:,}", f"{row.unpriced_today:,}") for row in rows]
+    heads = ("charges", "USD", "today", "difference", *doubts)
+    for head, (*cells, total) in zip(heads, zip(*texts, strict=True), strict=True):
+        if doubts.get(head) == 0:
             continue
         shown = Column(head, tuple(cells), total) if found.by else Column(head, (total,))
-        yield replace(shown, whole=True, right=True)
+        yield replace(shown, whole=True, right=True, part=int(head in doubts))
 
 
 def _figures(group: Repriced) -> tuple[object, ...]:

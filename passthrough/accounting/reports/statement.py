@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -16,9 +16,9 @@ from ..ledger.ledger import Ledger
 from ..named_labels import label_name
 from ..pricing.price_list import BATCH
 from ..pricing.prices import Price, Prices
-from .breakdown import Origin, Reason, broken_down
+from .breakdown import Breakdown, Origin, Reason, broken_down
 from .model_names import ModelNaming, columns_of
-from .report import Sandbox, report_of, together, unknown_labels
+from .report import Report, Sandbox, report_of, together, unknown_labels
 
 KEYS: Final = ("client", "route", "deployment", "model_group", "label")
 """What statements may be made for, beside named labels."""
@@ -125,7 +125,8 @@ class Statement:
     """What was used in a month (UTC), and what it cost, by one of KEYS or a named label; made at a time, `made`.
 
     `total` is what usage sums up for the same period. `note` is a remark on the sandbox's traffic. Exchanges of days before
-    `kept_from` are deleted, None where none of the month is.
+    `kept_from` are deleted, None where none of the month is. `sandbox` tells that it is of the sandbox's traffic only; `parts`
+    are the statements of the real traffic and of the sandbox's where both were asked for, as far as there is any.
     """
 
     month: Month
@@ -135,6 +136,8 @@ class Statement:
     parties: tuple[Party, ...]
     note: str | None = None
     kept_from: date | None = None
+    sandbox: bool = False
+    parts: tuple[Statement, ...] = ()
 
     @property
     def is_over(self) -> bool:
@@ -156,25 +159,29 @@ def statement(ledger: Ledger, month: Month, by: str, prices: Prices, made: datet
     groupings = (("sandbox",), (*asked, "sandbox"))
     (totals, groups), found = broken_down(ledger, groupings, (by, "sandbox"), month.since, month.until)
     groups = [replace(row, key=(*naming.key(by_model, asked, row.key), row.key[-1])) for row in groups]
-    report = report_of(by_model, month.since, month.until, sandbox, totals, groups)
-    wanted = (False, True) if sandbox == "include" else (report.sandbox,)
+    whole = report_of(by_model, month.since, month.until, sandbox, totals, groups)
+    rows = _PriceRows(prices)
+
+    def of(report: Report) -> Statement:
+        wanted = {False, True} if report.parts else {report.sandbox}
+        parties = tuple(_parties(report, found, wanted, prices, rows))
+        parts = tuple(map(of, report.parts))
+        return Statement(month, by, made, report.total, parties, report.note, found.kept_from, report.sandbox, parts)
+
+    return of(whole)
+
+
+def _parties(report: Report, found: Breakdown, wanted: Collection[bool], prices: Prices, rows: _PriceRows) -> Iterator[Party]:
+    """Yield the parties of a report by party and model; `wanted`: whether reasons and origins are of the sandbox's traffic."""
     models: dict[Name, list[Sums]] = {}
     for group in report.groups:
         models.setdefault(group.key[0], []).append(replace(group, key=group.key[1:]))
     reasons = _by_name(found.reasons, wanted)
     priced = _by_name(found.origins, wanted)
-    rows = _PriceRows(prices)
-    parties = tuple(
-        Party(
-            name,
-            together((name,), sums),
-            tuple(sums),
-            tuple(reasons.get(name, ())),
-            tuple(PricedBy(origin, rows.of(origin), factor) for factor, origin in _by_factor(priced.get(name, ()), prices)),
-        )
-        for name, sums in models.items()
-    )
-    return Statement(month, by, made, report.total, parties, report.note, found.kept_from)
+    for name, sums in models.items():
+        origins = _by_factor(priced.get(name, ()), prices)
+        found_rows = tuple(PricedBy(origin, rows.of(origin), factor) for factor, origin in origins)
+        yield Party(name, together((name,), sums), tuple(sums), tuple(reasons.get(name, ())), found_rows)
 
 
 def _by_factor(origins: Iterable[Origin], prices: Prices) -> Iterable[tuple[Fraction, Origin]]:
@@ -224,7 +231,7 @@ def _applied(rows: Iterable[Price], origin: Origin) -> Iterable[Price]:
 _Found = TypeVar("_Found", Reason, Origin)
 
 
-def _by_name(found: Iterable[_Found], wanted: Sequence[bool]) -> dict[Name, list[_Found]]:
+def _by_name(found: Iterable[_Found], wanted: Collection[bool]) -> dict[Name, list[_Found]]:
     """Return reasons or origins by the party's name; the second part of their key tells whether they are the sandbox's."""
     by_name: dict[Name, list[_Found]] = {}
     for each in found:

@@ -9,7 +9,7 @@ from typing import Final
 
 from ..ledger.daily_sums import Sums
 from ..money import usd
-from .report import harmless
+from .report import flag, harmless
 from .statement import Party, Statement
 from .statement_page import origin_text
 
@@ -28,14 +28,15 @@ def to_csv(statement: Statement) -> str:
     `row` tells what a row is: `model` rows have the figures, and their sum is the bill. `reason` rows (`name` is why a count or a
     price is missing or in doubt)
     and `price` rows (`name` is the model, `origin` where its price comes from) repeat a part of them as `count` and `amount_usd`:
-    so each column may be summed up as it is.
+    so each column may be summed up as it is. `sandbox` tells that a row is of the sandbox's traffic; no row is of both.
     """
     out = io.StringIO()
     rows = csv.writer(out)
-    rows.writerow(("month", statement.by, "row", "name", *_SUMMED, "count", "amount_usd", "origin"))
-    for party in statement.parties:
-        for row in _rows(party):
-            rows.writerow((str(statement.month), _text(party.name), *row))
+    rows.writerow(("month", statement.by, "row", "name", *_SUMMED, "count", "amount_usd", "origin", "sandbox"))
+    for part in statement.parts or (statement,):
+        for party in part.parties:
+            for row in _rows(party):
+                rows.writerow((str(part.month), _text(party.name), *row, flag(part.sandbox)))
     return out.getvalue()
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeVar
 
 from ...meter.usage import DOUBTS, Unmetered
 from ..ledger.daily_sums import Sums
@@ -13,9 +14,11 @@ from ..money import usd
 from ..pricing.price_list import BATCH
 from ..pricing.prices import OVERRIDE, PER_REQUEST, PRICE_MAP, SHIPPED, Price
 from .page import Block, Bullets, Heading
-from .report import aligned
 from .statement import Name, Party, PricedBy, Statement
 from .table import Column, Table
+from .usage_table import UNPRICED, cost_text, figures, size
+
+_Part = TypeVar("_Part")
 
 MEANING: Final[Mapping[str, str]] = {
     Unmetered.NO_USAGE: "the response held no count",
@@ -32,21 +35,11 @@ MEANING: Final[Mapping[str, str]] = {
 """What each reason means, in a few words."""
 
 _LOST: Final = "exchanges that are deleted"
-_FIGURES: Final[tuple[tuple[str, Callable[[Sums], int]], ...]] = (
-    ("requests", lambda sums: sums.requests),
-    ("pages", lambda sums: sums.pages),
-    ("annotated", lambda sums: sums.pages_annotated),
-)
-_TOKENS: Final[tuple[tuple[str, Callable[[Sums], int]], ...]] = (
-    ("tokens in", lambda sums: sums.tokens_in),
-    ("of them cached", lambda sums: sums.tokens_cached),
-    ("tokens out", lambda sums: sums.tokens_out),
-)
-_IN_DOUBT: Final[tuple[tuple[str, Callable[[Sums], int]], ...]] = (
-    ("unmetered", lambda sums: sums.unmetered),
-    ("unpriced", lambda sums: sums.unpriced),
-    ("est. pages", lambda sums: sums.estimated_pages),
-)
+_FIGURES: Final = ("requests", "pages", "annotated", "USD")
+_TOKENS: Final = ("tokens in", "cached", "tokens out")
+_IN_DOUBT: Final = ("unmetered", "unpriced", "est. pages", "est. USD")
+_OF_TOKENS_IN: Final = "of them cached"
+_ROUNDED: Final = "Costs are rounded to cents, below a dollar to four digits. The CSV is exact."
 _PRICES: Final[tuple[tuple[str, Callable[[Price], Decimal | None]], ...]] = (
     ("per 1000 pages", lambda price: price.usd_per_1000_pages),
     ("per 1000 annotated pages", lambda price: price.usd_per_1000_annotated_pages),
@@ -65,22 +58,36 @@ def title(statement: Statement) -> str:
 def blocks(statement: Statement) -> Iterator[Block]:
     """Yield the page."""
     yield Heading(title(statement), 1)
-    yield f"The month of {statement.month} (UTC), by {statement.by}. Made {statement.made.astimezone(UTC):%Y-%m-%d %H:%M} UTC."
+    yield f"The month of {statement.month} (UTC), by {statement.by}. Made {statement.made.astimezone(UTC):%Y-%m-%dT%H:%MZ}."
     yield from _notes(statement)
     if not statement.total.requests:
         yield "There were no requests."
         return
-    names = [_shown(party.name, statement.by) for party in statement.parties]
-    yield from _figures(statement.by, names, [party.total for party in statement.parties], statement.total)
-    yield from _doubts(statement, names)
-    for name, party in zip(names, statement.parties, strict=True):
+    yield _ROUNDED
+    parties = _largest_first(statement.parties, lambda party: party.total)
+    names = [_shown(party.name, statement.by) for party in parties]
+    yield from _tables(statement.by, names, [party.total for party in parties], statement.total)
+    yield from _doubts(statement, parties, names)
+    for name, party in zip(names, parties, strict=True):
         yield Heading(name if party.name is None else f"{statement.by} {name}", 2)
-        yield f"{statement.month.name}{'' if statement.is_over else ' so far'}: USD {usd(party.total.cost_nano)}"
-        models = [_shown(model.key[0], "model") for model in party.models]
-        yield from _figures("model", models, party.models, party.total)
+        yield f"{statement.month.name}{'' if statement.is_over else ' so far'}: {_cost(party.total)}"
+        sums = _largest_first(party.models, lambda model: model)
+        models = [_shown(model.key[0], "model") for model in sums]
+        yield from _tables("model", models, sums, party.total)
         yield from _uncounted(party)
-        yield from _unpriced(party, models)
+        yield from _unpriced(party, models, sums)
         yield from _origins(party)
+
+
+def _largest_first(found: Iterable[_Part], sums_of: Callable[[_Part], Sums]) -> list[_Part]:
+    return sorted(found, key=lambda each: size(sums_of(each)))
+
+
+def _cost(sums: Sums) -> str:
+    known = cost_text(sums)
+    if known == UNPRICED:
+        return known
+    return f"USD {known}" + (f", without {_count(sums.unpriced, 'unpriced charge')}" if sums.unpriced else "")
 
 
 def _notes(statement: Statement) -> Iterator[str]:
@@ -93,24 +100,23 @@ def _notes(statement: Statement) -> Iterator[str]:
         yield f"Exchanges from before {statement.kept_from} are deleted. {what}"
 
 
-def _figures(head: str, names: Sequence[str], rows: Sequence[Sums], total: Sums) -> Iterator[Table]:
+def _tables(head: str, names: Sequence[str], rows: Sequence[Sums], total: Sums) -> Iterator[Table]:
     """Yield the table of pages and cost and, where there are any, that of tokens: both together would be too wide."""
-    yield _table(
-        head, names, [*_counts(_FIGURES, rows, total), _amounts("USD", [row.cost_nano for row in rows], total.cost_nano)]
-    )
+    yield _table(head, names, figures(rows, total, _FIGURES))
     if total.tokens_in or total.tokens_out:
         used = [(name, row) for name, row in zip(names, rows, strict=True) if row.tokens_in or row.tokens_out]
-        yield _table(head, [name for name, _ in used], _counts(_TOKENS, [row for _, row in used], total))
+        columns = figures([row for _, row in used], total, _TOKENS)
+        named = (replace(column, head=_OF_TOKENS_IN) if column.head == "cached" else column for column in columns)
+        yield _table(head, [name for name, _ in used], named)
 
 
-def _doubts(statement: Statement, names: Sequence[str]) -> Iterator[Block]:
+def _doubts(statement: Statement, parties: Sequence[Party], names: Sequence[str]) -> Iterator[Block]:
     """Yield how much is in doubt, for each party that has such: its own part says why."""
-    parties = [(name, party.total) for name, party in zip(names, statement.parties, strict=True) if _is_in_doubt(party.total)]
-    if parties:
-        rows, total = [sums for _, sums in parties], statement.total
-        amounts = _amounts("est. USD", [row.estimated_nano for row in rows], total.estimated_nano)
+    found = [(name, party.total) for name, party in zip(names, parties, strict=True) if _is_in_doubt(party.total)]
+    if found:
         yield Heading("In doubt", 3)
-        yield _table(statement.by, [name for name, _ in parties], [*_counts(_IN_DOUBT, rows, total), amounts])
+        rows = [sums for _, sums in found]
+        yield _table(statement.by, [name for name, _ in found], figures(rows, statement.total, _IN_DOUBT))
         yield (
             "Unmetered requests have no count, unpriced charges have no cost. Estimates are of calls that may be billed and whose"
             " count is unknown: they are in no other figure."
@@ -135,23 +141,24 @@ def _uncounted(party: Party) -> Iterator[Block]:
         yield _reasons(rows)
     total = party.total
     if total.estimated_pages or total.estimated_nano:
-        yield f"Estimated, and in no other figure: {_count(total.estimated_pages, 'page')}, USD {usd(total.estimated_nano)}."
+        estimated = f"{_count(total.estimated_pages, 'page')}, USD {usd(total.estimated_nano)}"
+        yield f"Estimated, and in no other figure: {estimated}."
 
 
 def _reasons(rows: Iterable[tuple[str, int, str]]) -> Table:
     reasons, counts, meanings = zip(*sorted(rows, key=lambda row: (-row[1], row[0])), strict=True)
-    counted = Column("requests", tuple(map(str, counts)), str(sum(counts)), right=True)
+    counted = Column("requests", tuple(f"{count:,}" for count in counts), f"{sum(counts):,}", right=True)
     return Table("", (Column("reason", reasons, "total"), counted, Column("meaning", meanings)))
 
 
-def _unpriced(party: Party, models: Sequence[str]) -> Iterator[Block]:
+def _unpriced(party: Party, models: Sequence[str], rows: Sequence[Sums]) -> Iterator[Block]:
     """Yield the models without a price, and why other costs are in doubt."""
     if party.total.unpriced:
-        found = [(name, str(sums.unpriced)) for name, sums in zip(models, party.models, strict=True) if sums.unpriced]
+        found = [(name, f"{sums.unpriced:,}") for name, sums in zip(models, rows, strict=True) if sums.unpriced]
         names, counts = zip(*found, strict=True)
         yield Heading("Unpriced", 3)
         yield "No price is known for these models: their charges have no cost."
-        yield Table("", (Column("model", names, "total"), Column("charges", counts, str(party.total.unpriced), right=True)))
+        yield Table("", (Column("model", names, "total"), Column("charges", counts, f"{party.total.unpriced:,}", right=True)))
     doubts = [reason for reason in party.reasons if reason.reason in DOUBTS and reason.reason != Unmetered.UNPRICED]
     if doubts:
         yield Heading("Booked, but in doubt", 3)
@@ -214,19 +221,9 @@ def _table(head: str, names: Iterable[str], columns: Iterable[Column]) -> Table:
     return Table("", (Column(head, tuple(names), "total"), *columns))
 
 
-def _counts(figures: Iterable[tuple[str, Callable[[Sums], int]]], rows: Sequence[Sums], total: Sums) -> Iterator[Column]:
-    for head, of in figures:
-        yield Column(head, tuple(str(of(row)) for row in rows), str(of(total)), right=True)
-
-
-def _amounts(head: str, nanos: Iterable[int], total: int) -> Column:
-    *cells, foot = aligned(str(usd(nano)) for nano in (*nanos, total))
-    return Column(head, tuple(cells), foot, right=True)
-
-
 def _shown(name: Name, kind: str) -> str:
     return f"(no {kind})" if name is None else str(name)
 
 
 def _count(number: int, one: str) -> str:
-    return f"{number} {one}{'' if number == 1 else 's'}"
+    return f"{number:,} {one}{'' if number == 1 else 's'}"

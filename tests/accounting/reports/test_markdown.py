@@ -28,7 +28,7 @@ word word word word
 
 | client     |   USD |
 | ---------- | ----: |
-| a          |   1.5 |
+| a          |  1.5  |
 | wörld 世界 | 10.25 |
 | total      | 11.75 |
 """
@@ -46,6 +46,7 @@ def test_a_table_without_a_foot() -> None:
         ("a|b", r"a\|b"),
         ("<script>&amp;", r"\<script\>\&amp;"),
         ("*a* [b](c) `d` ~e~ $f$", r"\*a\* \[b\](c) \`d\` \~e\~ \$f\$"),
+        ("<0.0001 1 < 2 <b", r"<0.0001 1 < 2 \<b"),
         ("my_long_name", "my_long_name"),
         ("_a_ a_ _b", r"\_a\_ a\_ \_b"),
         ("back\\slash", r"back\\slash"),

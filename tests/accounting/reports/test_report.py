@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -27,9 +28,9 @@ from passthrough.accounting.reports.report import (
     summarize,
     to_csv,
     to_json,
-    to_table,
     unknown_labels,
 )
+from passthrough.accounting.reports.usage_table import to_table
 from passthrough.cli.terminal import show
 from passthrough.errors import LedgerError
 from passthrough.meter.usage import Usage
@@ -180,7 +181,9 @@ def test_no_traffic_is_a_sentence(filled: Ledger) -> None:
     assert shown(report) == "No requests since 2026-11-21T12:00:00Z until 2026-11-22T12:00:00Z.\n"
     assert json.loads(to_json(report))["groups"] == []
     assert json.loads(to_json(report))["total"]["cost_usd"] == 0
-    assert to_csv(report) == "client,requests,pages,pages_annotated,cost_usd,unmetered,unpriced,tokens_in,tokens_out\r\n"
+    assert to_csv(report) == (
+        "client,requests,pages,pages_annotated,cost_usd,unmetered,unpriced,tokens_in,tokens_out,sandbox\r\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,29 +202,27 @@ def test_a_period_is_said_in_words(ledger: Ledger, since: int | None, until: int
 
 
 def test_a_table_has_sums_and_shows_labels_as_they_are(ledger: Ledger) -> None:
-    """The table has a row of sums, `-` for nothing, equally many decimals, and no label is taken for markup."""
-    ledger.append([replace(booked(at=AT, pages=2), label="[red]me[/red]"), booked(at=AT, pages=3, cost_nano=12_500_000)])
+    """The table has a row of sums, `-` for nothing, points below each other, and no label is taken for markup."""
+    ledger.append([replace(booked(at=AT, pages=2000), label="[red]me[/red]"), booked(at=AT, pages=3, cost_nano=12_500_000_000)])
     expected = """\
 Usage so far
 
-label          requests  pages     USD  of USD
-──────────────────────────────────────────────
--                     1      3  0.0125   86.2%
-[red]me[/red]         1      2  0.0020   13.8%
-──────────────────────────────────────────────
-total                 2      5  0.0145
+label          requests  pages      USD  of USD
+───────────────────────────────────────────────
+-                     1      3  12.50    100.0%
+[red]me[/red]         1  2,000   0.0020   <0.1%
+───────────────────────────────────────────────
+total                 2  2,003  12.50
 """
     assert expected.splitlines() == [line.rstrip() for line in shown(summarize(ledger, ("label",)), None).splitlines()]
-    assert "Usage so far\n\nrequests  pages     USD\n───────────────────────\n       2      5  0.0145\n" == shown(
-        summarize(ledger)
-    )
+    assert "Usage so far\n\nrequests  pages    USD\n──────────────────────\n       2  2,003  12.50\n" == shown(summarize(ledger))
 
 
 def test_a_table_shows_what_is_rare_where_there_is_some(filled: Ledger) -> None:
     """Columns of annotated pages, of what was not metered or has no price, are there only where they hold more than zeros."""
-    head, total = (shown(summarize(filled, ("client",)), None).splitlines()[line].split() for line in (2, -2))
-    assert ["client", "requests", "pages", "USD", "unmetered", "unpriced", "of", "pages"] == head
-    assert ["total", "5", "109", "0.052000001", "1", "1"] == total
+    head, total = (shown(summarize(filled, ("client",)), None).splitlines()[line].split() for line in (2, -3))
+    assert ["client", "requests", "pages", "unmetered", "unpriced", "USD", "of", "USD"] == head
+    assert ["total", "5", "109", "1", "1", "0.0520"] == total
 
 
 @pytest.mark.parametrize("by", [("client",), ("route", "model"), ("client", "day", "model"), KEYS])
@@ -231,23 +232,24 @@ def test_a_table_fits_a_terminal(filled: Ledger, by: tuple[str, ...], width: int
     lines = shown(summarize(filled, by), width).splitlines()
     assert width >= max(map(len, lines))
     assert [] == [line for line in lines if line and not line.strip()]
-    assert "0.052000001" in " ".join(lines).split()
+    assert "0.0520" in " ".join(lines).split()
     assert "day" not in by or "2026-11-20" in " ".join(lines).split()
 
 
 SHARES = [
-    ([booked("a", at=AT, cost_nano=1), booked("b", at=AT, cost_nano=2)], "of USD", ["33.3%", "66.7%"]),
-    ([booked("a", at=AT, cost_nano=1), booked("b", at=AT, cost_nano=10_000)], "of USD", ["<0.1%", "100.0%"]),
-    ([booked("a", at=AT, cost_nano=0), booked("b", at=AT, cost_nano=7)], "of USD", ["0.0%", "100.0%"]),
-    ([booked("a", at=AT, cost_nano=9), booked("b", at=AT, cost_nano=None, pages=3)], "of pages", ["25.0%", "75.0%"]),
-    ([tokens("a", 10, 30), tokens("b", 50, 10)], "of tokens", ["40.0%", "60.0%"]),
+    ([booked("a", at=AT, cost_nano=1), booked("b", at=AT, cost_nano=2)], "of USD", ["66.7%", "33.3%"]),
+    ([booked("a", at=AT, cost_nano=1), booked("b", at=AT, cost_nano=10_000)], "of USD", ["100.0%", "<0.1%"]),
+    ([booked("a", at=AT, cost_nano=0), booked("b", at=AT, cost_nano=7)], "of USD", ["100.0%", "0.0%"]),
+    ([booked("a", at=AT, cost_nano=9), booked("b", at=AT, cost_nano=None, pages=3)], "of USD", ["100.0%", "-"]),
+    ([booked("a", at=AT, cost_nano=None), booked("b", at=AT, cost_nano=None, pages=3)], "of pages", ["75.0%", "25.0%"]),
+    ([tokens("a", 10, 30), tokens("b", 50, 10)], "of tokens", ["60.0%", "40.0%"]),
     ([booked("a", at=AT, cost_nano=0, pages=0), booked("b", at=AT, cost_nano=0, pages=0)], "of requests", ["50.0%", "50.0%"]),
 ]
 
 
 @pytest.mark.parametrize(("entries", "head", "shares"), SHARES)
 def test_shares_are_of_what_every_group_has(ledger: Ledger, entries: list[Entry], head: str, shares: list[str]) -> None:
-    """A group's share is of the cost where all of it is known, else of the pages, tokens or requests; the head says of what."""
+    """A group's share is of the cost where any of it is known, else of the pages, tokens or requests; the head says of what."""
     ledger.append(entries)
     lines = shown(summarize(ledger, ("client",)), None).splitlines()
     assert lines[2].endswith(f"  {head}")
@@ -269,7 +271,7 @@ def test_tokens_are_shown_where_there_are_any(ledger: Ledger) -> None:
     report = summarize(ledger, ("client",))
     assert (1200, 30) == (report.total.tokens_in, report.total.tokens_out)
     head = shown(report, None).splitlines()[2]
-    assert head.index("unpriced") < head.index("tokens in") < head.index("tokens out")
+    assert head.index("pages") < head.index("tokens in") < head.index("tokens out") < head.index("unpriced")
     assert [1200, 30] == list(json.loads(to_json(report))["groups"][0].values())[-2:]
 
 
@@ -286,10 +288,99 @@ def test_csv_is_for_spreadsheets(filled: Ledger) -> None:
         "unpriced",
         "tokens_in",
         "tokens_out",
+        "sandbox",
     ] == rows[0]
-    assert ["", "1", "1", "0", "0.002", "0", "0", "0", "0"] in rows
-    assert ["'=archive", "1", "5", "0", "0", "0", "1", "0", "0"] in rows
+    assert ["", "1", "1", "0", "0.002", "0", "0", "0", "0", "false"] in rows
+    assert ["'=archive", "1", "5", "0", "0", "0", "1", "0", "0", "false"] in rows
     assert len(to_csv(summarize(filled)).splitlines()) == 2
+
+
+@pytest.mark.parametrize("by", [("client",), ("client", "model"), ()])
+def test_csv_marks_the_sandbox(filled: Ledger, by: tuple[str, ...]) -> None:
+    """No row is of both kinds of traffic: where both are asked for, a group that has both is two rows; their sum is the sum."""
+
+    def rows(sandbox: Sandbox) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(to_csv(summarize(filled, by, sandbox=sandbox)))))
+
+    assert {"false"} == {row["sandbox"] for row in (*rows("auto"), *rows("exclude"))}
+    assert [("1000", "true")] == [(row["pages"], row["sandbox"]) for row in rows("only")]
+    assert rows("exclude") + rows("only") == rows("include")
+    both = summarize(filled, by, sandbox="include")
+    assert both.total.pages == sum(int(row["pages"]) for row in rows("include"))
+
+
+def test_csv_of_nothing_but_the_sandbox(ledger: Ledger) -> None:
+    """Its rows are marked, whatever was asked for."""
+    ledger.append([booked("ann", at=AT, sandbox=True)])
+    for sandbox in ("auto", "only", "include"):
+        assert to_csv(summarize(ledger, ("client",), sandbox=sandbox)).endswith(",true\r\n")
+    assert 1 == len(to_csv(summarize(ledger, ("client",), sandbox="exclude")).splitlines())
+
+
+def test_the_largest_come_first(ledger: Ledger) -> None:
+    """By cost, then pages; days and months in their order, and what stands beside them within each, or as a whole."""
+    for age, client, dollars in ((2, "b", 3), (2, "a", 1), (1, "a", 5), (1, "b", 1), (0, "c", 7), (0, "b", 1)):
+        ledger.append([booked(client, at=AT - age * DAY_S, cost_nano=dollars * 10**9)])
+    ledger.append([booked("d", at=AT, pages=2, cost_nano=None), booked("e", at=AT, pages=3, cost_nano=None)])
+
+    def keys(*by: str) -> list[tuple[str, ...]]:
+        table = to_table(summarize(ledger, by))
+        assert not isinstance(table, str)
+        return list(zip(*(column.cells for column in table.columns[: len(by)]), strict=True))
+
+    assert [("c",), ("a",), ("b",), ("e",), ("d",)] == keys("client")
+    days = [f"2026-11-{day}" for day in (18, 19, 20)]
+    assert [(day,) for day in days] == keys("day")
+    by_day = [(days[0], "b"), (days[0], "a"), (days[1], "a"), (days[1], "b"), *((days[2], name) for name in "cbed")]
+    assert by_day == keys("day", "client")
+    by_client = [("c", 2), ("a", 0), ("a", 1), ("b", 0), ("b", 1), ("b", 2), ("e", 2), ("d", 2)]
+    assert [(client, days[day]) for client, day in by_client] == keys("client", "day")
+
+
+def test_unpriced_is_said(ledger: Ledger) -> None:
+    """A cost that is not known at all is no 0.00, in rows and in the total; a note says how many charges have no price."""
+    ledger.append([booked("a", at=AT, cost_nano=None), booked("b", at=AT, cost_nano=0)])
+    lines = shown(summarize(ledger, ("client",)), None).splitlines()
+    assert ["a  1  1  1  unpriced  50.0%", "b  1  1  0  0.00  50.0%"] == [
+        re.sub(" {2,}", "  ", line.strip()) for line in lines if line[:2] in {"a ", "b "}
+    ]
+    assert "total  2  2  1  unpriced" in [re.sub(" {2,}", "  ", line.strip()) for line in lines]
+    assert "1 charge has no price: its cost is in no figure; --by model shows of which models" == lines[-1]
+    ledger.append([booked("b", at=AT, cost_nano=None), booked("b", at=AT, cost_nano=5 * 10**9)])
+    lines = shown(summarize(ledger, ("model",)), None).splitlines()
+    assert "2 charges have no price: their cost is in no figure" == lines[-1]
+    assert ["mistral-ocr-2512", "4", "4", "2", "5.00", "100.0%"] == lines[4].split()
+
+
+def test_columns_of_zeros_are_left_out(ledger: Ledger) -> None:
+    """The total decides, for pages and cost as well; CSV and JSON have all."""
+    ledger.append([replace(booked("a", at=AT), charges=(), usage=Usage())])
+    report = summarize(ledger, ("client",))
+    assert ["client", "requests", "of", "requests"] == shown(report, None).splitlines()[2].split()
+    assert "cost_usd" in to_csv(report)
+
+
+def test_a_table_can_be_shorter(ledger: Ledger) -> None:
+    """The largest stay, the others are one row; of days the last ones stay. The total is as it was."""
+    for number in range(1, 6):
+        ledger.append([booked(f"c{number}", at=AT - number * DAY_S, pages=number, cost_nano=number * 10**9)])
+    table = to_table(summarize(ledger, ("client",)))
+    assert not isinstance(table, str)
+    assert table.shorter is not None
+    for most, names, bars in ((2, ("c5", "c4", "+ 3 more"), 2), (0, ("+ 5 more",), 0)):
+        client, requests, pages, usd, share, bar = table.shorter(most).columns
+        assert names == client.cells
+        assert ("total", "5", "15", "15.00") == (client.foot, requests.foot, pages.foot, usd.foot)
+        assert [15, 5] == [sum(map(int, pages.cells)), sum(map(int, requests.cells))]
+        assert (most + 1, bars) == (len(share.cells), sum(map(bool, bar.cells)))
+    by_day = to_table(summarize(ledger, ("day", "client")))
+    assert not isinstance(by_day, str)
+    assert by_day.shorter is not None
+    day, client, *_ = by_day.shorter(1).columns
+    assert (("+ 4 earlier", "2026-11-19"), ("", "c1")) == (day.cells, client.cells)
+    alone = to_table(summarize(ledger))
+    assert not isinstance(alone, str)
+    assert alone.shorter is None
 
 
 @pytest.mark.parametrize(
@@ -433,4 +524,4 @@ def test_cached_tokens_are_shown_where_there_are_any(ledger: Ledger) -> None:
     report = summarize(ledger)
     assert "tokens_out,tokens_cached" in to_csv(report)
     assert '"tokens_cached": 90' in to_json(report)
-    assert shown(report, None).splitlines()[2].endswith("tokens in  tokens out  cached")
+    assert "tokens in  cached  tokens out" in shown(report, None)

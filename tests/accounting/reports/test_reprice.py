@@ -205,13 +205,16 @@ def test_the_table_and_csv(ledger: Ledger) -> None:
     show(to_table(repriced, "a note"), file=file)
     lines = [line.split() for line in file.getvalue().splitlines()]
     assert ["ann", "2", "1.00", "4.50", "3.50", "1", "0"] in lines
+    assert ["=ben", "1", "0.5000", "unpriced", "-", "0", "1"] in lines
     assert ["total", "3", "1.50", "4.50", "3.00", "1", "1"] in lines
     assert ["a", "note"] == lines[-1]
     rows = list(csv.reader(io.StringIO(to_csv(repriced))))
-    assert ["'=ben", "1", "0.5", "0", "-0.5", "0", "1"] in rows
-    assert 2 == len(to_csv(replace(repriced, by=())).splitlines())
+    assert ["'=ben", "1", "0.5", "0", "-0.5", "0", "1", "false"] in rows
+    assert 2 == len(to_csv(found(ledger)).splitlines())
     empty = reprice((), Today(Prices(), {}, NOW), ("client",), None, None)
     assert "No charges so far. (x)" == to_table(empty, "x")
+    assert 1 == len(to_csv(empty).splitlines())
+    assert "0,0,0,0,0,0,false" == to_csv(replace(empty, by=())).splitlines()[1]
 
 
 @pytest.mark.process

@@ -126,7 +126,8 @@ def test_what_is_in_doubt_has_its_reason(ledger: Ledger) -> None:
     assert {"no_usage": 2, "cancelled": 1, "unpriced": 1, "bad_cost": 1} == reasons
     assert () == of(found, "invoices").reasons
     text = shown(found).partition("## client archive")[2].partition("## client")[0]
-    assert "October 2026: USD 0.007000005" in text
+    assert "October 2026: USD 0.0070, without 1 unpriced charge" in text
+    assert "| unheard-of       |        1 |     3 | unpriced |" in text
     assert "| no_usage  |        2 | the response held no count" in text
     assert "Estimated, and in no other figure: 4 pages, USD 0.006000001." in text
     assert "| unheard-of |       1 |" in text
@@ -216,7 +217,7 @@ def test_a_part_without_doubts_or_prices(ledger: Ledger) -> None:
     """It has its figures alone."""
     ledger.append([replace(booked("quiet", at=FIRST - 40 * DAY_S), charges=())])
     text = to_markdown(blocks(statement(ledger, Month(2026, 8), "client", PRICES, LATER)))
-    assert "## client quiet\n\nAugust 2026: USD 0\n" in text
+    assert "## client quiet\n\nAugust 2026: USD 0.00\n" in text
     assert "###" not in text
 
 
@@ -278,6 +279,30 @@ def test_the_sandbox_is_apart(ledger: Ledger) -> None:
     assert [("sand", 2, 11)] == [(party.name, party.total.requests, party.total.cost_nano) for party in only.parties]
     assert ["broken"] == [reason.reason for reason in only.parties[0].reasons]
     assert found.total.cost_nano + 11 == made(ledger, sandbox="include").total.cost_nano
+
+
+def test_csv_marks_the_sandbox(ledger: Ledger) -> None:
+    """No row is of both kinds of traffic: with both, a party that has both has the rows of each, from one moment."""
+    ledger.append([replace(used("archive", 3, 11), sandbox=True), replace(failed("archive", 3, "broken"), sandbox=True)])
+
+    def rows(sandbox: str) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(to_csv(made(ledger, sandbox=sandbox)))))
+
+    assert {"false"} == {row["sandbox"] for row in rows("auto")}
+    assert {"true"} == {row["sandbox"] for row in rows("only")}
+    assert {"model", "reason", "price"} == {row["row"] for row in rows("only")}
+    assert rows("exclude") + rows("only") == rows("include")
+
+
+def test_the_largest_come_first(ledger: Ledger) -> None:
+    """Parties and their models, on the page; in CSV they stand by their names."""
+    lines = shown(made(ledger)).splitlines()
+    assert ["## client invoices", "## client archive", "## (no client)"] == [line for line in lines if line.startswith("## ")]
+    rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+    assert ["client", "---", "invoices", "archive", "(no client)", "total"] == [rows[0], rows[1][:3], *rows[2:6]]
+    assert ["", "archive", "invoices"] == list(
+        dict.fromkeys(row[1] for row in list(csv.reader(io.StringIO(to_csv(made(ledger)))))[1:])
+    )
 
 
 def test_an_empty_month(ledger: Ledger) -> None:
