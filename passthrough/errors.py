@@ -183,5 +183,13 @@ class EntryRefusedError(LedgerError):
     """The ledger works, but rejects what is to be written, and always will."""
 
 
+class LastingLedgerError(LedgerError):
+    """The ledger cannot be written until a person changes something: there is no folder or no right, or it is damaged."""
+
+
 class UnservableLedgerError(LedgerError):
     """What the ledger's URL names exists, and can never be a ledger: a problem of the configuration."""
+
+
+class LostEntriesError(PassthroughError):
+    """At the stop entries reached neither the ledger nor the journal; the message says how many."""

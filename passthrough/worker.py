@@ -27,6 +27,10 @@ SANDBOX: Final = 0
 """The number of the process that serves the sandbox; workers count from 1."""
 
 
+LOST_BYTES: Final = 8
+"""The size of a worker's count of lost entries, in the memory that all workers share."""
+
+
 class Stage(IntEnum):
     """The stage of all workers together."""
 
@@ -41,9 +45,9 @@ class WorkerContext:
 
     The sockets `traffic` and `admin` are bound and listen. `folder` has a Unix socket for each worker, named after it. `stage` is
     one byte of shared memory that the supervisor writes and all workers read; `file_users` is shared memory in which all workers
-    note which clients use files. `line` is the control line, on which orders come; it ends when the supervisor does. `parent` is
-    the supervisor's process id. `trouble` says why this worker starts with another configuration than the file's, None if it does
-    not.
+    note which clients use files; in `lost` each has a place for how many entries it lost at its stop. `line` is the control line,
+    on which orders come; it ends when the supervisor does. `parent` is the supervisor's process id. `trouble` says why this
+    worker starts with another configuration than the file's, None if it does not.
     """
 
     number: int
@@ -55,6 +59,7 @@ class WorkerContext:
     folder: Path
     stage: mmap
     file_users: mmap
+    lost: mmap
     line: socket
     parent: int
     trouble: str | None
@@ -72,6 +77,11 @@ class WorkerContext:
     def current_stage(self) -> Stage:
         """Return the stage of all workers together."""
         return Stage(self.stage[0])
+
+    def note_lost(self, count: int) -> None:
+        """Add entries that this worker lost at its stop to those of the workers that had its number before."""
+        place = slice(self.number * LOST_BYTES, (self.number + 1) * LOST_BYTES)
+        self.lost[place] = (int.from_bytes(self.lost[place]) + count).to_bytes(LOST_BYTES)
 
     def say_ready(self) -> None:
         """Report to the supervisor that this worker serves, and from now on that its event loop runs."""

@@ -127,12 +127,14 @@ def check(config: str, sandbox: bool, live: bool) -> None:
     """Print what is wrong with the configuration, or its routes and who may call. Never a secret."""
     from ..accounting.reports.table import Column, Table
     from ..config.announce import number, price_lists
+    from ..config.bookable import ledger_problems
     from .check import COLUMNS, callers, notes, rows
     from .pools import POOL_COLUMNS, TARGET_COLUMNS, pool_notes, pool_rows, target_rows
     from .terminal import show
 
     with _exit_on_error():
         loaded = _loaded(config, sandbox=sandbox)
+        warnings = (*loaded.warnings, *ledger_problems(loaded))
         _check_log_file(config, loaded.listen.log_file)
         title = f"{loaded.file}: fine, {number(loaded.routes, 'route')}"
         tables: list[tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...]]] = []
@@ -151,7 +153,7 @@ def check(config: str, sandbox: bool, live: bool) -> None:
         sentences = filter(None, (*pool_notes(loaded), price_lists(loaded), *notes(loaded), *callers(loaded)))
         with standard_streams.printing():
             show(*shown, "\n".join(sentences))
-        for problem in loaded.warnings:
+        for problem in warnings:
             standard_streams.say(f"warning: {problem}")
         if live:
             _fetch_tokens(loaded)

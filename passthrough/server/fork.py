@@ -16,7 +16,7 @@ from typing import Final
 
 from ..config.model import Listen
 from ..proxy.deployments.file_users import FLAGS
-from ..worker import SANDBOX, Stage, WorkerContext
+from ..worker import LOST_BYTES, SANDBOX, Stage, WorkerContext
 from .ports import ListenError, bind_sockets, url
 
 _SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD")
@@ -35,6 +35,7 @@ class SharedResources:
         self.sandbox_port = None if self._sandbox is None else int(self._sandbox.getsockname()[1])
         self._stage = mmap(-1, 1)
         self._file_users = mmap(-1, FLAGS)
+        self._lost = mmap(-1, LOST_BYTES * (listen.workers + 1))
         self.wakes, self._wakes_writer = socketpair()
         self._wake_on_signals()
         self._folder = _folder()  # the last: from here on it is removed however the process ends
@@ -47,6 +48,11 @@ class SharedResources:
     @stage.setter
     def stage(self, stage: Stage) -> None:
         self._stage[0] = stage
+
+    @property
+    def lost(self) -> int:
+        """How many entries all workers, those that were replaced too, have lost at their stop."""
+        return sum(int.from_bytes(self._lost[at : at + LOST_BYTES]) for at in range(0, len(self._lost), LOST_BYTES))
 
     @property
     def urls(self) -> tuple[str, str]:
@@ -111,6 +117,7 @@ class SharedResources:
             folder=self._folder,
             stage=self._stage,
             file_users=self._file_users,
+            lost=self._lost,
             line=line,
             parent=os.getppid(),
             trouble=None,

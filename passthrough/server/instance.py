@@ -18,7 +18,7 @@ from ..accounting.bookkeeper import Bookkeeper
 from ..accounting.budget import Policy
 from ..accounting.budgets.budgets import Budgets
 from ..accounting.budgets.price_probe import PriceProbe
-from ..accounting.journal.journal import journal_folder
+from ..accounting.journal.folder import journal_folder
 from ..accounting.ledger.ledger import Ledger
 from ..accounting.ledger.retention import Retention
 from ..accounting.pricing.prices import Prices, shipped
@@ -124,6 +124,12 @@ class Server:
             }
         )
         self._drain = Drain(self._relay, self.health, config.listen)
+        self._lost_before_stop = 0
+
+    @property
+    def lost_at_stop(self) -> int:
+        """How many entries reached neither the ledger nor the journal by the stop; what was lost before is not among them."""
+        return self._bookkeeper.lost - self._lost_before_stop
 
     async def run(self, *, with_sandbox: bool, reopen_log: Callable[[], None]) -> None:
         """Serve until a stop is ordered. Raises ListenError where a port is taken, SandboxError where its extra is missing.
@@ -298,6 +304,7 @@ class Server:
         """Close every part, after the last request: accounting while the ledger is still open."""
         self._upstream.close()
         self._tokens.close()
+        self._lost_before_stop = self._bookkeeper.lost
         await self._bookkeeper.close(CLOSE_ACCOUNTING_S)
         if self._ledger is not None:
             self._ledger.limit_calls(LAST_LEDGER_CALLS_S)  # those of the admin port too: the process waits for their threads

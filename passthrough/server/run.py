@@ -8,18 +8,19 @@ import os
 import sys
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..accounting.access_log import AccessLog, Format
-from ..accounting.ledger.ledger import Ledger
 from ..aiohttp_internals import unsupported
+from ..config import bookable
 from ..config.environment import contents, environment, snapshot
 from ..config.load import load
 from ..config.model import Config
 from ..config.reload import Sources
-from ..errors import ConfigError, PassthroughError, Problem, UnservableLedgerError
+from ..errors import ConfigError, PassthroughError
 from ..sandbox import Api, Provider, start, start_on
 from ..worker import FORCE_STOP, SANDBOX, STOP, WorkerContext
 from .gc_tuning import without_gc
@@ -27,7 +28,7 @@ from .instance import Server
 from .log_file import LogFile, problem
 from .signals import on_signal
 from .stderr_log import DirectHandler, StderrHandler
-from .supervisor import Supervisor
+from .supervisor import Supervisor, check_lost
 
 
 class InstallationError(PassthroughError):
@@ -35,7 +36,11 @@ class InstallationError(PassthroughError):
 
 
 def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
-    """Serve until a signal stops it. Raises ConfigError, ListenError, and SandboxError where the sandbox's extra is missing."""
+    """Serve until a signal stops it.
+
+    Raises ConfigError, ListenError, SandboxError where the sandbox's extra is missing, and LostEntriesError where entries reached
+    neither the ledger nor the journal at the stop.
+    """
     cwd = Path.cwd()
     environ = partial(environment, config, os.environ, cwd)
     sources = Sources(
@@ -46,7 +51,9 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
     seen = sources.snapshot()
     loaded = without_gc(sources.load)
     _check_aiohttp()
-    _check_ledger(config, loaded.ledger)
+    # What is wrong with the ledger alone is said by the thread that writes it, as soon as it serves.
+    journal = [found for found in bookable.ledger_problems(loaded) if found.key == "journal"]
+    loaded = replace(loaded, warnings=(*loaded.warnings, *journal))
     path = loaded.listen.log_file
     try:
         log_file = None if path is None else LogFile(path)
@@ -78,12 +85,21 @@ def _serve(loaded: Config, sources: Sources, seen: bytes, log_file: LogFile | No
             _run(_serve_sandbox(worker))
         return
 
+    lost = 0
+
     async def run() -> None:
+        nonlocal lost
         access_log = _access_log(loaded.listen.log_format, log_file, worker)
-        await Server(loaded, sources, seen, access_log, worker).run(with_sandbox=sandbox, reopen_log=reopen_log)
+        server = Server(loaded, sources, seen, access_log, worker)
+        await server.run(with_sandbox=sandbox, reopen_log=reopen_log)
+        lost = server.lost_at_stop
 
     with logging_to_stderr(loaded.listen.log_level, f"worker {worker.number}" if worker else ""):
         _run(run())
+    if lost and worker is not None:
+        worker.note_lost(lost)  # the supervisor says how many all workers lost, as the last that is said
+        sys.exit(1)
+    check_lost(lost)
 
 
 def _access_log(log_format: str, file: LogFile | None, worker: WorkerContext | None) -> AccessLog:
@@ -108,20 +124,6 @@ def _check_aiohttp() -> None:
     """Raise InstallationError where the program does not run on the aiohttp that is installed."""
     if why := unsupported():
         raise InstallationError(why)
-
-
-def _check_ledger(config: str, url: str | None) -> None:
-    """Raise ConfigError where the ledger's server says that it can never serve; one that is away is tried again later."""
-    if url is None:
-        return
-    ledger = Ledger.at(url)
-    try:
-        ledger.check_servable()
-    except UnservableLedgerError as error:
-        what, _, hint = str(error).partition("\n")
-        raise ConfigError([Problem(config, 0, "ledger", what, hint)]) from None
-    finally:
-        ledger.close()
 
 
 _NAMES = {Api.MISTRAL: "Mistral's", Api.AZURE: "Azure's", Api.VERTEX: "Vertex'"}

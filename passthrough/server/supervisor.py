@@ -22,7 +22,7 @@ from typing import Final
 from ..config import announce
 from ..config.model import Config
 from ..config.reload import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
-from ..errors import ConfigError, PassthroughError
+from ..errors import ConfigError, LostEntriesError, PassthroughError
 from ..worker import FORCE_STOP, READY, RELOAD, SANDBOX, STOP, Stage, WorkerContext
 from .fork import SharedResources
 from .gc_tuning import YOUNG, freeze_heap, without_gc
@@ -98,7 +98,8 @@ class Supervisor:
     def run(self) -> WorkerContext | None:
         """Return as fork does: in each worker its context; in the parent None, once all have ended as ordered.
 
-        Raises SupervisorError, or exits with a worker's exit code where that worker could not start (it has logged why).
+        Raises SupervisorError, and LostEntriesError where workers lost entries at their stop. Exits with a worker's exit code
+        where that worker could not start (it has logged why).
         """
         freeze_heap(YOUNG)
         while self._start_times or self._children:
@@ -106,9 +107,11 @@ class Supervisor:
                 if (worker := self._start_worker(number)) is not None:
                     return worker
             self._wait()
+        lost = self._resources.lost
         self._resources.close()
         if self._failure:
             raise SupervisorError(self._failure)
+        check_lost(lost)
         if self._exit_code:
             sys.exit(self._exit_code)
         return None
@@ -317,3 +320,13 @@ class Supervisor:
             self._trouble = None
             freeze_heap()
         self._send_order(RELOAD)
+
+
+def check_lost(lost: int) -> None:
+    """Raise LostEntriesError where that many entries, more than none, reached neither the ledger nor the journal by the stop."""
+    if lost:
+        entries = "1 entry was" if lost == 1 else f"{lost} entries were"
+        raise LostEntriesError(
+            f"{entries} lost at the stop: neither the ledger nor its journal could be written.\n"
+            "They are in the log only; budgets and usage do not count them."
+        )

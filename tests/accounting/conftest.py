@@ -9,7 +9,7 @@ tested through one face:
 * `ledger/test_append`: append, bulk_insert.
 * `ledger/test_leases`: leases, span_rows, period_sums, lease_client, refresher.
 * `ledger/test_migrations`: migrations, schema.
-* `journal/test_journal`: journal, segment.
+* `journal/test_journal`: journal, segment, folder.
 * `journal/test_writer`: writer, shipper, arrivals, rejected_entries, batch_queue, thread_waiters.
 * `ledger/test_daily_sums`: daily_sums, sum_queries, named_labels.
 * `reports/test_statement`: statement, breakdown, page, statement_csv, statement_page.

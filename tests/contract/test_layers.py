@@ -62,7 +62,7 @@ INSIDE = {
         listener
     """,
     "accounting": """
-        money budget
+        money budget writable_folder
         named_labels
         entry periods
         text_log

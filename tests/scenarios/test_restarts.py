@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -21,6 +20,7 @@ from passthrough.accounting.journal.codec import decode
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.errors import LedgerError
 from tests.harness.client import client
+from tests.harness.disks import filled, read_only, small_disk
 from tests.harness.process import Program, program
 from tests.harness.upstream import Peer, RawUpstream, chunk, ok, upstream
 from tests.harness.waiting import eventually
@@ -33,9 +33,10 @@ LAST_MOMENT_S = 20.0
 POST = b"POST /mistral/v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
 
 
-def configured(raw: RawUpstream, more: str = "", ledger: Path | None = None) -> str:
+def configured(raw: RawUpstream, more: str = "", ledger: Path | None = None, journal: Path | None = None) -> str:
     """Return a configuration with one route to the raw upstream."""
     where = "" if ledger is None else f"ledger: 'sqlite:///{ledger}'\n"
+    where += "" if journal is None else f"journal: '{journal}'\n"
     route = f"{{path: /mistral, target: 'http://127.0.0.1:{raw.port}', include_subpath: true{more}}}"
     return f"{where}pass_through_endpoints:\n  - {route}\n"
 
@@ -364,12 +365,12 @@ Spoilt = Callable[[Path], contextlib.AbstractContextManager[None]]
     [(lock, "is locked by another process"), (spoil, "is not an SQLite database"), (take_folder, "there is no folder")],
 )
 async def test_a_ledger_that_is_wrong_at_the_start(tmp_path: Path, spoilt: Spoilt, why: str) -> None:
-    """It starts, serves, is ready and says why it is degraded; once that is mended, everything is in the ledger."""
+    """With a journal it starts, serves, and says why it is degraded; once that is mended, everything is in the ledger."""
     ledger = tmp_path / "books" / "ledger.db"
     ledger.parent.mkdir()
     async with upstream(Numbered()) as raw:
         with spoilt(ledger):
-            starting = program(tmp_path, configured(raw, ledger=ledger))
+            starting = program(tmp_path, configured(raw, ledger=ledger, journal=tmp_path / "journal"))
             running = await starting.__aenter__()
             await degraded(running, why)
             numbers = await ask(running, 3)
@@ -431,28 +432,6 @@ async def test_a_ledger_that_is_damaged_while_it_runs(tmp_path: Path) -> None:
     assert numbers == [row[0] for row in rows(ledger)]
 
 
-@contextmanager
-def small_disk(place: Path) -> Iterator[None]:
-    """Mount a disk of a few hundred kilobytes; skip the test where that is not allowed."""
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("a small disk can only be mounted by root")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
-def filled(place: Path) -> Path:
-    """Fill a disk to its last byte, and return the file that did it."""
-    filler = place / "filler"
-    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-        while True:
-            file.write(b"x" * 4096)
-    return filler
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
 def test_a_disk_that_is_full_when_the_ledger_is_opened(tmp_path: Path) -> None:
     """SQLite says only that input or output failed where it cannot make its file for shared memory: the cause is said."""
@@ -485,23 +464,10 @@ async def test_a_full_disk(tmp_path: Path, at_start: bool) -> None:
         assert numbers == [row[0] for row in rows(ledger)]
 
 
-@contextmanager
-def read_only(place: Path) -> Iterator[None]:
-    """Make a folder read-only, for root too where it can mount."""
-    if os.geteuid():
-        place.chmod(0o500)
-        yield
-        place.chmod(0o700)
-        return
-    subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
-    yield
-    subprocess.run(["mount", "-o", "remount,rw", str(place)], check=True)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
 @pytest.mark.parametrize("made", [False, True])
 async def test_a_read_only_folder(tmp_path: Path, made: bool) -> None:
-    """With a ledger in it or without: it starts, serves and says why it is degraded; mended, everything is in the ledger."""
+    """With a ledger in it or without: with a journal elsewhere it serves and says why; mended, everything is in the ledger."""
     place = tmp_path / "disk"
     ledger = place / "ledger.db"
     with small_disk(place) if os.geteuid() == 0 else contextlib.nullcontext(place.mkdir()):
@@ -512,7 +478,7 @@ async def test_a_read_only_folder(tmp_path: Path, made: bool) -> None:
                     before = await ask(running, 2)
                     assert 0 == await running.stop()
             with read_only(place):
-                starting = program(tmp_path, configured(raw, ledger=ledger))
+                starting = program(tmp_path, configured(raw, ledger=ledger, journal=tmp_path / "journal"))
                 running = await starting.__aenter__()
                 numbers = await ask(running, 3)
                 await degraded(running, str(ledger))
@@ -520,7 +486,7 @@ async def test_a_read_only_folder(tmp_path: Path, made: bool) -> None:
                 assert (
                     "cannot be opened.\nCheck that it is a file, and give this user permission to it and its folder."
                     if made
-                    else "cannot be made: Read-only file system"
+                    else f"cannot be made: nothing can be written in {place}: Read-only file system"
                 ) in trouble
             await well(running)
             numbers += await ask(running, 1)
@@ -546,6 +512,49 @@ async def test_a_stop_waits_for_a_locked_ledger(tmp_path: Path) -> None:
     assert numbers == [row[0] for row in rows(ledger)]
     assert ["passthrough.db", "passthrough.journal", "routes.yaml"] == names(tmp_path)
     assert [] == names(tmp_path / "passthrough.journal")
+
+
+async def lose(running: Program, folder: Path, count: int) -> None:
+    """Take ledger and journal away with their folder, ask some times, and stop."""
+    await ask(running, 1)
+    await written(folder / "ledger.db", 1)
+    await asyncio.to_thread(folder.rename, folder.with_name("away"))
+    for _ in range(count):  # each on a connection of its own: of several workers all get some
+        await ask(running)
+    await degraded(running, "there is no folder")
+    running.signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("count", [1, 6])
+async def test_what_is_lost_at_the_stop_is_said_last(tmp_path: Path, count: int) -> None:
+    """Where neither ledger nor journal take what waits, the last lines say how many entries are lost, and the exit code is 1."""
+    folder = tmp_path / "books"
+    folder.mkdir()
+    async with upstream(Numbered()) as raw, program(tmp_path, configured(raw, ledger=folder / "ledger.db")) as running:
+        await lose(running, folder, count)
+        assert 1 == await running.ended()
+    entries = "1 entry was" if count == 1 else "6 entries were"
+    assert [
+        f"passthrough: {entries} lost at the stop: neither the ledger nor its journal could be written.\n",
+        "They are in the log only; budgets and usage do not count them.\n",
+    ] == running.said[-2:]
+    assert 1 + count == len(running.log)
+
+
+async def test_what_workers_lose_is_summed(tmp_path: Path) -> None:
+    """Each worker counts what it lost, the supervisor says the sum as its last, and ends with 1."""
+    folder = tmp_path / "books"
+    folder.mkdir()
+    async with (
+        upstream(Numbered()) as raw,
+        program(tmp_path, configured(raw, ledger=folder / "ledger.db"), "--workers", "2") as both,
+    ):
+        await lose(both, folder, 20)
+        assert 1 == await both.ended()
+    assert (
+        "passthrough: 20 entries were lost at the stop: neither the ledger nor its journal could be written.\n" == both.said[-2]
+    )
+    assert 2 == "".join(both.said).count("Entries that did not reach the ledger in time")
 
 
 class Stuck:

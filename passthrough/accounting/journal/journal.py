@@ -10,15 +10,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError
-
 from ..entry import Entry
 from .cache import EntryCache
 from .segment import Batch, ForeignSegmentError, Segment
-
-NAME: Final = "passthrough.journal"
-"""The folder's name in the working directory, where the ledger is not a file."""
 
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
 _AGED_S: Final = 60.0
@@ -27,19 +21,6 @@ _SUFFIX: Final = ".jsonl"
 _SPOILT: Final = ".spoilt"
 _TRIAL: Final = ".trial"
 _TRIAL_BYTES: Final = 64 * 1024
-
-
-def journal_folder(ledger: str, configured: str | None = None) -> Path:
-    """Return the journal's folder: the configured one, else the one beside an SQLite file, else one in the working directory."""
-    if configured:
-        return Path(configured).absolute()
-    try:
-        url = sa.make_url(ledger)
-    except (ArgumentError, ValueError):  # several hosts of PostgreSQL, or none that Ledger.at takes
-        return Path(NAME).absolute()
-    if url.get_backend_name() == "sqlite" and url.database:
-        return Path(url.database).absolute().with_suffix(".journal")
-    return Path(NAME).absolute()
 
 
 class Journal:

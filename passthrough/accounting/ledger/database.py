@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -35,8 +36,11 @@ class Database(Protocol):
     def codec(self) -> str | None:
         """Return the Python codec that a text must fit in to be stored; None where it refuses what it cannot store."""
 
-    def check_servable(self) -> None:
-        """Raise UnservableLedgerError where it is there and can never hold a ledger; return where that is not known soon."""
+    def trial(self) -> AbstractContextManager[sa.Connection | None]:
+        """Yield a connection in a transaction that writes, on a connection of its own, and roll it back at the end.
+
+        None where there is no database yet, and one can be made. Nothing is left behind. Raises LedgerError, SQLAlchemyError.
+        """
 
     def limit_calls(self, call_s: float) -> None:
         """Bound every call by this from now on, as far as calls can be ended."""

@@ -20,7 +20,7 @@ from . import append, clock, leases, migrations, prune, queries
 from .daily_sums import Sums
 from .database import Database, database
 from .queries import ALL, ExchangeEnd, LedgerRow, Selection
-from .schema import SCHEMA_VERSION
+from .schema import SCHEMA, SCHEMA_VERSION
 from .storable_text import ASCII, UNICODE, storable, storable_text
 from .sum_queries import Period, grouped
 
@@ -119,12 +119,9 @@ class Ledger:
 
     def try_out(self) -> None:
         """Raise LedgerError where not even a plain entry could be written now. Writes nothing."""
-        trial = Entry(
-            "trial", 0.0, None, None, None, None, False, "", "", None, "", None, 0, None, 0, 0, None, 0.0, None, Usage()
-        )
         try:
             with suppress(_Undo), self.transaction(writes=True) as connection:
-                leases.spend(connection, append.append(connection, [trial]))
+                _write_trial(connection)
                 raise _Undo
         except (EntryRefusedError, *_DEFECTS) as refused:
             raise LedgerError(f"The ledger {self._database.where} takes no entry at all: {refused}") from None
@@ -143,9 +140,23 @@ class Ledger:
         """Use new connections from now on."""
         self._database.engine.dispose()
 
-    def check_servable(self) -> None:
-        """Raise UnservableLedgerError where the database is there and can never hold a ledger; does not wait long for it."""
-        self._database.check_servable()
+    def check_writable(self) -> None:
+        """Raise LedgerError where no entry could be written now. Creates nothing, changes nothing, and does not wait long.
+
+        A LastingLedgerError stays until a person changes something, an UnservableLedgerError until there is another database.
+        """
+        database = self._database
+        try:
+            with self.explained(), database.trial() as connection:
+                if connection is None:
+                    return
+                version = migrations.version_of(connection, database.where)
+                if version is None:
+                    SCHEMA.create_all(connection)
+                if version in (None, SCHEMA_VERSION):
+                    _write_trial(connection)
+        except SQLAlchemyError as error:
+            raise database.translate(error) from None
 
     def limit_calls(self, call_s: float) -> None:
         """Bound every call by this from now on: the process is shutting down."""
@@ -339,3 +350,9 @@ class Ledger:
     def _forget(self) -> None:
         self._known = None
         self._database.engine.dispose()
+
+
+def _write_trial(connection: sa.Connection) -> None:
+    """Write a plain entry, in a transaction that is rolled back."""
+    trial = Entry("trial", 0.0, None, None, None, None, False, "", "", None, "", None, 0, None, 0, 0, None, 0.0, None, Usage())
+    leases.spend(connection, append.append(connection, [trial]))

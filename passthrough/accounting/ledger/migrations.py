@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ...errors import LedgerError
+from ...errors import LastingLedgerError, LedgerError
 from . import leases
 from .bulk_insert import upsert
 from .daily_sums import add
@@ -24,7 +24,7 @@ _NAMES_UNPRICED: Final = 4
 
 def check(connection: sa.Connection, where: str) -> None:
     """Raise LedgerError where the tables are not a ledger's of this version. Changes nothing."""
-    version = _version(connection, where)
+    version = version_of(connection, where)
     if version is None:
         raise _foreign(where)
     if version < SCHEMA_VERSION:
@@ -40,7 +40,7 @@ def bring_up(connection: sa.Connection, where: str, before: Callable[[int], None
     `before` is called with the tables' version before older ones are changed; what it raises stops the migration. Returns the
     version that older tables had, else None.
     """
-    version = _version(connection, where)
+    version = version_of(connection, where)
     if version is None:
         SCHEMA.create_all(connection)
         connection.execute(sa.insert(META).values(key="schema", value=str(SCHEMA_VERSION)))
@@ -64,8 +64,8 @@ def bring_up(connection: sa.Connection, where: str, before: Callable[[int], None
     return version if version < SCHEMA_VERSION else None
 
 
-def _version(connection: sa.Connection, where: str) -> int | None:
-    """Return the version of the tables, None where there are none."""
+def version_of(connection: sa.Connection, where: str) -> int | None:
+    """Return the version of the tables, None where there are none. Raises LedgerError where they are not a ledger's, or newer."""
     tables = set(sa.inspect(connection).get_table_names())
     # A file belongs to one program; in a database on a server other programs may have tables too.
     if not (tables if connection.dialect.name == "sqlite" else tables & set(SCHEMA.tables)):
@@ -76,7 +76,7 @@ def _version(connection: sa.Connection, where: str) -> int | None:
     if not isinstance(version, str) or not version.isdecimal():
         raise _foreign(where)
     if int(version) > SCHEMA_VERSION:
-        raise LedgerError(
+        raise LastingLedgerError(
             f"The ledger {where} has schema {version}; this program knows up to {SCHEMA_VERSION}.\n"
             "Run the newer program that wrote it, or name another ledger."
         )
@@ -84,7 +84,7 @@ def _version(connection: sa.Connection, where: str) -> int | None:
 
 
 def _foreign(where: str) -> LedgerError:
-    return LedgerError(f"{where} is not a ledger of this program.\nName another one, or move that one away.")
+    return LastingLedgerError(f"{where} is not a ledger of this program.\nName another one, or move that one away.")
 
 
 def _add(connection: sa.Connection, columns: Iterable[sa.Column[Any]]) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
-from ...errors import EntryRefusedError, LedgerError, UnservableLedgerError
+from ...errors import EntryRefusedError, LastingLedgerError, LedgerError, UnservableLedgerError
 from .postgres_url import PostgresUrl, postgres_url
 
 CALL_S: Final = 35.0
@@ -20,6 +23,9 @@ _PING_S: Final = 5.0
 """How long the ping of an idle session may take."""
 
 _QUICK_CONNECT_S: Final = "2"
+_TRIAL_S: Final = 3.0
+"""How long a call of a trial may take: the start waits for it."""
+
 _APPEND_LOCK: Final = 0x7061_7373_6C65_6467
 """The key of the advisory lock ("passledg"): appends share it; a transaction that must be alone takes it exclusively."""
 
@@ -53,6 +59,7 @@ class PostgresServer:
         self.where = url.where
         self._secrets = url.secrets
         self._limit, self._ping_limit = CallLimit(call_s), CallLimit(min(call_s, _PING_S))
+        self._trial_limit = CallLimit(min(call_s, _TRIAL_S))
         self._session = Session
         self._parameters = _parameters(url, read_only=read_only)
         self._encoding = "UTF8"
@@ -69,21 +76,30 @@ class PostgresServer:
         sa.event.listen(self.engine, "handle_error", _give_up)
         sa.event.listen(self.engine, "checkout", self._checked_out)  # after the ping
         sa.event.listen(self.engine, "checkin", self._checked_in)
+        # All in one statement: each would be a round trip. A prepared statement cannot hold several.
+        self._begin = partial(_begin, at_once=url.prepare_threshold is None)
         if not read_only:
-            # All in one statement: each would be a round trip. A prepared statement cannot hold several.
-            sa.event.listen(self.engine, "begin", partial(_begin, at_once=url.prepare_threshold is None))
+            sa.event.listen(self.engine, "begin", self._begin)
 
     @property
     def codec(self) -> str | None:
         """Return the Python codec that a text must fit in to be stored; None where any text but NUL may be stored."""
         return None if self._encoding in {"UTF8", "SQL_ASCII"} else _CODECS.get(self._encoding, "ascii")
 
-    def check_servable(self) -> None:
-        """Connect once, if the server responds soon. Raises UnservableLedgerError where it can never hold a ledger."""
-        try:
-            self._connected(connect_timeout=_QUICK_CONNECT_S).close()
-        except self.engine.dialect.loaded_dbapi.Error as error:
-            _check_encoding(self.where, str(error))
+    @contextmanager
+    def trial(self) -> Iterator[sa.Connection]:
+        """Yield a session of its own in a transaction that is rolled back; a server that does not respond soon is away."""
+
+        def connect() -> Any:
+            session = self._connected(connect_timeout=_QUICK_CONNECT_S)
+            session.limit = self._trial_limit
+            return session
+
+        engine = sa.create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool, hide_parameters=True)
+        sa.event.listen(engine, "begin", self._begin)
+        with engine.connect() as connection, connection.execution_options(writes=True).begin() as transaction:
+            yield connection
+            transaction.rollback()
 
     def limit_calls(self, call_s: float) -> None:
         """Bound every call by this from now on, also those under way."""
@@ -134,6 +150,8 @@ class PostgresServer:
         for secret in self._secrets:
             words = words.replace(secret, "***")
         kind = EntryRefusedError if state[:2] in {"22", "23", "54"} else LedgerError
+        if _LASTING.intersection({state, state[:2]}):
+            kind = LastingLedgerError
         return kind(f"The ledger {self.where} {what.format(words=words[:500].rstrip('.'))}.\n{hint}")
 
 
@@ -210,6 +228,9 @@ _CAUSES: Final = {
     "57": ("is stopping or starting: {words}", "It is tried again."),
 }
 """The message and the hint for a SQLSTATE, or for a class of them."""
+
+_LASTING: Final = frozenset({"28", "3D", "3F", "42501"})
+"""Those that stay until a person acts."""
 
 _CODECS: Final = {
     **{f"LATIN{number}": f"latin{number}" for number in range(1, 11)},

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, InvalidatePoolError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import NullPool, QueuePool
 
-from ...errors import EntryRefusedError, LedgerError
+from ...errors import EntryRefusedError, LastingLedgerError, LedgerError
+from ..writable_folder import FolderTrouble, folder_trouble, trouble_of
 from .backup import back_up
 from .storable_text import UNICODE
 
@@ -43,8 +47,49 @@ class SqliteFile:
         """Return UTF-8, as in every file; a NUL in a text would end it for most programs."""
         return UNICODE
 
-    def check_servable(self) -> None:
-        """Do nothing: the first append shows what the file is."""
+    @contextmanager
+    def trial(self) -> Iterator[sa.Connection | None]:
+        """Yield a connection in a transaction that is rolled back; None where there is no file, and one can be made.
+
+        No file is made of an empty one, nor a WAL file of another: SQLite writes both at once, whatever is rolled back later.
+        """
+        is_there = self._is_there()
+        if is_there and not _may_write(self._path):  # SQLite would read it, and leave two files beside it
+            raise self._translated(sqlite3.SQLITE_READONLY)
+        if not is_there or not _size(self._path):
+            self._check_folder()
+            yield None
+            return
+        place = quote(str(self._path))
+        engine = sa.create_engine("sqlite+pysqlite://", creator=lambda: _connection(f"file:{place}?mode=rw"), poolclass=NullPool)
+        sa.event.listen(engine, "begin", _begin)
+        with engine.connect() as connection:
+            with connection.execution_options(writes=True).begin() as transaction:
+                yield connection
+                transaction.rollback()
+            with connection.begin():
+                is_wal = connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        if not is_wal:  # the files beside it are not there yet
+            self._check_folder()
+
+    def _is_there(self) -> bool:
+        """Tell whether there is a file; raises LedgerError where that cannot be seen."""
+        try:
+            self._path.stat()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise self._unmade(trouble_of(self._path.parent, error)) from None
+        return True
+
+    def _check_folder(self) -> None:
+        """Raise LedgerError where no file can be made in the folder."""
+        if (found := folder_trouble(self._path.parent)) is not None:
+            raise self._unmade(found)
+
+    def _unmade(self, found: FolderTrouble) -> LedgerError:
+        kind = LastingLedgerError if found.lasts else LedgerError
+        return kind(f"The ledger {self._path} cannot be made: {found.what}.\n{found.hint}, or change 'ledger'.")
 
     def limit_calls(self, call_s: float) -> None:
         """Do nothing: a call ends within BUSY_S, or hangs in a disk operation, which nothing ends."""
@@ -56,19 +101,15 @@ class SqliteFile:
 
     def make(self) -> None:
         """Create the file where there is none; never a folder: a misspelt path would become one."""
-        path = self._path
-        if not path.parent.is_dir():
-            raise LedgerError(
-                f"The ledger {path} cannot be opened: there is no folder {path.parent}.\nMake it, or change 'ledger'."
-            )
-        if path.exists():
+        if self._is_there():
             return
         try:
-            path.touch(mode=0o600)  # the files that SQLite creates beside it take its mode
+            self._path.touch(mode=0o600)  # the files that SQLite creates beside it take its mode
+        except FileNotFoundError:
+            self._check_folder()
+            raise self._unmade(trouble_of(self._path.parent, FileNotFoundError())) from None
         except OSError as error:
-            raise LedgerError(
-                f"The ledger {path} cannot be made: {error.strerror}.\nChange 'ledger', or mend its folder."
-            ) from None
+            raise self._unmade(trouble_of(self._path.parent, error)) from None
 
     def back_up(self, version: int) -> Path:
         """Copy the file beside it, before tables of an older version are changed: see backup.back_up."""
@@ -105,16 +146,24 @@ class SqliteFile:
         """Return a LedgerError for what the driver said; the low byte of SQLite's extended code is the kind of error."""
         cause = error.orig if isinstance(error, DatabaseError) else None
         kind = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-        if kind == sqlite3.SQLITE_IOERR and _is_full(self._path.parent):
+        if kind in _MAY_BE_FULL and _is_full(self._path.parent):
             kind = sqlite3.SQLITE_FULL  # Where the -shm file cannot grow, SQLite 3.40 says only that input or output failed.
-        what, hint = _CAUSES.get(kind, ("", ""))
-        if what:
-            return LedgerError(f"The ledger {self.where} {what}.\n{hint}")
+        if kind in _CAUSES:
+            return self._translated(kind)
         if isinstance(error, IntegrityError | DataError):
             return EntryRefusedError(
                 f"The ledger {self.where} does not take what was to be written: {cause}.\nPlease report this."
             )
         return LedgerError(f"The ledger {self.where} failed: {cause or type(error).__name__}.")
+
+    def _translated(self, kind: int) -> LedgerError:
+        what, hint = _CAUSES[kind]
+        error_class = LastingLedgerError if kind in _LASTING else LedgerError
+        return error_class(f"The ledger {self.where} {what}.\n{hint}")
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _path(url: sa.URL) -> Path:
@@ -123,7 +172,7 @@ def _path(url: sa.URL) -> Path:
             "The ledger's URL does not name a file, and nothing else.\nWrite it as sqlite:///relative.db or sqlite:////absolute/path.db."
         )
     path = Path(str(url.database)).absolute()
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises where a folder may not be searched (Python 3.13 and before)
         raise LedgerError(f"The ledger {path} cannot be opened: it is a folder.\nName a file in it.")
     return path
 
@@ -205,3 +254,11 @@ _CAUSES: Final = {
     sqlite3.SQLITE_CORRUPT: ("is damaged", "Move it away to begin a new one; 'sqlite3 <file> .recover' may save what is in it."),
     sqlite3.SQLITE_IOERR: ("cannot be read or written: input or output failed", "Check the disk that it is on."),
 }
+
+_LASTING: Final = frozenset(
+    {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
+)
+"""Those of them that stay until a person acts."""
+
+_MAY_BE_FULL: Final = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+"""What SQLite also says where there is no space for a file beside the database."""

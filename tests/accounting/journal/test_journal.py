@@ -14,7 +14,8 @@ import pytest
 
 from passthrough.accounting.entry import Entry
 from passthrough.accounting.journal.codec import encode, line
-from passthrough.accounting.journal.journal import Journal, journal_folder
+from passthrough.accounting.journal.folder import journal_folder
+from passthrough.accounting.journal.journal import Journal
 from passthrough.accounting.journal.segment import ForeignSegmentError, Segment
 from tests.harness.entries import booked
 

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from passthrough.accounting.journal.journal import NAME, journal_folder
+from passthrough.accounting.journal.folder import NAME, journal_folder
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.accounting.ledger.postgres_session import parameter_names
 from passthrough.accounting.ledger.postgres_url import postgres_url

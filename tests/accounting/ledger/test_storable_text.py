@@ -18,7 +18,7 @@ from passthrough.accounting.entry import Charge
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.accounting.ledger.storable_text import storable, storable_text
 from passthrough.accounting.named_labels import labels_text
-from passthrough.errors import LedgerError, UnservableLedgerError
+from passthrough.errors import LastingLedgerError, LedgerError, UnservableLedgerError
 from tests.harness.entries import booked, one
 from tests.harness.postgres import Postgres
 from tests.harness.process import command
@@ -103,7 +103,7 @@ def test_what_no_database_stores_is_escaped(ledger_url: str, label: str) -> None
 def test_an_encoding_that_can_never_serve_is_said_by_name(encoded_url: str) -> None:
     """That is known as soon as the server is asked, and said in the same words whenever it is used."""
     with closing(Ledger.at(encoded_url)) as ledger:
-        for ask in (ledger.check_servable, lambda: ledger.append([booked()])):
+        for ask in (ledger.check_writable, lambda: ledger.append([booked()])):
             with pytest.raises(UnservableLedgerError, match=r"MULE_INTERNAL.*\n.*UTF8"):
                 ask()
 
@@ -120,11 +120,12 @@ async def test_with_such_an_encoding_it_does_not_start(encoded_url: str, tmp_pat
 
 
 def test_a_server_that_is_not_there_is_not_waited_for() -> None:
-    """What cannot be known at the start is left to the first append."""
+    """That it is away is said, and it may come back: it is no error that lasts."""
     with closing(Ledger.at("postgresql://127.0.0.1:1/books")) as ledger:
-        ledger.check_servable()
-        with pytest.raises(LedgerError, match="cannot be reached"):
-            ledger.append([booked()])
+        for ask in (ledger.check_writable, lambda: ledger.append([booked()])):
+            with pytest.raises(LedgerError, match="cannot be reached") as caught:
+                ask()
+            assert not isinstance(caught.value, LastingLedgerError | UnservableLedgerError)
 
 
 @settings(max_examples=200)
