@@ -1,8 +1,9 @@
 """A local upstream with Mistral's API that reads real PDFs, for trying and testing without a key.
 
-`POST /v1/ocr` (also at Azure's and Vertex's paths), `/v1/files` and `/v1/models` behave as the providers' documentation says.
+`POST /v1/ocr` (also at Azure's and Vertex's paths), `/v1/chat/completions`, `/v1/fim/completions`, `/v1/embeddings`, `/v1/files`,
+`/v1/batch/jobs` and `/v1/models` behave as the providers' documentation says.
 Every response carries `x-passthrough-sandbox: true`. The sandbox fetches nothing from the network and runs no model: its text is
-the text layer of the PDF. It can play Azure's API or Vertex', and fail at random, so that pools can be tried.
+that of the document itself, its chat an echo. It can play Azure's API or Vertex', and fail at random, so that pools can be tried.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Final
 from aiohttp import web
 
 from ..errors import PassthroughError
+from .pace import Pace
 from .provider import Api, Provider
 
-__all__ = ["Api", "Provider", "Running", "SandboxError", "SandboxMissing", "app", "start", "start_on"]
+__all__ = ["Api", "Pace", "Provider", "Running", "SandboxError", "SandboxMissing", "app", "start", "start_on"]
 
 MAX_JSON_BYTES: Final = 100_000_000
 """A document of 50 MB is 67 MB of base64: it passes, and the API's own check of the document follows."""
@@ -27,6 +29,8 @@ _EXTRA: Final = {"pypdfium2", "pypdfium2_raw", "PIL"}
 _SHUTDOWN_S: Final = 2.0
 MISTRAL: Final = Provider()
 """Mistral's API, which never fails."""
+PACE: Final = Pace()
+"""The pace at which a person can watch."""
 
 
 class SandboxError(PassthroughError):
@@ -60,21 +64,23 @@ def app(
     max_file_bytes: int = MAX_FILE_BYTES,
     clock: Callable[[], float] = time.time,
     provider: Provider = MISTRAL,
+    pace: Pace = PACE,
 ) -> web.Application:
     """Return the sandbox as an application.
 
     With `key` it demands `Authorization: Bearer <key>` or `api-key: <key>`; without, it accepts any credential or none.
     `max_bytes` bounds JSON bodies, `max_file_bytes` uploaded files. `clock` (seconds since the epoch) decides when signed URLs
-    expire. `provider` is played. Raises SandboxMissing.
+    expire. `provider` is played, at this `pace`. Raises SandboxMissing.
     """
     try:
-        from .service import Bounds, build  # noqa: PLC0415 (an optional extra)
+        from .resources import Bounds  # noqa: PLC0415
+        from .service import build  # noqa: PLC0415 (an optional extra)
     except ModuleNotFoundError as missing:
         module = (missing.name or "").partition(".")[0]
         if module not in _EXTRA:
             raise
         raise SandboxMissing(module) from missing
-    return build(key=key, bounds=Bounds(max_bytes, max_file_bytes), clock=clock, provider=provider)
+    return build(key=key, bounds=Bounds(max_bytes, max_file_bytes), clock=clock, provider=provider, pace=pace)
 
 
 async def start(host: str, port: int, *, key: str | None = None, provider: Provider = MISTRAL) -> Running:

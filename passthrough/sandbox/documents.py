@@ -1,4 +1,4 @@
-"""Reads documents: the text and the pictures of PDFs with pdfium, the size of images with Pillow.
+"""Reads documents: the text and the pictures of PDFs with pdfium, the size of images with Pillow, Office documents as XML.
 
 Only this module imports the libraries of the extra `sandbox`. Every function blocks, and runs on the one thread of a JobThread,
 because pdfium is not thread safe.
@@ -9,75 +9,40 @@ from __future__ import annotations
 import ctypes
 import io
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any, Final
 
 import pypdfium2
 import pypdfium2.raw as pdfium
 from PIL import Image, UnidentifiedImageError
 
-from .errors import invalid_pdf, unreadable
+from .errors import invalid_pdf, too_many_pages, unreadable
 from .job_thread import IsCancelled, JobCancelled
+from .office.office_document import is_office, read_office
+from .pages import DPI, Box, Page, Picture, ReadOptions, clean, with_pictures
 
-DPI: Final = 200
-MAX_PAGES: Final = 1000
 _POINTS_PER_INCH: Final = 72
 _MAX_PICTURE_PIXELS: Final = 40_000_000  # a larger one is listed without its bytes: decoded it needs 4 bytes for each pixel
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufffe\uffff]")
 _NO_OCR: Final = "*(passthrough sandbox: no text is read from images)*"
-
-Box = tuple[int, int, int, int]
-"""Left, top, right, bottom: pixels at DPI from the upper left corner of the page."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An image on a page; `content` is the bytes of a file of type `mime`, empty where they are not wanted."""
-
-    id: str
-    box: Box
-    content: bytes = b""
-    mime: str = "image/jpeg"
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page: its number from 0, its text as Markdown, its size in pixels at DPI, its pictures."""
-
-    index: int
-    markdown: str
-    width: int
-    height: int
-    pictures: tuple[Picture, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """What to read of a document: which of its pages, and which pictures. `picture_limit` holds for all pages together."""
-
-    choose: Callable[[int], Sequence[int]]
-    with_content: bool = False
-    picture_limit: int | None = None
-    picture_min_px: int = 0
 
 
 def read(document: bytes, options: ReadOptions, is_cancelled: IsCancelled) -> list[Page]:
-    """Return the chosen pages of a PDF or an image.
+    """Return the chosen pages of a PDF, an image, a DOCX or a PPTX.
 
-    Raises Rejection for bytes that are neither (or encrypted), for too many pages, and whatever `options.choose` raises;
+    Raises Rejection for bytes that are none of them (or encrypted), for too many pages, and whatever `options.choose` raises;
     JobCancelled between two pages, once `is_cancelled` returns True.
     """
-    if b"%PDF-" not in document[:1024]:  # Adobe's readers look for it in the first kilobyte; so do pdfium and Mistral's users
+    if is_office(document):
+        return read_office(document, options, is_cancelled)
+    if is_image(document):
         return _image(document, options)
     try:
         with pypdfium2.PdfDocument(document) as opened:
             total = len(opened)
-            if total > MAX_PAGES:
-                raise unreadable(f"Document has {total} pages, the limit is {MAX_PAGES}.")
+            if total > options.max_pages:
+                raise too_many_pages(total, options.max_pages)
             pages: list[Page] = []
             for index in options.choose(total):
                 if is_cancelled():
@@ -88,26 +53,25 @@ def read(document: bytes, options: ReadOptions, is_cancelled: IsCancelled) -> li
         raise invalid_pdf() from None
 
 
+def is_image(document: bytes) -> bool:
+    """Tell whether a document is read as an image, because it is nothing else."""
+    # Adobe's readers look for it in the first kilobyte; so do pdfium and Mistral's users
+    return b"%PDF-" not in document[:1024] and not is_office(document)
+
+
 def _page(opened: Any, index: int, options: ReadOptions, before: int) -> Page:
     """Read one page; the pages before it have `before` pictures, because picture ids count through the document."""
     with closing(opened[index]) as page:
         width, height = _pixels(page.get_width()), _pixels(page.get_height())
         with closing(page.get_textpage()) as text:
-            markdown = _clean(text.get_text_range())
+            markdown = clean(text.get_text_range())
         pictures: list[Picture] = []
         for drawn, box in _drawn(page, width, height, options.picture_min_px):
             number = before + len(pictures)
             if options.picture_limit is not None and number >= options.picture_limit:
                 break
             pictures.append(Picture(f"img-{number}.jpeg", box, _jpeg(drawn) if options.with_content else b""))
-    references = [f"![{picture.id}]({picture.id})" for picture in pictures]
-    return Page(index, "\n\n".join(filter(None, (markdown, *references))), width, height, tuple(pictures))
-
-
-def _clean(text: str) -> str:
-    """Return pdfium's text with line feeds only, without control characters and without blanks at line ends."""
-    lines = _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).split("\n")
-    return "\n".join(line.rstrip() for line in lines).strip()
+    return Page(index, with_pictures(markdown, pictures), width, height, tuple(pictures))
 
 
 def _pixels(points: float) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from typing import Final
 
 from ..errors import PassthroughError
@@ -75,44 +74,84 @@ def unreadable(message: str) -> Rejection:
     return error(400, "invalid_request_file", message, "3310")
 
 
+def corrupted() -> Rejection:
+    """Return the 400 for an Office document that is broken, encrypted, or unpacks to more than one ever does."""
+    return unreadable("File is corrupted and cannot be parsed.")
+
+
+def too_many_pages(pages: int, limit: int) -> Rejection:
+    """Return the 400 for a document of more pages than the provider takes; their number counts, not that of the chosen ones."""
+    message = f"This document has {pages} pages, which is more than the maximum allowed of {limit}."
+    return error(400, "document_parser_too_many_pages", message, "3730")
+
+
+def images_only_inline(kind: str) -> Rejection:
+    """Return the 400 for an Office document (`kind`: docx, pptx) whose images are wanted without their bytes."""
+    return unreadable(
+        f"For .{kind} files, extracted images can only be returned in base64. "
+        "If you don't want images, try setting `image_limit=0` instead."
+    )
+
+
 def no_such_page(page: int, total: int) -> Rejection:
     """Return the 400 for a page number (from 0) that the document of `total` pages does not have."""
     return unreadable(f"Page {page} was asked for, but the document has {total} pages, counted from 0.")
 
 
-def _azure(status: int, code: str, message: str) -> dict[str, object]:
-    """Return an error of Azure AI Foundry: the model's own error is JSON within the message."""
-    return {"error": {"code": code, "message": json.dumps({"detail": message}), "status": status}}
+_HTTP: Final = {400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 413: "Content Too Large", 422: "Invalid input"}
+"""Azure's codes of errors. Only 422 was seen; the others are the status in words."""
+_GOOGLE: Final = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    413: "INVALID_ARGUMENT",
+    422: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""Google's names of statuses (google.rpc.Code)."""
 
 
-def _google(status: int, code: str, message: str) -> dict[str, object]:
-    return {"error": {"code": status, "message": message, "status": code}}
+def in_shape_of(api: str, rejection: Rejection) -> Rejection:
+    """Return a rejection as this API sends it: Azure puts the model's own error into the message, as JSON; Google its words."""
+    status, body = rejection.status, rejection.body
+    if api not in {"azure", "vertex"} or set(body) == {"error"}:
+        return rejection
+    if api == "azure":
+        code = _HTTP.get(status, "too_many_requests" if status == 429 else "service_unavailable")
+        message = json.dumps(body, ensure_ascii=False)
+        return Rejection(status, {"error": {"code": code, "message": message, "status": status}}, rejection.headers)
+    status = 400 if status in {413, 422} else status
+    said = body.get("message", body.get("detail"))
+    message = said if isinstance(said, str) else json.dumps(body, ensure_ascii=False)
+    inner = {"code": status, "message": message, "status": _GOOGLE.get(status, "INTERNAL")}
+    return Rejection(status, {"error": inner}, rejection.headers)
 
 
-_SHAPES: Final[Mapping[str, Callable[[int, str, str], dict[str, object]]]] = {"azure": _azure, "vertex": _google}
-"""The errors of APIs that are not Mistral's own."""
-
-
-def throttled(api: str) -> Rejection:
+def throttled() -> Rejection:
     """Return the 429 of a provider that is called too often; it asks for a second's rest."""
-    message, wait = "Rate limit exceeded", {"Retry-After": "1"}
-    if api not in _SHAPES:
-        return Rejection(429, error(429, "rate_limited", message, "1300").body, wait)
-    code = "too_many_requests" if api == "azure" else "RESOURCE_EXHAUSTED"
-    return Rejection(429, _SHAPES[api](429, code, message), wait)
+    return Rejection(429, error(429, "rate_limited", "Rate limit exceeded", "1300").body, {"Retry-After": "1"})
 
 
-def unavailable(api: str) -> Rejection:
+def unavailable() -> Rejection:
     """Return the 503 of a provider that is overloaded."""
-    message = "Service unavailable"
-    if api not in _SHAPES:
-        return error(503, "service_unavailable", message)
-    return Rejection(503, _SHAPES[api](503, "service_unavailable" if api == "azure" else "UNAVAILABLE", message))
+    return error(503, "service_unavailable", "Service unavailable")
 
 
 def not_inline(api: str) -> Rejection:
     """Return the error of Azure (422) and Vertex (400) for a document that is not in the request."""
-    message = "Only documents as base64 data URIs are taken."
-    if api == "azure":
-        return Rejection(422, _azure(422, "invalid_input", message))
-    return Rejection(400, _google(400, "INVALID_ARGUMENT", message))
+    return detail(422 if api == "azure" else 400, "Only documents as base64 data URIs are taken.")
+
+
+def asked_for(status: int, name: str) -> Rejection:
+    """Return the error that a request's `name` asks for, to see what becomes of it: as the API sends it, where that is known."""
+    if status == 401:
+        return detail(401, "Unauthorized")
+    if status == 429:
+        return throttled()
+    if status == 503:
+        return unavailable()
+    kind = "invalid_request_error" if status < 500 else "internal_server_error"
+    return error(status, kind, f"The sandbox sends this error because '{name}' asks for it.")

@@ -19,7 +19,11 @@ _EXPIRES: Final = re.compile(r"[0-9]{1,12}")
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One uploaded file. `created_utc` is seconds since the epoch; `digest` is the SHA-256 of its bytes, hexadecimal."""
+    """One file. `created_utc` is seconds since the epoch; `digest` is the SHA-256 of its bytes, hexadecimal.
+
+    `sample_type` says what it holds (`batch_request`, `batch_result`, `batch_error`, else `ocr_input`), `num_lines` how many
+    requests or results those are, `source` who made it: `upload` or `mistral`.
+    """
 
     id: str
     path: Path
@@ -28,6 +32,9 @@ class StoredFile:
     filename: str
     purpose: str
     digest: str
+    sample_type: str = "ocr_input"
+    num_lines: int = 0
+    source: str = "upload"
 
     @property
     def mime(self) -> str:
@@ -43,10 +50,10 @@ class StoredFile:
             "created_at": self.created_utc,
             "filename": self.filename,
             "purpose": self.purpose,
-            "sample_type": "batch_request" if self.purpose == "batch" else "ocr_input",
-            "num_lines": 0,
+            "sample_type": self.sample_type,
+            "num_lines": self.num_lines,
             "mimetype": self.mime,
-            "source": "upload",
+            "source": self.source,
             "signature": self.digest,
             "expires_at": None,
             "visibility": "workspace",

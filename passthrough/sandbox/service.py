@@ -2,60 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 import secrets
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from .errors import Rejection, detail, flaw, not_found, too_large, unprocessable
+from .batch.batches import Batches
+from .batch.job_routes import JOB_ROUTES
+from .encoded_response import EncodedResponse, encoded, encoded_answer, json_bytes
+from .errors import Rejection, detail, in_shape_of, not_found, too_large
+from .file_routes import FILE_ROUTES
 from .file_store import FileStore
-from .job_thread import JobThread
+from .job_thread import IsCancelled, JobThread
 from .models import card, listed
-from .ocr import EncodedResponse, Endpoint, encoded, respond
+from .ocr import Endpoint, pages_read
+from .pace import Pace
 from .provider import Api, Provider
-from .upload import receive
+from .resources import BOUNDS, PACE, PROVIDER, RESOURCES, Bounds, Resources
+from .responses import json_response, response_of, takes_gzip
+from .text.chat import Complete, Completion, chat_completion, fim_completion
+from .text.embeddings import embedded
 
-_Q_ZERO: Final = re.compile(r"q=0(\.0*)?")
 _VERTEX_MODEL: Final = re.compile(r"models/([^/]+):rawPredict")
-_PAGE_SIZE: Final = 100
-_MAX_HOURS: Final = 168
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """The largest bodies: of JSON requests, and of a file within an upload."""
-
-    json_bytes: int
-    file_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Resources:
-    """What exists while the sandbox runs: the files, and the threads that read documents and write files."""
-
-    files: FileStore
-    reader: JobThread
-    disk: JobThread
-
-
-_RESOURCES: Final = web.AppKey("resources", _Resources)
-_BOUNDS: Final = web.AppKey("bounds", Bounds)
-_PROVIDER: Final = web.AppKey("provider", Provider)
-
-
-def build(*, key: str | None, bounds: Bounds, clock: Callable[[], float], provider: Provider) -> web.Application:
+def build(*, key: str | None, bounds: Bounds, clock: Callable[[], float], provider: Provider, pace: Pace) -> web.Application:
     """Return the application, with the paths of the API that is played; its files and threads exist while it runs."""
     app = web.Application(client_max_size=bounds.json_bytes, middlewares=[_guarded(key)])
-    app[_BOUNDS] = bounds
-    app[_PROVIDER] = provider
+    app[BOUNDS] = bounds
+    app[PROVIDER] = provider
+    app[PACE] = pace
     app.on_response_prepare.append(_mark)
     app.cleanup_ctx.append(_resources(clock))
     for api, routes in _routes().items():
@@ -73,13 +57,11 @@ def _routes() -> dict[Api, list[web.RouteDef]]:
         ],
         Api.VERTEX: [web.post(r"/{path:.+:rawPredict}", _ocr_vertex)],
         Api.MISTRAL: [
-            web.post("/v1/files", _file_upload),
-            web.get("/v1/files", _file_list),
-            web.get("/v1/files/{id}", _file),
-            web.delete("/v1/files/{id}", _file_delete),
-            web.get("/v1/files/{id}/content", _file_content),
-            web.get("/v1/files/{id}/url", _file_url),
-            web.get("/blobs/{id}", _blob),
+            *FILE_ROUTES,
+            web.post("/v1/chat/completions", _chat),
+            web.post("/v1/fim/completions", _fim),
+            web.post("/v1/embeddings", _embeddings),
+            *JOB_ROUTES,
             web.get("/v1/models", _model_list),
             web.get("/v1/models/{id}", _model),
         ],
@@ -90,8 +72,11 @@ def _resources(clock: Callable[[], float]) -> Callable[[web.Application], AsyncI
     async def resources(app: web.Application) -> AsyncIterator[None]:
         reader, disk = JobThread("sandbox-reader"), JobThread("sandbox-disk")
         directory = await disk.run(lambda _: tempfile.TemporaryDirectory(prefix="passthrough-sandbox-"))
-        app[_RESOURCES] = _Resources(FileStore(Path(directory.name), secrets.token_bytes(32), clock), reader, disk)
+        files = FileStore(Path(directory.name), secrets.token_bytes(32), clock)
+        batches = Batches(files, reader, _batch_answers(files), app[PACE].batch_s)
+        app[RESOURCES] = Resources(files, batches, reader, disk)
         yield
+        await batches.close()
         await reader.close()
         disk.submit(directory.cleanup)
         await disk.close()
@@ -121,8 +106,8 @@ def _guarded(key: str | None) -> Middleware:
         except web.HTTPMethodNotAllowed as refused:
             wrong = detail(405, "Method Not Allowed", {"Allow": ", ".join(sorted(refused.allowed_methods))})
         except web.HTTPRequestEntityTooLarge:
-            wrong = too_large(f"The request is larger than {request.app[_BOUNDS].json_bytes} bytes.")
-        return _response(encoded(wrong.status, wrong.body, _takes_gzip(request), wrong.headers))
+            wrong = too_large(f"The request is larger than {request.app[BOUNDS].json_bytes} bytes.")
+        return response_of(encoded(wrong.status, wrong.body, takes_gzip(request), wrong.headers))
 
     return guarded
 
@@ -133,97 +118,100 @@ def _holds(headers: Mapping[str, str], key: str) -> bool:
     return hmac.compare_digest(offered.encode("utf-8", "surrogateescape"), key.encode("utf-8", "surrogateescape"))
 
 
-def _takes_gzip(request: web.Request) -> bool:
-    offers = (offer.partition(";") for offer in request.headers.get("Accept-Encoding", "").lower().split(","))
-    return any(coding.strip() == "gzip" and not _Q_ZERO.fullmatch(weight.strip()) for coding, _, weight in offers)
-
-
-def _response(response: EncodedResponse) -> web.Response:
-    return web.Response(status=response.status, body=response.body, headers=response.headers)
-
-
-def _json(request: web.Request, body: Mapping[str, object]) -> web.Response:
-    return _response(encoded(200, body, _takes_gzip(request)))
-
-
 async def _ocr(request: web.Request) -> web.Response:
-    api = request.app[_PROVIDER].api
+    api = request.app[PROVIDER].api
     return await _read(request, Endpoint(any_model=api.inline_only, api=api))
 
 
 async def _ocr_azure(request: web.Request) -> web.Response:
-    return await _read(request, Endpoint(any_model=True, api=request.app[_PROVIDER].api))
+    return await _read(request, Endpoint(any_model=True, api=Api.AZURE))
 
 
 async def _ocr_vertex(request: web.Request) -> web.Response:
     named = _VERTEX_MODEL.search(request.match_info["path"])
-    return await _read(request, Endpoint(any_model=True, model=named[1] if named else None, api=request.app[_PROVIDER].api))
+    return await _read(request, Endpoint(any_model=True, model=named[1] if named else None, api=Api.VERTEX))
 
 
 async def _read(request: web.Request, endpoint: Endpoint) -> web.Response:
-    resources, gzipped, raw = request.app[_RESOURCES], _takes_gzip(request), await request.read()
-    if failure := request.app[_PROVIDER].failure():
-        raise failure
-    return _response(
-        await resources.reader.run(
-            lambda is_cancelled: respond(
-                raw, files=resources.files, endpoint=endpoint, gzipped=gzipped, is_cancelled=is_cancelled
-            )
-        )
+    raw = await _received(request, endpoint.api)
+    files = request.app[RESOURCES].files
+    return await _answered(request, lambda is_cancelled: pages_read(raw, files, endpoint, is_cancelled), endpoint.api)
+
+
+async def _received(request: web.Request, api: Api) -> bytes:
+    """Return the body of a call that may fail at random. Raises Rejection."""
+    raw = await request.read()
+    if failure := request.app[PROVIDER].failure():
+        raise in_shape_of(api, failure)
+    return raw
+
+
+async def _answered(
+    request: web.Request, answer: Callable[[IsCancelled], Mapping[str, object]], api: Api = Api.MISTRAL
+) -> web.Response:
+    """Return what the reader's thread makes of a request."""
+    gzipped = takes_gzip(request)
+    return response_of(
+        await request.app[RESOURCES].reader.run(lambda is_cancelled: encoded_answer(lambda: answer(is_cancelled), api, gzipped))
     )
 
 
-async def _file_upload(request: web.Request) -> web.Response:
-    resources = request.app[_RESOURCES]
-    return _json(request, (await receive(request, resources.files, resources.disk, request.app[_BOUNDS].file_bytes)).to_json())
+async def _chat(request: web.Request) -> web.StreamResponse:
+    return await _completed(request, chat_completion)
 
 
-async def _file_list(request: web.Request) -> web.Response:
-    page, size = _number(request, "page", 0, 0, 10**9), _number(request, "page_size", _PAGE_SIZE, 1, 1000)
-    files = request.app[_RESOURCES].files.listed(request.query.get("purpose"))
-    shown = [stored.to_json() for stored in files[page * size : (page + 1) * size]]
-    return _json(request, {"data": shown, "object": "list", "total": len(files)})
+async def _fim(request: web.Request) -> web.StreamResponse:
+    return await _completed(request, fim_completion)
 
 
-def _number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
-    text = request.query.get(name, str(default))
-    if not re.fullmatch(r"[0-9]{1,10}", text) or not least <= int(text) <= most:
-        wrong = ("int_parsing", f"Input should be an integer from {least} to {most}")
-        raise unprocessable([flaw(("query", name), wrong, text)])
-    return int(text)
+async def _completed(request: web.Request, complete: Complete) -> web.StreamResponse:
+    resources, raw, gzipped = request.app[RESOURCES], await _received(request, Api.MISTRAL), takes_gzip(request)
+
+    def completed(is_cancelled: IsCancelled) -> Completion | EncodedResponse:
+        streams: list[Completion] = []
+
+        def answer() -> Mapping[str, object]:
+            completion = complete(raw, resources.files, is_cancelled)
+            streams.extend([completion] if completion.stream else [])
+            return {} if completion.stream else completion.to_json()
+
+        whole = encoded_answer(answer, Api.MISTRAL, gzipped)
+        return streams[0] if streams else whole
+
+    found = await resources.reader.run(completed)
+    return await _streamed(request, found) if isinstance(found, Completion) else response_of(found)
 
 
-async def _file(request: web.Request) -> web.Response:
-    stored = request.app[_RESOURCES].files.get(request.match_info["id"])
-    return _json(request, {**stored.to_json(), "deleted": False})
+async def _streamed(request: web.Request, completion: Completion) -> web.StreamResponse:
+    """Send a completion as events, each for itself (WHATWG HTML §9.2.6), until the client leaves."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"})
+    await response.prepare(request)
+    for event in completion.events():
+        await response.write(b"data: " + json_bytes(event) + b"\n\n")
+        await asyncio.sleep(request.app[PACE].token_s)
+    await response.write(b"data: [DONE]\n\n")
+    await response.write_eof()
+    return response
 
 
-async def _file_delete(request: web.Request) -> web.Response:
-    resources = request.app[_RESOURCES]
-    stored = resources.files.take(request.match_info["id"])
-    await resources.disk.run(lambda _: stored.path.unlink(missing_ok=True))
-    return _json(request, {"id": stored.id, "object": "file", "deleted": True})
+async def _embeddings(request: web.Request) -> web.Response:
+    raw = await _received(request, Api.MISTRAL)
+    return await _answered(request, lambda _: embedded(raw))
 
 
-async def _file_content(request: web.Request) -> web.FileResponse:
-    stored = request.app[_RESOURCES].files.get(request.match_info["id"])
-    return web.FileResponse(stored.path, headers={"Content-Type": "application/octet-stream"})
-
-
-async def _file_url(request: web.Request) -> web.Response:
-    hours = _number(request, "expiry", 24, 1, _MAX_HOURS)
-    signed = request.app[_RESOURCES].files.signed_url(request.match_info["id"], hours)
-    return _json(request, {"url": f"{request.scheme}://{request.host}{signed}"})
-
-
-async def _blob(request: web.Request) -> web.FileResponse:
-    stored = request.app[_RESOURCES].files.by_signed_url(request.path_qs)
-    return web.FileResponse(stored.path, headers={"Content-Type": stored.mime})
+def _batch_answers(files: FileStore) -> dict[str, Callable[[bytes, IsCancelled], dict[str, object]]]:
+    """Return what answers the lines of a batch, for each endpoint that has batches."""
+    return {
+        "/v1/ocr": lambda raw, is_cancelled: pages_read(raw, files, Endpoint(), is_cancelled),
+        "/v1/chat/completions": lambda raw, is_cancelled: chat_completion(raw, files, is_cancelled).to_json(),
+        "/v1/fim/completions": lambda raw, is_cancelled: fim_completion(raw, files, is_cancelled).to_json(),
+        "/v1/embeddings": lambda raw, _: embedded(raw),
+    }
 
 
 async def _model_list(request: web.Request) -> web.Response:
-    return _json(request, listed())
+    return json_response(request, listed())
 
 
 async def _model(request: web.Request) -> web.Response:
-    return _json(request, card(request.match_info["id"]))
+    return json_response(request, card(request.match_info["id"]))

@@ -11,9 +11,10 @@ from typing import IO, Any, Final
 from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from .batch.lines import read_requests
 from .errors import MISSING, detail, error, flaw, too_large, unprocessable
 from .file_store import FileStore, StoredFile
-from .job_thread import JobThread
+from .job_thread import IsCancelled, JobThread
 
 _PIECE: Final = 1 << 20
 _MAX_FIELD: Final = 8192
@@ -51,7 +52,8 @@ async def receive(request: web.Request, files: FileStore, disk: JobThread, max_b
     """Add the part `file` of a multipart request to the store, and return it.
 
     `disk` writes all files in order, so a broken upload is closed and removed after its last write. Raises Rejection: 400 for a
-    broken multipart body, 413 beyond `max_bytes`, 422 without a file, 507 for a full disk.
+    broken multipart body, 413 beyond `max_bytes`, 422 without a file and for a batch's file that holds no requests, 507 for a
+    full disk.
     """
     if request.content_type != "multipart/form-data":
         raise unprocessable([flaw(("body", "file"), MISSING, None)])
@@ -67,9 +69,26 @@ async def receive(request: web.Request, files: FileStore, disk: JobThread, max_b
             raise error(507, "storage", f"The sandbox cannot store the file: {wrong.strerror}.") from None
         raise
     digest = writing.digest.hexdigest()
-    stored = StoredFile(file_id, writing.path, writing.size_bytes, int(files.clock()), filename, purpose, digest)
+    kind, lines = "ocr_input", 0
+    if purpose == "batch":
+        kind, lines = "batch_request", await _lines(writing, disk)
+    stored = StoredFile(file_id, writing.path, writing.size_bytes, int(files.clock()), filename, purpose, digest, kind, lines)
     files.put(stored)
     return stored
+
+
+async def _lines(writing: _Writing, disk: JobThread) -> int:
+    """Return the number of a batch's requests; a file that holds anything else is removed, and refused with 422."""
+
+    def counted(_: IsCancelled) -> int:
+        with writing.path.open("rb") as opened:
+            return sum(1 for _ in read_requests(opened))
+
+    try:
+        return await disk.run(counted)
+    except BaseException:
+        disk.submit(writing.discard)
+        raise
 
 
 async def _parts(request: web.Request, writing: _Writing, disk: JobThread, max_bytes: int) -> tuple[str, str]:

@@ -255,7 +255,8 @@ async def test_more_than_a_thousand_pages_are_refused(caller: Caller) -> None:
     """1000 pages are read, 1001 are not, whichever of them were asked for."""
     status, response = await caller.ocr(document(pdf(1000, "x")), pages=[999])
     assert (200, 1) == (status, response["usage_info"]["pages_processed"])
-    wrong = shaped("invalid_request_file", "Document has 1001 pages, the limit is 1000.", "3310")
+    said = "This document has 1001 pages, which is more than the maximum allowed of 1000."
+    wrong = shaped("document_parser_too_many_pages", said, "3730")
     assert (400, wrong) == await caller.ocr(document(pdf(1001, "x")), pages=[0])
 
 
@@ -387,7 +388,7 @@ async def test_vertex_names_the_model_in_the_path(caller: Caller) -> None:
 
 async def test_other_paths_and_methods_do_not_exist(caller: Caller) -> None:
     """What the sandbox does not serve is Mistral's 404 or 405."""
-    assert (404, {"detail": "Not Found"}) == await caller.call("POST", "/v1/chat/completions", json={})
+    assert (404, {"detail": "Not Found"}) == await caller.call("POST", "/v1/conversations", json={})
     assert (405, {"detail": "Method Not Allowed"}) == await caller.call("GET", "/v1/ocr")
     async with caller.session.put(f"{caller.base}/v1/files") as response:
         assert response.headers["allow"] == "GET,HEAD,POST".replace(",", ", ")
@@ -626,8 +627,8 @@ VERTEX_PATH = "/v1/projects/p/locations/us-central1/publishers/mistralai/models/
 @pytest.mark.parametrize(
     ("api", "path", "status", "code"),
     [
-        (Api.AZURE, AZURE_PATH, 422, "invalid_input"),
-        (Api.AZURE, "/v1/ocr", 422, "invalid_input"),
+        (Api.AZURE, AZURE_PATH, 422, "Invalid input"),
+        (Api.AZURE, "/v1/ocr", 422, "Invalid input"),
         (Api.VERTEX, VERTEX_PATH, 400, 400),
     ],
 )

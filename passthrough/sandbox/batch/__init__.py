@@ -1,0 +1,1 @@
+"""Batch jobs, and the files of their requests and results."""

@@ -1,0 +1,1 @@
+"""DOCX and PPTX, read as what they are: XML in an archive."""
