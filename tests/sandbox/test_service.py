@@ -5,106 +5,25 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
-import io
 import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
-from aiohttp import ClientSession, FormData, web
+from aiohttp import ClientSession
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.sandbox import Api, Provider, SandboxError, app, start
+from passthrough.sandbox import Api, Provider, SandboxError, start
 from passthrough.sandbox.errors import Rejection
 from passthrough.sandbox.request import chosen_pages, parse_request
 from tests.harness.documents import image, pdf, png, words_of
-
-Json = Any
-
-
-@dataclass(slots=True)
-class Clock:
-    """Seconds since the epoch, as the test says."""
-
-    now: float = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        """Return them."""
-        return self.now
-
-
-@dataclass(slots=True)
-class Caller:
-    """A client of one sandbox that neither decompresses nor follows anything."""
-
-    session: ClientSession
-    base: str
-    clock: Clock = field(default_factory=Clock)
-
-    async def call(self, method: str, path: str, **rest: Any) -> tuple[int, Json]:
-        """Return status and JSON of a response, after a look at what every response carries."""
-        async with self.session.request(method, path if "://" in path else self.base + path, **rest) as response:
-            raw = await response.read()
-            assert response.headers["x-passthrough-sandbox"] == "true"
-            assert len(response.headers["mistral-correlation-id"]) == 36
-            plain = gzip.decompress(raw) if response.headers.get("content-encoding") == "gzip" else raw
-            return response.status, json.loads(plain)
-
-    async def ocr(self, document: object, path: str = "/v1/ocr", **rest: object) -> tuple[int, Json]:
-        """Return status and JSON of an OCR call for the latest model."""
-        body = json.dumps({"model": "mistral-ocr-latest", "document": document, **rest}).encode()
-        return await self.call("POST", path, data=io.BytesIO(body))  # aiohttp warns of megabytes sent as bytes
-
-    async def upload(self, content: bytes, name: str = "a.pdf", **fields: str) -> tuple[int, Json]:
-        """Return status and JSON of an upload."""
-        form = FormData(fields, quote_fields=False)
-        form.add_field("file", io.BytesIO(content), filename=name)
-        return await self.call("POST", "/v1/files", data=form)
-
-
-@asynccontextmanager
-async def sandbox(**options: Any) -> AsyncIterator[Caller]:
-    """A sandbox with these options on a free port, and a caller of it."""
-    clock = Clock()
-    runner = web.AppRunner(app(clock=clock, **options), access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        async with ClientSession(auto_decompress=False) as session:
-            yield Caller(session, f"http://127.0.0.1:{runner.addresses[0][1]}", clock)
-    finally:
-        await runner.cleanup()
-
-
-@pytest.fixture
-async def caller() -> AsyncIterator[Caller]:
-    """A caller of a sandbox that takes any credential or none."""
-    async with sandbox() as one:
-        yield one
-
-
-def data_uri(content: bytes, mime: str = "application/pdf") -> str:
-    """Return the data URI of some bytes."""
-    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
-
-
-def document(content: bytes) -> dict[str, str]:
-    """Return a document that carries its bytes."""
-    return {"type": "document_url", "document_url": data_uri(content)}
-
-
-def shaped(kind: str, message: str, code: str | None, status: int = 400) -> dict[str, object]:
-    """Return the body of an error in Mistral's shape."""
-    body = {"object": "error", "message": message, "type": kind, "param": None, "code": code}
-    return {**body, "raw_status_code": status}
+from tests.harness.office import docx, paragraph, pptx, shape
+from tests.harness.sandbox_caller import Caller, data_uri, document, sandbox, shaped
 
 
 async def test_an_answer_has_every_key_in_mistrals_order(caller: Caller) -> None:
@@ -683,3 +602,135 @@ async def test_a_serverless_deployment_at_azure_has_any_name() -> None:
     async with sandbox(provider=Provider(Api.AZURE)) as caller:
         body = json.dumps({"model": "my-deployment", "document": {"document_url": data_uri(pdf(1))}})
         assert 200 == (await caller.call("POST", "/v1/ocr", data=body))[0]
+
+
+def azures(status: int, code: str, body: object) -> dict[str, object]:
+    """Return an error as Azure sends it: the model's own error is JSON within the message."""
+    return {"error": {"code": code, "message": json.dumps(body), "status": status}}
+
+
+def googles(message: object, status: str = "INVALID_ARGUMENT") -> dict[str, object]:
+    """Return a 400 as Google sends it."""
+    return {"error": {"code": 400, "message": message, "status": status}}
+
+
+MANY = shaped(
+    "document_parser_too_many_pages", "This document has 31 pages, which is more than the maximum allowed of 30.", "3730"
+)
+LARGE = shaped("invalid_request_file", "Document has 30000001 bytes, the limit is 30000000.", "3310")
+EXTRA = {"detail": [{"type": "extra_forbidden", "loc": ["body", "foo"], "msg": "Extra inputs are not permitted", "input": 1}]}
+BOUNDED: dict[str, tuple[bytes, dict[str, object], dict[str, object]]] = {
+    "encrypted": (ENCRYPTED, {}, INVALID),
+    "empty": (b"", {}, INVALID),
+    "too many pages": (pdf(31, "x"), {"pages": [0]}, MANY),
+    "too large": (pdf(1) + bytes(30_000_001 - len(pdf(1))), {}, LARGE),
+    "unknown field": (pdf(1), {"foo": 1}, EXTRA),
+}
+
+
+@pytest.mark.parametrize(("content", "rest", "expected"), BOUNDED.values(), ids=BOUNDED)
+async def test_azure_and_vertex_refuse_in_their_own_shapes(
+    caller: Caller, content: bytes, rest: dict[str, object], expected: dict[str, object]
+) -> None:
+    """Their paths have their bounds, 30 pages and 30 MB, and their errors, whichever provider is played."""
+    status = 422 if "foo" in rest else 400
+    code = {400: "Bad Request", 422: "Invalid input"}[status]
+    assert (status, azures(status, code, expected)) == await caller.ocr(document(content), AZURE_PATH, **rest)
+    words = expected.get("message", json.dumps(expected))
+    assert (400, googles(words)) == await caller.ocr(document(content), VERTEX_PATH, **rest)
+
+
+async def test_thirty_pages_are_taken_everywhere(caller: Caller) -> None:
+    """What is at the bound is read."""
+    for path in ("/v1/ocr", AZURE_PATH, VERTEX_PATH):
+        status, answer = await caller.ocr(document(pdf(30, "x")), path)
+        assert (200, 30) == (status, answer["usage_info"]["pages_processed"])
+
+
+async def test_office_documents_are_read(caller: Caller) -> None:
+    """A DOCX and a PPTX, in the request and as a file: the pages are counted, the media type that is claimed does not matter."""
+    for content, expected in (
+        (docx(paragraph("one") + paragraph("two", "<w:pageBreakBefore/>")), ["one", "two"]),
+        (pptx(shape("Title", title=True), shape("text")), ["# Title", "text"]),
+    ):
+        _, uploaded = await caller.upload(content, "a.docx")
+        for source in (document(content), {"file_id": uploaded["id"]}):
+            status, answer = await caller.ocr(source)
+            assert (200, expected) == (status, [page["markdown"] for page in answer["pages"]])
+            assert {"pages_processed": 2, "doc_size_bytes": len(content)} == answer["usage_info"]
+        _, answer = await caller.ocr(document(content), pages=[1])
+        assert [1] == [page["index"] for page in answer["pages"]]
+
+
+async def test_images_of_office_documents_come_inline_or_not_at_all(caller: Caller) -> None:
+    """As Mistral has it: with their bytes where that is asked for, none by default, and a 400 for images without bytes."""
+    shown = '<w:p><w:r><wp:extent cx="914400" cy="914400"/><a:blip r:embed="one"/></w:r></w:p>'
+    letter = document(docx(shown, pictures={"one.png": png()}))
+    _, answer = await caller.ocr(letter, include_image_base64=True)
+    assert [data_uri(png(), "image/png")] == [one["image_base64"] for one in answer["pages"][0]["images"]]
+    for rest in ({}, {"include_image_base64": None}, {"include_image_base64": False, "image_limit": 0}):
+        _, answer = await caller.ocr(letter, **rest)
+        assert [] == answer["pages"][0]["images"]
+    for content, kind in ((docx(shown), "docx"), (pptx(shape("x")), "pptx")):
+        said = (
+            f"For .{kind} files, extracted images can only be returned in base64. "
+            "If you don't want images, try setting `image_limit=0` instead."
+        )
+        wrong = shaped("invalid_request_file", said, "3310")
+        assert (400, wrong) == await caller.ocr(document(content), include_image_base64=False)
+
+
+ASKED_FOR = {
+    "fail-401": (401, {"detail": "Unauthorized"}),
+    "FAIL-429.pdf": (429, shaped("rate_limited", "Rate limit exceeded", "1300", 429)),
+    "fail-503": (503, shaped("service_unavailable", "Service unavailable", None, 503)),
+    "fail-418": (
+        418,
+        shaped("invalid_request_error", "The sandbox sends this error because 'fail-418' asks for it.", None, 418),
+    ),
+    "fail-599": (
+        599,
+        shaped("internal_server_error", "The sandbox sends this error because 'fail-599' asks for it.", None, 599),
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), ASKED_FOR.items())
+async def test_a_failure_can_be_asked_for_by_name(caller: Caller, name: str, expected: tuple[int, object]) -> None:
+    """The name of a model, of a document or of a file says which, so that a client's handling can be tried."""
+    _, uploaded = await caller.upload(pdf(1), name)
+    named = {"document_url": data_uri(pdf(1)), "document_name": name}
+    for call in (
+        caller.ocr(document(pdf(1)), model=name),
+        caller.ocr(named),
+        caller.ocr({"file_id": uploaded["id"]}),
+        caller.call("POST", "/v1/chat/completions", json={"model": name, "messages": [{"role": "user", "content": "x"}]}),
+        caller.call("POST", "/v1/embeddings", json={"model": name, "input": "x"}),
+        caller.call("POST", "/v1/batch/jobs", json={"endpoint": "/v1/ocr", "model": name, "input_files": ["x"]}),
+    ):
+        assert expected == await call
+    body = json.dumps({"model": name, "document": document(pdf(1))})
+    async with caller.session.post(f"{caller.base}{AZURE_PATH}", data=body) as response:
+        assert (expected[0], expected[0] == 429) == (response.status, "Retry-After" in response.headers)
+        assert {"error"} == set(await response.json())
+
+
+@pytest.mark.parametrize("name", ["fail-", "fail-200", "fail-4290", "xfail-429", "fail-600"])
+async def test_other_names_ask_for_nothing(caller: Caller, name: str) -> None:
+    """A document is read, whatever it is called beside that."""
+    status, _ = await caller.ocr({"document_url": data_uri(pdf(1)), "document_name": name})
+    assert 200 == status
+
+
+async def test_the_models_say_what_they_do(caller: Caller) -> None:
+    """Each name is listed once, with its uses, and answers there."""
+    _, listed = await caller.call("GET", "/v1/models")
+    uses = {one["id"]: {name for name, able in one["capabilities"].items() if able} for one in listed["data"]}
+    assert len(listed["data"]) == len(uses)
+    assert ({"ocr"}, {"completion_chat"}, {"completion_chat", "completion_fim"}, set()) == tuple(
+        uses[name] for name in ("mistral-ocr-latest", "mistral-small-latest", "codestral-latest", "mistral-embed")
+    )
+    for name, able in uses.items():
+        body = {"model": name, "messages": [{"role": "user", "content": "x"}]}
+        status, _ = await caller.call("POST", "/v1/chat/completions", json=body)
+        assert (200 if "completion_chat" in able else 400) == status

@@ -12,7 +12,7 @@ from ..encoded_response import json_bytes
 from ..errors import Rejection, error
 from ..file_store import FileStore
 from ..job_thread import IsCancelled, JobThread
-from .job import ENDED, BatchJob, JobOrder, JobStatus
+from .job import BatchJob, JobOrder, JobStatus
 from .lines import BatchRequest, read_requests
 from .results import BatchResults
 
@@ -88,23 +88,20 @@ class Batches:
         job.status, job.started_utc = JobStatus.RUNNING, self._now()
         job.total = len(job.order.requests) or sum(self._lines_of(each) for each in job.order.input_files)
         await asyncio.sleep(self._queue_s)
-        results, requests = BatchResults(job.id, self._files), self._requests(job.order)
+        results, requests, failed = BatchResults(job.id, self._files), self._requests(job.order), False
         try:
             # A cancelled job's status becomes CANCELLATION_REQUESTED meanwhile.
             while job.status is JobStatus.RUNNING and await self._reader.run(self._step(job, requests, results)):
                 pass
         except (Rejection, OSError) as wrong:  # a file that is deleted, or holds no requests; a disk that takes no more
             job.errors[_words(wrong)] += 1
-            job.status = JobStatus.FAILED
+            failed = True
         finally:
             self._reader.submit(requests.close)
             self._reader.submit(results.close)
         job.output_file, job.error_file = await self._reader.run(lambda _: results.stored())
-        if job.status is JobStatus.RUNNING:
-            job.status = JobStatus.SUCCESS
-        elif job.status is JobStatus.CANCELLATION_REQUESTED:
-            job.status = JobStatus.CANCELLED
-        self._end(job, job.status)
+        cancelled = job.status is JobStatus.CANCELLATION_REQUESTED
+        self._end(job, JobStatus.FAILED if failed else JobStatus.CANCELLED if cancelled else JobStatus.SUCCESS)
 
     def _step(self, job: BatchJob, requests: Iterator[BatchRequest], results: BatchResults) -> Callable[[IsCancelled], bool]:
         """Return the reader's job that answers the next request; it returns False if there is none."""
@@ -142,7 +139,6 @@ class Batches:
             return 0
 
     def _end(self, job: BatchJob, status: JobStatus) -> None:
-        assert status in ENDED
         job.status, job.completed_utc = status, self._now()
 
     def _now(self) -> int:

@@ -18,12 +18,7 @@ class TextBlocks:
     @property
     def is_empty(self) -> bool:
         """Whether nothing stands on this page so far."""
-        return not (self._blocks or self._rows or any(part.strip() for parts in self._paragraphs for part in parts))
-
-    @property
-    def in_table(self) -> bool:
-        """Whether a table has begun and not ended."""
-        return self._depth > 0
+        return not (self._blocks or any(self._rows) or any(part.strip() for parts in self._paragraphs for part in parts))
 
     def begin_paragraph(self) -> None:
         """Begin a paragraph, which may be within another one (a text box)."""
@@ -80,11 +75,13 @@ class TextBlocks:
             self._blocks.append("\n".join([lines[0], f"|{' --- |' * width}", *lines[1:]]))
 
     def take_page(self) -> str:
-        """Return what stands on this page, and begin the next: an open paragraph or table goes on there."""
+        """Return what stands on this page, and begin the next: an open paragraph or row goes on there."""
         if self._paragraphs and self._cell is None:
             outer = len(self._paragraphs)
             self.end_paragraph()
             self._paragraphs += [[] for _ in range(outer - len(self._paragraphs))]
+        open_rows = [self._rows.pop()] if self._depth and self._rows else []
         self._take_rows()
+        self._rows = open_rows
         blocks, self._blocks = self._blocks, []
         return "\n\n".join(blocks)

@@ -22,6 +22,8 @@ _SHORT: Final = (
 )
 """Words within a namespace, transitional (schemas.openxmlformats.org) or strict (purl.oclc.org), and what it is called here."""
 
+_ENCODINGS: Final = {"utf-8", "utf-16", "us-ascii", "iso-8859-1"}  # Office writes the first two (ECMA-376 part 2, §9.1)
+
 
 def _nothing(*_: object) -> None:
     """Leave an event alone."""
@@ -45,7 +47,7 @@ def read_xml(
         for piece in pieces:
             parser.Parse(piece, False)
         parser.Parse(b"", True)
-    except (expat.ExpatError, LookupError):  # LookupError: an encoding that Python does not know
+    except expat.ExpatError:
         raise corrupted() from None
 
 
@@ -59,7 +61,7 @@ def root_of(pieces: Iterable[bytes]) -> str:
             parser.Parse(piece, False)
             if names:
                 return names[0]
-    except (expat.ExpatError, LookupError):
+    except expat.ExpatError:
         raise corrupted() from None
     raise corrupted()
 
@@ -71,7 +73,12 @@ def _parser() -> expat.XMLParserType:
     def refuse(*_: object) -> None:
         raise corrupted()
 
+    def declared(_: str, encoding: str | None, __: int) -> None:
+        if encoding is not None and encoding.lower() not in _ENCODINGS:
+            raise corrupted()
+
     parser.StartDoctypeDeclHandler = refuse
+    parser.XmlDeclHandler = declared
     return parser
 
 

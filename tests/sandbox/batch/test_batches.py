@@ -1,0 +1,291 @@
+"""Batch jobs: how they move on, what they leave, and how they are cancelled and refused."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from passthrough.sandbox import Pace
+from tests.harness.documents import pdf
+from tests.harness.process import WAIT_S
+from tests.harness.sandbox_caller import Caller, document, sandbox, shaped
+
+Json = Any
+OCR = "mistral-ocr-latest"
+ENDED = {"SUCCESS", "FAILED", "CANCELLED"}
+SLOW = Pace(batch_s=3600)
+"""A job that does not begin while the test runs."""
+
+
+def ocr_line(custom_id: str | None, pages: int = 1, **rest: object) -> dict[str, object]:
+    """Return a request for the text of a document."""
+    return {"custom_id": custom_id, "body": {"document": document(pdf(pages)), **rest}}
+
+
+def jsonl(*lines: object) -> bytes:
+    """Return a file of these lines."""
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+async def order(caller: Caller, **rest: object) -> tuple[int, Json]:
+    """Order a job for the newest OCR model."""
+    body = {"endpoint": "/v1/ocr", "model": OCR, **rest}
+    return await caller.call("POST", "/v1/batch/jobs", data=io.BytesIO(json.dumps(body).encode()))
+
+
+async def uploaded(caller: Caller, *lines: object) -> str:
+    """Upload a file of requests; return its id."""
+    status, file = await caller.upload(jsonl(*lines), "in.jsonl", purpose="batch")
+    assert (200, "batch_request", len(lines), "upload") == (status, file["sample_type"], file["num_lines"], file["source"])
+    return str(file["id"])
+
+
+async def ended(caller: Caller, job_id: str, query: str = "") -> Json:
+    """Wait for a job's end, and return it."""
+    found: list[Json] = []
+
+    async def is_over() -> bool:
+        found.append((await caller.call("GET", f"/v1/batch/jobs/{job_id}{query}"))[1])
+        return found[-1]["status"] in ENDED
+
+    async with asyncio.timeout(WAIT_S):
+        while not await is_over():
+            pass
+    return found[-1]
+
+
+async def results(caller: Caller, file_id: str) -> list[Json]:
+    """Download a file of results."""
+    async with caller.session.get(f"{caller.base}/v1/files/{file_id}/content") as response:
+        return [json.loads(line) for line in (await response.read()).splitlines()]
+
+
+def counts(job: Mapping[str, Json]) -> tuple[Json, ...]:
+    """Return how far a job is."""
+    return tuple(job[f"{name}_requests"] for name in ("total", "completed", "succeeded", "failed"))
+
+
+async def test_a_job_is_born_queued_with_every_key(caller: Caller) -> None:
+    """The response to the order is Mistral's job object, with nothing done."""
+    file_id = await uploaded(caller, ocr_line("a"))
+    status, job = await order(caller, input_files=[file_id], metadata={"team": "x"}, timeout_hours=168)
+    assert 200 == status
+    assert {
+        "id": job["id"],
+        "object": "batch",
+        "input_files": [file_id],
+        "metadata": {"team": "x"},
+        "endpoint": "/v1/ocr",
+        "model": OCR,
+        "agent_id": None,
+        "output_file": None,
+        "error_file": None,
+        "errors": [],
+        "outputs": None,
+        "status": "QUEUED",
+        "created_at": 1_800_000_000,
+        "total_requests": 0,
+        "completed_requests": 0,
+        "succeeded_requests": 0,
+        "failed_requests": 0,
+        "started_at": None,
+        "completed_at": None,
+    } == job
+
+
+async def test_the_results_are_in_two_files(caller: Caller) -> None:
+    """What succeeded and what failed, with the ids of both sides; the body of a failure is JSON within a string."""
+    lines = [ocr_line("a", 2), ocr_line(None), ocr_line("b", model="mistral-ocr-2512"), {"custom_id": "c", "body": {}}]
+    _, job = await order(caller, input_files=[await uploaded(caller, *lines)])
+    job = await ended(caller, job["id"])
+    assert ("SUCCESS", (4, 4, 3, 1)) == (job["status"], counts(job))
+    assert [{"message": "HTTP Error, status code: 422", "count": 1}] == job["errors"]
+    assert job["created_at"] == job["started_at"] == job["completed_at"]
+
+    good, bad = await results(caller, job["output_file"]), await results(caller, job["error_file"])
+    assert ["a", None, "b"] == [line["custom_id"] for line in good]
+    assert [(200, 2, "mistral-ocr-4-1"), (200, 1, "mistral-ocr-4-1"), (200, 1, "mistral-ocr-2512")] == [
+        (line["response"]["status_code"], len(line["response"]["body"]["pages"]), line["response"]["body"]["model"])
+        for line in good
+    ]
+    (failed,) = bad
+    assert ("c", 422, None) == (failed["custom_id"], failed["response"]["status_code"], failed["error"])
+    assert [["body", "document"]] == [one["loc"] for one in json.loads(failed["response"]["body"])["detail"]]
+    ids = [line["id"] for line in (*good, *bad)]
+    assert [f"batch-{job['id'][:8]}-{number}" for number in range(1, 5)] == ["-".join(one.split("-")[:3]) for one in ids]
+    for file_id, kind, number in ((job["output_file"], "batch_result", 3), (job["error_file"], "batch_error", 1)):
+        _, file = await caller.call("GET", f"/v1/files/{file_id}")
+        assert ("batch", kind, number, "mistral") == tuple(file[key] for key in ("purpose", "sample_type", "num_lines", "source"))
+
+
+CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
+ORDERS: dict[str, tuple[str, str, dict[str, object]]] = {
+    "chat": ("/v1/chat/completions", "mistral-small-latest", CHAT),
+    "streamed chat": ("/v1/chat/completions", "mistral-small-latest", {**CHAT, "stream": True}),
+    "code": ("/v1/fim/completions", "codestral-latest", {"prompt": "def f("}),
+    "embeddings": ("/v1/embeddings", "mistral-embed", {"input": "text"}),
+    "ocr": ("/v1/ocr", OCR, {"document": document(pdf(1))}),
+}
+
+
+@pytest.mark.parametrize(("endpoint", "model", "body"), ORDERS.values(), ids=ORDERS)
+async def test_each_endpoint_has_batches(caller: Caller, endpoint: str, model: str, body: dict[str, object]) -> None:
+    """Requests within the order are answered as they would be alone, and come within the job where that is asked for."""
+    _, job = await order(caller, endpoint=endpoint, model=model, requests=[{"custom_id": "1", "body": body}])
+    job = await ended(caller, job["id"], "?inline=true")
+    (line,) = job["outputs"]
+    _, alone = await caller.call(
+        "POST", endpoint, json={"model": model, **body, **({"stream": False} if "messages" in body else {})}
+    )
+    same = [key for key in alone if key not in {"id", "created"}]
+    assert same
+    assert {key: alone[key] for key in same} == {key: line["response"]["body"][key] for key in same}
+    assert [line] == await results(caller, job["output_file"])
+    assert (None, (1, 1, 1, 0)) == (job["error_file"], counts(job))
+    assert None is (await caller.call("GET", f"/v1/batch/jobs/{job['id']}"))[1]["outputs"]
+
+
+async def test_failures_can_be_asked_for(caller: Caller) -> None:
+    """A line whose model is named so fails with that status, and the others do not."""
+    _, job = await order(caller, requests=[ocr_line("a", model="fail-500"), ocr_line("b")])
+    job = await ended(caller, job["id"], "?inline=1")
+    assert [("b", 200), ("a", 500)] == [(line["custom_id"], line["response"]["status_code"]) for line in job["outputs"]]
+
+
+async def test_a_queued_job_is_cancelled_at_once() -> None:
+    """It has done nothing, and stays as it is."""
+    async with sandbox(pace=SLOW) as caller:
+        _, job = await order(caller, requests=[ocr_line("a")])
+        for method, path in (("POST", "/cancel"), ("GET", ""), ("POST", "/cancel")):
+            status, job = await caller.call(method, f"/v1/batch/jobs/{job['id']}{path}")
+            assert (200, "CANCELLED", (0, 0, 0, 0), None) == (status, job["status"], counts(job), job["output_file"])
+
+
+async def test_a_running_job_is_cancelled_behind_its_line(caller: Caller) -> None:
+    """It says that this was requested, then ends with what it has done, whose results can be downloaded."""
+    _, job = await order(caller, requests=[ocr_line("a", 20)] * 200)
+
+    async def running() -> bool:
+        _, found = await caller.call("GET", f"/v1/batch/jobs/{job['id']}")
+        return found["completed_requests"] > 0
+
+    async with asyncio.timeout(WAIT_S):
+        while not await running():
+            pass
+    _, cancelled = await caller.call("POST", f"/v1/batch/jobs/{job['id']}/cancel")
+    assert "CANCELLATION_REQUESTED" == cancelled["status"]
+    job = await ended(caller, job["id"])
+    assert "CANCELLED" == job["status"]
+    assert 0 < job["completed_requests"] < 200 == job["total_requests"]
+    assert job["succeeded_requests"] == len(await results(caller, job["output_file"]))
+
+
+async def test_jobs_are_listed_newest_first(caller: Caller) -> None:
+    """By status and model, in pages; the other order is asked for."""
+    ids = []
+    for model in (OCR, OCR, "mistral-ocr-2512"):
+        _, job = await order(caller, model=model, requests=[ocr_line("a")])
+        ids.append((await ended(caller, job["id"]))["id"])
+    for query, expected, total in (
+        ("", [2, 1, 0], 3),
+        (f"?model={OCR}", [1, 0], 2),
+        ("?status=SUCCESS&status=RUNNING&page_size=1&page=1", [1], 3),
+        ("?status=FAILED", [], 0),
+        ("?order_by=created", [0, 1, 2], 3),
+    ):
+        _, listed = await caller.call("GET", f"/v1/batch/jobs{query}")
+        assert ("list", total, [ids[at] for at in expected]) == (
+            listed["object"],
+            listed["total"],
+            [job["id"] for job in listed["data"]],
+        )
+    assert 422 == (await caller.call("GET", "/v1/batch/jobs?page=x"))[0]
+
+
+async def test_a_job_that_is_deleted_is_gone() -> None:
+    """It is not found afterwards, whether it had ended or not; nor is one that never was."""
+    async with sandbox(pace=SLOW) as caller:
+        _, job = await order(caller, requests=[ocr_line("a")])
+        assert (200, {"id": job["id"], "object": "batch", "deleted": True}) == await caller.call(
+            "DELETE", f"/v1/batch/jobs/{job['id']}"
+        )
+        wrong = shaped("not_found", f"Batch job {job['id']} not found.", None, 404)
+        for method, path in (("GET", ""), ("POST", "/cancel"), ("DELETE", "")):
+            assert (404, wrong) == await caller.call(method, f"/v1/batch/jobs/{job['id']}{path}")
+
+
+async def test_a_job_whose_file_is_deleted_fails() -> None:
+    """It says which file it was."""
+    async with sandbox(pace=Pace(batch_s=0.2)) as caller:
+        file_id = await uploaded(caller, ocr_line("a"))
+        _, job = await order(caller, input_files=[file_id])
+        assert 200 == (await caller.call("DELETE", f"/v1/files/{file_id}"))[0]
+        job = await ended(caller, job["id"])
+        assert ("FAILED", [{"message": f"File {file_id} not found.", "count": 1}]) == (job["status"], job["errors"])
+
+
+async def test_a_file_that_was_not_checked_fails_where_it_is_wrong(caller: Caller) -> None:
+    """A file for another purpose is not looked at when it comes: the job ends at its first bad line, and keeps the good ones."""
+    _, file = await caller.upload(jsonl(ocr_line("a")) + b"\n\nnonsense\n", purpose="ocr")
+    _, job = await order(caller, input_files=[file["id"]])
+    job = await ended(caller, job["id"], "?inline=true")
+    assert ("FAILED", [{"message": "Invalid file format. (line 2)", "count": 1}]) == (job["status"], job["errors"])
+    assert ["a"] == [line["custom_id"] for line in job["outputs"]]
+
+
+BAD_FILES = {
+    "not JSON": b"nonsense\n",
+    "an array": b"[]\n",
+    "no body": jsonl({"custom_id": "a"}),
+    "body no object": jsonl({"body": 1}),
+    "id no text": jsonl({"custom_id": 1, "body": {}}),
+    "unknown key": jsonl({"body": {}, "url": "/v1/ocr"}),
+    "at the end": jsonl({"body": {}}) + b'{"body": ',
+}
+
+
+@pytest.mark.parametrize("content", BAD_FILES.values(), ids=BAD_FILES)
+async def test_files_of_anything_else_are_refused(caller: Caller, content: bytes) -> None:
+    """A file for a batch is checked when it comes, as Mistral does, and is not kept."""
+    status, response = await caller.upload(content, "in.jsonl", purpose="batch")
+    assert (422, "Invalid file format.", True) == (status, response["detail"], bool(response["errors"]))
+    assert [] == (await caller.call("GET", "/v1/files"))[1]["data"]
+
+
+FLAWS: dict[str, tuple[dict[str, object], list[object], str]] = {
+    "nothing": ({}, ["body"], "value_error"),
+    "both": ({"requests": [{"body": {}}], "input_files": ["x"]}, ["body"], "value_error"),
+    "endpoint": ({"endpoint": "/v1/responses", "input_files": ["x"]}, ["body", "endpoint"], "literal_error"),
+    "model": ({"model": "gpt", "input_files": ["x"]}, ["body", "model"], "value_error"),
+    "no time": ({"timeout_hours": 0, "input_files": ["x"]}, ["body", "timeout_hours"], "greater_than_equal"),
+    "file a number": ({"input_files": [1]}, ["body", "input_files", 0], "string_type"),
+    "files a text": ({"input_files": "x"}, ["body", "input_files"], "list_type"),
+    "request a number": ({"requests": [1]}, ["body", "requests", 0], "model_attributes_type"),
+    "request without body": ({"requests": [{"custom_id": "x"}]}, ["body", "requests", 0], "missing"),
+    "field": ({"input_files": ["x"], "completion_window": "24h"}, ["body", "completion_window"], "extra_forbidden"),
+}
+
+
+@pytest.mark.parametrize(("rest", "place", "kind"), FLAWS.values(), ids=FLAWS)
+async def test_a_flaw_is_reported_with_its_place(caller: Caller, rest: dict[str, object], place: list[object], kind: str) -> None:
+    """An order that is not as documented is a 422 that names the place, and no job."""
+    status, response = await order(caller, **rest)
+    assert (422, [(place, kind)]) == (status, [(one["loc"], one["type"]) for one in response["detail"]])
+    assert 0 == (await caller.call("GET", "/v1/batch/jobs"))[1]["total"]
+
+
+async def test_a_file_that_is_not_there_is_not_found(caller: Caller) -> None:
+    """Mistral's 404, and no job."""
+    assert (404, shaped("not_found", "File nope not found.", None, 404)) == await order(caller, input_files=["nope"])
+
+
+async def test_jobs_end_with_the_sandbox() -> None:
+    """A sandbox that closes does not wait for its jobs, whether they are queued or run."""
+    for pace in (SLOW, Pace(0.0, 0.0)):
+        async with sandbox(pace=pace) as caller:
+            assert 200 == (await order(caller, requests=[ocr_line("a", 50)] * 300))[0]
