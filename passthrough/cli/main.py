@@ -381,10 +381,10 @@ def _check_name(name: str) -> None:
     "--as", "api", type=click.Choice(["mistral", "azure", "vertex"]), default="mistral", show_default=True,
     help="The provider that is played; Azure and Vertex take no documents by URL.",
 )  # fmt: skip
-@click.option("--fail", type=click.FloatRange(0, 1), default=0.0, help="The share of OCR calls that get 503: 0.3.")
-@click.option("--throttle", type=click.FloatRange(0, 1), default=0.0, help="The share of OCR calls that get 429: 0.2.")
+@click.option("--fail", type=click.FloatRange(0, 1), default=0.0, help="The share of calls that get 503: 0.3.")
+@click.option("--throttle", type=click.FloatRange(0, 1), default=0.0, help="The share of calls that get 429: 0.2.")
 def sandbox(host: str, port: int, key: str | None, api: str, fail: float, throttle: float) -> None:
-    """Run a local upstream in Mistral's shape that really reads PDFs."""
+    """Run a local upstream in Mistral's shape that really reads documents."""
     if fail + throttle > 1:
         raise click.UsageError("--fail and --throttle are more than 1 together.")
     with without_authorities(os.environ):
