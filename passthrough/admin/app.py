@@ -43,7 +43,8 @@ class AdminView:
     `ledger` None: there is none. `sources` are what the processes count; their families may be made lazily, in a thread.
     `digest` is the SHA-256 of the admin key in force, None without one. `prices` are those in force, which name models; by
     default those that ship. `deployments` are those of `model_list`. `peers` are the other workers, which are shown too;
-    None: only this process is shown.
+    None: only this process is shown. `trial` is a title, an empty line, and a command that sends a first request; None where no
+    route leads to OCR.
     """
 
     health: Health
@@ -54,6 +55,7 @@ class AdminView:
     prices: Callable[[], Prices] = Prices
     peers: WorkerPeers | None = None
     deployments: Callable[[], Sequence[DeploymentStatus]] = tuple
+    trial: Callable[[], str | None] = lambda: None
 
 
 def app(view: AdminView, *, on_loopback: bool) -> web.Application:
@@ -128,9 +130,14 @@ def _add_figures(router: web.UrlDispatcher, view: AdminView) -> None:
             statuses = await view.peers.deployments(statuses)
         return json_text(deployments_json(statuses))
 
+    async def trial(_: web.Request) -> web.Response:
+        title, _empty, command = (view.trial() or "").partition("\n\n")
+        return web.json_response({"title": title or None, "command": command.rstrip() or None})
+
     router.add_get("/metrics", metrics)
     router.add_get("/budgets", budgets)
     router.add_get("/deployments", deployments)
+    router.add_get("/trial", trial)
 
 
 def _add_ledger(router: web.UrlDispatcher, ledger: Ledger, reads: LedgerReads, prices: Callable[[], Prices]) -> None:

@@ -9,9 +9,19 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 _TYPES: Final = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml", "txt": "text/plain"}
+_SCRIPTS: Final = (
+    "dashboard.js",
+    "attention.js",
+    "charts.js",
+    "choices.js",
+    "elements.js",
+    "requests.js",
+    "sections.js",
+    "text.js",
+)
 _FILES: Final = {
     "/": "dashboard.html",
-    "/assets/dashboard.js": "dashboard.js",
+    **{f"/assets/{name}": name for name in _SCRIPTS},
     "/assets/dashboard.css": "dashboard.css",
     "/assets/icon.svg": "icon.svg",
     "/assets/uPlot.js": "uPlot.iife.min.js",

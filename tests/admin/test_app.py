@@ -64,11 +64,18 @@ async def admin_port(
     key: str | None = None,
     budgets: tuple[BudgetStatus, ...] = (),
     deployments: tuple[DeploymentStatus, ...] = (),
+    trial: str | None = None,
 ) -> AsyncIterator[Asking]:
     """Serve the admin application on a real socket."""
     digest = None if key is None else sha256(key.encode()).digest()
     view = AdminView(
-        health or DegradedPart().health, ledger, lambda: [()], lambda: budgets, lambda: digest, deployments=lambda: deployments
+        health or DegradedPart().health,
+        ledger,
+        lambda: [()],
+        lambda: budgets,
+        lambda: digest,
+        deployments=lambda: deployments,
+        trial=lambda: trial,
     )
     async with TestClient(TestServer(app(view, on_loopback=on_loopback))) as client:
         yield client
@@ -231,6 +238,7 @@ GUARDED = (
     "/exchanges",
     "/labels",
     "/budgets",
+    "/trial",
     "/assets/dashboard.js",
     "/nothing",
     "/healthz/x",
@@ -613,6 +621,19 @@ async def test_budgets() -> None:
         ("route", "/mistral", "requests", "minute", 0, 0, 0, "100.0", True, None, when, None),
     ] == [tuple(each.values()) for each in found]
     assert all(names == tuple(each) for each in found)
+
+
+# ── a first request ──
+
+
+@pytest.mark.parametrize(
+    ("trial", "title", "command"),
+    [("Try it:", "Try it:", None), ("Try it:\n\ncurl \\\n  x\n", "Try it:", "curl \\\n  x"), (None, None, None)],
+)
+async def test_trial(trial: str | None, title: str | None, command: str | None) -> None:
+    """A title, and a command that can be pasted; where no route leads to OCR there is none."""
+    async with admin_port(trial=trial) as client:
+        assert (200, {"title": title, "command": command}) == await get_json(client, "/trial")
 
 
 # ── deployments ──
