@@ -27,7 +27,8 @@ LABEL org.opencontainers.image.title="passthrough-ocr" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/passthrough /opt/passthrough
-COPY routes.yaml /etc/passthrough/routes.yaml
+# The built-in configuration: as it has no client keys, the image serves nobody until another is mounted in its place.
+COPY passthrough/config/builtin.yaml /etc/passthrough/routes.yaml
 # The base image has the standard library without bytecode, and the user below may not write it: what is used is
 # compiled here, once. This is also the build's proof that everything can be imported.
 RUN ["/opt/passthrough/bin/python", "-c", "import passthrough.server.run, passthrough.cli.usage, passthrough.sandbox.documents, sqlalchemy.dialects.postgresql"]

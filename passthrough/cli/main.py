@@ -1,4 +1,4 @@
-"""The command line: serve · check · schema · usage · report · prices · keygen · sandbox · health.
+"""The command line: init · serve · check · usage · report · prices · keygen · schema · sandbox · health · completion.
 
 Each command imports only what it needs, so that no command waits for another's libraries.
 """
@@ -18,10 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from .. import __version__
+from ..config import builtin
 from ..errors import ConfigError, LedgerError, PassthroughError, Problem
+from . import completion as completions
 from . import standard_streams
+from .examples import EXAMPLES
 from .fast_import import without_authorities
 
 if TYPE_CHECKING:
@@ -53,13 +57,50 @@ def _exit_on_error() -> Iterator[None]:
         sys.exit(EXIT_OTHER)
 
 
+def _chosen(context: click.Context, _: click.Parameter, named: str) -> str:
+    """Return the configuration that a command reads: what was named, else routes.yaml, else the built-in one."""
+    return builtin.chosen(None if context.get_parameter_source("config") is ParameterSource.DEFAULT else named)
+
+
+_FILE = click.Path(readable=False)
+"""A file's name: shells complete it. Whether it is there, and may be read, is found out by its reader."""
+
 _config = click.option(
-    "--config", default="routes.yaml", envvar="PASSTHROUGH_CONFIG", show_default=True, help="The configuration."
+    "--config",
+    default=builtin.DEFAULT,
+    type=_FILE,
+    envvar="PASSTHROUGH_CONFIG",
+    show_default=True,
+    callback=_chosen,
+    help="The configuration.",
 )
+_ledger = click.option("--ledger", metavar="URL", help="The ledger's URL, instead of the configuration's.")
+
+
+def _periods(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    return completions.one(completions.PERIODS, incomplete)
+
+
+def _mention_builtin(config: str) -> None:
+    """Say on stderr that the built-in configuration is used, where it is."""
+    if config == builtin.NAME:
+        standard_streams.say(builtin.NOTICE)
 
 
 class _Program(click.Group):
-    """The command group, which first makes the standard streams usable: open, and able to take every character."""
+    """The command group, which first makes the standard streams usable: open, and able to take every character.
+
+    Each command's help ends with its examples.
+    """
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command, and its examples to its help."""
+        cmd.epilog = cmd.epilog or EXAMPLES.get(name or cmd.name or "")
+        super().add_command(cmd, name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands in the order in which they are defined: that in which they are needed."""
+        return list(self.commands)
 
     def main(self, *args: Any, **settings: Any) -> Any:
         """Run the command. This comes before anything that opens a file or a socket."""
@@ -74,13 +115,35 @@ def _print(text: str) -> None:
         sys.stdout.write(f"{text}\n")  # click.echo writes UTF-8 where the stream says ASCII
 
 
-@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_Program, epilog=EXAMPLES[""], context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__)
 def main() -> None:
     """A transparent reverse proxy for OCR APIs: bytes go straight through, pages are counted and priced."""
 
 
-@main.command()
+@main.command(short_help="Write routes.yaml, .env and a client key.")
+@click.option(
+    "--config", default=builtin.DEFAULT, type=_FILE, envvar="PASSTHROUGH_CONFIG", show_default=True, help="The file to write."
+)
+@click.option("--provider", type=click.Choice(["mistral", "azure", "aimlapi"]), help="Whose OCR it is.  [default: mistral]")
+@click.option("--endpoint", metavar="URL", help="Azure's: the address of your resource.")
+@click.option("--key-file", type=_FILE, metavar="FILE", help="The provider's key; - is stdin.  [default: later]")
+@click.option("--client", metavar="NAME", help="Who calls first.  [default: default]")
+@click.option("--yes", is_flag=True, help="Ask nothing.")
+def init(config: str, yes: bool, **options: str | None) -> None:
+    """Write routes.yaml, .env and a client key, and say what to type next.
+
+    It asks at most three questions. A file that is there stays as it is.
+    """
+    from . import init
+
+    with _exit_on_error():
+        _print(init.init(init.Given(config, **options, asks=not yes), os.environ, Path.cwd()))
+
+
+@main.command(short_help="Serve the routes of the configuration.")
 @_config
 @click.option("--host", help="Where to listen.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="[default: 4000]")
@@ -99,8 +162,8 @@ def main() -> None:
 @click.option(
     "--drain-timeout", help="Time (25s; a plain number is seconds) that requests in flight get when stopping.  [default: 25]"
 )
-@click.option("--tls-cert", help="PEM file: listen with TLS.")
-@click.option("--tls-key", help="PEM file of its key.")
+@click.option("--tls-cert", type=_FILE, help="PEM file: listen with TLS.")
+@click.option("--tls-key", type=_FILE, help="PEM file of its key.")
 def serve(config: str, sandbox: bool, **flags: Any) -> None:
     """Serve the routes of the configuration."""
     # Process 1 of a container ignores a signal without a handler, and what comes next takes half a second.
@@ -109,6 +172,8 @@ def serve(config: str, sandbox: bool, **flags: Any) -> None:
         from ..server import run
 
     with _exit_on_error():
+        if not sandbox:
+            builtin.check_own(config)
         run.serve(config, {name: value for name, value in flags.items() if value is not None}, sandbox=sandbox)
 
 
@@ -119,7 +184,7 @@ def _loaded(config: str, *, sandbox: bool = False) -> Config:
     return load(config, environment(config, os.environ, Path.cwd()), cwd=Path.cwd(), sandbox=sandbox)
 
 
-@main.command()
+@main.command(short_help="Print what is wrong, or the routes and who may call.")
 @_config
 @click.option("--sandbox", is_flag=True, help="Check it as 'serve --sandbox' would read it.")
 @click.option("--live", is_flag=True, help="Also fetch a token for each identity, as 'serve' would.")
@@ -133,6 +198,9 @@ def check(config: str, sandbox: bool, live: bool) -> None:
     from .terminal import show
 
     with _exit_on_error():
+        if not sandbox:
+            builtin.check_own(config)
+        _mention_builtin(config)
         loaded = _loaded(config, sandbox=sandbox)
         warnings = (*loaded.warnings, *ledger_problems(loaded))
         _check_log_file(config, loaded.listen.log_file)
@@ -183,7 +251,7 @@ def _fetch_tokens(config: Config) -> None:
         sys.exit(EXIT_OTHER)
 
 
-@main.command()
+@main.command(short_help="Print the configuration's JSON Schema, for editors.")
 def schema() -> None:
     """Print the JSON Schema of the configuration, for editors."""
     from ..config.schema import schema as made
@@ -192,24 +260,25 @@ def schema() -> None:
         _print(json.dumps(made(), indent=2, ensure_ascii=False))
 
 
-@main.command()
+@main.command(short_help="Sum up pages and cost: who spent what.")
 @_config
-@click.option("--ledger", help="The ledger's URL, instead of the configuration's.")
+@_ledger
 @click.option(
     "--by",
     default="client",
     show_default=True,
+    shell_complete=lambda context, parameter, incomplete: completions.several(completions.USAGE_KEYS, incomplete),
     help="client, label, label.NAME, route, model, target, deployment, model_group, day, month, status; several as a,b.",
 )
 @click.option("--as-told", is_flag=True, help="Models by the names that came, not by those that are priced.")
-@click.option("--since", help="7d (whole days, today the last), 12h, or a date (UTC).")
-@click.option("--until", help="Up to, not including: 7d, 12h, or a date (UTC).")
+@click.option("--since", shell_complete=_periods, help="7d (whole days, today the last), 12h, or a date (UTC).")
+@click.option("--until", shell_complete=_periods, help="Up to, not including: 7d, 12h, or a date (UTC).")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("--sandbox", type=click.Choice(["auto", "exclude", "include", "only"]), default="auto", show_default=True)
 @click.option(
     "--watch", is_flag=False, flag_value=2.0, type=click.FloatRange(0.2), metavar="[SECONDS]", help="Until Ctrl-C.  [default: 2]"
 )
-@click.option("--export", metavar="FILE", help="Write all that is booked to FILE.csv, FILE.jsonl, or - for stdout.")
+@click.option("--export", type=_FILE, metavar="FILE", help="Write all that is booked to FILE.csv, FILE.jsonl, or - for stdout.")
 @click.option("--reprice", is_flag=True, help="What it would cost at today's prices.")
 def usage(config: str, ledger: str | None, watch: float | None, export: str | None, reprice: bool, **options: Any) -> None:
     """Sum up pages and cost from the ledger."""
@@ -227,6 +296,8 @@ def usage(config: str, ledger: str | None, watch: float | None, export: str | No
             raise click.UsageError("Choose one of --watch, --export and --reprice.")
         if watch is not None and options["form"] != "table":
             raise click.UsageError("--watch shows a table.\nLeave --format out.")
+        if ledger is None or reprice:
+            _mention_builtin(config)
         prices = partial(_prices_of, config, optional=ledger is not None)
         question = usage.Question(_ledger_url(config, ledger), keys, **options, prices=prices)
         if watch is not None:
@@ -302,13 +373,19 @@ def _ledger_url(config: str, option: str | None) -> str:
     raise click.BadParameter(f"{what}\n{hint}", param_hint="--ledger")
 
 
-@main.command()
+@main.command(short_help="Write a month's statement of each client.")
 @_config
-@click.option("--ledger", help="The ledger's URL, instead of the configuration's.")
+@_ledger
 @click.option("--month", metavar="YYYY-MM", help="The month (UTC).  [default: the last one that is over]")
-@click.option("--by", default="client", show_default=True, help="client, route, deployment, model_group, label, or label.NAME.")
+@click.option(
+    "--by",
+    default="client",
+    show_default=True,
+    shell_complete=lambda context, parameter, incomplete: completions.one(completions.REPORT_KEYS, incomplete),
+    help="client, route, deployment, model_group, label, or label.NAME.",
+)
 @click.option("--format", "form", type=click.Choice(["md", "html", "csv"]), help="[default: the end of FILE, else md]")
-@click.option("--output", default="-", show_default=True, metavar="FILE", help="Where to write it; - is stdout.")
+@click.option("--output", type=_FILE, default="-", show_default=True, metavar="FILE", help="Where to write it; - is stdout.")
 @click.option("--sandbox", type=click.Choice(["auto", "exclude", "include", "only"]), default="auto", show_default=True)
 def report(config: str, ledger: str | None, **options: Any) -> None:
     """Write a month's statement: pages, cost and doubts of each client."""
@@ -320,6 +397,8 @@ def report(config: str, ledger: str | None, **options: Any) -> None:
             question.check()
         except ValueError as error:
             raise click.UsageError(str(error)) from None
+        if ledger is None:
+            _mention_builtin(config)
         # With --ledger there need be no configuration: the ledger of another machine has none here.
         listed = _prices(config) if ledger is None or Path(config).exists() else None
         written = report.report(_ledger_url(config, ledger), question, listed)
@@ -327,7 +406,7 @@ def report(config: str, ledger: str | None, **options: Any) -> None:
             standard_streams.say(written)
 
 
-@main.command()
+@main.command(short_help="Print the prices of today, and their sources.")
 @_config
 @click.option("--model", help="Only rows whose name has this text, those of the price map too.")
 def prices(config: str, model: str | None) -> None:
@@ -336,20 +415,26 @@ def prices(config: str, model: str | None) -> None:
     from .terminal import show
 
     with _exit_on_error():
+        _mention_builtin(config)
         tables = to_tables(_prices(config).today(datetime.now(UTC).date()), model)
         with standard_streams.printing():
             show(*tables)
 
 
-@main.command()
+@main.command(short_help="Make a client key, and its line for routes.yaml.")
 @click.argument("name")
 def keygen(name: str) -> None:
     """Make a client key: printed once, with the stanza for the configuration, which holds its hash only."""
-    import secrets
     from hashlib import sha256
 
-    _check_name(name)
-    key = f"pt-{secrets.token_urlsafe(32)}"
+    from ..config.problems import InvalidValue
+    from .starter import checked_name, client_key
+
+    try:
+        checked_name(name)
+    except InvalidValue as invalid:
+        raise click.BadParameter(invalid.what, param_hint="NAME") from None
+    key = client_key()
     # Escapes mean the same in the file, a `?` would be another name.
     quoted = json.dumps(name, ensure_ascii=not standard_streams.encodable(name))
     with _exit_on_error():
@@ -360,20 +445,7 @@ def keygen(name: str) -> None:
         )
 
 
-def _check_name(name: str) -> None:
-    from ..config.problems import InvalidValue
-    from ..config.values import name as checked
-    from ..proxy.auth import MASTER
-
-    try:
-        checked(name)
-    except InvalidValue as invalid:
-        raise click.BadParameter(invalid.what, param_hint="NAME") from None
-    if name == MASTER:
-        raise click.BadParameter(f"'{MASTER}' is what calls with the master key are booked as.", param_hint="NAME")
-
-
-@main.command()
+@main.command(short_help="Run an imitation of Mistral's API alone.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=4010, show_default=True)
 @click.option("--key", envvar="PASSTHROUGH_SANDBOX_KEY", help="Ask for this key as Mistral would.")
@@ -395,7 +467,7 @@ def sandbox(host: str, port: int, key: str | None, api: str, fail: float, thrott
         run.run_sandbox(host, port, key, Provider(Api(api), fail, throttle))
 
 
-@main.command()
+@main.command(short_help="Ask whether the instance is ready.")
 @_config
 @click.option("--admin-host", envvar="PASSTHROUGH_ADMIN_HOST", help="[default: the configuration's, or 127.0.0.1]")
 @click.option(
@@ -415,3 +487,11 @@ def health(config: str, admin_host: str | None, admin_port: int | None) -> None:
         found = probe.ask(admin_host, admin_port)
         _print("\n".join(found.lines))
     sys.exit(0 if found.ready else EXIT_OTHER)
+
+
+@main.command(short_help="Print the script of a shell that completes commands.")
+@click.argument("shell", type=click.Choice(completions.SHELLS))
+def completion(shell: str) -> None:
+    """Print the script by which a shell completes commands, flags and values."""
+    with _exit_on_error():
+        _print(completions.script(main, shell))

@@ -13,9 +13,11 @@ from ..loopback import is_loopback
 from ..proxy.deployments.deployment import OCR_ROUTE
 from ..proxy.deployments.model_table import ModelTable
 from ..proxy.routes import Route
+from . import builtin
 from .model import Config
 from .problems import listed
 from .reload import needing_restart
+from .trial import trial
 
 Messages = Iterator[tuple[int, str]]
 """Log messages, each with its level."""
@@ -29,6 +31,10 @@ ANONYMOUS: Final = "No client keys: everybody who reaches the port may call."
 def started(config: Config, traffic: str, admin: str, *, sandbox: bool) -> Messages:
     """Yield the messages once the program listens; `traffic` and `admin` are URLs."""
     yield logging.INFO, f"Listening on {traffic}, admin on {admin}."
+    if config.admin_digest is not None or is_loopback(config.listen.admin_host):
+        yield logging.INFO, f"Dashboard: {_reachable(admin)}/"
+    if config.file == builtin.NAME:
+        yield logging.INFO, builtin.NOTICE
     if sandbox:
         yield (
             logging.INFO,
@@ -44,6 +50,15 @@ def started(config: Config, traffic: str, admin: str, *, sandbox: bool) -> Messa
         yield logging.WARNING, "Without a ledger workers share no budgets: each allows as much as if it were alone."
     if config.admin_digest is None and not is_loopback(config.listen.admin_host):
         yield logging.INFO, "The admin port is open to other machines, and there is no admin_key: it answers health only."
+    if sandbox and (command := trial(config, _reachable(traffic))) is not None:
+        yield logging.INFO, command
+
+
+def _reachable(url: str) -> str:
+    """Return a URL that leads to an address that is listened on: this machine's, where that is every address."""
+    for every, own in (("//0.0.0.0:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
+        url = url.replace(every, own)
+    return url
 
 
 def adopted(config: Config, before: Config) -> Messages:

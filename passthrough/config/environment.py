@@ -13,6 +13,7 @@ from typing import Final
 from dotenv.parser import parse_stream
 
 from ..errors import ConfigError, Problem
+from .builtin import location
 
 _FILE: Final = re.compile(
     rb"""(?:ca_file|tls_cert|tls_key|credentials)["']?\s*:\s*(?:"([^"\n]+)"|'([^'\n]+)'|([^,}#\s][^,}#\n]*))"""
@@ -80,7 +81,7 @@ def snapshot(path: str, cwd: Path) -> bytes:
     Contents count, not times or inodes: a symlink that is turned to another file (as Kubernetes does) is a change, and a touched
     file is none. That a file is missing or unreadable counts too. Never raises.
     """
-    config = cwd / path
+    config = location(path, cwd)
     text = _content(config)
     return _digest([text, *map(_content, (*env_files(path, cwd), *_named_files(text, config.parent)))])
 

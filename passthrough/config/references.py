@@ -22,6 +22,7 @@ _CONNECTION: Final = frozenset(ConnectionPart.model_fields) | {"extra_headers"}
 """What the sandbox replaces of a deployment."""
 _REFERENCE: Final = re.compile(r"os\.environ/[A-Za-z0-9_]*")
 _STAND_IN: Final = "unset"
+_WITHOUT: Final = "\n  To try it without: 'passthrough serve --sandbox'."
 _WHEN: Final = "when"
 """The key whose texts are compared with a provider's responses: they are no values of ours."""
 _LEFT_OUT: Final = object()
@@ -123,7 +124,9 @@ class References:
         whole = "target" if _TARGETS in at[:-1] else "route"
         thing = "header" if field == "headers" and at[-1] != SPECIAL_HEADER else whole if field == "target" else "setting"
         thing = {"client_keys": "client key", "model_list": "entry", "credential_list": "credential"}.get(str(at[0]), thing)
-        self._problems.wrong(at, what, f"Set it in the environment or in .env, or remove this {thing}.")
+        hint = f"Write {name}=… into .env, or set it in the environment, or remove this {thing}."
+        is_upstream = _field(at) in _REPLACED_BY_SANDBOX or _is_connection(at)
+        self._problems.wrong(at, what, f"{hint}{_WITHOUT}" if is_upstream else hint)
 
 
 def _is_connection(at: At) -> bool:

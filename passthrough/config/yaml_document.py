@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from ..errors import ConfigError, Problem
+from .builtin import location
 from .problems import At, shown
 
 MAX_FILE_BYTES: Final = 10_000_000
@@ -74,7 +75,7 @@ class Document:
 def read(file: str, cwd: Path) -> Document:
     """Read and parse a file, relative to `cwd`. Raises ConfigError where it cannot be read, or is no UTF-8 or no mapping."""
     try:
-        with (cwd / file).open("rb") as stream:
+        with location(file, cwd).open("rb") as stream:
             raw = stream.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise _refused(file, "There is no such file.", "Name the configuration with --config.") from None

@@ -2,6 +2,7 @@
 
 Several modules are tested through one face:
 
+* `test_init`: init, starter.
 * `test_main`: main, usage, probe.
 * `test_terminal`: terminal, table.
 """

@@ -51,7 +51,8 @@ async def test_a_missing_key_is_said_where_it_is_missing(tmp_path: Path) -> None
         code, out, err = await command(tmp_path, name)
         assert (2, "") == (code, out)
         assert "routes.yaml:4 pass_through_endpoints[0].headers.Authorization: MISTRAL_API_KEY is not set.\n" in err
-        assert "Set it in the environment or in .env, or remove this header." in err
+        assert "Write MISTRAL_API_KEY=… into .env, or set it in the environment, or remove this header.\n" in err
+        assert "  To try it without: 'passthrough serve --sandbox'.\n" in err
 
 
 async def test_every_problem_is_said_at_once(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from passthrough.accounting.budget import Budget, Calendar, Per, Scope, Unit
 from passthrough.accounting.pricing.offers import NamedLists
 from passthrough.accounting.pricing.prices import Price
 from passthrough.cli import check
-from passthrough.config import load
+from passthrough.config import builtin, load
 from passthrough.config.model import Config, Listen
 from passthrough.exchange import RouteTerms
 from passthrough.meter.plan import JsonCounts, MeterPlan
@@ -25,7 +25,7 @@ from passthrough.proxy.routes import LabelHeader, Retries, Route, Target, Timeou
 from passthrough.secret import Secret
 from tests.harness.configs import KEYS, ROUTE, loaded, written
 
-SHIPPED = str(Path(__file__).parents[2] / "routes.yaml")
+SHIPPED = str(builtin.location(builtin.NAME, Path()))
 
 LITELLM = """\
 general_settings:
@@ -146,7 +146,7 @@ def test_the_whole_example_loads(tmp_path: Path) -> None:
 
 
 def test_the_shipped_file_needs_one_variable_and_none_with_the_sandbox(tmp_path: Path) -> None:
-    """routes.yaml loads with a Mistral key, and with nothing set where the sandbox takes the target's place."""
+    """The built-in one loads with a Mistral key, and with nothing set where the sandbox takes the target's place."""
     found = load.load(SHIPPED, KEYS, cwd=tmp_path)
     assert (("/mistral/*", "all", "api.mistral.ai", "Authorization: MISTRAL_API_KEY", "auto", "page/token", ""),) == check.rows(
         found
@@ -158,7 +158,7 @@ def test_the_shipped_file_needs_one_variable_and_none_with_the_sandbox(tmp_path:
 
 
 def test_what_the_shipped_file_comments_out_works(tmp_path: Path) -> None:
-    """Every stanza of routes.yaml that is commented out is right once it is not."""
+    """Every stanza of the built-in one that is commented out is right once it is not."""
     text = re.sub(r"(?m)^( *)# (?=- |  |\w+:(?:$| [\[{]))", r"\1", Path(SHIPPED).read_text("utf-8"))
     environ = {
         **KEYS,

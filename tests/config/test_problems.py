@@ -603,7 +603,8 @@ def test_a_problem_as_it_is_shown(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, text, {})
     expected = (
         f"{tmp_path}/routes.yaml:4 pass_through_endpoints[0].headers.Authorization: MISTRAL_API_KEY is not set.\n"
-        "  Set it in the environment or in .env, or remove this header."
+        "  Write MISTRAL_API_KEY=… into .env, or set it in the environment, or remove this header.\n"
+        "  To try it without: 'passthrough serve --sandbox'."
     )
     assert expected == str(problem)
 

@@ -90,7 +90,7 @@ DOORS = {
     "psycopg": "accounting.ledger.postgres_session",
     "orjson": "accounting.journal.codec meter.jsonscan.small_document",
     "prometheus_client": "admin.exposition admin.gauges admin.metrics",
-    "click": "cli.main",
+    "click": "cli.main cli.init cli.completion",
     "rich": "cli.terminal",
     "brotli": "meter.decode",
     "isal": "meter.inflate",

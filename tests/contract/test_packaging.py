@@ -191,17 +191,20 @@ def test_image_imports_modules_that_exist() -> None:
 
 def test_image_is_built_from_what_is_let_in() -> None:
     """Every file that is copied exists and is let in, and nothing is let in that is not copied."""
-    copied = {source for rest in rests("COPY") if "--from" not in rest for source in rest.split()[:-1]}
+    named = {source for rest in rests("COPY") if "--from" not in rest for source in rest.split()[:-1]}
+    copied = {source for source in named if source.partition("/")[0] not in named - {source}}  # a folder has its files
     let_in = {line[1:] for line in (HOUSE / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")}
     assert copied == let_in
-    assert set() == {name for name in copied if not (HOUSE / name).exists()}
+    assert set() == {name for name in named if not (HOUSE / name).exists()}
 
 
 def test_image_refuses_strangers() -> None:
     """The shipped routes have no client keys, so the image as it is says what to add, with its sandbox too."""
+    source, place = next(rest for rest in rests("COPY") if rest.endswith(assignments("ENV")["PASSTHROUGH_CONFIG"])).split()
+    assert assignments("ENV")["PASSTHROUGH_CONFIG"] == place
     for sandbox in (False, True):
         with pytest.raises(ConfigError, match="client_keys"):
-            deployed(HOUSE, "routes.yaml", PROVIDER_KEY, sandbox=sandbox)
+            deployed(HOUSE, source, PROVIDER_KEY, sandbox=sandbox)
 
 
 # ── deployments ──

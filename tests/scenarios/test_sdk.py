@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 from mistralai.client import Mistral
 
+from passthrough.config import builtin
 from tests.harness.documents import pdf, png, words_of
 from tests.harness.process import Program, program
 
@@ -26,7 +27,7 @@ TEXT = [words_of(page) for page in range(PAGES)]
 COST = Decimal("0.020")
 """Ten pages of mistral-ocr-2512 at 2 USD for a thousand."""
 KEY = "pt-client-key-of-a-test"
-SHIPPED = (Path(__file__).parents[2] / "routes.yaml").read_text("utf-8")
+SHIPPED = builtin.location(builtin.NAME, Path()).read_text("utf-8")
 
 
 def data_uri(content: bytes) -> str:
