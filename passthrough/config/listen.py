@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -84,7 +84,7 @@ def listen_settings(
 
     An empty variable counts as not set: templates of environments are full of them.
     """
-    found = _chosen(_TABLE, file, environ, flags, folders, problems)
+    found = _with_stdout(_chosen(_TABLE, file, environ, flags, folders, problems))
     _check_ports(found, problems)
     _check_tls(found, problems)
     return found
@@ -138,6 +138,14 @@ def _given(
     if environ.get(setting.variable):
         return ENVIRONMENT, (setting.variable,), environ[setting.variable]
     return ("", (keys[0],), getattr(file, keys[0])) if keys else None
+
+
+def _with_stdout(found: ListenSettings) -> ListenSettings:
+    """Return the settings with `-` as a log file's name understood: stdout, as for other commands."""
+    log_file = found.listen.log_file
+    return (
+        found if log_file is None or Path(log_file).name != "-" else replace(found, listen=replace(found.listen, log_file=None))
+    )
 
 
 def _check_ports(found: ListenSettings, problems: Problems) -> None:

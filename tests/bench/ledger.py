@@ -17,6 +17,7 @@ from pathlib import Path
 
 from passthrough.accounting.entry import Charge, Entry
 from passthrough.accounting.ledger.ledger import Ledger
+from passthrough.accounting.ledger.queries import Selection
 from passthrough.exchange import new_id
 from tests.harness.entries import booked
 from tests.harness.postgres import Postgres, programs
@@ -103,6 +104,9 @@ def measure(url: str, entries: int, size: Callable[[], int]) -> None:
         timed("the latest 50", lambda: ledger.latest(50))
         timed("the latest 50 of one client", lambda: ledger.latest(50, client=CLIENTS[3]))
         timed("the latest 50 of a client that there is not", lambda: ledger.latest(50, client="nobody"))
+        timed("how the newest 10,000 ended", lambda: ledger.latest_ends(10_000))
+        timed("the latest 50 errors of 7 days", lambda: ledger.latest(50, which=Selection(NOW - timedelta(days=7), errors=True)))
+        timed("the latest 50 unpriced, of which there are none", lambda: ledger.latest(50, which=Selection(unpriced=True)))
         before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began = time.perf_counter()
         rows = sum(1 for _ in ledger.exported())

@@ -268,6 +268,19 @@ async def test_a_replacement_writes_where_the_others_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
+async def test_a_hyphen_is_stdout(tmp_path: Path) -> None:
+    """So a flag takes the log back from the configuration's file; SIGHUP does no harm."""
+    async with upstream(OK) as raw, program(tmp_path, configured(raw, "log_file: log\n"), "--log-file", "-") as running:
+        await asked(running)
+        running.signal(signal.SIGHUP)
+        await running.says("Reloaded")
+        await asked(running)
+        assert 2 == len(await running.logs(2))
+        assert 0 == await running.stop()
+    assert {"routes.yaml"} == set(os.listdir(tmp_path))
+
+
+@pytest.mark.process
 async def test_a_full_disk_stops_no_request(tmp_path: Path) -> None:
     """Lines are dropped, and counted."""
     async with upstream(OK) as raw, program(tmp_path, configured(raw), "--log-file", "/dev/full") as running:

@@ -203,7 +203,7 @@ class Ledger:
         """Return how the latest exchanges of a selection ended, the newest first; those that go on are left out."""
         with self.explained(), self.transaction() as connection:
             query = queries.ends_query(limit, self._as_stored(which))
-            return [ExchangeEnd(*row) for row in connection.execute(query)]
+            return list(map(ExchangeEnd._make, connection.execute(query)))
 
     def _as_stored(self, which: Selection) -> Selection:
         codec = self._database.codec or UNICODE  # known once there is a connection
