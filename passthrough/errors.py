@@ -108,6 +108,40 @@ KINDS: Final = MappingProxyType({kind.code: kind for kind in _TABLE})
 """code → Kind, for every response that the proxy makes itself."""
 
 
+class Reason(StrEnum):
+    """Why an upstream failed, or a client is not understood: the stable words of the log's and the ledger's `why`."""
+
+    NAME = "name not found"
+    REFUSED = "refused"
+    RESET = "reset"
+    UNREACHABLE = "unreachable"  # the network has no way to it
+    NO_CONNECTION = "no connection"  # for any other reason of the system's
+    EXPIRED = "certificate has expired"
+    NOT_YET_VALID = "certificate is not valid yet"
+    UNKNOWN_AUTHORITY = "certificate of an unknown authority"
+    OTHER_NAME = "certificate of another name"
+    CERTIFICATE = "certificate is not accepted"
+    NO_TLS = "no TLS"
+    PROXY_NAME = "proxy: name not found"
+    PROXY_REFUSED = "proxy: refused"
+    NO_TUNNEL = "proxy: no tunnel"
+    LOOP = "proxy loop"
+    CONNECT_TIMEOUT = "connect time-out"
+    UPLOAD_TIMEOUT = "upload time-out"
+    HEADER_TIMEOUT = "header time-out"
+    IDLE_TIMEOUT = "idle time-out"
+    TOTAL_TIMEOUT = "total time-out"
+    CLOSED_UNSENT = "closed before request"
+    CLOSED_UNANSWERED = "closed before response"
+    CLOSED_WITHIN = "closed within response"
+    MALFORMED = "malformed response"
+    CREDENTIALS = "credentials"  # no token could be fetched
+    COOLING = "all cool down"
+    TLS_ON_PLAIN = "TLS on the plain port"
+    PLAIN_ON_TLS = "plain HTTP on the TLS port"
+    HTTP2 = "HTTP/2 without TLS"
+
+
 class PassthroughError(Exception):
     """The base class of every exception that this program raises on purpose."""
 
@@ -116,6 +150,7 @@ class Failure(PassthroughError):
     """An exchange ends with a response of the proxy's own.
 
     `message` says what happened and where, without bytes of the request. `hint` says how to fix it (the table's by default).
+    `why` is the reason in few words, for the log and the ledger; it has no secret, no query, and no bytes of the request.
     `retry_after_s` becomes Retry-After; `allow` becomes Allow (405). `closes` adds `Connection: close`, for when the framing of
     what follows on the connection is in doubt.
     """
@@ -126,6 +161,7 @@ class Failure(PassthroughError):
         message: str,
         *,
         hint: str | None = None,
+        why: str | None = None,
         retry_after_s: int | None = None,
         allow: Sequence[str] = (),
         closes: bool = False,
@@ -134,6 +170,7 @@ class Failure(PassthroughError):
         self.kind = KINDS[code]
         self.message = message
         self.hint = self.kind.hint if hint is None else hint
+        self.why = why
         self.retry_after_s = retry_after_s
         self.allow = tuple(allow)
         self.closes = closes

@@ -73,6 +73,14 @@ class UsageSource(Protocol):
         ...
 
 
+class CodeSource(Protocol):
+    """The body of a response that says what the client did wrong: see meter.error_code."""
+
+    def code(self) -> str | None:
+        """Return the provider's own error code, None where there is none; never raises because of the body's bytes."""
+        ...
+
+
 class _NothingRead:
     """The usage source of an exchange without a meter."""
 
@@ -100,7 +108,9 @@ class Exchange:
     a response with a count had begun, or the request had gone up whole when the call was cancelled or broke. The provider may
     bill it, although the usage is unknown. `deployment` is the one of `model_list`, or the target of an endpoint with several,
     that got the last try; `model_group` is the name from that list that the client asked for. `why` is the reason of the last try
-    that failed: `azure-1: 503`.
+    that failed: `azure-1: 503`; of a refusal, where that has one. `failures` are the tries that had no response, or
+    not all of it: the target as the operator knows it, and the reason. `error_body` holds the body of a 4xx response, None for
+    any other.
     """
 
     id: str
@@ -132,6 +142,8 @@ class Exchange:
     deployment: str | None = None
     model_group: str | None = None
     why: str | None = None
+    failures: tuple[tuple[str, str], ...] = ()
+    error_body: CodeSource | None = None
     usage_source: UsageSource = field(default=NOTHING_READ)
 
     def leaving(self) -> None:
@@ -142,6 +154,16 @@ class Exchange:
     def responding(self) -> None:
         """Add the time in the proxy from the response's head to now, when it is about to be written."""
         self.overhead_s = (self.overhead_s or 0.0) + time.monotonic() - self.began - (self.first_byte_s or 0.0)
+
+    def failed(self, why: str) -> None:
+        """Note why the last try, which had no response or not all of it, failed."""
+        target, deployment = self.target or "", self.deployment
+        if deployment is None:
+            self.why = why
+        else:
+            self.why = f"{deployment}: {why}"
+            target = target if target == deployment else f"{target} ({deployment})"
+        self.failures = (*self.failures, (target, why))
 
     def end(self) -> None:
         """Note the total time; the last write to an exchange."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from passthrough.errors import (
@@ -13,6 +15,7 @@ from passthrough.errors import (
     LedgerError,
     PassthroughError,
     Problem,
+    Reason,
     Refusal,
     UpstreamFailure,
 )
@@ -101,3 +104,10 @@ def test_a_config_error_shows_every_problem_in_the_order_of_the_file() -> None:
     error = ConfigError([ten, nine])
     assert (nine, ten) == error.problems
     assert "r.yaml:9 b: Nine.\nr.yaml:10 a: Ten." == str(error)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_short_plain_and_documented(reason: Reason) -> None:
+    """Programs may look for its words: they stand in docs/errors.md."""
+    text = (Path(__file__).parents[1] / "docs" / "errors.md").read_text("utf-8")
+    assert (True, True, True) == (len(reason) <= 40, reason.isascii(), f"`{reason}`" in text)

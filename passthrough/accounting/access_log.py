@@ -68,6 +68,7 @@ def json_line(entry: Entry) -> str:
     usage, request_id, estimated = entry.usage, entry.upstream_request_id, entry.estimated_pages
     pages, annotated, doc_bytes, tokens_in, tokens_out, cached = _counts_of(usage)
     request, response, bill = _shared_members(*_shared_of(entry), usage.model, entry.cost_source)
+    code = entry.upstream_code
     return (
         f'{{"time": "{time_text(entry.began_utc)}", "id": {encode_basestring(entry.id)}, '
         f"{request}, {response}, "
@@ -79,6 +80,7 @@ def json_line(entry: Entry) -> str:
         f'"cost_usd": {_cost(entry.cost_nano)}, {bill}, '
         f'"estimated_pages": {"null" if estimated is None else estimated}, "estimated_usd": {_cost(entry.estimated_nano)}, '
         f'"upstream_request_id": {"null" if request_id is None else encode_basestring(request_id)}, '
+        f'"upstream_code": {"null" if code is None else encode_basestring(code)}, '
         f'"bytes_up": {entry.bytes_up}, "bytes_down": {entry.bytes_down}, '
         f'"first_byte_s": {_span(entry.first_byte_s)}, "total_s": {_span(entry.total_s)}}}'
     )

@@ -18,6 +18,7 @@ from .access_log import AccessLog
 from .charge import charge, doubt, line_charge, line_doubt, priced_as, rest_charge
 from .entry import Entry, Part, believable, entry
 from .estimates import Estimates, is_paid_and_unknown
+from .failure_notices import FailureNotices
 from .journal.writer import JournalWriter
 from .ledger.ledger import Ledger
 from .line_log import WAIT_S, LineLog, Totals
@@ -91,6 +92,7 @@ class Bookkeeper:
         self._closed = False
         self._missed = 0
         self._notices = Notices(warn)
+        self._failures = FailureNotices(warn)
 
     @property
     def waiting(self) -> int:
@@ -194,6 +196,7 @@ class Bookkeeper:
                 task.cancel()
                 self._book(exchange, Usage(unmetered=Unmetered.CANCELLED))
         self._refusals.flush()
+        self._failures.close()
         left_s = max(0.1, deadline - asyncio.get_running_loop().time())
         writing = asyncio.ensure_future(asyncio.to_thread(self._writer.close, left_s)) if self._writer else None
         if writing is not None:  # time for the log is kept back
@@ -251,6 +254,8 @@ class Bookkeeper:
             self._write(booked)
         self.booked += 1
         self._notices.check_credentials(exchange)
+        if exchange.why is not None:
+            self._failures.count(exchange)
 
     def _entry(self, exchange: Exchange, usage: Usage, totals: Totals | None) -> Entry:
         prices = self._prices

@@ -71,7 +71,8 @@ class Entry:
     `usage` is what the meter counted; `charges` are made from it: none, one or many. `account` is the provider's account within
     which a line's id is unique. `estimated_pages` and `estimated_nano` (10⁻⁹ USD) are an estimate of a call that was paid for
     and not counted; they are in no charge. `requests` is how many refused requests the entry stands for. `labels` are the named
-    labels as one JSON object, its keys sorted, None without any. `priced_as` is Charge's, of the exchange's own model. The other
+    labels as one JSON object, its keys sorted, None without any. `priced_as` is Charge's, of the exchange's own model.
+    `upstream_code` is the provider's own error code, for the log alone: neither the journal nor the ledger has it. The other
     fields are exchange.Exchange's.
     """
 
@@ -107,6 +108,7 @@ class Entry:
     deployment: str | None = None
     model_group: str | None = None
     why: str | None = None
+    upstream_code: str | None = None
 
     @property
     def cost_nano(self) -> int | None:
@@ -255,6 +257,7 @@ def entry(
         deployment and printable(deployment),  # a call for None would cost each exchange more
         group and printable(group),
         why and printable(why),
+        None if exchange.error_body is None else exchange.error_body.code(),
     )
 
 

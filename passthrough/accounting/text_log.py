@@ -26,10 +26,15 @@ def terminal_line(entry: Entry, terminal: Terminal) -> str:
     return terminal.joined(_parts(entry), _INDENT)
 
 
+def found_by_meter(entry: Entry) -> str:
+    """Return what the meter has found, and its price, as one line for people."""
+    return f"metered: {', '.join(part.text for part in _bill(entry)) or 'nothing'}"
+
+
 def _parts(entry: Entry) -> Iterator[Part]:
     yield Part(time_text(entry.began_utc)[11:], "dim")
     yield Part(f"{entry.method} {entry.path} → {'-' if entry.status is None else entry.status}", _colour(entry))
-    ended = " ".join(filter(None, (entry.outcome if entry.outcome != "completed" else "", entry.error)))
+    ended = " ".join(filter(None, (entry.outcome if entry.outcome != "completed" else "", entry.error, entry.upstream_code)))
     if ended:
         yield Part(ended, _colour(entry))
     yield from _bill(entry)

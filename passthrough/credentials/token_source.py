@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from ..errors import UpstreamFailure
+from ..errors import Reason, UpstreamFailure
 from .clock import Clock, Handle, LoopClock
 from .token import FetchError, Token
 
@@ -152,7 +152,9 @@ class TokenSource:
         if held is None:
             held = await self._other(None, within_s)
         if held is None:
-            raise UpstreamFailure("upstream_credentials", "There is no token for the provider: it could not be fetched.")
+            raise UpstreamFailure(
+                "upstream_credentials", "There is no token for the provider: it could not be fetched.", why=Reason.CREDENTIALS
+            )
         return held.token
 
     async def after_rejection(self, rejected: Token, within_s: float | None) -> Token | None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from ..errors import UpstreamFailure
+from ..errors import ClientGone, Reason, Refusal, UpstreamFailure
 from ..exchange import NOTHING_READ, Exchange
 from .call import Call, MeterFactory
 from .prepared import PreparedRequest
@@ -52,16 +52,23 @@ class Sender:
         hold_body(context, retries, for_token=prepared.token_source is not None)
         for tries in range(1, retries.attempts + 2):
             pause: float | None = 0.0
+            failed: Call | None = None
             try:
                 call, response, sent = await self.attempt(context, prepared, resends=tries > 1)
                 pause = retry_delay_s(retries, response, tries, time.time(), random.random())  # noqa: S311 - jitter, no secret
-            except UpstreamFailure:
+            except UpstreamFailure as failure:
+                if not isinstance(upload_failure(context), Refusal | ClientGone):
+                    context.exchange.failed(str(failure.why or failure.kind.code))
+                if context.steps is not None:
+                    context.steps.failed(context.exchange, failure.message)
                 failed = context.call
                 if failed is None or not (failed.stale and tries <= retries.attempts and is_repeatable(context, failed)):
                     raise
                 call = failed
             if pause is None or not is_repeatable(context, call):
                 break
+            if failed is None:
+                context.exchange.why = str(response.status)
             await give_up(context)
             await asyncio.sleep(pause)
         return call, response, sent
@@ -105,6 +112,8 @@ class Sender:
         connection = self._upstream.checkout(target, head.method, probe=not batched)
         if connection is None:
             connection = await self._connect(exchange, route)
+        if context.steps is not None:
+            context.steps.connected(exchange, connection)
         request_body = RequestBody(exchange, head, route, connection, context.replay, request_meter=context.request_meter)
         call = Call(exchange, route, target, connection, request_body, self._meters, prepared.metered_path, prepared.secrets)
         return call, request_body
@@ -160,6 +169,12 @@ def hold_body(context: RequestContext, retries: Retries, *, for_token: bool = Fa
         context.replay = ReplayBuffer(retries.held_bytes, spools=retries.spool)
     elif for_token and context.head is not None and (context.head.length or 0) <= HELD_FOR_TOKEN_BYTES:
         context.replay = ReplayBuffer(HELD_FOR_TOKEN_BYTES, spools=False)
+
+
+def upload_failure(context: RequestContext) -> BaseException | None:
+    """Return what the upload of the last try failed with, None where it did not."""
+    task = context.upload_task
+    return task.exception() if task is not None and task.done() and not task.cancelled() else None
 
 
 def is_repeatable(context: RequestContext, call: Call) -> bool:
@@ -220,7 +235,9 @@ async def first_response(call: Call, upload: asyncio.Task[None]) -> ResponseHead
         finally:
             arrival.cancel()
         if not ended:
-            raise UpstreamFailure("upstream_timeout", "The upload took longer than the route's total time-out.")
+            raise UpstreamFailure(
+                "upstream_timeout", "The upload took longer than the route's total time-out.", why=Reason.TOTAL_TIMEOUT
+            )
         early = call.connection.take_response_head() if not upload.done() else None
         if upload.done():
             upload.result()

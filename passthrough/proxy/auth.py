@@ -91,11 +91,11 @@ class Authenticator:
             return client
         raise Refusal("invalid_key", "The key is not one of this proxy's." if presented else "No client key was sent.")
 
-    def known(self, raw: Iterable[tuple[bytes, bytes]]) -> str | None:
-        """Return the name of the client key that is among these raw names and values: for the log of a refused request."""
+    def known(self, raw: Iterable[tuple[bytes, bytes]]) -> ClientKey | None:
+        """Return the client key that is among these raw names and values: for the log of a refused request."""
         for name, value in raw:
             if name.lower() in self._key_headers and (client := self.holder(value)) is not None:
-                return client.name
+                return client
         return None
 
     def holder(self, value: bytes) -> ClientKey | None:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from ..errors import UpstreamFailure
+from ..errors import Reason, UpstreamFailure
 from ..exchange import Exchange, Passed
 from ..meter.buffered import SMALL_BYTES, BufferedMeter
 from ..meter.cost_header import reported_nano
+from ..meter.error_code import MAX_BYTES, ErrorBody
 from ..meter.meter import Meter, ResponseFacts, is_event_stream, open_meter
 from ..meter.plan import ResponseKind
 from ..meter.request import AnyRequestMeter, BufferedRequestMeter, RequestMeter, open_request_meter
@@ -138,7 +139,7 @@ class Call:
         self._meters = meters
         self._path = path
         self.secrets = secrets
-        self._meter: Meter | BufferedMeter | None = None
+        self._meter: Meter | BufferedMeter | ErrorBody | None = None
         self._has_head = False
         total_s = route.timeouts.total_s
         self._deadline = None if total_s is None else self._loop.time() + total_s - (time.monotonic() - exchange.began)
@@ -190,6 +191,10 @@ class Call:
         deadline = (self._loop.time() if since is None else since) + limit_s
         return deadline if self._deadline is None or deadline < self._deadline else self._deadline
 
+    def _timeout(self, otherwise: Reason) -> Reason:
+        """Return which time-out has ended a wait: the total one, or the wait's own."""
+        return Reason.TOTAL_TIMEOUT if self.left_s == 0.0 else otherwise
+
     async def response_head(self) -> ResponseHead:
         """Await the response's final head, within the route's header time-out from now on; open the meter. Idempotent."""
         response = self._connection.take_response_head()
@@ -197,7 +202,8 @@ class Call:
             deadline = self._wait_deadline(self.route.timeouts.header_s)
             while (response := self._connection.take_response_head()) is None:
                 if not await self._connection.arrived(deadline):
-                    raise UpstreamFailure("upstream_timeout", f"No response from {self.target.name} in time.")
+                    message = f"No response from {self.target.name} in time."
+                    raise UpstreamFailure("upstream_timeout", message, why=self._timeout(Reason.HEADER_TIMEOUT))
         if not self._has_head:
             self._on_head(response)
         return response
@@ -223,10 +229,15 @@ class Call:
         facts = ResponseFacts(exchange.method, self._path, response.status, codings, content_type, response.length, fields)
         meters = self._meters
         passed = partial(meters.passed, exchange)
-        self._meter = open_meter(plan, facts, meters.decoders, request_meter=self.request_body.request_meter, passed=passed)
-        if self._meter is not None:
-            exchange.usage_source = self._meter
+        meter = open_meter(plan, facts, meters.decoders, request_meter=self.request_body.request_meter, passed=passed)
+        self._meter = meter
+        if meter is not None:
+            exchange.usage_source = meter
             exchange.went_up = True
+        elif 400 <= response.status < 500 and (response.length or 0) <= MAX_BYTES:
+            self._meter = exchange.error_body = ErrorBody(codings, self.secrets)
+        elif exchange.error_body is not None:
+            exchange.error_body = None  # of a response after which the request was sent again
 
     def _read_cost(self, response: ResponseHead, names: tuple[bytes, ...]) -> None:
         """Note the cost that the response reports: the first field of these names that holds an amount."""
@@ -252,7 +263,8 @@ class Call:
         piece = self._connection.take()
         while piece is None:
             if not await self._connection.arrived(self.idle_deadline(), sink):
-                raise UpstreamFailure("upstream_timeout", f"The response of {self.target.name} stopped coming.")
+                message = f"The response of {self.target.name} stopped coming."
+                raise UpstreamFailure("upstream_timeout", message, why=self._timeout(Reason.IDLE_TIMEOUT))
             if sink is not None and sink.stopped:
                 return None
             piece = self._connection.take()

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ..errors import ClientGone, Failure, Refusal, UpstreamFailure
 from ..exchange import Exchange, RouteTerms
-from .attempts import give_up
+from .attempts import give_up, upload_failure
 from .deployments.balancer import Balancer, Failed
 from .deployments.deployment import Deployment
 from .deployments.sticky_tries import StickyTries
@@ -57,13 +57,18 @@ class DeploymentCalls:
 
         `deadline` (the loop's time) is that of the request: no try begins after it.
         """
-        if isinstance(_failure_of(context.upload_task), Refusal | ClientGone):
+        if isinstance(upload_failure(context), Refusal | ClientGone):
             return False  # The client's body, or the document, has failed: the deployment has not.
         exchange = context.exchange
         verdict = tries.judge(failed)
-        exchange.why = f"{deployment.id}: {failed.outcome}"
+        if failed.cause:
+            exchange.failed(str(failed.reason or failed.cause))
+        else:
+            exchange.why = f"{deployment.id}: {failed.outcome}"
+        if context.steps is not None:
+            context.steps.failed(exchange, f"the try has failed: {exchange.why}")
         if verdict.lacks_body:
-            exchange.why += "; the body was not held"
+            exchange.why = f"{exchange.why}; the body was not held"
         if not verdict.goes_on or (deadline is not None and self._loop.time() + verdict.after_s >= deadline):
             return False
         await give_up(context)
@@ -111,8 +116,4 @@ def _without_address(failure: UpstreamFailure, deployment: Deployment) -> Upstre
         target = deployment.target
         names = "|".join(map(re.escape, filter(None, (target.name, target.host, target.tls_name))))  # the name has the port too
         message = re.sub(rf"(?<![\w.:-])(?:{names})(?![\w-]|[.:]\w)", lambda _: f"deployment {deployment.id}", failure.message)
-    return UpstreamFailure(failure.kind.code, message, hint=failure.hint)
-
-
-def _failure_of(task: asyncio.Task[None] | None) -> BaseException | None:
-    return task.exception() if task is not None and task.done() and not task.cancelled() else None
+    return UpstreamFailure(failure.kind.code, message, hint=failure.hint, why=failure.why)

@@ -14,7 +14,7 @@ from aiohttp import http_exceptions, web
 from ..errors import Refusal
 from .downstream.body_bypass import SharedBuffer
 from .downstream.connection import ClientConnection
-from .downstream.handshake import Handshake, Handshakes
+from .downstream.handshake import LINGER_S, Handshake, Handshakes
 from .downstream.malformed_head import Malformed
 from .downstream.request_parser import MAX_FIELD_BYTES, MAX_FIELDS, MAX_LINE_BYTES, RejectedHead, refusal_of
 from .downstream.response_writer import Sent
@@ -27,9 +27,6 @@ KEEP_ALIVE_S: Final = 75.0
 
 HEAD_S: Final = 20.0
 """How long a request's head may take from its first byte to its last (nginx gives 60 s, Apache 20)."""
-
-LINGER_S: Final = 1.0
-"""How long a client may still send behind the refusal of a malformed head (a lingering close)."""
 
 _BODY_BYTES: Final = 32 * 1024
 """Reading pauses where twice as much of a body waits: what one read brings is enough until the target is connected."""
@@ -73,7 +70,7 @@ class Listener(web.Server):
         super().__init__(relay, handler_cancellation=True, **self._options)
         self._idle: list[_Protocol] = []
         self._next_search_at = 0.0
-        self.handshakes = Handshakes(self, self.admits)
+        self.handshakes = Handshakes(self, self.admits, self.relay.refused)
         self.batch = WriteBatch(asyncio.get_running_loop())
 
     def __call__(self) -> web.RequestHandler:

@@ -107,7 +107,7 @@ class PoolSender:
         """Return how a try failed that has no response."""
         cause, call = cause_of(context, failure), context.call
         is_stale = cause == "broke" and call is not None and call.stale
-        return Failed(0, cause, None, _may_repeat(context), stale=is_stale)
+        return Failed(0, cause, None, _may_repeat(context), stale=is_stale, reason=failure.why)
 
 
 def _may_repeat(context: RequestContext) -> bool:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,11 +28,11 @@ from aiohttp import web
 
 from ..credentials.token_source import TokenSource
 from ..credentials.token_sources import TokenSources
-from ..errors import ClientGone, Failure, Refusal
+from ..errors import ClientGone, Failure, Refusal, UpstreamFailure
 from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, new_exchange
 from ..meter.usage import Unmetered
-from .attempts import Sender
-from .auth import Authenticator
+from .attempts import Sender, upload_failure
+from .auth import Authenticator, ClientKey
 from .call import Call, MeterFactory
 from .concurrency import ConcurrencyLimits
 from .cors import Cors, CorsHeaders
@@ -41,6 +42,7 @@ from .deployments.file_users import FileUsers
 from .deployments.model_table import ModelTable
 from .deployments.pool import Pool
 from .downstream.malformed_head import Malformed
+from .downstream.nearest_route import no_route
 from .downstream.response_writer import ResponseWriter, Sent
 from .error_response import Reply, date_line, own_reply, own_response
 from .ocr.heads import with_own_lines
@@ -50,13 +52,14 @@ from .origins import PageGuard
 from .pool_sender import PoolSender
 from .prepared import PreparedRequest
 from .request_context import RequestContext
-from .request_head import escaped_path, validate
+from .request_head import RequestHead, escaped_path, validate
 from .response_body import ResponseBody
 from .rewrite import HeaderRewriter, label_of, named_labels_of, response_fields, without_secrets
 from .routes import Route, RouteTable, Serves
 from .settle import Settling
 from .upstream.pool import ConnectionPool
 from .upstream.response_head import Framing, ResponseHead
+from .upstream.steps import Steps
 
 _GOES_ON: Final = Sent(keeps_alive=True)
 _ENDS: Final = Sent(keeps_alive=False)
@@ -130,8 +133,9 @@ class Relay:
         *,
         allowance: Allowance = BOUNDLESS,
         file_users: FileUsers | None = None,
+        steps: Steps | None = None,
     ) -> None:
-        """`file_users` are the clients that use files, None: nothing is known of them yet."""
+        """`file_users` are the clients that use files, None: nothing is known of them yet. `steps`: say what is done."""
         self.rules = rules
         self.settling = Settling(upstream, self._end)
         self.draining = False
@@ -142,6 +146,7 @@ class Relay:
         self._limits = ConcurrencyLimits()
         self._allowance = allowance
         self._done = done
+        self._steps = steps
         meters = MeterFactory(decoders, passed)
         self._sender = Sender(upstream, meters)
         self._calls = DeploymentCalls()
@@ -156,6 +161,9 @@ class Relay:
         context = RequestContext(new_exchange(request.method, path), downstream)
         self.active[request.protocol] = request.task
         context.batches = len(self.active) > 1
+        if self._steps is not None:
+            context.steps = self._steps
+            self._steps.began(context.exchange)
         handed_over = False
         try:
             if prepared is None:
@@ -164,7 +172,10 @@ class Relay:
             await self._serve(context, prepared, rules)
         except Failure as failure:
             if not context.exchange.admitted:
-                context.exchange.client = rules.authenticator.known(request.raw_headers)
+                client = rules.authenticator.known(request.raw_headers)
+                context.exchange.client = None if client is None else client.name
+                if failure.kind.code == "no_route" and failure.why is None and context.head is not None:
+                    failure = _no_route(rules, client, context.head, request.raw_path)
             await self._fail(context, self._told(context, failure), rules.cors_headers(request))
         except Reply as reply:
             await self._reply(context, reply)
@@ -191,7 +202,9 @@ class Relay:
         exchange, failure, rules = new_exchange(malformed.method, malformed.path), malformed.refusal, self.rules
         exchange.status, exchange.error, exchange.outcome = failure.kind.status, failure.kind.code, Outcome.REFUSED
         raw = tuple((name, value) for _, name, value in malformed.fields)
-        exchange.client = rules.authenticator.known(raw)
+        exchange.why = failure.why and str(failure.why)
+        client = rules.authenticator.known(raw)
+        exchange.client = None if client is None else client.name
         self._end(exchange)
         more = () if rules.cors is None else rules.cors.cors_headers(raw).lines
         return own_response(failure, exchange.began_utc, keeps_alive=False, with_body=malformed.method != "HEAD", more=more)
@@ -202,6 +215,8 @@ class Relay:
         self._limits.leave(exchange)
         if exchange.deployment is not None:
             self._calls.leave(exchange)
+        if self._steps is not None:
+            self._steps.ended(exchange)
         self._done(exchange)
 
     # ── phases 0 to 3, whose result is cached ──
@@ -256,6 +271,8 @@ class Relay:
         if route.serves is None:
             exchange.target, exchange.sandbox = route.targets[0].name, route.targets[0].name == "sandbox"
         exchange.admitted = True
+        if context.steps is not None:
+            context.steps.matched(exchange)
         # 2. Admit: what changes from request to request.
         self._limits.enter(client, route, rules.max_parallel, exchange)
         if (pending := self._allowance.enter(exchange)) is not None:
@@ -285,6 +302,8 @@ class Relay:
             head.keep_alive and delimited and downstream.body.is_eof() and call.request_body.complete and not self.draining
         )
         exchange.status = response.status
+        if context.steps is not None:
+            context.steps.responded(exchange, response.status)
         unsent = _response_head(response, prepared, chunked=chunked, keeps_alive=context.keeps_alive)
         response_body = ResponseBody(call, downstream, chunked=chunked)
         while True:
@@ -332,6 +351,10 @@ class Relay:
         exchange, downstream, head = context.exchange, context.downstream, context.head
         exchange.error = failure.kind.code
         exchange.outcome = Outcome.REFUSED if isinstance(failure, Refusal) else Outcome.UPSTREAM_FAILED
+        if exchange.status is not None and isinstance(failure, UpstreamFailure):  # Others are noted where they fail.
+            exchange.failed(str(failure.why or failure.kind.code))
+        elif failure.why is not None and exchange.why is None:
+            exchange.why = str(failure.why)
         if context.call is not None:  # A refusal comes from its request body: the client's fault, as when it leaves.
             context.call.abort(Unmetered.CANCELLED if isinstance(failure, Refusal) else Unmetered.BROKEN)
         if downstream.started:
@@ -380,12 +403,24 @@ class Relay:
 
 def _root_cause(context: RequestContext, failure: Failure) -> Failure:
     """Return the failure of the upload, where that caused the failure of the call."""
-    upload_task = context.upload_task
-    if upload_task is not None and upload_task.done() and not upload_task.cancelled():
-        cause = upload_task.exception()
-        if isinstance(cause, Failure):
-            return cause
-    return failure
+    cause = upload_failure(context)
+    return cause if isinstance(cause, Failure) else failure
+
+
+def _no_route(rules: Rules, client: ClientKey | None, head: RequestHead, target: str) -> Refusal:
+    """Return the refusal of a path without a route, which names routes to a client with a valid key only.
+
+    Where no key is asked for at all, to each that may call: on loopback, but not to a page of another origin.
+    """
+    routes = rules.routes.routes
+    told: tuple[Route, ...] = ()
+    if client is not None:
+        told = tuple(each for each in routes if client.routes is None or each.terms.route in client.routes)
+    elif rules.authenticator.anonymous and rules.guard is not None:
+        with suppress(Refusal):
+            rules.guard.check(target.encode("utf-8", "surrogateescape"), head.fields)
+            told = routes
+    return no_route(head.path, routes, told)
 
 
 def _logged_path(target: str) -> str:

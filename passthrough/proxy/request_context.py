@@ -12,6 +12,7 @@ from .call import Call
 from .downstream.response_writer import ResponseWriter
 from .replay_buffer import ReplayBuffer
 from .request_head import RequestHead
+from .upstream.steps import Steps
 
 
 class Held(Protocol):
@@ -28,7 +29,8 @@ class RequestContext:
 
     `call` belongs to the relay until it is released to the pool, aborted, or handed to settling. `batches` holds where several
     requests are active: then small writes of one event loop iteration go out together. `delimited` tells whether the response's
-    own framing shows its end, `keeps_alive` whether the client's connection serves another request.
+    own framing shows its end, `keeps_alive` whether the client's connection serves another request. `steps` says what is done;
+    None where nobody debugs.
     """
 
     exchange: Exchange
@@ -42,3 +44,4 @@ class RequestContext:
     batches: bool = False
     delimited: bool = False
     keeps_alive: bool = False
+    steps: Steps | None = None

@@ -236,7 +236,8 @@ class RouteTable:
         for variant in variants(path):
             others = self._routes_of_variant(method, folded(variant))
             if others and route not in others:
-                raise Refusal("no_route", f"Route {others[0].terms.route} is to be called by its plain path.")
+                name = others[0].terms.route
+                raise Refusal("no_route", f"Route {name} is to be called by its plain path.", why=f"nearest route: {name}")
 
     def _routes_of_variant(self, method: str, variant: bytes) -> tuple[Route, ...]:
         """Return the routes of a path in lower case: those with the longest prefix that allow the method."""

@@ -53,6 +53,7 @@ class Settling:
             self._upstream.release(call.target, call.connection)
         except UpstreamFailure as failure:
             call.exchange.error = failure.kind.code
+            call.exchange.failed(str(failure.why or failure.kind.code))
             call.abort(Unmetered.BROKEN)
 
     def _end(self, task: asyncio.Task[None], call: Call) -> None:

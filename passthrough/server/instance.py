@@ -21,6 +21,7 @@ from ..accounting.budgets.price_probe import PriceProbe
 from ..accounting.journal.folder import journal_folder
 from ..accounting.ledger.ledger import Ledger
 from ..accounting.ledger.retention import Retention
+from ..accounting.meter_steps import MeterSteps
 from ..accounting.pricing.prices import Prices, shipped
 from ..admin.app import AdminView
 from ..admin.budget_status import BudgetStatus
@@ -42,6 +43,7 @@ from ..proxy.origins import PageGuard
 from ..proxy.relay import Relay, Rules
 from ..proxy.routes import Route, RouteTable, Target
 from ..proxy.upstream.pool import ConnectionPool
+from ..proxy.upstream.steps import Steps
 from ..worker import FORCE_STOP, RELOAD, STOP, WorkerContext
 from .certificate import ServerCertificate
 from .deployments import deployment_statuses
@@ -93,13 +95,14 @@ class Server:
             PriceProbe(prices),
         )
         self._retention = Retention(self._ledger, config.ledger_keep_days, warn=_log.warning)
+        is_debugged = _log.isEnabledFor(logging.DEBUG)  # The level does not change.
         self._bookkeeper = Bookkeeper(
             prices=prices,
             ledger=self._ledger,
             journal=journal_folder(config.ledger or "", config.journal),
             access_log=self._access_log,
             warn=_log.warning,
-            observers=(self._budgets, self._metrics),
+            observers=(self._budgets, self._metrics, *([MeterSteps(_debug)] if is_debugged else [])),
             housekeeping=self._housekeeping,
             reserved=self._budgets.reserved,
         )
@@ -114,6 +117,7 @@ class Server:
             self._decoders,
             allowance=self._budgets,
             file_users=self._file_users(),
+            steps=Steps(_debug) if is_debugged else None,
         )
         self.health = Health(
             {
@@ -313,6 +317,10 @@ class Server:
         self._decoders.shutdown(wait=False, cancel_futures=True)
         if self._sandbox is not None:
             await self._sandbox.close()
+
+
+def _debug(message: str) -> None:
+    _log.debug("%s", message)
 
 
 def _rules(config: Config, sandbox_port: int | None, host: str, tokens: TokenSources) -> Rules:

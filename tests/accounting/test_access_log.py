@@ -26,7 +26,7 @@ FIELDS = """
 time id route client label target sandbox method path labels status outcome error attempts
 deployment model_group why model priced_as
 pages pages_annotated doc_bytes tokens_in tokens_out tokens_cached cost_usd cost_source unmetered estimated_pages estimated_usd
-upstream_request_id bytes_up bytes_down first_byte_s total_s
+upstream_request_id upstream_code bytes_up bytes_down first_byte_s total_s
 """
 
 
@@ -75,6 +75,7 @@ def test_a_json_line_has_every_field_in_order() -> None:
         "estimated_pages": None,
         "estimated_usd": None,
         "upstream_request_id": None,
+        "upstream_code": None,
         "bytes_up": 10,
         "bytes_down": 20,
         "first_byte_s": 0.25,

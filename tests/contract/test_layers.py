@@ -38,7 +38,7 @@ INSIDE = {
         bodies.*
         false_coding
         decode
-        pipeline
+        pipeline error_code
         request
         buffered
         meter
@@ -68,7 +68,7 @@ INSIDE = {
         text_log
         pricing.* ledger.*
         charge estimates refusals access_log journal.* budgets.* reports.*
-        line_log notices
+        line_log notices failure_notices meter_steps
         bookkeeper
     """,
 }
@@ -88,7 +88,7 @@ DOORS = {
     "idna": "config.* proxy.documents.url",
     "sqlalchemy": "accounting.*",
     "psycopg": "accounting.ledger.postgres_session",
-    "orjson": "accounting.journal.codec meter.jsonscan.small_document",
+    "orjson": "accounting.journal.codec meter.error_code meter.jsonscan.small_document",
     "prometheus_client": "admin.exposition admin.gauges admin.metrics",
     "click": "cli.main cli.init cli.completion",
     "rich": "cli.terminal",

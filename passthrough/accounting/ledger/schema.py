@@ -207,6 +207,7 @@ _END_COLUMNS: Final = (
     "first_byte_s",
     "total_s",
     "overhead_s",
+    "why",
 )
 
 

@@ -46,7 +46,7 @@ class Failed:
     Causes: `connect`; `credentials`, the deployment's token could not be fetched; `timeout`; `broke`. `retry_after_s` is what
     Retry-After asks for. `repeatable`: the body can be sent again and the client has got no byte.
     `names_file`: the document is a `file_id`, which only the account that has the file knows. `stale`: it broke on a kept
-    connection, before any byte of a response.
+    connection, before any byte of a response. `reason` is the cause in the log's words.
     """
 
     status: int = 0
@@ -55,6 +55,7 @@ class Failed:
     repeatable: bool = True
     names_file: bool = False
     stale: bool = False
+    reason: str | None = None
 
     @property
     def was_sent(self) -> bool:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from ...errors import Failure, Refusal, UpstreamFailure
+from ...errors import Failure, Reason, Refusal, UpstreamFailure
 from ..retry_wait import doubled_delay_s
 from .balancer import REJECTED, Balancer, Failed
 from .deployment import BILLED, RESENT, Deployment, ModelGroup, Routing
@@ -192,8 +192,9 @@ def none_free(balancer: Balancer, groups: Sequence[ModelGroup], wait_s: float) -
     retry_after_s = max(1, ceil(wait_s))
     if reasons == {"credentials"}:
         all_of = "target of this endpoint" if is_endpoint else "deployment of this model"
-        return UpstreamFailure("upstream_credentials", f"No {all_of} has a token: none was fetched.", retry_after_s=retry_after_s)
+        what = f"No {all_of} has a token: none was fetched."
+        return UpstreamFailure("upstream_credentials", what, retry_after_s=retry_after_s, why=Reason.CREDENTIALS)
     if is_endpoint and None not in reasons:
         what = "No target of this endpoint could be reached just now."
-        return UpstreamFailure("upstream_unreachable", what, retry_after_s=retry_after_s)
-    return Refusal("no_deployment", "No deployment of this model is free.", retry_after_s=retry_after_s)
+        return UpstreamFailure("upstream_unreachable", what, retry_after_s=retry_after_s, why=Reason.COOLING)
+    return Refusal("no_deployment", "No deployment of this model is free.", retry_after_s=retry_after_s, why=Reason.COOLING)

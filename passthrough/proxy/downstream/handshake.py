@@ -8,8 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, cast
 
+from .malformed_head import Malformed, plain_on_tls
+
 HANDSHAKE_S: Final = 20.0
 """How long a handshake may take, from the accept on: as long as a request's head."""
+
+LINGER_S: Final = 1.0
+"""How long a client may still send behind the refusal of a plain request."""
 
 SLOW_S: Final = 2.0
 """A handshake that has begun but takes longer than this may be closed at the connection limit, as a silent one."""
@@ -21,11 +26,17 @@ class Handshakes:
     asyncio's own servers call a protocol only after the handshake: until then no code of ours could count or close it.
     """
 
-    def __init__(self, enter: Callable[[], asyncio.Protocol], admits: Callable[[], bool]) -> None:
-        """`enter` makes the protocol of an encrypted connection; `admits` tells whether the limit allows the latest one."""
+    def __init__(
+        self, enter: Callable[[], asyncio.Protocol], admits: Callable[[], bool], refused: Callable[[Malformed], bytes]
+    ) -> None:
+        """`enter` makes the protocol of an encrypted connection; `admits` tells whether the limit allows the latest one.
+
+        `refused` returns the response to a plain request.
+        """
         self._loop = asyncio.get_running_loop()
         self.enter = enter
         self.admits = admits
+        self.refused = refused
         self.silent: dict[Handshake, None] = {}
         self.begun: dict[Handshake, float] = {}
 
@@ -69,6 +80,7 @@ class Handshake(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._raw: asyncio.Transport | None = None
         self._unread = b""
+        self._refused = False
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -85,8 +97,13 @@ class Handshake(asyncio.Protocol):
 
         asyncio's layer, not uvloop's, passes that on before the task of the handshake has resumed.
         """
+        if self._refused:
+            return
         self._unread += data
         if self._task is not None or self._raw is None or self._raw.is_closing():
+            return
+        if (plain := plain_on_tls(self._unread)) is not None:
+            self._refuse(self._raw, plain)
             return
         self._raw.pause_reading()  # uvloop 0.23 would go on reading for the old protocol.
         self._handshakes.silent.pop(self, None)
@@ -94,6 +111,17 @@ class Handshake(asyncio.Protocol):
         self._task = self._loop.create_task(self._shake_hands(self._raw))
         # `start_tls` schedules the layer's `connection_made` and the resuming of reads: this comes right after both.
         self._loop.call_soon(self._loop.call_soon, self._feed)
+
+    def _refuse(self, raw: asyncio.Transport, plain: Malformed) -> None:
+        """Say in plain HTTP that this port speaks TLS, and close; what the client still sends is dropped (RFC 9112 §9.6)."""
+        self._unread = b""
+        self._refused = True
+        raw.write(self._handshakes.refused(plain))
+        if raw.can_write_eof():
+            raw.write_eof()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(LINGER_S, self.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop counting the connection (asyncio calls this)."""

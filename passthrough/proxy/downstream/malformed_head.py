@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ...errors import Refusal
+from ...errors import Reason, Refusal
 from ..headers import Fields, is_token, quoted
 from ..request_head import control_byte, escaped_path, unencoded_byte, validate
 
@@ -36,6 +36,13 @@ _PATH: Final = re.compile(rb"/|https?://|\*", re.IGNORECASE)
 _MAX_PATH: Final = 1000
 """How much of a path is logged: a path may be refused for its length."""
 
+_TLS_HELLO: Final = re.compile(rb"\x16\x03[\x00-\x04]")
+"""The begin of a TLS record with a handshake (RFC 8446 §5.1)."""
+
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n"
+_TLS_HERE: Final = "What came is TLS, and this port speaks plain HTTP: the URL must begin with http://."
+_HTTP2_HERE: Final = "HTTP/2 without TLS (prior knowledge) is not spoken here: send HTTP/1.1."
+_PLAIN_HERE: Final = "This port speaks TLS, and what came is plain HTTP: the URL must begin with https://."
 _NO_START: Final = "The first line does not begin with a method and a space."
 _VERSIONS: Final = "Only HTTP/1.1 and HTTP/1.0 are spoken here."
 
@@ -66,6 +73,10 @@ def explained(head: bytes, refusal: Refusal) -> Malformed:
     line, ended, rest = head.lstrip(b"\r\n").partition(b"\n")
     line = line.removesuffix(b"\r")
     start = _START.match(line)
+    if _TLS_HELLO.match(head):
+        return Malformed(Refusal("bad_request", _TLS_HERE, why=Reason.TLS_ON_PLAIN, closes=True))
+    if head.startswith(_PREFACE):
+        return Malformed(Refusal("version_not_supported", _HTTP2_HERE, why=Reason.HTTP2, closes=True), "PRI", "*")
     if start is None:
         is_other = refusal.kind.code in {"bad_request", "not_implemented"}
         return Malformed(Refusal("bad_request", _NO_START, closes=True) if is_other else refusal)
@@ -86,6 +97,14 @@ def explained(head: bytes, refusal: Refusal) -> Malformed:
         method = ""
     path = escaped_path(target.partition(b" ")[0])[:_MAX_PATH] if method and _PATH.match(target) else ""
     return Malformed(explained_refusal, method, path, tuple(lines.fields))
+
+
+def plain_on_tls(head: bytes) -> Malformed | None:
+    """Return the refusal of the first bytes on a TLS port where they begin a plain request, None where they do not."""
+    if _START.match(head) is None:
+        return None
+    refusal = Refusal("bad_request", _PLAIN_HERE, why=Reason.PLAIN_ON_TLS, closes=True)
+    return replace(explained(head, refusal), refusal=refusal)
 
 
 def _complaint_of_validate(method: str, target: bytes, line: bytes, lines: _HeadLines) -> str:

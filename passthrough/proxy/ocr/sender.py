@@ -144,7 +144,8 @@ class OcrSender:
             call, response = await self._send(request, one)
         except UpstreamFailure as failure:
             _blame_source(request.context, failure)
-            failed = Failed(0, cause_of(request.context, failure), None, request.is_in_hand, request.names_file)
+            cause = cause_of(request.context, failure)
+            failed = Failed(0, cause, None, request.is_in_hand, request.names_file, reason=failure.why)
             if await self._calls.goes_on(request.context, tries, deployment, failed, request.deadline):
                 return None
             raise
@@ -196,6 +197,8 @@ class OcrSender:
         connection = self._upstream.checkout(deployment.target, "POST", probe=not (whole and context.batches))
         if connection is None:
             connection = await self._connect(one)
+        if context.steps is not None:
+            context.steps.connected(context.exchange, connection)
         inlined = None if document is None else InlinedDocument(document.media_type, document.length)
         assert body.length is not None
         splices = Splices(scan, body.length, deployment.model, deployment.defaults, inlined)

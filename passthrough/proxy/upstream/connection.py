@@ -21,7 +21,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final, Protocol, cast
 
-from ...errors import UpstreamFailure
+from ...errors import Reason, UpstreamFailure
 from ..net.deadline import DeadlineTimer
 from ..net.fair_queue import FairQueue
 from ..net.sockets import input_probe, unread_input
@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._name = name
         self._transport: asyncio.Transport | None = None
         self._state = _IDLE
-        self._failure: tuple[str, str] | None = None
+        self._failure: tuple[str, str, Reason | None] | None = None
         self._arrival: asyncio.Future[bool] | None = None
         self._deadline: float | None = None
         self._timer = DeadlineTimer(loop)
@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close the connection at once, and wake the waiter, which then fails. Idempotent."""
         if self._failure is None:
-            self._failure = ("upstream_broke", f"The connection to {self._name} was given up.")
+            self._failure = ("upstream_broke", f"The connection to {self._name} was given up.", None)
         self._state = _CLOSED
         self._unsent = b""
         self._parser.drop()
@@ -177,8 +177,12 @@ class Connection(asyncio.Protocol):
         if self._state is _IDLE:
             self._state = _CLOSED
         elif self._state is _BUSY and not self._parser.ended and not (self._ended_cleanly and self._parser.close()):
-            when = "before it responded" if self._parser.head is None else "in the middle of its response"
-            self._fail("upstream_broke", f"{self._name} closed the connection {when}.")
+            has_head = self._parser.head is not None
+            reason = Reason.CLOSED_WITHIN if has_head else Reason.CLOSED_UNANSWERED
+            when = "in the middle of its response" if has_head else "before it responded"
+            if isinstance(exc, ConnectionResetError | BrokenPipeError):
+                reason = Reason.RESET
+            self._fail("upstream_broke", f"{self._name} closed the connection {when}.", reason)
         self._transport = None
         self._timer.cancel()
         self._write_gate.wake()
@@ -190,9 +194,9 @@ class Connection(asyncio.Protocol):
             for piece in unread_input(transport):
                 self.data_received(piece)
 
-    def _fail(self, code: str, message: str) -> None:
+    def _fail(self, code: str, message: str, reason: Reason) -> None:
         if self._failure is None:
-            self._failure = (code, message)
+            self._failure = (code, message, reason)
         self._state = _CLOSED
         if self._transport is not None:
             self._transport.abort()
@@ -200,7 +204,8 @@ class Connection(asyncio.Protocol):
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise UpstreamFailure(*self._failure)
+            code, message, reason = self._failure
+            raise UpstreamFailure(code, message, why=reason)
 
     # ── the request ──
 
@@ -239,7 +244,8 @@ class Connection(asyncio.Protocol):
         transport.write(piece)
 
     def _fail_unsent(self) -> None:
-        self._fail("upstream_unreachable", f"{self._name} ended the connection, or sent something, before a request was sent.")
+        message = f"{self._name} ended the connection, or sent something, before a request was sent."
+        self._fail("upstream_unreachable", message, Reason.CLOSED_UNSENT)
 
     def write_view(self, piece: memoryview) -> bool:
         """Send bytes of a buffer without a copy; False: the buffer must not change, for not all of it was sent.
@@ -276,7 +282,7 @@ class Connection(asyncio.Protocol):
                 await self._write_gate.wait(transport, idle_s)
             except TimeoutError:
                 why = f"{self._name} took nothing of the body for {idle_s:g} s."
-                raise UpstreamFailure("upstream_timeout", why) from None
+                raise UpstreamFailure("upstream_timeout", why, why=Reason.UPLOAD_TIMEOUT) from None
             if not transport.is_closing():
                 return
         if self._parser.head is None:
@@ -383,7 +389,7 @@ class Connection(asyncio.Protocol):
         try:
             surplus = self._parser.feed(data)
         except MalformedResponse as bad:
-            self._fail("bad_upstream_answer", f"{self._name} sent {bad}.")
+            self._fail("bad_upstream_answer", f"{self._name} sent {bad}.", Reason.MALFORMED)
             return
         parser = self._parser
         if surplus:

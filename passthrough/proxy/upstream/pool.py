@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import socket
 import ssl
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
 
-from ...errors import UpstreamFailure
+from ...errors import Reason, UpstreamFailure
 from ...secret import Secret
 from ..net.fair_queue import FairQueue
 from ..net.sockets import keep_alive
@@ -40,6 +42,30 @@ _MARGIN_S: Final = 0.1
 """How much earlier than the target's Keep-Alive hint a connection is closed, besides the round trip."""
 
 _MAX_PROXY_HEAD_BYTES: Final = 16 * 1024
+
+_CERTIFICATE_REASONS: Final[Mapping[int, Reason]] = MappingProxyType(
+    {
+        9: Reason.NOT_YET_VALID,
+        10: Reason.EXPIRED,
+        18: Reason.UNKNOWN_AUTHORITY,  # self-signed
+        19: Reason.UNKNOWN_AUTHORITY,  # a self-signed one in the chain
+        20: Reason.UNKNOWN_AUTHORITY,  # no certificate of the issuer
+        21: Reason.UNKNOWN_AUTHORITY,  # no issuer of the only one sent
+        62: Reason.OTHER_NAME,
+        64: Reason.OTHER_NAME,  # of another address
+    }
+)
+"""OpenSSL's X509_V_ERR codes (x509_vfy.h) → reason."""
+
+_CONNECT_REASONS: Final[Mapping[int | None, Reason]] = MappingProxyType(
+    {
+        errno.ECONNREFUSED: Reason.REFUSED,
+        errno.ECONNRESET: Reason.RESET,
+        errno.EPIPE: Reason.RESET,
+        errno.ENETUNREACH: Reason.UNREACHABLE,
+        errno.EHOSTUNREACH: Reason.UNREACHABLE,
+    }
+)
 
 
 class ConnectionPool:
@@ -108,19 +134,27 @@ class ConnectionPool:
             async with asyncio.timeout(connect_s):
                 return await self._connect(target)
         except TimeoutError:  # The route's, or the kernel's (ETIMEDOUT).
-            raise UpstreamFailure("upstream_timeout", f"No connection to {target.name} in time.") from None
+            message = f"No connection to {target.name} in time."
+            raise UpstreamFailure("upstream_timeout", message, why=Reason.CONNECT_TIMEOUT) from None
         except ssl.SSLCertVerificationError as error:
             raise UpstreamFailure(
                 "upstream_unreachable",
                 f"The certificate of {target.name} is not trusted: {error.verify_message}.",
                 hint="Name the authority that signed it in 'upstream_tls: {ca_file: …}'.",
+                why=_CERTIFICATE_REASONS.get(error.verify_code, Reason.CERTIFICATE),
             ) from None
         except ssl.SSLError as error:
-            raise UpstreamFailure("upstream_unreachable", f"No TLS with {target.name}: {error.reason}.") from None
+            message = f"No TLS with {target.name}: {error.reason}."
+            raise UpstreamFailure("upstream_unreachable", message, why=Reason.NO_TLS) from None
         except OSError as error:
             # Not `strerror`: asyncio puts the address into it, which clients must not see.
             why = os.strerror(error.errno) if error.errno else type(error).__name__
-            raise UpstreamFailure("upstream_unreachable", f"No connection to {target.name}: {why}.") from None
+            message, reason = f"No connection to {target.name}: {why}.", _CONNECT_REASONS.get(error.errno, Reason.NO_CONNECTION)
+            if reason is Reason.REFUSED and target.proxy is not None:
+                reason = Reason.PROXY_REFUSED
+            elif isinstance(error, ConnectionResetError):
+                reason = Reason.RESET
+            raise UpstreamFailure("upstream_unreachable", message, why=reason) from None
 
     def release(self, target: Target, connection: Connection) -> None:
         """Return a connection to the pool whose exchange is complete in both directions; it is kept if it may serve another."""
@@ -176,7 +210,13 @@ class ConnectionPool:
     async def _connect(self, target: Target) -> Connection:
         via = urlsplit(target.proxy.reveal()) if target.proxy is not None else None
         host, port = (via.hostname or "", via.port or 80) if via is not None else (target.host, target.port)
-        return await self.connect_at(target, await self._resolver.addresses(host, port))
+        try:
+            addresses = await self._resolver.addresses(host, port)
+        except UpstreamFailure as failure:
+            if via is not None and failure.why is Reason.NAME:
+                failure.why = Reason.PROXY_NAME
+            raise
+        return await self.connect_at(target, addresses)
 
     async def connect_at(self, target: Target, addresses: Sequence[AddressInfo], *, elsewhere: bool = False) -> Connection:
         """Return a new connection to `target` at one of these addresses: no name is resolved again.
@@ -190,9 +230,10 @@ class ConnectionPool:
             keep_alive(sock)
             local, peer = sock.getsockname(), sock.getpeername()
             if leads_back(local, peer, self.listening):
-                raise UpstreamFailure("proxy_loop", f"{target.name} is this proxy itself (port {peer[1]}).")
+                message = f"{target.name} is this proxy itself (port {peer[1]})."
+                raise UpstreamFailure("proxy_loop", message, why=Reason.LOOP)
             if elsewhere and is_same_machine(local, peer):
-                raise UpstreamFailure("proxy_loop", f"{target.name} is this machine itself.")
+                raise UpstreamFailure("proxy_loop", f"{target.name} is this machine itself.", why=Reason.LOOP)
             if target.proxy is not None and target.tls:
                 await self._tunnel(sock, target, target.proxy)
             connection = Connection(self._loop, target.name, self._write_batch, self.fair)
@@ -227,8 +268,10 @@ class ConnectionPool:
             head += piece
             if not piece or len(head) > _MAX_PROXY_HEAD_BYTES:
                 did = "sent a header without end" if piece else "closed the connection"
-                raise UpstreamFailure("upstream_unreachable", f"The proxy before {target.name} {did}.")
+                message = f"The proxy before {target.name} {did}."
+                raise UpstreamFailure("upstream_unreachable", message, why=Reason.NO_TUNNEL)
         status = re.match(rb"HTTP/1\.[01] ([1-9][0-9]{2})[ \r]", head)
         if status is None or not status[1].startswith(b"2"):
             said = "no HTTP" if status is None else status[1].decode("ascii")
-            raise UpstreamFailure("upstream_unreachable", f"The proxy before {target.name} refused a tunnel ({said}).")
+            message = f"The proxy before {target.name} refused a tunnel ({said})."
+            raise UpstreamFailure("upstream_unreachable", message, why=Reason.NO_TUNNEL)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ...errors import UpstreamFailure
+from ...errors import Reason, UpstreamFailure
 
 MAX_LOOK_UPS: Final = 3
 """How many look-ups of one name, each on a thread, may run at once."""
@@ -95,7 +95,7 @@ class Resolver:
             await asyncio.wait({name.waiter}, timeout=patience_s)
         if useful or name.addresses is not before:
             return name.addresses
-        raise UpstreamFailure("upstream_unreachable", f"The name {host} cannot be resolved.")
+        raise UpstreamFailure("upstream_unreachable", f"The name {host} cannot be resolved.", why=Reason.NAME)
 
     def _renew(self, host: str, name: _Name, now: float) -> None:
         """Start a look-up, unless one is running, or has just failed while older addresses serve."""
@@ -137,7 +137,7 @@ def _literal(host: str) -> list[AddressInfo]:
     except (OSError, UnicodeError):
         if ":" in host:
             what = f"The address {host} cannot be used: this machine has no such interface."
-            raise UpstreamFailure("upstream_unreachable", what) from None
+            raise UpstreamFailure("upstream_unreachable", what, why=Reason.UNREACHABLE) from None
         return []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -122,7 +122,15 @@ def test_a_whole_line_of_something_else_is_refused(value: object) -> None:
 def test_the_format_is_raised_with_the_fields() -> None:
     """Lines have no names: another field in any of the three makes another format, so that no file is read wrongly."""
     names = [[field.name for field in fields(shape)] for shape in (Entry, Usage, Charge)]
+    names[0].remove("upstream_code")  # it is for the log alone
     assert (4, [32, 14, 16]) == (FORMAT, [len(found) for found in names])
+
+
+def test_what_is_for_the_log_alone_is_not_written() -> None:
+    """The line is that of an older program, which can read it; the entry that comes back has nothing in that place."""
+    plain = booked()
+    coded = replace(plain, upstream_code="invalid_model")
+    assert (encode(plain), plain) == (encode(coded), decode(encode(coded)))
 
 
 def test_an_entry_is_a_short_line() -> None:

@@ -52,7 +52,7 @@ def parts_of(entry: Entry) -> tuple[Entry, Entry, Entry]:
     """Return an exchange in three parts: five lines, two, one and two of them, and at the end how it ended."""
     lines = [Charge("mistral-ocr-2512", 2, 0, cost_nano=2, line=f"batch-{number}", in_batch=True) for number in range(5)]
     opened = replace(entry, part=Part.OPEN, outcome="cut_off", charges=tuple(lines[:2]), bytes_down=10, account="one")
-    end = replace(opened, part=Part.CLOSE, outcome="client_gone", unmetered="broken", bytes_down=99, total_s=2.5)
+    end = replace(opened, part=Part.CLOSE, outcome="client_gone", unmetered="broken", bytes_down=99, total_s=2.5, why="reset")
     return opened, replace(opened, charges=(lines[2],)), replace(end, charges=tuple(lines[3:]))
 
 
@@ -64,11 +64,13 @@ def test_an_exchange_is_booked_while_it_passes(ledger: Ledger) -> None:
         assert [part] == ledger.append([part])
         (row,) = ledger.latest(9)
         (sums,) = ledger.sums(())
-        found.append((row.open, row.outcome, row.unmetered, row.bytes_down, row.charges, sums[0].pages, sums[0].unmetered))
+        found.append(
+            (row.open, row.outcome, row.unmetered, row.why, row.bytes_down, row.charges, sums[0].pages, sums[0].unmetered)
+        )
     assert [
-        (True, "cut_off", None, 10, 2, 4, 0),
-        (True, "cut_off", None, 10, 3, 6, 0),
-        (False, "client_gone", "broken", 99, 5, 10, 1),
+        (True, "cut_off", None, None, 10, 2, 4, 0),
+        (True, "cut_off", None, None, 10, 3, 6, 0),
+        (False, "client_gone", "broken", "reset", 99, 5, 10, 1),
     ] == found
     assert (1, 10, 10) == one(ledger)
 

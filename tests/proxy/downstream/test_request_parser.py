@@ -358,7 +358,7 @@ async def test_a_refused_head_says_what_and_the_log_says_who(sent: bytes, method
 
 
 @pytest.mark.parametrize(
-    "sent", [b"\x16\x03\x01\x02\r\n\r\n", b"   \r\n\r\n", b"GET\t/\tHTTP/1.1\r\n\r\n", b"A" * 33 + b" / HTTP/1.1\r\n\r\n"]
+    "sent", [b"\x15\x03\x01\x02\r\n\r\n", b"   \r\n\r\n", b"GET\t/\tHTTP/1.1\r\n\r\n", b"A" * 33 + b" / HTTP/1.1\r\n\r\n"]
 )
 @pytest.mark.parametrize("pieces", [lambda sent: [sent], trickled])
 async def test_what_begins_with_no_method_is_400(sent: bytes, pieces: object) -> None:

@@ -1,0 +1,118 @@
+"""Tells the operator which targets fail, and which clients speak the wrong protocol: at once, then once a minute with a count."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from ..errors import Reason
+from ..exchange import Exchange, Outcome
+from .entry import printable
+
+_COMPLETED: Final = Outcome.COMPLETED  # before Python 3.12 an enum's look-up is slow
+_MAX_SUBJECTS: Final = 1000
+_SILENT: Final = frozenset({str(Reason.CREDENTIALS)})
+"""What is said elsewhere: see `credentials`."""
+
+_CLIENTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        str(Reason.TLS_ON_PLAIN): (
+            "TLS came to the plain port: a client calls https:// where http:// is meant.",
+            "Correct the client's URL, or serve TLS with --tls-cert and --tls-key.",
+        ),
+        str(Reason.PLAIN_ON_TLS): (
+            "A plain request came to the TLS port: a client calls http:// where https:// is meant, and its key went in clear.",
+            "Correct the client's URL.",
+        ),
+        str(Reason.HTTP2): (
+            "A client spoke HTTP/2 without TLS (prior knowledge), which is not spoken here.",
+            "Let it, or the proxy before this one, send HTTP/1.1.",
+        ),
+    }
+)
+"""Why a client is not understood → what is said of it, and how to fix it."""
+
+
+@dataclass(slots=True)
+class _Minute:
+    """What was counted of one subject since something was last said of it."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    timer: asyncio.TimerHandle | None = None
+
+
+class FailureNotices:
+    """Counts failures on the event loop's thread. Of each target something is said once a minute at most.
+
+    Memory is bounded: beyond a thousand targets nothing is said of a further one.
+    """
+
+    def __init__(self, warn: Callable[[str], None], *, minute_s: float = 60.0) -> None:
+        """`warn` takes messages for the operator."""
+        self._warn = warn
+        self._minute_s = minute_s
+        self._minutes: dict[str, _Minute] = {}
+
+    def count(self, exchange: Exchange) -> None:
+        """Take an ended exchange: the failures of its tries, unless it was sent again to the same target and had a response."""
+        if exchange.failures and (exchange.outcome != _COMPLETED or exchange.deployment is not None):
+            for target, why in exchange.failures:
+                if why not in _SILENT:
+                    self._count(printable(target) or "", why)
+        elif exchange.why is not None and exchange.why in _CLIENTS:
+            self._count("", exchange.why)
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether the minute of a target runs."""
+        return bool(self._minutes)
+
+    def close(self) -> None:
+        """Say what was counted and not said yet, and count nothing more. Idempotent."""
+        for subject, minute in self._minutes.items():
+            if minute.timer is not None:
+                minute.timer.cancel()
+            if minute.reasons:
+                self._say(subject, minute.reasons)
+        self._minutes.clear()
+
+    def _count(self, subject: str, why: str) -> None:
+        key = subject or why
+        minute = self._minutes.get(key)
+        if minute is not None:
+            minute.reasons[why] += 1
+            return
+        if len(self._minutes) >= _MAX_SUBJECTS:
+            return
+        minute = self._minutes[key] = _Minute()
+        if subject:
+            self._warn(f"{subject}: {why}; a request failed.")
+        else:
+            self._warn("\n".join(_CLIENTS[why]))
+        self._start(key, minute)
+
+    def _start(self, key: str, minute: _Minute) -> None:
+        minute.timer = asyncio.get_running_loop().call_later(self._minute_s, self._end, key, minute)
+
+    def _end(self, key: str, minute: _Minute) -> None:
+        """Say what the minute had; forget a subject of which it had nothing."""
+        if not minute.reasons:
+            del self._minutes[key]
+            return
+        self._say(key, minute.reasons)
+        minute.reasons = Counter()
+        self._start(key, minute)
+
+    def _say(self, key: str, reasons: Counter[str]) -> None:
+        total = reasons.total()
+        requests = "1 request" if total == 1 else f"{total} requests"
+        if key in _CLIENTS:
+            self._warn(f"{key}: {requests} in the last minute.")
+            return
+        ordered = reasons.most_common()
+        named = ordered[0][0] if len(ordered) == 1 else ", ".join(f"{why} ({number})" for why, number in ordered)
+        self._warn(f"{key}: {named}; {requests} failed in the last minute.")

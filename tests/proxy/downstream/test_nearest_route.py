@@ -1,0 +1,110 @@
+"""Which route a path without one may have meant, and who is told."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+
+import pytest
+
+from passthrough.proxy.auth import ClientKey
+from passthrough.proxy.downstream.nearest_route import MAX_ROUTES, nearest_route, no_route
+from tests.harness.client import asking, client
+from tests.harness.proxy import road, route_to
+
+MISTRAL = route_to(1, b"/mistral")
+AZURE = route_to(1, b"/azure/v1/ocr", include_subpath=False)
+ROUTES = (MISTRAL, AZURE, route_to(1, b"/vertex/v1", include_subpath=False))
+
+
+@pytest.mark.parametrize(
+    ("path", "route", "hint"),
+    [
+        (b"/azure/v1/ocr/x", "/azure/v1/ocr", "Only /azure/v1/ocr itself is served"),
+        (b"/azure/v1/ocr/", "/azure/v1/ocr", "Spell it"),
+        (b"/Azure/v1//OCR", "/azure/v1/ocr", "Spell it"),
+        (b"/MISTRAL/v1/ocr", "/mistral", "Spell it"),
+        (b"//mistral/v1/ocr", "/mistral", "Spell it"),
+        (b"/v1/ocr", "/azure/v1/ocr", "its whole path is needed"),
+        (b"/mistrall/v1/ocr", "/mistral", "all below it is served"),
+        (b"/mstral", "/mistral", "all below it is served"),
+        (b"/azure/v1/files", "/azure/v1/ocr", "Call /azure/v1/ocr."),
+        (b"/vertex/v2", "/vertex/v1", "Call /vertex/v1."),
+        (b"/favicon.ico", None, ""),
+        (b"/.env", None, ""),
+        (b"/", None, ""),
+        (b"", None, ""),
+        (b"/\xff\xfe%ff", None, ""),
+    ],
+)
+def test_the_nearest_route(path: bytes, route: str | None, hint: str) -> None:
+    """By its spelling, its beginning, its end; far ones are none."""
+    near = nearest_route(ROUTES, path)
+    assert route == (None if near is None else near.route)
+    assert near is None or hint in near.hint
+
+
+def test_a_lone_route_is_always_the_nearest() -> None:
+    """The client that left it out is told where to put it."""
+    near = nearest_route((MISTRAL,), b"/v1/chat/completions")
+    assert near is not None
+    assert ("/mistral", "Put /mistral before the path; all below it is served too.") == (near.route, near.hint)
+    assert None is nearest_route((), b"/v1/ocr")
+
+
+def test_a_very_long_path_and_very_many_routes() -> None:
+    """Only the beginning of the path, and the first routes, are compared."""
+    many = tuple(route_to(1, b"/route-%d" % number) for number in range(1000))
+    near = nearest_route(many, b"/route-7" + b"/x" * 30_000 + b"x" * 30_000)
+    assert near is None or near.route.startswith("/route-")
+    assert None is nearest_route(many, b"/%d" % MAX_ROUTES + b"z" * 60_000)
+
+
+def test_a_refusal_has_no_bytes_of_the_path() -> None:
+    """Neither what is told nor the log: a key may stand in a path."""
+    for told in (ROUTES, ()):
+        refusal = no_route(b"/mistrall/secret-key", ROUTES, told)
+        assert "secret" not in f"{refusal.message} {refusal.hint} {refusal.why}"
+        assert "nearest route: /mistral" == refusal.why
+        assert ("/mistral" in refusal.message) is (told is ROUTES)
+
+
+def test_without_a_near_route_the_first_few_are_named() -> None:
+    """To who may know them."""
+    assert "Call one of the routes: /mistral, /azure/v1/ocr, /vertex/v1." == no_route(b"/x", ROUTES, ROUTES).hint
+    many = tuple(route_to(1, b"/%d" % number) for number in range(9))
+    assert "Call one of the routes: /0, /1, /2 …." == no_route(b"/favicon.ico", many, many).hint
+
+
+def key_of(name: str, *routes: str) -> ClientKey:
+    """Return a client whose key is `key-of-…`."""
+    return ClientKey(name, sha256(f"key-of-{name}".encode()).digest(), frozenset(routes) or None)
+
+
+@pytest.mark.wire
+@pytest.mark.parametrize(
+    ("path", "key", "message", "why"),
+    [
+        (b"/mistrall/v1/ocr", b"", "No route has this path.", "nearest route: /mistral"),
+        (b"/mistrall/v1/ocr", b"key-of-nobody", "No route has this path.", "nearest route: /mistral"),
+        (b"/mistrall/v1/ocr", b"key-of-all", "No route has this path; the nearest is /mistral.", "nearest route: /mistral"),
+        # Of the routes of others nothing is told; the log has the nearest of all.
+        (b"/azure/v1/files", b"key-of-some", "No route has this path; the nearest is /mistral.", "nearest route: /azure/v1/ocr"),
+        (b"/", b"", "This is passthrough, a reverse proxy: it serves its routes, and '/' is none of them.", None),
+        (b"/", b"key-of-all", "This is passthrough, a reverse proxy: it serves its routes, and '/' is none of them.", None),
+    ],
+)
+async def test_only_a_client_with_a_valid_key_is_told(path: bytes, key: bytes, message: str, why: str | None) -> None:
+    """The message names the nearest route that its key may use; a stranger gets no name of any."""
+    fields = (b"Authorization: Bearer " + key,) if key else ()
+    keys = (key_of("all"), key_of("some", "/mistral"))
+    async with road(*ROUTES, clients=keys) as house, client(house.port) as one:
+        await one.send(asking(b"GET " + path + b" HTTP/1.1", *fields))
+        head, body = await one.answer()
+        (exchange,) = await house.booked()
+    said = json.loads(body)
+    assert (404, message, why) == (said["raw_status_code"], said["message"], exchange.why)
+    is_known = key in {b"key-of-all", b"key-of-some"}
+    assert is_known is ("/mistral" in said["message"] + said["hint"])
+    assert b"X-Passthrough-Error: no_route\r\n" in head
+    assert is_known or "azure" not in said["hint"]

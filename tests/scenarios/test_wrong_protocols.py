@@ -1,0 +1,168 @@
+"""TLS on the plain port, plain HTTP on the TLS port, HTTP/2 without TLS: client and operator are told which it is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import ssl
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import trustme
+import uvloop
+
+from passthrough.errors import Reason
+from passthrough.proxy.auth import ClientKey
+from tests.harness.client import asking, client
+from tests.harness.process import program
+from tests.harness.proxy import road, route_to
+from tests.harness.tls import served_by
+from tests.harness.upstream import answering, ok, upstream
+from tests.harness.waiting import until
+
+pytestmark = pytest.mark.wire
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+ANN = ClientKey("ann", sha256(b"key-of-ann").digest())
+KEY = b"Authorization: Bearer key-of-ann"
+LOOPS = pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+
+
+def client_hello() -> bytes:
+    """Return the first bytes of a TLS client."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
+    return outgoing.read()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "said", "reason"),
+    [
+        (
+            client_hello(),
+            b"400",
+            "What came is TLS, and this port speaks plain HTTP: the URL must begin with http://.",
+            Reason.TLS_ON_PLAIN,
+        ),
+        (PREFACE, b"505", "HTTP/2 without TLS (prior knowledge) is not spoken here: send HTTP/1.1.", Reason.HTTP2),
+    ],
+)
+@pytest.mark.parametrize("step", [0, 5, 100])
+async def test_another_protocol_on_the_plain_port(sent: bytes, status: bytes, said: str, reason: Reason, step: int) -> None:
+    """Whole and in pieces: a response of ours that says so, and why in the log, with no byte of what came."""
+    async with road(route_to(1)) as house, client(house.port) as one:
+        await one.send(*[sent[at : at + (step or len(sent))] for at in range(0, len(sent), step or len(sent))])
+        head, body = await one.answer()
+        (exchange,) = await house.booked()
+    assert (status, said) == (head[9:12], json.loads(body)["message"])
+    assert (reason, False, int(status)) == (exchange.why, exchange.admitted, exchange.status)
+    assert str is type(exchange.why)
+
+
+@LOOPS
+@pytest.mark.parametrize(
+    ("sent", "method", "path", "name"),
+    [
+        (asking(b"GET /mistral/v1/models?key=canary HTTP/1.1"), "GET", "/mistral/v1/models", None),
+        (asking(b"POST /v1/ocr HTTP/1.1", KEY, body=b"x" * 100_000), "POST", "/v1/ocr", "ann"),
+        (b"GET /canary", "GET", "/canary", None),
+        (asking(b"HEAD / HTTP/1.1"), "HEAD", "/", None),
+        (b"POST sk-canary HTTP/1.1\r\n\r\n", "POST", "", None),
+    ],
+)
+def test_a_plain_request_on_the_tls_port(
+    make_loop: Callable[[], asyncio.AbstractEventLoop], sent: bytes, method: str, path: str, name: str | None
+) -> None:
+    """A plain 400, and the end of the connection; the log knows whose key went in clear. Nothing is left over."""
+    said: list[object] = []
+
+    async def talk() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+        async with road(route_to(1), clients=(ANN,), tls=served_by(trustme.CA(), "localhost")) as house:
+            async with client(house.port) as one:
+                await one.send(sent)
+                head, body = await one.answer(method)
+                assert b"" == await one.rest()
+            (exchange,) = await house.booked()
+            await until(lambda: house.listener.open == 0)
+        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert b"\r\nConnection: close\r\n" in head
+        expected = "This port speaks TLS, and what came is plain HTTP: the URL must begin with https://."
+        assert (method == "HEAD") or expected == json.loads(body)["message"]
+        assert (method, path, name) == (exchange.method, exchange.path, exchange.client)
+        assert (Reason.PLAIN_ON_TLS, "bad_request", 400) == (exchange.why, exchange.error, exchange.status)
+        assert b"canary" not in head + body
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(talk())
+    assert [] == said
+
+
+@pytest.mark.parametrize("sent", [b"\x80\x2e\x01\x03\x01", b"SSH-2.0-OpenSSH_9.2\r\n", b"\x00" * 50, b"G"])
+async def test_what_is_no_request_on_the_tls_port_gets_no_response(sent: bytes) -> None:
+    """It is a handshake that failed, as ever, and no exchange."""
+    async with road(route_to(1), tls=served_by(trustme.CA(), "localhost")) as house:
+        async with client(house.port) as one:
+            await one.send(sent)
+            one.writer.write_eof()
+            await one.broken()
+        await until(lambda: house.listener.open == 0)
+        assert [] == house.exchanges
+
+
+async def test_a_client_that_goes_on_sending_in_clear_is_closed() -> None:
+    """Its connection counts until then, and gives way to others."""
+    async with upstream(answering(ok())) as above:
+        authority = trustme.CA()
+        trusting = ssl.create_default_context()
+        authority.configure_trust(trusting)
+        async with road(route_to(above.port), tls=served_by(authority, "localhost"), max_connections=2) as house:
+            async with client(house.port) as one, client(house.port) as other:
+                for each in (one, other):
+                    await each.send(asking(b"POST / HTTP/1.1", b"Content-Length: 9000000"))
+                await house.booked(2)
+                async with client(house.port, ssl=trusting, server_hostname="localhost") as third:
+                    await third.send(asking())
+                    assert (await third.answer())[0].startswith(b"HTTP/1.1 200")
+            await until(lambda: house.listener.open == 0)
+
+
+@pytest.mark.process
+async def test_the_operator_is_told(tmp_path: Path) -> None:
+    """Once, however often it comes, with what to do; the log has each."""
+    route = {"path": "/a", "target": "http://127.0.0.1:9", "include_subpath": True}
+    async with program(tmp_path, json.dumps({"pass_through_endpoints": [route], "ledger": "none"})) as running:
+        for sent in (client_hello(), client_hello(), PREFACE):
+            async with client(running.port) as one:
+                await one.send(sent)
+                await one.answer()
+        lines = await running.logs(3)
+        await running.says("TLS came to the plain port")
+        await running.says("HTTP/2 without TLS")
+        assert 0 == await running.stop()
+    assert [Reason.TLS_ON_PLAIN, Reason.TLS_ON_PLAIN, Reason.HTTP2] == [line["why"] for line in lines]
+    said = "".join(running.said)
+    assert (1, 1) == (said.count("TLS came to the plain port"), said.count("A client spoke HTTP/2 without TLS"))
+    assert "TLS on the plain port: 1 request in the last minute." in said
+
+
+@pytest.mark.process
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+async def test_what_curl_shows(tmp_path: Path) -> None:
+    """Where a person calls http:// on the TLS port, the words are on the screen."""
+    authority = trustme.CA()
+    made = authority.issue_cert("localhost")
+    made.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    route = {"path": "/a", "target": "http://127.0.0.1:9", "include_subpath": True}
+    text = json.dumps({"pass_through_endpoints": [route], "ledger": "none"})
+    async with program(tmp_path, text, "--tls-cert", "server.pem", "--tls-key", "server.pem") as running:
+        process = await asyncio.create_subprocess_exec(
+            *("curl", "-sS", "--noproxy", "*", f"http://localhost:{running.port}/a"), stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        assert "This port speaks TLS" in json.loads(out)["message"]
+        assert 0 == await running.stop()
