@@ -9,15 +9,11 @@ from typing import Final
 
 from ..accounting.pricing.offers import Offers
 from ..accounting.pricing.price_list import shipped
-from ..loopback import is_loopback
-from ..proxy.deployments.deployment import OCR_ROUTE
 from ..proxy.deployments.model_table import ModelTable
 from ..proxy.routes import Route
-from . import builtin
 from .model import Config
 from .problems import listed
 from .reload import needing_restart
-from .trial import trial
 
 Messages = Iterator[tuple[int, str]]
 """Log messages, each with its level."""
@@ -26,39 +22,6 @@ _SANDBOX: Final = "sandbox"
 _MAX_NAMED: Final = 5
 
 ANONYMOUS: Final = "No client keys: everybody who reaches the port may call."
-
-
-def started(config: Config, traffic: str, admin: str, *, sandbox: bool) -> Messages:
-    """Yield the messages once the program listens; `traffic` and `admin` are URLs."""
-    yield logging.INFO, f"Listening on {traffic}, admin on {admin}."
-    if config.admin_digest is not None or is_loopback(config.listen.admin_host):
-        yield logging.INFO, f"Dashboard: {_reachable(admin)}/"
-    if config.file == builtin.NAME:
-        yield logging.INFO, builtin.NOTICE
-    if sandbox:
-        yield (
-            logging.INFO,
-            "Sandbox: every route goes to a local imitation of Mistral's API; nothing is billed, and its key is not needed.",
-        )
-    if config.models is not None:
-        yield logging.INFO, f"{_models(config.models)} under {OCR_ROUTE}."
-    if (lists := price_lists(config)) is not None:
-        yield logging.INFO, lists
-    if not config.clients:
-        yield logging.WARNING, ANONYMOUS
-    if config.listen.workers > 1 and config.ledger is None and config.budgets:
-        yield logging.WARNING, "Without a ledger workers share no budgets: each allows as much as if it were alone."
-    if config.admin_digest is None and not is_loopback(config.listen.admin_host):
-        yield logging.INFO, "The admin port is open to other machines, and there is no admin_key: it answers health only."
-    if sandbox and (command := trial(config, _reachable(traffic))) is not None:
-        yield logging.INFO, command
-
-
-def _reachable(url: str) -> str:
-    """Return a URL that leads to an address that is listened on: this machine's, where that is every address."""
-    for every, own in (("//0.0.0.0:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
-        url = url.replace(every, own)
-    return url
 
 
 def adopted(config: Config, before: Config) -> Messages:
@@ -71,7 +34,7 @@ def adopted(config: Config, before: Config) -> Messages:
 
 def reloaded(config: Config, start: Config) -> Messages:
     """Yield the messages on a reload that succeeded; `start` is what the program was started with."""
-    models = "" if config.models is None else f"{_models(config.models)}, "
+    models = "" if config.models is None else f"{models_text(config.models)}, "
     yield (
         logging.INFO,
         f"Reloaded {config.file}: {number(config.routes, 'route')}, {models}{number(config.clients, 'client key')}.",
@@ -87,7 +50,8 @@ def not_reloaded(error: Exception) -> str:
     return f"The configuration was not reloaded; the last good one is in force.\n{error}"
 
 
-def _models(models: ModelTable) -> str:
+def models_text(models: ModelTable) -> str:
+    """Return how many models and deployments there are."""
     return f"{number(models.names(), 'model')} with {number(models.deployments, 'deployment')}"
 
 

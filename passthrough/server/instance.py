@@ -48,6 +48,7 @@ from ..worker import FORCE_STOP, RELOAD, STOP, WorkerContext
 from .certificate import ServerCertificate
 from .deployments import deployment_statuses
 from .drain import Drain
+from .first_messages import started
 from .gc_tuning import YOUNG, freeze_heap
 from .listeners import open_admin, open_traffic
 from .ports import file_budget, server_tls, url
@@ -169,7 +170,7 @@ class Server:
             if self._worker is None:
                 scheme = "https" if listen.tls_cert else "http"
                 urls = url(scheme, traffic[0].sockets), url("http", admin.sockets)
-                self._log_messages(announce.started(self._config, *urls, sandbox=with_sandbox))
+                self._log_messages(started(self._config, *urls, sandbox=with_sandbox))
             else:
                 self._worker.say_ready()
             await self._until_stopped()

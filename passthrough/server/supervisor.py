@@ -24,6 +24,7 @@ from ..config.model import Config
 from ..config.reload import LOOK_EVERY_S, SETTLED_S, Sources, WatchedFiles, check_guarded
 from ..errors import ConfigError, LostEntriesError, PassthroughError
 from ..worker import FORCE_STOP, READY, RELOAD, SANDBOX, STOP, Stage, WorkerContext
+from .first_messages import started
 from .fork import SharedResources
 from .gc_tuning import YOUNG, freeze_heap, without_gc
 from .signals import Hangup
@@ -183,7 +184,7 @@ class Supervisor:
             self._resources.stage = Stage.SERVING
             sandbox = self._resources.sandbox_port is not None
             self._log_messages(announce.adopted(self.config, self.config))
-            self._log_messages(announce.started(self.config, *self._resources.urls, sandbox=sandbox))
+            self._log_messages(started(self.config, *self._resources.urls, sandbox=sandbox))
             pids = [str(child.pid) for child in self._children.values() if child.number != SANDBOX]
             _log.info("%d workers: processes %s.", len(pids), ", ".join(pids))
 

@@ -1,13 +1,16 @@
-"""The command that tries a sandbox: a request with the smallest document, to the first route that the sandbox can read it on."""
+"""The messages of a program that has begun to listen: where it does, the dashboard, and a command that tries the sandbox."""
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Final
 
+from ..config import announce, builtin
+from ..config.model import Config
+from ..loopback import is_loopback
 from ..proxy.deployments.deployment import OCR_ROUTE
 from ..proxy.routes import Route
-from .model import Config
 
 _OCR: Final = b"/v1/ocr"
 _IMAGE: Final = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAACAkQBADs="
@@ -17,6 +20,39 @@ _ENDS: Final = (b"/v1/ocr", b"/providers/mistral/azure/ocr")
 _MODEL: Final = "mistral-ocr-latest"
 _PLAIN: Final = re.compile(r"[\w./:@-]+", re.ASCII)
 """What a model's name is made of that a shell and JSON take as it stands."""
+
+
+def started(config: Config, traffic: str, admin: str, *, sandbox: bool) -> announce.Messages:
+    """Yield the messages once the program listens; `traffic` and `admin` are URLs."""
+    yield logging.INFO, f"Listening on {traffic}, admin on {admin}."
+    if config.admin_digest is not None or is_loopback(config.listen.admin_host):
+        yield logging.INFO, f"Dashboard: {_reachable(admin)}/"
+    if config.file == builtin.NAME:
+        yield logging.INFO, builtin.NOTICE
+    if sandbox:
+        yield (
+            logging.INFO,
+            "Sandbox: every route goes to a local imitation of Mistral's API; nothing is billed, and its key is not needed.",
+        )
+    if config.models is not None:
+        yield logging.INFO, f"{announce.models_text(config.models)} under {OCR_ROUTE}."
+    if (lists := announce.price_lists(config)) is not None:
+        yield logging.INFO, lists
+    if not config.clients:
+        yield logging.WARNING, announce.ANONYMOUS
+    if config.listen.workers > 1 and config.ledger is None and config.budgets:
+        yield logging.WARNING, "Without a ledger workers share no budgets: each allows as much as if it were alone."
+    if config.admin_digest is None and not is_loopback(config.listen.admin_host):
+        yield logging.INFO, "The admin port is open to other machines, and there is no admin_key: it answers health only."
+    if sandbox and (command := trial(config, _reachable(traffic))) is not None:
+        yield logging.INFO, command
+
+
+def _reachable(url: str) -> str:
+    """Return a URL that leads to an address that is listened on: this machine's, where that is every address."""
+    for every, own in (("//0.0.0.0:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
+        url = url.replace(every, own)
+    return url
 
 
 def trial(config: Config, url: str) -> str | None:

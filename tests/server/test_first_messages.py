@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from passthrough.config.load import load
-from passthrough.config.trial import trial
+from passthrough.server.first_messages import trial
 from tests.harness.configs import written
 from tests.harness.process import clean_environment, program
 
