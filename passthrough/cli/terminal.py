@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import compress, groupby, takewhile
 from typing import Final, TextIO
 
@@ -62,11 +63,19 @@ def _on_screen(block: Callable[[], Table | str], every_s: float) -> None:
     try:
         with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
             while True:
-                live.update(Group(*_screenful(shown, console)), refresh=True)
+                live.update(Group(*_screenful(_dated(shown), console)), refresh=True)
                 time.sleep(every_s)
                 shown = block()
     finally:
         show(shown)
+
+
+def _dated(block: Table | str) -> Table | str:
+    """Say when a table was read: one that stays the same looks like one that hangs."""
+    if isinstance(block, str):
+        return block
+    shorter, title = block.shorter, f"{block.title}, at {datetime.now(UTC):%H:%M:%SZ}"
+    return replace(block, title=title, shorter=shorter and (lambda rows: replace(shorter(rows), title=title)))
 
 
 def _screenful(block: Table | str, console: Console) -> list[RenderableType]:

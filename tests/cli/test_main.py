@@ -525,6 +525,7 @@ async def test_a_watched_table_is_no_higher_than_the_screen(
         found = await eventually(screen, lambda found: b"1,275.00" in found)
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", found.decode()).replace("\r", "").split("\n")
     assert lines >= len(shown)
+    assert re.fullmatch(r"Usage so far, at \d\d:\d\d:\d\dZ", shown[0].strip())
     assert columns >= max(map(len, shown))
     assert rows == sum(line.startswith(("client-", "20")) for line in shown)
     assert seen in "\n".join(shown)

@@ -192,5 +192,5 @@ def _unpriced_note(report: Report) -> str:
     count = report.total.unpriced
     if not count:
         return ""
-    said = "1 charge has no price: its cost is" if count == 1 else f"{count:,} charges have no price: their cost is"
-    return f"{said} in no figure{'' if 'model' in report.by else '; --by model shows of which models'}"
+    said = "1 charge has no price and is in no cost" if count == 1 else f"{count:,} charges have no price and are in no cost"
+    return said + ("" if "model" in report.by else "; --by model shows which models")

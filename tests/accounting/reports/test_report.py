@@ -345,10 +345,10 @@ def test_unpriced_is_said(ledger: Ledger) -> None:
         re.sub(" {2,}", "  ", line.strip()) for line in lines if line[:2] in {"a ", "b "}
     ]
     assert "total  2  2  1  unpriced" in [re.sub(" {2,}", "  ", line.strip()) for line in lines]
-    assert "1 charge has no price: its cost is in no figure; --by model shows of which models" == lines[-1]
+    assert "1 charge has no price and is in no cost; --by model shows which models" == lines[-1]
     ledger.append([booked("b", at=AT, cost_nano=None), booked("b", at=AT, cost_nano=5 * 10**9)])
     lines = shown(summarize(ledger, ("model",)), None).splitlines()
-    assert "2 charges have no price: their cost is in no figure" == lines[-1]
+    assert "2 charges have no price and are in no cost" == lines[-1]
     assert ["mistral-ocr-2512", "4", "4", "2", "5.00", "100.0%"] == lines[4].split()
 
 
