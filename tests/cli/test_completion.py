@@ -18,6 +18,7 @@ from tests.harness.process import clean_environment, command
 pytestmark = pytest.mark.process
 
 BASH = shutil.which("bash")
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 ASKED = """
 eval "$(passthrough completion bash)"
 complete -p passthrough >/dev/null
@@ -30,11 +31,10 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 async def completed(folder: Path, *words: str) -> list[str]:
     """Return what bash offers for the last of some words."""
     script = ASKED.format(words=" ".join(f"'{word}'" for word in ("passthrough", *words)), at=len(words))
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = await asyncio.create_subprocess_exec(
         *(str(BASH), "--norc", "-c", script),
         cwd=folder,
-        env=clean_environment(PATH=path),
+        env=clean_environment(PATH=PATH),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -63,6 +63,20 @@ async def completed(folder: Path, *words: str) -> list[str]:
 async def test_bash_completes(tmp_path: Path, words: tuple[str, ...], expected: list[str]) -> None:
     """Commands, flags, and the values of flags; a list goes on behind its last comma."""
     assert expected == await completed(tmp_path, *words)
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish here")
+async def test_fish_completes(tmp_path: Path) -> None:
+    """It asks in its own way, and is given the same."""
+    process = await asyncio.create_subprocess_exec(
+        *("fish", "--no-config", "-c", "passthrough completion fish | source; complete -C 'passthrough usage --by mo'"),
+        cwd=tmp_path,
+        env=clean_environment(PATH=PATH),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert (["model", "model_group", "month"], b"") == (out.decode().split(), err)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from passthrough.config import builtin
 from passthrough.config.load import load
 from passthrough.server.first_messages import trial
 from tests.harness.configs import written
@@ -67,6 +68,13 @@ def test_keys_and_certificates(tmp_path: Path) -> None:
     assert free is not None
     assert free.startswith("Try it:\n\ncurl -w")
     assert "CLIENT_KEY" not in free
+
+
+def test_readme_shows_it(tmp_path: Path) -> None:
+    """README has the command as it is printed where there is no file."""
+    found = trial(load(builtin.NAME, {}, cwd=tmp_path, sandbox=True), "http://127.0.0.1:4000")
+    assert found is not None
+    assert found.partition("\n\n")[2] in (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 
 
 @pytest.mark.process
