@@ -340,6 +340,8 @@ async def test_what_is_chosen_is_said_on_a_phone(tmp_path: Path) -> None:
         await page.open(url + "?client=invoices&period=7")
         await page.until(LOADED)
         assert [False, "Last 7 days · client invoices"] == await page.run("[choices.open, chosen.textContent]")
+        await page.size(1400)
+        await page.until("choices.open")  # a phone that is turned, a window that is drawn wider
 
 
 async def see_no_time_without_zone(page: Page) -> None:

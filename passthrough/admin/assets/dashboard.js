@@ -169,10 +169,14 @@ const followed = async (href) => {
   arrive();
 };
 
-// On a phone the first two say most; the others are a touch away.
-const isNarrow = matchMedia("(max-width: 520px)").matches;
-for (const name of ["route", "label", "errors"]) at(`${name}-head`).closest("details").open = !isNarrow;
-at("choices").open = !matchMedia("(max-width: 860px)").matches;
+/** Open what there is room for: on a phone the first two of the groups say most, and filters are closed. */
+const suit = (query, parts) => {
+  const open = () => parts.forEach((part) => { part.open = !query.matches; });
+  query.addEventListener("change", open);
+  open();
+};
+suit(matchMedia("(max-width: 520px)"), ["route", "label", "errors"].map((name) => at(`${name}-head`).closest("details")));
+suit(matchMedia("(max-width: 860px)"), [at("choices")]);
 follow(changed, () => firstDay);
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : look()));
 look(true).then(arrive);

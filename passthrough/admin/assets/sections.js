@@ -110,6 +110,7 @@ export const showGroups = (name, groups, changed, key = name, shownName = name) 
   const heads = [{ head: capital(shownName) }, { head: "Requests", number: true }, { head: "Pages", number: true }, { head: "USD", number: true }];
   const usd = column(groups);
   at(`${name}-legend`).textContent = `Bar: ${byCost ? "cost" : "pages"}; the largest is whole.`;
+  at(`by-${name}`).closest("section").classList.toggle("long", sorted.length > 5);
   listed(`by-${name}`, `Pages and cost by ${shownName}`, heads, sorted, (group) => {
     const pressed = isChosen(key, group[key]);
     const page = name === "model" ? perPage([group]) : null;
