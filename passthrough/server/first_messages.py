@@ -26,7 +26,7 @@ def started(config: Config, traffic: str, admin: str, *, sandbox: bool) -> annou
     """Yield the messages once the program listens; `traffic` and `admin` are URLs."""
     yield logging.INFO, f"Listening on {traffic}, admin on {admin}."
     if config.admin_digest is not None or is_loopback(config.listen.admin_host):
-        yield logging.INFO, f"Dashboard: {_reachable(admin)}/"
+        yield logging.INFO, f"Dashboard: {reachable(admin)}/"
     if config.file == builtin.NAME:
         yield logging.INFO, builtin.NOTICE
     if sandbox:
@@ -44,11 +44,11 @@ def started(config: Config, traffic: str, admin: str, *, sandbox: bool) -> annou
         yield logging.WARNING, "Without a ledger workers share no budgets: each allows as much as if it were alone."
     if config.admin_digest is None and not is_loopback(config.listen.admin_host):
         yield logging.INFO, "The admin port is open to other machines, and there is no admin_key: it answers health only."
-    if sandbox and (command := trial(config, _reachable(traffic))) is not None:
+    if sandbox and (command := trial(config, reachable(traffic))) is not None:
         yield logging.INFO, command
 
 
-def _reachable(url: str) -> str:
+def reachable(url: str) -> str:
     """Return a URL that leads to an address that is listened on: this machine's, where that is every address."""
     for every, own in (("//0.0.0.0:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
         url = url.replace(every, own)

@@ -48,7 +48,7 @@ from ..worker import FORCE_STOP, RELOAD, STOP, WorkerContext
 from .certificate import ServerCertificate
 from .deployments import deployment_statuses
 from .drain import Drain
-from .first_messages import started
+from .first_messages import reachable, started, trial
 from .gc_tuning import YOUNG, freeze_heap
 from .listeners import open_admin, open_traffic
 from .ports import file_budget, server_tls, url
@@ -161,16 +161,17 @@ class Server:
             stack.push_async_callback(self._close)
             tls = None if self._certificate is None else self._certificate.context
             traffic = await open_traffic(listener, listen, tls, self._worker, stack)
-            admin = await open_admin(self._admin_view(listener), listen, self._worker, stack, files.admin)
+            scheme = "http" if tls is None else "https"
+            reached = url(scheme, traffic[0].sockets if self._worker is None else self._worker.traffic)
+            admin = await open_admin(self._admin_view(listener, reachable(reached)), listen, self._worker, stack, files.admin)
             worker = self._worker
             own = [*traffic[0].sockets, *admin.sockets] if worker is None else [*worker.traffic, *worker.admin]
             self._upstream.listening = [each.getsockname() for each in own]
             freeze_heap(YOUNG)
             self.health.phase = Phase.READY
             if self._worker is None:
-                scheme = "https" if listen.tls_cert else "http"
-                urls = url(scheme, traffic[0].sockets), url("http", admin.sockets)
-                self._log_messages(started(self._config, *urls, sandbox=with_sandbox))
+                admin_url = url("http", admin.sockets)
+                self._log_messages(started(self._config, reached, admin_url, sandbox=with_sandbox))
             else:
                 self._worker.say_ready()
             await self._until_stopped()
@@ -204,8 +205,8 @@ class Server:
         _log.error("The parent process has gone.")
         self._drain.begin()
 
-    def _admin_view(self, listener: Listener) -> AdminView:
-        """Return what the admin port shows of this instance."""
+    def _admin_view(self, listener: Listener, traffic: str) -> AdminView:
+        """Return what the admin port shows of this instance; `traffic` is the URL that clients reach."""
         readings = {
             "in_flight": lambda: len(self._relay.active),
             "settling": lambda: len(self._relay.settling),
@@ -233,6 +234,7 @@ class Server:
             digest=lambda: self._admin_digest,
             prices=lambda: self._bookkeeper.prices,
             deployments=self._deployment_statuses,
+            trial=lambda: trial(self._current, traffic),
         )
 
     def _housekeeping(self) -> None:

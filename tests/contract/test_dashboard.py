@@ -320,6 +320,7 @@ async def test_it_is_live(tmp_path: Path) -> None:
         await page.open(url)
         await page.until(f"{LOADED} && !document.getElementById('empty').hidden")
         assert await page.run("document.getElementById('figures').hidden")
+        assert "curl" in await page.run("document.getElementById('empty').textContent")
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
             form = aiohttp.FormData({"purpose": "ocr"})
             form.add_field("file", pdf(5), filename="five.pdf")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ from passthrough.accounting.entry import Charge, Entry, entry
 from passthrough.exchange import Outcome
 from passthrough.meter.usage import NOTHING
 from tests.harness.browser import CHROMIUM, Page
-from tests.harness.dashboard import LOADED, ROUTES, act, attention, cells, choose, dashboard, totals, usage
+from tests.harness.dashboard import KEY, LOADED, ROUTES, act, attention, cells, choose, dashboard, totals, usage
 from tests.harness.entries import booked, exchange
 
 pytestmark = [
@@ -331,6 +332,21 @@ async def test_a_phone_shows_all_in_four_screens(tmp_path: Path) -> None:
 
 
 # ── the first look ──
+
+
+async def test_the_first_command_works_as_printed(tmp_path: Path) -> None:
+    """Where nothing was booked, a command for what really listens is shown; what it sends then appears by itself."""
+    async with dashboard(tmp_path, filled=False) as (page, _, url):
+        await page.open(url)
+        await page.until(f"{LOADED} && !document.getElementById('empty').hidden")
+        command = await page.run("document.getElementById('trial-command').innerText")
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-c", command), env={"CLIENT_KEY": KEY, "PATH": "/usr/bin:/bin"}, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        assert b'"pages"' in out
+        await page.until("!document.getElementById('figures').hidden")
+        assert "1" == (await totals(page))["Pages"]
 
 
 async def test_what_is_chosen_is_said_on_a_phone(tmp_path: Path) -> None:

@@ -209,6 +209,6 @@ export const showExchanges = (exchanges) => {
       time(exchange), [made("span", {}, named(exchange.client)), exchange.label ? small(exchange.label) : null,
         ...Object.entries(exchange.labels ?? {}).map(([name, value]) => small(`${name}: ${value}`))],
       [`${exchange.method} ${exchange.path}`, exchange.sandbox ? small("sandbox") : null],
-      [exchange.model ?? "–", exchange.deployment ? small(exchange.deployment) : null, exchange.why ? small(exchange.deployment ? `after ${exchange.why}` : exchange.why, "bad") : null],
+      [exchange.model ?? "–", exchange.deployment ? small(exchange.deployment) : null, exchange.why ? small(exchange.error ? exchange.why : `after ${exchange.why}`, "bad") : null],
       status(exchange), pages(exchange), usd(exchange.cost_usd), took(exchange.total_s)], { few: 3 });
 };
