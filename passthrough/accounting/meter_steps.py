@@ -16,8 +16,9 @@ class MeterSteps:
         self._say = say
 
     def ended(self, entry: Entry) -> None:
-        """Say what was counted, and what it costs."""
-        self._say(f"{entry.id} {found_by_meter(entry)}")
+        """Say what was counted, and what it costs; and the provider's own error code, where there is one."""
+        code = f"; upstream code {entry.upstream_code}" if entry.upstream_code else ""
+        self._say(f"{entry.id} {found_by_meter(entry)}{code}")
 
     def booked(self, entries: Sequence[Entry]) -> None:
         """Say nothing: the ledger's part comes later, and for many at once."""

@@ -28,7 +28,7 @@ from aiohttp import web
 
 from ..credentials.token_source import TokenSource
 from ..credentials.token_sources import TokenSources
-from ..errors import ClientGone, Failure, Refusal, UpstreamFailure
+from ..errors import ClientGone, Failure, Reason, Refusal, UpstreamFailure
 from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, new_exchange
 from ..meter.usage import Unmetered
 from .attempts import Sender, upload_failure
@@ -41,6 +41,7 @@ from .deployments.deployment import Deployment
 from .deployments.file_users import FileUsers
 from .deployments.model_table import ModelTable
 from .deployments.pool import Pool
+from .downstream.http2_refusal import http2_refusal
 from .downstream.malformed_head import Malformed
 from .downstream.nearest_route import no_route
 from .downstream.response_writer import ResponseWriter, Sent
@@ -207,7 +208,11 @@ class Relay:
         exchange.client = None if client is None else client.name
         self._end(exchange)
         more = () if rules.cors is None else rules.cors.cors_headers(raw).lines
-        return own_response(failure, exchange.began_utc, keeps_alive=False, with_body=malformed.method != "HEAD", more=more)
+        with_body = malformed.method != "HEAD"
+        response = own_response(failure, exchange.began_utc, keeps_alive=False, with_body=with_body, more=more)
+        if failure.why is Reason.HTTP2:
+            return http2_refusal(failure.kind.status, failure.kind.code, response.partition(b"\r\n\r\n")[2])
+        return response
 
     def _end(self, exchange: Exchange) -> None:
         """6. End: it comes once for each exchange."""

@@ -176,5 +176,8 @@ def _is_free_of_request_bytes(record: logging.LogRecord) -> bool:
 
 def _configure_logging(level: str, handler: logging.Handler) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # What libraries say for their own debugging may hold a document, an address or a token: Pillow, urllib3, azure-identity.
+    logging.getLogger().setLevel(max(logging.INFO, logging.getLogger().level))
+    logging.getLogger("passthrough").setLevel(level.upper())
     logging.getLogger("asyncio").setLevel(max(logging.WARNING, logging.getLogger().level))
     logging.getLogger("aiohttp.server").addFilter(_is_free_of_request_bytes)

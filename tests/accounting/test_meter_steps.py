@@ -85,6 +85,25 @@ async def test_the_steps_are_said_at_debug(tmp_path: Path) -> None:
     assert "canary" not in "".join(running.said)
 
 
+AN_IMAGE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+async def test_libraries_say_nothing_at_debug(tmp_path: Path) -> None:
+    """Theirs may hold documents, addresses and tokens: here they read an image, and turn a request down."""
+    async with program(tmp_path, None, "--sandbox", "--log-level", "debug") as running:
+        for model, status in (("mistral-ocr-latest", 200), ("nope", 400)):
+            body = {"model": model, "document": {"type": "image_url", "image_url": AN_IMAGE}}
+            async with aiohttp.ClientSession() as session, session.post(f"{running.url}/mistral/v1/ocr", json=body) as response:
+                assert status == response.status, await response.text()
+        _, refused = await running.logs(2)
+        assert 0 == await running.stop()
+    assert "upstream code 1500" in steps_of(running, refused["id"])[-1]
+    debugged = [line for line in "".join(running.said).splitlines() if " DEBUG " in line]
+    assert [] == [line for line in debugged if not re.search(" DEBUG [0-9a-f]{32} ", line)]
+
+
 async def test_nothing_is_said_otherwise(tmp_path: Path) -> None:
     """At the usual level."""
     async with upstream(answering(ok(COUNTED))) as above, program(tmp_path, routed(above.port, down=1)) as running:

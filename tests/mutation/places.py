@@ -60,6 +60,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "proxy/retry_wait.py": ("tests/proxy/test_attempts.py",),
     "proxy/transform/document_source.py": ("tests/proxy/transform/test_request_scan.py",),
     "proxy/downstream/handshake.py": ("tests/scenarios/test_connection_limits.py",),
+    "proxy/downstream/http2_refusal.py": ("tests/scenarios/test_wrong_protocols.py",),
     "proxy/upstream/steps.py": ("tests/accounting/test_meter_steps.py",),
     "proxy/net/sockets.py": ("tests/proxy/test_request_body.py", "tests/proxy/upstream/test_pool.py"),
     "__main__.py": ("tests/cli/test_main.py",),

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import ssl
+import struct
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -39,28 +40,58 @@ def client_hello() -> bytes:
     return outgoing.read()
 
 
-@pytest.mark.parametrize(
-    ("sent", "status", "said", "reason"),
-    [
-        (
-            client_hello(),
-            b"400",
-            "What came is TLS, and this port speaks plain HTTP: the URL must begin with http://.",
-            Reason.TLS_ON_PLAIN,
-        ),
-        (PREFACE, b"505", "HTTP/2 without TLS (prior knowledge) is not spoken here: send HTTP/1.1.", Reason.HTTP2),
-    ],
-)
-@pytest.mark.parametrize("step", [0, 5, 100])
-async def test_another_protocol_on_the_plain_port(sent: bytes, status: bytes, said: str, reason: Reason, step: int) -> None:
+STEPS = pytest.mark.parametrize("step", [0, 5, 100])
+
+
+def stepwise(sent: bytes, step: int) -> list[bytes]:
+    """Return bytes in pieces of this size; 0: whole."""
+    return [sent[at : at + (step or len(sent))] for at in range(0, len(sent), step or len(sent))]
+
+
+@STEPS
+async def test_tls_on_the_plain_port(step: int) -> None:
     """Whole and in pieces: a response of ours that says so, and why in the log, with no byte of what came."""
     async with road(route_to(1)) as house, client(house.port) as one:
-        await one.send(*[sent[at : at + (step or len(sent))] for at in range(0, len(sent), step or len(sent))])
+        await one.send(*stepwise(client_hello(), step))
         head, body = await one.answer()
         (exchange,) = await house.booked()
-    assert (status, said) == (head[9:12], json.loads(body)["message"])
-    assert (reason, False, int(status)) == (exchange.why, exchange.admitted, exchange.status)
+    said = "What came is TLS, and this port speaks plain HTTP: the URL must begin with http://."
+    assert (b"400", said) == (head[9:12], json.loads(body)["message"])
+    assert (Reason.TLS_ON_PLAIN, False, 400, "", "") == (
+        exchange.why,
+        exchange.admitted,
+        exchange.status,
+        exchange.method,
+        exchange.path,
+    )
     assert str is type(exchange.why)
+
+
+def frames_of(sent: bytes) -> list[tuple[int, int, int, bytes]]:
+    """Return HTTP/2's frames: their type, flags, stream and payload."""
+    found = []
+    while sent:
+        size, (kind, flags, stream) = int.from_bytes(sent[:3]), struct.unpack(">BBI", sent[3:9])
+        found.append((kind, flags, stream, sent[9 : 9 + size]))
+        assert size == len(found[-1][3])
+        sent = sent[9 + size :]
+    return found
+
+
+@STEPS
+async def test_http2_without_tls(step: int) -> None:
+    """The refusal is one whole response in HTTP/2, for its client reads no other; then the connection ends."""
+    async with road(route_to(1)) as house, client(house.port) as one:
+        await one.send(*stepwise(PREFACE, step))
+        settings, ack, (kind, flags, stream, head), data, away = frames_of(await one.rest())
+        (exchange,) = await house.booked()
+    assert ((4, 0, 0, b""), (4, 1, 0, b"")) == (settings, ack)
+    assert (1, 4, 1, True, True) == (kind, flags, stream, b"\x08\x03505" in head, b"version_not_supported" in head)
+    assert (0, 1, 1) == data[:3]
+    said = "HTTP/2 without TLS (prior knowledge) is not spoken here: send HTTP/1.1."
+    assert (said, 505) == (json.loads(data[3])["message"], json.loads(data[3])["raw_status_code"])
+    assert (7, 0, 0, b"\x00\x00\x00\x01\x00\x00\x00\x0d") == away
+    assert (Reason.HTTP2, 505, "PRI", "*") == (exchange.why, exchange.status, exchange.method, exchange.path)
 
 
 @LOOPS
@@ -139,7 +170,7 @@ async def test_the_operator_is_told(tmp_path: Path) -> None:
         for sent in (client_hello(), client_hello(), PREFACE):
             async with client(running.port) as one:
                 await one.send(sent)
-                await one.answer()
+                await one.rest()
         lines = await running.logs(3)
         await running.says("TLS came to the plain port")
         await running.says("HTTP/2 without TLS")
@@ -150,19 +181,31 @@ async def test_the_operator_is_told(tmp_path: Path) -> None:
     assert "TLS on the plain port: 1 request in the last minute." in said
 
 
+async def curl(*arguments: str) -> bytes:
+    """Return what curl writes."""
+    flags = ("-sS", "--noproxy", "*", "--max-time", "20")
+    process = await asyncio.create_subprocess_exec("curl", *flags, *arguments, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    return out
+
+
 @pytest.mark.process
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 async def test_what_curl_shows(tmp_path: Path) -> None:
-    """Where a person calls http:// on the TLS port, the words are on the screen."""
-    authority = trustme.CA()
-    made = authority.issue_cert("localhost")
+    """Where a person calls http:// on the TLS port, or in HTTP/2, the words are on the screen."""
+    made = trustme.CA().issue_cert("localhost")
     made.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
     route = {"path": "/a", "target": "http://127.0.0.1:9", "include_subpath": True}
     text = json.dumps({"pass_through_endpoints": [route], "ledger": "none"})
     async with program(tmp_path, text, "--tls-cert", "server.pem", "--tls-key", "server.pem") as running:
-        process = await asyncio.create_subprocess_exec(
-            *("curl", "-sS", "--noproxy", "*", f"http://localhost:{running.port}/a"), stdout=asyncio.subprocess.PIPE
-        )
-        out, _ = await process.communicate()
+        out = await curl(f"http://localhost:{running.port}/a")
         assert "This port speaks TLS" in json.loads(out)["message"]
+        assert 0 == await running.stop()
+    if b"HTTP2" not in await curl("--version"):
+        return
+    async with program(tmp_path, text) as running:
+        out = await curl("--include", "--http2-prior-knowledge", f"http://127.0.0.1:{running.port}/a")
+        head, _, body = out.replace(b"\r\n", b"\n").partition(b"\n\n")
+        assert [b"HTTP/2 505 ", b"content-type: application/json", b"cache-control: no-store"] == head.splitlines()[:3]
+        assert "send HTTP/1.1" in json.loads(body)["message"]
         assert 0 == await running.stop()

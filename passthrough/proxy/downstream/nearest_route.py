@@ -52,7 +52,9 @@ def nearest_route(routes: Sequence[Route], path: bytes) -> NearestRoute | None:
             return NearestRoute(name_of(route), f"Spell it {name_of(route)}: case counts, and so does each slash.")
     for route, own in plain:
         if asked and own.endswith(asked):
-            return NearestRoute(name_of(route), f"Call {name_of(route)}: its whole path is needed.")
+            above = [name_of(each) for each in routes if each.include_subpath]
+            other = f", or put {above[0]} before the path" if above else ""
+            return NearestRoute(name_of(route), f"Call {name_of(route)}: its whole path is needed{other}.")
     begins = {b"/".join(own.split(b"/")[:3]).decode("latin-1"): route for route, own in reversed(plain) if own}
     for depth in (2, 3):
         wanted = b"/".join(asked.split(b"/")[:depth]).decode("latin-1")

@@ -25,7 +25,7 @@ ROUTES = (MISTRAL, AZURE, route_to(1, b"/vertex/v1", include_subpath=False))
         (b"/Azure/v1//OCR", "/azure/v1/ocr", "Spell it"),
         (b"/MISTRAL/v1/ocr", "/mistral", "Spell it"),
         (b"//mistral/v1/ocr", "/mistral", "Spell it"),
-        (b"/v1/ocr", "/azure/v1/ocr", "its whole path is needed"),
+        (b"/v1/ocr", "/azure/v1/ocr", "its whole path is needed, or put /mistral before the path."),
         (b"/mistrall/v1/ocr", "/mistral", "all below it is served"),
         (b"/mstral", "/mistral", "all below it is served"),
         (b"/azure/v1/files", "/azure/v1/ocr", "Call /azure/v1/ocr."),
