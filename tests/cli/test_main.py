@@ -532,6 +532,33 @@ async def test_a_watched_table_is_no_higher_than_the_screen(
     assert by == "day" or shown[4].startswith("client-49") or shown[5].startswith("client-49")
 
 
+def last_screen(output: bytes) -> list[str]:
+    """Return the lines of what was shown last, without colours; its first line is the title."""
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", output.decode()).replace("\r", "")
+    return [line.rstrip() for line in text[text.rindex("Usage so far") :].split("\n")]
+
+
+async def test_a_watched_table_in_parts_shows_the_first(tmp_path: Path) -> None:
+    """Where hardly a row of each part were left, only cost and pages are shown, and what is not is said; an error is, too."""
+    url = f"sqlite:///{tmp_path}/passthrough.db"
+    tokens = {"tokens_in": 10**12, "tokens_out": 10**12, "tokens_cached": 10**12}
+    entries = [booked(name, pages=number + 1) for number, name in enumerate(MANY)]
+    with closing(Ledger.open(url)) as ledger:
+        ledger.append([replace(entry, charges=(replace(entry.charges[0], **tokens),)) for entry in entries])
+    async with watched(tmp_path, "usage", "--ledger", url, lines=20, columns=70) as screen:
+        shown = last_screen(await eventually(screen, lambda found: b"want of space" in found))
+        assert ["total" in shown[-2], "not shown, for want of space: tokens in, cached, tokens out"] == [True, shown[-1]]
+        assert any(line.startswith("+ 38 more") for line in shown)
+        os.remove(tmp_path / "passthrough.db")
+        await eventually(screen, lambda found: b"There is no ledger at" in found)
+    with closing(Ledger.open(url)) as ledger:
+        ledger.append([replace(entry, charges=(replace(entry.charges[0], **tokens),)) for entry in entries])
+    async with watched(tmp_path, "usage", "--ledger", url, lines=26, columns=70) as screen:
+        shown = last_screen(await eventually(screen, lambda found: b"tokens out" in found))
+        assert 2 == sum(line.startswith("total") for line in shown)
+        assert 26 >= len(shown)
+
+
 async def test_usage_is_watched_in_a_pipe(tmp_path: Path) -> None:
     """Where stdout is no terminal, tables follow each other; a ledger that goes away is reported, and read again later."""
     url = f"sqlite:///{tmp_path}/passthrough.db"

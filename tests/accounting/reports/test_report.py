@@ -25,6 +25,7 @@ from passthrough.accounting.reports.report import (
     Sandbox,
     harmless,
     moment,
+    narrowed,
     summarize,
     to_csv,
     to_json,
@@ -307,6 +308,18 @@ def test_csv_marks_the_sandbox(filled: Ledger, by: tuple[str, ...]) -> None:
     assert rows("exclude") + rows("only") == rows("include")
     both = summarize(filled, by, sandbox="include")
     assert both.total.pages == sum(int(row["pages"]) for row in rows("include"))
+
+
+def test_a_narrowed_report_marks_the_sandbox_too(filled: Ledger) -> None:
+    """What is narrowed to some values of a key keeps both kinds of traffic apart."""
+    report = narrowed(summarize(filled, ("month", "client"), sandbox="include"), ("month",), {"client": "invoices"})
+    rows = [(row["month"], row["pages"], row["sandbox"]) for row in csv.DictReader(io.StringIO(to_csv(report)))]
+    assert [("2026-10", "100", "false"), ("2026-11", "3", "false"), ("2026-11", "1000", "true")] == rows
+    assert (1103, {"2026-11": 1003, "2026-10": 100}) == (
+        report.total.pages,
+        {str(group.key[0]): group.pages for group in report.groups},
+    )
+    assert [5] == [group.pages for group in narrowed(summarize(filled, ("model",)), (), {"model": "mine"}).groups]
 
 
 def test_csv_of_nothing_but_the_sandbox(ledger: Ledger) -> None:

@@ -217,6 +217,16 @@ def test_the_table_and_csv(ledger: Ledger) -> None:
     assert "0,0,0,0,0,0,false" == to_csv(replace(empty, by=())).splitlines()[1]
 
 
+def test_csv_marks_the_sandbox(ledger: Ledger) -> None:
+    """A group with both kinds of traffic is two rows in CSV, and one in the table and in JSON."""
+    ledger.append([booked("ann", at=THEN, pages=3, sandbox=True)])
+    repriced = found(ledger, "client")
+    rows = [(row["client"], row["charges"], row["sandbox"]) for row in csv.DictReader(io.StringIO(to_csv(repriced)))]
+    assert [("'=ben", "1", "false"), ("ann", "2", "false"), ("ann", "1", "true")] == rows
+    assert [1, 3] == [group["charges"] for group in json.loads(to_json(repriced))["groups"]]
+    assert 3 == len(to_csv(found(ledger)).splitlines())  # without keys, the sum of each kind
+
+
 @pytest.mark.process
 async def test_the_command(tmp_path: Path, ledger: Ledger) -> None:
     """`usage --reprice` goes by the configuration's prices, per page and per request, and by those that ship."""

@@ -281,6 +281,13 @@ def test_the_sandbox_is_apart(ledger: Ledger) -> None:
     assert found.total.cost_nano + 11 == made(ledger, sandbox="include").total.cost_nano
 
 
+def test_a_party_without_a_price_has_no_cost(ledger: Ledger) -> None:
+    """Its part begins with that, instead of a sum of nothing."""
+    ledger.append([used("new", 3, None, "unheard-of"), used("new", 4, None, "unheard-of")])
+    text = shown(made(ledger)).partition("## client new\n")[2]
+    assert text.startswith("\nOctober 2026: unpriced\n")
+
+
 def test_csv_marks_the_sandbox(ledger: Ledger) -> None:
     """No row is of both kinds of traffic: with both, a party that has both has the rows of each, from one moment."""
     ledger.append([replace(used("archive", 3, 11), sandbox=True), replace(failed("archive", 3, "broken"), sandbox=True)])
