@@ -27,6 +27,8 @@ def started(config: Config, traffic: str, admin: str, *, sandbox: bool) -> annou
     yield logging.INFO, f"Listening on {traffic}, admin on {admin}."
     if config.admin_digest is not None or is_loopback(config.listen.admin_host):
         yield logging.INFO, f"Dashboard: {reachable(admin)}/"
+    if config.listen.log_file is not None:
+        yield logging.INFO, f"The log goes to {config.listen.log_file}."
     if config.file == builtin.NAME:
         yield logging.INFO, builtin.NOTICE
     if sandbox:

@@ -189,6 +189,7 @@ async def test_the_log_goes_there_alone(tmp_path: Path, form: str, is_json: bool
     async with upstream(OK) as raw:
         (config / "routes.yaml").write_text(configured(raw, f"log_file: log\nlog_format: {form}\n"))
         async with program(tmp_path, None, "--config", "etc/routes.yaml") as running:
+            await running.says(rf"The log goes to {config}/log\.\n")
             await asked(running, 3)
             assert 0 == await running.stop()
         assert [] == running.raw_log
