@@ -50,6 +50,12 @@ _SHOWN: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("passthrough prices", "all that apply today"),
         ("passthrough prices --model ocr", "those with 'ocr' in their name"),
     ),
+    "backup": (
+        ("passthrough backup /var/backups/ledger.db", "also while it serves"),
+        ("passthrough backup --force latest.db", "replace the one before"),
+        ('passthrough backup "ledger-$(date -u +%F).db"', "a file for each day"),
+    ),
+    "restore": (("passthrough restore /var/backups/ledger.db", "stop what serves it first"),),
     "keygen": (("passthrough keygen invoices", "a key, and its line for routes.yaml"),),
     "schema": (("passthrough schema > routes.schema.json", "for the editor"),),
     "sandbox": (

@@ -1,4 +1,6 @@
-"""The command line: init · serve · check · usage · report · prices · keygen · schema · sandbox · health · completion.
+"""The command line.
+
+init · serve · check · usage · report · prices · backup · restore · keygen · schema · sandbox · health · completion.
 
 Each command imports only what it needs, so that no command waits for another's libraries.
 """
@@ -419,6 +421,46 @@ def prices(config: str, model: str | None) -> None:
         tables = to_tables(_prices(config).today(datetime.now(UTC).date()), model)
         with standard_streams.printing():
             show(*tables)
+
+
+def _ledger_and_journal(config: str, ledger: str | None) -> tuple[str, Path]:
+    """Return the ledger's URL and the journal's folder; with --ledger the one that is beside it by default."""
+    from ..accounting.journal.folder import journal_folder
+    from ..config.load import load_journal
+
+    if ledger is None:
+        _mention_builtin(config)
+    url = _ledger_url(config, ledger)
+    return url, journal_folder(url, load_journal(config, os.environ) if ledger is None else None)
+
+
+@main.command(short_help="Copy the ledger into a file, also while it serves.")
+@_config
+@_ledger
+@click.option("--force", is_flag=True, help="Replace FILE where it is there already.")
+@click.argument("file", type=_FILE)
+def backup(config: str, ledger: str | None, force: bool, file: str) -> None:
+    """Copy the SQLite ledger into FILE, also while it serves; what waits in the journal is in the copy."""
+    from ..accounting.backups.backup import back_up
+    from .backup import backed_up
+
+    with _exit_on_error():
+        url, journal = _ledger_and_journal(config, ledger)
+        _print(backed_up(back_up(url, journal, Path(file), force=force)))
+
+
+@main.command(short_help="Put a back-up in the ledger's place.")
+@_config
+@_ledger
+@click.argument("file", type=_FILE)
+def restore(config: str, ledger: str | None, file: str) -> None:
+    """Put the back-up FILE in the place of the SQLite ledger, while nothing serves it; what was there is kept beside it."""
+    from ..accounting.backups import restore
+    from .backup import restored
+
+    with _exit_on_error():
+        url, journal = _ledger_and_journal(config, ledger)
+        _print(restored(restore.restore(url, journal, Path(file), datetime.now(UTC))))
 
 
 @main.command(short_help="Make a client key, and its line for routes.yaml.")

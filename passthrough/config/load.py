@@ -121,6 +121,19 @@ def load_ledger_url(path: str, environ: Mapping[str, str], *, cwd: Path | None =
     return file.ledger
 
 
+def load_journal(path: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> str | None:
+    """Return the folder of the journal that the file names, None where it names none; nothing else in the file is checked.
+
+    Raises ConfigError where the file cannot be read or its `journal` is wrong.
+    """
+    cwd = cwd or Path.cwd()
+    opened = _open(path, environ, cwd, False, _only_journal)
+    file = optional_part(File, opened.tree, (), opened.problems)
+    found = _journal(file.journal, cwd, opened.problems)
+    opened.raise_problems()
+    return found
+
+
 def load_admin_address(
     path: str, environ: Mapping[str, str], flags: Mapping[str, object], *, cwd: Path | None = None
 ) -> tuple[str, int]:
@@ -195,6 +208,10 @@ def _priced_routes(opened: _Opened) -> list[tuple[At, RoutePrices]]:
 
 def _only_ledger(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {"ledger": tree["ledger"]} if tree.get("ledger") is not None else {}
+
+
+def _only_journal(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {"journal": tree["journal"]} if tree.get("journal") is not None else {}
 
 
 def _only_admin_address(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ INSIDE = {
         text_log
         pricing.* ledger.*
         charge estimates refusals access_log journal.* budgets.* reports.*
-        line_log notices failure_notices meter_steps
+        line_log notices failure_notices meter_steps backups.*
         bookkeeper
     """,
 }

@@ -13,6 +13,9 @@ from ..writable_folder import FolderTrouble, folder_trouble, trouble_of
 NAME: Final = "passthrough.journal"
 """The folder's name in the working directory, where the ledger is not a file."""
 
+SUFFIX: Final = ".jsonl"
+"""How the name of a segment ends."""
+
 
 def journal_folder(ledger: str, configured: str | None = None) -> Path:
     """Return the journal's folder: the configured one, else the one beside an SQLite file, else one in the working directory."""

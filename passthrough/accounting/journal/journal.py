@@ -12,12 +12,12 @@ from typing import Final
 
 from ..entry import Entry
 from .cache import EntryCache
+from .folder import SUFFIX
 from .segment import Batch, ForeignSegmentError, Segment
 
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
 _AGED_S: Final = 60.0
 _FOR_NOW: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK})  # temporary: it may be read later
-_SUFFIX: Final = ".jsonl"
 _SPOILT: Final = ".spoilt"
 _TRIAL: Final = ".trial"
 _TRIAL_BYTES: Final = 64 * 1024
@@ -146,7 +146,7 @@ class Journal:
             if newest is not None and usable:
                 newest.sync()  # `sync` knows the newest only
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            made = Segment.make(self._folder / f"{self._last_ms:013d}-{self._owner}{_SUFFIX}")
+            made = Segment.make(self._folder / f"{self._last_ms:013d}-{self._owner}{SUFFIX}")
         except OSError:
             if newest is not None and usable:  # it can grow beyond its size
                 return newest
@@ -186,6 +186,6 @@ class Journal:
 
     def _segments(self) -> Sequence[Path]:
         try:
-            return sorted(path for path in self._folder.iterdir() if path.suffix == _SUFFIX)
+            return sorted(path for path in self._folder.iterdir() if path.suffix == SUFFIX)
         except OSError:  # not created yet, or not readable: writing there fails with a message
             return ()

@@ -99,6 +99,23 @@ class Segment:
         os.close(descriptor)
         return None
 
+    @classmethod
+    def look(cls, path: Path) -> Segment | None:
+        """Open a segment to read what is in it now, whoever owns it; None where the file is gone. Do not write it.
+
+        Raises OSError, and ForeignSegmentError for an unknown format.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            _check_head(os.pread(descriptor, _HEAD_BYTES, 0))
+            return cls(path, descriptor, adopted=True)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
     @property
     def left(self) -> int:
         """How many bytes are not in the ledger."""
@@ -200,6 +217,23 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def is_owned(path: Path) -> bool:
+    """Tell whether a living process owns the segment at a path. Raises OSError where that cannot be seen."""
+    if sys.platform == "win32":
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _left_behind(status: os.stat_result) -> bool:

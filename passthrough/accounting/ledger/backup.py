@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
 from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,15 @@ from ...errors import LedgerError
 
 _SPARE_BYTES: Final = 1024 * 1024
 _PART: Final = ".part"
+
+MAX_LOCKED_S: Final = 10.0
+"""How long a copy waits for a database that is locked: Python's own loop has no end."""
+
+
+class BusyError(sqlite3.OperationalError):
+    """A database was locked for too long."""
+
+    sqlite_errorcode = sqlite3.SQLITE_BUSY
 
 
 def back_up(ledger: Path, version: int) -> Path:
@@ -30,9 +40,9 @@ def back_up(ledger: Path, version: int) -> Path:
         part.unlink(missing_ok=True)
         _check_room(ledger, version)
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        _copy(ledger, part)
+        copy_file(f"file:{quote(str(ledger))}?mode=rw", part)
         part.replace(copy)
-        _sync(copy.parent)
+        sync(copy.parent)
     except (OSError, sqlite3.Error) as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -62,17 +72,28 @@ def _refused(ledger: Path, version: int, what: str, hint: str) -> LedgerError:
     return LedgerError(f"The ledger {ledger} has schema {version} and is copied before that is changed: {what}.\n{hint}")
 
 
-def _copy(ledger: Path, part: Path) -> None:
+def copy_file(source: str, target: Path) -> None:
+    """Copy a database, named by an SQLite URI, into an empty file: its state at one moment, also while others write it.
+
+    Raises sqlite3.Error; where it is locked for longer than MAX_LOCKED_S, an OperationalError that says so.
+    """
+    deadline = time.monotonic() + MAX_LOCKED_S
+
+    def check_locked(status: int, _left: int, _all: int) -> None:
+        if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} and time.monotonic() > deadline:
+            raise BusyError("the database is locked")
+
     with (
-        closing(sqlite3.connect(f"file:{quote(str(ledger))}?mode=rw", uri=True)) as source,
-        closing(sqlite3.connect(f"file:{quote(str(part))}?mode=rw", uri=True)) as target,
+        closing(sqlite3.connect(source, uri=True)) as read,
+        closing(sqlite3.connect(f"file:{quote(str(target))}?mode=rw", uri=True)) as written,
     ):
-        source.backup(target)
-        target.execute("PRAGMA journal_mode = DELETE")  # so that it is one file
-    _sync(part)
+        # In one step: a copy in several begins again whenever another process has written meanwhile.
+        read.backup(written, progress=check_locked)
+        written.execute("PRAGMA journal_mode = DELETE")  # so that it is one file
+    sync(target)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Flush a file, or a folder's names, to the disk."""
     if path.is_dir() and os.name == "nt":  # folders cannot be opened there
         return

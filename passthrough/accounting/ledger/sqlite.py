@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from ...errors import EntryRefusedError, LastingLedgerError, LedgerError
@@ -55,7 +55,7 @@ class SqliteFile:
         """
         is_there = self._is_there()
         if is_there and not _may_write(self._path):  # SQLite would read it, and leave two files beside it
-            raise self._translated(sqlite3.SQLITE_READONLY)
+            raise self._unwritable()
         if not is_there or not _size(self._path):
             self._check_folder()
             yield None
@@ -81,6 +81,10 @@ class SqliteFile:
         except OSError as error:
             raise self._unmade(trouble_of(self._path.parent, error)) from None
         return True
+
+    def _unwritable(self) -> LedgerError:
+        what, hint = _CAUSES[sqlite3.SQLITE_READONLY]
+        return LastingLedgerError(f"The ledger {self.where} {what}.\n{hint}")
 
     def _check_folder(self) -> None:
         """Raise LedgerError where no file can be made in the folder."""
@@ -145,21 +149,32 @@ class SqliteFile:
     def translate(self, error: SQLAlchemyError) -> LedgerError:
         """Return a LedgerError for what the driver said; the low byte of SQLite's extended code is the kind of error."""
         cause = error.orig if isinstance(error, DatabaseError) else None
-        kind = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-        if kind in _MAY_BE_FULL and _is_full(self._path.parent):
-            kind = sqlite3.SQLITE_FULL  # Where the -shm file cannot grow, SQLite 3.40 says only that input or output failed.
-        if kind in _CAUSES:
-            return self._translated(kind)
+        if (found := translated(self._path, getattr(cause, "sqlite_errorcode", 0))) is not None:
+            return found
         if isinstance(error, IntegrityError | DataError):
             return EntryRefusedError(
                 f"The ledger {self.where} does not take what was to be written: {cause}.\nPlease report this."
             )
         return LedgerError(f"The ledger {self.where} failed: {cause or type(error).__name__}.")
 
-    def _translated(self, kind: int) -> LedgerError:
-        what, hint = _CAUSES[kind]
-        error_class = LastingLedgerError if kind in _LASTING else LedgerError
-        return error_class(f"The ledger {self.where} {what}.\n{hint}")
+
+def file_of(url: str) -> Path:
+    """Return the file of a ledger by its URL. Raises LedgerError where that names none."""
+    try:
+        return _path(sa.make_url(url))
+    except (ArgumentError, ValueError):
+        raise LedgerError("The ledger is not a URL.\nWrite it as sqlite:///passthrough.db.") from None
+
+
+def translated(path: Path, code: int, what: str = "ledger") -> LedgerError | None:
+    """Return a LedgerError for an (extended) error code of SQLite, None for one that has no message of its own."""
+    kind = code & 0xFF
+    if kind in _MAY_BE_FULL and _is_full(path.parent):
+        kind = sqlite3.SQLITE_FULL  # Where the -shm file cannot grow, SQLite 3.40 says only that input or output failed.
+    if kind not in _CAUSES:
+        return None
+    said, hint = _CAUSES[kind]
+    return (LastingLedgerError if kind in _LASTING else LedgerError)(f"The {what} {path} {said}.\n{hint}")
 
 
 def _may_write(path: Path) -> bool:

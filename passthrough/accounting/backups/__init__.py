@@ -1,0 +1,1 @@
+"""Back-ups of an SQLite ledger: made while it serves, and put back in its place."""
