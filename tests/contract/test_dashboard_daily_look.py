@@ -83,6 +83,27 @@ async def test_money_is_cents_and_exact_on_hover(tmp_path: Path) -> None:
         assert ["$60,795,600.12", "$60,795,600.123456789", "60795600.123456789"] == await page.run(card)
 
 
+CHANGES = [
+    (150, 100, "+50 %"),
+    (50, 100, "−50 %"),
+    (0, 100, "−100 %"),
+    (100.4, 100, "±0 %"),
+    (1090, 100, "+990 %"),
+    (100_000, 10, "× 10,000"),
+    (5, 0, None),
+    (0, 0, None),
+]
+
+
+async def test_changes_are_in_per_cent(tmp_path: Path) -> None:
+    """Whole per cent with their sign, many times as much as a factor; against nothing there is none."""
+    async with dashboard(tmp_path, filled=False) as (page, _, url):
+        await page.open(url)
+        script = "import(location.origin + '/assets/text.js').then(({change}) => %s.map((pair) => change(...pair)))"
+        pairs = [[now, before] for now, before, _ in CHANGES]
+        assert [text for _, _, text in CHANGES] == await page.run(script % pairs)
+
+
 async def test_figures_that_are_zero_have_no_card(tmp_path: Path) -> None:
     """Only what there is is shown; the cost always, and where it is not known, it is not said to be nothing."""
     free = replace(booked(at=at_noon(), pages=0, cost_nano=0), charges=())

@@ -80,11 +80,12 @@ export const showDays = (byDay, changed) => {
     count(group.pages, "page") + (group.pages_annotated ? `, ${grouped(group.pages_annotated)} annotated` : "")));
   draw("cost-chart", ["--first"], (value) => "$" + compact(value), [x, all.map((group) => Number(group.cost_usd))],
     pointed("cost-at", (group) => dollars(group.cost_usd)));
-  const heads = [{ head: "Day" }, { head: "Requests", number: true }, { head: "Pages", number: true }, { head: "Annotated", number: true }, { head: "USD", number: true }];
+  const isAnnotated = all.some((group) => group.pages_annotated);  // a column of zeros says nothing
+  const heads = ["Requests", "Pages", ...(isAnnotated ? ["Annotated"] : []), "USD"].map((head) => ({ head, number: true }));
   const usd = column(byDay.groups);
-  replace(at("by-day"), table("Pages and cost by day", heads, byDay.groups.toReversed().map((group) =>
+  replace(at("by-day"), table("Pages and cost by day", [{ head: "Day" }, ...heads], byDay.groups.toReversed().map((group) =>
     [pick(group.day, { key: group.day, title: "Show this day only", chosen: () => choose(group.day) }),
-      grouped(group.requests), grouped(group.pages), grouped(group.pages_annotated), priced(group, usd)])));
+      grouped(group.requests), grouped(group.pages), ...(isAnnotated ? [grouped(group.pages_annotated)] : []), priced(group, usd)])));
 };
 
 // ── groups ──
