@@ -39,6 +39,10 @@ from tests.harness.terminal import terminal
             "api.mistral.ai  deployment=a-1  model_group=ocr  attempts=2 why=b-1: 503",
         ),
         (
+            replace(booked(None, at=0.0), status=404, charges=(), usage=Usage(), upstream_code="DeploymentNotFound"),
+            "00:00:00.000Z  POST /mistral/v1/ocr → 404  DeploymentNotFound  0ms ↑0B ↓0B  api.mistral.ai",
+        ),
+        (
             booked(None, at=0.0, cost_nano=None, model=None, sandbox=True),
             "00:00:00.000Z  POST /mistral/v1/ocr → 200  1 page  unpriced  0ms ↑0B ↓0B  sandbox",
         ),

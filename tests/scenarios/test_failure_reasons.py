@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 import sqlite3
@@ -26,7 +27,7 @@ from tests.harness.ports import free_port
 from tests.harness.process import program
 from tests.harness.proxy import pool_of, road, route_to, target_to
 from tests.harness.tls import served_by
-from tests.harness.upstream import Peer, Script, answering, ok, upstream
+from tests.harness.upstream import Peer, Script, answering, chunk, ok, upstream
 
 pytestmark = pytest.mark.wire
 
@@ -321,19 +322,40 @@ async def test_log_ledger_and_stderr_say_why(tmp_path: Path) -> None:
 
 
 AZURE = json.dumps({"error": {"code": "DeploymentNotFound", "message": "No."}}).encode()
+ECHO = b'{"code": "canary-key-of-provider", "type": "Bearer"}'
 
 
 @pytest.mark.process
 async def test_the_providers_own_code_is_in_the_log(tmp_path: Path) -> None:
-    """Of a 4xx: its bytes pass unchanged. The ledger's journal, which an older program may read, does not have it."""
-    async with upstream(answering(ok(AZURE, status=b"404 Not Found"))) as above:
+    """Of a 4xx, whatever its coding and framing: its bytes pass unchanged. A key that comes back is none."""
+    zipped = gzip.compress(AZURE)
+    coded = b"HTTP/1.1 404 No\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    responses = iter(
+        [
+            ok(AZURE, status=b"404 Not Found"),
+            coded + chunk(zipped[:20]) + chunk(zipped[20:]) + chunk(b""),
+            ok(ECHO, status=b"401 Unauthorized"),
+            ok(AZURE, status=b"503 Service Unavailable"),
+            ok(AZURE),
+        ]
+    )
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await peer.send(next(responses))
+
+    async with upstream(script) as above:
         route = {"path": "/azure", "target": f"http://127.0.0.1:{above.port}", "include_subpath": True}
+        route["headers"] = {"Authorization": "Bearer canary-key-of-provider"}
         text = json.dumps({"pass_through_endpoints": [route], "ledger": "sqlite:///books.db"})
         async with program(tmp_path, text) as running:
-            async with aiohttp.ClientSession() as session, session.post(f"{running.url}/azure/v1/ocr", data=b"{}") as response:
-                assert (404, AZURE) == (response.status, await response.read())
-            (line,) = await running.logs(1)
+            url = f"{running.url}/azure/v1/ocr"
+            for count, (status, body) in enumerate([(404, AZURE), (404, zipped), (401, ECHO), (503, AZURE), (200, AZURE)], 1):
+                async with aiohttp.ClientSession(auto_decompress=False) as session, session.post(url, data=b"{}") as response:
+                    assert (status, body) == (response.status, await response.read())
+                lines = await running.logs(count)
             assert 0 == await running.stop()
-    assert (404, "completed", None, "DeploymentNotFound") == tuple(
-        line[name] for name in ("status", "outcome", "error", "upstream_code")
-    )
+    codes = ["DeploymentNotFound", "DeploymentNotFound", None, None, None]
+    assert codes == [line["upstream_code"] for line in lines]
+    assert {("completed", None)} == {(line["outcome"], line["error"]) for line in lines}
