@@ -10,7 +10,7 @@ from ..accounting.budget import Budget, Calendar, Per, Scope, Unit
 from ..config.budgets import ALL
 from ..config.model import Config
 from ..config.values import WEEK_DAYS
-from ..credentials.identity import GoogleIdentity, Identity
+from ..credentials.identity import shown
 from ..meter.plan import PAGES_HEADER, JsonCounts, ResponseKind
 from ..proxy.auth import CREDENTIAL_HEADERS, MASTER
 from ..proxy.deployments.pool import Pool
@@ -203,13 +203,8 @@ def credentials_text(route: Route) -> str:
     named = [(name, value.shown) for name, value in route.headers if value.shown != "***" or _carries_secrets(name)]
     own = ["the client's own"] if route.forward_credentials else []
     if route.upstream_auth is not None:
-        own.append(identity_text(route.upstream_auth))
-    return ", ".join((*own, *(f"{name.decode('ascii')}: {shown}" for name, shown in named))) or "none"
-
-
-def identity_text(identity: Identity) -> str:
-    """Return whose token is fetched: where what proves it comes from, and the account."""
-    return f"{'google' if isinstance(identity, GoogleIdentity) else 'entra'}: {identity.name}"
+        own.append(shown(route.upstream_auth))
+    return ", ".join((*own, *(f"{name.decode('ascii')}: {text}" for name, text in named))) or "none"
 
 
 def _carries_secrets(name: bytes) -> bool:

@@ -9,16 +9,23 @@ from threading import Thread
 from typing import NamedTuple
 
 from ..credentials.fetchers import fetcher
-from ..credentials.identity import Identity
-from ..credentials.token import FetchError
-from .check import identity_text
+from ..credentials.identity import Identity, shown
+from ..credentials.token import FetchError, Token
 
 
-class Fetched(NamedTuple):
-    """How the token of one identity was fetched: a sentence, without a secret, and whether it is good."""
+class Checked(NamedTuple):
+    """What came of asking: a sentence, without a secret, and whether it is good."""
 
     text: str
     is_good: bool
+
+
+class Fetched(NamedTuple):
+    """How the token of one identity was fetched: a sentence, without a secret, whether it is good, and the token then."""
+
+    text: str
+    is_good: bool
+    token: Token | None = None
 
 
 def fetched(identities: Sequence[Identity], now: Callable[[], float] = time.time) -> Iterator[Fetched]:
@@ -43,7 +50,7 @@ def _begun(identity: Identity, now: Callable[[], float]) -> Future[Fetched]:
 
 
 def _fetched(identity: Identity, now: Callable[[], float]) -> Fetched:
-    name = identity_text(identity)
+    name = shown(identity)
     try:
         token = fetcher(identity)()
     except FetchError as error:
@@ -51,7 +58,7 @@ def _fetched(identity: Identity, now: Callable[[], float]) -> Fetched:
     left_s = token.good_until_utc - now()
     if left_s <= 0:
         return Fetched(f"{name}: the token that came has ended already. Check this machine's clock.", is_good=False)
-    return Fetched(f"{name}: a token, good for {_duration(left_s)}", is_good=True)
+    return Fetched(f"{name}: a token, good for {_duration(left_s)}", is_good=True, token=token)
 
 
 def _duration(seconds: float) -> str:

@@ -189,7 +189,9 @@ def _loaded(config: str, *, sandbox: bool = False) -> Config:
 @main.command(short_help="Print what is wrong, or the routes and who may call.")
 @_config
 @click.option("--sandbox", is_flag=True, help="Check it as 'serve --sandbox' would read it.")
-@click.option("--live", is_flag=True, help="Also fetch a token for each identity, as 'serve' would.")
+@click.option(
+    "--live", is_flag=True, help="Also fetch the tokens of identities, and ask providers for their list of models (free)."
+)
 def check(config: str, sandbox: bool, live: bool) -> None:
     """Print what is wrong with the configuration, or its routes and who may call. Never a secret."""
     from ..accounting.reports.table import Column, Table
@@ -197,7 +199,8 @@ def check(config: str, sandbox: bool, live: bool) -> None:
     from ..config.bookable import ledger_problems
     from .check import COLUMNS, callers, notes, rows
     from .pools import POOL_COLUMNS, TARGET_COLUMNS, pool_notes, pool_rows, target_rows
-    from .terminal import show
+    from .route_examples import route_examples
+    from .terminal import show, width_of
 
     with _exit_on_error():
         if not sandbox:
@@ -222,11 +225,11 @@ def check(config: str, sandbox: bool, live: bool) -> None:
         ]
         sentences = filter(None, (*pool_notes(loaded), price_lists(loaded), *notes(loaded), *callers(loaded)))
         with standard_streams.printing():
-            show(*shown, "\n".join(sentences))
+            show(*shown, "\n".join(route_examples(loaded, width_of(sys.stdout))), "\n".join(sentences))
         for problem in warnings:
             standard_streams.say(f"warning: {problem}")
         if live:
-            _fetch_tokens(loaded)
+            _check_live(loaded)
 
 
 def _check_log_file(config: str, path: str | None) -> None:
@@ -241,15 +244,20 @@ def _check_log_file(config: str, path: str | None) -> None:
         raise ConfigError([problem(path or "", error, config, {}, environment(config, os.environ, Path.cwd()))]) from None
 
 
-def _fetch_tokens(config: Config) -> None:
-    """Fetch a token for each identity, say how it went, and exit with 1 where one could not be fetched."""
+def _check_live(config: Config) -> None:
+    """Fetch a token for each identity, ask for lists of models, say what came, and exit with 1 where something failed."""
+    from .live_models import asked_models
     from .live_tokens import fetched
     from .terminal import show
 
     found = list(fetched(config.identities))
     with standard_streams.printing():
-        show("\n" + ("\n".join(each.text for each in found) or "No token is fetched: there is no identity to fetch one for."))
-    if not all(each.is_good for each in found):
+        show("\n".join(("", *(each.text for each in found))))
+    tokens = {identity: each.token for identity, each in zip(config.identities, found, strict=True) if each.token is not None}
+    models = list(asked_models(config, tokens))
+    with standard_streams.printing():
+        show("\n".join(each.text for each in models))
+    if not (all(each.is_good for each in found) and all(each.is_good for each in models)):
         sys.exit(EXIT_OTHER)
 
 

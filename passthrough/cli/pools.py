@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from ..config.model import Config
+from ..credentials.identity import shown
 from ..proxy.deployments.deployment import Deployment
 from ..proxy.deployments.model_table import ModelTable
 from ..proxy.deployments.pool import Pool
-from .check import credentials_text, identity_text, meter_text, price_text, shared_text
+from .check import credentials_text, meter_text, price_text, shared_text
 
 TARGET_COLUMNS: Final = ("target", "path", "order", "weight", "host", "credentials", "meter", "price")
 POOL_COLUMNS: Final = ("model", "deployment", "order", "weight", "host", "credential", "price")
@@ -76,10 +77,10 @@ def _sentences(config: Config, models: ModelTable) -> Iterator[str]:
 
 def _credential(deployment: Deployment) -> str:
     identity = deployment.route.upstream_auth
-    shown = [value.shown for name, value in deployment.route.headers if name.lower() in _CREDENTIALS]
+    found = [value.shown for name, value in deployment.route.headers if name.lower() in _CREDENTIALS]
     if identity is not None:
-        shown.append(identity_text(identity))
-    return ", ".join(shown) or "none"
+        found.append(shown(identity))
+    return ", ".join(found) or "none"
 
 
 def _price(deployment: Deployment) -> str:

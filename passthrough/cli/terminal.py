@@ -38,13 +38,18 @@ def show(*blocks: Table | str, file: TextIO | None = None, width: int | None = N
     """
     file = file or sys.stdout
     if width is None:
-        width = Console(file=file).width if file.isatty() else _UNBOUNDED_WIDTH
+        width = width_of(file) or _UNBOUNDED_WIDTH
     console = Console(file=file, width=width, highlight=False)
     for number, block in enumerate(blocks):
         if number:
             console.print()
         for part in _parts(block, _line_space(console)):
             console.print(part, overflow="fold")
+
+
+def width_of(file: TextIO) -> int | None:
+    """Return how many cells a line of a terminal has, None where there is none."""
+    return Console(file=file).width if file.isatty() else None
 
 
 def watch(block: Callable[[], Table | str], every_s: float) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from ..proxy.deployments.pool import Pool
 from ..proxy.routes import Route
 from ..secret import Secret
 from .budgets import ALL, Limits, calendar
+from .certificates import check_authorities, check_ledger_files
 from .clients import Keys, check_named_models, check_named_routes, keys
 from .endpoints.routes import BuildContext, check_labels, check_targets, has_target, routes
 from .endpoints.targets import pools, target_ids
@@ -32,6 +34,8 @@ from .models.ocr_routes import check_conflicts
 from .models.table import Models, deployment_routes, models
 from .prices import only_prices, price_map, prices
 from .problems import At, Problems
+from .providers.placed import Placed, placed_deployments, placed_routes
+from .providers.warnings import warn_of_providers
 from .proxies import check_proxies
 from .references import References
 from .schema import SECTIONS, ClientKeyPart, Endpoint, File, General, LabelItem, LabelPart, PricePart, RoutePrices
@@ -81,6 +85,10 @@ def load(
     opened.raise_problems()
     direct = (*built, *deployment_routes(served.table, *(pool.table for pool in pooled)))
     check_proxies(opened.environ, opened.referred, direct, problems)
+    check_ledger_files(ledger, cwd, problems)
+    if not sandbox:
+        check_authorities(opened.environ, cwd, problems)
+        warn_of_providers(_placed(endpoints, built, served, pooled), own_prices, mapped, time.time(), problems)
     return Config(
         file=path,
         routes=built,
@@ -305,6 +313,15 @@ def _routes_and_models(
     placed = [(at, endpoint, route) for (at, endpoint), route in zip(endpoints, built, strict=True)]
     check_conflicts([(at, route) for at, _, route in placed], served.routes, opened.problems)
     return built, served, pools(placed, context, served.places, opened.problems)
+
+
+def _placed(
+    endpoints: Sequence[tuple[At, Endpoint]], built: Sequence[Route], served: Models, pooled: Sequence[Pool]
+) -> Iterator[Placed]:
+    """Yield what each route, target and deployment is called by, with its places."""
+    yield from placed_routes(endpoints, built, pooled)
+    if served.table is not None:
+        yield from placed_deployments(served.table.deployments, served.places)
 
 
 def _keys(opened: _Opened, given: Sequence[tuple[At, ClientKeyPart]], file: File, general: General, served: Models) -> Keys:

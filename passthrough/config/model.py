@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..accounting.budget import Budget, Calendar
 from ..accounting.pricing.prices import Price
@@ -13,6 +15,9 @@ from ..proxy.deployments.model_table import ModelTable
 from ..proxy.deployments.pool import Pool
 from ..proxy.ocr.settings import OcrSettings
 from ..proxy.routes import Route
+from .problems import listed
+
+_MAX_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,26 @@ class Config:
     @property
     def identities(self) -> tuple[Identity, ...]:
         """Whose tokens are fetched, for routes, targets and deployments: each identity once, in the order of the file."""
-        pooled = (each.route for pool in self.pools for each in pool.deployments)
-        served = () if self.models is None else (each.route for each in self.models.deployments)
-        found = (route.upstream_auth for route in (*self.routes, *pooled, *served))
-        return tuple(dict.fromkeys(identity for identity in found if identity is not None))
+        return tuple(
+            dict.fromkeys(identity for _, route in self.upstream_routes if (identity := route.upstream_auth) is not None)
+        )
+
+    @property
+    def identity_users(self) -> Mapping[Identity, str]:
+        """Who needs the token of each identity, for messages: `/vertex/*, /b`."""
+        found: dict[Identity, list[str]] = {}
+        for name, route in self.upstream_routes:
+            if route.upstream_auth is not None:
+                found.setdefault(route.upstream_auth, []).append(name)
+        return {identity: listed(names, _MAX_NAMED) for identity, names in found.items()}
+
+    @property
+    def upstream_routes(self) -> Iterator[tuple[str, Route]]:
+        """All that is called by itself, with the name that people know it by: routes by their paths, then deployments."""
+        for route in self.routes:
+            if route.targets:
+                yield route.path.decode("ascii") + ("/*" if route.include_subpath else ""), route
+        for pool in self.pools:
+            yield from ((each.id, each.route) for each in pool.deployments)
+        if self.models is not None:
+            yield from ((each.id, each.route) for each in self.models.deployments)

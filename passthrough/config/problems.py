@@ -54,15 +54,20 @@ class Problems:
         self.problems: list[Problem] = list(problems)
         self.warnings: list[Problem] = []
 
-    def wrong(self, at: At, what: str, hint: str, *, named: str = "") -> None:
-        """Note a problem at a place, unless the place or one above it is excused; `named` is the file that is named there."""
-        if not any(at[:depth] in self._excused for depth in range(1, len(at) + 1)):
+    def wrong(self, at: At, what: str, hint: str, *, named: str = "", despite: bool = False) -> None:
+        """Note a problem at a place, unless the place or one above it is excused; `named` is the file that is named there.
+
+        `despite`: it is wrong whatever the value there is, also where that is excused.
+        """
+        if despite or not any(at[:depth] in self._excused for depth in range(1, len(at) + 1)):
             problem = self._problem(at, what, hint)
             self.problems.append(replace(problem, key=f"{problem.key} {named}") if named else problem)
 
     def warn(self, at: At, what: str, hint: str) -> None:
-        """Note something that works, but not as its writer may think."""
-        self.warnings.append(self._problem(at, what, hint))
+        """Note something that works, but not as its writer may think; once, where several targets share its place."""
+        problem = self._problem(at, what, hint)
+        if problem not in self.warnings:
+            self.warnings.append(problem)
 
     def wrong_elsewhere(self, source: str, key: str, what: str, hint: str) -> None:
         """Note a problem that is not in the file but in `source`: the environment (`.env` too), the command line."""
@@ -109,9 +114,9 @@ def listed(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that `word` was probably meant to be."""
-    close = get_close_matches(word[:_KEY_SHOWN].lower(), sorted(known), n=1, cutoff=0.6)
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the known word that `word` was probably meant to be; `cutoff` is how near it must be at least."""
+    close = get_close_matches(word[:_KEY_SHOWN].lower(), sorted(known), n=1, cutoff=cutoff)
     return close[0] if close else None
 
 

@@ -7,17 +7,21 @@ from typing import Any, Final, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from .problems import At, Problems, did_you_mean
+from .problems import At, Problems, did_you_mean, nearest
 from .types import OURS
 
 _Part = TypeVar("_Part", bound=BaseModel)
 _MAPPING: Final = ("A mapping (key: value) is expected here.", "Write {key: value}, or each key on a line of its own.")
 _LIST: Final = ("A list is expected here.", "Write [a, b], or begin each item with '- '.")
-_LITELLM_NAMES: Final = {
+_CLOSE: Final = 0.8
+"""How near an unknown key must be to a known one to count as misspelt, whatever else it could mean."""
+
+_OTHER_NAMES: Final = {
+    "azure": "entra", "azure_ad": "entra", "aad": "entra", "microsoft": "entra", "gcp": "google", "vertex": "google",
     "rpm_limit": "rpm", "requests_per_minute": "rpm", "max_budget": "budget", "budget_duration": "budget",
     "max_parallel_requests": "max_parallel", "allowed_routes": "routes",
 }  # fmt: skip
-"""LiteLLM's names for keys → ours."""
+"""Other names of keys, LiteLLM's among them → ours."""
 _EXPECTED: Final = {
     "model_type": _MAPPING,
     "model_attributes_type": _MAPPING,
@@ -72,11 +76,29 @@ def _note(model: type[BaseModel], error: ErrorDetails, at: At, problems: Problem
     elif kind == "missing":
         problems.wrong(where, "This key is missing.", f"Add it. {_described(model, error['loc'])}".rstrip())
     elif kind == "extra_forbidden":
-        known = _keys(model, error["loc"][:-1])
-        wanted = _LITELLM_NAMES.get(str(where[-1]), str(where[-1]))
-        problems.wrong(where, "There is no such key here.", did_you_mean(wanted, known, _listed(known)))
+        problems.wrong(where, "There is no such key here.", _unknown_key_hint(model, error["loc"]))
     else:
         problems.wrong(where, *_EXPECTED.get(kind, ("This does not fit here.", "See 'passthrough schema' for what does.")))
+
+
+def _unknown_key_hint(model: type[BaseModel], loc: tuple[Any, ...]) -> str:
+    """Return where a key belongs, or what it was meant to be.
+
+    1. Another name of a key that is known here. 2. A key of what this stands in. 3. A key that is known here, misspelt. 4. A key
+    of something that can stand here. 5. A key that is known here, with another spelling.
+    """
+    key, known = str(loc[-1]), _keys(model, loc[:-1])
+    if (other := _OTHER_NAMES.get(key)) in known:
+        return f"Did you mean '{other}'?"
+    for depth in range(len(loc) - 2, -1, -1):
+        if isinstance(loc[depth], str) and key in _keys(model, loc[:depth]):
+            return f"Move it one level up, beside '{loc[depth]}': it is for all of them."
+    if nearest(key, known, cutoff=_CLOSE) is None:
+        for name, field in _at(model, loc[:-1]).model_fields.items():
+            inner = _model_in(field.annotation)
+            if inner is not None and key in _keys(inner, ()):
+                return f"Move it into '{field.alias or name}'."
+    return did_you_mean(key, known, _listed(known))
 
 
 def _listed(known: list[str]) -> str:

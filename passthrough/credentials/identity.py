@@ -50,3 +50,8 @@ class EntraIdentity:
 
 
 Identity = GoogleIdentity | EntraIdentity
+
+
+def shown(identity: Identity) -> str:
+    """Return an identity as people see it: by the key of `upstream_auth` that names it, what proves it, and the account."""
+    return f"{'google' if isinstance(identity, GoogleIdentity) else 'entra'}: {identity.name}"

@@ -100,11 +100,13 @@ class TokenSource:
         pace: Pace = Pace(),
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`name` is the identity's, for messages. `warn` gets one when a sort of trouble begins, and when all is well again.
+        """`name` is the identity's, for metrics and messages; `users` may be set to who needs the token, for messages.
 
-        `chance` gives numbers from 0 to 1, by which workers differ.
+        `warn` gets one when a sort of trouble begins, and when all is well again. `chance` gives numbers from 0 to 1, by which
+        workers differ.
         """
         self.name = name
+        self.users = ""
         self.trouble = None
         self._fetch = fetch
         self._warn = warn
@@ -135,6 +137,11 @@ class TokenSource:
             self._timer.cancel()
             self._timer = None
         self._tell()
+
+    @property
+    def described(self) -> str:
+        """The identity's name with those who need its token."""
+        return f"{self.name} for {self.users}" if self.users else self.name
 
     @property
     def reading(self) -> TokenReading:
@@ -269,7 +276,7 @@ class TokenSource:
         if self.trouble is not None:
             self.trouble = None
             self._warned.clear()
-            self._warn(f"The token of {self.name} is fetched again.")
+            self._warn(f"The token of {self.described} is fetched again.")
 
     def _fail(self, error: FetchError, now: float) -> None:
         pause_s = min(self._pace.pause_s * 2 ** min(self._failures, 30), self._pace.max_pause_s)
@@ -284,7 +291,7 @@ class TokenSource:
         if error.sort not in self._warned and len(self._warned) < MAX_SORTS:
             self._warned.add(error.sort)
             what = "No token" if self._held is None else "No new token"
-            self._warn(f"{what} for {self.name}: {self.trouble}")
+            self._warn(f"{what} for {self.described}: {self.trouble}")
 
     def _tell(self) -> None:
         """Let all who wait look again."""

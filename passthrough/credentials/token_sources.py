@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
 
 from .fetchers import fetcher
-from .identity import Identity
+from .identity import Identity, shown
 from .token_source import Fetch, TokenReading, TokenSource
+
+NO_USERS: Final[Mapping[Identity, str]] = MappingProxyType({})
 
 
 class TokenSources:
@@ -18,14 +22,18 @@ class TokenSources:
         self._fetch_of = fetch_of
         self._sources: dict[Identity, TokenSource] = {}
 
-    def prepare(self, identities: Iterable[Identity]) -> None:
-        """Start to fetch for identities that are new; a configuration that is about to come into force needs them."""
+    def prepare(self, identities: Iterable[Identity], users: Mapping[Identity, str] = NO_USERS) -> None:
+        """Start to fetch for identities that are new; a configuration that is about to come into force needs them.
+
+        `users` says, for messages, who needs the token of each: `/vertex/*, /b`.
+        """
         for identity in identities:
             source = self._sources.get(identity)
             if source is None:
-                source = self._sources[identity] = TokenSource(identity.name, self._fetch_of(identity), self._warn)
+                source = self._sources[identity] = TokenSource(shown(identity), self._fetch_of(identity), self._warn)
                 source.start()
-            source.name = identity.name  # which takes no part in comparisons
+            source.name = shown(identity)  # the identity's name takes no part in comparisons
+            source.users = users.get(identity, "")
 
     def keep(self, identities: Iterable[Identity]) -> None:
         """Close all but these: the configuration in force needs no others."""
@@ -49,7 +57,7 @@ class TokenSources:
     @property
     def trouble(self) -> str | None:
         """Why tokens are missing or not renewed, one line for each identity; None where all is well."""
-        lines = [f"{source.name}: {source.trouble}" for source in self._sources.values() if source.trouble is not None]
+        lines = [f"{source.described}: {source.trouble}" for source in self._sources.values() if source.trouble is not None]
         return "\n".join(dict.fromkeys(lines)) or None
 
     def close(self) -> None:

@@ -286,7 +286,7 @@ class Server:
 
         The rewriters are made now: a later reload may close their sources, while requests under way still go by these rules.
         """
-        self._tokens.prepare(config.identities)
+        self._tokens.prepare(config.identities, config.identity_users)
         for route in _upstream_routes(rules):
             if route.upstream_auth is not None:
                 rules.rewriter(route)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def test_a_token_that_has_ended_is_no_good() -> None:
         server.life_s = 10**9
         ends = int(time.time()) + 10**9
         (found,) = fetched([identity(server)], lambda: ends + 60)
-    assert ("google: KEY (a): the token that came has ended already. Check this machine's clock.", False) == found
+    assert ("google: KEY (a): the token that came has ended already. Check this machine's clock.", False, None) == found
 
 
 def test_identities_are_fetched_at_the_same_time_and_told_in_order() -> None:
@@ -61,16 +60,18 @@ def test_identities_are_fetched_at_the_same_time_and_told_in_order() -> None:
     assert [" slow (a", " quick(b"] == names
 
 
-def route(path: str, auth: dict[str, Any]) -> dict[str, Any]:
-    """Return an endpoint whose target is never called."""
-    return {"path": path, "target": "http://127.0.0.1:1", "upstream_auth": auth}
+def route(path: str, auth: dict[str, Any], target: str) -> dict[str, Any]:
+    """Return an endpoint whose target is never called; with `--live` it is connected to."""
+    return {"path": path, "target": target, "upstream_auth": auth, "meter": {"shape": "json", "constant": 1}}
 
 
-def file_of(server: TokenServer, folder: Path, more: Callable[[], list[dict[str, Any]]] = list) -> None:
-    """Write a configuration with two routes of one account, and others."""
+def file_of(server: TokenServer, folder: Path) -> None:
+    """Write a configuration with two routes of one account."""
     (folder / "account.json").write_text(json.dumps(server.service_account()))
     auth = {"google": {"credentials": "account.json"}}
-    written(folder, json.dumps({"pass_through_endpoints": [route("/a", auth), route("/b", auth), *more()], "ledger": "none"}))
+    written(
+        folder, json.dumps({"pass_through_endpoints": [route(path, auth, server.url) for path in ("/a", "/b")], "ledger": "none"})
+    )
 
 
 @pytest.mark.process
@@ -82,11 +83,15 @@ async def test_check_asks_no_token_server_unless_it_is_told_to(tmp_path: Path) -
         assert (0, 0, 2) == (code, server.fetches, out.count(f"google: account.json ({ACCOUNT})"))
         code, out, _ = await command(tmp_path, "check", "--live")
         assert (0, 1) == (code, server.fetches)
-        assert [f"google: account.json ({ACCOUNT}): a token, good for 59 min"] == out.splitlines()[-1:]
+        assert [
+            f"google: account.json ({ACCOUNT}): a token, good for 59 min",
+            f"/a, /b ({server.host}): can be reached; its key was not tried: it is not known whether it has a list of models",
+        ] == out.splitlines()[-2:]
         server.answer = lambda asked: Answer(400, {"error": "invalid_grant", "error_description": "Invalid JWT Signature."})
         code, out, err = await command(tmp_path, "check", "--live")
         assert 1 == code
-        assert "invalid_grant" in out.splitlines()[-1]
+        assert "invalid_grant" in out.splitlines()[-2]
+        assert out.endswith("its key was not tried: its token could not be fetched\n")
         assert not any(each in out + err for each in (*server.issued, "PRIVATE"))
 
 
@@ -97,4 +102,4 @@ async def test_check_live_without_an_identity_says_so(tmp_path: Path) -> None:
         file_of(server, tmp_path)
         code, out, _ = await command(tmp_path, "check", "--live", "--sandbox")
     assert (0, 0) == (code, server.fetches)
-    assert "No token is fetched: there is no identity to fetch one for." == out.splitlines()[-1]
+    assert "/a, /b (sandbox): not asked: the sandbox takes any key" == out.splitlines()[-1]

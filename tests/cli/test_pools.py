@@ -94,11 +94,12 @@ pass_through_endpoints:
   headers: {Authorization: Bearer os.environ/KEY_A}
   targets:
   - {target: 'https://api.mistral.ai', weight: 2.5}
-  - {target: 'https://api.mistral.ai', id: team-b, headers: {authorization: canary-b}}
+  - {target: 'https://api.mistral.ai', id: team-b, headers: {authorization: Bearer canary-b}}
 - path: /scan/ocr
   methods: [POST]
   targets:
-  - {target: 'https://west.services.ai.azure.com/ocr', headers: {api-key: os.environ/KEY_A}, meter: {shape: ocr, model: m}}
+  - {target: 'https://west.services.ai.azure.com/providers/mistral/azure/ocr', headers: {api-key: os.environ/KEY_A},
+     meter: {shape: ocr, model: m}}
   - {target: 'https://api.mistral.ai/v1/ocr', order: 2, meter: {shape: json, credits: usage.credits}}
 - {path: /plain, target: 'https://api.mistral.ai'}
 ledger: none
@@ -161,7 +162,7 @@ async def test_check_of_targets_fits_eighty_columns(tmp_path: Path) -> None:
     """With a table of its own between the routes and the models; no secret is shown."""
     written(tmp_path, TARGETS + FILE.partition("client_keys")[0])
     code, out, err = await command(tmp_path, "check", KEY_A="canary-a")
-    assert (0, "") == (code, err)
+    assert (0, True, False) == (code, err.startswith("warning: "), "canary" in err)
     heads = (
         "fine, 3 routes",
         "2 pools, 4 targets",

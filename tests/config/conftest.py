@@ -10,5 +10,7 @@ Several modules are tested through one face:
 * `test_model_problems`: keys, selection, credential_choice, deployments, urls, router_settings: each rule of a
   model_list, with its line and its words.
 * `test_environment`: environment, variables.
+* `providers/test_warnings`: warnings, apis, placed, credential_warnings, path_warnings, price_warnings: what is said of
+  routes that will go wrong at their provider.
 * reload and announce are `scenarios/test_reload`.
 """

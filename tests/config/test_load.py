@@ -68,7 +68,7 @@ ledger_keep: 400d
 
 WHOLE_ENVIRON = {
     **KEYS,
-    "AZURE_OCR_ENDPOINT": "https://res.services.ai.azure.com/",
+    "AZURE_OCR_ENDPOINT": "https://res.eastus.models.ai.azure.com/",
     "AZURE_API_KEY": "azure-canary",
     "HTTPS_PROXY": "http://user:proxy-canary@proxy.example:3128",
     "INVOICES_KEY": "invoices-canary-0123",
@@ -106,12 +106,12 @@ def test_the_whole_example_loads(tmp_path: Path) -> None:
         targets=(
             Target(
                 True,
-                "res.services.ai.azure.com",
+                "res.eastus.models.ai.azure.com",
                 443,
                 b"/v1/ocr",
                 ca_file=str(tmp_path / "corporate.pem"),
                 proxy=Secret("http://user:proxy-canary@proxy.example:3128"),
-                name="res.services.ai.azure.com",
+                name="res.eastus.models.ai.azure.com",
             ),
         ),
         terms=RouteTerms("/azure/v1/ocr", MeterPlan("ocr", "azure/mistral-document-ai-2512")),
@@ -340,14 +340,14 @@ def test_keys_in_general_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("litellm_settings: {drop_params: true}\nrouter_settings:\n", 4, "litellm_settings, router_settings"),
-        ("model_list: [{model_name: os.environ/UNSET}]\n", 4, "model_list"),
-        ("general_settings:\n  master_kye: x\n", 5, "master_kye: this key does nothing here"),
-        ("general_settings: {database_url: os.environ/UNSET}\n", 4, "database_url: this key does nothing here"),
-        ("    id: x\n    guardrails: {a: os.environ/UNSET}\n", 4, "'id' does nothing"),
-        ("    custom_auth_parser: x\n", 4, "'custom_auth_parser' does nothing"),
-        ("client_keys: [{name: a, key: short}]\n", 4, "shorter than 16"),
-        ("master_key: short\n", 4, "shorter than 16"),
+        ("litellm_settings: {drop_params: true}\nrouter_settings:\n", 6, "litellm_settings, router_settings"),
+        ("model_list: [{model_name: os.environ/UNSET}]\n", 6, "model_list"),
+        ("general_settings:\n  master_kye: x\n", 7, "master_kye: this key does nothing here"),
+        ("general_settings: {database_url: os.environ/UNSET}\n", 6, "database_url: this key does nothing here"),
+        ("    id: x\n    guardrails: {a: os.environ/UNSET}\n", 6, "'id' does nothing"),
+        ("    custom_auth_parser: x\n", 6, "'custom_auth_parser' does nothing"),
+        ("client_keys: [{name: a, key: short}]\n", 6, "shorter than 16"),
+        ("master_key: short\n", 6, "shorter than 16"),
     ],
 )
 def test_warnings(tmp_path: Path, text: str, line: int, words: str) -> None:
@@ -363,7 +363,7 @@ def test_unknown_general_settings_are_one_warning(tmp_path: Path) -> None:
     section = "general_settings:\n  database_url: x\n  master_kye: x\n  alerting: [slack]\n"
     (warning,) = loaded(tmp_path, ROUTE + section).warnings
     assert (
-        5,
+        7,
         "database_url, master_kye, alerting: these keys do nothing here.",
         "Did you mean 'master_key' by 'master_kye'?",
     ) == (
@@ -449,10 +449,10 @@ def test_callers_name_the_pages_that_may_call(tmp_path: Path) -> None:
 BUDGETS = """\
 pass_through_endpoints:
   - path: /a
-    target: http://h.example
+    target: http://h.example/ocr
     budget: {usd: 0.5, per: week, warn_at: none, unpriced: refuse}
     rpm: 10
-  - {path: /b, target: 'http://h.example', budget: [{pages: 9, per: day, warn_at: 50%}]}
+  - {path: /b, target: 'http://h.example/ocr', budget: [{pages: 9, per: day, warn_at: 50%}]}
 client_keys: [{name: a, key: 0123456789abcdef, budget: {pages: 1, per: day, warn_at: 1}}]
 budget: [{usd: 100, per: month, warn_at: 0.925, unpriced: allow}, {pages: 7, per: month}]
 rpm: 600

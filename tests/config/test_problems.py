@@ -599,10 +599,10 @@ def test_a_meter_counts_methods_that_its_route_serves(tmp_path: Path, methods: s
 
 def test_a_problem_as_it_is_shown(tmp_path: Path) -> None:
     """What happened, where, and a hint."""
-    text = ROUTE + "    headers: {Authorization: Bearer os.environ/MISTRAL_API_KEY}\n"
+    text = ROUTE.replace("of-this-file-0123456789", "os.environ/MISTRAL_API_KEY")
     (problem,) = problems(tmp_path, text, {})
     expected = (
-        f"{tmp_path}/routes.yaml:4 pass_through_endpoints[0].headers.Authorization: MISTRAL_API_KEY is not set.\n"
+        f"{tmp_path}/routes.yaml:5 pass_through_endpoints[0].headers.Authorization: MISTRAL_API_KEY is not set.\n"
         "  Write MISTRAL_API_KEY=… into .env, or set it in the environment, or remove this header.\n"
         "  To try it without: 'passthrough serve --sandbox'."
     )

@@ -13,11 +13,12 @@ PROXY = "http://user:secret-of-proxy@proxy.corp:3128"
 ROUTES = """\
 pass_through_endpoints:
 - path: /mistral
-  target: https://api.mistral.ai
+  target: https://api.mistral.ai/v1/ocr
+  headers: {Authorization: Bearer of-this-file-0123456789}
 - path: /plain
-  target: http://ocr.corp:8080
+  target: http://ocr.corp:8080/ocr
 - path: /local
-  target: http://127.0.0.1:9
+  target: http://127.0.0.1:9/ocr
 ledger: none
 """
 
@@ -44,7 +45,7 @@ def test_what_is_not_used_is_said(tmp_path: Path, name: str, route: str) -> None
 
 def test_deployments_are_not_reached_through_it(tmp_path: Path) -> None:
     """They have no `proxy`, so the hint is another one; at this machine none is needed."""
-    entry = "- {{model_name: a, litellm_params: {{model: mistral/m-ocr, api_key: k, api_base: 'https://{}'}}}}\n"
+    entry = "- {{model_name: a, litellm_params: {{model: mistral/mistral-ocr-2512, api_key: k, api_base: 'https://{}'}}}}\n"
     text = "ledger: none\nmodel_list:\n" + entry.format("api.mistral.ai") + entry.format("127.0.0.1:9")
     ((key, words),) = warnings(tmp_path, text, HTTPS_PROXY=PROXY)
     assert "HTTPS_PROXY" == key
@@ -74,7 +75,7 @@ def test_the_cure_works(tmp_path: Path, value: str, words: str) -> None:
     assert words in hint
     if "Write 'proxy: " in hint:
         proxy = hint.partition("Write 'proxy: ")[2].partition("'")[0]
-        text = ROUTES.replace("mistral.ai\n", f"mistral.ai\n  proxy: {proxy}\n")
+        text = ROUTES.replace("v1/ocr\n", f"v1/ocr\n  proxy: {proxy}\n")
         assert [] == warnings(tmp_path, text, HTTPS_PROXY=value)
 
 
@@ -103,7 +104,7 @@ def test_what_needs_none(tmp_path: Path, no_proxy: str, *, warned: bool) -> None
 
 def test_nobody_counts_on_it(tmp_path: Path) -> None:
     """An empty variable, one that the file refers to, routes that have a proxy, this machine, and the sandbox."""
-    text = ROUTES.replace("mistral.ai\n", "mistral.ai\n  proxy: os.environ/HTTPS_PROXY\n")
+    text = ROUTES.replace("v1/ocr\n", "v1/ocr\n  proxy: os.environ/HTTPS_PROXY\n")
     assert [] == warnings(tmp_path, HTTPS_PROXY="")
     assert [] == warnings(tmp_path, text, HTTPS_PROXY=PROXY)
     assert [] == warnings(tmp_path, text.replace("os.environ/HTTPS_PROXY", "http://other.corp"), HTTPS_PROXY=PROXY)

@@ -57,7 +57,7 @@ async def test_a_reload_keeps_what_stays() -> None:
     assert gone is sources.of(identity("b"))
     sources.keep([identity("a", "Google (renamed)"), identity("c")])
     assert kept is sources.of(identity("a"))
-    assert "Google (renamed)" == kept.reading.name
+    assert "google: Google (renamed)" == kept.reading.name
     assert "c" == (await sources.of(identity("c")).token(WAIT_S)).secret.reveal()
     with pytest.raises(KeyError):
         sources.of(identity("b"))
@@ -85,18 +85,19 @@ async def test_readings_of_one_name_are_one() -> None:
     sources.prepare([identity("a"), identity("long"), identity("b", "Google (two)")])
     await until(lambda: [2, 1] == [each.fetched for each in sources.readings])
     assert (
-        TokenReading("Google (one)", 2, 0, ENDS + 1, None),
-        TokenReading("Google (two)", 1, 0, ENDS + 1, None),
+        TokenReading("google: Google (one)", 2, 0, ENDS + 1, None),
+        TokenReading("google: Google (two)", 1, 0, ENDS + 1, None),
     ) == sources.readings
     sources.prepare([identity("wrong"), identity("wrong too", "Google (two)")])
     await until(lambda: all(each.failed for each in sources.readings))
     one, two = sources.readings
     assert (2, None, "It was refused.") == (one.fetched, one.good_until_utc, one.trouble)
     assert (1, None, "It was refused.") == (two.fetched, two.good_until_utc, two.trouble)
-    assert "Google (one): It was refused.\nGoogle (two): It was refused." == sources.trouble
-    sources.prepare([identity("wrong again")])
+    assert "google: Google (one): It was refused.\ngoogle: Google (two): It was refused." == sources.trouble
+    sources.prepare([identity("wrong again")], {identity("wrong again"): "/a, /b/*"})
     await until(lambda: 3 == len(warned))
-    assert "Google (one): It was refused.\nGoogle (two): It was refused." == sources.trouble
+    assert "No token for google: Google (one) for /a, /b/*: It was refused." == warned[-1]
+    assert "google: Google (one) for /a, /b/*: It was refused." in str(sources.trouble).splitlines()
     sources.close()
     assert sources.trouble is None
 

@@ -14,7 +14,10 @@ ROUTE = """\
 pass_through_endpoints:
   - path: /mistral
     target: https://api.mistral.ai
+    include_subpath: true
+    headers: {Authorization: Bearer of-this-file-0123456789}
 """
+"""A route of which nothing is warned."""
 
 
 def written(folder: Path, text: str | bytes, name: str = "routes.yaml") -> str:

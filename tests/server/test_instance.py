@@ -18,7 +18,7 @@ from tests.harness.waiting import eventually, until
 
 pytestmark = [pytest.mark.process, pytest.mark.faults]
 
-NAME = r"account\.json \(ocr@canary-project\.iam\.gserviceaccount\.com\)"
+NAME = r"google: account\.json \(ocr@canary-project\.iam\.gserviceaccount\.com\)"
 
 
 def configured(server: TokenServer, folder: Path, raw: RawUpstream) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from ...loopback import is_loopback
 from ...proxy.routes import LabelHeader, Retries, Route, Serves, Target, Timeouts
 from ...secret import Secret
 from .. import syntax
+from ..certificates import holds_certificates
 from ..identities.identities import Identities
 from ..model import Listen
 from ..problems import At, InvalidValue, Problems
@@ -236,17 +236,8 @@ def _check_trust(endpoint: Endpoint, at: At, folder: Path, trusted: dict[str, bo
         return
     file = str(folder / endpoint.upstream_tls.ca_file.text)
     if file not in trusted:
-        trusted[file] = _holds_certificates(file)
+        trusted[file] = holds_certificates(file)
     if not trusted[file]:
         what = "The file holds no certificate." if os.path.isfile(file) else "There is no such file."
         hint = "Name a PEM file, relative to the configuration's folder."
         problems.wrong((*at, "upstream_tls", "ca_file"), what, hint, named=endpoint.upstream_tls.ca_file.shown)
-
-
-def _holds_certificates(file: str) -> bool:
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(cafile=file)
-    except (OSError, ValueError):
-        return False
-    return bool(context.cert_store_stats()["x509"])

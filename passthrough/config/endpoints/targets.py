@@ -164,5 +164,8 @@ def _check_repeated(found: Sequence[Deployment], at: At, problems: Problems) -> 
         sent = frozenset((name.lower(), value) for name, value in each.route.headers)
         other = seen.setdefault((each.target, sent, each.route.upstream_auth), place)
         if other is not place:
-            what = f"The target on line {problems.line(other)} is the same, with the same credentials."
-            problems.warn(place, what, "Give it a key of its own, or remove it: both are one account, with one limit.")
+            has_any = each.route.upstream_auth is not None or _has_key(name for name, _ in each.route.headers)
+            beside = "with the same credentials" if has_any else "and neither has credentials"
+            what = f"The target on line {problems.line(other)} is the same, {beside}."
+            hint = "Give it a key of its own, or remove it: both are one account, with one limit."
+            problems.warn(place, what, hint if has_any else "Give each a key of its own, or remove it.")

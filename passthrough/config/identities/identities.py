@@ -75,7 +75,7 @@ class Identities:
         for name in headers:
             if name.lower() == "authorization" or (name.lower() == "api-key" and auth.entra is not None):
                 what = "There are two credentials: upstream_auth sets Authorization."
-                self.problems.wrong((*at, "headers", name), what, "Remove this header, or upstream_auth.")
+                self.problems.wrong((*at, "headers", name), what, "Remove this header, or upstream_auth.", despite=True)
         if forwards_credentials:
             what = "There are two credentials: upstream_auth replaces the client's own."
             self.problems.wrong((*at, "forward_credentials"), what, "Remove forward_credentials, or upstream_auth.")

@@ -200,9 +200,9 @@ def test_the_sandbox_takes_the_place_of_each(tmp_path: Path) -> None:
 def test_a_proxy_that_is_not_used_is_said_of_targets_too(tmp_path: Path) -> None:
     """As of a route's only target."""
     (warning,) = loaded(
-        tmp_path, f"pass_through_endpoints: [{{path: /a, targets: [{{{ONE}}}]}}]\n", {"HTTP_PROXY": "http://p"}
+        tmp_path, f"pass_through_endpoints: [{{path: /ocr, targets: [{{{ONE}}}]}}]\n", {"HTTP_PROXY": "http://p"}
     ).warnings
-    assert ("HTTP_PROXY", "route /a connects directly" in warning.what) == (warning.key, True)
+    assert ("HTTP_PROXY", "route /ocr connects directly" in warning.what) == (warning.key, True)
 
 
 HEAD = "pass_through_endpoints:\n- path: /a\n"  # what follows is on line 3
@@ -222,7 +222,11 @@ PROBLEMS: list[Row] = [
     (HEAD + "  target: http://h\n  sticky: true\n", 4, "pass_through_endpoints[0].sticky",
      "There is one target only: all requests go there.", "'targets'"),
     (HEAD + "  sticky: maybe\n" + TWO + "\n", 3, "pass_through_endpoints[0].sticky", "true or false is expected here.", "true"),
-    (HEAD + TWO + "retries: 1\n", 6, f"{T}[1].retries", "There is no such key here.", "headers, id, meter, order, target"),
+    (HEAD + TWO + "retries: 1\n", 6, f"{T}[1].retries", "There is no such key here.", "one level up, beside 'targets'"),
+    (HEAD + TWO + "proxy: http://p\n", 6, f"{T}[1].proxy", "There is no such key here.", "one level up, beside 'targets'"),
+    (HEAD + TWO + "wieght: 1\n", 6, f"{T}[1].wieght", "There is no such key here.", "Did you mean 'weight'?"),
+    (HEAD + TWO + "zzz: 1\n", 6, f"{T}[1].zzz", "There is no such key here.", "headers, id, meter, order, target"),
+    (HEAD + TWO + "cost_header: x\n", 6, f"{T}[1].cost_header", "There is no such key here.", "Move it into 'meter'."),
     (HEAD + TWO + "wieght: 1\n", 6, f"{T}[1].wieght", "There is no such key here.", "Did you mean 'weight'?"),
     (HEAD + TWO + "weight: -1\n", 6, f"{T}[1].weight", "This must be a number, 0 or more.", "2"),
     (HEAD + TWO + "order: first\n", 6, f"{T}[1].order", "This must be a whole number, 0 or more.", "1"),
@@ -289,7 +293,7 @@ def test_each_problem_has_its_line_and_hint(tmp_path: Path, text: str, line: int
 def test_the_same_target_with_the_same_credentials_is_one_account(tmp_path: Path, second: str, warned: bool) -> None:
     """A warning names the other one; in the sandbox, where all are one, there is none."""
     text = (
-        f"pass_through_endpoints:\n- path: /a\n  headers: {{Authorization: one}}\n  targets:\n  - {{{ONE}}}\n  - {{{second}}}\n"
+        f"pass_through_endpoints:\n- path: /ocr\n  headers: {{Authorization: one}}\n  targets:\n  - {{{ONE}}}\n  - {{{second}}}\n"
     )
     found = loaded(tmp_path, text).warnings
     expected = [(6, f"{T}[1]", "The target on line 5 is the same, with the same credentials.")] if warned else []

@@ -125,6 +125,8 @@ WRONG: list[tuple[object, dict[str, Any], str, str, str]] = [
     ("google", {}, A, "A mapping (key: value) is expected here.", "{key: value}"),
     ({G: None}, {}, f"{A}.google", "There is no value here.", "Write 'google: {}'"),
     ({"gogle": {}}, {}, f"{A}.gogle", "There is no such key here.", "'google'"),
+    ({"azure": WHOLE}, {}, f"{A}.azure", "There is no such key here.", "Did you mean 'entra'?"),
+    ({"vertex": {}}, {}, f"{A}.vertex", "There is no such key here.", "Did you mean 'google'?"),
     ({G: {"credential": "x"}}, {}, f"{A}.google.credential", "There is no such key here.", "'credentials'"),
     ({G: {}}, {"headers": {"AUTHORIZATION": "x"}}, f"{ROUTE}.headers.AUTHORIZATION", TWICE, "Remove this header"),
     ({E: WHOLE}, {"headers": {"Api-Key": "x"}}, f"{ROUTE}.headers.Api-Key", TWICE, "Remove this header"),
@@ -294,3 +296,12 @@ def test_a_missing_extra_is_a_problem_with_the_command_that_installs_it(tmp_path
         assert f"{place}: The tokens of this identity are fetched by libraries that are not installed" in said
     written(tmp_path, json.dumps({"pass_through_endpoints": [{"path": "/a", "target": "http://h"}], "ledger": "none"}))
     assert 0 == without_extras(tmp_path, {})[0]
+
+
+@pytest.mark.fast
+def test_two_credentials_are_said_where_one_of_them_is_not_set_too(tmp_path: Path) -> None:
+    """A variable that is not set, of a header that should not be there: both in one run."""
+    text = endpoint({"google": {}}, headers={"Authorization": "Bearer os.environ/UNSET"})
+    found = problems(tmp_path, text, {})
+    assert ["UNSET is not set.", TWICE] == sorted((each.what for each in found), reverse=True)
+    assert {f"{ROUTE}.headers.Authorization"} == {each.key for each in found}

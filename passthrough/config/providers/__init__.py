@@ -1,0 +1,1 @@
+"""What is known of providers' APIs, and the warnings on routes that will go wrong there."""
