@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
+import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Final
@@ -42,6 +44,11 @@ def missing_extra(identity: Identity) -> str | None:
     return extra if any(not _is_there(module) for module in _EXTRAS[extra]) else None
 
 
+def install_command(extra: str) -> str:
+    """Return what a person types to install an extra: by the pip of the Python that runs this, whichever is on the PATH."""
+    return f"{shlex.quote(sys.executable)} -m pip install 'passthrough-ocr[{extra}]'"
+
+
 class _Fetcher:
     """Fetches tokens, and remembers those that it fetched: a server's error could echo them."""
 
@@ -54,7 +61,7 @@ class _Fetcher:
         """Fetch one. Raises FetchError."""
         identity = self._identity
         if (extra := missing_extra(identity)) is not None:
-            raise FetchError(f"The extra '{extra}' is not installed: pip install 'passthrough-ocr[{extra}]'.")
+            raise FetchError(f"The extra '{extra}' is not installed: {install_command(extra)}")
         _mute()
         from .bounded_session import BoundedSession  # noqa: PLC0415 - of the extras
 

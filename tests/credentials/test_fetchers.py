@@ -691,4 +691,7 @@ except FetchError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=WAIT_S, check=True)
-    assert f"{extra}\nThe extra '{extra}' is not installed: pip install 'passthrough-ocr[{extra}]'.\n" == done.stdout
+    assert (
+        f"{extra}\nThe extra '{extra}' is not installed: {sys.executable} -m pip install 'passthrough-ocr[{extra}]'\n"
+        == done.stdout
+    )

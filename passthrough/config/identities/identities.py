@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from ...credentials.fetchers import missing_extra
+from ...credentials.fetchers import install_command, missing_extra
 from ...credentials.identity import GOOGLE_SCOPES, EntraIdentity, GoogleIdentity, Identity
 from ...secret import Secret
 from .. import syntax, values
@@ -190,7 +190,7 @@ class Identities:
         """Note an extra that is needed and not there; nothing is imported for that, which would take a third of a second."""
         if (extra := missing_extra(identity)) is not None:
             what = f"The tokens of this identity are fetched by libraries that are not installed: the extra '{extra}'."
-            self.problems.wrong(at, what, f"Install them: pip install 'passthrough-ocr[{extra}]'")
+            self.problems.wrong(at, what, f"Install them: {install_command(extra)}")
 
 
 def _shown(secret: Secret | None, otherwise: str) -> str:
