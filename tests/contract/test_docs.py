@@ -37,7 +37,12 @@ ROOT = Path(__file__).parents[2]
 PAGES = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
 COMMANDS = {name: command for name, command in main.commands.items() if isinstance(command, click.Command)}
 SHELLS = {"sh", "console", "ini", "dockerfile"}
-BARE_ROUTE = {"path": "/mistral", "target": "https://api.mistral.ai", "include_subpath": True}
+BARE_ROUTE = {
+    "path": "/mistral",
+    "target": "https://api.mistral.ai",
+    "include_subpath": True,
+    "headers": {"Authorization": "Bearer key-of-the-tests"},
+}
 """The route that is added where an example shows no route."""
 URLS = {
     "AZURE_ENDPOINT": "https://resource.services.ai.azure.com",
