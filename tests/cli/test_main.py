@@ -31,7 +31,7 @@ import yaml
 
 from passthrough import __version__
 from passthrough.accounting.ledger.ledger import Ledger
-from tests.harness.configs import ROUTE
+from tests.harness.configs import KEYED, ROUTE
 from tests.harness.documents import pdf
 from tests.harness.entries import booked
 from tests.harness.process import Program, clean_environment, command, program
@@ -40,7 +40,6 @@ from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.process
 
-KEYED = ROUTE + "    headers: {Authorization: Bearer os.environ/MISTRAL_API_KEY}\n"
 EVERYWHERE = "Without client_keys or master_key everybody who reaches this host may call"
 
 
@@ -50,7 +49,7 @@ async def test_a_missing_key_is_said_where_it_is_missing(tmp_path: Path) -> None
     for name in ("serve", "check"):
         code, out, err = await command(tmp_path, name)
         assert (2, "") == (code, out)
-        assert "routes.yaml:4 pass_through_endpoints[0].headers.Authorization: MISTRAL_API_KEY is not set.\n" in err
+        assert "routes.yaml:5 pass_through_endpoints[0].headers.Authorization: MISTRAL_API_KEY is not set.\n" in err
         assert "Write MISTRAL_API_KEY=… into .env, or set it in the environment, or remove this header.\n" in err
         assert "  To try it without: 'passthrough serve --sandbox'.\n" in err
 
@@ -64,7 +63,7 @@ async def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
     assert (2, "") == (code, out)
     lines = [int(line) for line in re.findall(r"^routes\.yaml:(\d+)", err, re.MULTILINE)]
     assert sorted(lines) == lines
-    assert {4, 5, 6, 7} == set(lines)
+    assert {5, 6, 7, 8} == set(lines)
     assert "Traceback" not in err
 
 
@@ -356,7 +355,7 @@ def three_documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     keys = "client_keys:\n  - {name: ann, key: a-key-of-16-letters}\n  - {name: ben, key: another-key-of-16}\n"
 
     async def fill() -> None:
-        async with program(folder, KEYED + "    include_subpath: true\n" + keys, "--sandbox") as running:
+        async with program(folder, KEYED + keys, "--sandbox") as running:
             for pages, key in ((1, "a-key-of-16-letters"), (2, "a-key-of-16-letters"), (3, "another-key-of-16")):
                 await ocr(running, pages, key)
             assert 0 == await running.stop()
@@ -592,7 +591,7 @@ def _read_into(control: int, output: bytearray) -> None:
 
 async def test_usage_while_it_runs(tmp_path: Path) -> None:
     """The ledger can be summed while the program writes it."""
-    async with program(tmp_path, KEYED + "    include_subpath: true\n", "--sandbox") as running:
+    async with program(tmp_path, KEYED, "--sandbox") as running:
         await ocr(running, 2, "none")
 
         async def pages() -> int:

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 import yaml
 
-from tests.harness.configs import ROUTE
+from tests.harness.configs import KEYED
 from tests.harness.ports import free_port
 from tests.harness.process import WAIT_S, clean_environment, command, program
 from tests.harness.terminal import terminal
@@ -216,10 +216,9 @@ async def test_what_an_encoding_cannot_show_is_replaced(booked: Path, encoding: 
 @pytest.mark.parametrize("place", ["file", "env", "reference"])
 async def test_health_asks_where_serve_listens(tmp_path: Path, place: str) -> None:
     """The admin port that the file or .env names is asked without a flag, whatever key variable is not set where it runs."""
-    keyed = ROUTE + "    headers: {Authorization: Bearer os.environ/MISTRAL_API_KEY}\n"
     port = free_port()
     asked = f"admin_host: localhost\nadmin_port: {port if place == 'file' else 'os.environ/SOME_PORT'}\n"
-    (tmp_path / "routes.yaml").write_text(keyed + ("" if place == "env" else asked))
+    (tmp_path / "routes.yaml").write_text(KEYED + ("" if place == "env" else asked))
     (tmp_path / ".env").write_text(f"PASSTHROUGH_ADMIN_PORT={port}\n" if place == "env" else f"SOME_PORT={port}\n")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "passthrough", "serve", "--port", "0"),

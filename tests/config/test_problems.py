@@ -10,7 +10,7 @@ import trustme
 
 from passthrough.config import load
 from passthrough.errors import ConfigError, Problem
-from tests.harness.configs import KEYS, ROUTE, loaded, problems, written
+from tests.harness.configs import KEYED, KEYS, loaded, problems, written
 
 A = "pass_through_endpoints:\n- path: /a\n  target: http://a.example\n"  # what follows is on line 4
 K = "0123456789abcdef"
@@ -599,8 +599,7 @@ def test_a_meter_counts_methods_that_its_route_serves(tmp_path: Path, methods: s
 
 def test_a_problem_as_it_is_shown(tmp_path: Path) -> None:
     """What happened, where, and a hint."""
-    text = ROUTE.replace("of-this-file-0123456789", "os.environ/MISTRAL_API_KEY")
-    (problem,) = problems(tmp_path, text, {})
+    (problem,) = problems(tmp_path, KEYED, {})
     expected = (
         f"{tmp_path}/routes.yaml:5 pass_through_endpoints[0].headers.Authorization: MISTRAL_API_KEY is not set.\n"
         "  Write MISTRAL_API_KEY=… into .env, or set it in the environment, or remove this header.\n"

@@ -18,6 +18,8 @@ pass_through_endpoints:
     headers: {Authorization: Bearer of-this-file-0123456789}
 """
 """A route of which nothing is warned."""
+KEYED = ROUTE.replace("of-this-file-0123456789", "os.environ/MISTRAL_API_KEY")
+"""The same, with the key in a variable: on line 5."""
 
 
 def written(folder: Path, text: str | bytes, name: str = "routes.yaml") -> str:
