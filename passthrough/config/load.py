@@ -21,8 +21,8 @@ from ..proxy.deployments.pool import Pool
 from ..proxy.routes import Route
 from ..secret import Secret
 from .budgets import ALL, Limits, calendar
-from .certificates import check_authorities, check_ledger_files
 from .clients import Keys, check_named_models, check_named_routes, keys
+from .endpoints.certificates import check_authorities, check_ledger_files
 from .endpoints.routes import BuildContext, check_labels, check_targets, has_target, routes
 from .endpoints.targets import pools, target_ids
 from .environment import read_environment

@@ -14,12 +14,12 @@ from ...loopback import is_loopback
 from ...proxy.routes import LabelHeader, Retries, Route, Serves, Target, Timeouts
 from ...secret import Secret
 from .. import syntax
-from ..certificates import holds_certificates
 from ..identities.identities import Identities
 from ..model import Listen
 from ..problems import At, InvalidValue, Problems
 from ..schema import SPECIAL_HEADER, Endpoint, General, LabelPart, MeterPart
 from ..syntax import Location
+from .certificates import holds_certificates
 from .meters import plan
 
 _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to

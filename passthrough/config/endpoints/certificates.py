@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
-from .listen import ENVIRONMENT
-from .problems import Problems
+from ..listen import ENVIRONMENT
+from ..problems import Problems
 
 _AUTHORITIES: Final = "SSL_CERT_FILE"
 _SYSTEM: Final = "system"
