@@ -11,6 +11,7 @@ import pytest
 from passthrough.cli import check
 from passthrough.cli.check import callers
 from passthrough.config import announce
+from passthrough.server import first_messages
 from tests.harness.configs import ROUTE, loaded
 
 KEYS = "client_keys:\n  - {name: invoices, key: 0123456789abcdef}\n"
@@ -71,7 +72,9 @@ def test_whose_list_prices_a_route(tmp_path: Path) -> None:
         "Vertex's list for /cloud; no list for /off."
     )
     assert expected == announce.price_lists(config)
-    assert (logging.INFO, expected) in list(announce.started(config, "", "", sandbox=False))
+    assert (logging.INFO, expected) in list(
+        first_messages.started(config, "http://127.0.0.1:4000", "http://127.0.0.1:4001", sandbox=False)
+    )
     assert (logging.INFO, expected) in list(announce.reloaded(config, replace(config, routes=())))
     assert (logging.INFO, expected) not in list(announce.reloaded(config, config))
 

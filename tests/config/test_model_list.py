@@ -20,6 +20,7 @@ from passthrough.proxy.documents.url_rules import UrlRules
 from passthrough.proxy.ocr.settings import OcrSettings
 from passthrough.proxy.routes import Serves
 from passthrough.secret import Secret
+from passthrough.server import first_messages
 from tests.harness.configs import ROUTE, loaded, problems
 from tests.harness.google_files import service_account
 from tests.harness.token_servers import ACCOUNT
@@ -471,7 +472,11 @@ def test_in_the_sandbox_no_variable_is_needed(tmp_path: Path) -> None:
 def test_models_are_announced(tmp_path: Path) -> None:
     """At the start and at a reload the models are counted; deployments are named with the list that prices them."""
     config = loaded(tmp_path, FILE, ENVIRON)
-    said = [text for level, text in announce.started(config, "", "", sandbox=False) if level == logging.INFO]
+    said = [
+        text
+        for level, text in first_messages.started(config, "http://127.0.0.1:4000", "http://127.0.0.1:4001", sandbox=False)
+        if level == logging.INFO
+    ]
     assert "3 models with 3 deployments under /v1/ocr." in said
     lists = (
         "Prices: Mistral's list for mistral/mistral-ocr-latest; Azure's list for azure_ai/mistral-document-ai-2512; "
