@@ -44,8 +44,9 @@ def unprocessable(flaws: list[dict[str, object]]) -> Rejection:
 
 
 def not_found() -> Rejection:
-    """Return the 404 for a path that does not exist."""
-    return detail(404, "Not Found")
+    """Return the 404 for a path that does not exist: Mistral's, with a word to those whose path Mistral has."""
+    hint = "The sandbox has OCR, chat, fill-in-the-middle, embeddings, files, batches and models."
+    return Rejection(404, {"detail": "Not Found", "hint": hint})
 
 
 def no_such_file(file_id: str) -> Rejection:
@@ -64,9 +65,10 @@ def invalid_pdf() -> Rejection:
 
 
 def not_fetched(url: str) -> Rejection:
-    """Return the 400 for a URL that cannot be fetched; the sandbox fetches none but its own."""
+    """Return the 400 for a URL that cannot be fetched; the sandbox fetches none but its own, and says so where Mistral would."""
     shown = url if len(url) <= 200 else f"{url[:200]}…"
-    return error(400, "invalid_request_file", f"File could not be fetched from url '{shown}'", "3310")
+    hint = ". The sandbox fetches nothing: send the document itself, as a data URI or a file." if "://" in url[:8] else ""
+    return error(400, "invalid_request_file", f"File could not be fetched from url '{shown}'{hint}", "3310")
 
 
 def unreadable(message: str) -> Rejection:

@@ -136,6 +136,7 @@ def test_the_smallest_request_is_whole() -> None:
 
 ENCRYPTED, BROKEN = pdf(1, password="secret"), pdf(1)[:40]
 INVALID = shaped("document_parser_invalid_file", "Document is not a valid PDF.", "3740")
+HINT = ". The sandbox fetches nothing: send the document itself, as a data URI or a file."
 ELSEWHERE = "https://example.com/a.pdf"
 REFUSED: dict[str, tuple[object, dict[str, object]]] = {
     "encrypted": (document(ENCRYPTED), INVALID),
@@ -153,11 +154,11 @@ REFUSED: dict[str, tuple[object, dict[str, object]]] = {
     ),
     "elsewhere": (
         {"document_url": ELSEWHERE},
-        shaped("invalid_request_file", f"File could not be fetched from url '{ELSEWHERE}'", "3310"),
+        shaped("invalid_request_file", f"File could not be fetched from url '{ELSEWHERE}'{HINT}", "3310"),
     ),
     "not even a URL": (
         {"document_url": "http://[::1"},
-        shaped("invalid_request_file", "File could not be fetched from url 'http://[::1'", "3310"),
+        shaped("invalid_request_file", f"File could not be fetched from url 'http://[::1'{HINT}", "3310"),
     ),
 }
 
@@ -307,7 +308,8 @@ async def test_vertex_names_the_model_in_the_path(caller: Caller) -> None:
 
 async def test_other_paths_and_methods_do_not_exist(caller: Caller) -> None:
     """What the sandbox does not serve is Mistral's 404 or 405."""
-    assert (404, {"detail": "Not Found"}) == await caller.call("POST", "/v1/conversations", json={})
+    hint = "The sandbox has OCR, chat, fill-in-the-middle, embeddings, files, batches and models."
+    assert (404, {"detail": "Not Found", "hint": hint}) == await caller.call("POST", "/v1/conversations", json={})
     assert (405, {"detail": "Method Not Allowed"}) == await caller.call("GET", "/v1/ocr")
     async with caller.session.put(f"{caller.base}/v1/files") as response:
         assert response.headers["allow"] == "GET,HEAD,POST".replace(",", ", ")
@@ -470,6 +472,15 @@ async def test_large_answers_are_gzipped_where_that_is_accepted(caller: Caller, 
 def directories_with(file_id: str) -> list[Path]:
     """Return the sandboxes' directories that hold this file: others may run at the same time."""
     return [path.parent for path in Path(tempfile.gettempdir()).glob(f"passthrough-sandbox-*/{file_id}")]
+
+
+async def test_a_file_that_is_gone_from_the_disk_is_not_found(caller: Caller) -> None:
+    """One that is deleted between two steps of a request is as one that never was."""
+    _, uploaded = await caller.upload(pdf(1))
+    (directory,) = directories_with(uploaded["id"])
+    (directory / uploaded["id"]).unlink()
+    wrong = shaped("not_found", f"File {uploaded['id']} not found.", None, 404)
+    assert (404, wrong) == await caller.ocr({"file_id": uploaded["id"]})
 
 
 async def test_the_files_end_with_the_sandbox() -> None:

@@ -19,7 +19,7 @@ from .results import BatchResults
 Answer = Callable[[bytes, IsCancelled], dict[str, object]]
 """Returns the response to the body of one request, or raises Rejection."""
 
-_MAX_INLINE_BYTES: Final = 100_000_000
+_MAX_INLINE_BYTES: Final = 50_000_000
 
 
 class Batches:

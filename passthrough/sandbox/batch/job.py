@@ -12,7 +12,7 @@ from ..checks import OBJECT, Check, array, field_flaws, mapping, one_of, parsed,
 from ..errors import Rejection, flaw, unprocessable
 from ..models import NAMES
 from ..provider import fail_if_asked
-from .lines import MAX_LINES, BatchRequest, read_request
+from .lines import BatchRequest, read_request
 
 SERVED: Final = ("/v1/ocr", "/v1/chat/completions", "/v1/fim/completions", "/v1/embeddings")
 """The endpoints whose batches the sandbox runs; Mistral has more."""
@@ -109,8 +109,6 @@ def parse_order(raw: bytes) -> JobOrder:
             for at, one in enumerate(files)
             if not isinstance(one, str)
         ]
-    if isinstance(requests, list) and len(requests) > MAX_LINES:
-        flaws.append(flaw(("body", "requests"), ("too_long", f"List should have at most {MAX_LINES} items"), len(requests)))
     fail_if_asked(model if isinstance(model, str) else None)
     if isinstance(model, str) and model not in NAMES:
         flaws.append(flaw(("body", "model"), ("value_error", f"Value error, Invalid model: {model}"), model))

@@ -12,7 +12,6 @@ from ..encoded_response import json_bytes
 from ..errors import Rejection, flaw
 
 MAX_LINE_BYTES: Final = 100_000_000
-MAX_LINES: Final = 1_000_000
 _FIELDS: Final[dict[str, Check]] = {"custom_id": text, "body": mapping}
 
 
@@ -44,8 +43,8 @@ def read_requests(file: IO[bytes]) -> Iterator[BatchRequest]:
         if not line.strip():
             continue
         number += 1
-        if len(line) > MAX_LINE_BYTES or number > MAX_LINES:
-            raise _invalid(number, {"detail": "The line is too long." if number <= MAX_LINES else "There are too many lines."})
+        if len(line) > MAX_LINE_BYTES:
+            raise _invalid(number, {"detail": f"The line is longer than {MAX_LINE_BYTES} bytes."})
         try:
             yield read_request(parsed(line))
         except Rejection as rejection:

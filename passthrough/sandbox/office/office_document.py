@@ -13,7 +13,6 @@ from ..pages import Page, Picture, ReadOptions, with_pictures
 from .office_page import PlacedPicture, Reader
 from .slides import Slides
 from .word import Word
-from .xml_events import root_of
 from .zip_package import Package, is_zip
 
 _MIMES: Final = {"image/png", "image/jpeg", "image/gif", "image/bmp", "image/tiff", "image/webp"}
@@ -56,7 +55,7 @@ def read_office(document: bytes, options: ReadOptions, is_cancelled: IsCancelled
 
 def _kind(package: Package, main: str) -> tuple[str, Callable[[Package, str], Reader]]:
     try:
-        return _KINDS[root_of(package.xml(main))]
+        return _KINDS[package.root_of(main)]
     except KeyError:
         raise unreadable("Document is a ZIP archive, but neither DOCX nor PPTX.") from None
 

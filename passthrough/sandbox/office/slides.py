@@ -7,7 +7,7 @@ from typing import Final
 from ..errors import corrupted
 from .office_page import OfficePage, PlacedPicture, pixels_of_emu
 from .text_blocks import TextBlocks
-from .xml_events import Attributes, read_xml
+from .xml_events import Attributes
 from .zip_package import Package
 
 _WIDE: Final = (2667, 1500)
@@ -31,7 +31,7 @@ class Slides:
                 width, height = pixels_of_emu(attributes.get("cx")), pixels_of_emu(attributes.get("cy"))
                 self._size = (width, height) if width > 0 and height > 0 else self._size
 
-        read_xml(package.xml(main), begin)
+        package.read(main, begin)
         self._parts = [relations[each].part for each in ids if each in relations]
         if not self._parts:
             raise corrupted()
@@ -56,7 +56,7 @@ class _Slide:
         self._skipped = 0
         self._picture: str | None = None
         self._offset = self._extent = (0, 0)
-        read_xml(package.xml(part), self._begin, self._end, self._text)
+        package.read(part, self._begin, self._end, self._text)
 
     def _begin(self, name: str, attributes: Attributes) -> None:
         if self._skipped or name == "mc:Fallback":

@@ -7,7 +7,7 @@ from typing import Final
 
 from .office_page import OfficePage, PlacedPicture, pixels_of_emu, pixels_of_twips
 from .text_blocks import TextBlocks
-from .xml_events import Attributes, read_xml
+from .xml_events import Attributes
 from .zip_package import Package
 
 _LETTER: Final = (1700, 2200)
@@ -40,7 +40,7 @@ class Word:
         self._section_page = 0
         self._joined: set[int] = set()
         self._extent = (0, 0)
-        read_xml(package.xml(main), self._begin, self._end, self._text)
+        package.read(main, self._begin, self._end, self._text)
         self._break()
         self._join()
 

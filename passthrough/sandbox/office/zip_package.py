@@ -6,14 +6,14 @@ import io
 import posixpath
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
 from ..errors import corrupted
 from ..job_thread import IsCancelled, JobCancelled
-from .xml_events import Attributes, read_xml
+from .xml_events import Attributes, XmlReader, root_of
 
 _SIGNATURE: Final = b"PK\x03\x04"
 _DIRECTORY_ENTRY: Final = b"PK\x01\x02"
@@ -21,6 +21,8 @@ _MAX_PARTS: Final = 20_000
 _MAX_XML_BYTES: Final = 64_000_000
 _MAX_PICTURE_BYTES: Final = 50_000_000
 _PIECE: Final = 1 << 16
+_MAX_RATIO: Final = 200  # XML of Office shrinks to a tenth, seldom to a fiftieth; a bomb to a thousandth
+_ANY_RATIO_BYTES: Final = 1_000_000
 _METHODS: Final = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # the two that a package may use; others unpack without bounds
 _ENCRYPTED: Final = 1
 _BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
@@ -50,11 +52,28 @@ class Package:
             raise corrupted() from None
         self._names = {entry.filename.lower(): entry for entry in self._zip.infolist()}
         self._is_cancelled = is_cancelled
+        self._reader = XmlReader()
         self._xml_left = _MAX_XML_BYTES
         self._pictures_left = _MAX_PICTURE_BYTES
 
-    def xml(self, part: str) -> Iterator[bytes]:
-        """Yield the bytes of a part that is XML."""
+    def read(
+        self,
+        part: str,
+        begin: Callable[[str, Attributes], None],
+        end: Callable[[str], None] = lambda _: None,
+        text: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Read a part that is XML, as XmlReader does."""
+        self._reader.read(self._xml(part), begin, end, text)
+
+    def root_of(self, part: str) -> str:
+        """Return the name of a part's first element."""
+        return root_of(self._xml(part))
+
+    def _xml(self, part: str) -> Iterator[bytes]:
+        entry = self._names.get(part.lower())
+        if entry is None or entry.file_size > max(_ANY_RATIO_BYTES, _MAX_RATIO * entry.compress_size):
+            raise corrupted()
         for piece in self._pieces(part):
             self._xml_left -= len(piece)
             if self._xml_left < 0:
@@ -66,13 +85,8 @@ class Package:
         entry = self._names.get(part.lower())
         if entry is None or entry.file_size > self._pictures_left:
             return b""
-        pieces = []
-        for piece in self._pieces(part):
-            self._pictures_left -= len(piece)
-            if self._pictures_left < 0:  # its directory entry lies
-                return b""
-            pieces.append(piece)
-        return b"".join(pieces)
+        self._pictures_left -= entry.file_size  # no more than that is unpacked, whatever follows
+        return b"".join(self._pieces(part))
 
     def relations(self, part: str) -> dict[str, Relation]:
         """Return the relations of a part by their ids; those of the package for the part ''."""
@@ -87,7 +101,7 @@ class Package:
                 found[attributes.get("Id", "")] = Relation(attributes.get("Type", "").rpartition("/")[2], path)
 
         if source.lower() in self._names:
-            read_xml(self.xml(source), begin)
+            self.read(source, begin)
         return found
 
     def main_part(self) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import resource
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from passthrough.sandbox import Pace
-from tests.harness.documents import pdf
+from tests.harness.documents import image, pdf
 from tests.harness.process import WAIT_S
-from tests.harness.sandbox_caller import Caller, document, sandbox, shaped
+from tests.harness.sandbox_caller import Caller, data_uri, document, sandbox, shaped
 
 Json = Any
 OCR = "mistral-ocr-latest"
@@ -282,6 +283,41 @@ async def test_a_flaw_is_reported_with_its_place(caller: Caller, rest: dict[str,
 async def test_a_file_that_is_not_there_is_not_found(caller: Caller) -> None:
     """Mistral's 404, and no job."""
     assert (404, shaped("not_found", "File nope not found.", None, 404)) == await order(caller, input_files=["nope"])
+
+
+async def test_results_that_are_too_large_for_one_response_are_in_the_file(caller: Caller) -> None:
+    """Results beyond 50 MB do not come within the job; the error says where they are."""
+    photo = {"image_url": data_uri(image("BMP", 2200, 2000), "image/bmp")}
+    line = {"body": {"document": photo, "include_image_base64": True}}
+    _, job = await order(caller, requests=[line] * 3)
+    job = await ended(caller, job["id"])
+    wrong = shaped("invalid_request", "The results are too large for one response: download the files.", None)
+    assert (400, wrong) == await caller.call("GET", f"/v1/batch/jobs/{job['id']}?inline=true")
+    assert 3 == len(await results(caller, job["output_file"]))
+
+
+async def test_a_line_has_a_bound(caller: Caller) -> None:
+    """A file whose line is longer than a request may be is refused."""
+    status, response = await caller.upload(b'{"body": {"x": "' + b"x" * 100_000_000 + b'"}}', "in.jsonl", purpose="batch")
+    assert (422, "The line is longer than 100000000 bytes.") == (status, response["errors"])
+
+
+async def test_a_disk_that_takes_no_more_fails_the_job(caller: Caller) -> None:
+    """The job says why, and the next one works."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    lines = [ocr_line("a", 300)] * 3
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+        _, job = await order(caller, requests=lines)
+        job = await ended(caller, job["id"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ("FAILED", ["The sandbox cannot read or store a file: File too large."]) == (
+        job["status"],
+        [one["message"] for one in job["errors"]],
+    )
+    _, job = await order(caller, requests=lines)
+    assert "SUCCESS" == (await ended(caller, job["id"]))["status"]
 
 
 async def test_jobs_end_with_the_sandbox() -> None:

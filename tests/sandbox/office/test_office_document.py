@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
+from random import Random
 
 import pytest
 
@@ -12,6 +14,7 @@ from passthrough.sandbox.documents import read
 from passthrough.sandbox.errors import Rejection
 from passthrough.sandbox.job_thread import JobCancelled
 from passthrough.sandbox.office.office_document import office_kind
+from passthrough.sandbox.office.xml_events import XmlReader
 from passthrough.sandbox.pages import Page, ReadOptions
 from tests.harness.documents import png
 from tests.harness.office import NAMESPACES, archive, docx, paragraph, pptx, relations, shape
@@ -167,6 +170,20 @@ def test_slides_are_pages_in_the_order_in_which_they_are_shown() -> None:
     assert [(200, 0, 400, 200)] == [one.box for one in found[1].pictures]
 
 
+def test_a_slide_says_things_once() -> None:
+    """What stands there for older programs is skipped, and so are pictures that are not in the archive, and text out of place."""
+    twice = f"<mc:Choice>{shape('new')}</mc:Choice><mc:Fallback>{shape('old')}</mc:Fallback>"
+    missing = '<p:pic><a:blip r:embed="nowhere"/><a:ext cx="914400" cy="914400"/></p:pic>'
+    (page,) = pages_of(pptx(f"{twice}{missing}<a:t>nowhere</a:t>", size="<p:sldSz cx='x'/>"))
+    assert ("new", (), (2667, 1500)) == (page.markdown, page.pictures, (page.width, page.height))
+
+
+def test_the_first_element_may_come_late() -> None:
+    """A comment before it may be longer than a piece."""
+    late = f"<!--{'x' * 200_000}--><w:document {NAMESPACES}><w:p><w:r><w:t>late</w:t></w:r></w:p></w:document>"
+    assert ["late"] == texts(changed(WHOLE, PART, late))
+
+
 def test_only_the_chosen_slides_are_read() -> None:
     """A slide that is broken does no harm as long as it is not asked for."""
     document = pptx(shape("one"), "<broken", shape("three"))
@@ -194,6 +211,17 @@ def changed(document: bytes, name: str, content: bytes | str) -> bytes:
     return archive({**parts, name: content})
 
 
+def stored(document: bytes) -> bytes:
+    """Return an archive that is not compressed: a damaged byte of it is one of the XML."""
+    with zipfile.ZipFile(io.BytesIO(document)) as opened:
+        return archive({entry.filename: opened.read(entry) for entry in opened.infolist()}, zipfile.ZIP_STORED)
+
+
+def with_attributes(number: int) -> str:
+    """Return an element with that many attributes."""
+    return "<a " + " ".join(f"a{at}='{at}'" for at in range(number)) + "/>"
+
+
 def marked_as_encrypted(document: bytes) -> bytes:
     """Return an archive whose entries say that they are encrypted."""
     return document.replace(b"PK\x01\x02\x14\x03\x14\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01\x00")
@@ -202,39 +230,54 @@ def marked_as_encrypted(document: bytes) -> bytes:
 ENTITIES = '<!DOCTYPE w [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
 PART = "word/document.xml"
 WHOLE = docx(paragraph("text"))
-HOSTILE = {
-    "billion laughs": changed(WHOLE, PART, f"{ENTITIES}<w:document {NAMESPACES}><w:p><w:t>&b;</w:t></w:p></w:document>"),
-    "a file of this machine": changed(
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "billion laughs": lambda: changed(WHOLE, PART, f"{ENTITIES}<w:document {NAMESPACES}><w:p><w:t>&b;</w:t></w:p></w:document>"),
+    "a file of this machine": lambda: changed(
         WHOLE, PART, f'<!DOCTYPE w [<!ENTITY a SYSTEM "file:///etc/passwd">]><w:document {NAMESPACES}>&a;</w:document>'
     ),
-    "a document type alone": changed(WHOLE, PART, f"<!DOCTYPE w><w:document {NAMESPACES}/>"),
-    "in the relations": changed(WHOLE, "_rels/.rels", f"{ENTITIES}{relations(a='officeDocument word/document.xml')}"),
-    "a bomb": changed(WHOLE, PART, f"<w:document {NAMESPACES}>" + " " * 70_000_000 + "</w:document>"),
-    "a bomb of elements": changed(WHOLE, "word/_rels/document.xml.rels", b"<a>" + b" " * 70_000_000 + b"</a>"),
-    "not XML": changed(WHOLE, PART, b"\x00\x01"),
-    "cut off": changed(WHOLE, PART, f"<w:document {NAMESPACES}><w:body>"),
-    "empty": changed(WHOLE, PART, b""),
-    "an unknown encoding": changed(WHOLE, PART, b'<?xml version="1.0" encoding="x-none"?><a/>'),
-    "no document": archive({"_rels/.rels": relations(a="officeDocument nowhere.xml")}),
-    "no relations": archive({"a.txt": "x"}),
-    "another document": archive({"_rels/.rels": relations(a="settings word/settings.xml")}),
-    "a path out of the archive": archive({"_rels/.rels": relations(a="officeDocument ../../../etc/passwd")}),
-    "unpacks without bounds": archive(
+    "a document type alone": lambda: changed(WHOLE, PART, f"<!DOCTYPE w><w:document {NAMESPACES}/>"),
+    "in the relations": lambda: changed(WHOLE, "_rels/.rels", f"{ENTITIES}{relations(a='officeDocument word/document.xml')}"),
+    "a bomb": lambda: changed(WHOLE, PART, f"<w:document {NAMESPACES}>" + " " * 70_000_000 + "</w:document>"),
+    "a bomb that shrinks like text": lambda: docx((Random(1).randbytes(500).hex() + " " * 39_000) * 1_800),
+    "a bomb of elements": lambda: changed(WHOLE, "word/_rels/document.xml.rels", b"<a>" + b" " * 70_000_000 + b"</a>"),
+    "too deep": lambda: docx("<a>" * 300 + "</a>" * 300),
+    "too many attributes": lambda: docx(with_attributes(300)),
+    "too long a tag": lambda: docx(with_attributes(300_000)),
+    "not XML": lambda: changed(WHOLE, PART, b"\x00\x01"),
+    "cut off": lambda: changed(WHOLE, PART, f"<w:document {NAMESPACES}><w:body>"),
+    "empty": lambda: changed(WHOLE, PART, b""),
+    "an unknown encoding": lambda: changed(WHOLE, PART, b'<?xml version="1.0" encoding="x-none"?><a/>'),
+    "no document": lambda: archive({"_rels/.rels": relations(a="officeDocument nowhere.xml")}),
+    "no relations": lambda: archive({"a.txt": "x"}),
+    "another document": lambda: archive({"_rels/.rels": relations(a="settings word/settings.xml")}),
+    "a path out of the archive": lambda: archive({"_rels/.rels": relations(a="officeDocument ../../../etc/passwd")}),
+    "a part that is named and not there": lambda: docx(paragraph("x")).replace(b"word/document.xml", b"word/another.xml0"),
+    "unpacks without bounds": lambda: archive(
         {"_rels/.rels": relations(a="officeDocument a.xml"), "a.xml": "<a/>"}, method=zipfile.ZIP_LZMA
     ),
-    "encrypted": marked_as_encrypted(WHOLE),
-    "many parts": archive({f"{number}": "" for number in range(20_001)}, method=zipfile.ZIP_STORED),
-    "no slides": pptx(),
-    "half an archive": WHOLE[: len(WHOLE) // 2],
+    "encrypted": lambda: marked_as_encrypted(WHOLE),
+    "many parts": lambda: archive({f"{number}": "" for number in range(20_001)}, method=zipfile.ZIP_STORED),
+    "no slides": pptx,
+    "half an archive": lambda: WHOLE[: len(WHOLE) // 2],
 }
 
 
-@pytest.mark.parametrize("document", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_documents_are_refused(document: bytes) -> None:
+@pytest.mark.parametrize("made", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_documents_are_refused(made: Callable[[], bytes]) -> None:
     """Each is the same 400: no entity is expanded, no file is opened, nothing beyond the bounds is unpacked."""
     with pytest.raises(Rejection) as refused:
-        pages_of(document)
+        pages_of(made())
     assert (400, CORRUPTED, "3310") == tuple(refused.value.body[key] for key in ("raw_status_code", "message", "code"))
+
+
+def test_the_elements_of_all_parts_together_are_bounded() -> None:
+    """What one part leaves of the bound is what the next may have."""
+    reader = XmlReader(max_elements=10)
+    names: list[str] = []
+    reader.read([b"<a>" + b"<b/>" * 5 + b"</a>"], lambda name, _: names.append(name))
+    with pytest.raises(Rejection):
+        reader.read([b"<a>" + b"<b/>" * 5 + b"</a>"], lambda name, _: names.append(name))
+    assert 10 == len(names)
 
 
 def test_other_archives_are_refused_as_what_they_are() -> None:
@@ -254,12 +297,6 @@ def test_a_picture_that_would_unpack_to_too_much_is_named_only() -> None:
         with suppress(Rejection):  # what the directory says is all that is unpacked, and that is broken
             (page,) = pages_of(document)
             assert [b""] == [one.content for one in page.pictures]
-
-
-def stored(document: bytes) -> bytes:
-    """Return an archive that is not compressed: a damaged byte of it is one of the XML."""
-    with zipfile.ZipFile(io.BytesIO(document)) as opened:
-        return archive({entry.filename: opened.read(entry) for entry in opened.infolist()}, zipfile.ZIP_STORED)
 
 
 DAMAGED = {
@@ -288,4 +325,4 @@ def test_reading_stops_when_the_client_has_left() -> None:
         return asked[-1]
 
     with pytest.raises(JobCancelled):
-        read(docx(paragraph("x" * 1_000_000)), ReadOptions(range), is_cancelled)
+        read(stored(docx(paragraph("x" * 1_000_000))), ReadOptions(range), is_cancelled)
