@@ -81,6 +81,11 @@ def corrupted() -> Rejection:
     return unreadable("File is corrupted and cannot be parsed.")
 
 
+def other_archive() -> Rejection:
+    """Return the 400 for a ZIP archive that the sandbox does not read, though the provider may."""
+    return unreadable("Document is a ZIP archive, but neither DOCX nor PPTX: the sandbox reads no other.")
+
+
 def too_many_pages(pages: int, limit: int) -> Rejection:
     """Return the 400 for a document of more pages than the provider takes; their number counts, not that of the chosen ones."""
     message = f"This document has {pages} pages, which is more than the maximum allowed of {limit}."

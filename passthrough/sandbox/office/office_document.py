@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from ..errors import too_many_pages, unreadable
+from ..errors import other_archive, too_many_pages
 from ..job_thread import IsCancelled
 from ..pages import Page, Picture, ReadOptions, with_pictures
 from .office_page import PlacedPicture, Reader
@@ -57,7 +57,7 @@ def _kind(package: Package, main: str) -> tuple[str, Callable[[Package, str], Re
     try:
         return _KINDS[package.root_of(main)]
     except KeyError:
-        raise unreadable("Document is a ZIP archive, but neither DOCX nor PPTX.") from None
+        raise other_archive() from None
 
 
 def _pictures(package: Package, placed: Sequence[PlacedPicture], options: ReadOptions, before: int) -> tuple[Picture, ...]:

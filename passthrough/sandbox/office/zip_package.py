@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
-from ..errors import corrupted
+from ..errors import corrupted, other_archive
 from ..job_thread import IsCancelled, JobCancelled
 from .xml_events import Attributes, XmlReader, root_of
 
@@ -109,7 +109,7 @@ class Package:
         for relation in self.relations("").values():
             if relation.kind == "officeDocument":
                 return relation.part
-        raise corrupted()
+        raise other_archive()  # an EPUB, an ODT, or just an archive
 
     def _pieces(self, part: str) -> Iterator[bytes]:
         entry = self._names.get(part.lower())
