@@ -170,7 +170,7 @@ async def test_the_forecast_is_said_to_be_one(tmp_path: Path) -> None:
             assert shown is None
         else:
             expected = 600 * (end - begin) / (now - begin)
-            assert expected == pytest.approx(float(re.sub("[≈ $,]", "", shown or "")), abs=2)
+            assert expected == pytest.approx(float(re.sub("[≈ $,]", "", shown or "")), rel=0.002)
 
 
 async def test_latency_is_of_what_was_answered(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ async def test_what_needs_a_person_leads_to_its_list(tmp_path: Path) -> None:
         booked("archive", at=at_noon() - 3, cost_nano=None, model="unheard-of"),
         failure(401, None, at=at_noon(), target="eu.example.com"),
     ]
-    routes = ROUTES + "  - {name: archive, key: canary-of-archive-0123456789, budget: {pages: 1, per: day}}\n"
+    routes = ROUTES + "  - {name: archive, key: canary-of-archive-0123456789, budget: {pages: 1, per: month}}\n"
     routes = routes.replace("pages: 400", "pages: 400, warn_at: 0.5")
     async with dashboard(tmp_path, entries=[replace(each, sandbox=True) for each in entries], routes=routes) as (page, _, url):
         await page.open(url)

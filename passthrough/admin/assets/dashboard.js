@@ -175,7 +175,7 @@ const suit = (query, parts) => {
   query.addEventListener("change", open);
   open();
 };
-suit(matchMedia("(max-width: 520px)"), ["route", "label", "errors"].map((name) => at(`${name}-head`).closest("details")));
+suit(matchMedia("(max-width: 520px)"), ["route", "label", "errors", "pools"].map((name) => at(`${name}-head`).closest("details")));
 suit(matchMedia("(max-width: 860px)"), [at("choices")]);
 follow(changed, () => firstDay);
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : look()));
