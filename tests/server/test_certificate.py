@@ -194,7 +194,7 @@ async def test_other_files_may_be_named_but_tls_takes_a_restart(tmp_path: Path) 
     put(tmp_path, first)
     (tmp_path / "more").mkdir()
     put(tmp_path / "more", second)
-    config = ROUTE + "tls_cert: {0}cert.pem\ntls_key: {0}key.pem\n"
+    config = ROUTE.replace("{", "{{").replace("}", "}}") + "tls_cert: {0}cert.pem\ntls_key: {0}key.pem\n"
     async with program(tmp_path, config.format("")) as running:
         (tmp_path / "routes.yaml").write_text(config.format("more/"))
         await is_shown(running.port, second)
@@ -245,7 +245,7 @@ def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:
     let_all_in(tmp_path)
     with ordinary_user():
         (problem,) = problems(tmp_path, ROUTE + "tls_cert: cert.pem\ntls_key: key.pem\n")
-        assert "routes.yaml:5 tls_key key.pem: The file may not be read: permission denied.\n" in str(problem)
+        assert "routes.yaml:7 tls_key key.pem: The file may not be read: permission denied.\n" in str(problem)
         found = problems(tmp_path, ROUTE + "tls_cert: shut/c.pem\ntls_key: shut/k.pem\njournal: shut/journal\n")
         assert {"There is no such file."} == {problem.what for problem in found}
         (problem,) = problems(tmp_path, ROUTE + "    upstream_tls: {ca_file: shut/ca.pem}\n")

@@ -109,4 +109,4 @@ async def test_without_a_delay_the_port_is_closed_at_once(tmp_path: Path) -> Non
 def test_what_is_no_delay_is_said(tmp_path: Path, wrong: str) -> None:
     """It is a duration, or 0."""
     (problem,) = problems(tmp_path, ROUTE + f"drain_delay: {wrong}\n")
-    assert (4, "drain_delay", "This is not a duration.") == (problem.line, problem.key, problem.what)
+    assert (6, "drain_delay", "This is not a duration.") == (problem.line, problem.key, problem.what)
