@@ -180,6 +180,7 @@ def _content(file: str) -> str:
 
 def _report(given: Given, answers: _Answers, key: str, have: Mapping[str, str], *, has_env: bool) -> list[str]:
     provider = answers.provider
+    port = have.get("PASSTHROUGH_LISTEN_PORT") or "4000"
     missing = [name for name in provider.variables if not have.get(name)]
     lines = [""] if given.asks else []  # between the questions and what follows
     lines.append(f"Wrote {given.config}: {provider.title} at {provider.path}, one client ({answers.client}).")
@@ -200,7 +201,7 @@ def _report(given: Given, answers: _Answers, key: str, have: Mapping[str, str], 
     lines += [f"  {program()} {name}{flags}" for name in ("check", "serve")]
     lines += [
         "",
-        f"Programs then have the base URL http://127.0.0.1:4000{provider.base_url}",
+        f"Programs then have the base URL http://127.0.0.1:{port}{provider.base_url}",
         f"and that key, instead of {provider.replaces} and the provider's key.",
     ]
     return lines

@@ -78,7 +78,9 @@ def read(file: str, cwd: Path) -> Document:
         with location(file, cwd).open("rb") as stream:
             raw = stream.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise _refused(file, "There is no such file.", "Name the configuration with --config.") from None
+        raise _refused(
+            file, "There is no such file.", "Name another with --config, or write it with 'passthrough init'."
+        ) from None
     except IsADirectoryError:
         raise _refused(file, "This is a directory.", "Name the file in it with --config.") from None
     except (OSError, ValueError) as error:

@@ -57,7 +57,11 @@ async def test_a_file_that_is_named_is_meant(tmp_path: Path, flags: tuple[str, .
     """What --config or its variable names, and is not there, is an error; so is a routes.yaml that leads nowhere."""
     for arguments, more in ((("--config", "routes.yaml"), {}), ((), {"PASSTHROUGH_CONFIG": "routes.yaml"})):
         code, out, err = await command(tmp_path, "check", *flags, *arguments, **more)
-        assert (2, "", "routes.yaml: There is no such file.\n  Name the configuration with --config.\n") == (code, out, err)
+        assert (
+            2,
+            "",
+            "routes.yaml: There is no such file.\n  Name another with --config, or write it with 'passthrough init'.\n",
+        ) == (code, out, err)
     (tmp_path / "routes.yaml").symlink_to("nowhere")
     assert (2, "") == (await command(tmp_path, "check", *flags))[:2]
 
