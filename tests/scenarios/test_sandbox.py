@@ -116,7 +116,9 @@ async def test_batches_cost_half_and_are_booked_once(running: Program) -> None:
             while job.status in {"QUEUED", "RUNNING"}:
                 job = await sdk.batch.jobs.get_async(job_id=job.id)
                 seen.append(job.status)
-        assert ["QUEUED", "RUNNING", "SUCCESS"] == list(dict.fromkeys(seen))
+        in_order = ["QUEUED", "RUNNING", "SUCCESS"]  # a client that is slow may miss one
+        assert [status for status in in_order if status in seen] == list(dict.fromkeys(seen))
+        assert ("QUEUED", "SUCCESS") == (seen[0], seen[-1])
         assert (5, 4, 1) == (job.total_requests, job.succeeded_requests, job.failed_requests)
         for file_id in (job.output_file, job.output_file, job.error_file):
             await (await sdk.files.download_async(file_id=str(file_id))).aread()

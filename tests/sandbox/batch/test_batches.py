@@ -6,15 +6,23 @@ import asyncio
 import io
 import json
 import resource
-from collections.abc import Mapping
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from passthrough.sandbox import Pace
+from passthrough.sandbox.batch.batches import Answer, Batches
+from passthrough.sandbox.batch.job import JobOrder, JobStatus
+from passthrough.sandbox.batch.lines import BatchRequest
+from passthrough.sandbox.file_store import FileStore, StoredFile
+from passthrough.sandbox.job_thread import IsCancelled, JobThread
 from tests.harness.documents import image, pdf
-from tests.harness.process import WAIT_S
-from tests.harness.sandbox_caller import Caller, data_uri, document, sandbox, shaped
+from tests.harness.sandbox_caller import Caller, Clock, data_uri, document, sandbox, shaped
+from tests.harness.waiting import WAIT_S, eventually, until
 
 Json = Any
 OCR = "mistral-ocr-latest"
@@ -48,16 +56,11 @@ async def uploaded(caller: Caller, *lines: object) -> str:
 
 async def ended(caller: Caller, job_id: str, query: str = "") -> Json:
     """Wait for a job's end, and return it."""
-    found: list[Json] = []
 
-    async def is_over() -> bool:
-        found.append((await caller.call("GET", f"/v1/batch/jobs/{job_id}{query}"))[1])
-        return found[-1]["status"] in ENDED
+    async def job() -> Json:
+        return (await caller.call("GET", f"/v1/batch/jobs/{job_id}{query}"))[1]
 
-    async with asyncio.timeout(WAIT_S):
-        while not await is_over():
-            pass
-    return found[-1]
+    return await eventually(job, lambda found: found["status"] in ENDED)
 
 
 async def results(caller: Caller, file_id: str) -> list[Json]:
@@ -167,23 +170,57 @@ async def test_a_queued_job_is_cancelled_at_once() -> None:
             assert (200, "CANCELLED", (0, 0, 0, 0), None) == (status, job["status"], counts(job), job["output_file"])
 
 
-async def test_a_running_job_is_cancelled_behind_its_line(caller: Caller) -> None:
-    """It says that this was requested, then ends with what it has done, whose results can be downloaded."""
-    _, job = await order(caller, requests=[ocr_line("a", 20)] * 200)
+@asynccontextmanager
+async def batches(folder: Path, answer: Answer) -> AsyncIterator[tuple[Batches, FileStore]]:
+    """Batches of their own, whose requests are answered by `answer`."""
+    reader, files = JobThread("test"), FileStore(folder, b"secret", Clock())
+    made = Batches(files, reader, {"/v1/ocr": answer}, 0.0)
+    yield made, files
+    await made.close()
+    await reader.close()
 
-    async def running() -> bool:
-        _, found = await caller.call("GET", f"/v1/batch/jobs/{job['id']}")
-        return found["completed_requests"] > 0
 
-    async with asyncio.timeout(WAIT_S):
-        while not await running():
-            pass
-    _, cancelled = await caller.call("POST", f"/v1/batch/jobs/{job['id']}/cancel")
-    assert "CANCELLATION_REQUESTED" == cancelled["status"]
-    job = await ended(caller, job["id"])
-    assert "CANCELLED" == job["status"]
-    assert 0 < job["completed_requests"] < 200 == job["total_requests"]
-    assert job["succeeded_requests"] == len(await results(caller, job["output_file"]))
+def ordered(*files: str, lines: int = 0) -> JobOrder:
+    """Return an order of files, or of so many requests."""
+    return JobOrder("/v1/ocr", files, tuple(BatchRequest(str(number), {}) for number in range(lines)), None, None)
+
+
+async def test_a_running_job_is_cancelled_behind_its_line(tmp_path: Path) -> None:
+    """It says that this was requested, then ends with what it has done, whose results are there."""
+    asked, answered = threading.Event(), threading.Event()
+
+    def answer(raw: bytes, _: IsCancelled) -> dict[str, object]:
+        asked.set()
+        assert answered.wait(WAIT_S)
+        return {"body": raw.decode()}
+
+    async with batches(tmp_path, answer) as (made, files):
+        job = made.start(ordered(lines=3))
+        assert await asyncio.to_thread(asked.wait, WAIT_S)
+        assert JobStatus.CANCELLATION_REQUESTED is made.cancel(job.id).status
+        assert JobStatus.CANCELLATION_REQUESTED is made.cancel(job.id).status
+        answered.set()
+        await until(lambda: job.completed_utc is not None)
+        assert (JobStatus.CANCELLED, 1, 3) == (job.status, job.succeeded, job.total)
+        (line,) = files.get(str(job.output_file)).path.read_bytes().splitlines()
+        assert {"body": "{}"} == json.loads(line)["response"]["body"]
+
+
+async def test_a_job_whose_file_is_deleted_fails(tmp_path: Path) -> None:
+    """It says which file it was, whether only the store or only the disk has lost it."""
+    path = tmp_path / "in"
+    stored = StoredFile("f", path, 1, 0, "in.jsonl", "batch", "", "batch_request", 1)
+    for forget, said in (
+        (lambda files: files.take("f"), "File f not found."),
+        (lambda _: path.unlink(), "The sandbox cannot read or store a file: No such file or directory."),
+    ):
+        async with batches(tmp_path, lambda raw, _: {}) as (made, files):
+            path.write_bytes(jsonl(ocr_line("a")))
+            files.put(stored)
+            job = made.start(ordered("f"))
+            forget(files)
+            await until(lambda job=job: job.completed_utc is not None)  # type: ignore[misc]
+            assert (JobStatus.FAILED, {said: 1}) == (job.status, job.errors)
 
 
 async def test_jobs_are_listed_newest_first(caller: Caller) -> None:
@@ -218,16 +255,6 @@ async def test_a_job_that_is_deleted_is_gone() -> None:
         wrong = shaped("not_found", f"Batch job {job['id']} not found.", None, 404)
         for method, path in (("GET", ""), ("POST", "/cancel"), ("DELETE", "")):
             assert (404, wrong) == await caller.call(method, f"/v1/batch/jobs/{job['id']}{path}")
-
-
-async def test_a_job_whose_file_is_deleted_fails() -> None:
-    """It says which file it was."""
-    async with sandbox(pace=Pace(batch_s=0.2)) as caller:
-        file_id = await uploaded(caller, ocr_line("a"))
-        _, job = await order(caller, input_files=[file_id])
-        assert 200 == (await caller.call("DELETE", f"/v1/files/{file_id}"))[0]
-        job = await ended(caller, job["id"])
-        assert ("FAILED", [{"message": f"File {file_id} not found.", "count": 1}]) == (job["status"], job["errors"])
 
 
 async def test_a_file_that_was_not_checked_fails_where_it_is_wrong(caller: Caller) -> None:
