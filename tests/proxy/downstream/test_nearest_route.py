@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
 from passthrough.proxy.auth import ClientKey
 from passthrough.proxy.downstream.nearest_route import MAX_ROUTES, nearest_route, no_route
 from tests.harness.client import asking, client
+from tests.harness.process import program
 from tests.harness.proxy import road, route_to
 
 MISTRAL = route_to(1, b"/mistral")
@@ -108,3 +110,34 @@ async def test_only_a_client_with_a_valid_key_is_told(path: bytes, key: bytes, m
     assert is_known is ("/mistral" in said["message"] + said["hint"])
     assert b"X-Passthrough-Error: no_route\r\n" in head
     assert is_known or "azure" not in said["hint"]
+
+
+NO_KEYS = json.dumps(
+    {"pass_through_endpoints": [{"path": "/mistral", "target": "http://127.0.0.1:9", "include_subpath": True}], "ledger": "none"}
+)
+
+
+@pytest.mark.wire
+@pytest.mark.process
+async def test_where_no_keys_are_asked_for_the_programs_of_this_machine_are_told(tmp_path: Path) -> None:
+    """Not a page of another site, nor one whose name was made to point here."""
+    asked: list[tuple[bytes, tuple[bytes, ...], bool]] = [
+        (b"localhost", (), True),
+        (b"localhost", (b"Origin: http://evil.example",), False),
+        (b"evil.example", (), False),
+    ]
+    async with program(tmp_path, NO_KEYS) as running:
+        for host, fields, is_told in asked:
+            async with client(running.port) as one:
+                await one.send(b"\r\n".join([b"GET /v1/models HTTP/1.1", b"Host: " + host, *fields, b"", b""]))
+                _, body = await one.answer()
+            said = json.loads(body)
+            assert ("no_route", is_told) == (said["code"], "/mistral" in said["message"] and "/mistral" in said["hint"])
+        assert ["nearest route: /mistral"] * 3 == [line["why"] for line in await running.logs(3)]
+        assert 0 == await running.stop()
+    async with program(tmp_path, NO_KEYS.replace("{", '{"allow_anonymous": true, ', 1)) as running:
+        async with client(running.port) as one:
+            await one.send(asking(b"GET /v1/models HTTP/1.1"))
+            _, body = await one.answer()
+        assert "mistral" not in body.decode()
+        assert 0 == await running.stop()
