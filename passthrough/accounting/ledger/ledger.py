@@ -27,6 +27,9 @@ from .sum_queries import Period, grouped
 CHECK_S: Final = 10.0
 """How often a ledger in use is checked again: whether its tables are a ledger's, and of this version."""
 
+_TABLES_S: Final = 1.0
+"""How long the tables of a new ledger may take, from its file on."""
+
 _DEFECTS: Final = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 """What drivers and SQLAlchemy raise beside their own errors, for values that they cannot convert or did not expect."""
 
@@ -70,14 +73,24 @@ class Ledger:
         try:
             if read_only:
                 ledger._database.find()
-                with ledger.explained(), ledger.transaction() as connection:
-                    migrations.check(connection, ledger._database.where)
+                ledger._await_tables()
             else:
                 ledger._prepare()
         except LedgerError:
             ledger.close()
             raise
         return ledger
+
+    def _await_tables(self) -> None:
+        """Check the ledger; where it has no tables, wait a little: the program that writes it makes the file before them."""
+        deadline = time.monotonic() + _TABLES_S
+        while True:
+            with self.explained(), self.transaction() as connection:
+                version = migrations.version_of(connection, self._database.where)
+                if version is not None or time.monotonic() >= deadline:
+                    migrations.check(connection, self._database.where)
+                    return
+            time.sleep(_TABLES_S / 20)
 
     @property
     def dialect(self) -> str:

@@ -26,7 +26,9 @@ def check(connection: sa.Connection, where: str) -> None:
     """Raise LedgerError where the tables are not a ledger's of this version. Changes nothing."""
     version = version_of(connection, where)
     if version is None:
-        raise _foreign(where)
+        raise LastingLedgerError(
+            f"{where} is not a ledger yet: it has no tables.\nRun 'serve' with it, which makes them, or name another."
+        )
     if version < SCHEMA_VERSION:
         raise LedgerError(
             f"The ledger {where} has schema {version}; this program reads {SCHEMA_VERSION}.\n"

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
@@ -75,6 +76,19 @@ def test_a_relative_path_begins_at_the_working_directory(tmp_path: Path, monkeyp
     with closing(Ledger.open("sqlite:///my books#1.db")) as ledger:
         ledger.append([booked()])
     assert [file.name for file in tmp_path.iterdir()] == ["my books#1.db"]
+
+
+def test_a_reader_waits_for_the_tables_of_a_new_ledger(tmp_path: Path) -> None:
+    """'usage' beside the first moments of 'serve' finds a file without tables: they come, or it says that there are none."""
+    (tmp_path / "books.db").touch()
+    url = f"sqlite:///{tmp_path}/books.db"
+    with ThreadPoolExecutor() as threads:
+        reading = threads.submit(Ledger.open, url, read_only=True)
+        Ledger.open(url).close()
+        reading.result().close()
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(LedgerError, match="is not a ledger yet: it has no tables"):
+        Ledger.open(f"sqlite:///{tmp_path}/empty.db", read_only=True)
 
 
 def foreign(path: Path) -> None:
