@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -21,7 +22,7 @@ from tests.harness.configs import ROUTE, loaded
 from tests.harness.disks import filled, read_only, small_disk
 from tests.harness.entries import booked, one
 from tests.harness.postgres import Postgres
-from tests.harness.rights import NOBODY, let_all_in, ordinary_user
+from tests.harness.rights import NOBODY, ordinary_user
 
 FINE, WARNED, REFUSED = "fine", "warned", "refused"
 
@@ -185,9 +186,16 @@ LEDGERS: dict[State, tuple[str, str]] = {
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Yield a folder that every user may search. Pytest's own is closed again when another session of it begins."""
+    with TemporaryDirectory(prefix="bookable-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
 def place(tmp_path: Path) -> Path:
     """Return a folder for ledgers that an ordinary user may write."""
-    let_all_in(tmp_path)
     found = tmp_path / "mine" / "books"
     for folder in (found.parent, found):
         folder.mkdir()
@@ -322,6 +330,26 @@ def test_of_a_database_where_no_table_may_be_made(
         assert (expected, True) == (outcome, "may not be written by this user" in said and "CREATE on its schema" in said), said
     finally:
         postgres.do(f"DROP USER {user}")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"),
+    [("UTF8", FINE), ("SQL_ASCII", FINE), ("LATIN1", FINE), ("EUC_TW", FINE), ("MULE_INTERNAL", REFUSED)],
+)
+def test_of_a_database_in_any_encoding(postgres: Postgres, tmp_path: Path, encoding: str, expected: str) -> None:
+    """What an encoding lacks is stored escaped, so all but one can serve; that one is refused, whatever the journal is."""
+    name = f"books_{os.urandom(6).hex()}"
+    try:
+        outcome, said = found(configured(tmp_path, postgres.create(name, encoding), tmp_path / "kept"))
+    finally:
+        postgres.drop(name)
+    assert (expected, expected is REFUSED) == (outcome, "createdb --encoding UTF8" in said), said
+
+
+def test_of_a_database_that_is_not_there(postgres: Postgres, tmp_path: Path) -> None:
+    """It is said; with a journal entries wait until it is made."""
+    outcome, said = found(configured(tmp_path, postgres.url("no_such_books"), tmp_path / "kept"))
+    assert (WARNED, True) == (outcome, "no_such_books" in said), said
 
 
 @pytest.mark.parametrize("has_journal", [True, False])

@@ -50,6 +50,7 @@ class Ledger:
         self._warn = warn
         self._read_only = read_only
         self._known: object = None
+        self._gone = ""  # what is to be reported of the database that was in use
         self._check_at = 0.0
         self._closed = False
 
@@ -106,7 +107,13 @@ class Ledger:
         the database was moved away or deleted meanwhile, it raises once; the next call begins a new one. Raises
         EntryRefusedError where one of the entries can never be written: the others can, without it.
         """
-        entries = tuple(entries)
+        try:
+            return self._append_storable(tuple(entries))
+        except LedgerError:
+            self._gone = ""  # it is reported by whoever gets this
+            raise
+
+    def _append_storable(self, entries: Sequence[Entry]) -> list[Entry]:
         self._prepare()  # the database's encoding is known after it
         codec = self._database.codec
         entries = entries if codec is None else storable(entries, codec)
@@ -144,10 +151,19 @@ class Ledger:
 
         SQLite begins no new file, where one was emptied, while any process has that one open.
         """
+        try:
+            self._check_in_place()
+        finally:
+            self._gone = ""
+
+    def _check_in_place(self) -> None:
+        """Raise the same as check_in_place, until that or an append has raised it: their callers report it, others may not."""
         if self._known is not None and self._known != self._database.identity():
             self._forget()
             what = f"The ledger {self._database.where} was moved or deleted while it was in use, or emptied."
-            raise LedgerError(f"{what}\nA new one is begun there.")
+            self._gone = f"{what}\nA new one is begun there."
+        if self._gone:
+            raise LedgerError(self._gone)
 
     def reconnect(self) -> None:
         """Use new connections from now on."""
@@ -312,7 +328,7 @@ class Ledger:
     def _raise_if_gone(self) -> None:
         """Raise LedgerError where a call failed because the database was taken away after it was checked."""
         try:
-            self.check_in_place()
+            self._check_in_place()
         except LedgerError as gone:
             raise gone from None
 
@@ -321,7 +337,7 @@ class Ledger:
         database = self._database
         if self._read_only:
             raise LedgerError(f"The ledger {database.where} may not be written: it was opened to be read.\nOpen it for writing.")
-        self.check_in_place()
+        self._check_in_place()
         if self._known is None:
             database.make()
             with self._checked():

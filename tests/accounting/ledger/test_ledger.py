@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from datetime import date
 from pathlib import Path
 from random import Random
 from threading import Thread
@@ -377,6 +378,21 @@ def test_a_ledger_whose_folder_is_gone_waits_for_it(ledger: Ledger, path: Path) 
     away.rename(path.parent)
     ledger.append([booked()])
     assert one(ledger)[0] == 2
+
+
+def test_that_it_is_gone_is_said_to_who_reports_it(path: Path, ledger: Ledger) -> None:
+    """Where something else notices it first, which leaves the report to the next append, that append still raises, once."""
+    ledger.append([booked()])
+    for file in path.parent.glob("books.db*"):
+        file.unlink()
+    for _ in range(2):
+        with pytest.raises(LedgerError, match="was moved or deleted"):
+            ledger.prune(date(2000, 1, 1))
+    with pytest.raises(LedgerError, match="was moved or deleted"):
+        ledger.append([booked()])
+    ledger.append([booked(), booked()])
+    ledger.check_in_place()
+    assert 2 == one(ledger)[0]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
