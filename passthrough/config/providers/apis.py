@@ -51,7 +51,7 @@ def _header(text: str) -> str:
 
 _AZURE_HEADERS: Final = frozenset({_AUTHORIZATION, b"api-key"})
 _AZURE_KEY: Final = _header("api-key: os.environ/AZURE_API_KEY")
-_AZURE_UNASKED: Final = "what it has there takes no key, or is not there for every account"
+_AZURE_UNASKED: Final = "whether it has one for this account is not known"
 
 VERTEX: Final = Api(
     "Vertex",
