@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from ...errors import LedgerError
 from ..journal.reading import is_written, reading
@@ -26,6 +28,9 @@ if sys.platform != "win32":
 _SHARED_FIRST: Final = 0x4000_0000 + 2
 _SHARED_SIZE: Final = 510
 """The bytes that SQLite's connections lock to read (sqlite.org/lockingv3.html): in WAL mode as long as they are open."""
+
+_CONTENT: Final = ("-wal", "-journal")
+"""Those of BESIDE that hold something of the database."""
 
 _BATCH: Final = 1000
 
@@ -50,7 +55,7 @@ def restore(url: str, journal: Path, file: Path, now: datetime) -> Restored:
 
     1. The file must be a ledger of this schema or an older one, and sound; it stays as it is.
     2. No process may have the ledger open, or write its journal.
-    3. What was there is renamed, with its write-ahead log: one that is left beside the restored file would be written into it.
+    3. What was there keeps a name beside it, with its write-ahead log: one that is left would be written into the restored file.
     4. The journal stays: the next start books what is in it, and what the ledger has already changes nothing.
 
     Raises LedgerError; then all is as it was.
@@ -64,12 +69,13 @@ def restore(url: str, journal: Path, file: Path, now: datetime) -> Restored:
         raise LedgerError(f"{file} is the ledger itself.\nName a back-up.")
     if (trouble := folder_trouble(path.parent)) is not None:
         raise LedgerError(f"The ledger {path} cannot be restored: {trouble.what}.\n{trouble.hint}.")
+    _empty_log(path)
     with _alone(path, journal), new_file(path) as part:
         copy_into(part, file, "file", read_only=True)
         found = contents(part, f"The file {file}")
         kept = path.with_name(f"{path.name}.before-{now:%Y%m%dT%H%M%SZ}") if os.path.lexists(path) else None
         _take_rights(part, path)
-        with _moved_away(path, kept):
+        with _kept_beside(path, kept):
             part.rename(path)
             sync(path.parent)
     replaced = None
@@ -118,26 +124,41 @@ def _take_rights(part: Path, path: Path) -> None:
 
 
 @contextmanager
-def _moved_away(path: Path, kept: Path | None) -> Iterator[None]:
-    """Rename a ledger, and what SQLite has beside it, and back again where the block fails.
+def _kept_beside(path: Path, kept: Path | None) -> Iterator[None]:
+    """Give a ledger, and what SQLite has beside it, a further name; the block then puts another file under the first one.
 
-    The file comes first: where a kill leaves the rest, SQLite deletes a write-ahead log without a database.
+    The ledger's own name always has a file, wherever a kill comes: a start would begin an empty ledger without a word. What is
+    beside it loses its name before the block, for SQLite would write it into the other file: so its log is emptied before all
+    this. Where the block fails, all is as it was.
     """
-    away = kept or path.with_name(f"{path.name}.before")
-    moved: list[tuple[Path, Path]] = []
+    named: list[tuple[Path, Path]] = []
     try:
-        for end in ("", *BESIDE):
-            each = path.with_name(path.name + end)
-            if os.path.lexists(each):
-                target = away.with_name(away.name + end)
-                each.rename(target)
-                moved.append((each, target))
+        if kept is not None:
+            for end in ("", *_CONTENT):
+                each = path.with_name(path.name + end)
+                if os.path.lexists(each):
+                    named.append((each, kept.with_name(kept.name + end)))
+                    _name_too(*named[-1])
+        for end in BESIDE:
+            path.with_name(path.name + end).unlink(missing_ok=True)
         yield
     except OSError as error:
-        for each, target in reversed(moved):
+        for each, other in named:
             with suppress(OSError):
-                target.rename(each)
+                other.replace(each)  # which leaves two names of one file as they are
+                other.unlink(missing_ok=True)
         raise LedgerError(f"The ledger {path} cannot be replaced: {error.strerror}.\nCheck the rights of its folder.") from None
-    for end in ("-shm", *([] if kept else ["-wal", "-journal"])):  # no database is there that they could belong to
-        with suppress(OSError):
-            away.with_name(away.name + end).unlink(missing_ok=True)
+
+
+def _name_too(path: Path, other: Path) -> None:
+    """Give a file a second name or, on a file system that has none, another one."""
+    try:
+        os.link(path, other)
+    except OSError:
+        path.rename(other)
+
+
+def _empty_log(path: Path) -> None:
+    """Let SQLite write a ledger's write-ahead log into it, where it can: see _kept_beside."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=1.0)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -21,7 +24,7 @@ from passthrough.accounting.journal.writer import JournalWriter
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.errors import LedgerError
 from tests.harness.entries import booked, one
-from tests.harness.process import Program, command, program
+from tests.harness.process import Program, clean_environment, command, program
 from tests.harness.upstream import answering, ok, upstream
 from tests.harness.waiting import eventually
 
@@ -190,6 +193,45 @@ def test_where_it_cannot_be_put_in_place_all_is_as_it_was(path: Path) -> None:
     with pytest.raises(LedgerError, match="cannot be replaced: Is a directory"):
         restored(path)
     assert (before, 5) == (names(path), count(path))
+
+
+KILLED_AT = """
+import os, signal, sys
+left = [int(sys.argv.pop(1))]
+def hook(event, arguments):
+    if event in {"os.link", "os.rename", "os.remove"}:
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+from passthrough.cli.main import main
+main()
+"""
+"""The program, which kills itself before a given change of names in the file system."""
+
+
+@pytest.mark.process
+def test_a_kill_at_any_moment_leaves_a_ledger(path: Path) -> None:
+    """Before each change of names: the ledger's own name has the one before or the back-up, whole, and a further run ends it."""
+    for changes in range(1, 20):
+        folder = path.parent / str(changes)
+        folder.mkdir()
+        with closing(Ledger.open(f"sqlite:///{path}")) as ledger:  # as a kill has left it: with a write-ahead log
+            ledger.append([booked() for _ in range(2)])
+            for end in ("", "-wal"):
+                shutil.copy(f"{path}{end}", f"{folder}/ledger.db{end}")
+        before = count(path)
+        command = (*("restore", "--ledger", "sqlite:///ledger.db"), path.with_name("copy.db"))
+        run = [sys.executable, "-c", KILLED_AT, str(changes), *command]
+        code = subprocess.run(run, cwd=folder, env=clean_environment(), capture_output=True, check=False).returncode
+        if code == 0:
+            assert changes > 3
+            return
+        assert -signal.SIGKILL == code
+        assert count(folder / "ledger.db") in {3, before}
+        restore(f"sqlite:///{folder}/ledger.db", folder / "ledger.journal", path.with_name("copy.db"), NOW)
+        assert 3 == count(folder / "ledger.db")
+    raise AssertionError("It never ended.")
 
 
 def test_through_a_link_the_file_itself_is_replaced(path: Path) -> None:
