@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shlex
-import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from ..extras import install_command
 from ..secret import Secret
 from . import entra, google
 from .identity import GoogleIdentity, Identity
@@ -42,11 +41,6 @@ def missing_extra(identity: Identity) -> str | None:
     """Return the extra (`google`, `azure`) that this identity needs and that is not installed, else None."""
     extra = _extra(identity)
     return extra if any(not _is_there(module) for module in _EXTRAS[extra]) else None
-
-
-def install_command(extra: str) -> str:
-    """Return what a person types to install an extra: by the pip of the Python that runs this, whichever is on the PATH."""
-    return f"{shlex.quote(sys.executable)} -m pip install 'passthrough-ocr[{extra}]'"
 
 
 class _Fetcher:

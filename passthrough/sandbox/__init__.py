@@ -17,6 +17,7 @@ from typing import Final
 from aiohttp import web
 
 from ..errors import PassthroughError
+from ..extras import install_command
 from .pace import Pace
 from .provider import Api, Provider
 
@@ -41,7 +42,7 @@ class SandboxMissing(SandboxError):
     """The libraries of the extra `sandbox` are not installed."""
 
     def __init__(self, module: str) -> None:
-        super().__init__(f'The sandbox needs {module}, which is not installed.\n  Run: pip install "passthrough-ocr[sandbox]"')
+        super().__init__(f"The sandbox needs {module}, which is not installed.\n  Run: {install_command('sandbox')}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import passthrough
 SOURCE = Path(passthrough.__file__).parent
 
 LAYERS = """
-errors loopback aiohttp_internals
+errors loopback aiohttp_internals extras
 secret worker background.* cli.fast_import
 cli.standard_streams
 meter.* sandbox.*

@@ -18,6 +18,7 @@ from aiohttp import ClientSession
 from hypothesis import given
 from hypothesis import strategies as st
 
+from passthrough.extras import install_command
 from passthrough.sandbox import Api, Provider, SandboxError, start
 from passthrough.sandbox.errors import Rejection
 from passthrough.sandbox.request import chosen_pages, parse_request
@@ -546,7 +547,7 @@ def test_a_missing_extra_names_its_cure(module: str) -> None:
         "except sandbox.SandboxMissing as missing: print(missing)\n"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    expected = f'The sandbox needs {module}, which is not installed.\n  Run: pip install "passthrough-ocr[sandbox]"\n'
+    expected = f"The sandbox needs {module}, which is not installed.\n  Run: {install_command('sandbox')}\n"
     assert (expected, "") == (ran.stdout, ran.stderr)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyEr
 from sqlalchemy.pool import NullPool
 
 from ...errors import EntryRefusedError, LastingLedgerError, LedgerError, UnservableLedgerError
+from ...extras import install_command
 from .postgres_url import PostgresUrl, postgres_url
 
 CALL_S: Final = 35.0
@@ -52,9 +53,7 @@ class PostgresServer:
         try:
             from .postgres_session import CallLimit, Session, parameter_names  # noqa: PLC0415 - the driver is an extra
         except ImportError:
-            raise LedgerError(
-                "A ledger in PostgreSQL needs psycopg.\nInstall it: pip install 'passthrough-ocr[postgres]'."
-            ) from None
+            raise LedgerError(f"A ledger in PostgreSQL needs psycopg.\nInstall it: {install_command('postgres')}") from None
         url = postgres_url(text, parameter_names)
         self.where = url.where
         self._secrets = url.secrets

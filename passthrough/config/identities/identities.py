@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from ...credentials.fetchers import install_command, missing_extra
+from ...credentials.fetchers import missing_extra
 from ...credentials.identity import GOOGLE_SCOPES, EntraIdentity, GoogleIdentity, Identity
+from ...extras import install_command
 from ...secret import Secret
 from .. import syntax, values
 from ..problems import At, InvalidValue, Problems
