@@ -112,8 +112,8 @@ class Reason(StrEnum):
     """Why an upstream failed, or a client is not understood: the stable words of the log's and the ledger's `why`."""
 
     NAME = "name not found"
-    REFUSED = "refused"
-    RESET = "reset"
+    REFUSED = "connection refused"
+    RESET = "connection reset"
     UNREACHABLE = "unreachable"  # the network has no way to it
     NO_CONNECTION = "no connection"  # for any other reason of the system's
     EXPIRED = "certificate has expired"
@@ -123,7 +123,7 @@ class Reason(StrEnum):
     CERTIFICATE = "certificate is not accepted"
     NO_TLS = "no TLS"
     PROXY_NAME = "proxy: name not found"
-    PROXY_REFUSED = "proxy: refused"
+    PROXY_REFUSED = "proxy: connection refused"
     NO_TUNNEL = "proxy: no tunnel"
     LOOP = "proxy loop"
     CONNECT_TIMEOUT = "connect time-out"
@@ -137,6 +137,8 @@ class Reason(StrEnum):
     MALFORMED = "malformed response"
     CREDENTIALS = "credentials"  # no token could be fetched
     COOLING = "all cool down"
+    NO_KEY = "no client key"
+    UNKNOWN_KEY = "unknown client key"
     TLS_ON_PLAIN = "TLS on the plain port"
     PLAIN_ON_TLS = "plain HTTP on the TLS port"
     HTTP2 = "HTTP/2 without TLS"

@@ -14,6 +14,11 @@ from .pricing.prices import Prices
 
 _COMPLETED: Final = Outcome.COMPLETED  # before Python 3.12 an enum's look-up is slow
 _MAX_REMEMBERED: Final = 1000
+_NOT_FOUND: Final = 404
+_DOUBLED: Final = "/v1/v1/"
+_OWN_SANDBOX: Final = "sandbox"
+"""The target of all routes of `serve --sandbox`."""
+
 _TOLERANCE: Final = 100  # a hundredth of the list's price
 
 
@@ -26,6 +31,8 @@ class Notices:
         self._unpriced_models: set[str] = set()
         self._disagreeing: set[tuple[str, str]] = set()
         self._rejected: set[tuple[str, str | None]] = set()
+        self._sandboxes: set[str] = set()
+        self._doubled: set[str] = set()
 
     def forget_prices(self) -> None:
         """Say what is about prices once more: there are other prices."""
@@ -58,6 +65,34 @@ class Notices:
             f"by {listed.cost_source} it costs ${usd(listed.cost_nano)}. What was reported is booked.\n"
             "Correct the model's row in 'prices' in routes.yaml, or remove 'cost_header' from the route's 'meter'."
         )
+
+    def check_answer(self, exchange: Exchange) -> None:
+        """Warn of what an upstream's response says of the configuration: see the methods below."""
+        self.check_credentials(exchange)
+        if exchange.sandbox and exchange.target != _OWN_SANDBOX:
+            self._check_sandbox(exchange)
+        if exchange.status == _NOT_FOUND and _DOUBLED in exchange.path:
+            self._check_path(exchange)
+
+    def _check_sandbox(self, exchange: Exchange) -> None:
+        """Warn once of a target that is a sandbox although this program serves real traffic."""
+        target = exchange.target or ""
+        if target not in self._sandboxes and len(self._sandboxes) < _MAX_REMEMBERED:
+            self._sandboxes.add(target)
+            self._warn(
+                f"{printable(target)} is a sandbox of passthrough: what it counts is booked apart, and no budget counts it.\n"
+                "To try budgets, use 'passthrough serve --sandbox'."
+            )
+
+    def _check_path(self, exchange: Exchange) -> None:
+        """Warn once for each route that a client has the version twice in its paths."""
+        route = "" if exchange.terms is None else exchange.terms.route
+        if exchange.admitted and route not in self._doubled and len(self._doubled) < _MAX_REMEMBERED:
+            self._doubled.add(route)
+            self._warn(
+                f"{exchange.target} answered 404 on route {printable(route)}: the path has /v1 twice. "
+                "The client's base URL has one, and its library puts one, too.\nFor Mistral's SDK the base URL ends without /v1."
+            )
 
     def check_credentials(self, exchange: Exchange) -> None:
         """Warn once that a route's target rejects its credentials, and once more after it has accepted them.

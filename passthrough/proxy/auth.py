@@ -8,7 +8,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
-from ..errors import Refusal
+from ..errors import Reason, Refusal
 from .headers import Fields
 from .routes import Route
 
@@ -44,6 +44,13 @@ MASTER: Final = "master"
 
 def _by_rank(presented: tuple[int, bytes]) -> int:
     return presented[0]
+
+
+def _bare(value: bytes) -> bytes:
+    """Return a header's value without `Bearer ` before it."""
+    if value[:6].lower() == b"bearer" and (len(value) == 6 or value[6:7] in {b" ", b"\t"}):
+        return value[7:].strip(b" \t")
+    return value
 
 
 class Authenticator:
@@ -89,7 +96,9 @@ class Authenticator:
             if client.routes is not None and route.terms.route not in client.routes:
                 raise Refusal("route_forbidden", f"The key of client '{client.name}' is not for this route.")
             return client
-        raise Refusal("invalid_key", "The key is not one of this proxy's." if presented else "No client key was sent.")
+        if any(_bare(value) for _, value in presented):
+            raise Refusal("invalid_key", "The key is not one of this proxy's.", why=Reason.UNKNOWN_KEY)
+        raise Refusal("invalid_key", "No client key was sent.", why=Reason.NO_KEY)
 
     def known(self, raw: Iterable[tuple[bytes, bytes]]) -> ClientKey | None:
         """Return the client key that is among these raw names and values: for the log of a refused request."""
@@ -100,6 +109,4 @@ class Authenticator:
 
     def holder(self, value: bytes) -> ClientKey | None:
         """Return the client key that a header's value is, with `Bearer ` before it or bare; None: it is not a client key."""
-        if value[:6].lower() == b"bearer" and value[6:7] in {b" ", b"\t"}:
-            value = value[7:].strip(b" \t")
-        return self._clients.get(sha256(value).digest())
+        return self._clients.get(sha256(_bare(value)).digest())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import select
 import time
 from collections.abc import Mapping
@@ -19,6 +20,9 @@ _FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 _COLOURS: Final[Mapping[int, Colour]] = MappingProxyType(
     {logging.DEBUG: "dim", logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
 )
+_LINE_WITHIN: Final = re.compile(r"\n(?=[^\s])")
+"""The begin of a further line of a message that is not indented yet."""
+
 _MAX_WAITING: Final = 1000
 _BATCH: Final = 100
 _GATHER_S: Final = 0.01
@@ -49,7 +53,8 @@ class MessageFormatter(logging.Formatter):
         if self._terminal is None:
             return f"{record.asctime} {record.levelname} {self._speaker}{record.message}"
         level = "" if record.levelno == logging.INFO else f"{record.levelname} "
-        text = self._terminal.wrapped(f"{record.asctime} {level}{self._speaker}{record.message}")
+        message = _LINE_WITHIN.sub(r"\n  ", record.message)
+        text = self._terminal.wrapped(f"{record.asctime} {level}{self._speaker}{message}")
         begin = f"{record.asctime} {level}"
         shown = self._terminal.coloured(begin.rstrip(), _COLOURS.get(record.levelno, "dim"))
         return f"{shown} {text.removeprefix(begin)}" if text.startswith(begin) else text

@@ -56,7 +56,9 @@ async def test_the_first_is_said_at_once_and_the_others_when_the_minute_ends() -
     assert f"{HOST}: certificate has expired; 12 requests failed in the last minute." == (await said.count(2))[1]
     for why in (Reason.REFUSED, Reason.RESET, Reason.REFUSED):
         notices.count(failing(why))
-    assert f"{HOST}: refused (2), reset (1); 3 requests failed in the last minute." == (await said.count(3))[2]
+    assert (
+        f"{HOST}: connection refused (2), connection reset (1); 3 requests failed in the last minute." == (await said.count(3))[2]
+    )
     await until(lambda: not notices.is_counting)
     notices.count(failing())
     assert f"{HOST}: certificate has expired; a request failed." == said.messages[3]
@@ -71,10 +73,10 @@ async def test_each_target_has_its_own_minute() -> None:
     notices.count(failing(Reason.REFUSED, deployment="eu", completed=True))
     notices.count(failing(Reason.REFUSED, deployment="us"))
     notices.count(failing(Reason.REFUSED, deployment=HOST))
-    expected = [f"{HOST}: refused; a request failed.", f"{HOST} (eu): refused; a request failed."]
-    assert [*expected, f"{HOST} (us): refused; a request failed."] == said.messages
+    expected = [f"{HOST}: connection refused; a request failed.", f"{HOST} (eu): connection refused; a request failed."]
+    assert [*expected, f"{HOST} (us): connection refused; a request failed."] == said.messages
     notices.close()
-    assert f"{HOST}: refused; 1 request failed in the last minute." == said.messages[3]
+    assert f"{HOST}: connection refused; 1 request failed in the last minute." == said.messages[3]
     notices.close()
     assert 4 == len(said.messages)
 
@@ -116,5 +118,5 @@ async def test_a_thousand_targets_are_remembered() -> None:
     notices = FailureNotices(said)
     for number in range(1100):
         notices.count(failing(Reason.REFUSED, target=f"host-{number}\n"))
-    assert (1000, "host-0\\n: refused; a request failed.") == (len(said.messages), said.messages[0])
+    assert (1000, "host-0\\n: connection refused; a request failed.") == (len(said.messages), said.messages[0])
     notices.close()

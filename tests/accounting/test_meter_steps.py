@@ -73,13 +73,13 @@ async def test_the_steps_are_said_at_debug(tmp_path: Path) -> None:
     assert [
         "POST /pool/v1/ocr",
         "route /pool, client invoices",
-        "the try has failed: down: refused",
+        "the try has failed: down: connection refused",
         "try 2: # (well), a kept connection",
         "response 200 after #",
-        "completed (down: refused): 200, 2 tries, 13 bytes up, 80 down, #",
+        "completed (down: connection refused): 200, 2 tries, 13 bytes up, 80 down, #",
         found,
     ] == steps_of(running, pooled)
-    assert ["POST /one/v1/ocr", "refused (invalid_key): 401, 0 bytes up, 0 down, #", "metered: nothing"] == steps_of(
+    assert ["POST /one/v1/ocr", "refused (unknown client key): 401, 0 bytes up, 0 down, #", "metered: nothing"] == steps_of(
         running, refused
     )
     assert "canary" not in "".join(running.said)

@@ -77,3 +77,34 @@ def test_so_many_things_are_said_and_no_more() -> None:
         notices.check_priced([Charge(f"model-{number}", 1)], "host")
         notices.check_cost(reported(1, f"/{number}"), ANNOTATED, PRICES)
     assert 2000 == len(said)
+
+
+def test_a_target_that_is_a_sandbox_is_said_once() -> None:
+    """Its traffic is booked apart and counts in no budget: who tries budgets with it waits in vain. '--sandbox' is meant so."""
+    said: list[str] = []
+    notices = Notices(said.append)
+    for target in ("127.0.0.1:4010", "sandbox", "127.0.0.1:4010"):
+        made = exchange()
+        made.sandbox, made.target, made.status, made.terms = True, target, 200, RouteTerms("/mistral")
+        notices.check_answer(made)
+    assert ["127.0.0.1:4010 is a sandbox of passthrough: what it counts is booked apart, and no budget counts it."] == [
+        text.partition("\n")[0] for text in said
+    ]
+
+
+def test_a_doubled_version_is_said_once_for_each_route() -> None:
+    """A base URL with /v1, for a library that puts one itself: the provider's 404 does not tell."""
+    said: list[str] = []
+    notices = Notices(said.append)
+    for route, path, status in (
+        ("/mistral", "/mistral/v1/ocr", 404),
+        ("/mistral", "/mistral/v1/v1/ocr", 200),
+        ("/mistral", "/mistral/v1/v1/ocr", 404),
+        ("/mistral", "/mistral/v1/v1/models", 404),
+        ("/other", "/other/v1/v1/ocr", 404),
+    ):
+        made = exchange()
+        made.path, made.status, made.terms = path, status, RouteTerms(route)
+        notices.check_answer(made)
+    assert ["/mistral", "/other"] == [text.partition(" on route ")[2].partition(":")[0] for text in said]
+    assert "api.mistral.ai answered 404 on route /mistral: the path has /v1 twice." in said[0]

@@ -66,10 +66,18 @@ def test_what_is_not_a_key_admits_nobody(value: bytes) -> None:
 
 
 def test_no_key_at_all() -> None:
-    """The refusal of a request without a credential says that it has none."""
+    """The refusal of a request without a credential says that it has none, also where a variable that was empty stands there."""
+    for field in ((b"Accept", b"*/*"), (b"Authorization", b"Bearer"), (b"Authorization", b"bearer "), (b"x-api-key", b"")):
+        with pytest.raises(Refusal) as caught:
+            GATE.admit(OCR, sent(field))
+        assert ("invalid_key", "No client key was sent.", "no client key") == (
+            caught.value.kind.code,
+            caught.value.message,
+            caught.value.why,
+        )
     with pytest.raises(Refusal) as caught:
-        GATE.admit(OCR, sent((b"Accept", b"*/*")))
-    assert ("invalid_key", "No client key was sent.") == (caught.value.kind.code, caught.value.message)
+        GATE.admit(OCR, sent((b"Authorization", b"Bearer x")))
+    assert ("The key is not one of this proxy's.", "unknown client key") == (caught.value.message, caught.value.why)
 
 
 def test_a_refusal_never_shows_what_was_presented() -> None:

@@ -194,7 +194,7 @@ async def test_bodies_of_all_sizes_reach_the_next_target_unchanged(size: int, ch
         (received,) = other.received
         assert body == received.body
         (exchange,) = await on.house.booked()
-        assert (other.name, 2, size, f"{home.name}: refused") == (
+        assert (other.name, 2, size, f"{home.name}: connection refused") == (
             exchange.deployment,
             exchange.attempts,
             exchange.bytes_up,
@@ -466,7 +466,7 @@ async def test_failures_name_the_target_by_its_id() -> None:
         status, body = await on.ask(asking(b"GET /m/v1/models HTTP/1.1"))
         assert (b"502", True) == (status, b"No target of this endpoint could be reached just now." in body)
         first, second = await on.house.booked(2)
-        assert ("upstream_unreachable", 2, f"{other.name}: refused") == (first.error, first.attempts, first.why)
+        assert ("upstream_unreachable", 2, f"{other.name}: connection refused") == (first.error, first.attempts, first.why)
         assert ("upstream_unreachable", 0, None, None) == (second.error, second.attempts, second.deployment, second.target)
         assert home.name != other.name
 
@@ -518,7 +518,7 @@ async def test_a_connection_that_breaks_is_not_tried_elsewhere(line: bytes, expe
         assert expected == (await on.ask(asking(line, body=b"{}")))[0]
         assert 1 == sum(len(each.received) for each in on.accounts)
         (exchange,) = await on.house.booked()
-        assert ("upstream_broke", f"{exchange.deployment}: reset") == (exchange.error, exchange.why)
+        assert ("upstream_broke", f"{exchange.deployment}: connection reset") == (exchange.error, exchange.why)
 
 
 async def test_a_target_whose_token_cannot_be_fetched_is_gone_around() -> None:

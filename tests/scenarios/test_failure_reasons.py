@@ -286,8 +286,8 @@ async def test_a_target_that_is_left_for_another() -> None:
             await one.send(asking(b"POST /m/a HTTP/1.1", body=b"{}"))
             await one.answer()
             (exchange,) = await house.booked()
-    assert (Outcome.COMPLETED, "down: refused", "well") == (exchange.outcome, exchange.why, exchange.deployment)
-    assert ((f"127.0.0.1:{down} (down)", "refused"),) == exchange.failures
+    assert (Outcome.COMPLETED, "down: connection refused", "well") == (exchange.outcome, exchange.why, exchange.deployment)
+    assert ((f"127.0.0.1:{down} (down)", "connection refused"),) == exchange.failures
 
 
 # ── the program ──
@@ -310,15 +310,15 @@ async def test_log_ledger_and_stderr_say_why(tmp_path: Path) -> None:
         for _ in range(3):
             assert 502 == await post(f"{running.url}/down/v1/ocr?token=canary")
         lines = await running.logs(3)
-        await running.says(rf"127\.0\.0\.1:{down}: refused; a request failed\.")
+        await running.says(rf"127\.0\.0\.1:{down}: connection refused; a request failed\.")
         assert 0 == await running.stop()
-    assert [("upstream_unreachable", "refused")] * 3 == [(line["error"], line["why"]) for line in lines]
+    assert [("upstream_unreachable", "connection refused")] * 3 == [(line["error"], line["why"]) for line in lines]
     said = "".join(running.said)
-    assert f"127.0.0.1:{down}: refused; 2 requests failed in the last minute." in said
+    assert f"127.0.0.1:{down}: connection refused; 2 requests failed in the last minute." in said
     assert 2 == said.count("refused;")
     assert "canary" not in said
     with closing(sqlite3.connect(tmp_path / "books.db")) as ledger:
-        assert [("refused",)] * 3 == ledger.execute("SELECT why FROM exchanges").fetchall()
+        assert [("connection refused",)] * 3 == ledger.execute("SELECT why FROM exchanges").fetchall()
 
 
 AZURE = json.dumps({"error": {"code": "DeploymentNotFound", "message": "No."}}).encode()

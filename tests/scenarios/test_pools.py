@@ -158,7 +158,7 @@ async def test_a_broken_connection_is_not_sent_again_by_itself() -> None:
             async with road(models=ModelTable([ModelGroup("mistral-ocr", pool)], routing)) as house:
                 assert status == (await ask(house.port, request(body_of())))[0]
                 (exchange,) = await house.booked()
-                assert "bad: reset" == exchange.why
+                assert "bad: connection reset" == exchange.why
 
 
 @pytest.mark.process

@@ -70,7 +70,7 @@ async def test_the_target_that_answered_is_named(tmp_path: Path) -> None:
             "deployment": "/mistral#2",
             "model_group": None,
             "target": f"127.0.0.1:{well.port}",
-            "why": "west: refused",
+            "why": "west: connection refused",
             "attempts": 2,
             "pages": 3,
             "cost_source": "prices.yaml",
@@ -104,7 +104,7 @@ async def test_the_target_that_answered_is_named(tmp_path: Path) -> None:
         assert (0, True) == (code, "/mistral#2" in out)
     with closing(sqlite3.connect(tmp_path / "books.db")) as ledger:
         rows = ledger.execute("SELECT deployment, model_group, why, attempts FROM exchanges").fetchall()
-        assert [("/mistral#2", None, "west: refused", 2)] == rows
+        assert [("/mistral#2", None, "west: connection refused", 2)] == rows
 
 
 async def test_each_target_is_metered_by_its_own_meter(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ async def test_a_refused_connection_goes_on_and_cools() -> None:
             for _ in range(2):
                 assert 200 == (await ask(house.port, request(body_of())))[0]
             exchanges = await house.booked(2)
-            assert ["closed: refused", None] == [each.why for each in exchanges]
+            assert ["closed: connection refused", None] == [each.why for each in exchanges]
 
 
 async def test_a_failure_names_the_deployment_and_no_address() -> None:
