@@ -56,8 +56,7 @@ class Terminal:
 
     def wrapped(self, text: str) -> str:
         """Return a text whose lines are broken between words, so that they fit; a longer word stays whole, to be copied."""
-        width = self.width
-        return "\n".join(line if len(line) <= width else _broken(line, width) for line in text.split("\n"))
+        return wrapped(text, self.width)
 
     def joined(self, parts: Iterable[Part], indent: int) -> str:
         """Return parts with two spaces between them, on as many lines as they need; further lines are indented by `indent`."""
@@ -73,6 +72,11 @@ class Terminal:
                 lines[-1] += self.coloured(piece, part.colour)
                 used += len(piece)
         return "\n".join(lines)
+
+
+def wrapped(text: str, width: int) -> str:
+    """Return a text whose lines have at most `width` columns, but for longer words; what a line goes on with is indented."""
+    return "\n".join(line if len(line) <= width else _broken(line, width) for line in text.split("\n"))
 
 
 def _broken(line: str, width: int) -> str:

@@ -19,6 +19,7 @@ from ..config.environment import environment
 from ..config.placeholders import placeholder
 from ..config.problems import InvalidValue
 from ..errors import ConfigError, Problem
+from . import standard_streams
 from .starter import PROVIDERS, Provider, checked_name, client_key, env, routes_yaml, write
 
 STDIN: Final = "-"
@@ -94,7 +95,7 @@ def _answers(given: Given, known: Mapping[str, str], has_env: bool) -> _Answers:
     if provider.endpoint and given.endpoint is not None:
         written[provider.endpoint] = _option("--endpoint", given.endpoint, _endpoint)
     elif provider.endpoint and not has_env and not known.get(provider.endpoint):
-        asked = "Address of your resource, https://….services.ai.azure.com (empty: later)"
+        asked = "Address (https://….services.ai.azure.com; empty: later)"
         written[provider.endpoint] = _asked(given, "Address", "", _endpoint, asked, "--endpoint")
     if given.key_file is not None:
         written[provider.key] = _option("--key-file", _content(given.key_file), _key)
@@ -122,7 +123,7 @@ def _asked(
         try:
             return check(text.strip())
         except InvalidValue as invalid:
-            click.echo(f"{invalid.what} {invalid.hint}", err=True)
+            standard_streams.say(f"{invalid.what} {invalid.hint}")
 
 
 def _option(flag: str, text: str, check: Callable[[str], str]) -> str:
@@ -162,8 +163,8 @@ def _key(text: str) -> str:
     bare = bare[7:].strip() if bare[:7].lower() == "bearer " else bare
     if not bare:
         return ""
-    if not (bare.isascii() and bare.isprintable()) or len(bare) > _MAX_KEY or placeholder(bare) is not None:
-        raise InvalidValue("This is not a key.", "Give the key itself, in one line.")
+    if not (bare.isascii() and bare.isprintable()) or " " in bare or len(bare) > _MAX_KEY or placeholder(bare) is not None:
+        raise InvalidValue("This is not a key.", "Give the key itself, in one line, without a blank in it.")
     return bare
 
 

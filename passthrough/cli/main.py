@@ -7,6 +7,7 @@ Each command imports only what it needs, so that no command waits for another's 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -108,13 +109,27 @@ class _Program(click.Group):
         """Run the command. This comes before anything that opens a file or a socket."""
         standard_streams.open_closed()
         standard_streams.replace_unencodable()
-        return super().main(*args, **settings)
+        try:
+            sys.exit(super().main(*args, **{**settings, "standalone_mode": False}) or 0)
+        except click.ClickException as error:
+            shown = io.StringIO()
+            error.show(shown)
+            standard_streams.say(shown.getvalue().rstrip("\n"))
+            sys.exit(error.exit_code)
+        except (click.Abort, EOFError, KeyboardInterrupt):
+            standard_streams.say("Aborted!")
+            sys.exit(EXIT_OTHER)
 
 
 def _print(text: str) -> None:
     """Print a text on stdout. Raises OutputError, and BrokenPipeError where the reader has gone."""
     with standard_streams.printing():
         sys.stdout.write(f"{text}\n")  # click.echo writes UTF-8 where the stream says ASCII
+
+
+def _tell(text: str) -> None:
+    """Print sentences on stdout, on a terminal in lines that fit. Raises as `_print` does."""
+    _print(standard_streams.folded(text))
 
 
 @click.group(
@@ -142,7 +157,13 @@ def init(config: str, yes: bool, **options: str | None) -> None:
     from . import init
 
     with _exit_on_error():
-        _print(init.init(init.Given(config, **options, asks=not yes), os.environ, Path.cwd()))
+        try:
+            done = init.init(init.Given(config, **options, asks=not yes), os.environ, Path.cwd())
+        except click.Abort:
+            standard_streams.say("\nNothing was written.")
+            sys.exit(EXIT_OTHER)
+        # What is indented is to be typed, or copied.
+        _print("\n".join(line if line.startswith(" ") else standard_streams.folded(line) for line in done.split("\n")))
 
 
 @main.command(short_help="Serve the routes of the configuration.")
@@ -454,7 +475,7 @@ def backup(config: str, ledger: str | None, force: bool, file: str) -> None:
 
     with _exit_on_error():
         url, journal = _ledger_and_journal(config, ledger)
-        _print(backed_up(back_up(url, journal, Path(file), force=force)))
+        _tell(backed_up(back_up(url, journal, Path(file), force=force)))
 
 
 @main.command(short_help="Put a back-up in the ledger's place.")
@@ -468,7 +489,7 @@ def restore(config: str, ledger: str | None, file: str) -> None:
 
     with _exit_on_error():
         url, journal = _ledger_and_journal(config, ledger)
-        _print(restored(restore.restore(url, journal, Path(file), datetime.now(UTC))))
+        _tell(restored(restore.restore(url, journal, Path(file), datetime.now(UTC))))
 
 
 @main.command(short_help="Make a client key, and its line for routes.yaml.")
@@ -488,11 +509,9 @@ def keygen(name: str) -> None:
     # Escapes mean the same in the file, a `?` would be another name.
     quoted = json.dumps(name, ensure_ascii=not standard_streams.encodable(name))
     with _exit_on_error():
-        _print(
-            f"The key of {name}; it is shown this once:\n\n  {key}\n\n"
-            "Add to routes.yaml (or add the last line to the client_keys that are there):\n\nclient_keys:\n"
-            f'  - {{name: {quoted}, key: "sha256:{sha256(key.encode()).hexdigest()}"}}'
-        )
+        said = f"The key of {name}; it is shown this once:\n\n  {key}\n\n"
+        said += "Add to routes.yaml (or add the last line to the client_keys that are there):\n\nclient_keys:\n"
+        _print(f'{standard_streams.folded(said)}  - {{name: {quoted}, key: "sha256:{sha256(key.encode()).hexdigest()}"}}')
 
 
 @main.command(short_help="Run an imitation of Mistral's API alone.")
@@ -535,7 +554,7 @@ def health(config: str, admin_host: str | None, admin_port: int | None) -> None:
             host, port = probe.admin_address(config, os.environ, Path.cwd(), standard_streams.say)
             admin_host, admin_port = admin_host or host, admin_port or port
         found = probe.ask(admin_host, admin_port)
-        _print("\n".join(found.lines))
+        _tell("\n".join(found.lines))
     sys.exit(0 if found.ready else EXIT_OTHER)
 
 

@@ -68,6 +68,12 @@ def printing() -> Iterator[None]:
         raise OutputError(f"stdout cannot be written: {error.strerror}.") from None
 
 
+def folded(text: str) -> str:
+    """Return a text in lines that fit, where stdout is a terminal; elsewhere as it is."""
+    terminal = Terminal.of(sys.stdout)
+    return text if terminal is None else terminal.wrapped(text)
+
+
 def say(text: str) -> None:
     """Print a message on stderr, on a terminal in lines that fit. A stderr that takes nothing changes nothing."""
     terminal = Terminal.of(sys.stderr)

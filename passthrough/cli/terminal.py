@@ -20,6 +20,7 @@ from rich.table import Table as Drawing
 from rich.text import Text
 
 from ..accounting.reports.table import Column, Table
+from ..background.terminal import wrapped
 
 _GAP: Final = 2  # cells between two columns
 _MAX_ROW_LINES: Final = 4  # lines of a row that can still be read across
@@ -43,8 +44,10 @@ def show(*blocks: Table | str, file: TextIO | None = None, width: int | None = N
     for number, block in enumerate(blocks):
         if number:
             console.print()
+        is_wrapped = isinstance(block, str)
         for part in _parts(block, _line_space(console)):
-            console.print(part, overflow="fold")
+            # A long address in a sentence stays whole, to be copied.
+            console.print(part, overflow="ignore" if is_wrapped else "fold", no_wrap=is_wrapped or None, crop=not is_wrapped)
 
 
 def width_of(file: TextIO) -> int | None:
@@ -138,7 +141,7 @@ def _line_space(console: Console) -> _LineSpace:
 def _parts(block: Table | str, line: _LineSpace, *, only_first: bool = False) -> Iterator[RenderableType]:
     """Lay out a block: a sentence, or a table with its title and note. Of several tables, `only_first` leaves out the others."""
     if isinstance(block, str):
-        yield Text(block)
+        yield Text(wrapped(block, line.width))
         return
     columns = [column for column in block.columns if any(column.cells)]
     yield Text(block.title, style="bold")

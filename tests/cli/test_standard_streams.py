@@ -264,3 +264,41 @@ def test_problems_fit_a_terminal(tmp_path: Path) -> None:
     assert whole.split() == shown().split()
     assert [] == [line for line in shown().splitlines() if len(line) > 80]
     assert max(map(len, whole.splitlines())) > 80
+
+
+def on_terminal(folder: Path, *arguments: str) -> tuple[int, list[str]]:
+    """Run a command on a terminal of 80 columns; return its exit code and the lines of stdout and stderr."""
+    run = [sys.executable, "-m", "passthrough", *arguments]
+    with terminal(80) as (stream, shown):
+        code = subprocess.run(run, cwd=folder, env=clean_environment(), stdout=stream, stderr=stream, check=False).returncode
+    return code, shown().splitlines()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("keygen", ""),
+        ("usage", "--by", "tag"),
+        ("usage", "--ledger", "passthrough.db"),
+        ("report", "--by", "month"),
+        ("init", "--endpoint", "https://resource.services.ai.azure.com/a-path", "--yes"),
+    ],
+)
+def test_usage_errors_fit_a_terminal(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """What is wrong with a flag is said in lines of the terminal's width, as what is wrong with a configuration is."""
+    code, lines = on_terminal(tmp_path, *arguments)
+    assert (2, []) == (code, [line for line in lines if len(line) > 80 or line != line.rstrip()])
+
+
+async def test_what_is_printed_fits_a_terminal(booked: Path) -> None:
+    """So is what commands print, a path or an address whole; the line that keygen makes for routes.yaml is never broken."""
+    deep = booked / "-".join(["folder"] * 9)
+    deep.mkdir()
+    for arguments in (("backup", str(deep / "copy.db")), ("restore", str(deep / "copy.db"))):
+        code, lines = on_terminal(booked, *arguments)
+        assert (0, []) == (code, [line for line in lines if (len(line) > 80 and " " in line.strip()) or line != line.rstrip()])
+    code, lines = on_terminal(booked, "health", "--admin-port", "1")
+    assert (1, []) == (code, [line for line in lines if len(line) > 80])
+    code, lines = on_terminal(booked, "keygen", "invoices of the " + "very " * 9 + "large department")
+    assert (0, 1) == (code, sum(line.startswith("  - {name:") and line.endswith('"}') for line in lines))
+    assert [] == [line for line in lines if len(line) > 80 and not line.startswith("  - {")]

@@ -235,3 +235,11 @@ def test_nothing_is_cut_off(rows: list[tuple[str, str, str]], width: int) -> Non
     assert all(figure in found.split() for figure in figures)
     for letter in "b/-.文":
         assert "".join(keys + names).count(letter) == found.count(letter)
+
+
+def test_a_sentence_is_broken_as_messages_are() -> None:
+    """What a line goes on with is indented, no line ends in a blank, and an address stays whole, to be copied."""
+    out = io.StringIO()
+    address = "https://a-long-name.example/v1/models/of/everybody"
+    show(f"/mistral/* (api.mistral.ai): accepts the key of {address} and so on", file=out, width=40)
+    assert f"/mistral/* (api.mistral.ai): accepts the\n  key of\n  {address}\n  and so on\n" == out.getvalue()
