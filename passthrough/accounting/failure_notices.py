@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import Final
 
 from ..errors import Reason
-from ..exchange import Exchange, Outcome
+from ..exchange import Exchange
 from .entry import printable
 
-_COMPLETED: Final = Outcome.COMPLETED  # before Python 3.12 an enum's look-up is slow
+_COOLING: Final = str(Reason.COOLING)
 _MAX_SUBJECTS: Final = 1000
 _SILENT: Final = frozenset({str(Reason.CREDENTIALS)})
 """What is said elsewhere: see `credentials`."""
@@ -58,11 +58,17 @@ class FailureNotices:
         self._minutes: dict[str, _Minute] = {}
 
     def count(self, exchange: Exchange) -> None:
-        """Take an ended exchange: the failures of its tries, unless it was sent again to the same target and had a response."""
-        if exchange.failures and (exchange.outcome != _COMPLETED or exchange.deployment is not None):
+        """Take an ended exchange: the calls of it that failed, unless it was sent again to the same target and had a response.
+
+        Where all targets cool down none was called: its route, and the model that was asked for, then stand for them.
+        """
+        if exchange.failures and (exchange.error is not None or exchange.deployment is not None):
             for target, why in exchange.failures:
                 if why not in _SILENT:
                     self._count(printable(target) or "", why)
+        elif exchange.why == _COOLING:
+            named = ("" if exchange.terms is None else exchange.terms.route, exchange.model_group)
+            self._count(printable(" ".join(filter(None, named))) or "", exchange.why)
         elif exchange.why is not None and exchange.why in _CLIENTS:
             self._count("", exchange.why)
 
@@ -90,7 +96,7 @@ class FailureNotices:
             return
         minute = self._minutes[key] = _Minute()
         if subject:
-            self._warn(f"{subject}: {why}; a request failed.")
+            self._warn(f"{subject}: {why}; {_counted(1, why)}.")
         else:
             self._warn("\n".join(_CLIENTS[why]))
         self._start(key, minute)
@@ -109,10 +115,19 @@ class FailureNotices:
 
     def _say(self, key: str, reasons: Counter[str]) -> None:
         total = reasons.total()
-        requests = "1 request" if total == 1 else f"{total} requests"
         if key in _CLIENTS:
-            self._warn(f"{key}: {requests} in the last minute.")
+            self._warn(f"{key}: {total} more {'request' if total == 1 else 'requests'} in the last minute.")
             return
         ordered = reasons.most_common()
         named = ordered[0][0] if len(ordered) == 1 else ", ".join(f"{why} ({number})" for why, number in ordered)
-        self._warn(f"{key}: {named}; {requests} failed in the last minute.")
+        self._warn(f"{key}: {named}; {_counted(total, ordered[0][0], 'more')} in the last minute.")
+
+
+def _counted(count: int, why: str, *more: str) -> str:
+    """Say how many calls of a target failed; of one request there may be several, and a further one may have gone well."""
+    if why == _COOLING:
+        what, ended = "request", "was not sent" if count == 1 else "were not sent"
+    else:
+        what, ended = "call", "failed"
+    number = "a" if count == 1 and not more else str(count)
+    return " ".join((number, *more, what if count == 1 else f"{what}s", ended))

@@ -9,7 +9,7 @@ import pytest
 
 from passthrough.accounting.failure_notices import FailureNotices
 from passthrough.errors import Reason
-from passthrough.exchange import Exchange, Outcome
+from passthrough.exchange import Exchange, Outcome, RouteTerms
 from tests.harness.entries import exchange
 from tests.harness.waiting import WAIT_S, until
 
@@ -22,6 +22,14 @@ def failing(why: str = Reason.EXPIRED, *, target: str = HOST, deployment: str | 
     made.target, made.deployment = target, deployment
     made.failed(str(why))
     made.outcome = Outcome.COMPLETED if completed else Outcome.UPSTREAM_FAILED
+    made.error = None if completed else "upstream_unreachable"
+    return made
+
+
+def left_within_the_response() -> Exchange:
+    """Return an exchange that was sent again, had a response, and whose client left while it came."""
+    made = failing(Reason.CLOSED_UNANSWERED, completed=True)
+    made.outcome, made.status = Outcome.CLIENT_GONE, 200
     return made
 
 
@@ -52,16 +60,17 @@ async def test_the_first_is_said_at_once_and_the_others_when_the_minute_ends() -
     notices = FailureNotices(said, minute_s=0.1)
     for _ in range(13):
         notices.count(failing())
-    assert [f"{HOST}: certificate has expired; a request failed."] == said.messages
-    assert f"{HOST}: certificate has expired; 12 requests failed in the last minute." == (await said.count(2))[1]
+    assert [f"{HOST}: certificate has expired; a call failed."] == said.messages
+    assert f"{HOST}: certificate has expired; 12 more calls failed in the last minute." == (await said.count(2))[1]
     for why in (Reason.REFUSED, Reason.RESET, Reason.REFUSED):
         notices.count(failing(why))
     assert (
-        f"{HOST}: connection refused (2), connection reset (1); 3 requests failed in the last minute." == (await said.count(3))[2]
+        f"{HOST}: connection refused (2), connection reset (1); 3 more calls failed in the last minute."
+        == (await said.count(3))[2]
     )
     await until(lambda: not notices.is_counting)
     notices.count(failing())
-    assert f"{HOST}: certificate has expired; a request failed." == said.messages[3]
+    assert f"{HOST}: certificate has expired; a call failed." == said.messages[3]
     notices.close()
 
 
@@ -73,10 +82,10 @@ async def test_each_target_has_its_own_minute() -> None:
     notices.count(failing(Reason.REFUSED, deployment="eu", completed=True))
     notices.count(failing(Reason.REFUSED, deployment="us"))
     notices.count(failing(Reason.REFUSED, deployment=HOST))
-    expected = [f"{HOST}: connection refused; a request failed.", f"{HOST} (eu): connection refused; a request failed."]
-    assert [*expected, f"{HOST} (us): connection refused; a request failed."] == said.messages
+    expected = [f"{HOST}: connection refused; a call failed.", f"{HOST} (eu): connection refused; a call failed."]
+    assert [*expected, f"{HOST} (us): connection refused; a call failed."] == said.messages
     notices.close()
-    assert f"{HOST}: connection refused; 1 request failed in the last minute." == said.messages[3]
+    assert f"{HOST}: connection refused; 1 more call failed in the last minute." == said.messages[3]
     notices.close()
     assert 4 == len(said.messages)
 
@@ -87,6 +96,7 @@ async def test_each_target_has_its_own_minute() -> None:
         exchange(),
         failing(Reason.CLOSED_UNANSWERED, completed=True),  # sent again to the same target, which had a response
         failing(Reason.CREDENTIALS),
+        left_within_the_response(),
     ],
 )
 async def test_what_is_no_failure_of_a_target_is_not_said(made: Exchange) -> None:
@@ -109,7 +119,21 @@ async def test_a_client_with_another_protocol(why: Reason) -> None:
         notices.count(made)
     notices.close()
     first, last = said.messages
-    assert ("\n" in first, f"{why}: 2 requests in the last minute.") == (True, last)
+    assert ("\n" in first, f"{why}: 2 more requests in the last minute.") == (True, last)
+
+
+async def test_requests_for_which_all_targets_cool_down() -> None:
+    """None was called, so that no target's count grows: the route and the model say how many were not sent."""
+    said = Said()
+    notices = FailureNotices(said)
+    for group in (None, "ocr", "ocr", "ocr"):
+        made = exchange()
+        made.terms, made.model_group, made.outcome, made.error = RouteTerms("/r"), group, Outcome.REFUSED, "no_deployment"
+        made.why = str(Reason.COOLING)
+        notices.count(made)
+    notices.close()
+    assert ["/r: all cool down; a request was not sent.", "/r ocr: all cool down; a request was not sent."] == said.messages[:2]
+    assert ["/r ocr: all cool down; 2 more requests were not sent in the last minute."] == said.messages[2:]
 
 
 async def test_a_thousand_targets_are_remembered() -> None:
@@ -118,5 +142,5 @@ async def test_a_thousand_targets_are_remembered() -> None:
     notices = FailureNotices(said)
     for number in range(1100):
         notices.count(failing(Reason.REFUSED, target=f"host-{number}\n"))
-    assert (1000, "host-0\\n: connection refused; a request failed.") == (len(said.messages), said.messages[0])
+    assert (1000, "host-0\\n: connection refused; a call failed.") == (len(said.messages), said.messages[0])
     notices.close()

@@ -310,11 +310,11 @@ async def test_log_ledger_and_stderr_say_why(tmp_path: Path) -> None:
         for _ in range(3):
             assert 502 == await post(f"{running.url}/down/v1/ocr?token=canary")
         lines = await running.logs(3)
-        await running.says(rf"127\.0\.0\.1:{down}: connection refused; a request failed\.")
+        await running.says(rf"127\.0\.0\.1:{down}: connection refused; a call failed\.")
         assert 0 == await running.stop()
     assert [("upstream_unreachable", "connection refused")] * 3 == [(line["error"], line["why"]) for line in lines]
     said = "".join(running.said)
-    assert f"127.0.0.1:{down}: connection refused; 2 requests failed in the last minute." in said
+    assert f"127.0.0.1:{down}: connection refused; 2 more calls failed in the last minute." in said
     assert 2 == said.count("refused;")
     assert "canary" not in said
     with closing(sqlite3.connect(tmp_path / "books.db")) as ledger:
