@@ -110,5 +110,5 @@ class Notices:
             named = "" if deployment is None else f" ({printable(deployment)})"
             self._warn(
                 f"{exchange.target}{named} answered {exchange.status} on route {route}: "
-                "it does not accept the credentials that it gets. Check the key or the account, and what it may do."
+                "it does not accept the credentials that it gets. Check the variable that its headers name, and the account."
             )

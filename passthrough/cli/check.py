@@ -104,6 +104,7 @@ def _spending(config: Config) -> Iterator[str]:
         yield f"All together: at most {limits}."
     if any(budget.per is not Per.MINUTE for budget in config.budgets):
         yield _periods(config.calendar)
+        yield _warnings(config.budgets)
     if config.budgets and config.ledger is None:
         yield "Without a ledger budgets are kept in memory: a restart forgets what was spent."
 
@@ -127,6 +128,18 @@ def _limit(budget: Budget) -> str:
         refuses = " (unpriced: refuse)" if budget.refuses_unpriced else ""
         return f"${_usd(budget.limit)} per {budget.per}{refuses}"
     return f"{_plural(budget.limit, str(budget.unit).removesuffix('s'))} per {budget.per}"
+
+
+def _warnings(budgets: Sequence[Budget]) -> str:
+    """Return at which share of a budget the operator is warned; of which budget, where that is not the same for all."""
+    found: dict[str, list[str]] = {}
+    for budget in (budget for budget in budgets if budget.per is not Per.MINUTE):
+        said = "not warned of" if budget.warn_at is None else f"warned of at {budget.warn_at * 100:g} %"
+        found.setdefault(said, []).append(f"{budget.scope.name or 'all together'} ({_limit(budget)})")
+    if len(found) == 1:
+        return f"Budgets are {next(iter(found))}."
+    clauses = (f"{said}: {', '.join(named)}" for said, named in found.items())
+    return f"Budgets are {'; '.join(clauses)}."
 
 
 def _plural(count: int, thing: str) -> str:

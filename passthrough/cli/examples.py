@@ -31,7 +31,7 @@ _SHOWN: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     ),
     "check": (
         ("passthrough check", "what is wrong, or what it means"),
-        ("passthrough check --live", "also fetch a token of each identity"),
+        ("passthrough check --live", "also ask the provider if it takes the key"),
         ("passthrough check --sandbox", "without any key"),
     ),
     "usage": (

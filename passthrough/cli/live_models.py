@@ -16,9 +16,9 @@ from .. import __version__
 from ..config.model import Config
 from ..config.problems import listed
 from ..config.providers.apis import Api, api_of
-from ..credentials.identity import Identity
+from ..credentials.identity import Identity, shown
 from ..credentials.token import Token
-from ..errors import UpstreamFailure
+from ..errors import Reason, UpstreamFailure
 from ..proxy.auth import CREDENTIAL_HEADERS, Authenticator
 from ..proxy.prepared import head_with
 from ..proxy.request_head import RequestHead
@@ -36,6 +36,18 @@ _MAX_AT_ONCE: Final = 16
 _MAX_NAMED: Final = 3
 _SANDBOX: Final = "sandbox"
 _UNREACHED: Final = frozenset({"upstream_unreachable", "upstream_timeout", "proxy_loop"})
+_AUTHORITY: Final = "Name the authority that signed it in 'upstream_tls: {ca_file: …}'."
+_CURES: Final[Mapping[str | None, str]] = {
+    Reason.NAME: "Check the spelling of the target's host.",
+    Reason.REFUSED: "Check the target's host and port.",
+    Reason.CONNECT_TIMEOUT: "Check the target's host and port, and the firewall.",
+    Reason.NO_TLS: "Write http:// in the target where it speaks no TLS.",
+    Reason.UNKNOWN_AUTHORITY: _AUTHORITY,
+    Reason.OTHER_NAME: "Check the spelling of the target's host.",
+    Reason.PROXY_NAME: "Check the spelling of the proxy's host.",
+    Reason.PROXY_REFUSED: "Check the proxy's host and port.",
+}
+"""What to do, by why a target cannot be reached."""
 _FIELDS: Final = (
     (b"accept", b"Accept", b"application/json"),
     (b"accept-encoding", b"Accept-Encoding", b"identity"),
@@ -133,7 +145,7 @@ async def _checked(connections: ConnectionPool, question: _Question, tokens: Map
                 connection.abort()
     except UpstreamFailure as failure:
         what = "cannot be reached" if failure.kind.code in _UNREACHED else "sent no response"
-        return Checked(f"{what}: {failure.message}", is_good=False)
+        return Checked(f"{what}: {failure.message}{_cure(failure)}", is_good=False)
     except TimeoutError:
         return Checked(f"did not answer within {TOTAL_S:.0f} s", is_good=False)
     return _judged(question, status, body)
@@ -165,7 +177,7 @@ def _judged(question: _Question, status: int, body: bytes) -> Checked:
     count = _count(body)
     has_key = _sends_key(question.route)
     if status in {401, 403}:
-        what = "does not accept the key" if has_key else "wants a key, and none is sent"
+        what = f"does not accept the key. {_checks(question.route)}" if has_key else "wants a key, and none is sent"
         return Checked(f"{status}: {what}", is_good=False)
     if 200 <= status < 300 and count is not None:
         models = f"{count} model{'' if count == 1 else 's'}"
@@ -174,6 +186,21 @@ def _judged(question: _Question, status: int, body: bytes) -> Checked:
         return Checked(f"{status}: no list of models came", is_good=False)
     key = "the key was not tried" if has_key else "no key is sent"
     return Checked(f"can be reached, and has no list of models ({status}): {key}", is_good=True)
+
+
+def _checks(route: Route) -> str:
+    """Return what to look at where a key is not accepted, by the names of variables only."""
+    if route.upstream_auth is not None:
+        return f"Check what {shown(route.upstream_auth)} may do."
+    sent = [(name.decode("ascii"), value.shown) for name, value in route.headers if name.lower() in CREDENTIAL_HEADERS]
+    named = " and ".join(name if shown_as == "***" else f"{name} ({shown_as})" for name, shown_as in sent)
+    scheme = ", and 'Bearer' before it" if any(name.lower() == "authorization" for name, _ in sent) else ""
+    return f"Check what the route's headers send: {named}{scheme}."
+
+
+def _cure(failure: UpstreamFailure) -> str:
+    cure = _CURES.get(failure.why, "")
+    return f" {cure}" if cure else ""
 
 
 def _sends_key(route: Route) -> bool:

@@ -78,6 +78,13 @@ _config = click.option(
     help="The configuration.",
 )
 _ledger = click.option("--ledger", metavar="URL", help="The ledger's URL, instead of the configuration's.")
+_traffic = click.option(
+    "--sandbox",
+    type=click.Choice(["auto", "exclude", "include", "only"]),
+    default="auto",
+    show_default=True,
+    help="Whether the sandbox's traffic is summed up; auto: only where there is no other.",
+)
 
 
 def _periods(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
@@ -296,16 +303,19 @@ def schema() -> None:
 @_ledger
 @click.option(
     "--by",
-    default="client",
+    multiple=True,
+    default=["client"],
     show_default=True,
     shell_complete=lambda context, parameter, incomplete: completions.several(completions.USAGE_KEYS, incomplete),
     help="client, label, label.NAME, route, model, target, deployment, model_group, day, month, status; several as a,b.",
 )
 @click.option("--as-told", is_flag=True, help="Models by the names that came, not by those that are priced.")
-@click.option("--since", shell_complete=_periods, help="7d (whole days, today the last), 12h, or a date (UTC).")
-@click.option("--until", shell_complete=_periods, help="Up to, not including: 7d, 12h, or a date (UTC).")
+@click.option(
+    "--since", shell_complete=_periods, help="7d (whole days, today the last), 12h, a date, or 2026-08-01T09:30Z (UTC)."
+)
+@click.option("--until", shell_complete=_periods, help="Up to, not including: 7d, 12h, a date, or 2026-08-01T09:30Z (UTC).")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
-@click.option("--sandbox", type=click.Choice(["auto", "exclude", "include", "only"]), default="auto", show_default=True)
+@_traffic
 @click.option(
     "--watch", is_flag=False, flag_value=2.0, type=click.FloatRange(0.2), metavar="[SECONDS]", help="Until Ctrl-C.  [default: 2]"
 )
@@ -316,7 +326,7 @@ def usage(config: str, ledger: str | None, watch: float | None, export: str | No
     from . import usage
 
     with _exit_on_error():
-        keys = tuple(_keys(options.pop("by")))
+        keys = tuple(_keys(",".join(options.pop("by"))))
         try:
             usage.Question("", keys, **options).check()
             if export is not None:
@@ -417,7 +427,7 @@ def _ledger_url(config: str, option: str | None) -> str:
 )
 @click.option("--format", "form", type=click.Choice(["md", "html", "csv"]), help="[default: the end of FILE, else md]")
 @click.option("--output", type=_FILE, default="-", show_default=True, metavar="FILE", help="Where to write it; - is stdout.")
-@click.option("--sandbox", type=click.Choice(["auto", "exclude", "include", "only"]), default="auto", show_default=True)
+@_traffic
 def report(config: str, ledger: str | None, **options: Any) -> None:
     """Write a month's statement: pages, cost and doubts of each client."""
     from . import report

@@ -40,19 +40,25 @@ class Question:
         return month_before(now) if self.month is None else month_of(self.month, now)
 
     def chosen_form(self) -> str:
-        """Return the form, by default that of the file's end, else Markdown."""
+        """Return the form, by default that of the file's end; of a stream Markdown. Raises ValueError."""
         end = Path(self.output).suffix.lower().removeprefix(".")
-        return self.form or (end if end in FORMS else FORMS[0])
+        if self.form is not None or end in FORMS:
+            return self.form or end
+        if self.output == STDOUT or destination.is_stream(Path(self.output)):
+            return FORMS[0]
+        ends = " or ".join(f".{form}" for form in FORMS)
+        raise ValueError(f"'{self.output}' tells no form: end it in {ends}, or say which with --format.")
 
     def check(self) -> None:
-        """Raise ValueError for a month or a key that is none."""
+        """Raise ValueError for a month or a key that is none, and for a file whose name tells no form."""
         self.chosen_month(datetime.now(UTC))
+        self.chosen_form()
         if not is_key(self.by):
             raise ValueError(unknown_key(self.by))
 
 
 def report(ledger_url: str, question: Question, prices: Prices | None) -> str | None:
-    """Write the statement, and return a sentence for the user where it went into a file.
+    """Write the statement, and return what to say to the user: where it went into a file, that another month may be meant.
 
     `prices` None: those of the list that ships. Raises LedgerError, OutputError, BrokenPipeError.
     """
@@ -60,13 +66,17 @@ def report(ledger_url: str, question: Question, prices: Prices | None) -> str | 
     with closing(Ledger.open(ledger_url, read_only=True)) as ledger:
         made = statement(ledger, question.chosen_month(now), question.by, prices or Prices(), now, sandbox=question.sandbox)
     text = _text(made, question.chosen_form())
+    said = []
     if question.output == STDOUT:
         with standard_streams.printing():
             sys.stdout.write(text)
-        return None
-    with destination.writing(Path(question.output)) as stream:
-        stream.write(text)
-    return f"The statement of {made.month.name} was written to {question.output}"
+    else:
+        with destination.writing(Path(question.output)) as stream:
+            stream.write(text)
+        said.append(f"The statement of {made.month.name} was written to {question.output}")
+    if question.month is None and not made.total.requests:
+        said.append(f"{made.month.name} had no requests. What there is of this month so far: --month {now:%Y-%m}")
+    return "\n".join(said) or None
 
 
 def _text(made: Statement, form: str) -> str:

@@ -140,7 +140,7 @@ async def test_credentials_that_a_target_does_not_accept_are_said_once(tmp_path:
             open_books.keeper.done(made)
             await until(lambda number=number: open_books.keeper.booked == number)  # type: ignore[misc]
             assert warnings == len(open_books.warned)
-        assert f"{said} Check the key or the account, and what it may do." == open_books.warned[0]
+        assert f"{said} Check the variable that its headers name, and the account." == open_books.warned[0]
         assert "api.mistral.ai (team-b) answered" in open_books.warned[3]
         assert "on route /other" in open_books.warned[1]
         assert open_books.warned[0] == open_books.warned[2]

@@ -12,7 +12,7 @@ from tests.harness.configs import written
 from tests.harness.process import command
 from tests.harness.tls import served_by
 from tests.harness.token_servers import token_server
-from tests.harness.upstream import RawUpstream, Script, answering, ok, upstream
+from tests.harness.upstream import Peer, RawUpstream, Script, answering, ok, upstream
 
 KEY = "key-canary-0123456789"
 MODELS = json.dumps({"object": "list", "data": [{"id": "a"}, {"id": "b"}]}).encode()
@@ -39,7 +39,8 @@ async def live(folder: Path, routes: str, more: str = "ledger: none\n") -> tuple
     [
         (answering(ok(MODELS)), 0, "accepts the key: 2 models"),
         (answering(ok(b'[{"id": "a"}]')), 0, "accepts the key: 1 model"),
-        (answering(REFUSED), 1, "401: does not accept the key"),
+        (answering(REFUSED), 1,
+         "401: does not accept the key. Check what the route's headers send: Authorization (KEY), and 'Bearer' before it."),
         (answering(ok(b"", status=b"403 Forbidden")), 1, "403: does not accept the key"),
         (answering(ok(b"", status=b"503 Service Unavailable")), 1, "503: no list of models came"),
         (answering(ok(b"<html>", status=b"404 Not Found")), 0,
@@ -94,10 +95,31 @@ async def test_who_cannot_be_reached(tmp_path: Path) -> None:
         code, lines = await live(tmp_path, secure + refused)
         assert (1, 3) == (code, sum(": cannot be reached: " in line for line in lines))
         assert "certificate" in lines[0]
+        assert lines[0].endswith("Name the authority that signed it in 'upstream_tls: {ca_file: …}'.")
         assert "refused" in lines[1]
+        assert lines[1].endswith("Check the target's host and port.")
         assert "nonesuch.invalid" in lines[2]
+        assert lines[2].endswith("Check the spelling of the target's host.")
         trusted = secure.replace("/a,", "/a, upstream_tls: {ca_file: ca.pem},")
         assert (0, [f"/a/* (localhost:{there.port}): accepts the key: 2 models"]) == await live(tmp_path, trusted)
+
+
+async def plain_at_once(peer: Peer) -> None:
+    """Greet as a server that does not speak TLS."""
+    await peer.send(REFUSED)
+
+
+@pytest.mark.process
+async def test_a_server_without_tls_and_a_key_that_is_no_variable(tmp_path: Path) -> None:
+    """Each is said with what to do about it."""
+    async with upstream(plain_at_once) as there:
+        secure = route(there.port, "/tls").replace("http://127", "https://127")
+        code, lines = await live(tmp_path, secure)
+    assert (1, True) == (code, lines[0].endswith(" Write http:// in the target where it speaks no TLS.")), lines
+    async with upstream(answering(REFUSED)) as there:
+        own = route(there.port).replace("Authorization: Bearer os.environ/KEY", "api-key: a-key-that-is-written-here")
+        code, lines = await live(tmp_path, own)
+    assert (1, True) == (code, lines[0].endswith(" Check what the route's headers send: api-key.")), lines
 
 
 @pytest.mark.process

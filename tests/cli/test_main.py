@@ -124,7 +124,7 @@ async def test_what_is_wrong_with_the_configuration_is_exit_2(tmp_path: Path, ar
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("usage",), "There is no ledger at "),
+        (("usage",), "\nRun this in the folder in which 'serve' was started, or give --ledger sqlite:///<path>.\n"),
         (("usage", "--ledger", "sqlite:///text.db"), "is not an SQLite database"),
         (("usage", "--ledger", "sqlite:///other.db"), "is not a ledger of this program"),
         (("usage", "--ledger", "sqlite:///none.db"), "There is no ledger at "),
@@ -395,6 +395,7 @@ async def test_usage(sandboxed: Path) -> None:
     assert (True, 6, 6, 0.012) == (output["sandbox"], *(output["total"][name] for name in ("requests", "pages", "cost_usd")))
 
     code, out, err = await command(sandboxed, "usage", "--format", "csv", "--by", "model, client")
+    assert (0, out, "") == await command(sandboxed, "usage", "--format", "csv", "--by", "model", "--by", "client")
     assert (0, "") == (code, err)
     rows = [(row["model"], row["client"], row["pages"]) for row in csv.DictReader(io.StringIO(out))]
     assert [("mistral-ocr-2512", "ann", "3"), ("mistral-ocr-2512", "ben", "3")] == [row for row in rows if row[0]]

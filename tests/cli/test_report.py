@@ -58,7 +58,7 @@ async def test_a_file_in_the_form_of_its_end(folder: Path) -> None:
         ("may.html", "<!doctype html>", ()),
         ("may.CSV", "month,client,row,name,", ()),
         ("may.md", "# Usage statement", ()),
-        ("may.txt", "# Usage statement", ()),
+        ("may.txt", "# Usage statement", ("--format", "md")),
         ("other.csv", "<!doctype html>", ("--format", "html")),
     ):
         code, out, err = await command(folder, "report", "--month", "2025-05", "--output", name, *flags)
@@ -87,6 +87,16 @@ async def test_the_last_month_is_the_default(folder: Path) -> None:
     assert "The month is not over" in now
 
 
+async def test_a_month_without_a_request_names_this_one(folder: Path) -> None:
+    """In a program's first month the default is one from before it: the statement names it, and stderr tells the way."""
+    code, out, err = await command(folder, "report", "--sandbox", "only")
+    now = datetime.now(UTC)
+    last = now.replace(day=1) - timedelta(days=1)
+    assert (0, True) == (code, f"\n{last:%B %Y} had no requests.\n" in out)
+    assert f"{last:%B %Y} had no requests. What there is of this month so far: --month {now:%Y-%m}\n" == err
+    assert "" == (await command(folder, "report", "--sandbox", "only", "--month", "2025-05"))[2]
+
+
 async def test_another_ledger_needs_no_configuration(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """With --ledger a folder without a configuration will do; one that is there must have right prices."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
@@ -111,6 +121,7 @@ async def test_another_ledger_needs_no_configuration(folder: Path, tmp_path_fact
             "There are no statements by model.\nThere are: client, route, deployment, model_group, label, and label.NAME",
         ),
         (("--by", "client,route"), 2, "There are no statements by client,route."),
+        (("--output", "may.pdf"), 2, "'may.pdf' tells no form: end it in .md or .html or .csv, or say which with --format."),
         (("--format", "pdf"), 2, "'pdf' is not one of"),
         (("--ledger", "sqlite:///none.db"), 1, "none.db"),
         (("--ledger", "none"), 2, "There is no ledger to sum up: it is 'none'."),

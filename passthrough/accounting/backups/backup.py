@@ -61,7 +61,8 @@ def back_up(url: str, journal: Path, file: Path, *, force: bool = False) -> Back
     source = ledger_file(url, f"pg_dump -Fc -d {{url}} -f {shlex.quote(str(file))}")
     file = file.absolute()
     if not os.path.exists(source):
-        raise LedgerError(f"There is no ledger at {source}.\nName the one that 'serve' writes: --ledger sqlite:///<path>.")
+        hint = "Run this in the folder in which 'serve' was started, or give --ledger sqlite:///<path>."
+        raise LedgerError(f"There is no ledger at {source}.\n{hint}")
     _check_target(file, source, force=force)
     # The journal is opened before the copy is made: what is booked meanwhile is in one of both.
     with new_file(file) as part, reading(journal) as waiting:

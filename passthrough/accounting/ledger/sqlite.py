@@ -101,7 +101,8 @@ class SqliteFile:
     def find(self) -> None:
         """Raise LedgerError where there is no file."""
         if not self._path.exists():
-            raise LedgerError(f"There is no ledger at {self.where}.\nName the one that 'serve' writes: sqlite:///<path>.")
+            hint = "Run this in the folder in which 'serve' was started, or give --ledger sqlite:///<path>."
+            raise LedgerError(f"There is no ledger at {self.where}.\n{hint}")
 
     def make(self) -> None:
         """Create the file where there is none; never a folder: a misspelt path would become one."""

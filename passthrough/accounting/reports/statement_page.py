@@ -61,7 +61,7 @@ def blocks(statement: Statement) -> Iterator[Block]:
     yield f"The month of {statement.month} (UTC), by {statement.by}. Made {statement.made.astimezone(UTC):%Y-%m-%dT%H:%MZ}."
     yield from _notes(statement)
     if not statement.total.requests:
-        yield "There were no requests."
+        yield f"{statement.month.name} had no requests."
         return
     yield _ROUNDED
     parties = _largest_first(statement.parties, lambda party: party.total)

@@ -315,7 +315,7 @@ def test_the_largest_come_first(ledger: Ledger) -> None:
 def test_an_empty_month(ledger: Ledger) -> None:
     """It is a page too, and a table without rows."""
     found = statement(ledger, Month(2025, 1), "client", PRICES, LATER)
-    assert "There were no requests.\n" in shown(found)
+    assert "\nJanuary 2025 had no requests.\n" in shown(found)
     assert 1 == len(to_csv(found).splitlines())
 
 
