@@ -22,13 +22,21 @@ _STATUS: Final = re.compile(r"[1-5][0-9]{2}")
 """A number that repeats a status says nothing more (Google's `error.code`, Azure's `statusCode`)."""
 
 
+_WORD: Final = re.compile(rb"[a-z0-9_.-]{8,}")
+_SHARED: Final = 12
+"""How many characters in a row a code may not have in common with a secret."""
+
+_KEY: Final = re.compile(r"(?=[A-Za-z]*[0-9])[A-Za-z0-9]{21,}")
+"""Keys look like this: more than twenty letters and digits without a separator, a digit among them."""
+
+
 class ErrorBody:
     """The begin of one response's body; takes what a meter takes, and is no source of a usage."""
 
     __slots__ = ("_content_encoding", "_left_bytes", "_pieces", "_secrets")
 
     def __init__(self, content_encoding: bytes, secrets: Sequence[bytes] = ()) -> None:
-        """`content_encoding`: all fields, joined by commas. A code that has one of the `secrets` in it is none."""
+        """`content_encoding`: all fields, joined by commas. A code that tells of one of the `secrets` is none."""
         self._content_encoding = content_encoding
         self._secrets = secrets
         self._pieces: list[bytes] = []
@@ -63,8 +71,24 @@ class ErrorBody:
         for found in _candidates(document):
             code = str(found) if type(found) is int else found
             if isinstance(code, str) and _CODE.fullmatch(code) and not _STATUS.fullmatch(code):
-                return None if any(secret and secret in code.encode() for secret in self._secrets) else code
+                return None if _is_secret(code, self._secrets) else code
         return None
+
+
+def _is_secret(code: str, secrets: Sequence[bytes]) -> bool:
+    """Tell whether a code looks like a key, or tells of one of the secrets: of the whole or of a part, in any case.
+
+    Only a secret's words of eight characters and more count: in shorter ones a code would be found by chance.
+    """
+    if _KEY.search(code):
+        return True
+    text = code.lower().encode("ascii")
+    for word in [word for secret in secrets for word in _WORD.findall(secret.lower())]:
+        if word in text or (len(text) >= 8 and text in word):
+            return True
+        if any(text[at : at + _SHARED] in word for at in range(len(text) - _SHARED + 1)):
+            return True
+    return False
 
 
 def _candidates(document: Any) -> Iterator[Any]:

@@ -23,7 +23,7 @@ from ..meter.plan import ResponseKind
 from ..meter.request import AnyRequestMeter, BufferedRequestMeter, RequestMeter, open_request_meter
 from ..meter.usage import Unmetered, Usage
 from .request_head import RequestHead
-from .rewrite import without_secrets
+from .rewrite import sent_values, without_secrets
 from .routes import Route, Target
 from .upstream.connection import BodySink, Connection
 from .upstream.response_head import ResponseHead
@@ -79,9 +79,14 @@ def _codings(head: RequestHead) -> bytes:
 
 
 class SentBody(Protocol):
-    """The request body of a call: `complete` once its last byte was written."""
+    """The request body of a call: `complete` once its last byte was written. `head` is that of the client's request."""
 
     request_meter: AnyRequestMeter | None
+
+    @property
+    def head(self) -> RequestHead:
+        """The head of the client's request."""
+        ...
 
     @property
     def complete(self) -> bool:
@@ -235,7 +240,8 @@ class Call:
             exchange.usage_source = meter
             exchange.went_up = True
         elif 400 <= response.status < 500 and (response.length or 0) <= MAX_BYTES:
-            self._meter = exchange.error_body = ErrorBody(codings, self.secrets)
+            secrets = (*self.secrets, *sent_values(self.route, self.target, self.request_body.head))
+            self._meter = exchange.error_body = ErrorBody(codings, secrets)
         elif exchange.error_body is not None:
             exchange.error_body = None  # of a response after which the request was sent again
 

@@ -29,7 +29,7 @@ _SLOW_HINT: Final = "Send the body faster, or lower the route's 'min_upload_rate
 class RequestBody:
     """The body of one request, on its way from the client to the target."""
 
-    __slots__ = ("_connection", "_ended", "_exchange", "_head", "_replay", "_route", "_written", "request_meter")
+    __slots__ = ("_connection", "_ended", "_exchange", "_replay", "_route", "_written", "head", "request_meter")
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class RequestBody:
         self.request_meter = request_meter
         self._replay = replay
         self._exchange = exchange
-        self._head = head
+        self.head = head
         self._route = route
         self._connection = connection
         self._ended = False
@@ -58,7 +58,7 @@ class RequestBody:
         `stream` may not have returned yet, for it waits for its turn after the last piece too. A client that leaves meanwhile has
         sent a complete request.
         """
-        return self._ended or (self._written == self._head.length and not self._connection.full)
+        return self._ended or (self._written == self.head.length and not self._connection.full)
 
     async def send_whole(self, request_head: bytes, body: bytes, *, batched: bool) -> None:
         """Send the head and a body that is in memory, in one piece. Raises Refusal (body_too_large).
@@ -66,7 +66,7 @@ class RequestBody:
         `batched`: see Connection.write.
         """
         self._count(body)
-        end = b"0\r\n\r\n" if self._head.chunked else b""
+        end = b"0\r\n\r\n" if self.head.chunked else b""
         self._connection.write(request_head + self._framed(body) + end, batched=batched)
         self._ended = True
         if self._replay is not None:  # After the write: what the target sent during a wait before it would pass for the response.
@@ -95,14 +95,14 @@ class RequestBody:
                     self._count(piece)
                     if self._replay is not None:
                         await self._replay.keep(piece)
-                    elif self._head.length is not None:
-                        rest = bypass(self._exchange.bytes_up, self._head.length - self._exchange.bytes_up)
+                    elif self.head.length is not None:
+                        rest = bypass(self._exchange.bytes_up, self.head.length - self._exchange.bytes_up)
                     self._write(piece)
                     # After the write, which metering must not delay.
                     if request_meter is not None and not request_meter.feed(piece):
                         await request_meter.drained()
                     await self._connection.drain(idle_s)
-                    if not fair.spend(_CHUNKED_WORK if self._head.chunked else len(piece)):
+                    if not fair.spend(_CHUNKED_WORK if self.head.chunked else len(piece)):
                         await fair.turn()
                     if rest is not None:
                         await self._stream_bypass(rest, rate, request_meter, idle_s)
@@ -123,9 +123,9 @@ class RequestBody:
                 rate.close()
             if rest is not None:
                 rest.detach()
-        if self._head.length is not None and self._exchange.bytes_up != self._head.length:
+        if self.head.length is not None and self._exchange.bytes_up != self.head.length:
             raise ClientGone
-        if self._head.chunked:
+        if self.head.chunked:
             self._connection.write(b"0\r\n\r\n")
         self._ended = True
 
@@ -173,7 +173,7 @@ class RequestBody:
             if request_meter is not None and not request_meter.feed(piece):
                 await request_meter.drained()
             await self._connection.drain(self._route.timeouts.idle_s)
-        if self._head.chunked:
+        if self.head.chunked:
             self._connection.write(b"0\r\n\r\n")
         self._ended = True
 
@@ -182,7 +182,7 @@ class RequestBody:
         self._written += len(piece)
 
     def _framed(self, piece: bytes) -> bytes:
-        return b"%x\r\n%b\r\n" % (len(piece), piece) if self._head.chunked and piece else piece
+        return b"%x\r\n%b\r\n" % (len(piece), piece) if self.head.chunked and piece else piece
 
     def _count(self, piece: bytes) -> None:
         self._exchange.bytes_up += len(piece)

@@ -292,6 +292,24 @@ def injected_secrets(route: Route) -> tuple[bytes, ...]:
     return tuple(secret for secret in secrets if len(secret) >= 8)
 
 
+def sent_values(route: Route, target: Target, head: RequestHead) -> list[bytes]:
+    """Return the values that a request with this `head` of the client's may have carried up, and that may be secrets.
+
+    Of all fields but those that describe the body, of the queries, raw and decoded, and of the HTTP proxy's URL.
+    """
+    fields = [(name.lower(), value.reveal().encode("utf-8", "surrogateescape")) for name, value in route.headers]
+    fields += [(lower, value) for lower, _, value in head.fields]
+    pairs = [*_pairs(target.query), *route.default_query, *_pairs(head.query or b"")]
+    values = [value for name, value in fields if name not in _NEVER_UP and not _DESCRIBES_BODY.fullmatch(name)]
+    if target.proxy is not None:
+        values.append(target.proxy.reveal().encode("utf-8", "surrogateescape"))
+        values += [line.rpartition(b" ")[2] for line in proxy_authorization(target.proxy)]
+    for pair in pairs:
+        name, _, value = pair.partition(b"=")
+        values += [value or name, unquote_to_bytes((value or name).replace(b"+", b" "))]
+    return values
+
+
 def proxy_authorization(proxy: Secret) -> list[bytes]:
     """Return the header line with the credentials of a proxy's URL, nothing where it has none (RFC 7617)."""
     parts = urlsplit(proxy.reveal())

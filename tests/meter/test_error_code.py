@@ -109,10 +109,44 @@ def test_what_is_no_json_has_no_code(body: bytes) -> None:
     assert None is code_of(body)
 
 
-def test_a_secret_is_no_code() -> None:
-    """A provider that sends back the key that it got, alone or in a longer word."""
-    for code in ("provider-key", "key.provider-key.x"):
-        assert None is code_of(json.dumps({"code": code}).encode(), secrets=(b"", b"provider-key"))
+@pytest.mark.parametrize(
+    "code",
+    [
+        "provider-key-Qx81",
+        "PROVIDER-KEY-QX81",
+        "key.provider-key-qx81.x",
+        "provider-key-q",
+        "er-key-Qx81",
+        "invalid_provider-key-Q",
+        "invalid_vider-key-Qx8",
+        "hidden.word",
+        "of-a-url",
+    ],
+)
+def test_a_secret_is_no_code(code: str) -> None:
+    """A provider that sends back the key that it got: whole or in part, in any case, alone or in a longer word."""
+    secrets = (b"", b"provider-key-Qx81", b"HIDDEN.WORD", b"two/part-of-a-url/x")
+    assert None is code_of(json.dumps({"code": code, "type": "other"}).encode(), secrets=secrets)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_kept"),
+    [
+        ("2f0b41c9e7d84aa6b3d15c", False),
+        ("sk-proj-AbCdEfGhIjKlMnOpQrSt1", False),
+        ("key_1ABCDEFGHIJKLMNOPQRSTU", False),
+        ("123456789012345678901", False),
+        ("12345678901234567890", True),
+        ("DeploymentNotFoundInThisRegion", True),
+        ("0f8fad5b-d9cb-469f-a165-70867728950e", True),
+        ("string_pattern_mismatch_v2_2024", True),
+        ("key", True),
+        ("invalid_provider", True),
+    ],
+)
+def test_what_looks_like_a_key_is_no_code(code: str, is_kept: bool) -> None:
+    """More than twenty letters and digits without a separator: a key that this program does not know."""
+    assert (code if is_kept else None) == code_of(json.dumps({"code": code}).encode(), secrets=(b"provider-key",))
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", b"gzip", b"br", b"zstd", b"deflate", b"a, b, c, d, e"]))

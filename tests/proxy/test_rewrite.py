@@ -24,6 +24,7 @@ from passthrough.proxy.rewrite import (
     proxy_authorization,
     request_target,
     response_fields,
+    sent_values,
 )
 from passthrough.proxy.routes import LabelHeader, Route, Target
 from passthrough.secret import Secret
@@ -483,3 +484,15 @@ def test_an_echo_of_the_injected_key_does_not_reach_the_client() -> None:
     """A target that echoes its request does not hand out the operator's key, neither under its name nor in another value."""
     echoed = fields_of(((b"Authorization", b"x"), (b"X-Echo", b"a=Bearer sk-123456;"), (b"X-Good", b"sk-12345")))
     assert [b"X-Good: sk-12345"] == response_fields(echoed, (b"sk-123456",))
+
+
+def test_what_was_sent_may_hold_secrets() -> None:
+    """Fields of the client and of the route, queries raw and decoded, the proxy on the way; not what describes the body."""
+    sent = route(headers=((b"X-Set", Secret("set")),), default_query=(b"d=default",))
+    fields = ((b"Authorization", b"Bearer own"), (b"Content-Type", b"a/b"), (b"User-Agent", b"sdk"), (b"Connection", b"x"))
+    head = validate("POST", b"/ocr?t=as%2Bked&lone", (1, 1), (HOST, *fields))
+    target = replace(TARGET, query=b"key=in+url", proxy=Secret("http://user:via@proxy.test"))
+    proxied = [b"http://user:via@proxy.test", b"dXNlcjp2aWE="]
+    queries = [b"in+url", b"in url", b"default", b"default", b"as%2Bked", b"as+ked", b"lone", b"lone"]
+    assert [b"set", b"Bearer own", *proxied, *queries] == sent_values(sent, target, head)
+    assert [b"set", b"default", b"default"] == sent_values(sent, TARGET, validate("GET", b"/ocr", (1, 1), (HOST,)))

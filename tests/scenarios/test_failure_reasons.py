@@ -359,3 +359,30 @@ async def test_the_providers_own_code_is_in_the_log(tmp_path: Path) -> None:
     codes = ["DeploymentNotFound", "DeploymentNotFound", None, None, None]
     assert codes == [line["upstream_code"] for line in lines]
     assert {("completed", None)} == {(line["outcome"], line["error"]) for line in lines}
+
+
+@pytest.mark.process
+async def test_no_code_of_the_log_repeats_what_was_sent(tmp_path: Path) -> None:
+    """A client's own provider key, a key in the target's URL, in a query, in any field: a provider that sends it back."""
+    keys = ("own.canary.key", "url.canary.key", "set.canary.key", "asked.canary", "field.canary", "via.canary.key")
+
+    async def script(peer: Peer) -> None:
+        while True:
+            received = await peer.request()
+            at = int(received.line.split(b"/at/")[1].split(b"?")[0].split(b" ")[0])
+            assert keys[at].encode() in received.raw_head
+            body = json.dumps({"code": keys[at].upper()[:-1]}).encode()
+            await peer.send(ok(body, status=b"400 Bad Request"))
+
+    async with upstream(script) as above:
+        route = {"path": "/a", "include_subpath": True, "forward_credentials": True, "forward_headers": True, "auth": False}
+        route |= {"headers": {"x-set": "set.canary.key"}}
+        route["target"] = f"http://127.0.0.1:{above.port}/?key=url.canary.key"
+        text = json.dumps({"pass_through_endpoints": [route], "ledger": "none"})
+        fields = {"Authorization": "Bearer own.canary.key", "X-Other": "field.canary", "x-pass-x-via": "via.canary.key"}
+        async with program(tmp_path, text) as running:
+            for at in range(len(keys)):
+                assert 400 == await post(f"{running.url}/a/at/{at}?token=asked.canary", headers=fields)
+            lines = await running.logs(len(keys))
+            assert 0 == await running.stop()
+    assert [None] * len(keys) == [line["upstream_code"] for line in lines]

@@ -43,7 +43,6 @@ class ClientBody:
         "_body",
         "_exchange",
         "_fair",
-        "_head",
         "_idle",
         "_inflater",
         "_inflating",
@@ -53,6 +52,7 @@ class ClientBody:
         "_route",
         "_scan",
         "ended",
+        "head",
         "is_whole",
         "kept",
         "kept_bytes",
@@ -70,7 +70,7 @@ class ClientBody:
     ) -> None:
         """`inflater` undoes the body's Content-Encoding, None without one."""
         self._exchange = exchange
-        self._head = head
+        self.head = head
         self._route = route
         self._body = body
         self._scan = scan
@@ -92,13 +92,13 @@ class ClientBody:
     def length(self) -> int | None:
         """The decoded body's length; None where it is not known before the end, or not kept then."""
         if self.is_plain:
-            return self._head.length
+            return self.head.length
         return self.kept_bytes if self.ended and self.is_whole else None
 
     @property
     def is_plain(self) -> bool:
         """Whether the bytes on the wire are the body's, and their number was declared."""
-        return self._inflater is None and self._head.length is not None and not self._replaced
+        return self._inflater is None and self.head.length is not None and not self._replaced
 
     @property
     def taken(self) -> int:
@@ -108,7 +108,7 @@ class ClientBody:
     @property
     def left(self) -> int:
         """How many bytes of a plain body are still to come."""
-        return (self._head.length or 0) - self._exchange.bytes_up
+        return (self.head.length or 0) - self._exchange.bytes_up
 
     async def read(self) -> bytes:
         """Return the next piece, scanned and kept; b"" at the end.
@@ -215,7 +215,7 @@ class ClientBody:
 
     def _end(self) -> None:
         """Note the end. Raises ClientGone where the connection ended before the declared length had come."""
-        if self._head.length is not None and self._exchange.bytes_up != self._head.length:
+        if self.head.length is not None and self._exchange.bytes_up != self.head.length:
             raise ClientGone
         self.ended = True
         if self._inflater is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from ...errors import ClientGone, Refusal
 from ...meter.request import AnyRequestMeter, ScannedRequest
 from ..downstream.body_bypass import BodyBypass, SharedBuffer
+from ..request_head import RequestHead
 from ..transform.request_scan import RequestScan
 from ..transform.splices import Part, Slot, Splices
 from ..upstream.connection import Connection
@@ -51,6 +52,11 @@ class SplicedUpload:
         self._idle_s = idle_s
         self._ended = self._in_document = self._target_is_slower = False
         self.request_meter: AnyRequestMeter | None = request_meter
+
+    @property
+    def head(self) -> RequestHead:
+        """The head of the client's request."""
+        return self._body.head
 
     @property
     def complete(self) -> bool:
