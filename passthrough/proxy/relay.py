@@ -43,7 +43,7 @@ from .deployments.model_table import ModelTable
 from .deployments.pool import Pool
 from .downstream.http2_refusal import http2_refusal
 from .downstream.malformed_head import Malformed
-from .downstream.nearest_route import no_route
+from .downstream.nearest_route import NearestRoutes
 from .downstream.response_writer import ResponseWriter, Sent
 from .error_response import Reply, date_line, own_reply, own_response
 from .ocr.heads import with_own_lines
@@ -56,7 +56,7 @@ from .request_context import RequestContext
 from .request_head import RequestHead, escaped_path, validate
 from .response_body import ResponseBody
 from .rewrite import HeaderRewriter, label_of, named_labels_of, response_fields, without_secrets
-from .routes import Route, RouteTable, Serves
+from .routes import OddPath, Route, RouteTable, Serves
 from .settle import Settling
 from .upstream.pool import ConnectionPool
 from .upstream.response_head import Framing, ResponseHead
@@ -74,6 +74,7 @@ class Rules:
     `max_parallel` is for all requests together. `guard` protects the routes that ask for no key; None: web pages may call them.
     `cors` None: responses carry no CORS headers. `models` are what the routes choose from that have no target of their own, and
     `pools` what each endpoint with several targets chooses from. `tokens` has the token sources of all `upstream_auth`.
+    `nearest` finds what a path without a route may have meant.
     """
 
     routes: RouteTable
@@ -84,8 +85,12 @@ class Rules:
     models: ModelTable | None = None
     pools: tuple[Pool, ...] = ()
     tokens: TokenSources | None = None
+    nearest: NearestRoutes = field(init=False, repr=False, compare=False)
     _rewriters: dict[int, HeaderRewriter] = field(default_factory=dict, init=False, repr=False, compare=False)
     _pool_of: dict[int, Pool] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nearest", NearestRoutes(self.routes.routes))
 
     def rewriter(self, route: Route) -> HeaderRewriter:
         """Return the header rewriter of one of the routes; it is made when the route is first used."""
@@ -175,8 +180,9 @@ class Relay:
             if not context.exchange.admitted:
                 client = rules.authenticator.known(request.raw_headers)
                 context.exchange.client = None if client is None else client.name
-                if failure.kind.code == "no_route" and failure.why is None and context.head is not None:
-                    failure = _no_route(rules, client, context.head, request.raw_path)
+                if failure.kind.code == "no_route" and context.head is not None:
+                    meant = failure.meant if isinstance(failure, OddPath) else None
+                    failure = _no_route(rules, client, context.head, request.raw_path, meant)
             await self._fail(context, self._told(context, failure), rules.cors_headers(request))
         except Reply as reply:
             await self._reply(context, reply)
@@ -412,20 +418,19 @@ def _root_cause(context: RequestContext, failure: Failure) -> Failure:
     return cause if isinstance(cause, Failure) else failure
 
 
-def _no_route(rules: Rules, client: ClientKey | None, head: RequestHead, target: str) -> Refusal:
+def _no_route(rules: Rules, client: ClientKey | None, head: RequestHead, target: str, meant: Route | None) -> Refusal:
     """Return the refusal of a path without a route, which names routes to a client with a valid key only.
 
     Where no key is asked for at all, to each that may call: on loopback, but not to a page of another origin.
     """
-    routes = rules.routes.routes
-    told: tuple[Route, ...] = ()
+    told: frozenset[str] | None = frozenset()
     if client is not None:
-        told = tuple(each for each in routes if client.routes is None or each.terms.route in client.routes)
+        told = client.routes
     elif rules.authenticator.anonymous and rules.guard is not None:
         with suppress(Refusal):
             rules.guard.check(target.encode("utf-8", "surrogateescape"), head.fields)
-            told = routes
-    return no_route(head.path, routes, told)
+            told = None
+    return rules.nearest.no_route(head.path, told, meant)
 
 
 def _logged_path(target: str) -> str:

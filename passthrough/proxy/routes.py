@@ -174,6 +174,14 @@ class Match:
 _NONE: Final[tuple[Route, ...]] = ()
 
 
+class OddPath(Refusal):
+    """The refusal of a path that a lenient server would read as that of the route `meant`. It does not name the route."""
+
+    def __init__(self, meant: Route) -> None:
+        super().__init__("no_route", "No route has this path.")
+        self.meant = meant
+
+
 _USUAL: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 
@@ -215,8 +223,8 @@ class RouteTable:
 
         Raises Refusal: `no_route`, or `method_not_allowed` (with Allow) where the path has routes for other methods only. A path
         that a lenient server would read as another route's (`/%6Fcr`, `/ocr/`, `/OCR`) has no route: it would evade that route's
-        limits and budgets. A path that is spelt exactly as a route's is that route's. `target_too_long`: to find out what a
-        server may read takes too long.
+        limits and budgets (OddPath). A path that is spelt exactly as a route's is that route's. `target_too_long`: to find out
+        what a server may read takes too long.
         """
         allowed: set[str] = set()
         match = self._match(method, path, allowed)
@@ -236,8 +244,7 @@ class RouteTable:
         for variant in variants(path):
             others = self._routes_of_variant(method, folded(variant))
             if others and route not in others:
-                name = others[0].terms.route
-                raise Refusal("no_route", f"Route {name} is to be called by its plain path.", why=f"nearest route: {name}")
+                raise OddPath(others[0])
 
     def _routes_of_variant(self, method: str, variant: bytes) -> tuple[Route, ...]:
         """Return the routes of a path in lower case: those with the longest prefix that allow the method."""

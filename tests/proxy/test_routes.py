@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from passthrough.errors import Refusal
 from passthrough.exchange import RouteTerms
 from passthrough.meter.path_variants import folded, variants
-from passthrough.proxy.routes import Match, Route, RouteTable, Target
+from passthrough.proxy.routes import Match, OddPath, Route, RouteTable, Target
 
 TARGET = Target(tls=True, host="api.test", port=443, base_path=b"")
 GET, POST = frozenset({"GET"}), frozenset({"POST"})
@@ -145,7 +145,9 @@ def test_no_spelling_of_a_path_walks_round_its_route(path: bytes) -> None:
     """What a target would take for another route's path is not let in by a route above it: it may have other limits."""
     with pytest.raises(Refusal) as caught:
         TABLE.match("POST", path)
-    assert ("no_route", "Route /a/v1/ocr is to be called by its plain path.") == (caught.value.kind.code, caught.value.message)
+    assert isinstance(caught.value, OddPath)
+    assert ("no_route", "No route has this path.") == (caught.value.kind.code, caught.value.message)
+    assert b"/a/v1/ocr" == caught.value.meant.path
 
 
 def test_other_spellings_cross_as_they_came() -> None:
