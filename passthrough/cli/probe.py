@@ -75,7 +75,9 @@ def ask(host: str, port: int) -> Readiness:
         response = connection.getresponse()
         body = response.read(_MAX_RESPONSE)
     except (OSError, UnicodeError, http.client.HTTPException) as error:  # UnicodeError: no name that DNS could hold
-        raise ProbeError(f"no answer from {where} port {port}: {error}") from None
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        hint = "Start it with 'passthrough serve', or name its port with --admin-port."
+        raise ProbeError(f"no answer from {where} port {port}: {why}.\n  {hint}") from None
     finally:
         connection.close()
     try:

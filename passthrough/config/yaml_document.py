@@ -7,6 +7,8 @@ parser's events, not from composed nodes: nesting is bounded before anything rec
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +17,13 @@ from typing import Any, Final
 import yaml
 
 from ..errors import ConfigError, Problem
-from .builtin import location
+from .builtin import DEFAULT, location
 from .problems import At, shown
 
 MAX_FILE_BYTES: Final = 10_000_000
 _MAX_VALUES: Final = 2_000_000
 _MAX_DEPTH: Final = 50
+_TAB_FIRST: Final = re.compile(r" *\t").match
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _YAML: Final = "tag:yaml.org,2002:"
 _TAGS: Final = frozenset(_YAML + name for name in ("str", "int", "float", "bool", "null", "timestamp", "map", "seq"))
@@ -78,9 +81,10 @@ def read(file: str, cwd: Path) -> Document:
         with location(file, cwd).open("rb") as stream:
             raw = stream.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise _refused(
-            file, "There is no such file.", "Name another with --config, or write it with 'passthrough init'."
-        ) from None
+        hint = "Name another with --config, or write it with 'passthrough init'."
+        if file != DEFAULT:
+            hint = f"Check its name, or write it with 'passthrough init --config {shlex.quote(file)}'."
+        raise _refused(file, "There is no such file.", hint) from None
     except IsADirectoryError:
         raise _refused(file, "This is a directory.", "Name the file in it with --config.") from None
     except (OSError, ValueError) as error:
@@ -139,6 +143,8 @@ class _Builder:
             mark = error.problem_mark or error.context_mark
             what = f"This is not YAML: {error.problem or error.context or 'it cannot be parsed'}."
             hint = "Look at this line and the one before: indentation, colons, quotes, brackets."
+            if mark and any(map(_TAB_FIRST, self._text.split("\n")[mark.line : mark.line + 1])):
+                what, hint = "This line is indented with a tab, which YAML does not allow.", "Indent it with spaces."
             raise _refused(self._file, what, hint, mark.line + 1 if mark else 0) from None
         except (yaml.YAMLError, ValueError, OverflowError):
             raise _refused(self._file, "This is not YAML.", "Check indentation, colons and quotes.") from None

@@ -139,7 +139,10 @@ def run_sandbox(host: str, port: int, key: str | None, provider: Provider) -> No
         running = await start(host, port, key=key, provider=provider)
         with suppress(OSError):  # A stderr that takes nothing is no reason not to serve.
             api = _NAMES[provider.api]
-            print(f"Sandbox of {api} API on http://{host}:{running.port}; nothing is billed.", file=sys.stderr)  # noqa: T201 - a command's output
+            url = f"http://{host}:{running.port}"
+            asks = "a key is taken, or none" if key is None else "it asks for the key of --key"
+            print(f"Sandbox of {api} API on {url}; nothing is billed.", file=sys.stderr)  # noqa: T201 - a command's output
+            print(f"In routes.yaml it is target: {url}; {asks}.", file=sys.stderr)  # noqa: T201
         await stopped.wait()
         await running.close()
 

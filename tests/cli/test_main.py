@@ -89,7 +89,10 @@ async def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
             ),
             "No such option",
         ),
-        (("check", "--config", "nowhere.yaml"), "nowhere.yaml"),
+        (
+            ("check", "--config", "nowhere.yaml"),
+            "There is no such file.\n  Check its name, or write it with 'passthrough init --config nowhere.yaml'.\n",
+        ),
         (("usage", "--config", "nowhere.yaml"), "nowhere.yaml"),
         (("prices", "--config", "nowhere.yaml"), "nowhere.yaml"),
         (("usage", "--since", "soon"), "'soon' is no time"),
@@ -128,7 +131,10 @@ async def test_what_is_wrong_with_the_configuration_is_exit_2(tmp_path: Path, ar
         (("usage", "--ledger", "sqlite:///text.db"), "is not an SQLite database"),
         (("usage", "--ledger", "sqlite:///other.db"), "is not a ledger of this program"),
         (("usage", "--ledger", "sqlite:///none.db"), "There is no ledger at "),
-        (("health", "--admin-port", "1"), "no answer from 127.0.0.1 port 1"),
+        (
+            ("health", "--admin-port", "1"),
+            "port 1: Connection refused.\n  Start it with 'passthrough serve', or name its port with --admin-port.\n",
+        ),
         (("health", "--admin-host", "no-such-host.invalid"), "no answer from no-such-host.invalid"),
         (("health", "--admin-host", "x" * 70), "no answer from xxx"),
         (("serve", "--host", "no-such-host.invalid", "--port", "0"), "Cannot listen on no-such-host.invalid"),
@@ -224,6 +230,8 @@ async def test_a_sandbox_that_fails(tmp_path: Path, api: str, named: str, path: 
         said = (await process.stderr.readline()).decode()
         found = re.fullmatch(rf"Sandbox of {named} API on (http://127\.0\.0\.1:\d+); nothing is billed\.\n", said)
         assert found is not None, said
+        told = (await process.stderr.readline()).decode()
+        assert f"In routes.yaml it is target: {found[1]}; a key is taken, or none.\n" == told
         async with aiohttp.ClientSession() as session, session.post(found[1] + path, data="{}") as response:
             assert (429, "1") == (response.status, response.headers["Retry-After"])
     finally:
@@ -703,6 +711,7 @@ async def test_the_sandbox_alone(tmp_path: Path) -> None:
     assert process.stderr is not None
     found = re.search(rb"http://127\.0\.0\.1:(\d+)", await process.stderr.readline())
     assert found is not None
+    assert (await process.stderr.readline()).endswith(b"; it asks for the key of --key.\n")
     async with aiohttp.ClientSession(f"http://127.0.0.1:{int(found[1])}") as session:
         for key, status in (("secret", 200), ("other", 401)):
             async with session.get("/v1/models", headers={"Authorization": f"Bearer {key}"}) as response:
