@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Final, Literal, TextIO
 Colour = Literal["plain", "red", "green", "yellow", "cyan", "dim"]
 
 _CODES: Final[Mapping[str, str]] = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "dim": "2"}
+_COMMAND: Final = re.compile(r"'passthrough [^']+'|\S+ -m pip install \S+")
+_TIE: Final = "\0"  # for a space that is no place to break a line
 _WIDTH: Final = 80  # columns of a terminal that does not say
 _MIN_WIDTH: Final = 40  # columns; in fewer, lines are left to the terminal
 
@@ -55,7 +58,7 @@ class Terminal:
         return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self.has_colours and colour in _CODES else text
 
     def wrapped(self, text: str) -> str:
-        """Return a text whose lines are broken between words, so that they fit; a longer word stays whole, to be copied."""
+        """Return a text whose lines are broken between words, so that they fit; commands and longer words stay whole."""
         return wrapped(text, self.width)
 
     def joined(self, parts: Iterable[Part], indent: int) -> str:
@@ -75,14 +78,18 @@ class Terminal:
 
 
 def wrapped(text: str, width: int) -> str:
-    """Return a text whose lines have at most `width` columns, but for longer words; what a line goes on with is indented."""
+    """Return a text whose lines have at most `width` columns; what a line goes on with is indented.
+
+    Commands and words that are longer stay whole, to be copied.
+    """
     return "\n".join(line if len(line) <= width else _broken(line, width) for line in text.split("\n"))
 
 
 def _broken(line: str, width: int) -> str:
     indent = line[: len(line) - len(line.lstrip())]
-    pieces = textwrap.wrap(line, width, subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False)
-    return "\n".join(pieces)
+    tied = _COMMAND.sub(lambda found: found[0].replace(" ", _TIE), line)
+    pieces = textwrap.wrap(tied, width, subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(pieces).replace(_TIE, " ")
 
 
 def _pieces(text: str, width: int) -> Sequence[str]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from passthrough.accounting.reports.table import Column, Table, bar
+from passthrough.background.terminal import wrapped
 from passthrough.cli.terminal import fold, show
 
 
@@ -243,3 +244,20 @@ def test_a_sentence_is_broken_as_messages_are() -> None:
     address = "https://a-long-name.example/v1/models/of/everybody"
     show(f"/mistral/* (api.mistral.ai): accepts the key of {address} and so on", file=out, width=40)
     assert f"/mistral/* (api.mistral.ai): accepts the\n  key of\n  {address}\n  and so on\n" == out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "The sandbox needs PIL.\n  Run: /a/long/folder/.venv/bin/python -m pip install 'passthrough-ocr[sandbox]'",
+            "The sandbox needs PIL.\n  Run:\n    /a/long/folder/.venv/bin/python -m pip install 'passthrough-ocr[sandbox]'",
+        ),
+        ("Check its name, or write it with 'passthrough init --config nope.yaml'.",
+         "Check its name, or write it with\n  'passthrough init --config nope.yaml'."),
+        ("It is 'a' or 'b', and passthrough's command's own", "It is 'a' or 'b', and passthrough's\n  command's own"),
+    ],
+)  # fmt: skip
+def test_a_command_is_not_broken(text: str, shown: str) -> None:
+    """It stands whole on a line, to be copied, even where that is longer than the terminal is wide."""
+    assert shown == wrapped(text, 40)

@@ -33,7 +33,11 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "background/background_writer.py": ("tests/accounting/test_access_log.py", "tests/server/test_stderr_log.py"),
     "background/batch_queue.py": ("tests/accounting/journal/test_writer.py", "tests/accounting/test_access_log.py"),
     "background/stream_writer.py": ("tests/accounting/test_access_log.py",),
-    "background/terminal.py": ("tests/accounting/test_text_log.py", "tests/server/test_stderr_log.py"),
+    "background/terminal.py": (
+        "tests/accounting/test_text_log.py",
+        "tests/server/test_stderr_log.py",
+        "tests/cli/test_terminal.py",
+    ),
     "background/thread_waiters.py": ("tests/accounting/journal/test_writer.py",),
     "config/announce.py": ("tests/scenarios/test_reload.py",),
     "config/identities/schema.py": ("tests/config/identities/test_identities.py", "tests/config/test_schema.py"),
