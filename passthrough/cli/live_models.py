@@ -46,6 +46,8 @@ _CURES: Final[Mapping[str | None, str]] = {
     Reason.OTHER_NAME: "Check the spelling of the target's host.",
     Reason.PROXY_NAME: "Check the spelling of the proxy's host.",
     Reason.PROXY_REFUSED: "Check the proxy's host and port.",
+    Reason.PROXY_UNREACHABLE: "Check the proxy's host and port.",
+    Reason.PROXY_TIMEOUT: "Check the proxy's host and port, and the firewall.",
 }
 """What to do, by why a target cannot be reached."""
 _FIELDS: Final = (

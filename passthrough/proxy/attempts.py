@@ -121,12 +121,20 @@ class Sender:
     async def _connect(self, exchange: Exchange, route: Route) -> Connection:
         """Return an open connection; it is tried twice, as nothing was sent (RFC 9110 §9.2.2)."""
         try:
-            return await self._upstream.checkout_or_connect(route.targets[0], route.timeouts.opening_s, exchange.method)
-        except UpstreamFailure:
-            if self._has_others:
+            return await self._connect_once(exchange, route)
+        except UpstreamFailure as failure:
+            if self._has_others or failure.why is Reason.TOTAL_TIMEOUT:
                 raise
             exchange.attempts += 1
-            return await self._upstream.checkout_or_connect(route.targets[0], route.timeouts.opening_s, exchange.method)
+            return await self._connect_once(exchange, route)
+
+    async def _connect_once(self, exchange: Exchange, route: Route) -> Connection:
+        opening_s = token_wait_s(route, exchange)
+        try:
+            return await self._upstream.checkout_or_connect(route.targets[0], opening_s, exchange.method)
+        except UpstreamFailure as failure:
+            blame_total(failure, opening_s, route)
+            raise
 
     async def _send_once(self, context: RequestContext, prepared: PreparedRequest, *, resends: bool) -> tuple[Call, ResponseHead]:
         """Send the request and return the response's head, which may come before the whole body is sent (RFC 9112 §9.3)."""
@@ -182,8 +190,14 @@ def is_repeatable(context: RequestContext, call: Call) -> bool:
     return context.replay is not None and context.replay.whole and call.request_body.complete
 
 
+def blame_total(failure: UpstreamFailure, opening_s: float | None, route: Route) -> None:
+    """Say of a connection that had less than the route's time-out that it was the total one that ended it."""
+    if failure.kind.code == "upstream_timeout" and opening_s is not None and opening_s < route.timeouts.connect_s:
+        failure.why = Reason.TOTAL_TIMEOUT
+
+
 def token_wait_s(route: Route, exchange: Exchange) -> float | None:
-    """Return the seconds that a request may wait for its token: as long as for a connection, within the total time-out."""
+    """Return the seconds that a token or a connection may take: the route's time-out, within the total one."""
     total_s, opening_s = route.timeouts.total_s, route.timeouts.opening_s
     if total_s is None:
         return opening_s

@@ -9,9 +9,10 @@ import socket
 import sqlite3
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import aiohttp
@@ -193,13 +194,58 @@ async def hanging_up(peer: Peer) -> None:
     peer.reset()
 
 
+async def leaving(peer: Peer) -> None:
+    """Close cleanly in a handshake."""
+    await peer.reader.read(4096)
+
+
 @pytest.mark.parametrize(
-    ("script", "reason"), [(greeting, Reason.NO_TLS), (hanging_up, Reason.RESET), (silent, Reason.CONNECT_TIMEOUT)]
+    ("script", "reason"),
+    [
+        (greeting, Reason.NO_TLS),
+        (hanging_up, Reason.RESET),
+        (leaving, Reason.TLS_CLOSED),
+        (silent, Reason.CONNECT_TIMEOUT),
+    ],
 )
 async def test_a_handshake(script: Script, reason: Reason) -> None:
     """With what does not speak TLS, breaks off, or is silent."""
     async with upstream(script) as above:
         assert reason == await why_of(above.port, SHORT if reason is Reason.CONNECT_TIMEOUT else Timeouts(), tls=True)
+
+
+@contextmanager
+def strict_listener(authority: trustme.CA, version: ssl.TLSVersion) -> Iterator[int]:
+    """A port that speaks this version of TLS, wants a client's certificate, and says so by an alert."""
+    context = served_by(authority, "localhost")
+    authority.configure_trust(context)
+    context.verify_mode, context.minimum_version, context.maximum_version = ssl.CERT_REQUIRED, version, version
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                accepted, _ = listener.accept()
+                with accepted, suppress(ssl.SSLError), context.wrap_socket(accepted, server_side=True) as one:
+                    one.recv(4096)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        yield int(listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [(ssl.TLSVersion.TLSv1_2, Reason.TLS_REFUSED), (ssl.TLSVersion.TLSv1_3, Reason.CLIENT_CERTIFICATE)],
+)
+async def test_a_target_that_wants_a_clients_certificate(version: ssl.TLSVersion, reason: Reason, tmp_path: Path) -> None:
+    """Since TLS 1.3 its alert says that; before, that it refuses."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with strict_listener(authority, version) as port:
+        assert reason == await why_of(port, tls=True, host="localhost", ca_file=str(tmp_path / "ca.pem"))
 
 
 async def test_what_is_not_there() -> None:
@@ -237,6 +283,17 @@ async def test_a_connect_without_an_answer(backlog: int) -> None:
     assert Reason.CONNECT_TIMEOUT == await why_of(backlog, SHORT)
 
 
+async def test_a_connect_that_the_total_time_out_ends(backlog: int) -> None:
+    """It is said, on a route and of a deployment; and no second connect is tried in no time."""
+    assert Reason.TOTAL_TIMEOUT == await why_of(backlog, TOTAL)
+    pool = pool_of(target_to(backlog, "eu", b"/pool", timeouts=TOTAL))
+    async with road(pools=(pool,)) as house, client(house.port) as one:
+        await one.send(asking(b"POST /pool/a HTTP/1.1", body=b"{}"))
+        await one.answer()
+        (exchange,) = await house.booked()
+    assert ("eu: total time-out", 1) == (exchange.why, exchange.attempts)
+
+
 async def denying(peer: Peer) -> None:
     """Refuse a tunnel."""
     await peer.head()
@@ -253,6 +310,30 @@ async def test_a_proxy_on_the_way() -> None:
     async with upstream(denying) as above:
         proxy = Secret(f"http://user:canary@127.0.0.1:{above.port}")
         assert Reason.NO_TUNNEL == await why_of(443, tls=True, host="api.test", proxy=proxy)
+
+
+async def test_what_is_the_proxys_fault_is_not_the_targets(backlog: int) -> None:
+    """Up to its tunnel; behind that it is the target's."""
+
+    async def breaking(peer: Peer) -> None:
+        await peer.head()
+        peer.reset()
+
+    async def tunnelling(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        await peer.reader.read(4096)
+        peer.reset()
+
+    async def why(port: int, tls: bool = True, host: str = "127.0.0.1") -> str | None:
+        return await why_of(443, SHORT, tls=tls, host="api.test", proxy=Secret(f"http://user:canary@{host}:{port}"))
+
+    for script, reason in ((breaking, Reason.PROXY_RESET), (silent, Reason.PROXY_TIMEOUT), (tunnelling, Reason.RESET)):
+        async with upstream(script) as above:
+            assert reason == await why(above.port)
+    for tls in (False, True):
+        assert Reason.PROXY_TIMEOUT == await why(backlog, tls)
+        assert Reason.PROXY_UNREACHABLE == await why(1, tls, "[fe80::1%25nowhere0]")
 
 
 # ── tries ──

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
+from ...errors import Reason
 from .sockets import unread_input
 
 
@@ -32,6 +33,18 @@ async def encrypt(raw: asyncio.Transport, protocol: asyncio.Protocol, context: s
         raw.abort()
         raise
     protocol.connection_made(encrypted)
+
+
+def alert_reason(error: BaseException | None) -> Reason | None:
+    """Return what the alert says with which a target has ended TLS, None where it was no alert.
+
+    Since TLS 1.3 one that asks for a client's certificate says so, and behind the handshake. Before, it says no more than that it
+    refuses.
+    """
+    said = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+    if said.endswith("ALERT_CERTIFICATE_REQUIRED"):
+        return Reason.CLIENT_CERTIFICATE
+    return Reason.TLS_REFUSED if "_ALERT_" in said else None
 
 
 class _Guard(asyncio.BufferedProtocol):

@@ -23,7 +23,7 @@ from typing import Final
 from ...credentials.token import Token
 from ...errors import Refusal, UpstreamFailure
 from ...meter.request import ScannedRequest
-from ..attempts import abort_if_failed, first_response, give_up, sent_head
+from ..attempts import abort_if_failed, blame_total, first_response, give_up, sent_head
 from ..call import Call, MeterFactory
 from ..deployment_calls import DeploymentCalls, cause_of, name_deployment, wait_asked
 from ..deployments.balancer import Failed
@@ -170,7 +170,12 @@ class OcrSender:
         return left_s if opening_s is None else min(opening_s, left_s)
 
     async def _connect(self, one: _Try) -> Connection:
-        return await self._upstream.checkout_or_connect(one.deployment.target, self._opening_s(one), "POST")
+        opening_s = self._opening_s(one)
+        try:
+            return await self._upstream.checkout_or_connect(one.deployment.target, opening_s, "POST")
+        except UpstreamFailure as failure:
+            blame_total(failure, opening_s, one.deployment.route)
+            raise
 
     async def _send(self, request: OcrRequest, one: _Try) -> tuple[Call, ResponseHead]:
         """Send the request; once more, with another token, where its token is rejected (401) and the body is in hand."""

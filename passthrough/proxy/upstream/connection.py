@@ -25,6 +25,7 @@ from ...errors import Reason, UpstreamFailure
 from ..net.deadline import DeadlineTimer
 from ..net.fair_queue import FairQueue
 from ..net.sockets import input_probe, unread_input
+from ..net.tls import alert_reason
 from ..net.write_batch import WriteBatch
 from ..net.write_gate import WriteGate
 from .parser import ResponseParser
@@ -182,6 +183,8 @@ class Connection(asyncio.Protocol):
             when = "in the middle of its response" if has_head else "before it responded"
             if isinstance(exc, ConnectionResetError | BrokenPipeError):
                 reason = Reason.RESET
+            elif exc is not None and alert_reason(exc) is Reason.CLIENT_CERTIFICATE:
+                reason = Reason.CLIENT_CERTIFICATE
             self._fail("upstream_broke", f"{self._name} closed the connection {when}.", reason)
         self._transport = None
         self._timer.cancel()

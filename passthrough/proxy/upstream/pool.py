@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from ...errors import Reason, UpstreamFailure
 from ...secret import Secret
 from ..net.fair_queue import FairQueue
 from ..net.sockets import keep_alive
-from ..net.tls import client_context, encrypt
+from ..net.tls import alert_reason, client_context, encrypt
 from ..net.write_batch import WriteBatch
 from ..rewrite import proxy_authorization
 from ..routes import Origin, Target
@@ -66,6 +67,39 @@ _CONNECT_REASONS: Final[Mapping[int | None, Reason]] = MappingProxyType(
         errno.EHOSTUNREACH: Reason.UNREACHABLE,
     }
 )
+
+_PROXY_REASONS: Final[Mapping[str | None, Reason]] = MappingProxyType(
+    {
+        Reason.NAME: Reason.PROXY_NAME,
+        Reason.REFUSED: Reason.PROXY_REFUSED,
+        Reason.RESET: Reason.PROXY_RESET,
+        Reason.UNREACHABLE: Reason.PROXY_UNREACHABLE,
+        Reason.NO_CONNECTION: Reason.PROXY_NO_CONNECTION,
+        Reason.CONNECT_TIMEOUT: Reason.PROXY_TIMEOUT,
+    }
+)
+"""A reason → the same before the HTTP proxy on the way has let a connection through."""
+
+
+class _Stage(Enum):
+    """What the opening of a connection waits for."""
+
+    PROXY = auto()
+    TARGET = auto()
+    TLS = auto()
+
+
+class _Opening:
+    """How far the opening of one connection has come: a time-out does not tell."""
+
+    __slots__ = ("stage",)
+
+    def __init__(self, target: Target) -> None:
+        self.stage = _Stage.TARGET if target.proxy is None else _Stage.PROXY
+
+    def blamed(self, reason: Reason) -> Reason:
+        """Return a reason as it is said in this stage."""
+        return _PROXY_REASONS.get(reason, reason) if self.stage is _Stage.PROXY else reason
 
 
 class ConnectionPool:
@@ -130,12 +164,16 @@ class ConnectionPool:
 
         Raises UpstreamFailure: upstream_unreachable, upstream_timeout. Nothing of a request has been sent then.
         """
+        opening = _Opening(target)
         try:
             async with asyncio.timeout(connect_s):
-                return await self._connect(target)
+                return await self._connect(target, opening)
+        except UpstreamFailure as failure:
+            failure.why = _PROXY_REASONS.get(failure.why, failure.why) if opening.stage is _Stage.PROXY else failure.why
+            raise
         except TimeoutError:  # The route's, or the kernel's (ETIMEDOUT).
             message = f"No connection to {target.name} in time."
-            raise UpstreamFailure("upstream_timeout", message, why=Reason.CONNECT_TIMEOUT) from None
+            raise UpstreamFailure("upstream_timeout", message, why=opening.blamed(Reason.CONNECT_TIMEOUT)) from None
         except ssl.SSLCertVerificationError as error:
             raise UpstreamFailure(
                 "upstream_unreachable",
@@ -145,16 +183,14 @@ class ConnectionPool:
             ) from None
         except ssl.SSLError as error:
             message = f"No TLS with {target.name}: {error.reason}."
-            raise UpstreamFailure("upstream_unreachable", message, why=Reason.NO_TLS) from None
+            raise UpstreamFailure("upstream_unreachable", message, why=alert_reason(error) or Reason.NO_TLS) from None
         except OSError as error:
             # Not `strerror`: asyncio puts the address into it, which clients must not see.
             why = os.strerror(error.errno) if error.errno else type(error).__name__
             message, reason = f"No connection to {target.name}: {why}.", _CONNECT_REASONS.get(error.errno, Reason.NO_CONNECTION)
-            if reason is Reason.REFUSED and target.proxy is not None:
-                reason = Reason.PROXY_REFUSED
-            elif isinstance(error, ConnectionResetError):
-                reason = Reason.RESET
-            raise UpstreamFailure("upstream_unreachable", message, why=reason) from None
+            if isinstance(error, ConnectionResetError) and error.errno is None:  # an end without a reset: see net.tls.encrypt
+                message, reason = f"{target.name} closed the connection in the TLS handshake.", Reason.TLS_CLOSED
+            raise UpstreamFailure("upstream_unreachable", message, why=opening.blamed(reason)) from None
 
     def release(self, target: Target, connection: Connection) -> None:
         """Return a connection to the pool whose exchange is complete in both directions; it is kept if it may serve another."""
@@ -207,22 +243,24 @@ class ConnectionPool:
                 del self._idle[origin]
         self._sweeper = self._loop.call_later(self._idle_s / 3, self._sweep) if self._idle else None
 
-    async def _connect(self, target: Target) -> Connection:
+    async def _connect(self, target: Target, opening: _Opening) -> Connection:
         via = urlsplit(target.proxy.reveal()) if target.proxy is not None else None
         host, port = (via.hostname or "", via.port or 80) if via is not None else (target.host, target.port)
-        try:
-            addresses = await self._resolver.addresses(host, port)
-        except UpstreamFailure as failure:
-            if via is not None and failure.why is Reason.NAME:
-                failure.why = Reason.PROXY_NAME
-            raise
-        return await self.connect_at(target, addresses)
+        addresses = await self._resolver.addresses(host, port)
+        return await self.connect_at(target, addresses, opening=opening)
 
-    async def connect_at(self, target: Target, addresses: Sequence[AddressInfo], *, elsewhere: bool = False) -> Connection:
+    async def connect_at(
+        self,
+        target: Target,
+        addresses: Sequence[AddressInfo],
+        *,
+        elsewhere: bool = False,
+        opening: _Opening | None = None,
+    ) -> Connection:
         """Return a new connection to `target` at one of these addresses: no name is resolved again.
 
-        `elsewhere`: a connection that stays within this machine is refused. Raises UpstreamFailure (proxy_loop), and what sockets
-        and TLS raise: `open` turns that into UpstreamFailure.
+        `elsewhere`: a connection that stays within this machine is refused. `opening` is told how far this has come. Raises
+        UpstreamFailure (proxy_loop), and what sockets and TLS raise: `open` turns that into UpstreamFailure.
         """
         began = self._loop.time()
         sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=0.25)
@@ -236,6 +274,8 @@ class ConnectionPool:
                 raise UpstreamFailure("proxy_loop", f"{target.name} is this machine itself.", why=Reason.LOOP)
             if target.proxy is not None and target.tls:
                 await self._tunnel(sock, target, target.proxy)
+            if opening is not None:
+                opening.stage = _Stage.TLS if target.tls else _Stage.TARGET
             connection = Connection(self._loop, target.name, self._write_batch, self.fair)
             connection.opened_at = self._loop.time()
             connection.round_trip_s = connection.opened_at - began
