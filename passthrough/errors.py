@@ -149,6 +149,8 @@ class Reason(StrEnum):
     TLS_ON_PLAIN = "TLS on the plain port"
     PLAIN_ON_TLS = "plain HTTP on the TLS port"
     HTTP2 = "HTTP/2 without TLS"
+    TLS_TWICE = "TLS within TLS"
+    HTTP2_IN_TLS = "HTTP/2 without ALPN"
 
 
 class PassthroughError(Exception):

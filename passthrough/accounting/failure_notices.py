@@ -18,15 +18,31 @@ _MAX_SUBJECTS: Final = 1000
 _SILENT: Final = frozenset({str(Reason.CREDENTIALS)})
 """What is said elsewhere: see `credentials`."""
 
+_PLAIN: Final = str(Reason.PLAIN_ON_TLS)
+
+_IN_CLEAR: Final = "client key in clear on the TLS port"
+
 _CLIENTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         str(Reason.TLS_ON_PLAIN): (
             "TLS came to the plain port: a client calls https:// where http:// is meant.",
             "Correct the client's URL, or serve TLS with --tls-cert and --tls-key.",
         ),
-        str(Reason.PLAIN_ON_TLS): (
-            "A plain request came to the TLS port: a client calls http:// where https:// is meant, and its key went in clear.",
+        _PLAIN: (
+            "A plain request came to the TLS port: a client calls http:// where https:// is meant.",
             "Correct the client's URL.",
+        ),
+        _IN_CLEAR: (
+            "A client's key came to the TLS port in clear: it may have been read on the way. The log says whose it is.",
+            "Correct the client's URL, and give it another key.",
+        ),
+        str(Reason.TLS_TWICE): (
+            "What a client sent within TLS is TLS once more.",
+            "Let the client, or the proxy before this one, encrypt once only.",
+        ),
+        str(Reason.HTTP2_IN_TLS): (
+            "A client spoke HTTP/2 within TLS although no ALPN chose it: HTTP/2 is not spoken here.",
+            "Let it, or the proxy before this one, send HTTP/1.1.",
         ),
         str(Reason.HTTP2): (
             "A client spoke HTTP/2 without TLS (prior knowledge), which is not spoken here.",
@@ -71,6 +87,8 @@ class FailureNotices:
             self._count(printable(" ".join(filter(None, named))) or "", exchange.why)
         elif exchange.why is not None and exchange.why in _CLIENTS:
             self._count("", exchange.why)
+            if exchange.why == _PLAIN and exchange.client is not None:
+                self._count("", _IN_CLEAR)
 
     @property
     def is_counting(self) -> bool:

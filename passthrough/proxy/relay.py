@@ -28,7 +28,7 @@ from aiohttp import web
 
 from ..credentials.token_source import TokenSource
 from ..credentials.token_sources import TokenSources
-from ..errors import ClientGone, Failure, Reason, Refusal, UpstreamFailure
+from ..errors import ClientGone, Failure, Refusal, UpstreamFailure
 from ..exchange import BOUNDLESS, Allowance, Done, Exchange, Outcome, Passed, new_exchange
 from ..meter.usage import Unmetered
 from .attempts import Sender, upload_failure
@@ -216,7 +216,7 @@ class Relay:
         more = () if rules.cors is None else rules.cors.cors_headers(raw).lines
         with_body = malformed.method != "HEAD"
         response = own_response(failure, exchange.began_utc, keeps_alive=False, with_body=with_body, more=more)
-        if failure.why is Reason.HTTP2:
+        if malformed.is_http2:
             return http2_refusal(failure.kind.status, failure.kind.code, response.partition(b"\r\n\r\n")[2])
         return response
 

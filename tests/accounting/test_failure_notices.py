@@ -108,18 +108,34 @@ async def test_what_is_no_failure_of_a_target_is_not_said(made: Exchange) -> Non
     assert [] == said.messages
 
 
-@pytest.mark.parametrize("why", [Reason.TLS_ON_PLAIN, Reason.PLAIN_ON_TLS, Reason.HTTP2])
+@pytest.mark.parametrize("why", [Reason.TLS_ON_PLAIN, Reason.PLAIN_ON_TLS, Reason.HTTP2, Reason.TLS_TWICE, Reason.HTTP2_IN_TLS])
 async def test_a_client_with_another_protocol(why: Reason) -> None:
     """What it did and what to do, then how often."""
     said = Said()
     notices = FailureNotices(said)
     for _ in range(3):
         made = exchange()
-        made.why, made.outcome = str(why), Outcome.REFUSED
+        made.why, made.outcome, made.client = str(why), Outcome.REFUSED, None
         notices.count(made)
     notices.close()
     first, last = said.messages
     assert ("\n" in first, f"{why}: 2 more requests in the last minute.") == (True, last)
+
+
+async def test_a_key_in_clear_is_said_where_there_was_one() -> None:
+    """A plain request on the TLS port without a client's key gave nothing away; one with it is said even behind such."""
+    said = Said()
+    notices = FailureNotices(said)
+    for client in (None, "ann", "ann", None):
+        made = exchange()
+        made.why, made.outcome, made.client = str(Reason.PLAIN_ON_TLS), Outcome.REFUSED, client
+        notices.count(made)
+    notices.close()
+    assert [False, True] == ["key" in message for message in said.messages[:2]]
+    assert [
+        f"{Reason.PLAIN_ON_TLS}: 3 more requests in the last minute.",
+        "client key in clear on the TLS port: 1 more request in the last minute.",
+    ] == said.messages[2:]
 
 
 async def test_requests_for_which_all_targets_cool_down() -> None:

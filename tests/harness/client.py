@@ -34,6 +34,13 @@ class RawClient:
             self.writer.write(piece)
             await self.writer.drain()
 
+    async def send_apart(self, *pieces: bytes) -> None:
+        """Write the pieces so that a server on this event loop reads each by itself: its turn comes between two."""
+        for piece in pieces:
+            self.writer.write(piece)
+            for _ in range(3):
+                await asyncio.sleep(0)
+
     async def head(self) -> bytes:
         """Read one response head, with its empty line."""
         async with asyncio.timeout(WAIT_S):

@@ -40,7 +40,7 @@ def client_hello() -> bytes:
     return outgoing.read()
 
 
-STEPS = pytest.mark.parametrize("step", [0, 5, 100])
+STEPS = pytest.mark.parametrize("step", [0, 1, 2, 5, 100])
 
 
 def stepwise(sent: bytes, step: int) -> list[bytes]:
@@ -52,7 +52,7 @@ def stepwise(sent: bytes, step: int) -> list[bytes]:
 async def test_tls_on_the_plain_port(step: int) -> None:
     """Whole and in pieces: a response of ours that says so, and why in the log, with no byte of what came."""
     async with road(route_to(1)) as house, client(house.port) as one:
-        await one.send(*stepwise(client_hello(), step))
+        await one.send_apart(*stepwise(client_hello(), step))
         head, body = await one.answer()
         (exchange,) = await house.booked()
     said = "What came is TLS, and this port speaks plain HTTP: the URL must begin with http://."
@@ -82,7 +82,7 @@ def frames_of(sent: bytes) -> list[tuple[int, int, int, bytes]]:
 async def test_http2_without_tls(step: int) -> None:
     """The refusal is one whole response in HTTP/2, for its client reads no other; then the connection ends."""
     async with road(route_to(1)) as house, client(house.port) as one:
-        await one.send(*stepwise(PREFACE, step))
+        await one.send_apart(*stepwise(PREFACE, step))
         settings, ack, (kind, flags, stream, head), data, away = frames_of(await one.rest())
         (exchange,) = await house.booked()
     assert ((4, 0, 0, b""), (4, 1, 0, b"")) == (settings, ack)
@@ -92,6 +92,71 @@ async def test_http2_without_tls(step: int) -> None:
     assert (said, 505) == (json.loads(data[3])["message"], json.loads(data[3])["raw_status_code"])
     assert (7, 0, 0, b"\x00\x00\x00\x01\x00\x00\x00\x0d") == away
     assert (Reason.HTTP2, 505, "PRI", "*") == (exchange.why, exchange.status, exchange.method, exchange.path)
+
+
+async def encrypted(port: int, authority: trustme.CA, sent: list[bytes]) -> bytes:
+    """Return all that comes back for what is sent within TLS."""
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    async with client(port, ssl=trusting, server_hostname="localhost") as one:
+        await one.send_apart(*sent)
+        return await one.rest()
+
+
+@LOOPS
+@pytest.mark.parametrize("step", [0, 1, 5])
+def test_another_protocol_within_tls(make_loop: Callable[[], asyncio.AbstractEventLoop], step: int) -> None:
+    """The port that speaks TLS does not say that it speaks plain HTTP, nor that TLS is missing."""
+
+    async def talk() -> None:
+        authority = trustme.CA()
+        async with road(route_to(1), tls=served_by(authority, "localhost")) as house:
+            twice = await encrypted(house.port, authority, stepwise(client_hello()[:60], step))
+            frames = frames_of(await encrypted(house.port, authority, stepwise(PREFACE, step)))
+            exchanges = await house.booked(2)
+        said = json.loads(twice.partition(b"\r\n\r\n")[2])["message"]
+        assert "What came within TLS is TLS once more: only one of the two may encrypt." == said
+        expected = "HTTP/2 is not spoken here, and no ALPN chose it: send HTTP/1.1."
+        assert (0, 1, 1, expected) == (*frames[3][:3], json.loads(frames[3][3])["message"])
+        assert [(Reason.TLS_TWICE, 400), (Reason.HTTP2_IN_TLS, 505)] == [(each.why, each.status) for each in exchanges]
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(talk())
+
+
+@STEPS
+async def test_http2_in_clear_on_the_tls_port(step: int) -> None:
+    """It is refused in HTTP/2, which its client reads: this port speaks TLS."""
+    async with road(route_to(1), tls=served_by(trustme.CA(), "localhost")) as house, client(house.port) as one:
+        await one.send_apart(*stepwise(PREFACE, step))
+        data = frames_of(await one.rest())[3]
+        (exchange,) = await house.booked()
+    said = "This port speaks TLS, and what came is plain HTTP: the URL must begin with https://."
+    assert (0, 1, 1, said) == (*data[:3], json.loads(data[3])["message"])
+    assert (Reason.PLAIN_ON_TLS, 400, "PRI", "*") == (exchange.why, exchange.status, exchange.method, exchange.path)
+
+
+@LOOPS
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("before", [b"", b"\r\n"])
+def test_a_plain_request_in_pieces_on_the_tls_port(
+    make_loop: Callable[[], asyncio.AbstractEventLoop], before: bytes, step: int
+) -> None:
+    """As many bytes are awaited as it takes to tell; TLS in pieces is TLS."""
+
+    async def talk() -> None:
+        authority = trustme.CA()
+        async with road(route_to(1), tls=served_by(authority, "localhost")) as house:
+            async with client(house.port) as one:
+                await one.send_apart(*stepwise(before + b"POST /mistral/v1/ocr HTTP/1.1", step))
+                head, body = await one.answer()
+            (exchange,) = await house.booked()
+            await until(lambda: house.listener.open == 0)
+        assert (b"400", True) == (head[9:12], "This port speaks TLS" in json.loads(body)["message"])
+        assert (Reason.PLAIN_ON_TLS, "POST") == (exchange.why, exchange.method)
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(talk())
 
 
 @LOOPS
@@ -133,7 +198,9 @@ def test_a_plain_request_on_the_tls_port(
     assert [] == said
 
 
-@pytest.mark.parametrize("sent", [b"\x80\x2e\x01\x03\x01", b"SSH-2.0-OpenSSH_9.2\r\n", b"\x00" * 50, b"G"])
+@pytest.mark.parametrize(
+    "sent", [b"\x80\x2e\x01\x03\x01", b"\r\n" * 50, b"G" * 33, b"\x16", b"SSH-2.0-OpenSSH_9.2\r\n", b"\x00" * 50, b"G"]
+)
 async def test_what_is_no_request_on_the_tls_port_gets_no_response(sent: bytes) -> None:
     """It is a handshake that failed, as ever, and no exchange."""
     async with road(route_to(1), tls=served_by(trustme.CA(), "localhost")) as house:
@@ -178,7 +245,7 @@ async def test_the_operator_is_told(tmp_path: Path) -> None:
     assert [Reason.TLS_ON_PLAIN, Reason.TLS_ON_PLAIN, Reason.HTTP2] == [line["why"] for line in lines]
     said = "".join(running.said)
     assert (1, 1) == (said.count("TLS came to the plain port"), said.count("A client spoke HTTP/2 without TLS"))
-    assert "TLS on the plain port: 1 request in the last minute." in said
+    assert "TLS on the plain port: 1 more request in the last minute." in said
 
 
 async def curl(*arguments: str) -> bytes:

@@ -68,7 +68,10 @@ class ClientConnection(AiohttpConnection):
 
     def expect_request(self) -> None:
         """Start with a new parser: the old one still waits for the rest of a body, which went past it."""
-        self.use_parser(RequestParser(self.new_parser))
+        self.use_parser(RequestParser(self.new_parser, self._is_encrypted))
+
+    def _is_encrypted(self) -> bool:
+        return self.transport is not None and self.transport.get_extra_info("sslcontext") is not None
 
     def data_received(self, data: bytes) -> None:
         """Parse what came (asyncio calls this)."""

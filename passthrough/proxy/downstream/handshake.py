@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, cast
 
-from .malformed_head import Malformed, plain_on_tls
+from .malformed_head import Malformed, may_be_plain, plain_on_tls
 
 HANDSHAKE_S: Final = 20.0
 """How long a handshake may take, from the accept on: as long as a request's head."""
@@ -69,7 +69,8 @@ class Handshakes:
 class Handshake(asyncio.Protocol):
     """The protocol of one connection until its handshake is done.
 
-    The TLS layer is made when the first byte comes: a silent connection costs little.
+    The TLS layer is made when the first byte of TLS comes: a silent connection costs little. So does one whose first bytes may
+    still begin a plain request; it counts as silent.
     """
 
     def __init__(self, handshakes: Handshakes, context: ssl.SSLContext) -> None:
@@ -101,6 +102,8 @@ class Handshake(asyncio.Protocol):
             return
         self._unread += data
         if self._task is not None or self._raw is None or self._raw.is_closing():
+            return
+        if may_be_plain(self._unread):
             return
         if (plain := plain_on_tls(self._unread)) is not None:
             self._refuse(self._raw, plain)

@@ -39,9 +39,15 @@ _MAX_PATH: Final = 1000
 _TLS_HELLO: Final = re.compile(rb"\x16\x03[\x00-\x04]")
 """The begin of a TLS record with a handshake (RFC 8446 §5.1)."""
 
+_UNFINISHED_HELLO: Final = re.compile(rb"\x16\x03?")
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n"
+_MAX_UNFINISHED: Final = 64
+"""How many bytes may begin a request, empty lines among them, before there must be a method."""
+
 _TLS_HERE: Final = "What came is TLS, and this port speaks plain HTTP: the URL must begin with http://."
 _HTTP2_HERE: Final = "HTTP/2 without TLS (prior knowledge) is not spoken here: send HTTP/1.1."
+_TLS_TWICE: Final = "What came within TLS is TLS once more: only one of the two may encrypt."
+_HTTP2_IN_TLS: Final = "HTTP/2 is not spoken here, and no ALPN chose it: send HTTP/1.1."
 _PLAIN_HERE: Final = "This port speaks TLS, and what came is plain HTTP: the URL must begin with https://."
 _NO_START: Final = "The first line does not begin with a method and a space."
 _VERSIONS: Final = "Only HTTP/1.1 and HTTP/1.0 are spoken here."
@@ -49,17 +55,22 @@ _VERSIONS: Final = "Only HTTP/1.1 and HTTP/1.0 are spoken here."
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A refused head: the refusal, and what of the head could be read (empty where nothing could)."""
+    """A refused head: the refusal, and what of the head could be read (empty where nothing could).
+
+    `is_http2`: it is the preface of HTTP/2, whose client reads no other response.
+    """
 
     refusal: Refusal
     method: str = ""
     path: str = ""
     fields: Fields = field(default=(), repr=False)
+    is_http2: bool = False
 
 
-def may_begin_with_a_method(head: bytes | bytearray) -> bool:
-    """Tell whether a head is too short to show whether it begins with a method."""
-    return _UNFINISHED_START.fullmatch(head.lstrip(b"\r\n")) is not None
+def is_too_short(head: bytes | bytearray) -> bool:
+    """Tell whether a head is too short to show whether it begins with a method, or is TLS."""
+    start = head.lstrip(b"\r\n")
+    return (_UNFINISHED_START.fullmatch(start) or _UNFINISHED_HELLO.fullmatch(start)) is not None
 
 
 def is_of_another_protocol(line: bytes) -> bool:
@@ -68,39 +79,51 @@ def is_of_another_protocol(line: bytes) -> bool:
     return version is not None and version[1] == b"RTSP"
 
 
-def explained(head: bytes, refusal: Refusal) -> Malformed:
-    """Return what is known of a refused head. The status stays, but for a first line that is no request line (400)."""
+def explained(head: bytes, refusal: Refusal, *, encrypted: bool = False) -> Malformed:
+    """Return what is known of a refused head. The status stays, but for a first line that is no request line (400).
+
+    `encrypted`: it came within TLS.
+    """
     line, ended, rest = head.lstrip(b"\r\n").partition(b"\n")
     line = line.removesuffix(b"\r")
     start = _START.match(line)
     if _TLS_HELLO.match(head):
-        return Malformed(Refusal("bad_request", _TLS_HERE, why=Reason.TLS_ON_PLAIN, closes=True))
+        what, why = (_TLS_TWICE, Reason.TLS_TWICE) if encrypted else (_TLS_HERE, Reason.TLS_ON_PLAIN)
+        return Malformed(Refusal("bad_request", what, why=why, closes=True))
     if head.startswith(_PREFACE):
-        return Malformed(Refusal("version_not_supported", _HTTP2_HERE, why=Reason.HTTP2, closes=True), "PRI", "*")
+        what, why = (_HTTP2_IN_TLS, Reason.HTTP2_IN_TLS) if encrypted else (_HTTP2_HERE, Reason.HTTP2)
+        return Malformed(Refusal("version_not_supported", what, why=why, closes=True), "PRI", "*", is_http2=True)
     if start is None:
         is_other = refusal.kind.code in {"bad_request", "not_implemented"}
         return Malformed(Refusal("bad_request", _NO_START, closes=True) if is_other else refusal)
     method = start[1].decode("ascii")
     target = _VERSION.sub(b"", line[start.end() :]).rstrip(b" ") if ended else line[start.end() :].partition(b" ")[0]
     lines = _HeadLines(rest)
-    why = refusal.message
+    said = refusal.message
     if is_of_another_protocol(line):
-        refusal, why = Refusal("version_not_supported", _VERSIONS, closes=True), _VERSIONS
+        refusal, said = Refusal("version_not_supported", _VERSIONS, closes=True), _VERSIONS
     elif refusal.kind.code == "headers_too_large" and lines.longest:
-        why = f"{why.removesuffix('.')}; the longest field is {lines.longest}."
+        said = f"{said.removesuffix('.')}; the longest field is {lines.longest}."
     elif refusal.kind.code == "bad_request":
-        why = (
-            unencoded_byte(target) or lines.problem or _complaint_of_validate(method, target, line, lines) or lines.suspect or why
-        )
-    explained_refusal = Refusal(refusal.kind.code, why, closes=True)
+        problem = unencoded_byte(target) or lines.problem or _complaint_of_validate(method, target, line, lines)
+        said = problem or lines.suspect or said
+    explained_refusal = Refusal(refusal.kind.code, said, closes=True)
     if refusal.kind.code == "not_implemented" and not (_SOME_METHOD.fullmatch(start[1]) and _VERSION.search(line)):
         method = ""
     path = escaped_path(target.partition(b" ")[0])[:_MAX_PATH] if method and _PATH.match(target) else ""
     return Malformed(explained_refusal, method, path, tuple(lines.fields))
 
 
+def may_be_plain(head: bytes) -> bool:
+    """Tell whether the first bytes on a TLS port are too few to show that they are TLS, or which plain request they begin."""
+    if head.startswith(b"\x16") or len(head) > _MAX_UNFINISHED:
+        return False
+    return is_too_short(head) or _PREFACE.startswith(head)
+
+
 def plain_on_tls(head: bytes) -> Malformed | None:
     """Return the refusal of the first bytes on a TLS port where they begin a plain request, None where they do not."""
+    head = head.lstrip(b"\r\n")
     if _START.match(head) is None:
         return None
     refusal = Refusal("bad_request", _PLAIN_HERE, why=Reason.PLAIN_ON_TLS, closes=True)

@@ -15,7 +15,7 @@ from aiohttp import StreamReader, http_exceptions
 from ...aiohttp_internals import Parser, with_raw_headers
 from ...errors import Refusal
 from ..request_head import MAX_HEAD_BYTES
-from .malformed_head import Malformed, explained, is_of_another_protocol, may_begin_with_a_method
+from .malformed_head import Malformed, explained, is_of_another_protocol, is_too_short
 from .repeated_fields import renamed
 
 MAX_LINE_BYTES: Final = 16 * 1024
@@ -53,13 +53,14 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_broken", "_chunked", "_head", "_held", "_last", "_loose", "_make", "_parser", "_payload", "_repeats", "_rest", "_size",
-        "_spent", "feed_eof", "message_consumed", "pause_reading", "set_upgraded",
+        "_broken", "_chunked", "_encrypted", "_head", "_held", "_last", "_loose", "_make", "_parser", "_payload", "_repeats",
+        "_rest", "_size", "_spent", "feed_eof", "message_consumed", "pause_reading", "set_upgraded",
     )  # fmt: skip
 
-    def __init__(self, make: Callable[[], Parser]) -> None:
-        """`make` returns a new parser of aiohttp's."""
+    def __init__(self, make: Callable[[], Parser], encrypted: Callable[[], bool]) -> None:
+        """`make` returns a new parser of aiohttp's; `encrypted` tells of a refused head whether it came within TLS."""
         self._make = make
+        self._encrypted = encrypted
         self._broken = False
         self._held = False  # The head is fed again when enough of it has come.
         self._repeats = False
@@ -204,7 +205,7 @@ class RequestParser:
             self._broken = True
             raise RejectedHead(Malformed(refusal_of(error))) from None
         self._repeats = _is_of_duplicates(error)
-        if not (self._repeats or (isinstance(error, http_exceptions.BadHttpMethod) and may_begin_with_a_method(whole))):
+        if not (self._repeats or (isinstance(error, http_exceptions.BadHttpMethod) and is_too_short(whole))):
             raise self._rejection(whole, refusal_of(error)) from None
         self._held = True
         if whole is data:
@@ -219,7 +220,7 @@ class RequestParser:
             if end < 0:
                 return _NOTHING
             head = bytes(whole[:end])
-        elif may_begin_with_a_method(whole):
+        elif is_too_short(whole):
             return _NOTHING
         fit, names = renamed(head)
         self._held = False
@@ -242,7 +243,7 @@ class RequestParser:
         self._broken = True
         self._head = None
         self._payload = None
-        return RejectedHead(explained(self._faulty(bytes(whole)), refusal))
+        return RejectedHead(explained(self._faulty(bytes(whole)), refusal, encrypted=self._encrypted()))
 
     def _faulty(self, whole: bytes) -> bytes:
         """Return what came, without the requests before the one that is at fault."""
