@@ -69,6 +69,8 @@ class Sender:
                 break
             if failed is None:
                 context.exchange.why = str(response.status)
+                if context.steps is not None:
+                    context.steps.repeated(context.exchange, response.status)
             await give_up(context)
             await asyncio.sleep(pause)
         return call, response, sent

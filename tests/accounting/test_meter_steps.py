@@ -11,7 +11,7 @@ import pytest
 
 from tests.harness.ports import free_port
 from tests.harness.process import Program, program
-from tests.harness.upstream import answering, ok, upstream
+from tests.harness.upstream import Peer, answering, ok, upstream
 
 pytestmark = [pytest.mark.wire, pytest.mark.process]
 
@@ -83,6 +83,31 @@ async def test_the_steps_are_said_at_debug(tmp_path: Path) -> None:
         running, refused
     )
     assert "canary" not in "".join(running.said)
+
+
+async def test_a_retry_has_a_step_and_a_long_path_is_cut(tmp_path: Path) -> None:
+    """The response that was not relayed; a stranger's path of 15,000 bytes as long as in the log."""
+    statuses = iter([b"429 Slow Down", b"200 OK"])
+
+    async def busy(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await peer.send(ok(status=next(statuses)))
+
+    async with upstream(busy) as above:
+        route = {"path": "/one", "target": f"http://127.0.0.1:{above.port}", "include_subpath": True, "retries": 1}
+        text = json.dumps({"pass_through_endpoints": [route], "ledger": "none"})
+        async with program(tmp_path, text, "--log-level", "debug") as running:
+            await post(running, "/one/x")
+            await running.logs(1)
+            await post(running, "/" + "a" * 15_000)
+            tried, stranger = await running.logs(2)
+            assert 0 == await running.stop()
+    assert ["try 1: #, a new connection", "try 1: 429, tried again", "try 2: #, a new connection"] == steps_of(
+        running, tried["id"]
+    )[2:5]
+    assert f"POST {stranger['path']}" == steps_of(running, stranger["id"])[0]
+    assert (2000, "…") == (len(stranger["path"]), stranger["path"][-1])
 
 
 AN_IMAGE = (

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from ...exchange import Exchange
 from .connection import Connection
+
+_MAX_PATH: Final = 2000
+"""How many characters of a path are said: as many as the log has."""
 
 
 class Steps:
@@ -22,7 +26,8 @@ class Steps:
 
     def began(self, exchange: Exchange) -> None:
         """Say that a request has come."""
-        self._say(f"{exchange.id} {exchange.method} {exchange.path}")
+        path = exchange.path if len(exchange.path) <= _MAX_PATH else exchange.path[: _MAX_PATH - 1] + "…"
+        self._say(f"{exchange.id} {exchange.method} {path}")
 
     def matched(self, exchange: Exchange) -> None:
         """Say which route a request has, and whose it is."""
@@ -38,6 +43,10 @@ class Steps:
     def responded(self, exchange: Exchange, status: int) -> None:
         """Say which response is relayed."""
         self._say(f"{exchange.id} response {status} after {exchange.first_byte_s or 0.0:.3f} s")
+
+    def repeated(self, exchange: Exchange, status: int) -> None:
+        """Say after which response a request is sent again."""
+        self._say(f"{exchange.id} try {exchange.attempts}: {status}, tried again")
 
     def failed(self, exchange: Exchange, message: str) -> None:
         """Say what failed, in the words of the response to the client."""
