@@ -203,7 +203,7 @@ EQUIVALENT: Final = (
         "(-1)",
         "Neither is a share.",
     ),
-    Equivalent("proxy/auth.py", 'value = value[7:].strip(b" \\t")', "7", "6", "That byte is a blank, which is stripped."),
+    Equivalent("proxy/auth.py", 'return value[7:].strip(b" \\t")', "7", "6", "That byte is a blank, which is stripped."),
     Equivalent("proxy/auth.py", "if len(presented) > 1:", "len(presented) > 1", "(len(presented) >= 1)", _SORTED),
     Equivalent("proxy/auth.py", "if len(presented) > 1:", "1", "0", _SORTED),
 )
