@@ -236,7 +236,7 @@ def check(config: str, sandbox: bool, live: bool) -> None:
         _mention_builtin(config)
         loaded = _loaded(config, sandbox=sandbox)
         warnings = (*loaded.warnings, *ledger_problems(loaded))
-        _check_log_file(config, loaded.listen.log_file)
+        _check_log_file(config, loaded)
         title = f"{loaded.file}: fine, {number(loaded.routes, 'route')}"
         tables: list[tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...]]] = []
         if loaded.routes:
@@ -260,13 +260,15 @@ def check(config: str, sandbox: bool, live: bool) -> None:
             _check_live(loaded)
 
 
-def _check_log_file(config: str, path: str | None) -> None:
+def _check_log_file(config: str, loaded: Config) -> None:
     """Raise ConfigError where 'serve' could not write the log file. Makes nothing."""
     from ..config.environment import environment
-    from ..server.log_file import check_writable, problem
+    from ..server.log_file import check_apart, check_writable, problem
 
+    path = loaded.listen.log_file
     try:
         if path is not None:
+            check_apart(path, loaded)
             check_writable(path)
     except OSError as error:
         raise ConfigError([problem(path or "", error, config, {}, environment(config, os.environ, Path.cwd()))]) from None

@@ -7,12 +7,16 @@ import logging
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Final, TextIO
 
+from ..accounting.journal.folder import journal_folder
+from ..accounting.ledger.sqlite import file_of
 from ..config.listen import COMMAND_LINE, ENVIRONMENT, VARIABLES
-from ..errors import Problem
+from ..config.model import Config
+from ..errors import LedgerError, Problem
 
 MODE: Final = 0o640
 """The mode of a file that is made, less the umask: paths and clients' names are in it."""
@@ -60,6 +64,34 @@ class LogFile:
         self.stream.close()
 
 
+class OwnFileError(OSError):
+    """The log file is one that the program uses otherwise; the message says which."""
+
+
+def check_apart(path: str, config: Config) -> None:
+    """Raise OwnFileError where a log file is the ledger's, the journal's, or one that the configuration is read from."""
+    own = {config.file: "the configuration"}
+    own |= {name: "a file of TLS" for name in (config.listen.tls_cert, config.listen.tls_key) if name}
+    if config.ledger is not None:
+        folder = journal_folder(config.ledger, config.journal)
+        if os.path.realpath(folder) in {os.path.realpath(path), os.path.dirname(os.path.realpath(path))}:
+            raise OwnFileError("a file of the journal")
+        with suppress(LedgerError):  # not SQLite
+            file = file_of(config.ledger)
+            own |= {f"{file}{end}": "the ledger" for end in ("", "-wal", "-shm", "-journal")}
+    for name, what in own.items():
+        if os.path.realpath(name) == os.path.realpath(path) or _is_same(name, path):
+            raise OwnFileError(what)
+
+
+def _is_same(name: str, path: str) -> bool:
+    """Tell whether two names are links to one file."""
+    try:
+        return os.path.samefile(name, path)
+    except OSError:
+        return False
+
+
 def problem(path: str, error: OSError, config: str, flags: Mapping[str, object], environ: Mapping[str, str]) -> Problem:
     """Return what is wrong with a log file, at the place that names it: a flag, a variable or the configuration."""
     variable = VARIABLES["log_file"]
@@ -85,6 +117,8 @@ def check_writable(path: str) -> None:
 def _reason(path: str, error: OSError) -> tuple[str, str]:
     """Return why a file cannot be opened, and a hint."""
     folder = Path(path).parent
+    if isinstance(error, OwnFileError):
+        return f"The log file {path} is {error}.", "Name another file: lines of the log would damage it."
     if isinstance(error, FileNotFoundError | NotADirectoryError) and not folder.is_dir():
         return f"The log file {path} cannot be opened: there is no folder {folder}.", "Make the folder, or name another file."
     if isinstance(error, IsADirectoryError):
@@ -92,6 +126,15 @@ def _reason(path: str, error: OSError) -> tuple[str, str]:
     if isinstance(error, PermissionError):
         what = f"The log file {path} may not be written: permission denied."
         return what, "Let the user that the program runs as write it and its folder, or name another file."
+    if error.errno == errno.ENXIO and _is_socket(path):
+        return f"The log file {path} cannot be opened: it is a socket.", "Write - for stdout, or name another file."
     if error.errno == errno.ENXIO:
         return f"The log file {path} cannot be opened: nothing reads it.", "Start what reads it first, or name another file."
     return f"The log file {path} cannot be opened: {error.strerror}.", "Name another file, or mend what it is on."
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False

@@ -25,7 +25,7 @@ from ..sandbox import Api, Provider, start, start_on
 from ..worker import FORCE_STOP, SANDBOX, STOP, WorkerContext
 from .gc_tuning import without_gc
 from .instance import Server
-from .log_file import LogFile, problem
+from .log_file import LogFile, check_apart, problem
 from .signals import on_signal
 from .stderr_log import DirectHandler, StderrHandler
 from .supervisor import Supervisor, check_lost
@@ -56,6 +56,8 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
     loaded = replace(loaded, warnings=(*loaded.warnings, *journal))
     path = loaded.listen.log_file
     try:
+        if path is not None:
+            check_apart(path, loaded)
         log_file = None if path is None else LogFile(path)
     except OSError as error:
         raise ConfigError([problem(path or "", error, config, flags, environ())]) from None

@@ -11,6 +11,7 @@ import stat
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from socket import AF_UNIX, socket
 from threading import Event, Thread
 from typing import Any
 
@@ -18,7 +19,8 @@ import aiohttp
 import pytest
 
 from passthrough.background.stream_writer import StreamWriter
-from passthrough.server.log_file import LogFile, check_writable
+from passthrough.config.model import Config
+from passthrough.server.log_file import LogFile, OwnFileError, check_apart, check_writable, problem
 from tests.harness.client import once
 from tests.harness.process import Program, command, program
 from tests.harness.rights import let_all_in, ordinary_user
@@ -178,6 +180,55 @@ async def test_one_that_cannot_be_written_is_refused_at_start(
         assert says.replace("{}", str(tmp_path)) in err
         assert "name another file" in err or "Name " in err
     assert {"there", "pipe", "routes.yaml"} == set(os.listdir(tmp_path))
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("books.db", "is the ledger."),
+        ("books.db-wal", "is the ledger."),
+        ("books.db-shm", "is the ledger."),
+        ("linked", "is the ledger."),
+        ("hard", "is the ledger."),
+        ("books.journal/new", "is a file of the journal."),
+        ("books.journal", "is a file of the journal."),
+        ("routes.yaml", "is the configuration."),
+    ],
+)
+async def test_one_of_its_own_files_is_refused(tmp_path: Path, name: str, says: str) -> None:
+    """By whatever name: lines of the log would damage it. Nothing is written; `check` says the same."""
+    (tmp_path / "books.db").write_bytes(b"")
+    (tmp_path / "linked").symlink_to("books.db")
+    (tmp_path / "hard").hardlink_to(tmp_path / "books.db")
+    (tmp_path / "books.journal").mkdir()
+    text = "pass_through_endpoints: [{path: /a, target: 'http://127.0.0.1:9'}]\nledger: sqlite:///books.db\n"
+    (tmp_path / "routes.yaml").write_text(text)
+    for arguments in (("serve", "--port", "0", "--admin-port", "0"), ("check",)):
+        code, out, err = await command(tmp_path, *arguments, PASSTHROUGH_LOG_FILE=name)
+        assert (2, "") == (code, out), err
+        assert f"environment PASSTHROUGH_LOG_FILE: The log file {tmp_path / name} {says}\n  Name another file" in err
+    assert (text, b"") == ((tmp_path / "routes.yaml").read_text(), (tmp_path / "books.db").read_bytes())
+
+
+def test_a_log_beside_other_ledgers_is_none_of_them(tmp_path: Path) -> None:
+    """PostgreSQL has no file, and a file beside the ledger is not it."""
+    for ledger in ("postgresql://user@127.0.0.1:9/name", "sqlite:///books.db"):
+        config = Config("routes.yaml", (), ledger=ledger, journal=str(tmp_path / "journal"))
+        check_apart(str(tmp_path / "log"), config)
+        with pytest.raises(OwnFileError):
+            check_apart(str(tmp_path / "journal" / "log"), config)
+
+
+def test_a_socket_is_said_to_be_one(tmp_path: Path) -> None:
+    """As stdout may be one, under a supervisor: `-` writes to it."""
+    with socket(AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "out"))
+        with pytest.raises(OSError, match="No such device") as caught:
+            LogFile(str(tmp_path / "out"))
+        found = problem(str(tmp_path / "out"), caught.value, "routes.yaml", {"log_file": "out"}, {})
+    assert ("--log-file", f"The log file {tmp_path / 'out'} cannot be opened: it is a socket.") == (found.key, found.what)
+    assert "Write - for stdout, or name another file." == found.hint
 
 
 @pytest.mark.process
