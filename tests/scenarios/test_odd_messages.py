@@ -79,7 +79,8 @@ async def test_what_is_forwarded_is_always_one_plain_request(case: Odd, splittin
                     told = await raw.answer(up.line.split()[0])
                     assert told is not None
                     assert 200 == told.status
-                if refused:
+                speaks_http2 = case.sent.startswith(b"PRI * HTTP/2.0")  # It reads no other answer: see test_wrong_protocols.
+                if refused and not speaks_http2:
                     bodiless = case.sent.startswith(b"HEAD ")
                     told = await raw.answer(b"HEAD" if bodiless else b"GET")
                     assert told is not None
@@ -91,7 +92,8 @@ async def test_what_is_forwarded_is_always_one_plain_request(case: Odd, splittin
                     assert told is not None
                     assert (200, b"ok") == (told.status, told.body)
                 if not goes_on and 413 not in refused:  # Behind 413 the body is read away for a while (RFC 9112 §9.6).
-                    assert b"" == await raw.rest()
+                    rest = await raw.rest()
+                    assert (b"\x08\x03505" in rest) if speaks_http2 else rest == b""
                 await sending
         await house.quiet()
         booked = await house.booked(len(ups) + 1 if refused or goes_on else len(ups))
