@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -69,14 +70,16 @@ def restore(url: str, journal: Path, file: Path, now: datetime) -> Restored:
         raise LedgerError(f"{file} is the ledger itself.\nName a back-up.")
     if (trouble := folder_trouble(path.parent)) is not None:
         raise LedgerError(f"The ledger {path} cannot be restored: {trouble.what}.\n{trouble.hint}.")
-    _empty_log(path)
-    with _alone(path, journal), new_file(path) as part:
+    with _alone(path, journal) as was_there, new_file(path) as part:
         copy_into(part, file, "file", read_only=True)
         found = contents(part, f"The file {file}")
-        kept = path.with_name(f"{path.name}.before-{now:%Y%m%dT%H%M%SZ}") if os.path.lexists(path) else None
+        kept = _free_name(path, now) if was_there else None
         _take_rights(part, path)
         with _kept_beside(path, kept):
-            part.rename(path)
+            if kept is None:
+                os.link(part, path)  # which a ledger that a start has made meanwhile lets fail
+            else:
+                part.rename(path)
             sync(path.parent)
     replaced = None
     if kept is not None:
@@ -88,16 +91,42 @@ def restore(url: str, journal: Path, file: Path, now: datetime) -> Restored:
 
 
 @contextmanager
-def _alone(path: Path, journal: Path) -> Iterator[None]:
-    """Keep every other process from opening the ledger meanwhile. Raises LedgerError where one has it open, or may."""
+def _alone(path: Path, journal: Path) -> Iterator[bool]:
+    """Keep every other process from opening the ledger meanwhile, and yield whether there is one: else see _kept_beside.
+
+    Raises LedgerError where a process has it open, or may.
+    """
     hint = "Stop it first (systemctl stop passthrough), or what else reads the ledger."
+    with _only_restore(path):
+        _empty_log(path)
+        yield from _unserved(path, journal, hint)
+
+
+@contextmanager
+def _only_restore(path: Path) -> Iterator[None]:
+    """Let one restore at a time work in the ledger's folder. Raises LedgerError where another one does."""
+    if sys.platform == "win32":
+        yield
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LedgerError(f"Another 'passthrough restore' works in {path.parent}.\nWait for its end.") from None
+        yield
+    finally:
+        os.close(folder)
+
+
+def _unserved(path: Path, journal: Path, hint: str) -> Iterator[bool]:
     try:
         if is_written(journal):
             raise LedgerError(f"The ledger {path} is served: a process writes its journal {journal}.\n{hint}")
     except OSError as error:
         raise LedgerError(f"The journal {journal} cannot be read: {error.strerror}.\nRun this as the user that serves.") from None
-    if sys.platform == "win32" or not os.path.exists(path):
-        yield
+    if sys.platform == "win32" or not os.path.lexists(path):
+        yield os.path.lexists(path)
         return
     try:
         descriptor = os.open(path, os.O_RDWR)
@@ -108,9 +137,18 @@ def _alone(path: Path, journal: Path) -> Iterator[None]:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_SIZE, _SHARED_FIRST)
         except OSError:
             raise LedgerError(f"The ledger {path} is in use: another process has it open.\n{hint}") from None
-        yield
+        if not os.path.exists(path) or not os.path.samestat(os.fstat(descriptor), path.stat()):
+            raise LedgerError(f"The ledger {path} was replaced meanwhile.\nRun this once more.")
+        yield True
     finally:
         os.close(descriptor)
+
+
+def _free_name(path: Path, now: datetime) -> Path:
+    """Return a name beside a ledger under which it can be kept."""
+    plain = f"{path.name}.before-{now:%Y%m%dT%H%M%SZ}"
+    names = (path.with_name(plain if number == 1 else f"{plain}-{number}") for number in count(1))
+    return next(name for name in names if not any(os.path.lexists(f"{name}{end}") for end in ("", *BESIDE)))
 
 
 def _take_rights(part: Path, path: Path) -> None:
@@ -129,7 +167,7 @@ def _kept_beside(path: Path, kept: Path | None) -> Iterator[None]:
 
     The ledger's own name always has a file, wherever a kill comes: a start would begin an empty ledger without a word. What is
     beside it loses its name before the block, for SQLite would write it into the other file: so its log is emptied before all
-    this. Where the block fails, all is as it was.
+    this. Where the block fails, all is as it was. With `kept` None there is no ledger, unless a start has made one meanwhile.
     """
     named: list[tuple[Path, Path]] = []
     try:
@@ -137,8 +175,11 @@ def _kept_beside(path: Path, kept: Path | None) -> Iterator[None]:
             for end in ("", *_CONTENT):
                 each = path.with_name(path.name + end)
                 if os.path.lexists(each):
-                    named.append((each, kept.with_name(kept.name + end)))
-                    _name_too(*named[-1])
+                    other = kept.with_name(kept.name + end)
+                    _name_too(each, other)
+                    named.append((each, other))
+        elif os.path.lexists(path):
+            raise FileExistsError
         for end in BESIDE:
             path.with_name(path.name + end).unlink(missing_ok=True)
         yield
@@ -147,6 +188,8 @@ def _kept_beside(path: Path, kept: Path | None) -> Iterator[None]:
             with suppress(OSError):
                 other.replace(each)  # which leaves two names of one file as they are
                 other.unlink(missing_ok=True)
+        if kept is None and isinstance(error, FileExistsError):
+            raise LedgerError(f"The ledger {path} was made meanwhile: a process serves it.\nStop it first.") from None
         raise LedgerError(f"The ledger {path} cannot be replaced: {error.strerror}.\nCheck the rights of its folder.") from None
 
 
@@ -154,6 +197,8 @@ def _name_too(path: Path, other: Path) -> None:
     """Give a file a second name or, on a file system that has none, another one."""
     try:
         os.link(path, other)
+    except FileExistsError:  # `rename` would replace it
+        raise
     except OSError:
         path.rename(other)
 

@@ -187,12 +187,52 @@ def test_what_is_no_back_up_is_refused(path: Path, spoil: Callable[[Path], objec
 
 def test_where_it_cannot_be_put_in_place_all_is_as_it_was(path: Path) -> None:
     """What was renamed gets its name back."""
-    path.with_name("ledger.db-journal").write_bytes(b"")
-    path.with_name(f"{KEPT}-journal").mkdir()
+    path.with_name("ledger.db-shm").mkdir()
     before = names(path)
     with pytest.raises(LedgerError, match="cannot be replaced: Is a directory"):
         restored(path)
-    assert (before, 5) == (names(path), count(path))
+    assert {*before} == {*names(path)} - {"ledger.db-wal"}  # which SQLite makes, and does not come to use
+    path.with_name("ledger.db-shm").rmdir()
+    assert 5 == count(path)
+
+
+def test_two_within_a_second_keep_both(path: Path) -> None:
+    """The second one keeps what the first one has restored under a name of its own."""
+    assert (KEPT, f"{KEPT}-2") == tuple(done.kept.name for done in (restored(path), restored(path)) if done.kept is not None)
+    assert (5, 3) == (count(path.with_name(KEPT)), count(path.with_name(f"{KEPT}-2")))
+
+
+@pytest.mark.process
+def test_of_two_at_once_one_works(path: Path) -> None:
+    """However they meet: each ledger that was in place is there afterwards, under one name or another."""
+    run = [sys.executable, "-m", "passthrough", "restore", "--ledger", f"sqlite:///{path}", path.with_name("copy.db")]
+    for _ in range(5):
+        started = [subprocess.Popen(run, env=clean_environment(), stderr=subprocess.DEVNULL) for _ in range(2)]
+        assert 0 in [each.wait() for each in started]
+    assert 1 == [count(each) for each in path.parent.glob("ledger.db.before-*") if each.suffix != ".part"].count(5)
+
+
+LATE = """
+import os, sys
+def hook(event, arguments):
+    if event == "os.link" and not os.path.exists(arguments[1]):
+        from pathlib import Path
+        Path(arguments[1]).write_bytes(b"of a start")
+sys.addaudithook(hook)
+from passthrough.cli.main import main
+main()
+"""
+"""The program, and another one that makes the ledger just before it is put in place."""
+
+
+@pytest.mark.process
+def test_a_ledger_that_is_made_meanwhile_is_left_alone(path: Path) -> None:
+    """A start that comes before the end, where no ledger was: what it books is not put aside."""
+    path.unlink()
+    run = [sys.executable, "-c", LATE, "restore", "--ledger", f"sqlite:///{path}", path.with_name("copy.db")]
+    done = subprocess.run(run, env=clean_environment(), capture_output=True, text=True, check=False)
+    assert (1, b"of a start") == (done.returncode, path.read_bytes())
+    assert "was made meanwhile: a process serves it.\nStop it first.\n" in done.stderr
 
 
 KILLED_AT = """
