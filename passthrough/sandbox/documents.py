@@ -21,6 +21,7 @@ from .errors import invalid_pdf, too_many_pages, unreadable
 from .job_thread import IsCancelled, JobCancelled
 from .office.office_document import is_office, read_office
 from .pages import DPI, Box, Page, Picture, ReadOptions, clean, with_pictures
+from .pdf_streams import is_too_large
 
 _POINTS_PER_INCH: Final = 72
 _MAX_PICTURE_PIXELS: Final = 40_000_000  # a larger one is listed without its bytes: decoded it needs 4 bytes for each pixel
@@ -31,13 +32,15 @@ _NO_OCR: Final = "*(passthrough sandbox: no text is read from images)*"
 def read(document: bytes, options: ReadOptions, is_cancelled: IsCancelled) -> list[Page]:
     """Return the chosen pages of a PDF, an image, a DOCX or a PPTX.
 
-    Raises Rejection for bytes that are none of them (or encrypted), for too many pages, and whatever `options.choose` raises;
-    JobCancelled between two pages, once `is_cancelled` returns True.
+    Raises Rejection for bytes that are none of them (or encrypted, or inflate to too much), for too many pages, and whatever
+    `options.choose` raises; JobCancelled between two pages, once `is_cancelled` returns True.
     """
     if is_office(document):
         return read_office(document, options, is_cancelled)
     if is_image(document):
         return _image(document, options)
+    if is_too_large(document, is_cancelled):
+        raise invalid_pdf()
     try:
         with pypdfium2.PdfDocument(document) as opened:
             total = len(opened)

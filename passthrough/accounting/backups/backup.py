@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sqlite3
+import stat
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,15 +60,17 @@ def back_up(url: str, journal: Path, file: Path, *, force: bool = False) -> Back
     only with `force`, and only by a whole copy. Raises LedgerError.
     """
     source = ledger_file(url, f"pg_dump -Fc -d {{url}} -f {shlex.quote(str(file))}")
+    if str(file) == "-":
+        raise LedgerError("A back-up is a file; '-' is none, and it is not written to stdout.\nGive a file's name.")
     file = file.absolute()
     if not os.path.exists(source):
         hint = "Run this in the folder in which 'serve' was started, or give --ledger sqlite:///<path>."
         raise LedgerError(f"There is no ledger at {source}.\n{hint}")
-    _check_target(file, source, force=force)
+    _check_target(file, source, journal, force=force)
     # The journal is opened before the copy is made: what is booked meanwhile is in one of both.
     with new_file(file) as part, reading(journal) as waiting:
         copy_into(part, source, "ledger")
-        found = contents(part, f"The file {source}")
+        found = contents(part, str(source))
         new, left_out = 0, tuple(waiting.unreadable)
         if found.schema == SCHEMA_VERSION:
             new = _add(part, waiting)
@@ -79,12 +82,23 @@ def back_up(url: str, journal: Path, file: Path, *, force: bool = False) -> Back
     return Backup(source, file, found, size, new, left_out)
 
 
-def _check_target(file: Path, ledger: Path, *, force: bool) -> None:
+def _check_target(file: Path, ledger: Path, journal: Path, *, force: bool) -> None:
+    """Raise LedgerError where the copy may not have this name: only a regular file is ever replaced, never a device or a link."""
     if os.path.isdir(file):
         raise LedgerError(f"{file} is a folder.\nName a file in it, such as {file / 'passthrough-backup.db'}.")
     if os.path.realpath(file) in {os.path.realpath(ledger), *(os.path.realpath(f"{ledger}{end}") for end in BESIDE)}:
         raise LedgerError(f"{file} is the ledger itself.\nName another file.")
-    if os.path.lexists(file) and not force:
+    if Path(os.path.realpath(journal)) in Path(os.path.realpath(file)).parents:
+        raise LedgerError(f"{file} is in the journal's folder {journal}.\nName a file elsewhere.")
+    try:
+        status = os.lstat(file)
+    except OSError:  # there is none; or the folder cannot be searched, which is said where the copy begins
+        return
+    if stat.S_ISLNK(status.st_mode):
+        raise LedgerError(f"{file} is a link to {os.path.realpath(file)}.\nName the file itself, or another one.")
+    if not stat.S_ISREG(status.st_mode):
+        raise LedgerError(f"{file} is a device, a pipe or a socket.\nName a file, such as passthrough-backup.db.")
+    if not force:
         raise _taken(file)
 
 

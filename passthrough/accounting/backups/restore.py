@@ -72,7 +72,7 @@ def restore(url: str, journal: Path, file: Path, now: datetime) -> Restored:
         raise LedgerError(f"The ledger {path} cannot be restored: {trouble.what}.\n{trouble.hint}.")
     with _alone(path, journal) as was_there, new_file(path) as part:
         copy_into(part, file, "file", read_only=True)
-        found = contents(part, f"The file {file}")
+        found = contents(part, str(file), "file")
         kept = _free_name(path, now) if was_there else None
         _take_rights(part, path)
         with _kept_beside(path, kept):

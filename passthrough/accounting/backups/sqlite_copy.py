@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +31,9 @@ BESIDE: Final = ("-wal", "-shm", "-journal")
 
 _SPARE_BYTES: Final = 1024 * 1024
 
+_LEFT_S: Final = 3600.0
+"""After how long without a write a copy under way is one that a kill has left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contents:
@@ -42,8 +48,10 @@ class Contents:
 def new_file(beside: Path) -> Iterator[Path]:
     """Yield an empty file in the folder of another, for this user only; it is removed where it still has its name at the end.
 
+    Those of the same name that a kill has left are removed, too.
     Raises LedgerError where it cannot be made.
     """
+    _remove_left(beside)
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{beside.name}.", suffix=".part", dir=beside.parent)
     except FileNotFoundError:
@@ -60,6 +68,19 @@ def new_file(beside: Path) -> Iterator[Path]:
                 path.unlink(missing_ok=True)
 
 
+def _remove_left(beside: Path) -> None:
+    """Remove what earlier copies beside a file left: only this user's regular files of that pattern, and none that is written."""
+    pattern = re.compile(rf"\.{re.escape(beside.name)}\.[a-z0-9_]{{8}}\.part(?:{'|'.join(BESIDE)})?")  # as mkstemp names them
+    with suppress(OSError), os.scandir(beside.parent) as entries:
+        for entry in entries:
+            if pattern.fullmatch(entry.name):
+                with suppress(OSError):
+                    status = entry.stat(follow_symlinks=False)
+                    is_mine = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+                    if stat.S_ISREG(status.st_mode) and is_mine and time.time() - status.st_mtime > _LEFT_S:
+                        os.unlink(entry.path)
+
+
 def copy_into(part: Path, source: Path, what: str, *, read_only: bool = False) -> None:
     """Copy a database into an empty file, and check that every page of it is sound; `what` names the source in messages.
 
@@ -74,18 +95,21 @@ def copy_into(part: Path, source: Path, what: str, *, read_only: bool = False) -
         with closing(sqlite3.connect(f"file:{quote(str(part))}?mode=rw", uri=True)) as database:
             (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise LedgerError(f"The {what} {source} is damaged: {found}.\n'sqlite3 <file> .recover' may save what is in it.")
+        raise LedgerError(f"The {what} {source} is damaged: {found}.\n{_remedy(what)}")
 
 
-def contents(path: Path, what: str) -> Contents:
-    """Return what a file holds. Raises LedgerError where it is not a ledger that this program can read or bring up to date."""
+def contents(path: Path, where: str, what: str = "ledger") -> Contents:
+    """Return what a file holds; `what` and `where` name it in messages: a copy under way is named as its source.
+
+    Raises LedgerError where it is not a ledger that this program can read or bring up to date.
+    """
     place = f"file:{quote(str(path))}?mode=rw"
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(place, uri=True), poolclass=NullPool)
     try:
         with engine.connect() as connection:
-            version = migrations.version_of(connection, what)
+            version = migrations.version_of(connection, where, what)
             if version is None:
-                raise LedgerError(f"{what} is empty.\nName a file that 'passthrough backup' made.")
+                raise LedgerError(f"The {what} {where} is empty.\nName a file that 'passthrough backup' made.")
             query = sa.select(sa.func.count(), sa.func.max(EXCHANGES.c.began_ms)).select_from(EXCHANGES)
             count, newest = connection.execute(query).one()
             return Contents(version, count, newest)
@@ -110,6 +134,11 @@ def _explained(source: Path, what: str) -> Iterator[None]:
         found = translated(source, getattr(error, "sqlite_errorcode", 0), what)
         raise found or LedgerError(f"The {what} {source} cannot be copied: {error}.") from None
     except ValueError:  # the driver's, for a message that quotes damage
-        raise LedgerError(f"The {what} {source} is damaged.\n'sqlite3 <file> .recover' may save what is in it.") from None
+        raise LedgerError(f"The {what} {source} is damaged.\n{_remedy(what)}") from None
     except OSError as error:
         raise LedgerError(f"The {what} {source} cannot be copied: {error.strerror}.") from None
+
+
+def _remedy(what: str) -> str:
+    recover = "'sqlite3 <file> .recover' may save what is in it."
+    return recover if what == "ledger" else f"Name another back-up; {recover}"

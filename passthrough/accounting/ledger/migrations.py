@@ -66,8 +66,11 @@ def bring_up(connection: sa.Connection, where: str, before: Callable[[int], None
     return version if version < SCHEMA_VERSION else None
 
 
-def version_of(connection: sa.Connection, where: str) -> int | None:
-    """Return the version of the tables, None where there are none. Raises LedgerError where they are not a ledger's, or newer."""
+def version_of(connection: sa.Connection, where: str, what: str = "ledger") -> int | None:
+    """Return the version of the tables, None where there are none. Raises LedgerError where they are not a ledger's, or newer.
+
+    `what` is "file" where a back-up is read.
+    """
     tables = set(sa.inspect(connection).get_table_names())
     # A file belongs to one program; in a database on a server other programs may have tables too.
     if not (tables if connection.dialect.name == "sqlite" else tables & set(SCHEMA.tables)):
@@ -79,8 +82,8 @@ def version_of(connection: sa.Connection, where: str) -> int | None:
         raise _foreign(where)
     if int(version) > SCHEMA_VERSION:
         raise LastingLedgerError(
-            f"The ledger {where} has schema {version}; this program knows up to {SCHEMA_VERSION}.\n"
-            "Run the newer program that wrote it, or name another ledger."
+            f"The {what} {where} has schema {version}; this program knows up to {SCHEMA_VERSION}.\n"
+            f"Run the newer program that wrote it, or name another {'ledger' if what == 'ledger' else 'back-up'}."
         )
     return int(version)
 

@@ -175,6 +175,8 @@ def translated(path: Path, code: int, what: str = "ledger") -> LedgerError | Non
     if kind not in _CAUSES:
         return None
     said, hint = _CAUSES[kind]
+    if kind == sqlite3.SQLITE_CORRUPT and what != "ledger":  # a back-up: nothing is begun in its place
+        hint = "Name another back-up; 'sqlite3 <file> .recover' may save what is in it."
     return (LastingLedgerError if kind in _LASTING else LedgerError)(f"The {what} {path} {said}.\n{hint}")
 
 

@@ -16,6 +16,7 @@ from ..provider import fail_if_asked
 from .tokens import token_count
 
 _MAX_DIMENSIONS: Final = 3072
+_MAX_INPUTS: Final = 512  # Mistral's
 _DIGITS: Final = 7
 _WORD: Final = re.compile(r"\w+")
 _INPUTS: Final = ("string_type", "Input should be a valid string or a list of strings")
@@ -50,6 +51,8 @@ def embedded(raw: bytes) -> dict[str, object]:
         wrong = ("less_than_equal", f"Input should be less than or equal to {model.dimensions}")
         raise unprocessable([flaw(("body", "output_dimension"), wrong, dimensions)])
     texts: list[str] = body["input"] if isinstance(body["input"], list) else [body["input"]]
+    if len(texts) > _MAX_INPUTS:
+        raise error(400, "invalid_request_prompt", "Too many inputs in request, split into more batches.", "3210")
     counts = [token_count(text) + 1 for text in texts]
     if max(counts) > model.context:
         message = f"Input id {counts.index(max(counts))} has {max(counts)} tokens, exceeding max {model.context} tokens."

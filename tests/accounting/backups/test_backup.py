@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -176,6 +177,11 @@ def test_damage_is_no_back_up(tmp_path: Path, path: Path, ledger: Ledger) -> Non
     [
         (lambda path: path, "is the ledger itself"),
         (lambda path: path.with_name("link"), "is the ledger itself"),
+        (lambda path: path.with_name("far"), r"far is a link to .*precious\.\nName the file itself"),
+        (lambda path: path.with_name("broken"), "broken is a link to .*nothing"),
+        (lambda path: path.with_name("fifo"), "is a device, a pipe or a socket"),
+        (lambda path: path.with_suffix(".journal") / "copy.db", "is in the journal's folder"),
+        (lambda _: Path("-"), "Give a file's name"),
         (lambda path: path.with_name("ledger.db-wal"), "is the ledger itself"),
         (lambda path: path.parent, r"is a folder\.\nName a file in it"),
         (lambda path: path.parent / "nowhere" / "copy.db", "there is no folder .*nowhere"),
@@ -184,9 +190,31 @@ def test_damage_is_no_back_up(tmp_path: Path, path: Path, ledger: Ledger) -> Non
 def test_what_is_no_place_for_it(path: Path, ledger: Ledger, file: Callable[[Path], Path], says: str) -> None:
     """It is said before anything is copied, by force too, and the ledger stays."""
     path.with_name("link").symlink_to(path)
+    path.with_name("precious").write_text("precious")
+    path.with_name("far").symlink_to("precious")
+    path.with_name("broken").symlink_to("nothing")
+    os.mkfifo(path.with_name("fifo"))
+    path.with_suffix(".journal").mkdir()
+    there = sorted(path.parent.rglob("*"))
     with pytest.raises(LedgerError, match=says):
         to(file(path), path, force=True)
-    assert 3 == one(ledger)[0]
+    assert (3, there) == (one(ledger)[0], sorted(path.parent.rglob("*")))
+    assert ("precious", True) == (path.with_name("far").read_text(), path.with_name("far").is_symlink())
+    assert path.with_name("fifo").is_fifo()
+
+
+def test_what_a_kill_left_goes_with_the_next(tmp_path: Path, path: Path, ledger: Ledger) -> None:
+    """An hour later, files of the same target only: neither those of a copy under way, nor others, nor a link."""
+    old = [f".copy.db.abcd_123.part{end}" for end in ("", "-wal", "-journal")]
+    others = [".copy.db.abcd1234.parts", ".copy.db.abcd123.part", ".other.db.abcd1234.part", "copy.db.abcd1234.part"]
+    for name in (*old, *others, ".copy.db.under_wy.part"):
+        (tmp_path / name).write_text("")
+    (tmp_path / ".copy.db.linkedto.part").symlink_to(".other.db.abcd1234.part")
+    for name in (*old, *others):
+        os.utime(tmp_path / name, (1e9, 1e9))
+    to(tmp_path / "copy.db", path)
+    kept = {each.name for each in tmp_path.iterdir() if not each.name.startswith("ledger.")}
+    assert {"copy.db", *others, ".copy.db.under_wy.part", ".copy.db.linkedto.part"} == kept
 
 
 def test_what_is_no_ledger(tmp_path: Path, path: Path) -> None:

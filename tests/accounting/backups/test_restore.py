@@ -151,6 +151,11 @@ def damage(file: Path) -> None:
     file.write_bytes(whole)
 
 
+def truncate(file: Path) -> None:
+    """Cut the end off a file."""
+    file.write_bytes(file.read_bytes()[: 4096 * 2 + 100])
+
+
 def be_foreign(file: Path) -> None:
     """Put another program's database in its place."""
     file.unlink()
@@ -168,8 +173,9 @@ def be_the_ledger(file: Path) -> None:
     ("spoil", "says"),
     [
         (Path.unlink, "There is no file"),
-        (newer, "has schema 99; this program knows up to"),
-        (damage, "is damaged|malformed"),
+        (newer, r"^The file .*copy\.db has schema 99; this program knows up to .*\n.*name another back-up\."),
+        (truncate, r"is damaged\.\nName another back-up; "),
+        (damage, r"(?s)is damaged.*\nName another back-up; "),
         (be_foreign, "is not a ledger of this program"),
         (lambda file: file.write_bytes(b"no database, but as long as one is" * 999), "is not an SQLite database"),
         (lambda file: file.write_bytes(b""), "is empty"),

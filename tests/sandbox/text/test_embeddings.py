@@ -70,6 +70,14 @@ async def test_a_flaw_is_reported_with_its_place(caller: Caller, rest: dict[str,
     assert (422, [(place, kind)]) == (status, [(one["loc"], one["type"]) for one in response["detail"]])
 
 
+async def test_the_inputs_of_a_call_are_bounded(caller: Caller) -> None:
+    """512, as at Mistral: thousands of vectors would be a response of many megabytes, made while nothing else runs."""
+    status, response = await embed(caller, ["x"] * 512, output_dimension=1)
+    assert (200, 512) == (status, len(response["data"]))
+    wrong = shaped("invalid_request_prompt", "Too many inputs in request, split into more batches.", "3210")
+    assert (400, wrong) == await embed(caller, ["x"] * 513, output_dimension=1)
+
+
 async def test_what_a_model_cannot_do_is_refused(caller: Caller) -> None:
     """A chat's model has no vectors, and a text may be too long."""
     wrong = shaped("invalid_model", "Invalid model: mistral-small-latest", "1500")
