@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -71,7 +71,9 @@ def init(given: Given, environ: Mapping[str, str], cwd: Path) -> str:
     if not has_env:
         files.append((given.env, env(answers.provider, answers.written), True))
     write(files)
-    return "\n".join(_report(given, answers, key, {**answers.written, **{k: v for k, v in known.items() if v}}, has_env=has_env))
+    have = {**answers.written, **{name: value for name, value in known.items() if value}}
+    hidden = [name for name in answers.provider.variables if environ.get(name) == ""]
+    return "\n".join(_report(given, answers, key, have, hidden, has_env=has_env))
 
 
 def _check_free(given: Given) -> None:
@@ -80,6 +82,10 @@ def _check_free(given: Given) -> None:
             "It stays as it is. 'passthrough keygen NAME' makes a further client key; a provider's key goes into .env beside it."
         )
         raise ConfigError([Problem(given.config, 0, "", "There is such a file already.", hint)])
+    folder = Path(given.config).parent
+    if not os.path.isdir(folder):
+        hint = f"Make it: mkdir -p {shlex.quote(str(folder))}"
+        raise ConfigError([Problem(given.config, 0, "", f"There is no folder {folder}.", hint)])
 
 
 def _answers(given: Given, known: Mapping[str, str], has_env: bool) -> _Answers:
@@ -171,15 +177,18 @@ def _key(text: str) -> str:
 def _content(file: str) -> str:
     try:
         if file == STDIN:
-            return sys.stdin.read(_MAX_KEY + 2)
-        with open(file, encoding="utf-8") as stream:
+            return sys.stdin.read(_MAX_KEY + 2).removeprefix("\ufeff")  # a byte order mark
+        with open(file, encoding="utf-8-sig") as stream:
             return stream.read(_MAX_KEY + 2)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise _wrong("--key-file", f"The file cannot be read: {why}.", "Check its name and permissions.") from None
 
 
-def _report(given: Given, answers: _Answers, key: str, have: Mapping[str, str], *, has_env: bool) -> list[str]:
+def _report(
+    given: Given, answers: _Answers, key: str, have: Mapping[str, str], hidden: Sequence[str], *, has_env: bool
+) -> list[str]:
+    """Return the lines; `have` are the variables with a value, `hidden` those that the environment sets to nothing."""
     provider = answers.provider
     port = have.get("PASSTHROUGH_LISTEN_PORT") or "4000"
     missing = [name for name in provider.variables if not have.get(name)]
@@ -194,6 +203,9 @@ def _report(given: Given, answers: _Answers, key: str, have: Mapping[str, str], 
         f"  export CLIENT_KEY={key}",
         "",
     ]
+    for name in hidden:
+        lines += [f"{name} is set, but empty, in the environment: that hides the one in", f"{given.env}. First:"]
+        lines += ["", f"  unset {name}", ""]
     if missing:
         lines += [f"Still to be written into {given.env}: {', '.join(missing)}. Until then:", ""]
     else:

@@ -160,6 +160,7 @@ async def test_a_key_survives_its_file(tmp_path: Path, key: str) -> None:
         (("--key-file", "blank.key"), "command line --key-file: This is not a key."),
         (("--key-file", "odd.key"), "command line --key-file: This is not a key."),
         (("--key-file", "raw.key"), "command line --key-file: The file cannot be read: it is not UTF-8 text."),
+        (("--config", "sub/my.yaml"), "sub/my.yaml: There is no folder sub.\n  Make it: mkdir -p sub"),
         (("--client", "master"), "command line --client: 'master' is what calls with the master key are booked as."),
         (("--client", " a"), "command line --client: This is not a name"),
         (("--provider", "none"), "'none' is not one of"),
@@ -179,6 +180,26 @@ async def test_an_option_that_is_wrong(tmp_path: Path, flags: tuple[str, ...], e
     code, out, err = await command(tmp_path, "init", "--yes", *flags)
     assert (2, "", True, before) == (code, out, expected in err, files(tmp_path)), err
     assert "me:pw" not in err
+
+
+async def test_an_empty_variable_hides_the_file(tmp_path: Path) -> None:
+    """Of the environment: that is said, and what is to be typed first; after it the two commands work."""
+    (tmp_path / "key").write_text(KEY)
+    code, out, err = await command(tmp_path, "init", "--yes", "--key-file", "key", MISTRAL_API_KEY="")
+    assert (0, "") == (code, err)
+    assert (
+        "MISTRAL_API_KEY is set, but empty, in the environment: that hides the one in\n.env. First:\n\n  unset MISTRAL_API_KEY\n"
+        in out
+    )
+    assert [] == [line for line in out.splitlines() if len(line) > 80]
+    assert (0, "") == (await command(tmp_path, "check"))[::2]
+
+
+async def test_a_byte_order_mark_is_no_part_of_a_key(tmp_path: Path) -> None:
+    """Some editors begin a file with one."""
+    (tmp_path / "key").write_text(KEY, encoding="utf-8-sig")
+    code, _, err = await command(tmp_path, "init", "--yes", "--key-file", "key")
+    assert (0, "", KEY) == (code, err, environment("routes.yaml", {}, tmp_path)["MISTRAL_API_KEY"])
 
 
 async def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
@@ -222,12 +243,10 @@ async def test_elsewhere(tmp_path: Path) -> None:
 
 async def test_all_or_nothing(tmp_path: Path) -> None:
     """Where the second file cannot be written the first does not stay."""
-    code, out, err = await command(tmp_path, "init", "--yes", "--config", "nowhere/routes.yaml")
-    assert (
-        1,
-        "",
-        "passthrough: nowhere/routes.yaml cannot be written: No such file or directory.\n  Nothing was written.\n",
-    ) == (code, out, err)
+    long = "x" * 300
+    code, out, err = await command(tmp_path, "init", "--yes", "--config", long)
+    assert (1, "") == (code, out)
+    assert f"passthrough: {long} cannot be written: File name too long.\n  Nothing was written.\n" == err
     first, there = tmp_path / "first", tmp_path / "there"
     there.write_text("kept")
     with pytest.raises(StarterError, match="there cannot be written: File exists"):

@@ -97,6 +97,15 @@ APIS: Final = (
 )  # fmt: skip
 """Checked 2026-11 in the providers' documentation: docs/providers.md says what of it concerns people."""
 
+_OTHERS: Final = (
+    "*.openai.azure.com", "api.anthropic.com", "generativelanguage.googleapis.com", "api.deepseek.com", "api.cohere.com",
+    "api.cohere.ai", "platform.reducto.ai", "*.cloud.llamaindex.ai", "*.cloud.eu.llamaindex.ai", "www.datalab.to",
+    "api.mathpix.com", "*.landing.ai", "*.unstructuredapp.io", "*.unstructured.io", "api.nutrient.io", "*.mindee.net",
+    "textract.*.amazonaws.com", "bedrock-runtime.*.amazonaws.com", "documentai.googleapis.com", "*-documentai.googleapis.com",
+    "api.upstage.ai", "*.aistudio-app.com",
+)  # fmt: skip
+"""Hosts of other providers: they do not have Mistral's paths, and theirs are not known here."""
+
 _REGION: Final = re.compile(r"([a-z0-9-]+)-aiplatform\.googleapis\.com")
 
 
@@ -104,6 +113,12 @@ def api_of(host: str) -> Api | None:
     """Return the API of a host, None where it is not known."""
     name = host.rstrip(".").lower()
     return next((api for api in APIS if api.covers(name)), None)
+
+
+def is_other(host: str) -> bool:
+    """Tell whether a host is known not to have Mistral's paths, and nothing else is known of it."""
+    name = host.rstrip(".").lower()
+    return any(fnmatchcase(name, pattern) for pattern in _OTHERS)
 
 
 def call_of(api: Api, host: str) -> bytes:

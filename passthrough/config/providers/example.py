@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from ...proxy.routes import Route
-from .apis import api_of, call_of
+from .apis import api_of, call_of, is_other
 
 _ANYTHING: Final = b"/\xe2\x80\xa6"  # …
 _CHAT: Final = b"/chat/completions"
@@ -23,7 +23,8 @@ def example(route: Route) -> Example:
     """Return an example of a route with one target.
 
     1. A route without `include_subpath` serves its path alone. 2. At a provider that is known it is that provider's call.
-    3. Elsewhere it is Mistral's, for what speaks its API; 4. and anything where the meter says that it is not.
+    3. Elsewhere it is Mistral's, for what speaks its API; 4. and anything where the meter says that it is not, or the host is
+    of a provider that has paths of its own.
     """
     target = route.targets[0]
     suffix = _suffix(route) if route.include_subpath else b""
@@ -42,7 +43,7 @@ def example(route: Route) -> Example:
 def _suffix(route: Route) -> bytes:
     """Return what a client asks for below a route."""
     target, plan = route.targets[0], route.terms.plan
-    if plan.counted is not None or plan.shape == "batch":
+    if plan.counted is not None or plan.shape == "batch" or is_other(target.host):
         return _ANYTHING
     base, api = target.base_path.rstrip(b"/"), api_of(target.host)
     if api is None:

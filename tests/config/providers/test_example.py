@@ -54,6 +54,12 @@ VERSION = "?api-version=2024-05-01-preview"
          ("POST", "/gw/v1/ocr", "http://litellm.internal:4000/v1/ocr")),
         ("path: /gw, target: 'http://[::1]:8000/api/v1', include_subpath: true, meter: chat",
          ("POST", "/gw/chat/completions", "http://[::1]:8000/api/v1/chat/completions")),
+        *((f"path: /other, target: 'https://{host}', include_subpath: true", ("POST", "/other/…", f"https://{host}/…"))
+          for host in ("api.anthropic.com", "api.cohere.com", "generativelanguage.googleapis.com", "platform.reducto.ai",
+                       "r.openai.azure.com", "textract.eu-west-1.amazonaws.com")),
+        ("path: /p, target: 'https://api.cohere.com/v2/parse'", ("POST", "/p", "https://api.cohere.com/v2/parse")),
+        ("path: /elb, target: 'https://gw.elb.amazonaws.com', include_subpath: true",
+         ("POST", "/elb/v1/ocr", "https://gw.elb.amazonaws.com/v1/ocr")),
     ],
 )  # fmt: skip
 def test_example(tmp_path: Path, route: str, expected: tuple[str, str, str]) -> None:
