@@ -8,8 +8,8 @@ from typing import Final
 
 from .job_thread import IsCancelled, JobCancelled
 
-CONTENT_BYTES: Final = 64 * 2**20
-"""What one stream may inflate to that is no picture: a page's drawing, a font. pdfium holds all of it, and more."""
+CONTENT_BYTES: Final = 32 * 2**20
+"""What one stream may inflate to that is no picture: a page's drawing, a font. pdfium holds up to 25 times that."""
 
 IMAGE_BYTES: Final = 200 * 2**20
 """What one picture may inflate to: one of 40 million pixels, in colour, has 120 MB."""
@@ -17,7 +17,7 @@ IMAGE_BYTES: Final = 200 * 2**20
 TOGETHER_BYTES: Final = 8 * 2**30
 """What all streams may inflate to, one after the other: that is time, not memory."""
 
-_CONTENT_TOGETHER: Final = 4 * CONTENT_BYTES
+_CONTENT_TOGETHER: Final = 8 * CONTENT_BYTES
 _STREAM: Final = re.compile(rb"(?<!end)stream(?:\r\n|\n|\r)")
 _DICTIONARY: Final = 2048  # bytes before a stream in which it may say that it is a picture
 _PIECE: Final = 1 << 20
@@ -27,11 +27,14 @@ def is_too_large(document: bytes, is_cancelled: IsCancelled) -> bool:
     """Tell whether a stream of a PDF inflates to too much, or all of them do. Blocks; holds a megabyte at a time.
 
     Every stream that begins as zlib's do is inflated, whatever its dictionary calls it, and what comes out once more, where that
-    begins so too. Not bounded is what other filters unpack (LZW, RunLength, Flate within ASCII85 or hexadecimal digits), what is
-    encrypted, and how often a page uses the same stream. Raises JobCancelled between two pieces.
+    begins so too. Not bounded: what other filters unpack (LZW, RunLength, Flate within ASCII85 or hexadecimal digits), what is
+    encrypted, how many streams one page draws, and a drawing whose dictionary says that it is a picture. So a sandbox that
+    strangers may call needs a bound on its memory all the same. Raises JobCancelled.
     """
     content = together = 0
     for found in _STREAM.finditer(document):
+        if is_cancelled():
+            raise JobCancelled
         before = document[max(0, found.start() - _DICTIONARY) : found.start()]
         is_image = b"/Image" in before[before.rfind(b"obj") + 1 :]
         size = _inflated(memoryview(document)[found.end() :], IMAGE_BYTES if is_image else CONTENT_BYTES, is_cancelled)

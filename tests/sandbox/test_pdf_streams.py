@@ -46,7 +46,7 @@ def document(*streams: bytes, kind: bytes = b"") -> bytes:
     [
         document(BIG),
         document(zlib.compress(BIG)),
-        document(*[packed(CONTENT_BYTES)] * 5),
+        document(*[packed(CONTENT_BYTES)] * 9),
         document(packed(300 * 2**20), kind=b"/Subtype/Image"),
     ],
     ids=["one", "twice", "many", "picture"],
