@@ -7,6 +7,8 @@ import getpass
 import os
 import shlex
 import stat
+import struct
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,12 @@ _PASSES: Final = frozenset(
 """What a later try may find otherwise although nobody changed a right, a name or a mount."""
 
 
+_GET_FLAGS: Final = 0x80086601 if struct.calcsize("l") == 8 else 0x80046601
+"""Linux's FS_IOC_GETFLAGS on most processors; where it has another number, nothing is found."""
+_APPEND_ONLY: Final = 0x20
+"""Linux's FS_APPEND_FL."""
+
+
 @dataclass(frozen=True, slots=True)
 class FolderTrouble:
     """Why no file can be made in a folder, and a hint, both without a full stop, and whether it lasts until a person acts."""
@@ -49,7 +57,7 @@ def folder_trouble(folder: Path) -> FolderTrouble | None:
     try:
         is_folder = stat.S_ISDIR(folder.stat().st_mode)
     except FileNotFoundError:
-        return FolderTrouble(f"there is no folder {folder}", f"Make it (mkdir -p {shlex.quote(str(folder))})", lasts=True)
+        return _missing(folder)
     except OSError as error:
         return trouble_of(folder, error)
     if not is_folder:
@@ -59,6 +67,37 @@ def folder_trouble(folder: Path) -> FolderTrouble | None:
     except OSError as error:
         return trouble_of(folder, error)
     return None
+
+
+def _missing(folder: Path) -> FolderTrouble:
+    """Say that a folder is not there; where a link leads to nowhere, mkdir would say of the link that it exists."""
+    link = next((place for place in (folder, *folder.parents) if os.path.islink(place) and not os.path.exists(place)), None)
+    what = f"there is no folder {folder}"
+    if link is not None:
+        folder = Path(os.path.realpath(folder))
+        what = f"there is no folder {folder}, to which {link} leads"
+    return FolderTrouble(what, f"Make it (mkdir -p {shlex.quote(str(folder))})", lasts=True)
+
+
+def append_only_trouble(folder: Path) -> FolderTrouble | None:
+    """Return that no file can be deleted in a folder (chattr +a), None where one can, or where the system does not tell."""
+    if sys.platform != "linux":
+        return None
+    import fcntl  # noqa: PLC0415 - not on Windows
+
+    flags = bytearray(struct.calcsize("l"))
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(opened, _GET_FLAGS, flags)
+        finally:
+            os.close(opened)
+    except OSError:
+        return None
+    if not int.from_bytes(flags, sys.byteorder) & _APPEND_ONLY:
+        return None
+    hint = f"Let files be deleted there (chattr -a {shlex.quote(str(folder))})"
+    return FolderTrouble(f"files in {folder} cannot be deleted: it is append-only", hint, lasts=True)
 
 
 def trouble_of(folder: Path, error: OSError) -> FolderTrouble:

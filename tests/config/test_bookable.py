@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import socket
 import sqlite3
+import stat
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -24,7 +28,7 @@ from tests.harness.entries import booked, one
 from tests.harness.postgres import Postgres
 from tests.harness.rights import NOBODY, ordinary_user
 
-FINE, WARNED, REFUSED = "fine", "warned", "refused"
+FINE, WARNED, REFUSED, NEVER = "fine", "warned", "refused", "refused with any journal"
 
 
 def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -34,7 +38,9 @@ def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
         found[place] = (os.stat(place).st_mode, b"")
         for name in files:
             path = Path(place, name)
-            found[str(path)] = (path.stat().st_mode, b"" if name.endswith("-shm") else path.read_bytes())
+            mode = path.lstat().st_mode
+            is_read = stat.S_ISREG(mode) and not name.endswith("-shm")
+            found[str(path)] = (mode, path.read_bytes() if is_read else b"")
     return found
 
 
@@ -163,6 +169,63 @@ def below_a_file(path: Path) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def linked(path: Path) -> Iterator[None]:
+    """Let the name be a link to a file that can be made, but is not there."""
+    (path.parent.parent / "real").mkdir()
+    path.symlink_to("../real/books.db")
+    yield
+
+
+@contextmanager
+def linked_to_nowhere(path: Path) -> Iterator[None]:
+    """Let the name be a link into a folder that is not there."""
+    path.symlink_to("../lost/books.db")
+    yield
+
+
+@contextmanager
+def linked_into_closed_folder(path: Path) -> Iterator[None]:
+    """Let the name be a link into a folder that this user may not write."""
+    (path.parent.parent / "real").mkdir(mode=0o555)
+    path.symlink_to("../real/books.db")
+    yield
+
+
+@contextmanager
+def linked_in_a_circle(path: Path) -> Iterator[None]:
+    """Let the name be a link to itself."""
+    path.symlink_to(path.name)
+    yield
+
+
+@contextmanager
+def pipe(path: Path) -> Iterator[None]:
+    """Let there be a named pipe."""
+    os.mkfifo(path)
+    yield
+
+
+@contextmanager
+def device(path: Path) -> Iterator[None]:
+    """Let the name be a link to a device."""
+    path.symlink_to("/dev/null")
+    yield
+
+
+@contextmanager
+def bound(path: Path) -> Iterator[None]:
+    """Let there be a socket."""
+    with closing(socket.socket(socket.AF_UNIX)) as other:
+        here = os.getcwd()
+        os.chdir(path.parent)  # a socket's path has at most about 100 characters
+        try:
+            other.bind(path.name)
+        finally:
+            os.chdir(here)
+        yield
+
+
 State = Callable[[Path], AbstractContextManager[None]]
 
 LEDGERS: dict[State, tuple[str, str]] = {
@@ -181,6 +244,16 @@ LEDGERS: dict[State, tuple[str, str]] = {
     in_locked_folder: (REFUSED, "Permission denied"),
     without_folder: (REFUSED, "there is no folder"),
     below_a_file: (REFUSED, "is no folder|Not a directory"),
+    linked: (FINE, ""),
+    linked_to_nowhere: (
+        REFUSED,
+        r"ledger\.db cannot be made: it is a link to .*/lost/books\.db, and there is no folder .*/lost\.",
+    ),
+    linked_into_closed_folder: (REFUSED, r"nothing can be written in .*/real: Permission denied"),
+    linked_in_a_circle: (REFUSED, "Too many levels of symbolic links"),
+    pipe: (NEVER, r"can never be one: it is a named pipe\."),
+    device: (NEVER, r"can never be one: it is a device\."),
+    bound: (NEVER, r"can never be one: it is a socket\."),
 }
 """Each state of a ledger in a file: what comes of it where no journal can be written either, and what is said."""
 
@@ -225,6 +298,7 @@ def test_one_of_ledger_and_journal_must_be_writable(place: Path, tmp_path: Path,
     expected, says = LEDGERS[state]
     if expected is REFUSED and has_journal:
         expected = WARNED
+    expected = REFUSED if expected is NEVER else expected
     if expected is FINE and not has_journal:
         expected, says = WARNED, "Entries go to the ledger without it"
     journal = place.parent / "kept" if has_journal else place.parent / "nowhere" / "journal"
@@ -240,6 +314,60 @@ def test_one_of_ledger_and_journal_must_be_writable(place: Path, tmp_path: Path,
         outcome, said = found(config)
         assert before == contents(tmp_path)
     assert (expected, True) == (outcome, re.search(says, said) is not None), said
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("b" * 247, FINE), ("b" * 248, REFUSED), ("b" * 255, REFUSED), ("b" * 256, REFUSED)]
+)
+def test_a_name_must_leave_room_for_the_files_beside_it(tmp_path: Path, name: str, expected: str, is_there: bool) -> None:
+    """SQLite makes `<name>-journal`; where that is too long no journal of ours helps, for the name itself must change."""
+    if is_there and len(name) < 256:
+        (tmp_path / name).touch()
+    outcome, said = found(configured(tmp_path, f"sqlite:///{tmp_path}/{name}", tmp_path / "kept"))
+    assert (expected, expected is REFUSED) == (outcome, "its name is too long" in said and "Choose a shorter one" in said), said
+    if expected is FINE:
+        made(tmp_path / name)
+
+
+@pytest.mark.parametrize(("length", "expected"), [(504, FINE), (505, REFUSED), (700, REFUSED)])
+def test_a_path_must_be_one_that_sqlite_opens(tmp_path: Path, length: int, expected: str) -> None:
+    """It takes fewer bytes than the system does."""
+    folder = tmp_path
+    while length - len(str(folder)) > 230:
+        folder /= "f" * 100
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ("b" * (length - len(str(folder)) - 1))
+    outcome, said = found(configured(tmp_path, f"sqlite:///{path}", tmp_path / "kept"))
+    assert (length, expected, expected is REFUSED) == (len(str(path)), outcome, "its path is too long" in said), said
+    if expected is FINE:
+        made(path)
+
+
+def test_a_folder_in_which_nothing_can_be_deleted_is_none_for_a_ledger(tmp_path: Path) -> None:
+    """SQLite makes and deletes files beside the database; a journal elsewhere keeps the entries."""
+    folder = tmp_path / "append-only"
+    folder.mkdir()
+    if shutil.which("chattr") is None or subprocess.run(["chattr", "+a", folder], capture_output=True, check=False).returncode:
+        pytest.skip("a folder can only be made append-only by root, on some file systems")
+    try:
+        outcome, said = found(configured(tmp_path, f"sqlite:///{folder}/books.db", tmp_path / "no" / "where"))
+        left = os.listdir(folder)
+    finally:
+        subprocess.run(["chattr", "-a", folder], check=True)
+    assert (REFUSED, []) == (outcome, left)
+    assert f"files in {folder} cannot be deleted: it is append-only" in said
+    assert f"chattr -a {folder}" in said
+
+
+@pytest.mark.parametrize("name", ["linked", "linked/kept"])
+def test_of_a_link_to_nowhere_the_folder_that_is_missing_is_named(tmp_path: Path, name: str) -> None:
+    """`mkdir -p` of the link itself would say that the file exists."""
+    (tmp_path / "linked").symlink_to("lost/folder")
+    outcome, said = found(configured(tmp_path, "sqlite:////no/such/place/ledger.db", tmp_path / name))
+    lost = f"{tmp_path}/lost/folder"
+    assert (REFUSED, True) == (outcome, f"there is no folder {lost}, to which {tmp_path}/linked leads." in said), said
+    assert f"Make it (mkdir -p {lost})" in said
 
 
 JOURNALS: dict[str, tuple[str, str]] = {
@@ -350,6 +478,21 @@ def test_of_a_database_that_is_not_there(postgres: Postgres, tmp_path: Path) -> 
     """It is said; with a journal entries wait until it is made."""
     outcome, said = found(configured(tmp_path, postgres.url("no_such_books"), tmp_path / "kept"))
     assert (WARNED, True) == (outcome, "no_such_books" in said), said
+
+
+def test_of_a_schema_that_is_not_there(postgres_url: str, tmp_path: Path) -> None:
+    """The cure is said, and not to start once what is being started."""
+    url = f"{postgres_url}&options=-csearch_path%3Dnowhere"
+    outcome, said = found(configured(tmp_path, url, tmp_path / "no" / "where"))
+    assert (REFUSED, True, False) == (outcome, "CREATE SCHEMA" in said and "search_path" in said, "serve" in said), said
+
+
+@pytest.mark.parametrize("what", ["database", "password"])
+def test_of_a_server_that_lets_nobody_in(postgres: Postgres, tmp_path: Path, what: str) -> None:
+    """The driver does not tell it from a server that is away, whose language may be any: a warning, whatever the journal is."""
+    url = postgres.tcp("no_such_books") if what == "database" else postgres.tcp("postgres", password="hunter2-wrong")
+    outcome, said = found(configured(tmp_path, url, tmp_path / "no" / "where"))
+    assert (WARNED, True, False) == (outcome, "cannot be reached" in said, "hunter2" in said), said
 
 
 @pytest.mark.parametrize("has_journal", [True, False])

@@ -210,15 +210,13 @@ _CAUSES: Final = {
     "23": ("does not take what was to be written: {words}", "Please report this."),
     "25006": ("takes no writes: it is read-only, or a standby", "Name the server that is written."),
     "26": ("mixes up sessions: {words}", "Leave 'prepare_threshold' out of its URL, or let the pooler pool sessions."),
-    "28": ("does not accept the user or the password", "Check both in its URL."),
-    "3D": ("is not there: the server has no such database", "Make it with 'createdb', or change the URL."),
     "40": ("refused for the moment: {words}", "It is tried again."),
     "42501": (
         "may not be written by this user",
         "Give the user the database (ALTER DATABASE … OWNER TO …), or CREATE on its schema.",
     ),
     "42P01": ("has not the tables of a ledger", "Run 'serve' with it once: it makes them."),
-    "3F": ("has not the tables of a ledger", "Run 'serve' with it once: it makes them."),
+    "3F": ("has no schema for the tables", "Make the schema (CREATE SCHEMA …), or correct 'search_path'."),
     "42P05": ("mixes up sessions: {words}", "Leave 'prepare_threshold' out of its URL, or let the pooler pool sessions."),
     "53": ("has no room: {words}", "Free what it lacks: disk, memory, or connections (max_connections)."),
     "54": ("does not take what was to be written: {words}", "Please report this."),
@@ -228,8 +226,12 @@ _CAUSES: Final = {
 }
 """The message and the hint for a SQLSTATE, or for a class of them."""
 
-_LASTING: Final = frozenset({"28", "3D", "3F", "42501"})
-"""Those that stay until a person acts."""
+_LASTING: Final = frozenset({"3F", "42501"})
+"""Those that stay until a person acts.
+
+A wrong password and a missing database do, too, but psycopg has no SQLSTATE for a connection that was not made, and the text is
+in the server's language: they cannot be told from a server that is away.
+"""
 
 _CODECS: Final = {
     **{f"LATIN{number}": f"latin{number}" for number in range(1, 11)},

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -15,13 +17,25 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from ...errors import EntryRefusedError, LastingLedgerError, LedgerError
-from ..writable_folder import FolderTrouble, folder_trouble, trouble_of
+from ...errors import EntryRefusedError, LastingLedgerError, LedgerError, UnservableLedgerError
+from ..writable_folder import FolderTrouble, append_only_trouble, folder_trouble, trouble_of
 from .backup import back_up
 from .storable_text import UNICODE
 
 BUSY_S: Final = 2.0
 """Seconds that a statement waits for another process's lock before it fails."""
+
+_PATH_BYTES: Final = 504
+"""How long a file's whole path may be (SQLite's MAX_PATHNAME on Unix, less "-journal")."""
+
+_KINDS: Final = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+"""What a name may stand for that is no regular file, as messages say it."""
 
 _SHM_BYTES: Final = 32 * 1024
 """By how much the -shm file grows (SQLite's WALINDEX_PGSZ)."""
@@ -35,7 +49,6 @@ class SqliteFile:
     def __init__(self, url: sa.URL, *, read_only: bool) -> None:
         """Take a file by its URL, without opening it. Raises LedgerError for a URL that can never name one."""
         self._path = _path(url)
-        self._log = self._path.with_name(f"{self._path.name}-wal")
         self.where = str(self._path)
         self.engine = _engine(self._path, read_only=read_only)
         sa.event.listen(self.engine, "connect", self._opened)
@@ -73,34 +86,54 @@ class SqliteFile:
             self._check_folder()
 
     def _is_there(self) -> bool:
-        """Tell whether there is a file; raises LedgerError where that cannot be seen."""
+        """Tell whether there is a file; raises LedgerError where that cannot be seen, or the name can never be a ledger's."""
+        real = self._real()
         try:
-            self._path.stat()
+            if os.name == "posix" and len(os.fsencode(real)) > _PATH_BYTES:
+                raise self._unservable(f"its path is too long: SQLite takes {_PATH_BYTES} bytes", "Choose a shorter one.")
+            with suppress(FileNotFoundError):
+                os.lstat(_beside(self._path, "-journal"))
+            mode = self._path.stat().st_mode
         except FileNotFoundError:
             return False
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                what = "its name is too long: SQLite makes files beside it whose names are 8 bytes longer"
+                raise self._unservable(what, "Choose a shorter one.") from None
             raise self._unmade(trouble_of(self._path.parent, error)) from None
+        if not stat.S_ISREG(mode):
+            kind = next((name for is_one, name in _KINDS if is_one(mode)), "no regular file")
+            raise self._unservable(f"it is {kind}", "Name a file, or one that can be made.")
         return True
+
+    def _real(self) -> Path:
+        """Return where the file is, or will be, for the name may be a link: beside that, SQLite makes its other files."""
+        return Path(os.path.realpath(self._path))
+
+    def _unservable(self, what: str, hint: str) -> LedgerError:
+        return UnservableLedgerError(f"The ledger {self._path} can never be one: {what}.\n{hint}")
 
     def _unwritable(self) -> LedgerError:
         what, hint = _CAUSES[sqlite3.SQLITE_READONLY]
         return LastingLedgerError(f"The ledger {self.where} {what}.\n{hint}")
 
     def _check_folder(self) -> None:
-        """Raise LedgerError where no file can be made in the folder."""
-        if (found := folder_trouble(self._path.parent)) is not None:
+        """Raise LedgerError where no file can be made, or deleted, in the folder."""
+        folder = self._real().parent
+        if (found := folder_trouble(folder) or append_only_trouble(folder)) is not None:
             raise self._unmade(found)
 
     def _unmade(self, found: FolderTrouble) -> LedgerError:
         kind = LastingLedgerError if found.lasts else LedgerError
-        return kind(f"The ledger {self._path} cannot be made: {found.what}.\n{found.hint}, or change 'ledger'.")
+        link = f"it is a link to {self._real()}, and " if os.path.islink(self._path) else ""
+        return kind(f"The ledger {self._path} cannot be made: {link}{found.what}.\n{found.hint}, or change 'ledger'.")
 
     def limit_calls(self, call_s: float) -> None:
         """Do nothing: a call ends within BUSY_S, or hangs in a disk operation, which nothing ends."""
 
     def find(self) -> None:
         """Raise LedgerError where there is no file."""
-        if not self._path.exists():
+        if not self._is_there():
             hint = "Run this in the folder in which 'serve' was started, or give --ledger sqlite:///<path>."
             raise LedgerError(f"There is no ledger at {self.where}.\n{hint}")
 
@@ -110,11 +143,9 @@ class SqliteFile:
             return
         try:
             self._path.touch(mode=0o600)  # the files that SQLite creates beside it take its mode
-        except FileNotFoundError:
-            self._check_folder()
-            raise self._unmade(trouble_of(self._path.parent, FileNotFoundError())) from None
         except OSError as error:
-            raise self._unmade(trouble_of(self._path.parent, error)) from None
+            self._check_folder()
+            raise self._unmade(trouble_of(self._real().parent, error)) from None
 
     def back_up(self, version: int) -> Path:
         """Copy the file beside it, before tables of an older version are changed: see backup.back_up."""
@@ -132,19 +163,22 @@ class SqliteFile:
         """Tell whether an error says that the tables are gone, or not as they were."""
         return "no such table" in str(error) or "no such column" in str(error)
 
+    def _log(self) -> Path:
+        return _beside(self._path, "-wal")
+
     def _opened(self, _connection: object, record: Any) -> None:
         record.info.update(file=_file(self._path), filled=False, log=None)
 
     def _checked_in(self, connection: object, record: Any) -> None:
         """Note whether the file has content, and which write-ahead log belongs to it while a connection is open."""
         if connection is not None:
-            record.info.update(filled=_size(self._path) > 0, log=_file(self._log))
+            record.info.update(filled=_size(self._path) > 0, log=_file(self._log()))
 
     def _checked_out(self, _connection: object, record: Any, _proxy: object) -> None:
         """Have connections to a file that is gone replaced before they are used: SQLite itself would not notice."""
         known = record.info
         is_cut = known["filled"] and not _size(self._path)
-        if is_cut or known["file"] != _file(self._path) or (known["log"] and known["log"] != _file(self._log)):
+        if is_cut or known["file"] != _file(self._path) or (known["log"] and known["log"] != _file(self._log())):
             raise InvalidatePoolError(f"{self.where} is another file")
 
     def translate(self, error: SQLAlchemyError) -> LedgerError:
@@ -193,6 +227,12 @@ def _path(url: sa.URL) -> Path:
     if os.path.isdir(path):  # Path.is_dir raises where a folder may not be searched (Python 3.13 and before)
         raise LedgerError(f"The ledger {path} cannot be opened: it is a folder.\nName a file in it.")
     return path
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """Return one of the files that SQLite makes beside the database itself, also where the name is a link to it."""
+    real = Path(os.path.realpath(path))
+    return real.with_name(f"{real.name}{suffix}")
 
 
 def _file(path: Path) -> tuple[int, int] | None:
@@ -246,7 +286,7 @@ def _immutable(path: Path) -> str:
     Where no process has the file open, it does not change: then it is read as immutable, without the two files that WAL would
     leave beside it, and without write permission to its folder.
     """
-    in_use = any(path.with_name(path.name + beside).exists() for beside in ("-wal", "-journal"))
+    in_use = any(_beside(path, suffix).exists() for suffix in ("-wal", "-journal"))
     return "" if in_use else "&immutable=1"
 
 

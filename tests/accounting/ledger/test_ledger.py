@@ -92,6 +92,17 @@ def test_a_reader_waits_for_the_tables_of_a_new_ledger(tmp_path: Path) -> None:
         Ledger.open(f"sqlite:///{tmp_path}/empty.db", read_only=True)
 
 
+def test_a_ledger_under_another_name_is_read_while_it_is_written(tmp_path: Path) -> None:
+    """The write-ahead log lies beside the file itself, not beside a link to it: what it holds is read too."""
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "books.db").symlink_to("../real.db")
+    url = f"sqlite:///{tmp_path}/links/books.db"
+    with closing(Ledger.open(url)) as ledger:
+        ledger.append([booked()])
+        with closing(Ledger.open(url, read_only=True)) as reader:
+            assert 1 == one(reader)[0]
+
+
 def foreign(path: Path) -> None:
     """Make another program's database."""
     with closing(sqlite3.connect(path)) as database:
