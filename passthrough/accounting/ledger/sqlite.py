@@ -275,7 +275,10 @@ def _engine(path: Path, *, read_only: bool) -> sa.Engine:
             raise
         return connection
 
-    engine = sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=QueuePool, pool_size=2)
+    if read_only:  # a connection that is kept would go on to read as immutable what a start writes meanwhile
+        engine = sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
+    else:
+        engine = sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=QueuePool, pool_size=2)
     sa.event.listen(engine, "begin", _begin)
     return engine
 
