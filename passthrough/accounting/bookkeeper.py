@@ -253,7 +253,7 @@ class Bookkeeper:
         if exchange.admitted and not self._refusals.take(booked):
             self._write(booked)
         self.booked += 1
-        self._notices.check_answer(exchange)
+        self._notices.check_response(exchange)
         if exchange.why is not None:
             self._failures.count(exchange)
 

@@ -66,7 +66,7 @@ class Notices:
             "Correct the model's row in 'prices' in routes.yaml, or remove 'cost_header' from the route's 'meter'."
         )
 
-    def check_answer(self, exchange: Exchange) -> None:
+    def check_response(self, exchange: Exchange) -> None:
         """Warn of what an upstream's response says of the configuration: see the methods below."""
         self.check_credentials(exchange)
         if exchange.sandbox and exchange.target != _OWN_SANDBOX:

@@ -1,4 +1,4 @@
-"""What `passthrough backup` and `passthrough restore` say of what they did."""
+"""The messages of `backup` and `restore`: what was copied, what is kept, and what the next start books."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a JSON schema is answered with where no model runs: an object of empty values."""
+"""Builds the object of empty values that answers a JSON schema, for no model runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast the sandbox is: slow enough that what a client waits for can be seen."""
+"""The delays of the sandbox: slow enough that what a client waits for can be seen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is read of a document: its pages, with text and pictures."""
+"""The pages of a document, with their text and pictures."""
 
 from __future__ import annotations
 

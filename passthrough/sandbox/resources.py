@@ -1,4 +1,4 @@
-"""What the handlers of the sandbox's service share, kept in its application."""
+"""The objects that the handlers of the sandbox's service share, kept in its application."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ tested through one face:
 * `journal/test_journal`: journal, segment, folder.
 * `journal/test_writer`: writer, shipper, arrivals, rejected_entries, batch_queue, thread_waiters.
 * `ledger/test_daily_sums`: daily_sums, sum_queries, named_labels.
-* `backups/test_backup`: backup, sqlite_copy, reading.
+* `backups/test_backup`: backup, sqlite_copy, snapshot.
 * `reports/test_statement`: statement, breakdown, page, statement_csv, statement_page.
 * `reports/test_report`: report, usage_table, table, price_table, destination.
 * `pricing/test_prices`: prices, price_list, names, rate.

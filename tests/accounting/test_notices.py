@@ -86,7 +86,7 @@ def test_a_target_that_is_a_sandbox_is_said_once() -> None:
     for target in ("127.0.0.1:4010", "sandbox", "127.0.0.1:4010"):
         made = exchange()
         made.sandbox, made.target, made.status, made.terms = True, target, 200, RouteTerms("/mistral")
-        notices.check_answer(made)
+        notices.check_response(made)
     assert ["127.0.0.1:4010 is a sandbox of passthrough: what it counts is booked apart, and no budget counts it."] == [
         text.partition("\n")[0] for text in said
     ]
@@ -105,6 +105,6 @@ def test_a_doubled_version_is_said_once_for_each_route() -> None:
     ):
         made = exchange()
         made.path, made.status, made.terms = path, status, RouteTerms(route)
-        notices.check_answer(made)
+        notices.check_response(made)
     assert ["/mistral", "/other"] == [text.partition(" on route ")[2].partition(":")[0] for text in said]
     assert "api.mistral.ai answered 404 on route /mistral: the path has /v1 twice." in said[0]

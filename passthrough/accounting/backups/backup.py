@@ -14,7 +14,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from ...errors import EntryRefusedError, LedgerError
-from ..journal.reading import JournalReading, reading
+from ..journal.snapshot import JournalSnapshot, snapshot
 from ..ledger.backup import sync
 from ..ledger.database import database as database_at
 from ..ledger.ledger import Ledger
@@ -68,7 +68,7 @@ def back_up(url: str, journal: Path, file: Path, *, force: bool = False) -> Back
         raise LedgerError(f"There is no ledger at {source}.\n{hint}")
     _check_target(file, source, journal, force=force)
     # The journal is opened before the copy is made: what is booked meanwhile is in one of both.
-    with new_file(file) as part, reading(journal) as waiting:
+    with new_file(file) as part, snapshot(journal) as waiting:
         copy_into(part, source, "ledger")
         found = contents(part, str(source))
         new, left_out = 0, tuple(waiting.unreadable)
@@ -106,7 +106,7 @@ def _taken(file: Path) -> LedgerError:
     return LedgerError(f"{file} is there already.\nName another file, or replace it with --force.")
 
 
-def _add(part: Path, waiting: JournalReading) -> int:
+def _add(part: Path, waiting: JournalSnapshot) -> int:
     """Append what waits in the journal to the copy, and return how many entries were new."""
     new = 0
     with closing(Ledger(SqliteFile(sa.URL.create("sqlite", database=str(part)), read_only=False))) as copy:

@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import quote
 
 from ...errors import LedgerError
-from ..journal.reading import is_written, reading
+from ..journal.snapshot import is_written, snapshot
 from ..ledger.backup import sync
 from ..writable_folder import folder_trouble
 from .backup import ledger_file
@@ -85,7 +85,7 @@ def restore(url: str, journal: Path, file: Path, now: datetime) -> Restored:
     if kept is not None:
         with suppress(LedgerError, ValueError):  # the driver raises the latter for a message that quotes damage
             replaced = contents(kept, str(kept))
-    with reading(journal) as waiting:
+    with snapshot(journal) as waiting:
         in_journal = sum(map(len, waiting.batches(_BATCH)))
     return Restored(path, found, kept, replaced, journal, in_journal)
 

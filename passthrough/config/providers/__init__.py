@@ -1,1 +1,1 @@
-"""What is known of providers' APIs, and the warnings on routes that will go wrong there."""
+"""Knows the providers' APIs: their paths, credentials and prices; warns of routes that do not fit them."""

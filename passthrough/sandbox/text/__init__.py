@@ -1,1 +1,1 @@
-"""What is answered with text, or reckoned from it: chat, fill-in-the-middle, embeddings, and their tokens."""
+"""The endpoints for text: chat, fill-in-the-middle, embeddings; and the tokens that they count."""

@@ -1,4 +1,4 @@
-"""What a journal's folder holds now, read without owning any of it: for back-ups."""
+"""A snapshot of a journal's folder: the entries of all segments at one moment, which other processes may own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .folder import SUFFIX
 from .segment import ForeignSegmentError, Segment, is_owned
 
 
-class JournalReading:
+class JournalSnapshot:
     """The segments of a folder as they are when it is opened: what is appended later is not read, what is deleted later is."""
 
     def __init__(self, segments: Sequence[Segment], unreadable: Sequence[Path]) -> None:
@@ -28,7 +28,7 @@ class JournalReading:
 
 
 @contextmanager
-def reading(folder: Path) -> Iterator[JournalReading]:
+def snapshot(folder: Path) -> Iterator[JournalSnapshot]:
     """Open all segments of a folder, to be read; a folder that is not there has none."""
     found: list[Segment] = []
     unreadable = []
@@ -41,7 +41,7 @@ def reading(folder: Path) -> Iterator[JournalReading]:
                 continue
             if segment is not None:
                 found.append(segment)
-        yield JournalReading(found, unreadable)
+        yield JournalSnapshot(found, unreadable)
     finally:
         for segment in found:
             segment.close()
