@@ -17,6 +17,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 from PIL import Image, UnidentifiedImageError
 
+from ..pdfium_lock import PDFIUM
 from .errors import invalid_pdf, too_many_pages, unreadable
 from .job_thread import IsCancelled, JobCancelled
 from .office.office_document import is_office, read_office
@@ -42,7 +43,7 @@ def read(document: bytes, options: ReadOptions, is_cancelled: IsCancelled) -> li
     if is_too_large(document, is_cancelled):
         raise invalid_pdf()
     try:
-        with pypdfium2.PdfDocument(document) as opened:
+        with PDFIUM, pypdfium2.PdfDocument(document) as opened:
             total = len(opened)
             if total > options.max_pages:
                 raise too_many_pages(total, options.max_pages)

@@ -16,10 +16,10 @@ import passthrough
 SOURCE = Path(passthrough.__file__).parent
 
 LAYERS = """
-errors loopback aiohttp_internals extras
+errors loopback aiohttp_internals extras pdfium_lock
 secret worker background.* cli.fast_import
 cli.standard_streams
-meter.* sandbox.*
+meter.* sandbox.* client.*
 exchange
 credentials.*
 proxy.* accounting.*
@@ -61,6 +61,13 @@ INSIDE = {
         relay
         listener
     """,
+    "client": """
+        errors documents page_ranges
+        options
+        inputs.* pdf.* rendering.* output.* api.*
+        runs.*
+        batch.*
+    """,
     "accounting": """
         money budget writable_folder
         named_labels
@@ -79,7 +86,7 @@ WALL = ("proxy.*", "accounting.* admin.*")
 
 DOORS = {
     "aiohttp": """aiohttp_internals proxy.listener proxy.relay proxy.request_body proxy.ocr.client_body proxy.downstream.*
-        admin.* sandbox.*""",
+        admin.* sandbox.* client.api.*""",
     "aiohappyeyeballs": "proxy.upstream.pool",
     "yaml": "config.* accounting.pricing.price_list",
     "dotenv": "config.*",
@@ -90,8 +97,9 @@ DOORS = {
     "psycopg": "accounting.ledger.postgres_session",
     "orjson": "accounting.journal.codec meter.error_code meter.jsonscan.small_document",
     "prometheus_client": "admin.exposition admin.gauges admin.metrics",
-    "click": "cli.main cli.init cli.completion",
-    "rich": "cli.terminal",
+    "click": "cli.main cli.init cli.completion cli.ocr.*",
+    "rich": "cli.terminal cli.ocr.*",
+    "markdown_it": "client.rendering.*",
     "brotli": "meter.decode",
     "isal": "meter.inflate",
     "zstandard": "meter.decode",
@@ -100,7 +108,7 @@ DOORS = {
     "urllib3": "credentials.bounded_session credentials.time_limit",
     "azure": "credentials.entra",
     "uvloop": "server.run",
-    "pypdfium2": "sandbox.*",
+    "pypdfium2": "sandbox.* client.pdf.*",
     "PIL": "sandbox.*",
 }
 """Which modules may import a foreign library: everywhere else its types and its exceptions are unknown."""
@@ -206,9 +214,14 @@ def test_foreign_libraries_enter_by_their_doors() -> None:
 
 
 def test_the_client_of_aiohttp_is_not_used_where_authorities_matter() -> None:
-    """It was imported without them (`cli.fast_import`): it asks the other workers, on their Unix sockets, and no other server."""
-    assert {"admin.peers"} == {module for module in FILES if ("aiohttp", "ClientSession") in modules_in(module)}
-    assert [] == [module for module in FILES for name in ("request", "TCPConnector") if ("aiohttp", name) in modules_in(module)]
+    """It was imported without them (`cli.fast_import`): it asks the other workers, on their Unix sockets, and no other server.
+
+    The client's connection brings authorities of its own.
+    """
+    session = {module for module in FILES if ("aiohttp", "ClientSession") in modules_in(module)}
+    assert {"admin.peers", "client.api.connection"} == session
+    others = [module for module in FILES for name in ("request", "TCPConnector") if ("aiohttp", name) in modules_in(module)]
+    assert ["client.api.connection"] == others
 
 
 def test_folders_are_small() -> None:

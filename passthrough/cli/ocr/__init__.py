@@ -1,0 +1,1 @@
+"""The command `passthrough ocr`: its flags, its progress bar, its tables."""

@@ -1,0 +1,1 @@
+"""Calls an API of Mistral's shape: OCR, files, batch jobs."""

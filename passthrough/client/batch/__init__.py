@@ -1,0 +1,1 @@
+"""The same by one batch job, at half the price."""

@@ -1,0 +1,1 @@
+"""Finds the documents that a command line names, and what type each is."""

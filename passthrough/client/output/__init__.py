@@ -1,0 +1,1 @@
+"""Where results are written: their places, the work aside, the manifest."""

@@ -1,0 +1,1 @@
+"""Counts the pages of PDFs, and splits them into parts that the API takes."""

@@ -1,0 +1,1 @@
+"""Makes Markdown, HTML, text, images and tables of the API's responses."""
