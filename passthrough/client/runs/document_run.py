@@ -1,0 +1,153 @@
+"""One document's way: its parts are sent, their responses are kept, outputs are made of them and put in their place."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from ..api.connection import Connection
+from ..api.files import FilesMissing, delete, find, upload
+from ..api.ocr import InlineSource, Source, StoredSource, UrlSource, ocr
+from ..documents import Document
+from ..errors import DocumentError
+from ..output.publish import publish
+from ..output.work_folder import WorkFolder, claim, claim_temporary
+from ..pdf.parts import Part, plan_parts
+from ..rendering.rendered import Written, write_rendered
+from ..rendering.response import parse_response
+from .listener import Listener
+from .plan import Item, Manifests
+from .results import DocumentResult
+from .settings import RunSettings
+from .threads import in_thread
+
+_DELETE_S: Final = 10.0  # for an upload, where the run ends: the next one deletes what is left
+_MAX_LISTED: Final = 1000  # pages; more are sent as ranges
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What the documents of a run share. `rendering` admits one at a time: responses with images are large."""
+
+    settings: RunSettings
+    connection: Connection
+    listener: Listener
+    manifests: Manifests
+    rendering: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+
+
+async def run_document(item: Item, context: RunContext) -> DocumentResult:
+    """Return what came of a document. Raises nothing but a cancellation, after which nothing is half-written."""
+    try:
+        with claim_temporary() if item.place is None else claim(item.place) as work:
+            return await _converted(item, work, context)
+    except DocumentError as error:
+        return DocumentResult(item.document, failure=error)
+    except OSError as error:
+        why = f"A file cannot be written: {error.strerror or error}."
+        return DocumentResult(item.document, failure=DocumentError(why, "Make space, or check the folder's permissions."))
+
+
+async def _converted(item: Item, work: WorkFolder, context: RunContext) -> DocumentResult:
+    settings = context.settings
+    await delete_left(work, context.connection)
+    await in_thread(partial(work.prepare, item.sha256, settings.fingerprint))
+    planned = partial(plan_parts, item.document, settings.asked.pages, settings.limits, work.path / "parts")
+    responses: list[tuple[Path, tuple[int, ...] | None]] = []
+    for number, part in enumerate(await in_thread(planned)):
+        into = work.response_path(number)
+        if not into.exists():  # else an earlier run was billed for it
+            await _call(item.document, part, into, work, context)
+            await _book(into, context)
+        responses.append((into, part.taken))
+    folder = work.path / "outputs"
+    async with context.rendering:
+        written = await in_thread(partial(rendered, responses, item, folder, settings))
+    if item.place is None:
+        text = await in_thread((folder / written.names[0]).read_bytes)
+        return DocumentResult(item.document, text=text, notes=written.notes)
+    placed = partial(
+        publish, item.place, work, written.names, context.manifests(item.place.folder), item.sha256, settings.fingerprint,
+        overwrite=settings.overwrite,
+    )  # fmt: skip
+    return DocumentResult(item.document, await in_thread(placed), notes=written.notes)
+
+
+def rendered(responses: list[tuple[Path, tuple[int, ...] | None]], item: Item, folder: Path, settings: RunSettings) -> Written:
+    """Write into `folder` what is made of a document's responses. Blocks. Raises DocumentError, OSError."""
+    base = "stdout" if item.place is None else item.place.base
+    with_pictures = settings.asked.has_images and item.place is not None
+    return write_rendered(responses, base, with_pictures, settings.rendered, folder)
+
+
+async def _call(document: Document, part: Part, into: Path, work: WorkFolder, context: RunContext) -> None:
+    fields = context.settings.asked.fields(document)
+    if part.pages is not None:
+        chosen = part.pages.of(_MAX_LISTED) if part.pages.ranges[-1][1] < _MAX_LISTED else str(part.pages)
+        fields = {"pages": chosen, **fields}
+    async with _source(document, part, work, context) as source:
+        await ocr(context.connection, source, fields, into, context.listener.wait)
+
+
+@asynccontextmanager
+async def _source(document: Document, part: Part, work: WorkFolder, context: RunContext) -> AsyncIterator[Source]:
+    """Yield where the API finds a part: in the request, or as an upload, which is deleted afterwards whatever happened."""
+    mime = "" if document.type is None else document.type.mime
+    if part.path is None:
+        assert document.url is not None
+        yield UrlSource(document.url, document.is_image)
+        return
+    inline = InlineSource(part.path, mime, document.is_image)
+    if part.size_bytes <= context.settings.upload_above or not context.connection.has_files:
+        yield inline
+        return
+    name = f"{document.relative.stem[:60]}.{secrets.token_hex(6)}{document.relative.suffix}"
+    work.note_upload(name, context.connection.endpoint.base)
+    try:
+        stored = await upload(context.connection, part.path, name, "ocr", context.listener.wait)
+    except FilesMissing:
+        work.note_deleted(name)
+        yield inline
+        return
+    work.note_uploaded(name, stored)
+    try:
+        yield StoredSource(stored)
+    finally:
+        with suppress(DocumentError, TimeoutError):
+            async with asyncio.timeout(_DELETE_S):
+                await delete(context.connection, stored)
+                work.note_deleted(name)
+
+
+async def _book(into: Path, context: RunContext) -> None:
+    """Count a response's pages. One that is no OCR response is removed, and fails its document."""
+
+    def counted() -> tuple[int, int, str | None]:
+        try:
+            response = parse_response(into.read_bytes())
+        except DocumentError:
+            into.unlink()
+            raise
+        return response.pages_processed, response.pages_annotated, response.model
+
+    async with context.rendering:
+        pages, annotated, model = await in_thread(counted)
+    context.listener.advance(pages + annotated, context.settings.cost_nano(model, pages, annotated))
+
+
+async def delete_left(work: WorkFolder, connection: Connection) -> None:
+    """Delete the uploads that a killed run left at this API. What cannot be deleted stays noted, for the next run."""
+    for left in work.left_uploads():
+        if left.base_url != connection.endpoint.base:
+            continue
+        with suppress(DocumentError):
+            ids = [left.id] if left.id is not None else await find(connection, left.name)
+            for each in ids:
+                await delete(connection, each)
+            work.note_deleted(left.name)

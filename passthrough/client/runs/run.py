@@ -1,0 +1,70 @@
+"""Runs documents through the API, several at once, while the next ones are still being planned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from ..documents import Document
+from ..errors import DocumentError
+from ..output.places import Place
+from ..output.work_folder import abandoned
+from .document_run import RunContext, delete_left, run_document
+from .plan import Item, plan
+from .results import DocumentResult
+from .threads import in_thread
+
+
+@dataclass(slots=True)
+class _Run:
+    """The queue between planning and sending, and the failure that ends the run, once there is one."""
+
+    context: RunContext
+    queue: asyncio.Queue[Item | None] = field(default_factory=asyncio.Queue)
+    ended: DocumentError | None = None
+
+    async def plan_all(self, documents: Sequence[tuple[Document, Place | None]]) -> None:
+        context = self.context
+        for document, place in documents:
+            try:
+                item = await in_thread(partial(plan, document, place, context.manifests, context.settings))
+            except DocumentError as error:
+                context.listener.end(DocumentResult(document, failure=error))
+                continue
+            if item.is_finished:
+                context.listener.end(DocumentResult(document, is_skipped=True))
+                continue
+            context.listener.expect(0, item.pages)
+            self.queue.put_nowait(item)
+        for _ in range(context.settings.workers):
+            self.queue.put_nowait(None)
+
+    async def work(self) -> None:
+        while (item := await self.queue.get()) is not None:
+            if self.ended is not None:
+                failure = DocumentError(f"It was not sent, because another failed: {self.ended.why}")
+                result = DocumentResult(item.document, failure=failure)
+            else:
+                result = await run_document(item, self.context)
+                if result.failure is not None and result.failure.ends_run:
+                    self.ended = self.ended or result.failure
+            self.context.listener.end(result)
+
+
+async def run(documents: Sequence[tuple[Document, Place | None]], context: RunContext) -> None:
+    """Run documents, `workers` at once; the listener hears what comes of each. A cancellation leaves nothing half-written.
+
+    Uploads that killed runs left beside these outputs are deleted first.
+    """
+    for folder in dict.fromkeys(place.folder for _, place in documents if place is not None):
+        for left in await in_thread(partial(abandoned, folder)):
+            with left as work:
+                await delete_left(work, context.connection)
+    context.listener.expect(len(documents), 0)
+    running = _Run(context)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(running.plan_all(documents))
+        for _ in range(context.settings.workers):
+            group.create_task(running.work())
