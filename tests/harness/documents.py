@@ -20,10 +20,11 @@ def pdf(pages: int, words: str | None = None, *, picture: bytes | None = None, p
     """Return a PDF of `pages` letter pages (1700 × 2200 pixels at 200 dpi).
 
     Each page carries `words` (which may hold `{page}`), or `words_of(page)`; `picture` (bytes of an image) is drawn on
-    each of them, 144 × 72 points, its lower left corner one inch from the page's. `password` encrypts the document.
+    each of them, 144 × 72 points, its lower left corner one inch from the page's. `password` encrypts the document; an
+    empty one locks nothing but printing and copying.
     """
     out = io.BytesIO()
-    encryption = StandardEncryption(password, ownerPassword=f"owner of {password}") if password else None
+    encryption = StandardEncryption(password, ownerPassword=f"owner of {password}") if password is not None else None
     canvas = Canvas(out, pagesize=letter, invariant=1, encrypt=encryption)
     for page in range(pages):
         canvas.drawString(72, 720, words_of(page) if words is None else words.format(page=page))
