@@ -58,6 +58,11 @@ _SHOWN: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "restore": (("passthrough restore /var/backups/ledger.db", "stop what serves it first"),),
     "keygen": (("passthrough keygen invoices", "a key, and its line for routes.yaml"),),
     "schema": (("passthrough schema > routes.schema.json", "for the editor"),),
+    "ocr": (
+        ("passthrough ocr invoice.pdf", "invoice.md, invoice_images/"),
+        ("passthrough ocr scans/ -o texts/ --dry-run", "what it would cost"),
+        ("passthrough ocr scans/ -o texts/ --batch", "at half the price"),
+    ),
     "sandbox": (
         ("passthrough sandbox", "on http://127.0.0.1:4010"),
         ("passthrough sandbox --port 4011 --fail 0.3", "503 to three calls in ten"),

@@ -1,6 +1,6 @@
 """The command line.
 
-init · serve · check · usage · report · prices · backup · restore · keygen · schema · sandbox · health · completion.
+init · serve · check · usage · report · prices · backup · restore · keygen · schema · ocr · sandbox · health · completion.
 
 Each command imports only what it needs, so that no command waits for another's libraries.
 """
@@ -13,8 +13,6 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,11 +23,13 @@ from click.core import ParameterSource
 
 from .. import __version__
 from ..config import builtin
-from ..errors import ConfigError, LedgerError, PassthroughError, Problem
+from ..errors import ConfigError, LedgerError, Problem
 from . import completion as completions
 from . import standard_streams
 from .examples import EXAMPLES
+from .exits import EXIT_OTHER, exit_on_error
 from .fast_import import without_authorities
+from .ocr.command import ocr
 
 if TYPE_CHECKING:
     from ..accounting.pricing.prices import Prices
@@ -37,27 +37,7 @@ if TYPE_CHECKING:
     from ..accounting.reports.table import Table
     from ..config.model import Config
 
-EXIT_CONFIGURATION = 2
-EXIT_OTHER = 1
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
-
-
-@contextmanager
-def _exit_on_error() -> Iterator[None]:
-    """Turn an error of ours into a message on stderr and an exit code: 2 for the configuration, 1 for anything else."""
-    try:
-        yield
-    except ConfigError as error:
-        for problem in error.problems:
-            standard_streams.say(str(problem))
-        sys.exit(EXIT_CONFIGURATION)
-    except PassthroughError as error:
-        standard_streams.say(f"passthrough: {error}")
-        sys.exit(EXIT_OTHER)
-    except BrokenPipeError:
-        # The reader has seen enough (`passthrough usage | head`).
-        standard_streams.forget_output()
-        sys.exit(EXIT_OTHER)
 
 
 def _chosen(context: click.Context, _: click.Parameter, named: str) -> str:
@@ -163,7 +143,7 @@ def init(config: str, yes: bool, **options: str | None) -> None:
     """
     from . import init
 
-    with _exit_on_error():
+    with exit_on_error():
         try:
             done = init.init(init.Given(config, **options, asks=not yes), os.environ, Path.cwd())
         except click.Abort:
@@ -201,7 +181,7 @@ def serve(config: str, sandbox: bool, **flags: Any) -> None:
     with without_authorities(os.environ):
         from ..server import run
 
-    with _exit_on_error():
+    with exit_on_error():
         if not sandbox:
             builtin.check_own(config)
         run.serve(config, {name: value for name, value in flags.items() if value is not None}, sandbox=sandbox)
@@ -230,7 +210,7 @@ def check(config: str, sandbox: bool, live: bool) -> None:
     from .route_examples import route_examples
     from .terminal import show, width_of
 
-    with _exit_on_error():
+    with exit_on_error():
         if not sandbox:
             builtin.check_own(config)
         _mention_builtin(config)
@@ -296,7 +276,7 @@ def schema() -> None:
     """Print the JSON Schema of the configuration, for editors."""
     from ..config.schema import schema as made
 
-    with _exit_on_error():
+    with exit_on_error():
         _print(json.dumps(made(), indent=2, ensure_ascii=False))
 
 
@@ -327,7 +307,7 @@ def usage(config: str, ledger: str | None, watch: float | None, export: str | No
     """Sum up pages and cost from the ledger."""
     from . import usage
 
-    with _exit_on_error():
+    with exit_on_error():
         keys = tuple(_keys(",".join(options.pop("by"))))
         try:
             usage.Question("", keys, **options).check()
@@ -434,7 +414,7 @@ def report(config: str, ledger: str | None, **options: Any) -> None:
     """Write a month's statement: pages, cost and doubts of each client."""
     from . import report
 
-    with _exit_on_error():
+    with exit_on_error():
         question = report.Question(**options)
         try:
             question.check()
@@ -457,7 +437,7 @@ def prices(config: str, model: str | None) -> None:
     from ..accounting.reports.price_table import to_tables
     from .terminal import show
 
-    with _exit_on_error():
+    with exit_on_error():
         _mention_builtin(config)
         tables = to_tables(_prices(config).today(datetime.now(UTC).date()), model)
         with standard_streams.printing():
@@ -485,7 +465,7 @@ def backup(config: str, ledger: str | None, force: bool, file: str) -> None:
     from ..accounting.backups.backup import back_up
     from .backup import backed_up
 
-    with _exit_on_error():
+    with exit_on_error():
         url, journal = _ledger_and_journal(config, ledger)
         _tell(backed_up(back_up(url, journal, Path(file), force=force)))
 
@@ -499,7 +479,7 @@ def restore(config: str, ledger: str | None, file: str) -> None:
     from ..accounting.backups import restore
     from .backup import restored
 
-    with _exit_on_error():
+    with exit_on_error():
         url, journal = _ledger_and_journal(config, ledger)
         _tell(restored(restore.restore(url, journal, Path(file), datetime.now(UTC))))
 
@@ -520,10 +500,13 @@ def keygen(name: str) -> None:
     key = client_key()
     # Escapes mean the same in the file, a `?` would be another name.
     quoted = json.dumps(name, ensure_ascii=not standard_streams.encodable(name))
-    with _exit_on_error():
+    with exit_on_error():
         said = f"The key of {name}; it is shown this once:\n\n  {key}\n\n"
         said += "Add to routes.yaml (or add the last line to the client_keys that are there):\n\nclient_keys:\n"
         _print(f'{standard_streams.folded(said)}  - {{name: {quoted}, key: "sha256:{sha256(key.encode()).hexdigest()}"}}')
+
+
+main.add_command(ocr)
 
 
 @main.command(short_help="Run an imitation of Mistral's API alone.")
@@ -544,7 +527,7 @@ def sandbox(host: str, port: int, key: str | None, api: str, fail: float, thrott
         from ..sandbox import Api, Provider
         from ..server import run
 
-    with _exit_on_error():
+    with exit_on_error():
         run.run_sandbox(host, port, key, Provider(Api(api), fail, throttle))
 
 
@@ -561,7 +544,7 @@ def health(config: str, admin_host: str | None, admin_port: int | None) -> None:
     """Ask the admin port whether the instance is ready; exit 0 if so."""
     from . import probe
 
-    with _exit_on_error():
+    with exit_on_error():
         if admin_host is None or admin_port is None:
             host, port = probe.admin_address(config, os.environ, Path.cwd(), standard_streams.say)
             admin_host, admin_port = admin_host or host, admin_port or port
@@ -574,5 +557,5 @@ def health(config: str, admin_host: str | None, admin_port: int | None) -> None:
 @click.argument("shell", type=click.Choice(completions.SHELLS))
 def completion(shell: str) -> None:
     """Print the script by which a shell completes commands, flags and values."""
-    with _exit_on_error():
+    with exit_on_error():
         _print(completions.script(main, shell))

@@ -38,10 +38,9 @@ class Item:
 def plan(document: Document, place: Place | None, manifests: Manifests, settings: RunSettings) -> Item:
     """Read a document as far as is needed to plan it. Blocks. Raises DocumentError."""
     digest = None if document.path is None else sha256_of(document.path)
-    if place is not None and not settings.overwrite:
-        if manifests(place.folder).finished(place.key, digest, settings.fingerprint):
-            return Item(document, place, digest, 0, is_finished=True)
-    return Item(document, place, digest, _chosen(document, settings), is_finished=False)
+    is_known = place is not None and manifests(place.folder).finished(place.key, digest, settings.fingerprint)
+    is_finished = is_known and not settings.overwrite
+    return Item(document, place, digest, 0 if is_finished else _chosen(document, settings), is_finished=is_finished)
 
 
 def sha256_of(path: Path) -> str:

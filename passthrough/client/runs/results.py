@@ -17,8 +17,8 @@ PageCost = Callable[[str | None, int, int, bool], int | None]
 class DocumentResult:
     """What came of one document.
 
-    `outputs` are the files that were written, in their order; `text` is what goes to stdout instead. `notes` are flaws of a document
-    that did not fail. What it cost is said by `Listener.advance`, as soon as it is billed.
+    `outputs` are the files that were written, in their order; `text` is what goes to stdout instead. `notes` are flaws of a
+    document that did not fail. What it cost is said by `Listener.advance`, as soon as it is billed.
     """
 
     document: Document
@@ -31,7 +31,7 @@ class DocumentResult:
 
 @dataclass(slots=True)
 class Sums:
-    """The sums of a run so far. `cost_nano` is in 10⁻⁹ USD; `unpriced` pages are not in it, because no price is known for them."""
+    """The sums of a run so far. `cost_nano` is in 10⁻⁹ USD, without the `unpriced` pages, for which no price is known."""
 
     done: int = 0
     skipped: int = 0

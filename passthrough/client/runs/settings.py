@@ -20,8 +20,9 @@ AZURE: Final = Limits(max_bytes=30_000_000, max_pages=30)
 class RunSettings:
     """What is asked, what is made of it, and where it goes.
 
-    `out` is the folder of all outputs, None: each is beside its document. `to_stdout`: there is one output for each document, it is
+    `out` is the folder of all outputs, None: each is beside its document. `to_stdout`: each document has one output, which is
     returned, and no file is written. `overwrite`: finished documents are done once more, and files of others are replaced.
+    `is_sandbox`: the texts are not those of a provider.
     """
 
     asked: OcrOptions
@@ -31,13 +32,14 @@ class RunSettings:
     to_stdout: bool = False
     overwrite: bool = False
     workers: int = 4
+    is_sandbox: bool = False
     limits: Limits = field(default_factory=Limits)
     upload_above: int = UPLOAD_ABOVE
 
     @property
     def fingerprint(self) -> str:
         """What tells these options apart from others, for the manifest."""
-        return fingerprint(self.asked, self.rendered)
+        return fingerprint(self.asked, self.rendered) + ("-sandbox" if self.is_sandbox else "")
 
     @property
     def is_annotated(self) -> bool:

@@ -1,0 +1,179 @@
+"""Carries out a command line of `passthrough ocr`, and returns its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path, PurePath
+from typing import Any, Final
+
+from ...client.api.connection import Connection, Endpoint
+from ...client.documents import Document
+from ...client.errors import ClientError, DocumentError
+from ...client.inputs.discovery import Found, find
+from ...client.output.manifest import Manifest
+from ...client.output.places import Place, places
+from ...client.runs.document_run import RunContext
+from ...client.runs.plan import Manifests, plan
+from ...client.runs.results import DocumentResult
+from ...client.runs.run import run
+from ...client.runs.settings import AZURE, RunSettings
+from ...client.runs.stored import stored_result
+from .. import standard_streams
+from ..exits import EXIT_INTERRUPTED, EXIT_OTHER
+from ..terminal import show
+from .choices import BASE_URL, Choices
+from .estimate import Estimate, estimate_table
+from .page_cost import page_cost
+from .progress import Reporter, number
+
+EXIT_TERMINATED: Final = 143
+"""SIGTERM: 128 and its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A command line with its documents, each with its place (None: stdout), and what could not be read."""
+
+    choices: Choices
+    settings: RunSettings
+    endpoint: Endpoint
+    manifests: Manifests
+    documents: tuple[tuple[Document, Place | None], ...]
+    failed: tuple[DocumentResult, ...]
+
+
+def execute(choices: Choices, config: str) -> int:
+    """Return the exit code: 0, 1 where a document failed, 130 after Ctrl-C, 143 after SIGTERM.
+
+    Raises ClientError, ConfigError.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="passthrough-ocr-") as temporary:
+            return _executed(choices, config, Path(temporary))
+    except KeyboardInterrupt:
+        standard_streams.say("Interrupted: nothing is half-written, and the next run goes on.")
+        return EXIT_INTERRUPTED
+
+
+def _executed(choices: Choices, config: str, temporary: Path) -> int:
+    endpoint = Endpoint.of(choices.flags.base_url or BASE_URL, choices.flags.api_key)
+    settings = _settings(choices, config, endpoint)
+    manifests = cache(Manifest.of)
+    if choices.flags.stored is not None:
+        with Reporter(() if choices.to_stdout else None) as reporter:
+            reporter.expect(1, 0)
+            reporter.end(stored_result(Path(choices.flags.stored), manifests, settings))
+        return EXIT_OTHER if reporter.sums.failed else 0
+    found = find(choices.inputs, partial(_stdin, temporary), lambda path: manifests(path.parent).is_output(path))
+    order = _ordered(choices, settings, endpoint, manifests, found)
+    if choices.flags.dry_run:
+        return _estimated(order)
+    return _to_the_end(_run(order))
+
+
+def _settings(choices: Choices, config: str, endpoint: Endpoint) -> RunSettings:
+    flags = choices.flags
+    settings = RunSettings(
+        choices.asked,
+        choices.rendered,
+        page_cost(config, endpoint.authority),
+        out=choices.out,
+        to_stdout=choices.to_stdout,
+        overwrite=flags.overwrite,
+        workers=flags.workers,
+        is_sandbox=flags.sandbox,
+    )
+    if endpoint.is_azure:
+        settings = replace(settings, limits=AZURE)
+    if flags.max_pages is not None:
+        settings = replace(settings, limits=replace(settings.limits, max_pages=flags.max_pages))
+    return settings
+
+
+def _stdin(temporary: Path) -> Path:
+    """Copy stdin into a file. Raises ClientError for a terminal, which has no document."""
+    if sys.stdin.isatty():
+        raise ClientError("stdin is the terminal: there is no document in it.\n  Send one: passthrough ocr - < invoice.pdf")
+    path = temporary / "stdin"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+    return path
+
+
+def _ordered(choices: Choices, settings: RunSettings, endpoint: Endpoint, manifests: Manifests, found: Found) -> _Order:
+    if found.left_out:
+        standard_streams.say(f"{number(found.left_out, 'other file')} left out: no documents by their content.")
+    if not found.documents and not found.failed:
+        raise ClientError("There is no document to read here.\n  Name a file, a folder with documents in it, or a URL.")
+    placed: Sequence[Place | None] = [None] * len(found.documents)
+    if not choices.to_stdout:
+        placed = places(found.documents, choices.out, manifests)
+    failed = tuple(DocumentResult(Document(name, PurePath(name)), failure=why) for name, why in found.failed)
+    return _Order(choices, settings, endpoint, manifests, tuple(zip(found.documents, placed, strict=True)), failed)
+
+
+def _estimated(order: _Order) -> int:
+    estimates = [Estimate(result.document, None, failure=result.failure) for result in order.failed]
+    for document, place in order.documents:
+        try:
+            item = plan(document, place, order.manifests, order.settings)
+            estimates.append(Estimate(document, item.pages, is_finished=item.is_finished))
+        except DocumentError as error:
+            estimates.append(Estimate(document, None, failure=error))
+    with standard_streams.printing():
+        show(estimate_table(estimates, order.settings, in_batch=order.choices.flags.batch))
+    return EXIT_OTHER if any(each.failure is not None for each in estimates) else 0
+
+
+async def _run(order: _Order) -> int:
+    async with _endpoint(order) as endpoint, Connection(endpoint) as connection:
+        with Reporter(tuple(document for document, _ in order.documents) if order.choices.to_stdout else None) as reporter:
+            try:
+                reporter.expect(len(order.failed), 0)
+                for result in order.failed:
+                    reporter.end(result)
+                await run(order.documents, RunContext(order.settings, connection, reporter, order.manifests))
+            finally:
+                reporter.finish()
+    return EXIT_OTHER if reporter.sums.failed else 0
+
+
+@asynccontextmanager
+async def _endpoint(order: _Order) -> AsyncIterator[Endpoint]:
+    """Yield the API to ask: the one that is named, or a sandbox in this process."""
+    if not order.choices.flags.sandbox:
+        yield order.endpoint
+        return
+    from ...sandbox import start  # noqa: PLC0415 - an optional extra
+
+    running = await start("127.0.0.1", 0)
+    try:
+        yield Endpoint.of(f"http://{running.host}:{running.port}", None)
+    finally:
+        await running.close()
+
+
+def _to_the_end(main: Coroutine[Any, Any, int]) -> int:
+    """Run to the end, or to the first SIGINT or SIGTERM, after which uploads are deleted. Raises KeyboardInterrupt for SIGINT."""
+
+    async def stoppable() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        if sys.platform != "win32":
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await main
+
+    try:
+        with asyncio.Runner() as runner:
+            return runner.run(stoppable())
+    except asyncio.CancelledError:
+        standard_streams.say("Stopped: nothing is half-written, and the next run goes on.")
+        return EXIT_TERMINATED

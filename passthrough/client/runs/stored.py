@@ -1,0 +1,41 @@
+"""Makes outputs of a stored response, without a call."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path, PurePath
+
+from ..documents import Document
+from ..errors import DocumentError
+from ..output.places import Place
+from ..output.publish import publish
+from ..output.work_folder import claim
+from ..rendering.rendered import write_rendered
+from .plan import Manifests, sha256_of
+from .results import DocumentResult
+from .settings import RunSettings
+
+
+def stored_result(path: Path, manifests: Manifests, settings: RunSettings) -> DocumentResult:
+    """Return what came of the response in a file. Blocks. Raises nothing that concerns the file alone."""
+    document = Document(str(path), PurePath(path.name), path)
+    try:
+        digest = sha256_of(path)
+        if settings.to_stdout:
+            with tempfile.TemporaryDirectory() as folder:
+                written = write_rendered([(path, None)], path.stem, False, settings.rendered, Path(folder))
+                return DocumentResult(document, text=(Path(folder) / written.names[0]).read_bytes(), notes=written.notes)
+        place = Place(settings.out or path.parent, path.stem, path.name)
+        with claim(place) as work:
+            work.prepare(digest, settings.fingerprint)
+            render = partial(write_rendered, [(path, None)], place.base, settings.asked.has_images, settings.rendered)
+            written = render(work.path / "outputs")
+            outputs = publish(
+                place, work, written.names, manifests(place.folder), digest, settings.fingerprint, overwrite=settings.overwrite
+            )
+            return DocumentResult(document, outputs, notes=written.notes)
+    except DocumentError as error:
+        return DocumentResult(document, failure=error)
+    except OSError as error:
+        return DocumentResult(document, failure=DocumentError(f"A file cannot be written: {error.strerror or error}."))
