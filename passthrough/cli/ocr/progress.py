@@ -65,6 +65,10 @@ class Reporter:
         """Hear of a pause."""
         self._bar.update(self._task, so_far=f"waits {seconds:.0f} s: {why}")
 
+    def watch(self, status: str, done: int, total: int) -> None:
+        """Hear how far a batch job is."""
+        self._bar.update(self._task, so_far=f"job {shown(status.lower())} {done:,}/{total:,}")
+
     def advance(self, pages: int, cost_nano: int | None) -> None:
         """Hear of pages that were billed."""
         self.sums.advance(pages, cost_nano)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..api.connection import Connection
 from ..api.files import FilesMissing, delete, find, upload
@@ -64,9 +64,19 @@ async def _converted(item: Item, work: WorkFolder, context: RunContext) -> Docum
         into = work.response_path(number)
         if not into.exists():  # else an earlier run was billed for it
             await _call(item.document, part, into, work, context)
-            await _book(into, context)
+            await book(into, context)
         responses.append((into, part.taken))
-    folder = work.path / "outputs"
+    return await outputs_of(item, work, responses, context)
+
+
+async def outputs_of(
+    item: Item, work: WorkFolder, responses: list[tuple[Path, tuple[int, ...] | None]], context: RunContext
+) -> DocumentResult:
+    """Make the outputs of a document's responses, in the order of its parts, and put them in their place.
+
+    Raises DocumentError, OSError: the responses stay in the work folder, for the next run.
+    """
+    settings, folder = context.settings, work.path / "outputs"
     async with context.rendering:
         written = await in_thread(partial(rendered, responses, item, folder, settings))
     if item.place is None:
@@ -86,11 +96,17 @@ def rendered(responses: list[tuple[Path, tuple[int, ...] | None]], item: Item, f
     return write_rendered(responses, base, with_pictures, settings.rendered, folder)
 
 
+def fields_of(document: Document, part: Part, settings: RunSettings) -> dict[str, Any]:
+    """Return the fields of the request for a part, without `document` itself."""
+    fields = settings.asked.fields(document)
+    if part.pages is None:
+        return fields
+    chosen = part.pages.of(_MAX_LISTED) if part.pages.ranges[-1][1] < _MAX_LISTED else str(part.pages)
+    return {"pages": chosen, **fields}
+
+
 async def _call(document: Document, part: Part, into: Path, work: WorkFolder, context: RunContext) -> None:
-    fields = context.settings.asked.fields(document)
-    if part.pages is not None:
-        chosen = part.pages.of(_MAX_LISTED) if part.pages.ranges[-1][1] < _MAX_LISTED else str(part.pages)
-        fields = {"pages": chosen, **fields}
+    fields = fields_of(document, part, context.settings)
     async with _source(document, part, work, context) as source:
         await ocr(context.connection, source, fields, into, context.listener.wait)
 
@@ -125,7 +141,7 @@ async def _source(document: Document, part: Part, work: WorkFolder, context: Run
                 work.note_deleted(name)
 
 
-async def _book(into: Path, context: RunContext) -> None:
+async def book(into: Path, context: RunContext, *, in_batch: bool = False) -> None:
     """Count a response's pages. One that is no OCR response is removed, and fails its document."""
 
     def counted() -> tuple[int, int, str | None]:
@@ -138,7 +154,7 @@ async def _book(into: Path, context: RunContext) -> None:
 
     async with context.rendering:
         pages, annotated, model = await in_thread(counted)
-    context.listener.advance(pages + annotated, context.settings.cost_nano(model, pages, annotated))
+    context.listener.advance(pages + annotated, context.settings.cost_nano(model, pages, annotated, in_batch=in_batch))
 
 
 async def delete_left(work: WorkFolder, connection: Connection) -> None:

@@ -58,13 +58,18 @@ async def run(documents: Sequence[tuple[Document, Place | None]], context: RunCo
 
     Uploads that killed runs left beside these outputs are deleted first.
     """
-    for folder in dict.fromkeys(place.folder for _, place in documents if place is not None):
-        for left in await in_thread(partial(abandoned, folder)):
-            with left as work:
-                await delete_left(work, context.connection)
+    await delete_abandoned(documents, context)
     context.listener.expect(len(documents), 0)
     running = _Run(context)
     async with asyncio.TaskGroup() as group:
         group.create_task(running.plan_all(documents))
         for _ in range(context.settings.workers):
             group.create_task(running.work())
+
+
+async def delete_abandoned(documents: Sequence[tuple[Document, Place | None]], context: RunContext) -> None:
+    """Delete the uploads of killed runs, which are noted beside the outputs of these documents."""
+    for folder in dict.fromkeys(place.folder for _, place in documents if place is not None):
+        for left in await in_thread(partial(abandoned, folder)):
+            with left as work:
+                await delete_left(work, context.connection)

@@ -1,0 +1,164 @@
+"""The hidden folder of a batch job: its order, its state, and a lock that only one run holds."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from ..errors import ClientError
+from .state import BatchOrder, BatchState
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing keeps two runs apart
+    fcntl = None  # type: ignore[assignment]
+
+NAME: Final = ".passthrough-ocr-batch"
+_ORDER: Final = "order.json"
+_STATE: Final = "state.json"
+_LOCK: Final = "lock"
+_MAGIC: Final = frozenset("*?[")
+
+
+def home_of(out: Path | None, inputs: Sequence[str]) -> Path:
+    """Return the folder in which a job is kept: that of all outputs, else the deepest one that holds all inputs.
+
+    Of a pattern counts what stands before its first wildcard. Without any file among the inputs it is the working directory.
+    """
+    if out is not None:
+        return out.absolute()
+    named = [_folder_of(Path(each)) for each in inputs if each != "-" and not each.startswith(("http://", "https://"))]
+    try:
+        return Path(os.path.commonpath(named)) if named else Path.cwd()
+    except ValueError:  # on two drives
+        return Path.cwd()
+
+
+def _folder_of(named: Path) -> Path:
+    path = named.absolute()
+    if path.is_dir():
+        return path
+    if not path.exists():
+        for parent in reversed(path.parents):
+            if _MAGIC & set(parent.name) and not parent.exists():
+                return parent.parent
+    return path.parent
+
+
+def resume_command(home: Path) -> str:
+    """Return what a person types to go on with the job that is kept in `home`."""
+    where = "" if home == Path.cwd() else f" {shlex.quote(str(home))}"
+    return f"passthrough ocr --batch --resume{where}"
+
+
+def read_order(home: Path) -> BatchOrder | None:
+    """Return the order that is kept in a folder, None without one. Raises ClientError for a file that is none."""
+    path = home / NAME / _ORDER
+    try:
+        return BatchOrder.from_json(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+class BatchFolder:
+    """The folder of one job, whose lock this process holds. All its methods block, and raise OSError."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.path = home / NAME
+
+    def state(self) -> BatchState | None:
+        """Return the state, None without a job. Raises ClientError for a file that is none."""
+        path = self.path / _STATE
+        try:
+            return BatchState.from_json(path.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise _unreadable(path, error) from None
+
+    def save(self, state: BatchState) -> None:
+        """Replace the state, which is on disk afterwards."""
+        self._replace(_STATE, state.to_json())
+
+    def save_order(self, order: BatchOrder) -> None:
+        """Replace the order, which is on disk afterwards."""
+        self._replace(_ORDER, order.to_json())
+
+    def empty(self) -> None:
+        """Remove everything but the lock, the state first: without it there is no job."""
+        (self.path / _STATE).unlink(missing_ok=True)
+        for entry in self.path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != _LOCK:
+                entry.unlink()
+
+    def _replace(self, name: str, text: str) -> None:
+        aside = self.path / f"{name}.new"
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(self.path / name)
+
+
+@contextmanager
+def claim(home: Path) -> Iterator[BatchFolder]:
+    """Yield the folder of the job in `home`, which is made where it is missing, and removed where no job is left in it.
+
+    Raises ClientError where another run is at work on it, or no folder can be made.
+    """
+    folder = BatchFolder(home)
+    try:
+        lock = _locked(folder.path)
+    except OSError as error:
+        raise ClientError(f"{home}: no batch can be kept here: {error.strerror or error}.\n  Name a folder with -o.") from None
+    try:
+        yield folder
+    finally:
+        if not (folder.path / _STATE).exists():
+            shutil.rmtree(folder.path, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked(path: Path) -> int:
+    """Return a descriptor of the lock's file, locked. Raises OSError, ClientError."""
+    while True:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:  # another run removed the folder just now
+            continue
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_same(path / _LOCK, lock):
+                return lock
+        except BlockingIOError:
+            os.close(lock)
+            raise ClientError(f"{path.parent}: another run is at work on this batch.\n  Wait for its end.") from None
+        except OSError:
+            os.close(lock)
+            raise
+        os.close(lock)
+
+
+def _is_same(path: Path, descriptor: int) -> bool:
+    """Tell whether a file is still the one that was opened: who removes the folder holds its lock until then."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _unreadable(path: Path, error: Exception) -> ClientError:
+    hint = "Its job, if there is one, is listed by GET /v1/batch/jobs. Remove the folder to order again."
+    return ClientError(f"{path} cannot be read: {error}\n  {hint}")
