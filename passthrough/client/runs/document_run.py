@@ -21,11 +21,11 @@ from ..output.work_folder import WorkFolder, claim, claim_temporary
 from ..pdf.parts import Part, plan_parts
 from ..rendering.rendered import Written, write_rendered
 from ..rendering.response import parse_response
+from ..threads import in_thread
 from .listener import Listener
 from .plan import Item, Manifests
 from .results import DocumentResult
 from .settings import RunSettings
-from .threads import in_thread
 
 _DELETE_S: Final = 10.0  # for an upload, where the run ends: the next one deletes what is left
 _MAX_LISTED: Final = 1000  # pages; more are sent as ranges

@@ -11,10 +11,10 @@ from ..documents import Document
 from ..errors import DocumentError
 from ..output.places import Place
 from ..output.work_folder import abandoned
+from ..threads import in_thread
 from .document_run import RunContext, delete_left, run_document
 from .plan import Item, plan
 from .results import DocumentResult
-from .threads import in_thread
 
 
 @dataclass(slots=True)
