@@ -1,0 +1,96 @@
+"""`passthrough ocr` before a provider that throttles, cuts, refuses and lies: each document right, or named with its reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.harness.documents import pdf
+from tests.harness.ocr_command import booked_pages, ocr, tree
+from tests.harness.ocr_results import HOSTILE_IDS, MODEL, good, hostile, odd, page, response, results
+from tests.harness.ocr_upstreams import RESETS, Behaviour, throttled
+from tests.harness.process import program
+from tests.scenarios.test_ocr_command import MANIFEST, environ, routes
+
+pytestmark = [pytest.mark.process, pytest.mark.faults]
+
+FINE = response(page(0, "It is fine."))
+REFUSED = b'{"object": "error", "message": "The \\u001b[31mdocument\\nis odd.", "type": "invalid_request_file", "code": "3310"}'
+
+CASES = {
+    "fine": ((good(FINE),), "It is fine.", 1),
+    "throttled": ((throttled("0"), throttled("1"), good(FINE)), "It is fine.", 3),
+    "unavailable": ((Behaviour(503, body=b"<html>busy</html>"), good(FINE)), "It is fine.", 2),
+    "cut": ((Behaviour(200, body=FINE, cut=True), good(FINE)), None, 1),
+    "reset": ((RESETS, good(FINE)), None, 1),
+    "broken": ((Behaviour(500, body=b"{}"), good(FINE)), None, 1),
+    "gateway": ((Behaviour(502, body=b"<html>bad gateway</html>"), good(FINE)), None, 1),
+    "refused": ((Behaviour(400, body=REFUSED), good(FINE)), None, 1),
+    "no response": ((good(b"null"), good(FINE)), None, 1),
+    "a page": ((good(b"<html>log in</html>"), good(FINE)), None, 1),
+    "hostile": ((good(hostile()),), "Page 1", 1),
+    "odd": ((good(odd()),), "Five again", 1),
+    "without pages": ((good(response()),), "", 1),
+}
+"""For each document: what is responded to it, one after the other; what its Markdown has, None where it fails; the requests."""
+
+
+async def test_a_provider_that_misbehaves(tmp_path: Path) -> None:
+    """Nothing is sent twice that may have been billed, nothing is outside its folder, and the pages are the ledger's."""
+    desk = tmp_path / "desk"
+    (desk / "in").mkdir(parents=True)
+    (tmp_path / "server").mkdir()
+    documents = {name: pdf(1, name) for name in CASES}
+    for name, content in documents.items():
+        (desk / "in" / f"{name}.pdf").write_bytes(content)
+    async with (
+        results({documents[name]: orders for name, (orders, _, _) in CASES.items()}) as above,
+        program(tmp_path / "server", routes(above.url)) as running,
+    ):
+        ran = await ocr(desk, "in", "-o", "out", "--model", MODEL, "--workers", "3", env=environ(running))
+        assert {name: tries for name, (_, _, tries) in CASES.items()} == {
+            name: above.tries(content) for name, content in documents.items()
+        }
+        booked, _ = await booked_pages(running)
+    assert 1 == ran.code, ran.err
+    for name, (_, text, _) in CASES.items():
+        made = desk / "out" / f"{name}.md"
+        if text is None:
+            assert not made.exists(), name
+            assert f"{name}.pdf" in ran.err, ran.err
+        else:
+            assert text in made.read_text("utf-8"), name
+    assert 1 + 1 + 1 + 2 + 3 == ran.pages == booked
+    assert not {"\x1b", "\0"} & set(ran.err + ran.out)
+    folders = {path.split("/")[1] for path in tree(desk) if path.startswith("out/") and "_images/" in path}
+    assert {"hostile_images", "odd_images"} == folders
+    pictures = list((desk / "out/hostile_images").iterdir())
+    assert 2 * len(HOSTILE_IDS) == len({path.name.casefold() for path in pictures})
+    assert {True} == {path.is_file() and path.suffix in {".jpg", ".jpeg"} for path in pictures}
+    expected = {f"out/{MANIFEST}", *(f"out/{name}.md" for name, (_, text, _) in CASES.items() if text is not None)}
+    assert expected == {path for path in tree(desk) if not path.startswith("in/") and "_images/" not in path}
+    assert {"desk", "server"} == {path.partition("/")[0] for path in tree(tmp_path)}
+
+
+@pytest.mark.parametrize(("status", "said"), [(401, "PASSTHROUGH_API_KEY"), (403, "PASSTHROUGH_API_KEY")])
+async def test_a_refused_key_ends_the_run(tmp_path: Path, status: int, said: str) -> None:
+    """The second document is not sent, and the hint says where a key is given; a key is never shown."""
+    contents = [pdf(1, name) for name in ("a", "b", "c")]
+    for name, content in zip("abc", contents, strict=True):
+        (tmp_path / f"{name}.pdf").write_bytes(content)
+    async with results(dict.fromkeys(contents, (Behaviour(status, body=b'{"message": "Unauthorized"}'),))) as above:
+        ran = await ocr(tmp_path, ".", "--workers", "1", "--base-url", above.url, env={"PASSTHROUGH_API_KEY": "canary-key-0123"})
+        assert 1 == len(above.seen)
+    assert 1 == ran.code
+    assert said in ran.err
+    assert "canary-key-0123" not in ran.err + ran.out
+
+
+async def test_nobody_listens(tmp_path: Path) -> None:
+    """The cure is said: `passthrough serve`."""
+    (tmp_path / "a.pdf").write_bytes(pdf(1))
+    ran = await ocr(tmp_path, "a.pdf", "--base-url", "http://127.0.0.1:1/mistral")
+    assert 1 == ran.code
+    assert "passthrough serve" in ran.err
+    assert {"a.pdf"} == set(tree(tmp_path))
