@@ -20,6 +20,7 @@ from ..config.placeholders import placeholder
 from ..config.problems import InvalidValue
 from ..errors import ConfigError, Problem
 from . import standard_streams
+from .ocr.choices import BASE_URL as OCR_BASE_URL
 from .starter import PROVIDERS, Provider, checked_name, client_key, env, routes_yaml, write
 
 STDIN: Final = "-"
@@ -217,7 +218,21 @@ def _report(
         f"Programs then have the base URL http://127.0.0.1:{port}{provider.base_url}",
         f"and that key, instead of {provider.replaces} and the provider's key.",
     ]
-    return lines
+    return lines + _first_document(provider, port)
+
+
+def _first_document(provider: Provider, port: str) -> list[str]:
+    """Return the lines that show the client of this program, where the provider's route is in Mistral's shape."""
+    if provider.base_url == "/azure":  # its paths are its own, and its documents have 30 pages at most
+        return []
+    address = f"http://127.0.0.1:{port}{provider.base_url.removesuffix('/v1')}"
+    elsewhere = "" if address == OCR_BASE_URL else f" --base-url {address}"
+    return [
+        "",
+        "A document as Markdown, through it:",
+        "",
+        f"  PASSTHROUGH_API_KEY=$CLIENT_KEY {program()} ocr{elsewhere} invoice.pdf",
+    ]
 
 
 def _named(config: str) -> str:
