@@ -1,0 +1,163 @@
+"""The disk that outputs are on: hashes, locks and syncs of files, and what its errors mean for a document."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import DocumentError
+from .names import shown
+
+if sys.platform != "win32":
+    import fcntl
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_HINTS: Final[Mapping[int, str]] = {
+    errno.ENOSPC: "Free some space there, and run it once more: what is paid for is kept.",
+    errno.EDQUOT: "Free some space there, and run it once more: what is paid for is kept.",
+    errno.EACCES: "Let this user write there, or name another folder (-o DIR).",
+    errno.EPERM: "Let this user write there, or name another folder (-o DIR).",
+    errno.EROFS: "Name a folder that can be written (-o DIR).",
+    errno.ENOTDIR: "A file is where a folder is to be: move it away, or name another folder (-o DIR).",
+    errno.EEXIST: "A file is where a folder is to be: move it away, or name another folder (-o DIR).",
+    errno.ELOOP: "A symbolic link is where a file is to be: remove it, or name another folder (-o DIR).",
+    errno.ENAMETOOLONG: "Name a folder with a shorter path (-o DIR).",
+}
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+"""What a file system says that has no locks."""
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Raise an OSError of the block as a DocumentError, which names the cause. A full disk ends the run: the next costs too."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename2 or error.filename or path
+        name = shown(os.fsdecode(where)) if isinstance(where, bytes | str | os.PathLike) else shown(path)
+        why = f"{name} cannot be written: {error.strerror or error}"
+        raise DocumentError(why, _HINTS.get(error.errno or 0, ""), ends_run=error.errno in _FULL) from None
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file's bytes, in hexadecimal digits."""
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a regular file is there, itself and not by a symbolic link."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (OSError, ValueError):  # ValueError: a name that the system's encoding has not
+        return False
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or a folder's entries, to the disk."""
+    if sys.platform == "win32" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot sync folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, value: Any) -> None:
+    """Write a value as a JSON file: the file is the old one or the new one, whole, at every moment."""
+    beside = path.with_name(f"{path.name}.new")
+    with beside.open("wb") as file:
+        file.write(json.dumps(value).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; an empty one where there is none."""
+    with suppress(OSError, ValueError, RecursionError):
+        value = json.loads(path.read_bytes())
+        if isinstance(value, dict):
+            return value
+    return {}
+
+
+def append_line(descriptor: int, line: bytes) -> None:
+    """Append a line to an open, locked file, whole or not at all: what a full disk took of it is removed."""
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        line = b"\n" + line  # what a killed process left is no part of this line
+    try:
+        rest = memoryview(line)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
+
+
+def lock(descriptor: int, *, wait: bool) -> bool:
+    """Lock an open file until it is closed; return False where another one has it. A file system without locks takes all."""
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
+def open_unfollowed(path: Path) -> int:
+    """Open a file for reading: no symbolic link is followed, and no pipe waited for."""
+    return os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+
+
+def open_locked(path: Path, *, wait: bool, mode: int = 0o666) -> int | None:
+    """Open a file for appending, made where there is none, and lock it; return None where another one has the lock.
+
+    Whoever removed the file while this one waited has made the lock worthless: then the file that is there now is tried.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    while True:
+        descriptor = os.open(path, flags, mode)
+        try:
+            if not lock(descriptor, wait=wait):
+                os.close(descriptor)
+                return None
+            if _is_still(path, descriptor):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def no_step(_name: str) -> None:
+    """Do nothing at a step: what a kill point is replaced by, where nothing is to be tested."""
+
+
+Step = Callable[[str], None]
+"""What is called with the name of each step that was done: a test ends the process there."""
