@@ -18,10 +18,10 @@ from ...client.api.connection import Connection, Endpoint
 from ...client.documents import Document
 from ...client.errors import ClientError, DocumentError
 from ...client.inputs.discovery import Found, find
-from ...client.output.manifest import Manifest
+from ...client.output.manifest import Manifest, Manifests
 from ...client.output.places import Place, places
 from ...client.runs.document_run import RunContext
-from ...client.runs.plan import Manifests, plan
+from ...client.runs.plan import plan
 from ...client.runs.results import DocumentResult
 from ...client.runs.run import run
 from ...client.runs.settings import AZURE, RunSettings

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,12 +81,12 @@ class Manifest:
         return {folded(line.base): line.key for line in self._finished.values()}
 
     def is_output(self, path: Path) -> bool:
-        """Tell whether a file of this folder, or a picture of one of its documents, was written by this command."""
+        """Tell whether a path below this folder was written by this command: a file, a picture, a folder of pictures."""
         try:
             name = path.relative_to(self.folder).as_posix()
         except ValueError:
             return False
-        return name.startswith(OWN_PREFIX) or name in self._written
+        return name.startswith(OWN_PREFIX) or name in self._written or name in self._picture_folders
 
     def hash_of(self, name: str, key: str) -> str | None:
         """Return the hash of a file as it was written for a document, None where it was not."""
@@ -151,6 +151,7 @@ class Manifest:
         self._inode = -1
         self._finished: dict[str, Finished] = {}
         self._written: dict[str, Written] = {}
+        self._picture_folders: set[str] = set()
         self._works: set[str] = set()
 
     def _read(self, descriptor: int) -> None:
@@ -173,6 +174,7 @@ class Manifest:
         self._finished[finished.key] = finished
         self._works.add(finished.work)
         self._written.update({name: Written(finished.key, sha256) for name, sha256 in finished.outputs.items()})
+        self._picture_folders.update(name.partition("/")[0] for name in finished.outputs if "/" in name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,33 +192,8 @@ class ManifestWriter:
         self.manifest.refresh()
 
 
-class Manifests:
-    """The manifests of a run's folders, each read once and then kept up to date."""
-
-    def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._found: dict[str, Manifest] = {}
-
-    def of(self, folder: Path) -> Manifest:
-        """Return the manifest of a folder."""
-        real = os.path.realpath(folder)
-        with self._mutex:
-            known = self._found.get(real)
-        if known is None:
-            known = Manifest.of(folder)
-            with self._mutex:
-                known = self._found.setdefault(real, known)
-        return known
-
-    def is_output(self, path: Path) -> bool:
-        """Tell whether a path was written by this command: a file, a picture, or what it keeps for itself."""
-        if path.name.startswith(OWN_PREFIX):
-            return True
-        beside = self.of(path.parent)
-        if beside.owns(path.name):
-            return True
-        name = f"{path.parent.name}/{path.name}"
-        return len(path.parts) > 1 and self.of(path.parent.parent).owns(name)
+Manifests = Callable[[Path], Manifest]
+"""Returns the manifest of a folder, the same each time."""
 
 
 def _parsed(line: bytes) -> Finished | None:

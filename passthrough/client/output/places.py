@@ -25,6 +25,8 @@ STDIN: Final = "-"
 _STDIN_NAME: Final = "stdin"
 _ANNOTATION: Final = ".annotation"
 
+__all__ = ["STDIN", "Place", "places"]
+
 _Spot = tuple[str, str]
 """What two documents must not share: the real folder and the base, both folded."""
 
@@ -91,7 +93,7 @@ class _Taken:
     def _holder(self, place: Place) -> str | None:
         real = self._folders[place.folder]
         if real not in self._holders:
-            self._holders[real] = held_bases(place.folder) | self._manifests.of(place.folder).claims()
+            self._holders[real] = held_bases(place.folder) | self._manifests(place.folder).claims()
         return self._holders[real].get(folded(place.base))
 
 

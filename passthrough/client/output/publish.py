@@ -37,7 +37,7 @@ def refuse_foreign(work: WorkFolder, suffixes: Iterable[str], *, overwrite: bool
 
 
 def publish(work: WorkFolder, names: Sequence[str], *, overwrite: bool, step: Step = no_step) -> tuple[Path, ...]:
-    """Rename the files of these names from `work.rendered` into the place; return those beside the document, without pictures.
+    """Rename the files of these names from `work.outputs` into the place; return those beside the document, without pictures.
 
     Raises DocumentError; what is paid for is then still in the folder of work. `step` is called after each step.
     """
@@ -71,7 +71,7 @@ def _made(work: WorkFolder, names: Sequence[str]) -> dict[str, str]:
     place, _ = _of(work)
     made = {}
     for name in sorted(names, key=lambda name: "/" not in name):  # pictures first: what refers to them comes after
-        path = work.rendered / name
+        path = work.outputs / name
         if not is_output_of(place.base, name) or not is_file(path):
             raise DocumentError(f"{shown(name)} is no name of an output")
         sync(path)
@@ -125,7 +125,7 @@ def _move(work: WorkFolder, made: Mapping[str, str], step: Step) -> None:
         pictures.mkdir(exist_ok=True)
         step("folder")
     for name in made:
-        os.replace(work.rendered / name, place.folder / name)
+        os.replace(work.outputs / name, place.folder / name)
         step(f"moved {name}")
     if any("/" in name for name in made):
         sync(pictures)

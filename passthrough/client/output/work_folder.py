@@ -21,7 +21,7 @@ from typing import Final
 
 from ..errors import DocumentError
 from .disk import explained, open_locked, read_object, write_whole
-from .manifest import Manifest, Manifests
+from .manifest import Manifest
 from .names import WORK_PREFIX, folded, shown, work_name
 from .place import Place
 from .upload_notes import LeftUpload, UploadNotes
@@ -32,55 +32,25 @@ _UPLOADS: Final = "uploads.jsonl"
 _PUBLISHING: Final = "publishing.json"
 _RESPONSE: Final = "response-{}.json"
 _BETWEEN_TRIES_S: Final = 0.05
-PATIENCE_S: Final = 1.0
+PATIENCE_S: Final = 0.3
 """How long a place that another process looks at is waited for: one that looks for what killed runs left holds it for moments."""
 
 
 class WorkFolder:
     """A folder of work that this process holds. One thread at a time uses it.
 
-    `path` is it; files that are made there (`part-0.pdf`) are removed at the end. `rendered` is a folder in it for what is made
+    `path` is it; files that are made there (`part-0.pdf`) are removed at the end. `outputs` is a folder in it for what is made
     of the responses, named as in the output folder. All raise DocumentError where the disk refuses.
     """
 
     def __init__(self, path: Path, descriptor: int, manifest: Manifest | None, place: Place | None = None) -> None:
         self.path = path
         self.place = place
-        self.rendered = path / "rendered"
+        self.outputs = path / "outputs"
         self.manifest = manifest
         self._descriptor: int | None = descriptor
         self._state = read_object(path / _STATE)
         self._uploads = UploadNotes(path / _UPLOADS)
-
-    @classmethod
-    def claim(cls, place: Place, manifests: Manifests, *, patience_s: float = PATIENCE_S) -> WorkFolder:
-        """Claim a place for this process; the folders above it are made.
-
-        Raises DocumentError where another run is at work on it, or has given its name to another document.
-        """
-        with explained(place.folder):
-            place.folder.mkdir(parents=True, exist_ok=True)
-            path = place.folder / work_name(place.base)
-            descriptor = _claimed(path, patience_s)
-        if descriptor is None:
-            raise DocumentError("another run is at work on it", "Wait for its end.")
-        work = cls(path, descriptor, manifests.of(place.folder), place)
-        try:
-            work._refuse_taken(place)
-        except BaseException:
-            work._unlock()
-            raise
-        return work
-
-    @classmethod
-    def claim_temporary(cls) -> WorkFolder:
-        """Claim a folder that is no place's, for outputs that go to stdout: among the system's temporary ones."""
-        while True:
-            with explained(Path(tempfile.gettempdir())):
-                path = Path(tempfile.mkdtemp(prefix=WORK_PREFIX))
-                descriptor = _claimed(path, PATIENCE_S)
-            if descriptor is not None:
-                return cls(path, descriptor, None)
 
     def __enter__(self) -> WorkFolder:
         return self
@@ -120,18 +90,11 @@ class WorkFolder:
             token = self.token if is_kept else secrets.token_hex(12)
             self._state = {"key": key, "base": base, "sha256": sha256, "asked": asked, "fingerprint": fingerprint, "token": token}
             write_whole(self.path / _STATE, self._state)
-            self.rendered.mkdir()
+            self.outputs.mkdir()
 
     def response_path(self, part: int) -> Path:
         """Return where the response of a part belongs: a file there is whole, and paid for."""
         return self.path / _RESPONSE.format(part)
-
-    def empty_rendered(self) -> Path:
-        """Return the folder for what is rendered, empty."""
-        with explained(self.rendered):
-            shutil.rmtree(self.rendered, ignore_errors=True)
-            self.rendered.mkdir()
-        return self.rendered
 
     def note_upload(self, name: str, base_url: str) -> None:
         """Note an upload before it begins, under a name that no other has."""
@@ -187,16 +150,20 @@ class WorkFolder:
                 self._clear(set())
                 (self.path / _LOCK).unlink()  # last, and while it is held: nobody is let into a folder that goes
                 self.path.rmdir()
-        self._unlock()
+        self.leave()
 
-    def _unlock(self) -> None:
+    def leave(self) -> None:
+        """Let the place go with all that is in the folder."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
         if sys.platform == "win32" and not self.keeps():
             shutil.rmtree(self.path, ignore_errors=True)  # a file that is open cannot be removed there
 
-    def _refuse_taken(self, place: Place) -> None:
+    def refuse_taken(self) -> None:
+        """Raise DocumentError where the place's name is another document's, by now, or where the manifest cannot be read."""
+        place = self.place
+        assert place is not None
         assert self.manifest is not None
         self.manifest.refresh()
         if self.manifest.trouble is not None:
@@ -231,7 +198,38 @@ class WorkFolder:
                 path.unlink()
 
 
-def abandoned(folder: Path, manifests: Manifests) -> list[WorkFolder]:
+def claim(place: Place, manifest: Manifest | None = None, *, patience_s: float = PATIENCE_S) -> WorkFolder:
+    """Claim a place for this process, until the end of a `with`; the folders above it are made.
+
+    Without `manifest` that of the place's folder is read. Raises DocumentError where another run is at work on it, or has given
+    its name to another document.
+    """
+    with explained(place.folder):
+        place.folder.mkdir(parents=True, exist_ok=True)
+        path = place.folder / work_name(place.base)
+        descriptor = _claimed(path, patience_s)
+    if descriptor is None:
+        raise DocumentError("another run is at work on it", "Wait for its end.")
+    work = WorkFolder(path, descriptor, manifest or Manifest.of(place.folder), place)
+    try:
+        work.refuse_taken()
+    except BaseException:
+        work.leave()
+        raise
+    return work
+
+
+def claim_temporary() -> WorkFolder:
+    """Claim a folder that is no place's, for outputs that go to stdout: among the system's temporary ones."""
+    while True:
+        with explained(Path(tempfile.gettempdir())):
+            path = Path(tempfile.mkdtemp(prefix=WORK_PREFIX))
+            descriptor = _claimed(path, PATIENCE_S)
+        if descriptor is not None:
+            return WorkFolder(path, descriptor, None)
+
+
+def abandoned(folder: Path, manifest: Manifest | None = None) -> list[WorkFolder]:
     """Claim the folders of work that killed runs left in a folder, and that have uploads to delete or nothing for a later run.
 
     The caller deletes the uploads, and releases each. Those with nothing but paid responses stay for the run that needs them.
@@ -244,11 +242,11 @@ def abandoned(folder: Path, manifests: Manifests) -> list[WorkFolder]:
             continue
         if descriptor is None:
             continue
-        work = WorkFolder(path, descriptor, manifests.of(folder))
+        work = WorkFolder(path, descriptor, manifest or Manifest.of(folder))
         if work.left_uploads() or not work.keeps():
             found.append(work)
         else:
-            work._unlock()
+            work.leave()
     return found
 
 

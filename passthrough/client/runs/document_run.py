@@ -16,14 +16,16 @@ from ..api.files import FilesMissing, delete, find, upload
 from ..api.ocr import InlineSource, Source, StoredSource, UrlSource, ocr
 from ..documents import Document
 from ..errors import DocumentError
-from ..output.publish import publish
+from ..output.manifest import Manifests
+from ..output.places import Place
+from ..output.publish import publish, refuse_foreign
 from ..output.work_folder import WorkFolder, claim, claim_temporary
 from ..pdf.parts import Part, plan_parts
 from ..rendering.rendered import Written, write_rendered
 from ..rendering.response import parse_response
 from ..threads import in_thread
 from .listener import Listener
-from .plan import Item, Manifests
+from .plan import Item
 from .results import DocumentResult
 from .settings import RunSettings
 
@@ -45,7 +47,7 @@ class RunContext:
 async def run_document(item: Item, context: RunContext) -> DocumentResult:
     """Return what came of a document. Raises nothing but a cancellation, after which nothing is half-written."""
     try:
-        with claim_temporary() if item.place is None else claim(item.place) as work:
+        with _claimed(item.place, context.manifests) as work:
             return await _converted(item, work, context)
     except DocumentError as error:
         return DocumentResult(item.document, failure=error)
@@ -54,10 +56,16 @@ async def run_document(item: Item, context: RunContext) -> DocumentResult:
         return DocumentResult(item.document, failure=DocumentError(why, "Make space, or check the folder's permissions."))
 
 
+def _claimed(place: Place | None, manifests: Manifests) -> WorkFolder:
+    return claim_temporary() if place is None else claim(place, manifests(place.folder))
+
+
 async def _converted(item: Item, work: WorkFolder, context: RunContext) -> DocumentResult:
     settings = context.settings
     await delete_left(work, context.connection)
-    await in_thread(partial(work.prepare, item.sha256, settings.fingerprint))
+    await in_thread(partial(work.prepare, item.sha256, settings.fingerprint, asked=settings.paid_fingerprint))
+    if item.place is not None:
+        await in_thread(partial(refuse_foreign, work, settings.suffixes, overwrite=settings.overwrite))
     planned = partial(plan_parts, item.document, settings.asked.pages, settings.limits, work.path / "parts")
     responses: list[tuple[Path, tuple[int, ...] | None]] = []
     for number, part in enumerate(await in_thread(planned)):
@@ -76,16 +84,13 @@ async def outputs_of(
 
     Raises DocumentError, OSError: the responses stay in the work folder, for the next run.
     """
-    settings, folder = context.settings, work.path / "outputs"
+    settings, folder = context.settings, work.outputs
     async with context.rendering:
         written = await in_thread(partial(rendered, responses, item, folder, settings))
     if item.place is None:
         text = await in_thread((folder / written.names[0]).read_bytes)
         return DocumentResult(item.document, text=text, notes=written.notes)
-    placed = partial(
-        publish, item.place, work, written.names, context.manifests(item.place.folder), item.sha256, settings.fingerprint,
-        overwrite=settings.overwrite,
-    )  # fmt: skip
+    placed = partial(publish, work, written.names, overwrite=settings.overwrite)
     return DocumentResult(item.document, await in_thread(placed), notes=written.notes)
 
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ..documents import Document
 from ..errors import DocumentError
-from ..output.manifest import Manifest
+from ..output.manifest import Manifests
 from ..output.places import Place
 from ..pdf.pages import page_count
 from .settings import RunSettings
 
 _BLOCK: Final = 1 << 20
-
-Manifests = Callable[[Path], Manifest]
-"""Returns the manifest of a folder, the same each time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,6 @@ async def run(documents: Sequence[tuple[Document, Place | None]], context: RunCo
 async def delete_abandoned(documents: Sequence[tuple[Document, Place | None]], context: RunContext) -> None:
     """Delete the uploads of killed runs, which are noted beside the outputs of these documents."""
     for folder in dict.fromkeys(place.folder for _, place in documents if place is not None):
-        for left in await in_thread(partial(abandoned, folder)):
+        for left in await in_thread(partial(abandoned, folder, context.manifests(folder))):
             with left as work:
                 await delete_left(work, context.connection)

@@ -42,6 +42,17 @@ class RunSettings:
         return fingerprint(self.asked, self.rendered) + ("-sandbox" if self.is_sandbox else "")
 
     @property
+    def paid_fingerprint(self) -> str:
+        """What responses depend on: those that were paid for are used again where it is the same, whatever is made of them."""
+        bounds = f"{self.limits.max_bytes}-{self.limits.max_pages}"
+        return f"{fingerprint(self.asked, RenderOptions())}-{bounds}" + ("-sandbox" if self.is_sandbox else "")
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """The ends of the names of a document's outputs."""
+        return (*(f".{each}" for each in self.rendered.formats), *((".annotation.json",) if self.is_annotated else ()))
+
+    @property
     def is_annotated(self) -> bool:
         """Whether the annotated price applies to every page: the request asks for an annotation."""
         names = ("document_annotation_format", "bbox_annotation_format")

@@ -8,11 +8,12 @@ from pathlib import Path, PurePath
 
 from ..documents import Document
 from ..errors import DocumentError
+from ..output.manifest import Manifests
 from ..output.places import Place
 from ..output.publish import publish
 from ..output.work_folder import claim
 from ..rendering.rendered import write_rendered
-from .plan import Manifests, sha256_of
+from .plan import sha256_of
 from .results import DocumentResult
 from .settings import RunSettings
 
@@ -27,13 +28,11 @@ def stored_result(path: Path, manifests: Manifests, settings: RunSettings) -> Do
                 written = write_rendered([(path, None)], path.stem, False, settings.rendered, Path(folder))
                 return DocumentResult(document, text=(Path(folder) / written.names[0]).read_bytes(), notes=written.notes)
         place = Place(settings.out or path.parent, path.stem, path.name)
-        with claim(place) as work:
+        with claim(place, manifests(place.folder)) as work:
             work.prepare(digest, settings.fingerprint)
             render = partial(write_rendered, [(path, None)], place.base, settings.asked.has_images, settings.rendered)
-            written = render(work.path / "outputs")
-            outputs = publish(
-                place, work, written.names, manifests(place.folder), digest, settings.fingerprint, overwrite=settings.overwrite
-            )
+            written = render(work.outputs)
+            outputs = publish(work, written.names, overwrite=settings.overwrite)
             return DocumentResult(document, outputs, notes=written.notes)
     except DocumentError as error:
         return DocumentResult(document, failure=error)
