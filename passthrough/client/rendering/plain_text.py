@@ -1,0 +1,97 @@
+"""The words of a document, without its signs of Markdown: blocks apart by a blank line, rows of tables by tabs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from .html_pages import TableMarks
+from .html_table import rows_of
+from .markdown_parser import markdown_parser
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+_BREAKS: Final = {"softbreak": "\n", "hardbreak": "\n"}
+_VERBATIM: Final = frozenset({"text", "code_inline", "formula", "fence", "code_block", "formula_block", "text_special"})
+
+
+class PlainText:
+    """Makes text of pages of Markdown."""
+
+    __slots__ = ("_parser",)
+
+    def __init__(self) -> None:
+        self._parser = markdown_parser(lambda _: True)
+
+    def page(self, markdown: str, tables: TableMarks) -> str:
+        """Return the words of a page, without a newline at the end."""
+        blocks = _Blocks()
+        for token in self._parser.parse(tables.without_html(markdown)):
+            blocks.take(token)
+        return tables.resolved(blocks.text(), lambda content: _tab_separated(rows_of(content)))
+
+
+class _Blocks:
+    """The blocks of a page as they are read: words, and how far they are from what stands before."""
+
+    __slots__ = ("_blocks", "_depth", "_item", "_rows")
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[str, str]] = []
+        self._depth = 0
+        self._item = ""
+        self._rows: list[list[str]] | None = None
+
+    def take(self, token: Token) -> None:
+        """Take the next token of the parser."""
+        kind = token.type
+        if kind in {"bullet_list_open", "ordered_list_open"}:
+            self._depth += 1
+        elif kind in {"bullet_list_close", "ordered_list_close"}:
+            self._depth -= 1
+        elif kind == "list_item_open":
+            self._item = f"{token.info}{token.markup} " if token.info else "- "
+        elif kind == "table_open":
+            self._rows = []
+        elif kind == "tr_open" and self._rows is not None:
+            self._rows.append([])
+        elif kind == "table_close" and self._rows is not None:
+            self._add(_tab_separated(self._rows))
+            self._rows = None
+        elif kind in _VERBATIM:
+            self._add(token.content.rstrip("\n"))
+        elif kind == "inline" and self._rows:
+            self._rows[-1].append(" ".join(_words(token.children or []).split()))
+        elif kind == "inline":
+            self._add(_words(token.children or []).strip())
+
+    def text(self) -> str:
+        """Return all blocks."""
+        return "".join(gap + words for gap, words in self._blocks)
+
+    def _add(self, words: str) -> None:
+        if not words:
+            return
+        indent = "  " * max(0, self._depth - 1)
+        hanging = indent + " " * len(self._item) if self._depth else ""
+        gap = (
+            "" if not self._blocks else "\n" if self._depth and self._blocks[-1][1].startswith(tuple(" -0123456789")) else "\n\n"
+        )
+        self._blocks.append((gap, f"{indent if self._depth else ''}{self._item}" + words.replace("\n", f"\n{hanging}")))
+        self._item = ""
+
+
+def _words(tokens: Iterable[Token]) -> str:
+    """Return the words of a line: of links and pictures what they show."""
+    made = []
+    for token in tokens:
+        if token.type == "image":
+            made.append(_words(token.children or []))
+        else:
+            made.append(token.content if token.type in _VERBATIM else _BREAKS.get(token.type, ""))
+    return "".join(made)
+
+
+def _tab_separated(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("\t".join(row) for row in rows)
