@@ -49,12 +49,17 @@ def parse_response(tree: Mapping[str, Any]) -> OcrResponse:
     pages: list[ResponsePage] = []
     for page in objects(tree.get("pages")):
         pages.append(_page(page, pages[-1].index + 1 if pages else 0))
-    model = tree.get("model")
     return OcrResponse(
         tuple(sorted(pages, key=lambda page: page.index)),
-        model if isinstance(model, str) and model else None,
+        model_of(tree),
         tree.get("document_annotation"),
     )
+
+
+def model_of(tree: Mapping[str, Any]) -> str | None:
+    """Return the model that a response names."""
+    model = tree.get("model")
+    return model if isinstance(model, str) and model else None
 
 
 def billed(tree: Mapping[str, Any]) -> tuple[int, int]:

@@ -21,8 +21,8 @@ from ..output.places import Place
 from ..output.publish import publish, refuse_foreign
 from ..output.work_folder import WorkFolder, claim, claim_temporary
 from ..pdf.parts import Part, plan_parts
+from ..rendering.billed import Billed, billed_in
 from ..rendering.rendered import Written, write_rendered
-from ..rendering.response import parse_response
 from ..threads import in_thread
 from .listener import Listener
 from .plan import Item
@@ -149,16 +149,16 @@ async def _source(document: Document, part: Part, work: WorkFolder, context: Run
 async def book(into: Path, context: RunContext, *, in_batch: bool = False) -> None:
     """Count a response's pages. One that is no OCR response is removed, and fails its document."""
 
-    def counted() -> tuple[int, int, str | None]:
+    def counted() -> Billed:
         try:
-            response = parse_response(into.read_bytes())
+            return billed_in(into)
         except DocumentError:
             into.unlink()
             raise
-        return response.pages_processed, response.pages_annotated, response.model
 
     async with context.rendering:
-        pages, annotated, model = await in_thread(counted)
+        found = await in_thread(counted)
+    pages, annotated, model = found.pages_processed, found.pages_annotated, found.model
     context.listener.advance(pages + annotated, context.settings.cost_nano(model, pages, annotated, in_batch=in_batch))
 
 
