@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import ClientError
+from ..output.disk import open_locked, sync, write_whole
+from ..output.names import shown
 from .state import BatchOrder, BatchState
-
-try:
-    import fcntl
-except ImportError:  # Windows, where nothing keeps two runs apart
-    fcntl = None  # type: ignore[assignment]
 
 NAME: Final = ".passthrough-ocr-batch"
 _ORDER: Final = "order.json"
 _STATE: Final = "state.json"
+_HINT: Final = "Make space, or check the folder's permissions."
+PARTS: Final = "parts"
+"""The folder in it for what documents are cut into."""
 _LOCK: Final = "lock"
 _MAGIC: Final = frozenset("*?[")
 
@@ -86,11 +86,16 @@ class BatchFolder:
 
     def save(self, state: BatchState) -> None:
         """Replace the state, which is on disk afterwards."""
-        self._replace(_STATE, state.to_json())
+        write_whole(self.path / _STATE, state.to_value())
+        sync(self.path)
 
     def save_order(self, order: BatchOrder) -> None:
         """Replace the order, which is on disk afterwards."""
-        self._replace(_ORDER, order.to_json())
+        write_whole(self.path / _ORDER, order.to_value())
+
+    def remove_parts(self) -> None:
+        """Remove what documents were cut into."""
+        shutil.rmtree(self.path / PARTS, ignore_errors=True)
 
     def empty(self) -> None:
         """Remove everything but the lock, the state first: without it there is no job."""
@@ -100,14 +105,6 @@ class BatchFolder:
                 shutil.rmtree(entry)
             elif entry.name != _LOCK:
                 entry.unlink()
-
-    def _replace(self, name: str, text: str) -> None:
-        aside = self.path / f"{name}.new"
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self.path / name)
 
 
 @contextmanager
@@ -120,9 +117,11 @@ def claim(home: Path) -> Iterator[BatchFolder]:
     try:
         lock = _locked(folder.path)
     except OSError as error:
-        raise ClientError(f"{home}: no batch can be kept here: {error.strerror or error}.\n  Name a folder with -o.") from None
+        raise ClientError(f"{shown(home)}: no batch can be kept here: {_words(error)}.\n  Name a folder with -o.") from None
     try:
         yield folder
+    except OSError as error:
+        raise ClientError(f"{shown(folder.path)}: the batch cannot be kept here: {_words(error)}.\n  {_HINT}") from None
     finally:
         if not (folder.path / _STATE).exists():
             shutil.rmtree(folder.path, ignore_errors=True)
@@ -134,31 +133,18 @@ def _locked(path: Path) -> int:
     while True:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            lock = open_locked(path / _LOCK, wait=False, mode=0o600)
         except FileNotFoundError:  # another run removed the folder just now
             continue
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_same(path / _LOCK, lock):
-                return lock
-        except BlockingIOError:
-            os.close(lock)
-            raise ClientError(f"{path.parent}: another run is at work on this batch.\n  Wait for its end.") from None
-        except OSError:
-            os.close(lock)
-            raise
-        os.close(lock)
+        if lock is None:
+            raise ClientError(f"{shown(path.parent)}: another run is at work on the batch here.\n  Wait for its end.")
+        return lock
 
 
-def _is_same(path: Path, descriptor: int) -> bool:
-    """Tell whether a file is still the one that was opened: who removes the folder holds its lock until then."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+def _words(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _unreadable(path: Path, error: Exception) -> ClientError:
     hint = "Its job, if there is one, is listed by GET /v1/batch/jobs. Remove the folder to order again."
-    return ClientError(f"{path} cannot be read: {error}\n  {hint}")
+    return ClientError(f"{shown(path)} cannot be read: {error}\n  {hint}")

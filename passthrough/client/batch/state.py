@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from ..documents import Document, FileType, Kind
 from ..options import Format, OcrOptions, RenderOptions
-from ..output.places import Place
+from ..output.place import Place
 from ..page_ranges import PageRanges
+from ..pdf.parts import Limits
 
 _VERSION: Final = 1
 
@@ -40,13 +41,12 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class OrderedPart:
-    """A part of a document that is a line of the job.
+    """A part of a document, and the id of its line: None where the response of an earlier run is used.
 
-    `number` is its place among the parts of its document. `taken` are the document's pages that it consists of, where it was cut.
+    `taken` are the document's pages that it consists of, where it was cut.
     """
 
-    number: int
-    custom_id: str
+    custom_id: str | None
     taken: tuple[int, ...] | None = None
 
 
@@ -54,7 +54,7 @@ class OrderedPart:
 class OrderedDocument:
     """A document of the job: what it was when it was ordered, and where its outputs go.
 
-    `parts` are all of them, also those whose responses an earlier run had paid for.
+    `parts` are all of its parts, in order.
     """
 
     document: Document
@@ -66,37 +66,44 @@ class OrderedDocument:
 
 @dataclass(frozen=True, slots=True)
 class BatchOrder:
-    """What does not change once it is ordered. `token` is drawn for this job, and stands in its metadata."""
+    """What does not change once it is ordered. `token` is drawn for this job, and stands in its metadata.
+
+    `out` is the folder of all outputs, None where they are beside the inputs; `overwrite`: they replace what is there.
+    """
 
     token: str
-    base_url: str
     asked: OcrOptions
     rendered: RenderOptions
+    limits: Limits
+    out: Path | None
+    overwrite: bool
     documents: tuple[OrderedDocument, ...]
 
-    def to_json(self) -> str:
-        """Return it as one line of JSON."""
-        return json.dumps(
-            {
-                "version": _VERSION,
-                "token": self.token,
-                "base_url": self.base_url,
-                "asked": _asked_value(self.asked),
-                "rendered": {"formats": self.rendered.formats, "separator": self.rendered.separator},
-                "documents": [_ordered_value(each) for each in self.documents],
-            }
-        )
+    def to_value(self) -> dict[str, Any]:
+        """Return it as a value of JSON."""
+        return {
+            "version": _VERSION,
+            "token": self.token,
+            "asked": _asked_value(self.asked),
+            "rendered": {"formats": self.rendered.formats, "separator": self.rendered.separator},
+            "limits": [self.limits.max_bytes, self.limits.max_pages],
+            "out": None if self.out is None else str(self.out.absolute()),
+            "overwrite": self.overwrite,
+            "documents": [_ordered_value(each) for each in self.documents],
+        }
 
     @classmethod
     def from_json(cls, text: str) -> BatchOrder:
-        """Return what `to_json` wrote. Raises ValueError for anything else."""
+        """Return what `to_value` made, from its JSON. Raises ValueError for anything else."""
         with _Reading():
             value = _versioned(text)
             return cls(
                 value["token"],
-                value["base_url"],
                 _asked(value["asked"]),
                 RenderOptions(tuple(Format(each) for each in value["rendered"]["formats"]), value["rendered"]["separator"]),
+                Limits(*value["limits"]),
+                None if value["out"] is None else Path(value["out"]),
+                bool(value["overwrite"]),
                 tuple(_ordered(each) for each in value["documents"]),
             )
 
@@ -105,36 +112,38 @@ class BatchOrder:
 class BatchState:
     """What changes while a job is under way.
 
-    `uploads` are documents and files of lines; `lines` are the ids of the latter, in their order. `job` and `results` are the
-    provider's ids, once they are known.
+    `base_url` is that of the API, as it is shown. `uploads` are documents and files of lines, `lines` the ids of the latter.
+    `job` and `results` are the provider's ids, once they are known.
     """
 
+    base_url: str
     phase: Phase = Phase.PREPARING
     uploads: tuple[Upload, ...] = ()
     lines: tuple[str, ...] = ()
     job: str | None = None
     results: tuple[str, ...] = ()
 
-    def to_json(self) -> str:
-        """Return it as one line of JSON."""
-        return json.dumps(
-            {
-                "version": _VERSION,
-                "phase": self.phase,
-                "uploads": [{"name": each.name, "id": each.id} for each in self.uploads],
-                "lines": self.lines,
-                "job": self.job,
-                "results": self.results,
-            }
-        )
+    def to_value(self) -> dict[str, Any]:
+        """Return it as a value of JSON."""
+        return {
+            "version": _VERSION,
+            "base_url": self.base_url,
+            "phase": self.phase,
+            "uploads": [{"name": each.name, "id": each.id} for each in self.uploads],
+            "lines": self.lines,
+            "job": self.job,
+            "results": self.results,
+        }
 
     @classmethod
     def from_json(cls, text: str) -> BatchState:
-        """Return what `to_json` wrote. Raises ValueError for anything else."""
+        """Return what `to_value` made, from its JSON. Raises ValueError for anything else."""
         with _Reading():
             value = _versioned(text)
             uploads = tuple(Upload(each["name"], each["id"]) for each in value["uploads"])
-            return cls(Phase(value["phase"]), uploads, tuple(value["lines"]), value["job"], tuple(value["results"]))
+            return cls(
+                value["base_url"], Phase(value["phase"]), uploads, tuple(value["lines"]), value["job"], tuple(value["results"])
+            )
 
 
 class _Reading:
@@ -178,7 +187,7 @@ def _ordered_value(ordered: OrderedDocument) -> dict[str, Any]:
         "key": place.key,
         "sha256": ordered.sha256,
         "pages": ordered.pages,
-        "parts": [{"number": part.number, "custom_id": part.custom_id, "taken": part.taken} for part in ordered.parts],
+        "parts": [{"custom_id": part.custom_id, "taken": part.taken} for part in ordered.parts],
     }
 
 
@@ -192,8 +201,7 @@ def _ordered(value: Mapping[str, Any]) -> OrderedDocument:
         None if kind is None else FileType(kind["mime"], Kind(kind["kind"]), kind["suffix"]),
     )
     parts = tuple(
-        OrderedPart(each["number"], each["custom_id"], None if each["taken"] is None else tuple(each["taken"]))
-        for each in value["parts"]
+        OrderedPart(each["custom_id"], None if each["taken"] is None else tuple(each["taken"])) for each in value["parts"]
     )
     place = Place(Path(value["folder"]), value["base"], value["key"])
     return OrderedDocument(document, place, value["sha256"], value["pages"], parts)

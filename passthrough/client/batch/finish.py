@@ -1,0 +1,131 @@
+"""Finishes a job that has ended: its results are fetched, outputs are made of them, and the provider's copies are deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ..api.error_text import error_text
+from ..api.files import download
+from ..api.jobs import Job
+from ..errors import ClientError, DocumentError
+from ..output.work_folder import WorkFolder
+from ..runs.document_run import RunContext, book, outputs_of
+from ..runs.plan import Item
+from ..runs.results import DocumentResult
+from ..threads import in_thread
+from .at_provider import JobState
+from .claims import claimed, with_free_place
+from .folder import resume_command
+from .results import Result, read_results
+from .state import BatchOrder, OrderedDocument, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """What came of a document, and whether all that the provider had for it is on disk."""
+
+    result: DocumentResult
+    is_stored: bool
+
+
+async def finish(ordered: BatchOrder, ended: Job, job: JobState, context: RunContext) -> None:
+    """Make outputs of a job's results, delete what is at the provider, and forget the job.
+
+    Raises ClientError where a result cannot be kept here: then it stays at the provider, and the job is finished by the next run.
+    """
+    files = tuple(each for each in (ended.output_file, ended.error_file) if each is not None)
+    results: dict[str, Result] = {}
+    for number, file_id in enumerate(files):
+        path = job.folder.path / f"results-{number}.jsonl"
+        await download(context.connection, file_id, path, context.listener.wait)
+        results |= await in_thread(partial(read_results, path))
+    lost = 0
+    for each in ordered.documents:
+        finished = await _finished(each, results, ended, job.folder.path / "response.json", context)
+        context.listener.end(finished.result)
+        lost += not finished.is_stored
+    if lost:
+        words = "1 result" if lost == 1 else f"{lost} results"
+        raise ClientError(
+            f"{words} could not be kept here, and stay at the provider.\n  Then run: {resume_command(job.folder.home)}"
+        )
+    await job.save(replace(job.value, phase=Phase.STORED, results=files))
+    await clear(job, context)
+
+
+async def clear(job: JobState, context: RunContext) -> None:
+    """Delete what a job has left at the provider, and forget it. Raises ClientError for what cannot be deleted."""
+    is_clear = await job.delete_all(context.connection)
+    left = [each.name if each.id is None else each.id for each in job.value.uploads] + [*job.value.results]
+    await in_thread(job.folder.empty)
+    if not is_clear:
+        raise ClientError(f"Files of the batch could not be deleted at the provider: {', '.join(left)}.\n  Delete them there.")
+
+
+async def _finished(
+    ordered: OrderedDocument, results: Mapping[str, Result], ended: Job, aside: Path, context: RunContext
+) -> _Finished:
+    """Return what came of a document. `aside` is a file for responses that are only counted. Raises nothing of its own."""
+    document, settings = ordered.document, context.settings
+    is_stored = False
+    try:
+        manifest = context.manifests(ordered.place.folder)
+        is_known = await in_thread(partial(manifest.finished, ordered.place.key, ordered.sha256, settings.fingerprint))
+        if is_known and not settings.overwrite:  # by a run that was killed afterwards
+            for part in ordered.parts:
+                if part.custom_id in results and results[part.custom_id].is_success:
+                    await _store(results[part.custom_id], aside, context)
+            return _Finished(DocumentResult(document, is_skipped=True), is_stored=True)
+        planned = Item(document, ordered.place, ordered.sha256, ordered.pages, is_finished=False)
+        item = await in_thread(partial(with_free_place, planned, context))
+        with claimed(item, context) as work:
+            failure = await _store_all(ordered, results, ended, work, context)
+            is_stored = True
+            if failure is not None:
+                raise failure
+            responses = [(work.response_path(number), part.taken) for number, part in enumerate(ordered.parts)]
+            return _Finished(await outputs_of(item, work, responses, context), is_stored=True)
+    except DocumentError as error:
+        return _Finished(DocumentResult(document, failure=error), is_stored)
+    except OSError as error:
+        why = f"A file cannot be written: {error.strerror or error}."
+        failure = DocumentError(why, "Make space, or check the folder's permissions.")
+        return _Finished(DocumentResult(document, failure=failure), is_stored)
+
+
+async def _store_all(
+    ordered: OrderedDocument, results: Mapping[str, Result], ended: Job, work: WorkFolder, context: RunContext
+) -> DocumentError | None:
+    """Keep the responses to a document's parts; return why it failed, if a part did. Raises OSError."""
+    failure = None
+    for number, part in enumerate(ordered.parts):
+        into = work.response_path(number)
+        result = None if part.custom_id is None else results.get(part.custom_id)
+        try:
+            if result is not None and result.is_success:
+                await _store(result, into, context)
+            elif not into.exists():
+                raise await in_thread(partial(_failure, result, ended))
+        except DocumentError as error:
+            failure = failure or error
+    return failure
+
+
+async def _store(result: Result, into: Path, context: RunContext) -> None:
+    """Keep a response, and count its pages. Raises DocumentError for one that is none, OSError."""
+    await in_thread(partial(result.store, into))
+    await book(into, context, in_batch=True)
+
+
+def _failure(result: Result | None, ended: Job) -> DocumentError:
+    """Return why there is no response to a part. Blocks. Raises OSError."""
+    if result is not None:
+        said = error_text(result.error or result.body()).message.rstrip(". ") or "no reason given"
+        return DocumentError(f"The API refused it ({result.status or 'no status'}): {said}.")
+    if ended.has_succeeded:
+        return DocumentError("The results of the batch job have no line for it.", "Run it again.")
+    said = "".join(f" {each.rstrip('. ')}." for each in ended.errors[:3] if each)
+    return DocumentError(f"The batch job ended early, as {ended.status}, and has no result for it.{said}", "Run it again.")
