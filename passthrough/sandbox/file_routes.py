@@ -22,7 +22,7 @@ async def _file_upload(request: web.Request) -> web.Response:
 
 async def _file_list(request: web.Request) -> web.Response:
     page, size = query_number(request, "page", 0, 0, 10**9), query_number(request, "page_size", PAGE_SIZE, 1, 1000)
-    files = request.app[RESOURCES].files.listed(request.query.get("purpose"))
+    files = request.app[RESOURCES].files.listed(request.query.get("purpose"), request.query.get("search", ""))
     shown = [stored.to_json() for stored in files[page * size : (page + 1) * size]]
     return json_response(request, {"data": shown, "object": "list", "total": len(files)})
 

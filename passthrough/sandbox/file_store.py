@@ -86,9 +86,10 @@ class FileStore:
         del self._files[file_id]
         return stored
 
-    def listed(self, purpose: str | None = None) -> list[StoredFile]:
-        """Return the files of a purpose (None: all), newest first."""
-        return [stored for stored in reversed(self._files.values()) if purpose in {None, stored.purpose}]
+    def listed(self, purpose: str | None = None, search: str = "") -> list[StoredFile]:
+        """Return the files of a purpose (None: all) whose name has `search` in it, newest first."""
+        files = reversed(self._files.values())
+        return [stored for stored in files if purpose in {None, stored.purpose} and search in stored.filename]
 
     def signed_url(self, file_id: str, hours: int) -> str:
         """Return path and query of a URL that is valid for `hours` without credentials. Raises Rejection (404)."""

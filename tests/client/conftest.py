@@ -3,4 +3,7 @@
 Several modules are tested through one face:
 
 * `test_options`: options, documents.
+* `inputs/test_discovery`: discovery, patterns, reasons, shown.
+* `inputs/test_file_type`: file_type, zip_type, ole_streams.
+* `pdf/test_pages`: pages, pdfium, tiff.
 """

@@ -392,6 +392,24 @@ async def test_files_are_listed_newest_first_by_purpose_and_page(caller: Caller)
         assert (await caller.call("GET", f"/v1/files{query}"))[0] == 422
 
 
+async def test_files_are_searched_by_a_piece_of_their_name(caller: Caller) -> None:
+    """As Mistral's: a client finds what an earlier run of it left, whose ids it never learned."""
+    names = ("a [1].pdf", "über uns.pdf", "a.png", "a.pdf")
+    ids = [(await caller.upload(b"x", name, purpose="ocr"))[1]["id"] for name in names]
+    for query, expected in (
+        ("search=a.", [3, 2]),
+        ("search=a.pdf&purpose=ocr", [3]),
+        ("search=a.pdf&purpose=batch", []),
+        ("search=a%20%5B1%5D.pdf", [0]),
+        ("search=%C3%BCber", [1]),
+        ("search=.pdf&page_size=1&page=1", [1]),
+        ("search=", [3, 2, 1, 0]),
+        ("search=nothing", []),
+    ):
+        status, response = await caller.call("GET", f"/v1/files?{query}")
+        assert (200, [ids[number] for number in expected]) == (status, [one["id"] for one in response["data"]])
+
+
 async def test_files_that_do_not_exist_are_not_found(caller: Caller) -> None:
     """Every way to a file that is not there is a 404 in Mistral's shape; an odd expiry is a 422."""
     wrong = shaped("not_found", "File nope not found.", None, 404)

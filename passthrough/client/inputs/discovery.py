@@ -68,6 +68,8 @@ class _Search:
                 self._take_stdin()
             elif is_url(argument):
                 self.documents.setdefault((argument,), url_document(argument))
+            elif not argument:
+                raise DocumentError("It is an empty name.", "Is it a variable that is not set?")
             elif os.path.lexists(argument) or not is_pattern(argument):
                 self._take_path(Path(argument))
             else:
@@ -170,9 +172,8 @@ def _files(folder: Path, is_output: Callable[[Path], bool], errors: list[OSError
 
 def _key(path: Path) -> _Key:
     """Return what is the same for a file under two names: by a link, by another way to its folder, by another case."""
-    real = os.path.realpath(path)
     try:
         status = path.stat()
     except OSError:
-        return (real,)
-    return (status.st_dev, status.st_ino, real.casefold())
+        return (os.path.abspath(path),)
+    return (status.st_dev, status.st_ino, os.path.realpath(path).casefold())

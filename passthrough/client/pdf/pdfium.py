@@ -25,7 +25,10 @@ class CutError(Exception):
 
 
 def count_pages(path: Path) -> int:
-    """Return how many pages a PDF has. Raises UnreadablePdfError, PasswordNeededError, ClientError without pypdfium2."""
+    """Return how many pages a PDF has.
+
+    Raises UnreadablePdfError, PasswordNeededError, OSError where the file cannot be read, ClientError without pypdfium2.
+    """
     with PDFIUM, _opened(_library(), path) as pdf:
         return len(pdf)
 
@@ -34,7 +37,7 @@ def cut(path: Path, pages: Sequence[int], into: Path) -> int:
     """Write pages of a PDF (counted from 0, in this order) to a file of their own; return its size in bytes.
 
     The source is read from its file as pages need it, and closed afterwards: in memory are the parts of these pages alone. Raises
-    what `count_pages` does, CutError, and OSError where the file cannot be written.
+    what `count_pages` does, CutError, and OSError also where the file cannot be written.
     """
     library = _library()
     with PDFIUM, _opened(library, path) as pdf, closing(library.PdfDocument.new()) as part, into.open("wb") as file:
@@ -77,6 +80,7 @@ def _library() -> Any:
 
 @contextmanager
 def _opened(library: Any, path: Path) -> Iterator[Any]:
+    path.open("rb").close()  # pdfium does not say why it could not read
     try:
         pdf = library.PdfDocument(path.absolute())  # by its path, so that it is not read into memory
     except library.PdfiumError as error:
