@@ -10,7 +10,7 @@ from ...accounting.reports.table import Column, Table
 from ...client.documents import Document
 from ...client.errors import DocumentError
 from ...client.runs.settings import RunSettings
-from .progress import number, shown
+from .progress import number
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def estimate_table(estimates: Sequence[Estimate], settings: RunSettings, *, in_b
 
 
 def _row(estimate: Estimate, settings: RunSettings, *, in_batch: bool) -> tuple[str, str, str, str]:
-    name = shown(estimate.document.name)
+    name = estimate.document.name
     if estimate.failure is not None:
         return name, "", "", f"would fail: {estimate.failure.why}"
     if estimate.is_finished:

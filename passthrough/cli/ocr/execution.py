@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -24,7 +24,7 @@ from ...client.runs.document_run import RunContext
 from ...client.runs.plan import plan
 from ...client.runs.results import DocumentResult
 from ...client.runs.run import run
-from ...client.runs.settings import AZURE, RunSettings
+from ...client.runs.settings import RESELLERS, RunSettings
 from ...client.runs.stored import stored_result
 from .. import standard_streams
 from ..exits import EXIT_INTERRUPTED, EXIT_OTHER
@@ -76,7 +76,7 @@ def _executed(choices: Choices, config: str, temporary: Path) -> int:
     order = _ordered(choices, settings, endpoint, manifests, found)
     if choices.flags.dry_run:
         return _estimated(order)
-    return _to_the_end(_run(order))
+    return _to_the_end(partial(_run, order))
 
 
 def _settings(choices: Choices, config: str, endpoint: Endpoint) -> RunSettings:
@@ -91,8 +91,8 @@ def _settings(choices: Choices, config: str, endpoint: Endpoint) -> RunSettings:
         workers=flags.workers,
         is_sandbox=flags.sandbox,
     )
-    if endpoint.is_azure:
-        settings = replace(settings, limits=AZURE)
+    if endpoint.is_reseller:
+        settings = replace(settings, limits=RESELLERS)
     if flags.max_pages is not None:
         settings = replace(settings, limits=replace(settings.limits, max_pages=flags.max_pages))
     return settings
@@ -133,16 +133,21 @@ def _estimated(order: _Order) -> int:
     return EXIT_OTHER if any(each.failure is not None for each in estimates) else 0
 
 
-async def _run(order: _Order) -> int:
-    async with _endpoint(order) as endpoint, Connection(endpoint) as connection:
-        with Reporter(tuple(document for document, _ in order.documents) if order.choices.to_stdout else None) as reporter:
-            try:
+async def _run(order: _Order, stop: Callable[[], object]) -> int:
+    texts = tuple(document for document, _ in order.documents) if order.choices.to_stdout else None
+    reporter = Reporter(texts, on_gone=stop)
+    try:
+        async with _endpoint(order) as endpoint, Connection(endpoint) as connection:
+            with reporter:
                 reporter.expect(len(order.failed), 0)
                 for result in order.failed:
                     reporter.end(result)
                 await run(order.documents, RunContext(order.settings, connection, reporter, order.manifests))
-            finally:
-                reporter.finish()
+    except asyncio.CancelledError:
+        if reporter.gone is None:
+            raise
+    if reporter.gone is not None:
+        raise reporter.gone
     return EXIT_OTHER if reporter.sums.failed else 0
 
 
@@ -161,15 +166,18 @@ async def _endpoint(order: _Order) -> AsyncIterator[Endpoint]:
         await running.close()
 
 
-def _to_the_end(main: Coroutine[Any, Any, int]) -> int:
-    """Run to the end, or to the first SIGINT or SIGTERM, after which uploads are deleted. Raises KeyboardInterrupt for SIGINT."""
+def _to_the_end(start: Callable[[Callable[[], object]], Coroutine[Any, Any, int]]) -> int:
+    """Run to the end, or to the first SIGINT or SIGTERM, after which uploads are deleted. Raises KeyboardInterrupt for SIGINT.
+
+    `start` gets what cancels the run.
+    """
 
     async def stoppable() -> int:
         task = asyncio.current_task()
         assert task is not None
         if sys.platform != "win32":
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await main
+        return await start(task.cancel)
 
     try:
         with asyncio.Runner() as runner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,11 +13,7 @@ from ...accounting.money import rounded_usd
 from ...client.documents import Document
 from ...client.runs.results import DocumentResult, Sums
 from .. import standard_streams
-
-
-def shown(name: str) -> str:
-    """Return a name as it can be printed: what a terminal would obey, and bytes that are no UTF-8, as escapes."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode() for one in name)
+from ..standard_streams import OutputError
 
 
 def number(count: int, noun: str) -> str:
@@ -25,49 +22,51 @@ def number(count: int, noun: str) -> str:
 
 
 class Reporter:
-    """A run's listener, which shows what it hears. `order` are the documents whose texts go to stdout, one after the other."""
+    """A run's listener, which shows what it hears; the bar is there on a terminal only.
 
-    def __init__(self, order: tuple[Document, ...] | None) -> None:
+    `order` are the documents whose texts go to stdout, one after the other; None: the paths of outputs do. Where stdout takes no
+    more, `on_gone` is called, once: nothing should be paid for any more.
+    """
+
+    def __init__(self, order: tuple[Document, ...] | None, on_gone: Callable[[], object] = lambda: None) -> None:
         self.sums = Sums()
-        self._order = [*(order or ())]
+        self.gone: OutputError | BrokenPipeError | None = None
+        self._on_gone = on_gone
+        self._order = [id(document) for document in order or ()]
         self._texts: dict[int, bytes] = {}
         self._to_stdout = order is not None
         self._pages: int | None = 0
         self._bar = Progress(
-            TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[so_far]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True, highlight=False),
             redirect_stdout=sys.stdout.isatty(),
-            redirect_stderr=True,
             transient=True,
             disable=not sys.stderr.isatty(),
         )
-        self._task = self._bar.add_task("documents", total=0, so_far="")
+        self._task = self._bar.add_task("", total=0, so_far="")
 
     def __enter__(self) -> Reporter:
+        """Show the bar."""
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Remove the bar, and say the sums on stderr."""
         self._bar.stop()
+        standard_streams.say(self.summary())
 
     def expect(self, documents: int, pages: int | None) -> None:
         """Hear of work to come."""
-        total = (self._bar.tasks[0].total or 0) + documents
         self._pages = None if pages is None or self._pages is None else self._pages + pages
-        self._bar.update(self._task, total=total)
+        self._bar.update(self._task, total=(self._bar.tasks[0].total or 0) + documents)
         self._show_sums()
 
     def wait(self, seconds: float, why: str) -> None:
         """Hear of a pause."""
         self._bar.update(self._task, so_far=f"waits {seconds:.0f} s: {why}")
-
-    def watch(self, status: str, done: int, total: int) -> None:
-        """Hear how far a batch job is."""
-        self._bar.update(self._task, so_far=f"job {shown(status.lower())} {done:,}/{total:,}")
 
     def advance(self, pages: int, cost_nano: int | None) -> None:
         """Hear of pages that were billed."""
@@ -77,22 +76,16 @@ class Reporter:
     def end(self, result: DocumentResult) -> None:
         """Hear what came of a document."""
         self.sums.end(result)
-        name = shown(result.document.name)
         for note in result.notes:
-            self._say(f"note: {name}: {note}")
+            standard_streams.say(f"note: {result.document.name}: {note}")
         if result.failure is not None:
-            self._say(f"failed: {name}: {result.failure}")
+            standard_streams.say(f"failed: {result.document.name}: {result.failure}")
         self._bar.advance(self._task)
         self._show_sums()
         if self._to_stdout:
             self._print_in_order(result)
         for path in result.outputs:
-            _print(os.fsencode(path) + b"\n")
-
-    def finish(self) -> None:
-        """Say the sums on stderr."""
-        self._bar.stop()
-        self._say(self.summary())
+            self._print(os.fsencode(path) + b"\n")
 
     def summary(self) -> str:
         """Return the sums as a sentence."""
@@ -106,14 +99,24 @@ class Reporter:
         pages = f"{self.sums.pages:,}" + (f"/{self._pages:,}" if self._pages else "")
         self._bar.update(self._task, so_far=f"{pages} pages ${rounded_usd(self.sums.cost_nano)}")
 
-    def _say(self, text: str) -> None:
-        standard_streams.say(text)
-
     def _print_in_order(self, result: DocumentResult) -> None:
         """Keep a text until those of all documents before it are printed."""
         self._texts[id(result.document)] = result.text or b""
-        while self._order and id(self._order[0]) in self._texts:
-            _print(self._texts.pop(id(self._order.pop(0))))
+        while self._order and self._order[0] in self._texts:
+            self._print(self._texts.pop(self._order.pop(0)))
+
+    def _print(self, raw: bytes) -> None:
+        if self.gone is not None:
+            return
+        try:
+            with standard_streams.printing():
+                if sys.stdout.isatty():  # the bar's stdout prints above the bar
+                    sys.stdout.write(raw.decode("utf-8", "backslashreplace"))
+                else:
+                    sys.stdout.buffer.write(raw)
+        except (OutputError, BrokenPipeError) as error:
+            self.gone = error
+            self._on_gone()
 
 
 def cost_text(sums: Sums) -> str:
@@ -122,9 +125,3 @@ def cost_text(sums: Sums) -> str:
         return "at a price that is not known here"
     about = f"about {rounded_usd(sums.cost_nano)} USD by the price list"
     return f"{about}, without {number(sums.unpriced, 'page')} of unknown price" if sums.unpriced else about
-
-
-def _print(raw: bytes) -> None:
-    sys.stdout.flush()
-    sys.stdout.buffer.write(raw)
-    sys.stdout.buffer.flush()

@@ -21,6 +21,7 @@ from .pauses import SYSTEM, Pauses, Timing
 from .request_body import RequestBody
 
 _AZURE: Final = (".azure.com", ".azure.us", ".azure.cn")
+_RESELLERS: Final = ("/providers/mistral/azure/", ":rawPredict")
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
 _USER_AGENT: Final = f"passthrough-ocr/{__version__}"
 
@@ -71,9 +72,9 @@ class Endpoint:
         return urlsplit(self.base).hostname or ""
 
     @property
-    def is_azure(self) -> bool:
-        """Whether it is Azure itself, which has bounds of its own."""
-        return self.host.endswith(_AZURE)
+    def is_reseller(self) -> bool:
+        """Whether it is Azure or Vertex, also behind a proxy: their bounds are lower than Mistral's."""
+        return self.host.endswith(_AZURE) or any(part in self.base for part in _RESELLERS)
 
     @property
     def is_loopback(self) -> bool:

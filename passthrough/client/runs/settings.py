@@ -12,8 +12,8 @@ from .results import PageCost
 
 UPLOAD_ABOVE: Final = 10_000_000
 """Bytes: a larger document is uploaded as a file, where the API stores files; a smaller one travels in the request."""
-AZURE: Final = Limits(max_bytes=30_000_000, max_pages=30)
-"""The bounds of Mistral's OCR on Azure AI Foundry."""
+RESELLERS: Final = Limits(max_bytes=30_000_000, max_pages=30)
+"""The bounds of Mistral's OCR on Azure AI Foundry and on Vertex."""
 
 
 @dataclass(frozen=True, slots=True)
