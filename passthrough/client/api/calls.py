@@ -99,6 +99,8 @@ class _Tries:
     async def after_fault(self, fault: Fault) -> None:
         """Return where the call may be sent again. Raises DocumentError."""
         error = fault.error(self.connection.endpoint, may_be_billed=not self.call.is_free)
+        if fault.is_malformed and not self.connection.pauses.successes:
+            error.ends_run = True  # something else listens there
         if fault.moment is not Moment.WAITING:
             await self._wait(_Cause.UNSENT, fault.why, error)
         elif self.call.is_free:
@@ -136,8 +138,8 @@ class _Tries:
         delay_s = max(self._delay_s(_Cause.PAUSE, error), refusal.retry_after_s)
         if now_s + delay_s > self.paused_since_s + _MAX_PAUSED_S:
             self._give_up(error)
-        pauses.extend(delay_s)
-        self.on_wait(delay_s, refusal.message)
+        if pauses.extend(delay_s):
+            self.on_wait(delay_s, refusal.message)
 
     def _give_up(self, error: Refused) -> NoReturn:
         """Raise the refusal; it ends the run where the API answered no call well in all that time."""

@@ -169,7 +169,7 @@ def _proxy(endpoint: Endpoint) -> str | None:
 
     aiohttp's `trust_env` would do it too, and send what ~/.netrc holds for the host beside, or instead of, the key.
     """
-    if endpoint.is_loopback or proxy_bypass(endpoint.host):
+    if endpoint.is_loopback or proxy_bypass(endpoint.authority):
         return None
     named = getproxies().get(urlsplit(endpoint.base).scheme)
     if not named:

@@ -42,10 +42,11 @@ class Moment(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A failure of the network: when, and why in a few words."""
+    """A failure of the network: when, and why in a few words. `is_malformed`: what came is no HTTP."""
 
     moment: Moment
     why: str
+    is_malformed: bool = False
 
     def error(self, endpoint: Endpoint, *, may_be_billed: bool) -> DocumentError:
         """Return it as the failure of a document."""
@@ -63,7 +64,8 @@ def fault_of(error: BaseException, *, is_sent: bool) -> Fault:
     """Return what an error of NETWORK means; `is_sent`: the whole request has left."""
     if isinstance(error, (ClientConnectorError, ClientProxyConnectionError, ClientHttpProxyError, ConnectionTimeoutError)):
         return Fault(Moment.UNREACHABLE, _no_connection(error))
-    return Fault(Moment.WAITING if is_sent else Moment.SENDING, _broken(error))
+    moment = Moment.WAITING if is_sent else Moment.SENDING
+    return Fault(moment, _broken(error), isinstance(error, (ClientResponseError, HttpProcessingError)))
 
 
 def _no_connection(error: BaseException) -> str:

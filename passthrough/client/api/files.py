@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import mimetypes
 import re
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -39,9 +39,18 @@ def _unheard(seconds: float, why: str) -> None:
 
 
 async def upload(connection: Connection, path: Path, name: str, purpose: str, on_wait: OnWait = _unheard) -> str:
-    """Return the id of a file, uploaded under a name. Raises DocumentError; FilesMissing where the API stores none."""
+    """Return the id of a file, uploaded under a name that no other has.
+
+    What a try left there whose response was lost is deleted. Raises DocumentError; FilesMissing where the API stores no files.
+    """
     content = await in_thread(partial(FileContent.of, path, as_base64=False))
-    body = partial(_form, stored_name(name), purpose, content, connection.timing.silence_s)
+    tries = 0
+
+    def body() -> RequestBody:
+        nonlocal tries
+        tries += 1
+        return _form(stored_name(name), purpose, content, connection.timing.silence_s)
+
     try:
         uploaded = await send(connection, Call("POST", connection.endpoint.url("/files"), body), received_json, on_wait)
     except Refused as error:
@@ -49,7 +58,13 @@ async def upload(connection: Connection, path: Path, name: str, purpose: str, on
             raise
         connection.has_files = False
         raise FilesMissing("The API stores no files.", "Leave out what needs them.") from None
-    return id_of(uploaded)
+    file_id = id_of(uploaded)
+    if tries > 1:
+        with suppress(DocumentError):
+            for each in await find(connection, name, on_wait):
+                if each != file_id:
+                    await delete(connection, each, on_wait)
+    return file_id
 
 
 async def delete(connection: Connection, file_id: str, on_wait: OnWait = _unheard) -> None:
@@ -109,7 +124,7 @@ async def received_json(response: ClientResponse) -> Any:
         if len(body) > _MAX_BODY:
             raise _unexpected()
     try:
-        return await asyncio.to_thread(json.loads, body)
+        return await in_thread(partial(json.loads, body))
     except (ValueError, RecursionError):
         raise _unexpected() from None
 

@@ -8,7 +8,10 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
-from .calls import Call, send
+from aiohttp import ClientResponse
+
+from ..errors import DocumentError
+from .calls import Call, UnknownOutcome, send
 from .connection import Connection
 from .error_text import shown
 from .files import id_of, listed, received_json
@@ -71,7 +74,14 @@ async def create(connection: Connection, order: JobOrder, on_wait: OnWait = _unh
         value["timeout_hours"] = order.timeout_hours
     body = partial(json_body, value, connection.timing.silence_s)
     call = Call("POST", connection.endpoint.url("/batch/jobs"), body, is_free=False)
-    return _job(await send(connection, call, received_json, on_wait))
+
+    async def received(response: ClientResponse) -> Job:
+        try:
+            return _job(await received_json(response))
+        except DocumentError as error:
+            raise UnknownOutcome(error) from None
+
+    return await send(connection, call, received, on_wait)
 
 
 async def get(connection: Connection, job_id: str, on_wait: OnWait = _unheard) -> Job:

@@ -48,9 +48,12 @@ class Pauses:
         self._ends_s = -inf
         self.successes = 0
 
-    def extend(self, seconds: float) -> None:
-        """Keep the gate closed for so long from now, or longer where it is closed for longer already."""
-        self._ends_s = max(self._ends_s, self._timing.steady_s() + seconds)
+    def extend(self, seconds: float) -> bool:
+        """Keep the gate closed for so long from now; tell whether it is closed for longer than before."""
+        ends_s = self._timing.steady_s() + seconds
+        is_longer = ends_s > self._ends_s
+        self._ends_s = max(self._ends_s, ends_s)
+        return is_longer
 
     async def passed(self) -> None:
         """Return once the gate is open; those that waited are spread, so that they do not all call in one moment."""

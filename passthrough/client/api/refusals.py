@@ -58,7 +58,8 @@ class Refusal:
         if self.code in _UNSENT:
             return Meaning.UNSENT
         is_timeout = self.status == HTTPStatus.REQUEST_TIMEOUT and not self.code  # Azure's, while it works
-        if is_timeout or (self.status >= 500 and (not self.code or self.code in _BROKEN)):
+        is_failure = self.status >= 500 and self.status not in {501, 505} and (not self.code or self.code in _BROKEN)
+        if is_timeout or is_failure:
             return Meaning.FAILED
         return Meaning.FINAL
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from json import dumps
@@ -47,10 +48,10 @@ class FileContent:
         """How many bytes of the body it makes."""
         return (self.size_bytes + 2) // 3 * 4 if self.as_base64 else self.size_bytes
 
-    def opened(self) -> BinaryIO:
-        """Open it. Blocks. Raises DocumentError."""
+    def open(self, files: ExitStack) -> BinaryIO:
+        """Open it until the stack is left, even where a cancelled caller does not get it. Blocks. Raises DocumentError."""
         try:
-            return self.path.open("rb")
+            return files.enter_context(self.path.open("rb"))
         except OSError as error:
             raise _unreadable(error) from None
 
@@ -107,17 +108,14 @@ class RequestBody(Payload):
         raise TypeError("a request body is not decoded")
 
     async def _write_file(self, writer: AbstractStreamWriter, content: FileContent) -> None:
-        file = await in_thread(content.opened)
-        sent = 0
-        try:
-            while sent < content.sent_bytes and (piece := await in_thread(partial(content.block, file))):
+        with ExitStack() as files:
+            file, sent = await in_thread(partial(content.open, files)), 0
+            while piece := await in_thread(partial(content.block, file)):
                 sent += len(piece)
                 if sent > content.sent_bytes:
                     break
                 await self._write(writer, piece)
             await in_thread(partial(content.check, file, sent))
-        finally:
-            file.close()
 
     async def _write(self, writer: AbstractStreamWriter, piece: bytes) -> None:
         async with asyncio.timeout(self._silence_s):

@@ -34,14 +34,15 @@ class ResponseFile:
         What `finish` has not renamed is removed. Raises DocumentError.
         """
         part = into.with_name(f"{into.name}.part")
+        opened: list[BinaryIO] = []
         try:
-            file = await in_thread(partial(_opened, part))
-        except OSError as error:
-            raise DocumentError(f"{part} cannot be written: {error.strerror or error}.", _SPACE) from None
-        try:
-            yield cls(file, part, into, is_billed=is_billed)
+            try:
+                await in_thread(partial(_open, part, opened))
+            except OSError as error:
+                raise DocumentError(f"{part} cannot be written: {error.strerror or error}.", _SPACE) from None
+            yield cls(opened[0], part, into, is_billed=is_billed)
         finally:
-            await in_thread(partial(_discard, file, part))
+            await in_thread(partial(_discard, opened, part))
 
     async def receive(self, response: ClientResponse) -> None:
         """Write a response's body, from its beginning. Raises DocumentError, and the network's errors."""
@@ -72,8 +73,8 @@ class ResponseFile:
             raise DocumentError(f"{said}{'; it was billed' * self._is_billed}.", _SPACE, ends_run=self._is_billed) from None
 
 
-def _opened(part: Path) -> BinaryIO:
-    return part.open("wb")
+def _open(part: Path, opened: list[BinaryIO]) -> None:
+    opened.append(part.open("wb"))  # it is closed even where its caller was cancelled meanwhile
 
 
 def _restart(file: BinaryIO) -> None:
@@ -88,7 +89,9 @@ def _name(file: BinaryIO, part: Path, into: Path) -> None:
     part.replace(into)
 
 
-def _discard(file: BinaryIO, part: Path) -> None:
+def _discard(opened: list[BinaryIO], part: Path) -> None:
+    for file in opened:
+        with suppress(OSError):  # closing writes what it holds: the disk may be full
+            file.close()
     with suppress(OSError):
-        file.close()  # which writes what it holds: the disk may be full
-    part.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
