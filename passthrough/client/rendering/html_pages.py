@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from .html_table import harmless, tables_in
@@ -86,10 +86,10 @@ class HtmlPages:
         self._parser.add_render_rule("formula", _formula)
         self._parser.add_render_rule("formula_block", _formula_block)
 
-    def page(self, markdown: str, tables: TableMarks, picture: Callable[[str], str]) -> str:
-        """Return a page as HTML. `picture` returns the link for the `src` of a picture in a table, empty where it has none."""
+    def page(self, markdown: str, tables: TableMarks, sources: Mapping[str, str]) -> str:
+        """Return a page as HTML. `sources` are the links for each `src` that a picture in a table may have."""
         made = str(self._parser.render(tables.without_html(markdown)))
-        return f"<section>\n{tables.resolved(made, lambda content: harmless(content, picture))}</section>\n"
+        return f"<section>\n{tables.resolved(made, lambda content: harmless(content, sources))}</section>\n"
 
     def separator(self, text: str) -> str:
         """Return what stands between two pages: the separator as HTML."""

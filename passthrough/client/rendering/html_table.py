@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,7 +57,7 @@ class Tag:
 
 def tables_in(text: str) -> Iterator[tuple[int, int]]:
     """Yield where tables in HTML begin and end in a text; a table in another one belongs to it. One without an end is none."""
-    depth = start = 0
+    depth, start = 0, -1
     for found in _TABLE.finditer(text):
         if found[1]:
             depth = max(0, depth - 1)
@@ -70,10 +70,10 @@ def tables_in(text: str) -> Iterator[tuple[int, int]]:
             depth += 1
 
 
-def harmless(content: str, picture: Callable[[str], str]) -> str:
+def harmless(content: str, sources: Mapping[str, str]) -> str:
     """Return the HTML of a table with nothing but its elements: balanced, without scripts, styles and addresses.
 
-    `picture` returns the harmless `src` of one that stands in the table, empty for those that are to go.
+    `sources` are the links for each `src` that a picture in it may have; a picture with another one goes.
     """
     made: list[str] = []
     open_tags: list[str] = []
@@ -82,7 +82,7 @@ def harmless(content: str, picture: Callable[[str], str]) -> str:
             made.append(html.escape(piece))
         elif piece.name == "br":
             made.append("<br>")
-        elif piece.name == "img" and (source := picture(piece.attributes.get("src", ""))):
+        elif piece.name == "img" and (source := sources.get(piece.attributes.get("src", ""))):
             made.append(f'<img src="{html.escape(source)}" alt="">')
         elif piece.name in _ALLOWED and piece.is_end and piece.name in open_tags:
             while (name := open_tags.pop()) != piece.name:

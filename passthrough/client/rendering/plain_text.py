@@ -33,12 +33,13 @@ class PlainText:
 
 
 class _Blocks:
-    """The blocks of a page as they are read: words, and how far they are from what stands before."""
+    """The blocks of a page as they are read, each with the newlines that part it from the one before."""
 
-    __slots__ = ("_blocks", "_depth", "_item", "_rows")
+    __slots__ = ("_blocks", "_depth", "_is_in_list", "_item", "_rows")
 
     def __init__(self) -> None:
-        self._blocks: list[tuple[str, str]] = []
+        self._blocks: list[str] = []
+        self._is_in_list = False
         self._depth = 0
         self._item = ""
         self._rows: list[list[str]] | None = None
@@ -68,18 +69,16 @@ class _Blocks:
 
     def text(self) -> str:
         """Return all blocks."""
-        return "".join(gap + words for gap, words in self._blocks)
+        return "".join(self._blocks)
 
     def _add(self, words: str) -> None:
         if not words:
             return
         indent = "  " * max(0, self._depth - 1)
         hanging = indent + " " * len(self._item) if self._depth else ""
-        gap = (
-            "" if not self._blocks else "\n" if self._depth and self._blocks[-1][1].startswith(tuple(" -0123456789")) else "\n\n"
-        )
-        self._blocks.append((gap, f"{indent if self._depth else ''}{self._item}" + words.replace("\n", f"\n{hanging}")))
-        self._item = ""
+        gap = "" if not self._blocks else "\n" if self._depth and self._is_in_list else "\n\n"
+        self._blocks.append(f"{gap}{indent}{self._item}" + words.replace("\n", f"\n{hanging}"))
+        self._item, self._is_in_list = "", self._depth > 0
 
 
 def _words(tokens: Iterable[Token]) -> str:
@@ -90,7 +89,7 @@ def _words(tokens: Iterable[Token]) -> str:
             made.append(_words(token.children or []))
         else:
             made.append(token.content if token.type in _VERBATIM else _BREAKS.get(token.type, ""))
-    return "".join(made)
+    return "\n".join(line.strip() for line in "".join(made).split("\n"))
 
 
 def _tab_separated(rows: Sequence[Sequence[str]]) -> str:

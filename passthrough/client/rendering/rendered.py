@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -49,9 +48,10 @@ def write_rendered(
     DocumentError where a response is none, or a file cannot be written.
     """
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         return _Document(parts, base, with_pictures, options, folder).written()
     except OSError as error:
-        raise DocumentError(f"its output cannot be made: {error.strerror or error}") from error
+        raise DocumentError(f"Its output cannot be written: {error.strerror or error}.") from error
 
 
 class _Document:
@@ -147,17 +147,15 @@ def _html(document: _Document) -> Iterator[str]:
     for separator, page, pictures in document.pages():
         tables = TableMarks()
         markdown = page_markdown(page, pictures, document.link, tables.mark)
-        yield made.separator(separator) + made.page(markdown, tables, partial(_source, document, pictures))
+        sources = _sources(document, pictures)
+        yield made.separator(separator) + made.page(markdown, tables, sources)
     yield END
 
 
-def _source(document: _Document, pictures: PagePictures, source: str) -> str:
-    """Return the link for the `src` of a picture in a table: of one of the page, by its id or by its link."""
-    names = [name for found in pictures.names.values() for name in found if name]
-    by_id = pictures.names.get(source, [None])[0]
-    if by_id:
-        return document.link(by_id)
-    return source if source in {document.link(name) for name in names} else ""
+def _sources(document: _Document, pictures: PagePictures) -> dict[str, str]:
+    """Return the link for each `src` of a picture in a table of a page: its id, or its link."""
+    links = {document.link(name): document.link(name) for names in pictures.names.values() for name in names if name}
+    return links | {id: document.link(names[0]) for id, names in pictures.names.items() if names[0]}
 
 
 def _text(document: _Document) -> Iterator[str]:

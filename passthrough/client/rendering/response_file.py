@@ -64,9 +64,9 @@ def read_response(path: Path) -> ResponseFile:
     try:
         tree = json.loads(raw.decode("utf-16" if is_utf_16 else "utf-8-sig", "replace"), strict=False)
     except (ValueError, RecursionError):
-        raise DocumentError("the response is no JSON") from None
+        raise DocumentError("The response is no JSON.") from None
     if not isinstance(tree, dict) or not isinstance(tree.get("pages"), list):
-        raise DocumentError("the response is no OCR result: it has no list of pages")
+        raise DocumentError("The response is no OCR response: it has no list of pages.")
     return ResponseFile(path, mark, tree)
 
 
