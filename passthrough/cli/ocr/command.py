@@ -13,7 +13,7 @@ from ..exits import exit_on_error
 _FILE = click.Path(readable=False)
 
 
-class _Whole(click.ParamType):  # type: ignore[type-arg] - generic in newer versions of click only
+class _Whole(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click
     """An integer within bounds; unlike click's, its bounds are not in the help, where each flag has one line."""
 
     name = "integer"

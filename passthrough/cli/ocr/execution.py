@@ -8,13 +8,16 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path, PurePath
 from typing import Any, Final
 
 from ...client.api.connection import Connection, Endpoint
+from ...client.batch.folder import claim, home_of, resume_command
+from ...client.batch.run import begin, resume
+from ...client.batch.state import Phase
 from ...client.documents import Document
 from ...client.errors import ClientError, DocumentError
 from ...client.inputs.discovery import Found, find
@@ -72,6 +75,8 @@ def _executed(choices: Choices, config: str, temporary: Path) -> int:
             reporter.expect(1, 0)
             reporter.end(stored_result(Path(choices.flags.stored), manifests, settings))
         return EXIT_OTHER if reporter.sums.failed else 0
+    if choices.flags.resume:
+        return _to_the_end(partial(_run, _Order(choices, settings, endpoint, manifests, (), ())))
     found = find(choices.inputs, partial(_stdin, temporary), lambda path: manifests(path.parent).is_output(path))
     order = _ordered(choices, settings, endpoint, manifests, found)
     if choices.flags.dry_run:
@@ -142,13 +147,38 @@ async def _run(order: _Order, stop: Callable[[], object]) -> int:
                 reporter.expect(len(order.failed), 0)
                 for result in order.failed:
                     reporter.end(result)
-                await run(order.documents, RunContext(order.settings, connection, reporter, order.manifests))
+                await _work(order, RunContext(order.settings, connection, reporter, order.manifests))
     except asyncio.CancelledError:
+        if order.choices.flags.batch:
+            _say_how_to_resume(_home(order.choices))
         if reporter.gone is None:
             raise
     if reporter.gone is not None:
         raise reporter.gone
     return EXIT_OTHER if reporter.sums.failed else 0
+
+
+async def _work(order: _Order, context: RunContext) -> None:
+    if order.choices.flags.resume:
+        await resume(context, _home(order.choices))
+    elif order.choices.flags.batch:
+        await begin(
+            [(document, place) for document, place in order.documents if place is not None], context, _home(order.choices)
+        )
+    else:
+        await run(order.documents, context)
+
+
+def _home(choices: Choices) -> Path:
+    return home_of(choices.out, choices.inputs)
+
+
+def _say_how_to_resume(home: Path) -> None:
+    """Say that an ordered job goes on, and how its results are fetched."""
+    with suppress(ClientError), claim(home) as folder:
+        state = folder.state()
+        if state is not None and state.phase in {Phase.ORDERING, Phase.ORDERED}:
+            standard_streams.say(f"The job goes on at the provider. Fetch its results later:\n  {resume_command(home)}")
 
 
 @asynccontextmanager

@@ -68,6 +68,10 @@ class Reporter:
         """Hear of a pause."""
         self._bar.update(self._task, so_far=f"waits {seconds:.0f} s: {why}")
 
+    def watch(self, status: str, done: int, total: int) -> None:
+        """Hear how far a batch job is."""
+        self._bar.update(self._task, so_far=f"{status.lower()}: {done:,}/{total:,}" if total else status.lower())
+
     def advance(self, pages: int, cost_nano: int | None) -> None:
         """Hear of pages that were billed."""
         self.sums.advance(pages, cost_nano)
@@ -93,7 +97,8 @@ class Reporter:
         parts = [number(sums.done, "document")]
         parts += [f"{sums.skipped:,} finished before"] if sums.skipped else []
         parts += [f"{sums.failed:,} failed"] if sums.failed else []
-        return f"{', '.join(parts)}; {number(sums.pages, 'page')}, {cost_text(sums)}."
+        cost = f", {cost_text(sums)}" if sums.pages else ""
+        return f"{', '.join(parts)}; {number(sums.pages, 'page')}{cost}."
 
     def _show_sums(self) -> None:
         pages = f"{self.sums.pages:,}" + (f"/{self._pages:,}" if self._pages else "")
@@ -103,7 +108,8 @@ class Reporter:
         """Keep a text until those of all documents before it are printed."""
         self._texts[id(result.document)] = result.text or b""
         while self._order and self._order[0] in self._texts:
-            self._print(self._texts.pop(self._order.pop(0)))
+            text = self._texts.pop(self._order.pop(0))
+            self._print(text if text.endswith(b"\n") or not text else text + b"\n")
 
     def _print(self, raw: bytes) -> None:
         if self.gone is not None:
