@@ -76,8 +76,9 @@ async def _finished(
         is_known = await in_thread(partial(manifest.finished, ordered.place.key, ordered.sha256, settings.fingerprint))
         if is_known and not settings.overwrite:  # by a run that was killed afterwards
             for part in ordered.parts:
-                if part.custom_id in results and results[part.custom_id].is_success:
-                    await _store(results[part.custom_id], aside, context)
+                result = results.get(part.custom_id or "")
+                if result is not None and result.is_success:
+                    await _store(result, aside, context)
             return _Finished(DocumentResult(document, is_skipped=True), is_stored=True)
         planned = Item(document, ordered.place, ordered.sha256, ordered.pages, is_finished=False)
         item = await in_thread(partial(with_free_place, planned, context))
@@ -103,7 +104,7 @@ async def _store_all(
     failure = None
     for number, part in enumerate(ordered.parts):
         into = work.response_path(number)
-        result = None if part.custom_id is None else results.get(part.custom_id)
+        result = results.get(part.custom_id or "")
         try:
             if result is not None and result.is_success:
                 await _store(result, into, context)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Final
 
 _COPY_BYTES: Final = 1 << 20
-_BLANK: Final = re.compile(r"[ \t\r\n]*")
-_DECODER: Final = json.JSONDecoder()
+_BLANKS: Final = b" \t\r\n"
+_MARKS: Final = b'{}[],:"'
+_QUOTE, _BACKSLASH = ord('"'), ord("\\")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,59 +58,92 @@ class Result:
 def read_results(path: Path) -> dict[str, Result]:
     """Return the lines of a file by their custom ids; what is no result, or names none, is left out. Blocks. Raises OSError.
 
-    One line is in memory at a time.
+    The file is mapped into memory, and no line of it copied: responses with pictures are large.
     """
     found: dict[str, Result] = {}
-    with path.open("rb") as file:
-        begin = 0
-        while line := file.readline():
+    if not path.stat().st_size:
+        return found
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as text:
+        begin, size = 0, len(text)
+        while begin < size:
+            end = text.find(b"\n", begin)
+            end = size if end < 0 else end
             try:
-                custom_id, result = _result(path, begin, line)
+                custom_id, result = _result(path, text, begin, end)
             except (ValueError, KeyError, RecursionError):
                 pass
             else:
                 found[custom_id] = result
-            begin += len(line)
+            begin = end + 1
     return found
 
 
-def _result(path: Path, begin: int, line: bytes) -> tuple[str, Result]:
-    # In Latin-1 a character is a byte, so that places in the text are places in the file. JSON's own characters are ASCII.
-    text = line.decode("latin-1")
-    outer = _members(text, 0)
-    custom_id = json.loads(line[slice(*outer["custom_id"])])
+def _result(path: Path, text: mmap, begin: int, end: int) -> tuple[str, Result]:
+    outer = _Cursor(text, begin, end).members()
+    custom_id = json.loads(text[slice(*outer["custom_id"])])
     if not isinstance(custom_id, str):
         raise ValueError("The custom id is no string.")
-    error = line[slice(*outer.get("error", (0, 0)))]
+    error = text[slice(*outer.get("error", (0, 0)))]
     said = error if json.loads(error or b"null") else b""
-    start = outer.get("response", (0, 0))[0]
-    if text[start] != "{" or not start:
+    response = outer.get("response", (begin, begin))[0]
+    if response == begin or text[response] != ord("{"):
         return custom_id, Result(path, begin, 0, 0, said)
-    inner = _members(text, start)
-    status = json.loads(text[slice(*inner["status_code"])])
-    body = inner.get("body", (0, 0))
-    return custom_id, Result(path, begin + body[0], body[1] - body[0], status if isinstance(status, int) else 0, said)
+    inner = _Cursor(text, response, end).members()
+    status, body = json.loads(text[slice(*inner["status_code"])]), inner.get("body", (begin, begin))
+    return custom_id, Result(path, body[0], body[1] - body[0], status if isinstance(status, int) else 0, said)
 
 
-def _members(text: str, at: int) -> dict[str, tuple[int, int]]:
-    """Return where the values of an object's members begin and end. Raises ValueError where no object begins."""
-    found: dict[str, tuple[int, int]] = {}
-    at = _behind(text, at, "{")
-    while text[at : at + 1] == '"':
-        name, at = _DECODER.raw_decode(text, at)
-        begin = _behind(text, at, ":")
-        _, end = _DECODER.raw_decode(text, begin)
-        found[name] = begin, end
-        at = _BLANK.match(text, end).end()  # type: ignore[union-attr]  # it matches anywhere
-        if text[at : at + 1] == ",":
-            at = _behind(text, at, ",")
-    _behind(text, at, "}")
-    return found
+class _Cursor:
+    """Goes over the tokens of JSON, from a place in a file to the end of its line."""
 
+    def __init__(self, text: mmap, at: int, end: int) -> None:
+        self._text, self._at, self._end = text, at, end
+        self._begin = at
 
-def _behind(text: str, at: int, mark: str) -> int:
-    """Return where the next token begins, behind a mark. Raises ValueError where it does not stand there."""
-    match = re.compile(rf"[ \t\r\n]*{re.escape(mark)}[ \t\r\n]*").match(text, at)
-    if match is None:
-        raise ValueError(f"There is no {mark} at {at}.")
-    return match.end()
+    def members(self) -> dict[str, tuple[int, int]]:
+        """Return where the values of an object's members begin and end. Raises ValueError where there is no object."""
+        found: dict[str, tuple[int, int]] = {}
+        mark = self._next()
+        while mark in b"{," and self._next() == b'"':
+            name = json.loads(self._text[self._begin : self._at])
+            if self._next() != b":":
+                raise ValueError(f"There is no value at {self._begin}.")
+            found[name] = self._value()
+            mark = self._next()
+        if self._text[self._begin : self._at] != b"}":
+            raise ValueError(f"There is no object at {self._begin}.")
+        return found
+
+    def _value(self) -> tuple[int, int]:
+        mark, begin = self._next(), self._begin
+        depth = 0
+        while True:
+            depth += (mark in b"{[") - (mark in b"}]")
+            if depth <= 0:
+                return begin, self._at
+            mark = self._next()
+
+    def _next(self) -> bytes:
+        """Go behind the next token: a string, a mark, a number or a word; return its first byte. Raises ValueError at the end."""
+        at = self._at
+        while at < self._end and self._text[at] in _BLANKS:
+            at += 1
+        if at >= self._end:
+            raise ValueError(f"The line ends at {at}.")
+        first = self._text[at]
+        self._begin, self._at = at, self._end_of_string(at + 1) if first == _QUOTE else at + 1
+        if first not in _MARKS:
+            while self._at < self._end and self._text[self._at] not in _MARKS + _BLANKS:
+                self._at += 1
+        return bytes((first,))
+
+    def _end_of_string(self, at: int) -> int:
+        """Return where a string ends, which began before a place: behind a quotation mark with no, or an even number of, `\\`."""
+        while (quote := self._text.find(b'"', at, self._end)) >= 0:
+            slash = quote
+            while slash > at and self._text[slash - 1] == _BACKSLASH:
+                slash -= 1
+            at = quote + 1
+            if (quote - slash) % 2 == 0:
+                return at
+        raise ValueError(f"A string does not end before {self._end}.")

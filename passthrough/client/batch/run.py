@@ -24,7 +24,8 @@ async def begin(documents: Documents, context: RunContext, home: Path) -> None:
     goes on, for `resume`. Raises ClientError, also where a job is under way in `home`.
     """
     with claim(home) as folder:
-        job = JobState(folder, await in_thread(folder.state) or BatchState(context.connection.endpoint.shown))
+        state = await in_thread(folder.state)
+        job = JobState(folder, state or BatchState(context.connection.endpoint.shown))
         _check_api(job.value, context)
         if job.value.phase in {Phase.ORDERING, Phase.ORDERED}:
             raise ClientError(f"{home}: a batch job is under way.\n  Fetch its results first: {resume_command(home)}")
