@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import zipfile
 import zlib
 from pathlib import Path
@@ -44,6 +45,10 @@ def zip_type(path: Path) -> FileType | None:
             return _declared(archive) or _by_parts(archive)
     except _BROKEN:
         return None
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # zipfile seeks before the file's begin, where a damaged directory says so
+            return None
+        raise
 
 
 def _directory_bytes(path: Path) -> int:
