@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from ..documents import Document
 from ..errors import DocumentError
@@ -68,8 +70,9 @@ async def run(documents: Sequence[tuple[Document, Place | None]], context: RunCo
 
 
 async def delete_abandoned(documents: Sequence[tuple[Document, Place | None]], context: RunContext) -> None:
-    """Delete the uploads of killed runs, which are noted beside the outputs of these documents."""
-    for folder in dict.fromkeys(place.folder for _, place in documents if place is not None):
+    """Delete the uploads of killed runs, which are noted beside the outputs of these documents; of stdout among temporary files."""
+    temporary = Path(tempfile.gettempdir())
+    for folder in dict.fromkeys(temporary if place is None else place.folder for _, place in documents):
         for left in await in_thread(partial(abandoned, folder, context.manifests(folder))):
             with left as work:
                 await delete_left(work, context.connection)
