@@ -5,5 +5,8 @@ Several modules are tested through one face:
 * `test_options`: options, documents.
 * `inputs/test_discovery`: discovery, patterns, reasons, shown.
 * `inputs/test_file_type`: file_type, zip_type, ole_streams.
+* `output/test_places`: places, place.
+* `output/test_publish`: publish, disk.
+* `output/test_work_folder`: work_folder, upload_notes.
 * `pdf/test_pages`: pages, pdfium, tiff.
 """

@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -28,12 +29,10 @@ _MOVE: Final = "Move it away, or name another folder (-o DIR)."
 
 def refuse_foreign(work: WorkFolder, suffixes: Iterable[str], *, overwrite: bool) -> None:
     """Raise DocumentError where outputs of these suffixes (`.md`) cannot be published: before anything is paid for."""
-    place, manifest = _of(work)
-    manifest.refresh()
-    with explained(place.folder):
-        _refuse_folder(place, overwrite=overwrite)
-        for suffix in suffixes:
-            _refuse_file(work, place.base + suffix, None, overwrite=overwrite)
+    publication = _Publication.of(work, overwrite=overwrite)
+    publication.manifest.refresh()
+    with explained(publication.place.folder):
+        publication.refuse({publication.place.base + suffix: None for suffix in suffixes})
 
 
 def publish(work: WorkFolder, names: Sequence[str], *, overwrite: bool, step: Step = no_step) -> tuple[Path, ...]:
@@ -41,18 +40,17 @@ def publish(work: WorkFolder, names: Sequence[str], *, overwrite: bool, step: St
 
     Raises DocumentError; what is paid for is then still in the folder of work. `step` is called after each step.
     """
-    place, manifest = _of(work)
+    publication = _Publication.of(work, overwrite=overwrite)
+    place = publication.place
     with explained(place.folder):
-        made = _made(work, names)
+        made = publication.made(names)
         step("rendered")
-        with manifest.writing() as writer:
-            _refuse_folder(place, overwrite=overwrite)
-            for name, sha256 in made.items():
-                _refuse_file(work, name, sha256, overwrite=overwrite)
+        with publication.manifest.writing() as writer:
+            publication.refuse(made)
             work.note_publishing(made)
             step("noted")
-            _move(work, made, step)
-            _remove_stale(work, made)
+            publication.move(made, step)
+            publication.remove_stale(made)
             step("removed")
             writer.add(Finished(place.key, place.base, work.sha256, work.fingerprint, made, work.token))
             step("written")
@@ -60,90 +58,99 @@ def publish(work: WorkFolder, names: Sequence[str], *, overwrite: bool, step: St
     return tuple(place.folder / name for name in names if "/" not in name)
 
 
-def _of(work: WorkFolder) -> tuple[Place, Manifest]:
-    assert work.place is not None
-    assert work.manifest is not None
-    return work.place, work.manifest
+@dataclass(frozen=True, slots=True)
+class _Publication:
+    """Outputs on the way into a place. `noted` are the hashes that a killed run left a note of, by name."""
 
+    work: WorkFolder
+    place: Place
+    manifest: Manifest
+    noted: Mapping[str, Sequence[str]]
+    overwrite: bool
 
-def _made(work: WorkFolder, names: Sequence[str]) -> dict[str, str]:
-    """Bring what was rendered to the disk; return its names with the hashes."""
-    place, _ = _of(work)
-    made = {}
-    for name in sorted(names, key=lambda name: "/" not in name):  # pictures first: what refers to them comes after
-        path = work.outputs / name
-        if not is_output_of(place.base, name) or not is_file(path):
-            raise DocumentError(f"{shown(name)} is no name of an output")
-        sync(path)
-        made[name] = sha256_of(path)
-    return made
+    @classmethod
+    def of(cls, work: WorkFolder, *, overwrite: bool) -> _Publication:
+        assert work.place is not None
+        assert work.manifest is not None
+        return cls(work, work.place, work.manifest, work.publishing(), overwrite)
 
+    @property
+    def pictures(self) -> Path:
+        return self.place.folder / (self.place.base + PICTURES)
 
-def _refuse_folder(place: Place, *, overwrite: bool) -> None:
-    """Refuse what is in the place of the folder of pictures, but a folder; a symbolic link may be overwritten."""
-    path = place.folder / (place.base + PICTURES)
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if stat.S_ISDIR(mode) or (stat.S_ISLNK(mode) and overwrite):
-        return
-    if stat.S_ISLNK(mode):
-        raise DocumentError(f"{shown(path)} is a symbolic link", _HINT)
-    raise DocumentError(f"{shown(path)} is a file where the folder of pictures is to be", _MOVE)
+    def made(self, names: Sequence[str]) -> dict[str, str]:
+        """Bring what was rendered to the disk; return its names with the hashes, pictures first: others refer to them."""
+        made = {}
+        for name in sorted(names, key=lambda name: "/" not in name):
+            path = self.work.outputs / name
+            if not is_output_of(self.place.base, name) or not is_file(path):
+                raise DocumentError(f"{shown(name)} is no name of an output")
+            sync(path)
+            made[name] = sha256_of(path)
+        return made
 
+    def refuse(self, made: Mapping[str, str | None]) -> None:
+        """Refuse what may not be replaced. A symbolic link may be overwritten; a folder for a file, or the reverse, never."""
+        mode = _mode(self.pictures)
+        if mode is not None and stat.S_ISLNK(mode) and not self.overwrite:
+            raise DocumentError(f"{shown(self.pictures)} is a symbolic link", _HINT)
+        if mode is not None and not stat.S_ISDIR(mode) and not stat.S_ISLNK(mode):
+            raise DocumentError(f"{shown(self.pictures)} is a file where the folder of pictures is to be", _MOVE)
+        is_link = mode is not None and stat.S_ISLNK(mode)  # it goes, with what it leads to
+        for name, sha256 in made.items():
+            if not (is_link and "/" in name):
+                self._refuse_file(name, sha256)
 
-def _refuse_file(work: WorkFolder, name: str, sha256: str | None, *, overwrite: bool) -> None:
-    """Refuse what is in the place of an output, unless this command wrote it for this document, and it is unchanged."""
-    place, manifest = _of(work)
-    path = place.folder / name
-    if (place.folder / (place.base + PICTURES)).is_symlink() and "/" in name:
-        return  # the link goes, with what it leads to
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if stat.S_ISDIR(mode):
-        raise DocumentError(f"{shown(path)} is a folder", _MOVE)
-    if overwrite:
-        return
-    known = {sha256, *work.publishing(name), manifest.hash_of(name, place.key)}
-    if not known - {None}:
-        raise DocumentError(f"{shown(path)} exists, and is not of this command", _HINT)
-    if not stat.S_ISREG(mode) or sha256_of(path) not in known:
-        why = "was changed since this command wrote it" if manifest.owns(name) else "exists, and is not of this command"
-        raise DocumentError(f"{shown(path)} {why}", _HINT)
+    def _refuse_file(self, name: str, sha256: str | None) -> None:
+        """Refuse a file, unless this command wrote it for this document, and it is unchanged."""
+        path = self.place.folder / name
+        mode = _mode(path)
+        if mode is not None and stat.S_ISDIR(mode):
+            raise DocumentError(f"{shown(path)} is a folder", _MOVE)
+        if mode is None or self.overwrite:
+            return
+        if not stat.S_ISREG(mode) or sha256_of(path) not in {sha256, *self._hashes(name)}:
+            is_ours = self.manifest.hash_of(name, self.place.key) is not None
+            why = "was changed since this command wrote it" if is_ours else "exists, and is not of this command"
+            raise DocumentError(f"{shown(path)} {why}", _HINT)
 
+    def move(self, made: Mapping[str, str], step: Step) -> None:
+        """Rename the files into place, one after the other."""
+        has_pictures = any("/" in name for name in made)
+        if has_pictures:
+            if self.pictures.is_symlink():
+                self.pictures.unlink()
+            self.pictures.mkdir(exist_ok=True)
+            step("folder")
+        for name in made:
+            os.replace(self.work.outputs / name, self.place.folder / name)
+            step(f"moved {name}")
+        if has_pictures:
+            sync(self.pictures)
+        sync(self.place.folder)
 
-def _move(work: WorkFolder, made: Mapping[str, str], step: Step) -> None:
-    """Rename the files into place, one after the other."""
-    place, _ = _of(work)
-    pictures = place.folder / (place.base + PICTURES)
-    if any("/" in name for name in made):
-        if pictures.is_symlink():
-            pictures.unlink()
-        pictures.mkdir(exist_ok=True)
-        step("folder")
-    for name in made:
-        os.replace(work.outputs / name, place.folder / name)
-        step(f"moved {name}")
-    if any("/" in name for name in made):
-        sync(pictures)
-    sync(place.folder)
-
-
-def _remove_stale(work: WorkFolder, made: Mapping[str, str]) -> None:
-    """Remove the pictures that an earlier run wrote and this one did not, where they are unchanged."""
-    place, manifest = _of(work)
-    pictures = place.folder / (place.base + PICTURES)
-    if pictures.is_symlink():
-        return
-    for name in {*manifest.names_of(place.key), *work.publishing_names()} - made.keys():
-        if "/" not in name or not is_output_of(place.base, name):
-            continue
-        path = place.folder / name
+    def remove_stale(self, made: Mapping[str, str]) -> None:
+        """Remove the pictures that an earlier run wrote and this one did not, where they are unchanged."""
+        if self.pictures.is_symlink():
+            return
+        for name in {*self.manifest.names_of(self.place.key), *self.noted} - made.keys():
+            path = self.place.folder / name
+            if "/" not in name or not is_output_of(self.place.base, name):
+                continue
+            with suppress(OSError):
+                if is_file(path) and sha256_of(path) in self._hashes(name):
+                    path.unlink()
         with suppress(OSError):
-            if is_file(path) and sha256_of(path) in {*work.publishing(name), manifest.hash_of(name, place.key)}:
-                path.unlink()
-    with suppress(OSError):
-        pictures.rmdir()  # where nothing is left in it
+            self.pictures.rmdir()  # where nothing is left in it
+
+    def _hashes(self, name: str) -> set[str]:
+        """Return the hashes that a file of this document has where this command wrote it."""
+        written = self.manifest.hash_of(name, self.place.key)
+        return {*self.noted.get(name, ()), *([] if written is None else [written])}
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return None

@@ -114,17 +114,16 @@ class WorkFolder:
 
     def note_publishing(self, made: Mapping[str, str]) -> None:
         """Note the hashes of what is about to be renamed into place, beside those that a killed run has noted."""
-        noted = {name: sorted({*self.publishing(name), sha256}) for name, sha256 in made.items()}
-        write_whole(self.path / _PUBLISHING, read_object(self.path / _PUBLISHING) | noted)
+        before = self.publishing()
+        noted = {name: sorted({*before.get(name, []), sha256}) for name, sha256 in made.items()}
+        write_whole(self.path / _PUBLISHING, before | noted)
 
-    def publishing(self, name: str) -> list[str]:
-        """Return the hashes that an output had, or was about to have, when a run was killed while it published."""
-        hashes = read_object(self.path / _PUBLISHING).get(name, [])
-        return [each for each in hashes if isinstance(each, str)] if isinstance(hashes, list) else []
-
-    def publishing_names(self) -> list[str]:
-        """Return the outputs that were about to be written."""
-        return list(read_object(self.path / _PUBLISHING))
+    def publishing(self) -> dict[str, list[str]]:
+        """Return the hashes that outputs had, or were about to have, when a run was killed while it published them, by name."""
+        noted = read_object(self.path / _PUBLISHING)
+        return {
+            name: [each for each in hashes if isinstance(each, str)] for name, hashes in noted.items() if isinstance(hashes, list)
+        }
 
     def published(self) -> None:
         """Remove what was kept until the manifest has the document's line."""
@@ -137,7 +136,7 @@ class WorkFolder:
             return True
         if not isinstance(self._state.get("key"), str) or self._is_published():
             return False
-        return bool(self._responses()) or bool(self.publishing_names())
+        return bool(self._responses()) or bool(self.publishing())
 
     def release(self) -> None:
         """Let the place go; the folder goes, unless a later run needs something of it. Never raises; may be called twice."""
