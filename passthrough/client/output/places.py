@@ -28,7 +28,7 @@ _ANNOTATION: Final = ".annotation"
 __all__ = ["STDIN", "Place", "places"]
 
 _Spot = tuple[str, str]
-"""What two documents must not share: the real folder and the base, both folded."""
+"""What two documents must not share: the folder, however it is spelled, and the base, folded."""
 
 
 def places(documents: Sequence[Document], out: Path | None, manifests: Manifests) -> tuple[Place, ...]:
@@ -38,20 +38,21 @@ def places(documents: Sequence[Document], out: Path | None, manifests: Manifests
     """
     folders = _RealFolders()
     taken = _Taken(manifests, folders, documents)
-    wanted = [list(_wanted(document, out, folders)) for document in documents]
+    identities = [_identity(document, folders) for document in documents]
+    wanted = [list(_wanted(*each, out, folders)) for each in zip(documents, identities, strict=True)]
     kept = [taken.kept(each) for each in wanted]
     at = [index or 0 for index in kept]
     while True:
-        keys: dict[_Spot, set[str]] = defaultdict(set)
         chosen = [each[index] for each, index in zip(wanted, at, strict=True)]
-        for place in chosen:
-            keys[taken.spot(place)].add(place.key)
+        sharing: dict[_Spot, set[str]] = defaultdict(set)
+        for place, identity in zip(chosen, identities, strict=True):
+            sharing[taken.spot(place)].add(identity)
         moved = [
             number
             for number, place in enumerate(chosen)
             if kept[number] is None
             and at[number] + 1 < len(wanted[number])
-            and (len(keys[taken.spot(place)]) > 1 or not taken.is_free(place))
+            and (len(sharing[taken.spot(place)]) > 1 or not taken.is_free(place))
         ]
         if not moved:
             return tuple(chosen)
@@ -75,11 +76,22 @@ class _Taken:
         self._folders = folders
         self._holders: dict[str, Mapping[str, str]] = {}
         paths = [document.path for document in documents if document.path is not None and document.name != STDIN]
-        self._inputs = {(folded(folders[path.parent]), folded(path.name)) for path in paths}
+        self._spelled: dict[Path, str] = {}
+        self._inputs = {(self._folder(path.parent), folded(path.name)) for path in paths}
 
     def spot(self, place: Place) -> _Spot:
         """Return what no other document may have."""
-        return folded(self._folders[place.folder]), folded(place.base)
+        return self._folder(place.folder), folded(place.base)
+
+    def _folder(self, folder: Path) -> str:
+        """Return what is the same for a folder however it is spelled: where it is there its number, else its folded name."""
+        if folder not in self._spelled:
+            try:
+                found = os.stat(folder)
+                self._spelled[folder] = f"{found.st_dev}:{found.st_ino}"
+            except OSError:
+                self._spelled[folder] = folded(self._folders[folder])
+        return self._spelled[folder]
 
     def kept(self, wanted: Sequence[Place]) -> int | None:
         """Return which of its places a document has had before, None where it is new."""
@@ -97,9 +109,8 @@ class _Taken:
         return self._holders[real].get(folded(place.base))
 
 
-def _wanted(document: Document, out: Path | None, folders: _RealFolders) -> Iterator[Place]:
+def _wanted(document: Document, identity: str, out: Path | None, folders: _RealFolders) -> Iterator[Place]:
     """Yield the places of a document, the nicest first."""
-    identity = _identity(document, folders)
     name = _STDIN_NAME if document.name == STDIN else document.relative.name
     stem, full = (safe_base(text, of_url=document.url is not None) for text in (stem_of(name), name))
     bases = (full,) if folded(stem).endswith(_ANNOTATION) else (stem, full)  # a.annotation.json is the annotation of another, a
