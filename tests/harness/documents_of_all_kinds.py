@@ -90,6 +90,8 @@ def _one(becomes: str, make: Callable[[], bytes], pages: int = 1) -> Kind:
 
 
 _PAGE = partial(pdf, 1)
+LONG = "n" * 240 + ".pdf"
+"""A name that is too long with `_images` behind it: its outputs have a shorter one."""
 
 DOCUMENTS: Mapping[str, Kind] = {
     "invoice.pdf": _one("invoice.md", partial(pdf, 3), 3),
@@ -112,10 +114,10 @@ DOCUMENTS: Mapping[str, Kind] = {
     "view.avif": _one("view.md", lambda: image("AVIF")),
     "Übersicht März.pdf": _one("Übersicht März.md", _PAGE),
     "日本語 請求書.pdf": _one("日本語 請求書.md", _PAGE),
-    "two\nlines\x1b[31m.pdf": _one("two\nlines\x1b[31m.md", _PAGE),
+    "two\nlines\x1b[31m.pdf": _one("two%0Alines%1B[31m.md", _PAGE),
     "report [final] (1) #2 100% a&b'c.pdf": _one("report [final] (1) #2 100% a&b'c.md", _PAGE),
     "-draft.pdf": _one("-draft.md", _PAGE),
-    "n" * 240 + ".pdf": _one("", _PAGE),
+    LONG: _one("", _PAGE),
     "UPPER.PDF": _one("UPPER.md", _PAGE),
     "a PDF without an end": _one("a PDF without an end.md", _PAGE),
     "named wrongly.png": _one("named wrongly.md", _PAGE),
