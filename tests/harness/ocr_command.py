@@ -40,20 +40,22 @@ class Ran:
         return int(found[-1].replace(",", ""))
 
 
-async def start(folder: Path, *arguments: str | bytes, env: Mapping[str, str] | None = None) -> asyncio.subprocess.Process:
-    """Start `passthrough ocr …` in a folder."""
+async def start(
+    folder: Path, *arguments: str | bytes, env: Mapping[str, str] | None = None, is_fed: bool = False
+) -> asyncio.subprocess.Process:
+    """Start `passthrough ocr …` in a folder; its stdin is empty, unless it is to be fed."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "passthrough", "ocr", *arguments),
         cwd=folder,
         env=clean_environment(**(env or {})),
-        stdin=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE if is_fed else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
 
 
-async def ended(process: asyncio.subprocess.Process, stdin: bytes = b"") -> Ran:
+async def ended(process: asyncio.subprocess.Process, stdin: bytes | None = None) -> Ran:
     """Wait for the end of a run, which gets these bytes on its stdin."""
     try:
         async with asyncio.timeout(WAIT_S):
@@ -66,9 +68,9 @@ async def ended(process: asyncio.subprocess.Process, stdin: bytes = b"") -> Ran:
     return Ran(process.returncode, out.decode("utf-8", "backslashreplace"), err.decode("utf-8", "backslashreplace"))
 
 
-async def ocr(folder: Path, *arguments: str | bytes, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Ran:
+async def ocr(folder: Path, *arguments: str | bytes, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> Ran:
     """Run `passthrough ocr …` in a folder, to its end."""
-    return await ended(await start(folder, *arguments, env=env), stdin)
+    return await ended(await start(folder, *arguments, env=env, is_fed=stdin is not None), stdin)
 
 
 async def stopped_when(claim: Callable[[], bool], number: signal.Signals, process: asyncio.subprocess.Process) -> Ran:
