@@ -12,31 +12,35 @@ from ..api.connection import Connection
 from ..api.files import delete, find, upload
 from ..api.pauses import OnWait
 from ..errors import DocumentError
+from ..output.disk import Step, no_step
 from ..threads import in_thread
 from .folder import BatchFolder
-from .state import BatchState, Upload
+from .state import BatchState, Phase, Upload
 
 _DELETE_S: Final = 10.0
 """For deleting what a run that ends had uploaded; what is left then is noted, and the next run deletes it."""
 
 
 class JobState:
-    """The state of a job that is under way: each change is on disk before it counts."""
+    """The state of a job that is under way: each change is on disk before it counts. `step` is called after each step."""
 
-    def __init__(self, folder: BatchFolder, value: BatchState) -> None:
+    def __init__(self, folder: BatchFolder, value: BatchState, step: Step = no_step) -> None:
         self.folder = folder
         self.value = value
+        self.step = step
 
     async def save(self, value: BatchState) -> None:
         """Make this the state."""
         await in_thread(lambda: self.folder.save(value))
         self.value = value
+        self.step(value.phase)
 
     async def upload(self, connection: Connection, path: Path, name: str, purpose: str, on_wait: OnWait) -> str:
         """Return the id of a file that is uploaded now; it is noted before. Raises DocumentError, and it stays noted."""
         noted = Upload(name)
         await self.save(replace(self.value, uploads=(*self.value.uploads, noted)))
         stored = await upload(connection, path, name, purpose, on_wait)
+        self.step("uploaded")
         uploads = tuple(Upload(name, stored) if each == noted else each for each in self.value.uploads)
         await self.save(replace(self.value, uploads=uploads))
         return stored
@@ -46,16 +50,19 @@ class JobState:
         with suppress(DocumentError):
             for result in self.value.results:
                 await delete(connection, result)
+                self.step("deleted")
                 await self.save(replace(self.value, results=tuple(each for each in self.value.results if each != result)))
         with suppress(DocumentError):
             for noted in self.value.uploads:
                 for each in [noted.id] if noted.id is not None else await find(connection, noted.name):
                     await delete(connection, each)
+                    self.step("deleted")
                 await self.save(replace(self.value, uploads=tuple(each for each in self.value.uploads if each != noted)))
         return not self.value.uploads and not self.value.results
 
     async def withdraw(self, connection: Connection) -> None:
         """Delete what was uploaded for a job that is not ordered, and forget the job. What cannot be deleted soon stays noted."""
+        await self.save(replace(self.value, phase=Phase.PREPARING, lines=()))
         with suppress(TimeoutError):
             async with asyncio.timeout(_DELETE_S):
                 if await self.delete_all(connection):

@@ -42,11 +42,13 @@ async def finish(ordered: BatchOrder, ended: Job, job: JobState, context: RunCon
         path = job.folder.path / f"results-{number}.jsonl"
         await download(context.connection, file_id, path, context.listener.wait)
         results |= await in_thread(partial(read_results, path))
+        job.step("fetched")
     lost = 0
     for each in ordered.documents:
         finished = await _finished(each, results, ended, job.folder.path / "response.json", context)
         context.listener.end(finished.result)
         lost += not finished.is_stored
+        job.step("written")
     if lost:
         words = "1 result" if lost == 1 else f"{lost} results"
         raise ClientError(

@@ -87,6 +87,7 @@ async def place_order(ordered: BatchOrder, job: JobState, context: RunContext, *
     except DocumentError as error:
         command = resume_command(job.folder.home)
         raise ClientError(f"{error}\n  Whether the job is ordered is not known. To look for it: {command}") from None
+    job.step("taken")
     await job.save(replace(job.value, phase=Phase.ORDERED, job=found.id))
 
 
@@ -170,6 +171,7 @@ async def _with_lines(prepared: Sequence[_Prepared], job: JobState, context: Run
         token, settings.asked, settings.rendered, settings.limits, settings.out, settings.overwrite, tuple(documents)
     )
     await in_thread(partial(job.folder.save_order, ordered))
+    job.step("planned")
     return ordered
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -40,7 +41,7 @@ class Result:
         return str(json.loads(raw)).encode("utf-8", "surrogatepass") if raw[:1] == b'"' else raw
 
     def store(self, into: Path) -> None:
-        """Write the body into a file, which has its name only when it is whole. Blocks. Raises OSError."""
+        """Write the body into a file, which has its name only when it is whole, and on the disk. Blocks. Raises OSError."""
         aside = into.with_name(f"{into.name}.part")
         with self.path.open("rb") as file, aside.open("wb") as out:
             file.seek(self.offset)
@@ -52,6 +53,8 @@ class Result:
                 while left and (block := file.read(min(left, _COPY_BYTES))):
                     out.write(block)
                     left -= len(block)
+            out.flush()
+            os.fsync(out.fileno())
         aside.replace(into)
 
 

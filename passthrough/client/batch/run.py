@@ -7,28 +7,30 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import ClientError, DocumentError
+from ..output.disk import Step, no_step
+from ..output.names import shown
 from ..runs.document_run import RunContext
 from ..threads import in_thread
 from .at_provider import JobState
 from .finish import clear, finish
-from .folder import NAME, claim, read_order, resume_command
+from .folder import NAME, BatchFolder, claim, read_order, resume_command
 from .order import Documents, order, place_order
 from .state import BatchOrder, BatchState, Phase
 from .watch import ended
 
 
-async def begin(documents: Documents, context: RunContext, home: Path) -> None:
+async def begin(documents: Documents, context: RunContext, home: Path, step: Step = no_step) -> None:
     """Order documents as one job, watch it, and write its results; the listener hears what comes of each.
 
     The job is kept in `home` (`folder.home_of`). A cancellation before the order leaves nothing at the provider; after it the job
-    goes on, for `resume`. Raises ClientError, also where a job is under way in `home`.
+    goes on, for `resume`. `step` is called after each step. Raises ClientError, also where a job is under way in `home`.
     """
     with claim(home) as folder:
         state = await in_thread(folder.state)
-        job = JobState(folder, state or BatchState(context.connection.endpoint.shown))
-        _check_api(job.value, context)
+        job = JobState(folder, state or BatchState(context.connection.endpoint.shown), step)
+        _check_api(job.value, folder, context)
         if job.value.phase in {Phase.ORDERING, Phase.ORDERED}:
-            raise ClientError(f"{home}: a batch job is under way.\n  Fetch its results first: {resume_command(home)}")
+            raise ClientError(f"{shown(home)}: a batch job is under way.\n  Fetch its results first: {resume_command(home)}")
         await clear(job, context)  # what a killed run left
         ordered = await order(documents, job, context)
         if ordered is not None:
@@ -46,14 +48,16 @@ async def resume(context: RunContext, home: Path) -> None:
         state, ordered = await in_thread(folder.state), await in_thread(partial(read_order, home))
         if state is None:
             raise _nothing_in(home)
-        _check_api(state, context)
+        _check_api(state, folder, context)
         job = JobState(folder, state)
         if ordered is not None and state.phase in {Phase.ORDERING, Phase.ORDERED}:
             await _resumed(ordered, job, _as_ordered(ordered, context))
             return
         await clear(job, context)
         if state.phase is not Phase.STORED:
-            raise ClientError(f"{home}: the job was not ordered yet, and nothing was billed.\n  Order it: leave --resume out.")
+            raise ClientError(
+                f"{shown(home)}: the job was not ordered yet, and nothing was billed.\n  Order it: leave --resume out."
+            )
 
 
 async def _resumed(ordered: BatchOrder, job: JobState, context: RunContext) -> None:
@@ -70,7 +74,8 @@ async def _to_the_end(ordered: BatchOrder, job: JobState, context: RunContext) -
     try:
         await finish(ordered, await ended(job.value.job, context.connection, context.listener), job, context)
     except DocumentError as error:
-        raise ClientError(f"{error}\n  The job goes on. See what came of it: {resume_command(job.folder.home)}") from None
+        hint = f"To go on: {resume_command(job.folder.home)}\n  To give the job up, remove {shown(job.folder.path)}"
+        raise ClientError(f"{error}\n  {hint}") from None
 
 
 def _as_ordered(ordered: BatchOrder, context: RunContext) -> RunContext:
@@ -79,13 +84,15 @@ def _as_ordered(ordered: BatchOrder, context: RunContext) -> RunContext:
     return replace(context, settings=replace(context.settings, **given))
 
 
-def _check_api(state: BatchState, context: RunContext) -> None:
-    """Raise ClientError where a job is another API's."""
-    if state.base_url != context.connection.endpoint.shown:
-        raise ClientError(f"The batch job here is of another API.\n  Go on with it: add --base-url {state.base_url}")
+def _check_api(state: BatchState, folder: BatchFolder, context: RunContext) -> None:
+    """Raise ClientError where something lies at another API."""
+    is_empty = state.phase is Phase.PREPARING and not state.uploads
+    if state.base_url != context.connection.endpoint.shown and not is_empty:
+        hint = f"Go on with it: add --base-url {state.base_url}\n  To give it up, remove {shown(folder.path)}"
+        raise ClientError(f"The batch job here is of another API.\n  {hint}")
 
 
 def _nothing_in(home: Path) -> ClientError:
     return ClientError(
-        f"{home}: no batch job is under way here.\n  Name the folder for which it was ordered, or leave --resume out."
+        f"{shown(home)}: no batch job is under way here.\n  Name the folder for which it was ordered, or leave --resume out."
     )

@@ -1,0 +1,148 @@
+"""A batch job, before a real sandbox.
+
+Several modules are tested through one face:
+
+* `test_run`: run, order, watch, finish, claims, at_provider.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from passthrough.client.api.connection import Connection, Endpoint
+from passthrough.client.api.pauses import Timing
+from passthrough.client.batch.run import begin, resume
+from passthrough.client.documents import Document
+from passthrough.client.inputs.discovery import find
+from passthrough.client.options import OcrOptions, RenderOptions
+from passthrough.client.output.disk import Step, no_step
+from passthrough.client.output.manifest import Manifest
+from passthrough.client.output.places import places
+from passthrough.client.runs.document_run import RunContext
+from passthrough.client.runs.results import DocumentResult, Sums
+from passthrough.client.runs.run import run
+from passthrough.client.runs.settings import RunSettings
+from tests.harness.sandbox_caller import Caller, sandbox
+
+MODEL = "mistral-ocr-2512"
+
+
+def price(model: str | None, pages: int, annotated: int, in_batch: bool) -> int:
+    """Return the price of pages: 2 each, in a batch 1."""
+    return (pages + annotated) * (1 if in_batch else 2)
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a listener heard."""
+
+    sums: Sums = field(default_factory=Sums)
+    results: list[DocumentResult] = field(default_factory=list)
+    statuses: list[str] = field(default_factory=list)
+    expected: int = 0
+    pages: int | None = 0
+
+    def expect(self, documents: int, pages: int | None) -> None:
+        """Hear it."""
+        self.expected += documents
+        self.pages = None if pages is None or self.pages is None else self.pages + pages
+
+    def wait(self, seconds: float, why: str) -> None:
+        """Hear it."""
+
+    def watch(self, status: str, done: int, total: int) -> None:
+        """Hear it."""
+        self.statuses.append(status)
+
+    def advance(self, pages: int, cost_nano: int | None) -> None:
+        """Hear it."""
+        self.sums.advance(pages, cost_nano)
+
+    def end(self, result: DocumentResult) -> None:
+        """Hear it."""
+        self.results.append(result)
+        self.sums.end(result)
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why documents failed, by their files' names."""
+        return {each.document.relative.name: each.failure.why for each in self.results if each.failure is not None}
+
+
+@dataclass(slots=True)
+class Desk:
+    """A folder of documents, and an API for them. `overrides` are settings of its runs."""
+
+    folder: Path
+    caller: Caller
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, **contents: bytes) -> None:
+        """Write PDFs by these names."""
+        for name, content in contents.items():
+            (self.folder / "in").mkdir(exist_ok=True)
+            (self.folder / f"in/{name}.pdf").write_bytes(content)
+
+    @property
+    def out(self) -> Path:
+        """Where outputs and the job are."""
+        return self.folder / "out"
+
+    def outputs(self) -> list[str]:
+        """Return the names of everything in the folder of outputs."""
+        return sorted(str(path.relative_to(self.out)) for path in self.out.rglob("*"))
+
+    async def begin(self, step: Step = no_step) -> Heard:
+        """Order all documents, and wait for the results."""
+        return await self._with(lambda documents, context: begin(documents, context, self.out, step))
+
+    async def resume(self) -> Heard:
+        """Go on with the job."""
+        return await self._with(lambda _, context: resume(context, self.out))
+
+    async def run(self) -> Heard:
+        """Run all documents without a batch."""
+        return await self._with(run)
+
+    async def stored(self) -> list[str]:
+        """Return the names of the files that are at the API."""
+        _, listed = await self.caller.call("GET", "/v1/files?page_size=1000")
+        return [each["filename"] for each in listed["data"]]
+
+    async def jobs(self) -> list[Any]:
+        """Return the jobs that are at the API."""
+        return list((await self.caller.call("GET", "/v1/batch/jobs?page_size=1000"))[1]["data"])
+
+    async def _with(self, work: Callable[[Any, RunContext], Any]) -> Heard:
+        manifests, heard = cache(Manifest.of), Heard()
+        settings = RunSettings(OcrOptions(MODEL), RenderOptions(), price, out=self.out, upload_above=100_000)
+        documents: tuple[Document, ...] = ()
+        if (self.folder / "in").is_dir():
+            documents = find([str(self.folder / "in")], lambda: Path(), lambda _: False).documents
+        placed = list(zip(documents, places(documents, self.out, manifests), strict=True))
+        timing = Timing(sleep=lambda seconds: asyncio.sleep(seconds / 100), chance=lambda: 0.0)
+        async with Connection(Endpoint.of(self.caller.base, None), timing) as connection:
+            await work(placed, RunContext(replace(settings, **self.overrides), connection, heard, manifests))
+        return heard
+
+
+@asynccontextmanager
+async def desk_at(folder: Path, **options: Any) -> AsyncIterator[Desk]:
+    """A desk whose API is a sandbox with these options."""
+    async with sandbox(**options) as caller:
+        yield Desk(folder, caller)
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """A desk whose API is a sandbox at full speed."""
+    async with desk_at(tmp_path) as made:
+        yield made
