@@ -11,6 +11,7 @@ from typing import Final
 MAX_CHARACTERS: Final = 300
 _MAX_DEPTH: Final = 8
 _MAX_LISTED: Final = 3
+_NO_JSON: Final = object()
 _NAMES: Final = (
     "message",
     "detail",
@@ -46,7 +47,7 @@ def error_text(body: bytes | str, secrets: Iterable[str] = ()) -> ErrorText:
     """Return what a body says, whatever its shape; `secrets` are cut out. A body may be the beginning of a larger one."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     value = _parsed(text)
-    if value is None:
+    if value is _NO_JSON:
         return ErrorText(shown(_of_text(text), secrets))
     top = value[0] if isinstance(value, list) and value else value
     fields = top if isinstance(top, dict) else {}
@@ -70,14 +71,14 @@ def _parsed(text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        return None
+        return _NO_JSON
 
 
 def _of_text(text: str) -> str:
     """Return what a text says that is no JSON: the beginning of JSON, a page, or plain words."""
     start = text.lstrip()[:1]
     if start in {"{", "["}:
-        found = [json.loads(each[1], strict=False) for each in _MESSAGE.finditer(text) if _parsed(each[1]) is not None]
+        found = [json.loads(each[1], strict=False) for each in _MESSAGE.finditer(text) if _parsed(each[1]) is not _NO_JSON]
         return "; ".join(found[:_MAX_LISTED])
     if start == "<":
         title = _TITLE.search(text)
@@ -96,8 +97,8 @@ def _message(value: object, depth: int) -> str:
     if depth > _MAX_DEPTH:
         return ""
     if isinstance(value, str):
-        inner = _parsed(value) if value.lstrip()[:1] in {"{", "["} else None
-        return value if inner is None else _message(inner, depth + 1)
+        inner = _parsed(value) if value.lstrip()[:1] in {"{", "["} else _NO_JSON
+        return value if inner is _NO_JSON else _message(inner, depth + 1)
     if isinstance(value, list):
         return "; ".join(found for each in value[:_MAX_LISTED] if (found := _message(each, depth + 1)))
     if not isinstance(value, dict):
