@@ -71,6 +71,15 @@ class Manifest:
             and all(is_file(self.folder / name) for name in line.outputs)
         )
 
+    def line(self, key: str) -> Finished | None:
+        """Return a document's line, None where it was never finished."""
+        return self._finished.get(key)
+
+    def owner(self, name: str) -> Finished | None:
+        """Return the line of the document whose output a file is, None where it is no document's."""
+        written = self._written.get(name)
+        return None if written is None else self._finished.get(written.key)
+
     def outputs(self, key: str) -> tuple[Path, ...]:
         """Return the files of a finished document that stand beside it, without the pictures."""
         line = self._finished.get(key)

@@ -25,7 +25,7 @@ STDIN: Final = "-"
 _STDIN_NAME: Final = "stdin"
 _ANNOTATION: Final = ".annotation"
 
-__all__ = ["STDIN", "Place", "places"]
+__all__ = ["STDIN", "Place", "places", "stored_place"]
 
 _Spot = tuple[str, str]
 """What two documents must not share: the folder, however it is spelled, and the base, folded."""
@@ -58,6 +58,22 @@ def places(documents: Sequence[Document], out: Path | None, manifests: Manifests
             return tuple(chosen)
         for number in moved:
             at[number] += 1
+
+
+def stored_place(path: Path, out: Path | None, manifests: Manifests) -> Place:
+    """Return the place for what is made of a stored response: that of the document which it was written for, where it is known.
+
+    Else it is named after the file, in `out` or beside it.
+    """
+    folder = path.parent if out is None else out
+    owner = manifests(path.parent).owner(path.name)
+    if owner is not None and os.path.realpath(folder) == os.path.realpath(path.parent):
+        return Place(folder, owner.base, owner.key)
+    folders = _RealFolders()
+    document = Document(str(path), PurePath(path.name), path)
+    wanted = list(_wanted(document, _identity(document, folders), out, folders))
+    taken = _Taken(manifests, folders, [])
+    return next((place for place in wanted if taken.holder(place) in {None, place.key}), wanted[-1])
 
 
 class _RealFolders(dict[Path, str]):
@@ -95,14 +111,15 @@ class _Taken:
 
     def kept(self, wanted: Sequence[Place]) -> int | None:
         """Return which of its places a document has had before, None where it is new."""
-        return next((index for index, place in enumerate(wanted) if self._holder(place) == place.key), None)
+        return next((index for index, place in enumerate(wanted) if self.holder(place) == place.key), None)
 
     def is_free(self, place: Place) -> bool:
         """Tell whether a place is no other document's, and none of its outputs would replace an input."""
         folder, base = self.spot(place)
-        return self._holder(place) is None and not any((folder, base + folded(end)) in self._inputs for end in SUFFIXES)
+        return self.holder(place) is None and not any((folder, base + folded(end)) in self._inputs for end in SUFFIXES)
 
-    def _holder(self, place: Place) -> str | None:
+    def holder(self, place: Place) -> str | None:
+        """Return the document that has a place, by its key."""
         real = self._folders[place.folder]
         if real not in self._holders:
             self._holders[real] = held_bases(place.folder) | self._manifests(place.folder).claims()

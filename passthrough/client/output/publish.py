@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -35,10 +35,13 @@ def refuse_foreign(work: WorkFolder, suffixes: Iterable[str], *, overwrite: bool
         publication.refuse({publication.place.base + suffix: None for suffix in suffixes})
 
 
-def publish(work: WorkFolder, names: Sequence[str], *, overwrite: bool, step: Step = no_step) -> tuple[Path, ...]:
+def publish(
+    work: WorkFolder, names: Sequence[str], *, overwrite: bool, adds: bool = False, step: Step = no_step
+) -> tuple[Path, ...]:
     """Rename the files of these names from `work.outputs` into the place; return those beside the document, without pictures.
 
-    Raises DocumentError; what is paid for is then still in the folder of work. `step` is called after each step.
+    `adds`: they are further outputs of a document that is finished, and stays so. `step` is called after each step. Raises
+    DocumentError; what is paid for is then still in the folder of work.
     """
     publication = _Publication.of(work, overwrite=overwrite)
     place = publication.place
@@ -50,9 +53,12 @@ def publish(work: WorkFolder, names: Sequence[str], *, overwrite: bool, step: St
             work.note_publishing(made)
             step("noted")
             publication.move(made, step)
-            publication.remove_stale(made)
+            line = publication.manifest.line(place.key) if adds else None
+            if line is None:
+                publication.remove_stale(made)
+                line = Finished(place.key, place.base, work.sha256, work.fingerprint, {}, work.token)
             step("removed")
-            writer.add(Finished(place.key, place.base, work.sha256, work.fingerprint, made, work.token))
+            writer.add(replace(line, outputs={**line.outputs, **made}))
             step("written")
     work.published()
     return tuple(place.folder / name for name in names if "/" not in name)

@@ -130,6 +130,11 @@ class WorkFolder:
         with suppress(OSError):
             self._clear({_UPLOADS, _STATE})
 
+    @property
+    def is_paid(self) -> bool:
+        """Whether it holds responses that were paid for and not published."""
+        return bool(self._responses()) and not self._is_published()
+
     def keeps(self) -> bool:
         """Tell whether it has something for a later run: uploads to delete, or what is paid for and not published."""
         if self.left_uploads():

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from ..documents import Document
 from ..errors import DocumentError
 from ..output.manifest import Manifests
-from ..output.places import Place
+from ..output.places import stored_place
 from ..output.publish import publish
 from ..output.work_folder import claim
 from ..rendering.rendered import write_rendered
@@ -27,12 +27,14 @@ def stored_result(path: Path, manifests: Manifests, settings: RunSettings) -> Do
             with tempfile.TemporaryDirectory() as folder:
                 written = write_rendered([(path, None)], path.stem, False, settings.rendered, Path(folder))
                 return DocumentResult(document, text=(Path(folder) / written.names[0]).read_bytes(), notes=written.notes)
-        place = Place(settings.out or path.parent, path.stem, path.name)
+        place = stored_place(path, settings.out, manifests)
         with claim(place, manifests(place.folder)) as work:
+            if work.is_paid:
+                raise DocumentError("A run of its document was stopped after it was paid for.", "Run that once more first.")
             work.prepare(digest, settings.fingerprint)
             render = partial(write_rendered, [(path, None)], place.base, settings.asked.has_images, settings.rendered)
             written = render(work.outputs)
-            outputs = publish(work, written.names, overwrite=settings.overwrite)
+            outputs = publish(work, written.names, overwrite=settings.overwrite, adds=PurePath(place.key).name != path.name)
             return DocumentResult(document, outputs, notes=written.notes)
     except DocumentError as error:
         return DocumentResult(document, failure=error)

@@ -15,7 +15,7 @@ from passthrough.client.documents import Document
 from passthrough.client.output.manifest import Finished, Manifest
 from passthrough.client.output.names import folded
 from passthrough.client.output.place import Place
-from passthrough.client.output.places import places
+from passthrough.client.output.places import places, stored_place
 from passthrough.client.output.work_folder import claim
 
 
@@ -205,3 +205,21 @@ def test_no_two_documents_share_a_place(files: list[tuple[str, str]], is_beside:
         (folded(str(document.path.parent)), folded(document.path.name)) for document in documents if document.path
     }
     assert found == places(documents[::-1], out, manifests())[::-1]
+
+
+def test_a_stored_response_belongs_to_its_document(tmp_path: Path) -> None:
+    """What is made of `a.json` beside it is of the document that it was written for; elsewhere, and of a foreign file, of itself."""
+    Manifest.of(tmp_path).add(Finished("in/a.pdf", "a", "1", "f", {"a.json": "x"}, "w"))
+    out = tmp_path / "out"
+    found = [
+        stored_place(tmp_path / name, folder, manifests())
+        for name, folder in (("a.json", None), ("a.json", out), ("b.json", None))
+    ]
+    assert Place(tmp_path, "a", "in/a.pdf") == found[0]
+    assert [Place(out, "a", "../a.json"), Place(tmp_path, "b", "b.json")] == found[1:]
+
+
+def test_a_stored_response_of_a_name_that_is_taken_has_its_full_name(tmp_path: Path) -> None:
+    """The outputs of `a.pdf` are not replaced by those of a response that has nothing to do with it."""
+    Manifest.of(tmp_path).add(Finished("a.pdf", "a", "1", "f", {}, "w"))
+    assert Place(tmp_path, "a.json", "a.json") == stored_place(tmp_path / "a.json", None, manifests())

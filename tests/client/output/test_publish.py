@@ -288,3 +288,23 @@ def test_a_disk_that_is_full_or_read_only_is_said_and_nothing_paid_for_is_lost(t
             claim(Place(disk / "other", "b", "b.pdf"))
         assert "Name a folder that can be written (-o DIR)." == failed.value.hint
         shutil.rmtree(disk, ignore_errors=True)
+
+
+def test_further_outputs_of_a_finished_document_leave_it_finished(place: Place) -> None:
+    """Another format is added: the pictures of those before stay, and the document is finished as it was."""
+    done(place, versions("old"), "old")
+    with claim(place) as work:
+        work.prepare("of the response", "other options")
+        publish(work, render(work, {"a.txt": "words"}), overwrite=False, adds=True)
+    assert versions("old") | {"a.txt": "words"} == texts(place.folder)
+    line = Manifest.of(place.folder).line("a.pdf")
+    assert line is not None
+    assert ("old", "options", {*versions("old"), "a.txt"}) == (line.sha256, line.fingerprint, {*line.outputs})
+
+
+def test_outputs_are_added_to_a_document_without_a_line(place: Place) -> None:
+    """It gets one."""
+    with claim(place) as work:
+        work.prepare("1", "options")
+        publish(work, render(work, {"a.txt": "words"}), overwrite=False, adds=True)
+    assert Manifest.of(place.folder).finished("a.pdf", "1", "options")

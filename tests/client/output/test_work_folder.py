@@ -163,6 +163,7 @@ def test_what_was_paid_for_stays_until_the_manifest_has_its_line(place: Place) -
         work.prepare("1", "options")
         work.response_path(0).write_text("{}")
         token = work.token
+        assert work.is_paid
     assert [work_name("a")] == hidden(place)
     Manifest.of(place.folder).add(Finished("a.pdf", "a", "1", "options", {}, token))
     left = abandoned(place.folder)
