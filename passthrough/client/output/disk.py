@@ -37,14 +37,19 @@ _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, err
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Raise an OSError of the block as a DocumentError, which names the cause. A full disk ends the run: the next costs too."""
+    """Raise an OSError of the block as a DocumentError."""
     try:
         yield
     except OSError as error:
-        where = error.filename2 or error.filename or path
-        name = shown(os.fsdecode(where)) if isinstance(where, bytes | str | os.PathLike) else shown(path)
-        why = f"{name} cannot be written: {error.strerror or error}"
-        raise DocumentError(why, _HINTS.get(error.errno or 0, ""), ends_run=error.errno in _FULL) from None
+        raise disk_failure(error, path) from None
+
+
+def disk_failure(error: OSError, path: Path) -> DocumentError:
+    """Return what an error at a path means for a document. A full disk ends the run: the next document costs, too."""
+    where = error.filename2 or error.filename
+    name = shown(os.fsdecode(where)) if isinstance(where, bytes | str | os.PathLike) else shown(path)
+    why = f"{name} cannot be written: {error.strerror or error}"
+    return DocumentError(why, _HINTS.get(error.errno or 0, ""), ends_run=error.errno in _FULL)
 
 
 def sha256_of(path: Path) -> str:

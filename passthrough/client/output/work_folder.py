@@ -92,6 +92,12 @@ class WorkFolder:
             write_whole(self.path / _STATE, self._state)
             self.outputs.mkdir()
 
+    def is_finished(self, sha256: str | None, fingerprint: str) -> bool:
+        """Tell whether the document was finished by these options, maybe by another run, just before this one had its place."""
+        return (
+            self.manifest is not None and self.place is not None and self.manifest.finished(self.place.key, sha256, fingerprint)
+        )
+
     def response_path(self, part: int) -> Path:
         """Return where the response of a part belongs: a file there is whole, and paid for."""
         return self.path / _RESPONSE.format(part)

@@ -16,6 +16,7 @@ from ..api.files import FilesMissing, delete, find, upload
 from ..api.ocr import InlineSource, Source, StoredSource, UrlSource, ocr
 from ..documents import Document
 from ..errors import DocumentError
+from ..output.disk import disk_failure
 from ..output.manifest import Manifests
 from ..output.places import Place
 from ..output.publish import publish, refuse_foreign
@@ -52,8 +53,7 @@ async def run_document(item: Item, context: RunContext) -> DocumentResult:
     except DocumentError as error:
         return DocumentResult(item.document, failure=error)
     except OSError as error:
-        why = f"A file cannot be written: {error.strerror or error}."
-        return DocumentResult(item.document, failure=DocumentError(why, "Make space, or check the folder's permissions."))
+        return DocumentResult(item.document, failure=disk_failure(error, Path() if item.place is None else item.place.folder))
 
 
 def _claimed(place: Place | None, manifests: Manifests) -> WorkFolder:
@@ -63,6 +63,8 @@ def _claimed(place: Place | None, manifests: Manifests) -> WorkFolder:
 async def _converted(item: Item, work: WorkFolder, context: RunContext) -> DocumentResult:
     settings = context.settings
     await delete_left(work, context.connection)
+    if not settings.overwrite and work.is_finished(item.sha256, settings.fingerprint):
+        return DocumentResult(item.document, is_skipped=True)
     await in_thread(partial(work.prepare, item.sha256, settings.fingerprint, asked=settings.paid_fingerprint))
     if item.place is not None:
         await in_thread(partial(refuse_foreign, work, settings.suffixes, overwrite=settings.overwrite))

@@ -70,7 +70,7 @@ async def run(documents: Sequence[tuple[Document, Place | None]], context: RunCo
 
 
 async def delete_abandoned(documents: Sequence[tuple[Document, Place | None]], context: RunContext) -> None:
-    """Delete the uploads of killed runs, which are noted beside the outputs of these documents; of stdout among temporary files."""
+    """Delete the uploads of killed runs, noted beside the outputs of these documents; of stdout among temporary files."""
     temporary = Path(tempfile.gettempdir())
     for folder in dict.fromkeys(temporary if place is None else place.folder for _, place in documents):
         for left in await in_thread(partial(abandoned, folder, context.manifests(folder))):

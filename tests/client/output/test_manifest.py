@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from passthrough.client.errors import DocumentError
 from passthrough.client.output.manifest import Finished, Manifest
 from passthrough.client.output.names import MANIFEST
 from tests.harness.disks import filled, small_disk
-from tests.harness.published import sha256
+from tests.harness.published import ROOT, sha256
 
 DONE = Finished("report.pdf", "report", "5" * 64, "f", {"report.md": sha256(b"text"), "report_images/a.png": sha256(b"png")}, "w")
 
@@ -197,3 +199,20 @@ def test_a_full_disk_leaves_no_part_of_a_line(tmp_path: Path) -> None:
         manifest.add(large)
         assert {"report.pdf", "b.pdf"} == {*Manifest.of(disk)._finished}
         shutil.rmtree(disk, ignore_errors=True)
+
+
+@pytest.mark.process
+def test_processes_that_write_at_once_lose_no_line(tmp_path: Path) -> None:
+    """Each line is whole and there, whoever was first."""
+    code = (
+        "import sys, pathlib\n"
+        "from passthrough.client.output.manifest import Finished, Manifest\n"
+        "manifest = Manifest.of(pathlib.Path(sys.argv[1]))\n"
+        "for n in range(50):\n"
+        "    manifest.add(Finished(f'{sys.argv[2]}-{n}', f'{n}', None, 'x' * 5000, {}, 'w'))\n"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(n)], cwd=ROOT) for n in range(3)]
+    assert [0, 0, 0] == [process.wait() for process in running]
+    keys = [f"{process}-{n}" for process in range(3) for n in range(50)]
+    assert [] == [key for key in keys if not Manifest.of(tmp_path).finished(key, None, "x" * 5000)]
+    assert len(keys) == len((tmp_path / MANIFEST).read_bytes().splitlines())

@@ -208,7 +208,7 @@ def test_no_two_documents_share_a_place(files: list[tuple[str, str]], is_beside:
 
 
 def test_a_stored_response_belongs_to_its_document(tmp_path: Path) -> None:
-    """What is made of `a.json` beside it is of the document that it was written for; elsewhere, and of a foreign file, of itself."""
+    """What is made of `a.json` beside it is of the document that it was written for; elsewhere it is of itself."""
     Manifest.of(tmp_path).add(Finished("in/a.pdf", "a", "1", "f", {"a.json": "x"}, "w"))
     out = tmp_path / "out"
     found = [

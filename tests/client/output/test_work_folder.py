@@ -20,7 +20,7 @@ from passthrough.client.output.names import MANIFEST, WORK_PREFIX, work_name
 from passthrough.client.output.place import Place
 from passthrough.client.output.upload_notes import LeftUpload
 from passthrough.client.output.work_folder import WorkFolder, abandoned, claim, claim_temporary, held_bases
-from tests.harness.published import ROOT
+from tests.harness.published import ROOT, done
 from tests.harness.rights import let_all_in, ordinary_user
 
 URL = "http://127.0.0.1:4000/mistral"
@@ -314,3 +314,14 @@ def test_a_temporary_one_keeps_nothing_but_uploads(monkeypatch: pytest.MonkeyPat
             each.note_deleted(upload.name)
         each.release()
     assert [] == list(tmp_path.iterdir())
+
+
+def test_a_document_that_another_run_has_finished_meanwhile_is_known_as_such(place: Place) -> None:
+    """Both runs had planned it; the second one gets the place once the first is done, and finds that nothing is to be sent."""
+    planned_by_second = Manifest.of(place.folder)
+    assert not planned_by_second.finished("a.pdf", "1", "options")
+    done(place, {"a.md": "text"}, "1")
+    with claim(place, planned_by_second) as work:
+        assert [True, False] == [work.is_finished("1", fingerprint) for fingerprint in ("options", "others")]
+    with claim_temporary() as work:
+        assert not work.is_finished("1", "options")
