@@ -9,4 +9,5 @@ Several modules are tested through one face:
 * `output/test_publish`: publish, disk.
 * `output/test_work_folder`: work_folder, upload_notes.
 * `pdf/test_pages`: pages, pdfium, tiff.
+* `pdf/test_parts`: parts, pdfium.
 """

@@ -1,4 +1,4 @@
-"""OLE files for tests, as far as a reader of their directory looks: a header, an allocation table, and the directory."""
+"""OLE files for tests, as far as a reader of their directory looks: a header, allocation tables, and the directory."""
 
 from __future__ import annotations
 
@@ -11,23 +11,30 @@ _END, _FREE, _TABLE = 0xFFFFFFFE, 0xFFFFFFFF, 0xFFFFFFFD
 def ole(names: Sequence[str], sector: int = 512, chain: Sequence[int] | None = None) -> bytes:
     """Return an OLE file with streams of these names, in sectors of 512 or 4096 bytes.
 
-    `chain` replaces the numbers of the directory's sectors, each of which is followed by the next: sector 0 is the table's.
+    `chain` are the numbers of the directory's sectors, each of which is followed by the next, where they are not 1, 2, 3 …:
+    sector 0 is the first table's, and further tables stand behind the largest of the directory's.
     """
     entries = b"".join(_entry(name, kind) for name, kind in [("Root Entry", 5), *((name, 2) for name in names)])
     pieces = [entries[at : at + sector].ljust(sector, b"\0") for at in range(0, len(entries), sector)]
     used = list(range(1, len(pieces) + 1)) if chain is None else list(chain)
-    table = [_TABLE, *[_FREE] * (sector // 4 - 1)]
+    in_table, last = sector // 4, max(*used, len(pieces))
+    places = [0, *range(last + 1, last + 1 + last // in_table)]
+    follows = [_TABLE, *[_FREE] * (in_table * len(places) - 1)]
     for here, following in zip(used, [*used[1:], _END], strict=True):
-        table[here] = following
+        follows[here] = following
+    sectors = dict(zip(used, pieces, strict=False))
+    for number, place in enumerate(places):
+        sectors[place] = struct.pack(f"<{in_table}I", *follows[number * in_table : (number + 1) * in_table])
+    return _header(sector, used[0], places) + b"".join(sectors.get(number, bytes(sector)) for number in range(last + len(places)))
+
+
+def _header(sector: int, first: int, places: Sequence[int]) -> bytes:
     header = bytearray(sector)
     header[:8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
     struct.pack_into("<HHHH", header, 24, 0x3E, 3 if sector == 512 else 4, 0xFFFE, sector.bit_length() - 1)
-    struct.pack_into("<II", header, 44, 1, used[0])
-    struct.pack_into("<109I", header, 76, 0, *[_FREE] * 108)
-    body = [b"\0" * sector] * max(*used, len(pieces))
-    for number, piece in zip(used, pieces, strict=False):
-        body[number - 1] = piece
-    return bytes(header) + struct.pack(f"<{sector // 4}I", *table) + b"".join(body)
+    struct.pack_into("<II", header, 44, len(places), first)
+    struct.pack_into("<109I", header, 76, *places, *[_FREE] * (109 - len(places)))
+    return bytes(header)
 
 
 def _entry(name: str, kind: int) -> bytes:

@@ -16,7 +16,7 @@ def let_all_in(tmp_path: Path) -> None:
         tmp_path.chmod(0o755)
         for folder in tmp_path.parents:
             folder.chmod(0o755)
-            if folder.name.startswith("pytest-of-"):
+            if folder.name.startswith(("pytest-of-", "mutation-")):  # of tests.mutation
                 return
         raise AssertionError(f"{tmp_path} is none of pytest's folders")
 

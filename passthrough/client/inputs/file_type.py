@@ -94,8 +94,8 @@ def content_type(path: Path) -> FileType | None:
     if head[4:8] == b"ftyp":
         return _branded(head)
     # Adobe's readers look for it in the first kilobyte; text that is about PDFs may have it there, too
-    at = head[:1024].find(b"%PDF-")
-    return _PDF if at == 0 or (at > 0 and path.suffix.lower() not in TEXT_TYPES) else None
+    is_text_about_it = path.suffix.lower() in TEXT_TYPES and not head.startswith(b"%PDF-")
+    return _PDF if b"%PDF-" in head[:1024] and not is_text_about_it else None
 
 
 def _head(path: Path) -> bytes:

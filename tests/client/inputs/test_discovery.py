@@ -132,6 +132,17 @@ def test_in_a_folder_the_content_tells(tmp_path: Path) -> None:
     assert {"broken.docx": broken, "empty.PDF": "It is empty.", "locked.docx": "It needs a password."} == reasons(found)
 
 
+ENDS = "pdf png jpg jpeg webp gif bmp tif tiff avif heic heif docx pptx xlsx odt ods odp epub doc ppt xls rtf"
+
+
+@pytest.mark.parametrize("end", ENDS.split())
+def test_a_name_may_promise_a_document(end: str, tmp_path: Path) -> None:
+    """In a folder, an empty file of such a name fails, and is not just left out."""
+    write(tmp_path, **{f"a.{end}": b"", f"b.{end}x": b""})
+    found = find_all(".")
+    assert ([f"a.{end}"], 1) == (list(reasons(found)), found.left_out)
+
+
 def test_text_is_a_document_where_it_is_named(tmp_path: Path) -> None:
     """It was left out of its folder before, and is not counted there any more; a pattern names it by the end of its name."""
     write(tmp_path, **{"a.csv": "a,b", "b.csv": "c", "c.md": "d"})

@@ -140,6 +140,16 @@ def test_a_document_of_too_many_bytes_is_cut(tmp_path: Path) -> None:
         assert share <= len(parts)
 
 
+def test_no_more_parts_are_cut_than_bytes_need(tmp_path: Path) -> None:
+    """As many as the size of the wanted pages lets expect, of nearly the same length."""
+    content = scan(6)
+    document = written(tmp_path, content)
+    for wanted, share, expected in ((None, 0.6, [3, 3]), (None, 0.4, [2, 2, 2]), ("1,3-4", 0.6, [3]), ("0-3", 0.4, [2, 2])):
+        limits = Limits(max_bytes=int(len(content) * share))
+        parts = plan_parts(document, pages(wanted), limits, tmp_path / "parts")
+        assert expected == [len(part.taken or ()) for part in parts]
+
+
 def test_a_large_page_among_small_ones_is_cut_apart(tmp_path: Path) -> None:
     """What was expected to fit does not: its halves do."""
     small, large = pypdfium2.PdfDocument(pdf(7)), pypdfium2.PdfDocument(scan(2, seed=5))
