@@ -41,6 +41,11 @@ _ALLOWED: Final = frozenset(
     }
 )
 _SPANNING: Final = frozenset({"th", "td"})
+_NOTHING: Final[frozenset[str]] = frozenset()
+_ROW: Final = _SPANNING | {"tr"}
+_PART: Final = _ROW | {"thead", "tbody", "tfoot", "caption"}
+_ENDED_BY: Final = {"td": _SPANNING, "th": _SPANNING, "tr": _ROW, "thead": _PART, "tbody": _PART, "tfoot": _PART}
+"""Elements that end where another begins: HTML's own rule for tables."""
 _MAX_DEPTH: Final = 40
 _MAX_COLUMNS: Final = 100  # of which spans are kept: a row of thousands of cells, each over hundreds of rows, is no table
 _BREAKS: Final = frozenset({"br", "p", "li", "table"})
@@ -75,23 +80,56 @@ def harmless(content: str, sources: Mapping[str, str]) -> str:
 
     `sources` are the links for each `src` that a picture in it may have; a picture with another one goes.
     """
-    made: list[str] = []
-    open_tags: list[str] = []
+    made = _Balanced()
     for piece in _pieces(content):
         if isinstance(piece, str):
-            made.append(html.escape(piece))
+            made.add(html.escape(piece))
         elif piece.name == "br":
-            made.append("<br>")
+            made.add("<br>")
         elif piece.name == "img" and (source := sources.get(piece.attributes.get("src", ""))):
-            made.append(f'<img src="{html.escape(source)}" alt="">')
-        elif piece.name in _ALLOWED and piece.is_end and piece.name in open_tags:
-            while (name := open_tags.pop()) != piece.name:
-                made.append(f"</{name}>")
-            made.append(f"</{piece.name}>")
-        elif piece.name in _ALLOWED and not piece.is_end and len(open_tags) < _MAX_DEPTH:
-            open_tags.append(piece.name)
-            made.append(f"<{piece.name}{_kept(piece)}>")
-    return "".join(made) + "".join(f"</{name}>" for name in reversed(open_tags))
+            made.add(f'<img src="{html.escape(source)}" alt="">')
+        elif piece.name in _ALLOWED and piece.is_end:
+            made.end(piece.name)
+        elif piece.name in _ALLOWED:
+            made.begin(piece.name, _kept(piece))
+    return made.text()
+
+
+class _Balanced:
+    """HTML that is being made: what is begun is ended, and nothing else."""
+
+    __slots__ = ("_made", "_open")
+
+    def __init__(self) -> None:
+        self._made: list[str] = []
+        self._open: list[str] = []
+
+    def add(self, text: str) -> None:
+        """Add harmless HTML."""
+        self._made.append(text)
+
+    def begin(self, name: str, attributes: str) -> None:
+        """Begin an element, unless it is too deep. It ends what HTML says it ends: a row the row before it, a cell the cell."""
+        ended = _ENDED_BY.get(name, _NOTHING)
+        table = len(self._open) - self._open[::-1].index("table") if "table" in self._open else 0
+        self._end_from(next((at for at in range(table, len(self._open)) if self._open[at] in ended), len(self._open)))
+        if len(self._open) < _MAX_DEPTH:
+            self._open.append(name)
+            self._made.append(f"<{name}{attributes}>")
+
+    def end(self, name: str) -> None:
+        """End the last element of this name, and those in it; nothing where there is none."""
+        if name in self._open:
+            self._end_from(len(self._open) - 1 - self._open[::-1].index(name))
+
+    def text(self) -> str:
+        """Return all of it."""
+        self._end_from(0)
+        return "".join(self._made)
+
+    def _end_from(self, at: int) -> None:
+        while len(self._open) > at:
+            self._made.append(f"</{self._open.pop()}>")
 
 
 class _Grid:

@@ -65,7 +65,7 @@ def replaced(
         elif each.is_picture:
             made.append(new)
         else:
-            made.append(_newlines_before(text, each.start) + new)
+            made.append(_newlines_after("".join(made[-3:])) + new)
             copied = _skip(text, _skip(text, copied, " "), "\n")
             made.append("\n\n" if copied < len(text) else "")
     return "".join(made) + text[copied:]
@@ -106,9 +106,8 @@ def _skip(text: str, at: int, characters: str) -> int:
     return at
 
 
-def _newlines_before(text: str, at: int) -> str:
-    """Return the newlines that are missing for a blank line before `at`."""
-    before = text[max(0, at - 2) : at]
-    if before in {"", "\n", "\n\n"}:
+def _newlines_after(before: str) -> str:
+    """Return the newlines that are missing for a blank line after a text."""
+    if before.endswith("\n\n") or not before.strip("\n"):
         return ""
     return "\n" if before.endswith("\n") else "\n\n"

@@ -29,7 +29,7 @@ class PlainText:
         blocks = _Blocks()
         for token in self._parser.parse(tables.without_html(markdown)):
             blocks.take(token)
-        return tables.resolved(blocks.text(), lambda content: _tab_separated(rows_of(content)))
+        return tables.resolved(blocks.text(), lambda content: _tab_separated(rows_of(content))).strip("\n")
 
 
 class _Blocks:
@@ -74,7 +74,7 @@ class _Blocks:
     def _add(self, words: str) -> None:
         if not words:
             return
-        indent = "  " * max(0, self._depth - 1)
+        indent = "  " * max(0, self._depth - bool(self._item))
         hanging = indent + " " * len(self._item) if self._depth else ""
         gap = "" if not self._blocks else "\n" if self._depth and self._is_in_list else "\n\n"
         self._blocks.append(f"{gap}{indent}{self._item}" + words.replace("\n", f"\n{hanging}"))
@@ -93,4 +93,4 @@ def _words(tokens: Iterable[Token]) -> str:
 
 
 def _tab_separated(rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("\t".join(row) for row in rows)
+    return "\n".join("\t".join(row) for row in rows if any(row))
