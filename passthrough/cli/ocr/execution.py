@@ -23,6 +23,7 @@ from ...client.errors import ClientError, DocumentError
 from ...client.inputs.discovery import Found, find
 from ...client.output.manifest import Manifest, Manifests
 from ...client.output.places import Place, places
+from ...client.rendering.rendered import check_libraries
 from ...client.runs.document_run import RunContext
 from ...client.runs.plan import plan
 from ...client.runs.results import DocumentResult
@@ -67,6 +68,7 @@ def execute(choices: Choices, config: str) -> int:
 
 
 def _executed(choices: Choices, config: str, temporary: Path) -> int:
+    check_libraries(choices.rendered)
     endpoint = Endpoint.of(choices.flags.base_url or BASE_URL, choices.flags.api_key)
     settings = _settings(choices, config, endpoint)
     manifests = cache(Manifest.of)

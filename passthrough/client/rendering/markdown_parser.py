@@ -24,16 +24,18 @@ _MAX_FORMULA: Final = 5000  # characters
 _MAX_FORMULA_LINES: Final = 100
 
 
-def markdown_parser(is_picture: Callable[[str], bool]) -> MarkdownIt:
-    """Return a parser. `is_picture` tells which relative links are those of our pictures: others that are relative are text.
-
-    Raises ClientError where the library is not installed.
-    """
+def library() -> type[MarkdownIt]:
+    """Return the class of parsers. Raises ClientError where the library is not installed, which is of an extra."""
     try:
         from markdown_it import MarkdownIt  # noqa: PLC0415 - of an extra
     except ImportError:
-        raise ClientError(f"HTML and text need markdown-it-py, which is not installed.\n  {install_command('ocr')}") from None
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _MAX_NESTING}).enable(["table", "strikethrough"])
+        raise ClientError(f"For HTML and text, markdown-it-py is needed.\n  Install it: {install_command('ocr')}") from None
+    return MarkdownIt
+
+
+def markdown_parser(is_picture: Callable[[str], bool]) -> MarkdownIt:
+    """Return a parser. `is_picture` tells which relative links are those of our pictures: others that are relative are text."""
+    parser = library()("commonmark", {"html": False, "maxNesting": _MAX_NESTING}).enable(["table", "strikethrough"])
     parser.validateLink = lambda url: bool(_SAFE_LINK.match(url)) or is_picture(url)  # type: ignore[method-assign]
     parser.inline.ruler.before("escape", "formula", _formula)
     parser.inline.ruler.before("html_inline", "break", _line_break)

@@ -14,6 +14,7 @@ from ..errors import DocumentError
 from ..options import Format, RenderOptions
 from .html_pages import END, HEAD, HtmlPages, TableMarks
 from .joined import Joined, Taken
+from .markdown_parser import library
 from .page_markdown import PagePictures, clean, page_markdown, table_content
 from .picture_names import link
 from .plain_text import PlainText
@@ -36,6 +37,12 @@ class Written:
     model: str | None
     has_annotation: bool
     notes: tuple[str, ...]
+
+
+def check_libraries(options: RenderOptions) -> None:
+    """Raise ClientError where a library is not installed that a format needs: before a page is billed."""
+    if {Format.HTML, Format.TEXT}.intersection(options.formats):
+        library()
 
 
 def write_rendered(

@@ -102,15 +102,17 @@ def test_pages_of_signs_are_read(unit: str) -> None:
     assert PARSER.render(unit * (50_000 // len(unit)))
 
 
-def test_without_the_library_the_cure_is_said() -> None:
-    """In a message of the run."""
+@pytest.mark.parametrize(("formats", "is_needed"), [("md json", False), ("md html", True), ("txt", True)])
+def test_without_the_library_the_cure_is_said(formats: str, is_needed: bool) -> None:
+    """At the start of a run, and of no run that does without."""
     program = (
         "import sys; sys.modules['markdown_it'] = None\n"
         "from passthrough.client.errors import ClientError, DocumentError\n"
-        "from passthrough.client.rendering.markdown_parser import markdown_parser\n"
-        "try: markdown_parser(str.isdigit)\n"
+        "from passthrough.client.options import Format, RenderOptions\n"
+        "from passthrough.client.rendering.rendered import check_libraries\n"
+        f"try: check_libraries(RenderOptions(tuple(map(Format, '{formats}'.split()))))\n"
         "except ClientError as error: print(isinstance(error, DocumentError), error)\n"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert said.startswith("False HTML and text need markdown-it-py, which is not installed.\n")
-    assert "-m pip install 'passthrough-ocr[ocr]'" in said
+    assert is_needed == said.startswith("False For HTML and text, markdown-it-py is needed.\n")
+    assert is_needed == ("-m pip install 'passthrough-ocr[ocr]'" in said)
