@@ -50,12 +50,16 @@ class UnknownOutcome(DocumentError):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call. `body` makes the body, anew for each try. `is_free`: it costs nothing, and may be done twice."""
+    """One call. `body` makes the body, another one for each try.
+
+    `is_free`: it costs nothing, and may be done twice. `is_urgent`: it does not wait for a pause that others were asked for.
+    """
 
     method: str
     url: str
     body: Callable[[], RequestBody] | None = None
     is_free: bool = True
+    is_urgent: bool = False
 
 
 async def send(connection: Connection, call: Call, receive: Callable[[ClientResponse], Awaitable[T]], on_wait: OnWait) -> T:
@@ -65,7 +69,8 @@ async def send(connection: Connection, call: Call, receive: Callable[[ClientResp
     """
     tries = _Tries(connection, call, on_wait)
     while True:
-        await connection.pauses.passed()
+        if not call.is_urgent or tries.counted[_Cause.PAUSE]:
+            await connection.pauses.passed()
         body = call.body() if call.body is not None else None
         is_answered = False
         try:
@@ -120,7 +125,7 @@ class _Tries:
                 await self._wait(_Cause.FREE, refusal.message, error)
             case Meaning.FAILED:
                 raise UnknownOutcome(error)
-            case Meaning.FINAL:
+            case _:
                 raise error
 
     async def _wait(self, cause: _Cause, why: str, error: DocumentError) -> None:
@@ -142,8 +147,12 @@ class _Tries:
             self.on_wait(delay_s, refusal.message)
 
     def _give_up(self, error: Refused) -> NoReturn:
-        """Raise the refusal; it ends the run where the API answered no call well in all that time."""
-        error.ends_run = self.connection.pauses.successes == self.successes
+        """Raise the refusal. It ends the run where the API answered no call well in all that time.
+
+        A 503 does so only where it never answered one well: it may be about this document alone.
+        """
+        successes = self.connection.pauses.successes
+        error.ends_run = successes == (self.successes if error.refusal.status == 429 else 0)
         raise error
 
     def _delay_s(self, cause: _Cause, error: DocumentError) -> float:

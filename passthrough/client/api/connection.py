@@ -146,6 +146,7 @@ def _split(base: str) -> SplitResult:
     try:
         parts = urlsplit(base)
         is_usable = parts.scheme.lower() in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")  # as the system will: a label is neither empty nor long
     except ValueError:
         is_usable = False
     if not is_usable or not base.isprintable() or " " in base:

@@ -17,6 +17,7 @@ from aiohttp import (
     ClientProxyConnectionError,
     ClientResponseError,
     ConnectionTimeoutError,
+    InvalidURL,
     ServerDisconnectedError,
 )
 from aiohttp.http import HttpProcessingError
@@ -60,9 +61,14 @@ class Fault:
         return DocumentError(f"There is no whole response: {self.why}.", "Run it again.")
 
 
+_UNCONNECTED: Final = (
+    ClientConnectorError, ClientProxyConnectionError, ClientHttpProxyError, ConnectionTimeoutError, InvalidURL
+)  # fmt: skip
+
+
 def fault_of(error: BaseException, *, is_sent: bool) -> Fault:
     """Return what an error of NETWORK means; `is_sent`: the whole request has left."""
-    if isinstance(error, (ClientConnectorError, ClientProxyConnectionError, ClientHttpProxyError, ConnectionTimeoutError)):
+    if isinstance(error, _UNCONNECTED):
         return Fault(Moment.UNREACHABLE, _no_connection(error))
     moment = Moment.WAITING if is_sent else Moment.SENDING
     return Fault(moment, _broken(error), isinstance(error, (ClientResponseError, HttpProcessingError)))
@@ -71,6 +77,8 @@ def fault_of(error: BaseException, *, is_sent: bool) -> Fault:
 def _no_connection(error: BaseException) -> str:
     if isinstance(error, ConnectionTimeoutError):
         return "no connection in time"
+    if isinstance(error, InvalidURL):
+        return "its URL is not valid"
     if isinstance(error, ClientConnectorDNSError):
         return "its name is not known"
     if isinstance(error, ClientConnectorCertificateError):

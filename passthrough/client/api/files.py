@@ -69,7 +69,7 @@ async def upload(connection: Connection, path: Path, name: str, purpose: str, on
 
 async def delete(connection: Connection, file_id: str, on_wait: OnWait = _unheard) -> None:
     """Delete a file; one that is not there is deleted. Raises DocumentError."""
-    call = Call("DELETE", connection.endpoint.url(f"/files/{quote(file_id, safe='')}"))
+    call = Call("DELETE", connection.endpoint.url(f"/files/{quote(file_id, safe='')}"), is_urgent=True)
     try:
         await send(connection, call, _ignored, on_wait)
     except Refused as error:

@@ -87,7 +87,7 @@ class RequestBody(Payload):
         self.is_whole = False
         self.failure: DocumentError | None = None
 
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+    async def write(self, writer: AbstractStreamWriter) -> None:
         """Send the body. What is wrong with the file is kept in `failure`, and breaks the connection."""
         try:
             if self._content is not None:
@@ -98,10 +98,6 @@ class RequestBody(Payload):
             raise
         self.is_whole = True
         await self._write(writer, self._after if self._content is not None else self._before + self._after)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send the body."""
-        await self.write_with_length(writer, None)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Refuse: aiohttp asks for it only to show a body, or to sign one."""

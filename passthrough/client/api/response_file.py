@@ -16,6 +16,7 @@ from ..threads import in_thread
 from .faults import BILLED_HINT
 
 _BLOCK: Final = 1 << 18
+_BEFORE_JSON: Final = b" \t\r\n\xef\xbb\xbf"  # a byte order mark, too
 _SPACE: Final = "Make space, or check the folder's permissions."
 
 
@@ -24,7 +25,8 @@ class ResponseFile:
 
     def __init__(self, file: BinaryIO, part: Path, into: Path, *, is_billed: bool) -> None:
         self._file, self._part, self._into, self._is_billed = file, part, into, is_billed
-        self._end = b""
+        self._start = self._end = b""
+        self._is_page = False
 
     @classmethod
     @asynccontextmanager
@@ -48,9 +50,11 @@ class ResponseFile:
         """Write a response's body, from its beginning. Raises DocumentError, and the network's errors."""
         await self._do(partial(_restart, self._file))
         waiting = bytearray()
-        self._end = b""
+        self._start = self._end = b""
+        self._is_page = response.content_type == "text/html"
         async for piece in response.content.iter_chunked(_BLOCK):
             waiting += piece
+            self._start = self._start or piece.lstrip(_BEFORE_JSON)[:1]
             self._end = (self._end + piece[-64:]).rstrip()[-1:] or self._end
             if len(waiting) >= _BLOCK:
                 await self._do(partial(self._file.write, bytes(waiting)))
@@ -59,6 +63,9 @@ class ResponseFile:
 
     async def finish(self) -> None:
         """Give the file its name, once its bytes are on the disk. Raises DocumentError."""
+        if self._is_billed and self._start != b"{":
+            why = "The API responded with something else than an OCR result; it may have been billed."
+            raise DocumentError(why, "Check --base-url or PASSTHROUGH_BASE_URL.", ends_run=self._is_page)
         if self._is_billed and self._end != b"}":
             # A response that ends with its connection, and compressed bytes, may be cut without a sign.
             raise DocumentError("The response is not whole; it may have been billed.", BILLED_HINT)

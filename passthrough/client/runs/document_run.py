@@ -131,7 +131,7 @@ async def _source(document: Document, part: Part, work: WorkFolder, context: Run
         yield inline
         return
     name = f"{document.relative.stem[:60]}.{secrets.token_hex(6)}{document.relative.suffix}"
-    work.note_upload(name, context.connection.endpoint.base)
+    work.note_upload(name, context.connection.endpoint.shown)
     try:
         stored = await upload(context.connection, part.path, name, "ocr", context.listener.wait)
     except FilesMissing:
@@ -167,7 +167,7 @@ async def book(into: Path, context: RunContext, *, in_batch: bool = False) -> No
 async def delete_left(work: WorkFolder, connection: Connection) -> None:
     """Delete the uploads that a killed run left at this API. What cannot be deleted stays noted, for the next run."""
     for left in work.left_uploads():
-        if left.base_url != connection.endpoint.base:
+        if left.base_url != connection.endpoint.shown:
             continue
         with suppress(DocumentError):
             ids = [left.id] if left.id is not None else await find(connection, left.name)

@@ -244,6 +244,27 @@ async def _behind(one: Api) -> bytes:
     return found
 
 
+@pytest.mark.parametrize(("status", "ends_run"), [(429, True), (503, False)])
+async def test_a_document_that_an_api_never_takes_fails_alone(status: int, ends_run: bool) -> None:
+    """After good responses a 503 that stays may be about this document; a 429 is about the caller."""
+    async with api(GOOD, says(status, {})) as one:
+        await called(one, is_free=False)
+        assert ends_run == (await failure(called(one, is_free=False))).ends_run
+    async with api(says(status, {})) as one:
+        assert (await failure(called(one, is_free=False))).ends_run
+
+
+async def test_what_is_urgent_waits_for_no_pause_of_others() -> None:
+    """Uploads are deleted at once when a run ends; where the API asks this call itself to wait, it waits."""
+    async with api(GOOD, says(429, {}), GOOD) as one:
+        one.connection.pauses.extend(500.0)
+        call = Call("DELETE", one.connection.endpoint.url("/files/file-1"), is_urgent=True)
+        await send(one.connection, call, whole, one.on_wait)
+        assert [] == one.clock.waits
+        await send(one.connection, call, whole, one.on_wait)
+        assert [500.0] == one.clock.waits
+
+
 async def test_a_run_goes_on_where_others_succeed() -> None:
     """A document that had bad luck eight times fails alone."""
     async with api(says(429, {})) as one:

@@ -39,7 +39,8 @@ def test_a_base_url_is_read_as_it_is_meant(given: str, base: str, ocr_url: str) 
 @pytest.mark.parametrize(
     "given",
     ["", "api.mistral.ai", "localhost:4000/mistral", "ftp://a.example", "http://", "http:///x", "http://a:99999", "http://a:0",
-     "http://a b", "http://a/\x00", "http://a\u202eb", "http://[::1", "/mistral", "http://user:word@a.example", "http://user@a"],
+     "http://a b", "http://a/\x00", "http://a\u202eb", "http://[::1", "/mistral", "http://a..b", "http://" + "a" * 64,
+     "http://user:word@a.example", "http://user@a"],
 )  # fmt: skip
 def test_what_is_no_base_url_is_refused(given: str) -> None:
     """With an example of one that is, and without what it holds."""

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import trustme
+from aiohttp import ClientConnectionError, ClientOSError
 
 from passthrough.client.api.connection import Connection, Endpoint
+from passthrough.client.api.faults import fault_of
 from passthrough.client.api.files import delete
 from passthrough.client.errors import DocumentError
 from tests.harness.api_calls import FastClock
@@ -41,6 +43,28 @@ async def test_a_port_at_which_nobody_listens() -> None:
     """On this machine the hint names the proxy's own command."""
     base = f"http://127.0.0.1:{free_port()}/mistral"
     assert (f"{base} cannot be reached: connection refused.", SERVE_HINT) == await unreachable(base)
+
+
+@pytest.mark.parametrize("host", ["999.1.1.1", "1.2.3", "a\\b.invalid"])
+async def test_a_name_that_is_none(host: str) -> None:
+    """What looks like a URL, and is none for the network."""
+    assert (f"http://{host} cannot be reached: its URL is not valid.", URL_HINT) == await unreachable(f"http://{host}")
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (ClientOSError(104, "Connection reset by peer"), "connection reset by peer"),
+        (ClientOSError(32, "Can not write request body for http://127.0.0.1/"), "the connection broke"),
+        (ClientConnectionError("Failed to send bytes into the underlying connection"), "the connection broke"),
+    ],
+)
+def test_a_connection_that_breaks_says_how_where_the_system_does(error: Exception, why: str) -> None:
+    """Before the request had left it was not billed, after that it may have been."""
+    endpoint = Endpoint.of("http://a.example", None)
+    sending, waiting = (fault_of(error, is_sent=is_sent).error(endpoint, may_be_billed=True) for is_sent in (False, True))
+    assert f"It could not be sent to its end: {why}; it was not billed." == sending.why
+    assert f"There is no whole response: {why}; it may have been billed." == waiting.why
 
 
 async def test_a_name_that_no_one_knows() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,15 @@ async def test_what_a_lost_upload_left_is_deleted(tmp_path: Path) -> None:
         lines = [each.line.removesuffix(b" HTTP/1.1") for each in one.raw.received]
     search = b"GET /v1/files?search=a.pdf&page=0&page_size=100"
     assert [b"POST /v1/files", b"POST /v1/files", search, b"DELETE /v1/files/file-1"] == lines
+
+
+@pytest.mark.parametrize(("status", "is_done"), [(200, True), (204, True), (404, True), (410, True), (403, False)])
+async def test_a_file_that_is_not_there_is_deleted(status: int, is_done: bool) -> None:
+    """Other refusals are failures: the file stays noted."""
+    async with api(responds(b"", status=b"%d Said" % status)) as one:
+        with nullcontext() if is_done else pytest.raises(DocumentError):
+            await delete(one.connection, "file-1", one.on_wait)
+        assert 1 == one.raw.connections
 
 
 async def test_a_long_list_is_read_page_by_page() -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import tracemalloc
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -103,6 +104,16 @@ async def test_a_file_that_is_gone_fails_its_document(pdf: Path) -> None:
             await one.connection.request("POST", one.connection.endpoint.ocr_url, made)
     assert made.failure is not None
     assert "The file cannot be read: No such file or directory." == made.failure.why
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that opens and cannot be read is Linux's")
+def test_a_file_that_cannot_be_read_fails_its_document() -> None:
+    """A disk's error is the document's failure."""
+    content = FileContent(Path("/proc/self/mem"), 9, 0, as_base64=True)
+    with ExitStack() as files:
+        file = content.open(files)
+        with pytest.raises(DocumentError, match="cannot be read: Input/output error"):
+            content.block(file)
 
 
 async def test_memory_stays_flat_whatever_the_size(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ async def called(one: Api, into: Path) -> None:
         responds(WHOLE),
         responds(WHOLE, status=b"201 Created"),
         responds(WHOLE + b"\n\n"),
+        responds(b"\xef\xbb\xbf\n" + WHOLE),
         sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(WHOLE[:7]) + chunk(WHOLE[7:]) + chunk(b"")),
         sends(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + WHOLE),
         sends(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n" + ok(WHOLE)),
@@ -43,7 +44,7 @@ async def test_a_whole_response_is_stored(act: Act, tmp_path: Path) -> None:
     into.write_bytes(b"of an earlier run")
     async with api(act) as one:
         await called(one, into)
-    assert (WHOLE, [into.name]) == (into.read_bytes().rstrip(), os.listdir(tmp_path))
+    assert (WHOLE, [into.name]) == (into.read_bytes().strip(b"\xef\xbb\xbf\n"), os.listdir(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -53,10 +54,6 @@ async def test_a_whole_response_is_stored(act: Act, tmp_path: Path) -> None:
         sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(WHOLE)),
         sends(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + WHOLE[:-1]),
         responds(gzip.compress(WHOLE)[:-900], b"Content-Encoding: gzip"),
-        responds(b""),
-        responds(b"", status=b"204 No Content"),
-        responds(b"null"),
-        responds(b"<html>"),
     ],
 )
 async def test_a_response_that_is_not_whole_is_none(act: Act, tmp_path: Path) -> None:
@@ -66,6 +63,25 @@ async def test_a_response_that_is_not_whole_is_none(act: Act, tmp_path: Path) ->
             await called(one, tmp_path / "response.json")
         assert 1 == one.raw.connections
     assert [] == os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("act", "ends_run"),
+    [
+        (responds(b""), False),
+        (responds(b"", status=b"204 No Content"), False),
+        (responds(b"null", b"Content-Type: application/json"), False),
+        (responds(b"[]"), False),
+        (responds(b"  <html>", b"Content-Type: text/html; charset=utf-8"), True),
+    ],
+)
+async def test_a_response_that_is_no_result_is_none(act: Act, ends_run: bool, tmp_path: Path) -> None:
+    """Azure has answered `null`; a page means that something else than an API listens there, and ends the run."""
+    async with api(act) as one:
+        with pytest.raises(DocumentError) as caught:
+            await called(one, tmp_path / "response.json")
+    why = "The API responded with something else than an OCR result; it may have been billed."
+    assert (why, ends_run, []) == (caught.value.why, caught.value.ends_run, os.listdir(tmp_path))
 
 
 async def test_a_response_grows_aside(tmp_path: Path) -> None:
