@@ -10,15 +10,18 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Return what `work` returns, or raise what it raises. A caller that is cancelled meanwhile waits for its end.
+    """Return what `work` returns, or raise what it raises. A caller that is cancelled meanwhile waits for its end, however often.
 
     Otherwise the thread would write into a folder that its caller removes.
     """
-    running = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        if not running.cancelled():
-            running.exception()  # it is seen: the caller's cancellation comes first
-        raise
+    running = asyncio.get_running_loop().run_in_executor(None, work)  # a future: the end of the loop cancels tasks only
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        running.exception()  # it is seen: the caller's cancellation comes first
+        raise cancelled
+    return running.result()
