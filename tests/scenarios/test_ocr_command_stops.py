@@ -98,8 +98,13 @@ async def stored_files(running: Program) -> list[str]:
         return [each["filename"] for each in (await response.json())["data"]]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["Ctrl-C", "SIGTERM", "kill -9"])
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        *((moment, number) for moment in MOMENTS for number in (signal.SIGINT, signal.SIGKILL)),
+        *((moment, signal.SIGTERM) for moment in ("at once", "a call was served", "one is finished")),
+    ],
+)
 async def test_a_run_that_is_stopped(tmp_path: Path, undisturbed: dict[str, str], moment: str, number: signal.Signals) -> None:
     """What is visible is whole; after Ctrl-C no upload is left; the next run makes the rest, and pays only for that."""
     for name in ("server", "desk"):
@@ -137,5 +142,5 @@ async def test_two_runs_at_once(tmp_path: Path, undisturbed: dict[str, str]) -> 
         assert undisturbed == outputs(desk / "out")
         assert {MANIFEST} == hidden(desk / "out")
         assert [PAGES, PAGES] == [(await booked_pages(running))[0], sum(each.pages for each in ran)]
-    lines = [json.loads(line) for line in (desk / "out" / MANIFEST).read_bytes().splitlines()]
+    lines = [json.loads(line) for each in (desk / "out").rglob(MANIFEST) for line in each.read_bytes().splitlines()]
     assert len(DOCUMENTS) == len(lines)

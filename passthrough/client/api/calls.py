@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -81,6 +82,10 @@ async def send(connection: Connection, call: Call, receive: Callable[[ClientResp
                     connection.pauses.successes += 1
                     return received
                 refusal = await read_refusal(response, connection.endpoint, connection.timing.utc_s())
+        except asyncio.CancelledError:
+            if body is not None:
+                body.abort()
+            raise
         except NETWORK as error:
             if body is not None and body.failure is not None:
                 raise body.failure from None

@@ -86,9 +86,16 @@ class RequestBody(Payload):
         self._size = len(before) + (content.sent_bytes if content is not None else 0) + len(after)
         self.is_whole = False
         self.failure: DocumentError | None = None
+        self._transport: asyncio.WriteTransport | None = None
+
+    def abort(self) -> None:
+        """Break the connection that it is sent on; aiohttp's own close waits until the API has taken what is on the way."""
+        if self._transport is not None:
+            self._transport.abort()
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send the body. What is wrong with the file is kept in `failure`, and breaks the connection."""
+        self._transport = getattr(writer, "transport", None)
         try:
             if self._content is not None:
                 await self._write(writer, self._before)

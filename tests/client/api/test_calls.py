@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import socket
+import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 from aiohttp import ClientResponse
 
 from passthrough.client.api.calls import Call, Refused, UnknownOutcome, send
+from passthrough.client.api.connection import Connection, Endpoint
 from passthrough.client.api.faults import BILLED_HINT
 from passthrough.client.api.request_body import FileContent, RequestBody, inline_document_body, json_body
 from passthrough.client.errors import DocumentError
@@ -323,3 +327,33 @@ async def test_the_key_is_in_no_message() -> None:
         error = await failure(called(one, is_free=False))
         assert "The API refused it (400): The key *** is wrong." == error.why
     assert b"client-key" not in json.dumps(str(error)).encode()
+
+
+def test_an_api_that_takes_nothing_more_does_not_hold_the_end(pdf: Path) -> None:
+    """A call that is cancelled with bytes on the way has no connection left when the loop ends, though none of them is read."""
+    content = FileContent.of(pdf, as_base64=True)
+    body = partial(inline_document_body, {"model": "m"}, "document_url", "application/pdf", content, 5.0)
+
+    accepted: list[socket.socket] = []
+
+    async def cancelled(listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        endpoint = Endpoint.of(f"http://127.0.0.1:{listening.getsockname()[1]}", None)
+        async with Connection(endpoint) as connection:
+            call = Call("POST", endpoint.ocr_url, body, is_free=False)
+            task = asyncio.ensure_future(send(connection, call, whole, lambda *_: None))
+            accepted.append((await loop.sock_accept(listening))[0])
+            await loop.sock_recv(accepted[0], 1)
+            await asyncio.wait([task], timeout=0.2)  # until the system takes no more of it
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        listening.setblocking(False)
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            runner.run(cancelled(listening))
+        gc.collect()
+        accepted[0].close()
+    assert [] == [str(each.message) for each in warned]
