@@ -50,10 +50,8 @@ async def finish(ordered: BatchOrder, ended: Job, job: JobState, context: RunCon
         lost += not finished.is_stored
         job.step("written")
     if lost:
-        words = "1 result" if lost == 1 else f"{lost} results"
-        raise ClientError(
-            f"{words} could not be kept here, and stay at the provider.\n  Then run: {resume_command(job.folder.home)}"
-        )
+        words = "1 result could not be kept here, and stays" if lost == 1 else f"{lost} results could not be kept here, and stay"
+        raise ClientError(f"{words} at the provider.\n  Then run: {resume_command(job.folder.home)}")
     await job.save(replace(job.value, phase=Phase.STORED, results=files))
     await clear(job, context)
 

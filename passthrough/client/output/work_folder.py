@@ -224,7 +224,7 @@ def claim(place: Place, manifest: Manifest | None = None, *, patience_s: float =
     try:
         work.refuse_taken()
     except BaseException:
-        work.leave()
+        work.release()
         raise
     return work
 

@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from passthrough.client.batch.folder import NAME
-from passthrough.client.errors import ClientError, DocumentError
+from passthrough.client.errors import ClientError
 from passthrough.client.options import OcrOptions
+from passthrough.client.output.disk import sha256_of
+from passthrough.client.output.manifest import Finished, Manifest
+from passthrough.client.output.place import Place
+from passthrough.client.output.work_folder import claim
 from passthrough.client.page_ranges import PageRanges
 from passthrough.client.pdf.parts import Limits
-from passthrough.sandbox import Pace
-from tests.client.batch.conftest import MODEL, Desk, desk_at
+from tests.harness.batch_desk import MODEL, Desk, Forward, Trouble, desk_at, front_of
 from tests.harness.documents import pdf
-from tests.harness.waiting import until
+from tests.harness.sandbox_caller import Caller
 
+ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.wire
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """A desk whose API is a sandbox at full speed."""
+    async with desk_at(tmp_path) as made:
+        yield made
+
 
 LARGE = pdf(2) + b"\n%" + b"x" * 200_000
 """It is uploaded by itself."""
@@ -65,3 +80,370 @@ async def test_chosen_pages_and_cut_documents_come_back_as_one(desk: Desk) -> No
     found = [int(each.split("This is page ")[1].split(" ")[0]) for each in text.split("---")]
     assert [0, 2, 3, 4, 5, 6] == found
     assert [3] == [each["total_requests"] for each in await desk.jobs()]
+
+
+async def test_documents_that_fail_are_named_and_the_others_are_there(tmp_path: Path, desk: Desk) -> None:
+    """One that the API refuses, one that is locked, one whose output another program made: each says why."""
+    desk.write(good=pdf(1), broken=b"%PDF-1.4\n" + bytes(500), locked=pdf(1, password="secret"), theirs=pdf(1))
+    desk.out.mkdir()
+    (desk.out / "theirs.md").write_text("mine")
+    heard = await desk.begin()
+    assert {"broken.pdf", "locked.pdf", "theirs.pdf"} == set(heard.failures)
+    assert heard.failures["broken.pdf"].startswith("The API refused it (")
+    assert "exists, and is not of this command" in heard.failures["theirs.pdf"]
+    assert ("mine", True) == ((desk.out / "theirs.md").read_text(), (desk.out / "good.md").exists())
+    assert ([2], []) == ([each["total_requests"] for each in await desk.jobs()], await desk.stored())
+    assert [".passthrough-ocr.jsonl", "good.md", "theirs.md"] == desk.outputs()
+
+
+async def test_nothing_to_order_orders_nothing(desk: Desk) -> None:
+    """Where every document fails before, or there is none."""
+    assert 0 == (await desk.begin()).expected
+    desk.write(locked=pdf(1, password="secret"))
+    heard = await desk.begin()
+    assert (["locked.pdf"], [], []) == (list(heard.failures), await desk.jobs(), await desk.stored())
+    assert not (desk.out / NAME).exists()
+
+
+async def cancelled_at(desk: Desk, step: str, count: int = 1) -> None:
+    """Begin a job, and cancel it at the `count`th step of a name, as Ctrl-C does."""
+    left = count
+
+    def on_step(name: str) -> None:
+        nonlocal left
+        left -= name == step
+        if name == step and not left:
+            task.cancel()
+
+    task = asyncio.ensure_future(desk.begin(on_step))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize(
+    ("step", "count"), [("preparing", 1), ("preparing", 2), ("uploaded", 1), ("planned", 1), ("uploaded", 2)]
+)
+async def test_interrupted_before_the_order_it_leaves_nothing(desk: Desk, step: str, count: int) -> None:
+    """Uploads are deleted, and the job is forgotten."""
+    desk.write(a=pdf(1), large=LARGE)
+    await cancelled_at(desk, step, count)
+    assert ([], [], []) == (await desk.stored(), await desk.jobs(), desk.outputs())
+    with pytest.raises(ClientError, match="no batch job is under way here"):
+        await desk.resume()
+
+
+@pytest.mark.parametrize("step", ["ordering", "taken", "ordered", "fetched", "written", "stored", "deleted"])
+async def test_interrupted_after_the_order_it_goes_on(desk: Desk, step: str) -> None:
+    """Resuming completes it, by the options with which it was ordered; it was ordered once."""
+    desk.write(a=pdf(1), large=LARGE)
+    await cancelled_at(desk, step)
+    settings, desk.overrides = desk.overrides, {"asked": OcrOptions("another"), "overwrite": True, "out": Path("/nowhere")}
+    await desk.resume()
+    await assert_complete(desk, step, 0)
+    desk.overrides = settings
+    assert 2 == (await desk.begin()).sums.skipped
+
+
+async def test_a_job_under_way_admits_no_other(desk: Desk) -> None:
+    """The message says how to go on with it."""
+    desk.write(a=pdf(1))
+    await cancelled_at(desk, "ordered")
+    with pytest.raises(
+        ClientError, match=r"a batch job is under way\.\n  Fetch its results first: passthrough ocr --batch --resume /"
+    ):
+        await desk.begin()
+    assert 1 == len(await desk.jobs())
+
+
+async def test_a_job_is_resumed_where_it_was_ordered(tmp_path: Path, desk: Desk) -> None:
+    """Another API does not know it; nothing is deleted there."""
+    desk.write(a=pdf(1))
+    await cancelled_at(desk, "ordered")
+    async with desk_at(tmp_path) as other:
+        for attempt in (other.resume, other.begin):
+            with pytest.raises(ClientError, match=f"of another API.\n  Go on with it: add --base-url {desk.caller.base}"):
+                await attempt()
+    assert 1 == (await desk.resume()).sums.done
+
+
+async def test_inputs_may_change_and_go_while_the_job_runs(desk: Desk) -> None:
+    """The results are those of what was ordered; what is there now is done by the next run."""
+    desk.write(changed=pdf(1), gone=pdf(1))
+    await cancelled_at(desk, "ordered")
+    desk.write(changed=pdf(2))
+    (desk.folder / "in/gone.pdf").unlink()
+    assert 2 == (await desk.resume()).sums.done
+    assert (1, 2) == ((heard := await desk.begin()).sums.done, heard.sums.pages)
+
+
+@asynccontextmanager
+async def troubled(desk: Desk, trouble: Trouble) -> AsyncIterator[None]:
+    """Put a front before the API of a desk, which does to the calls what `trouble` says. Its job stays where it was ordered."""
+    plain = desk.caller
+    async with front_of(plain, trouble) as caller:
+        desk.caller = caller
+        yield
+    desk.caller = plain
+
+
+def on(method: str, end: str, make: Callable[[Forward], Any]) -> Trouble:
+    """Return a trouble with calls of a method whose path has this end; the others pass."""
+
+    async def trouble(request: web.Request, forward: Forward) -> web.Response | None:
+        if request.method == method and request.path.endswith(end):
+            made: web.Response | None = await make(forward)
+            return made
+        return await forward()
+
+    return trouble
+
+
+async def lost(forward: Forward) -> None:
+    """Let a request arrive, and its response be lost."""
+    await forward()
+
+
+async def never(forward: Forward) -> None:
+    """Cut the connection: the request has not arrived."""
+
+
+def refused(status: int) -> Callable[[Forward], Any]:
+    """Return what refuses a request."""
+
+    async def make(forward: Forward) -> web.Response:
+        return web.json_response({"message": f"said {status}"}, status=status)
+
+    return make
+
+
+async def test_what_was_paid_for_is_not_ordered_again(desk: Desk) -> None:
+    """Responses that a run without a batch has left are used, for a document's parts that it got."""
+    desk.overrides = {"limits": Limits(max_pages=2), "workers": 1}
+    desk.write(long=pdf(6))
+    calls = 0
+
+    async def third_fails(forward: Forward) -> web.Response:
+        nonlocal calls
+        calls += 1
+        return await (forward() if calls < 3 else refused(400)(forward))  # type: ignore[no-any-return]
+
+    async with troubled(desk, on("POST", "/v1/ocr", third_fails)):
+        failed = await desk.run()
+    assert (["long.pdf"], 4) == (list(failed.failures), failed.sums.pages)
+    heard = await desk.begin()
+    assert ({}, 2, [1]) == (heard.failures, heard.sums.pages, [each["total_requests"] for each in await desk.jobs()])
+    assert all(f"This is page {page} of" in (desk.out / "long.md").read_text() for page in range(6))
+
+
+async def test_an_order_whose_response_is_lost_is_found(desk: Desk) -> None:
+    """By its token: it is not ordered again."""
+    desk.write(a=pdf(1), large=LARGE)
+    async with troubled(desk, on("POST", "/v1/batch/jobs", lost)):
+        assert 2 == (await desk.begin()).sums.done
+    await assert_complete(desk, "lost", 0)
+
+
+@pytest.mark.parametrize("make", [lost, never])
+async def test_an_order_that_is_not_known_to_have_arrived_is_looked_for_first(desk: Desk, make: Any) -> None:
+    """The API is gone in that moment: all is kept, and resuming orders it only where it had not arrived."""
+    desk.write(a=pdf(1), large=LARGE)
+    is_first, is_gone = True, False
+
+    async def trouble(request: web.Request, forward: Forward) -> web.Response | None:
+        nonlocal is_first, is_gone
+        if is_first and (request.method, request.path) == ("POST", "/v1/batch/jobs"):
+            is_first, is_gone = False, True
+            await make(forward)
+        return None if is_gone else await forward()
+
+    async with troubled(desk, trouble):
+        with pytest.raises(
+            ClientError, match=r"Whether the job is ordered is not known\. To look for it: passthrough ocr --batch"
+        ):
+            await desk.begin()
+        is_gone = False
+        assert 2 == (await desk.resume()).sums.done
+    await assert_complete(desk, "gone", 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "end", "status"), [("POST", "/v1/batch/jobs", 422), ("POST", "/v1/batch/jobs", 401), ("POST", "/v1/files", 401)]
+)
+async def test_an_order_that_is_refused_leaves_nothing(desk: Desk, method: str, end: str, status: int) -> None:
+    """The reason is the API's; what was uploaded is deleted, and the job is forgotten."""
+    desk.write(a=pdf(1), large=LARGE)
+    async with troubled(desk, on(method, end, refused(status))):
+        with pytest.raises(ClientError, match=f"said {status}"):
+            await desk.begin()
+        with pytest.raises(ClientError, match="no batch job is under way here"):
+            await desk.resume()
+    assert ([], [], []) == (await desk.stored(), await desk.jobs(), desk.outputs())
+
+
+async def test_a_document_whose_upload_is_refused_is_left_out(desk: Desk) -> None:
+    """The others are ordered."""
+    desk.write(a=pdf(1), large=LARGE)
+    calls = 0
+
+    async def first_fails(forward: Forward) -> Any:
+        nonlocal calls
+        calls += 1
+        return await (refused(413)(forward) if calls == 1 else forward())
+
+    async with troubled(desk, on("POST", "/v1/files", first_fails)):
+        heard = await desk.begin()
+    assert ({"large.pdf": "The API refused it (413): said 413."}, 1, 2) == (heard.failures, heard.sums.done, heard.expected)
+    assert [1] == [each["total_requests"] for each in await desk.jobs()]
+
+
+@pytest.mark.parametrize("part", ["/content", "/v1/batch/jobs/"])
+async def test_results_that_cannot_be_fetched_stay_at_the_api(desk: Desk, part: str) -> None:
+    """What is known of the job is kept, and the next try fetches them; the message says how to give up, too."""
+    desk.write(a=pdf(1))
+    is_gone = True
+
+    async def trouble(request: web.Request, forward: Forward) -> Any:
+        is_meant = is_gone and request.method == "GET" and part in request.path
+        return await (refused(404)(forward) if is_meant else forward())
+
+    async with troubled(desk, trouble):
+        with pytest.raises(ClientError, match=rf"(?s)said 404.*To go on: passthrough ocr .*To give the job up, remove .*{NAME}"):
+            await desk.begin()
+        is_gone = False
+        assert 1 == (await desk.resume()).sums.done
+
+
+@pytest.mark.parametrize("status", ["FAILED", "CANCELLED", "TIMEOUT_EXCEEDED"])
+async def test_a_job_that_fails_as_a_whole_fails_its_documents(desk: Desk, status: str) -> None:
+    """Each says what the API says of the job; they can be ordered again."""
+    desk.write(a=pdf(1), b=pdf(1))
+
+    async def ended(forward: Forward) -> Any:
+        value = json.loads((await forward()).body)
+        errors = [{"message": "no room.", "count": 2}]
+        return web.json_response({**value, "status": status, "output_file": None, "error_file": None, "errors": errors})
+
+    async def trouble(request: web.Request, forward: Forward) -> Any:
+        return await (ended(forward) if "/v1/batch/jobs/" in request.path else forward())
+
+    async with troubled(desk, trouble):
+        heard = await desk.begin()
+    why = f"The batch job ended early, as {status}, and has no result for it. no room."
+    assert ({"a.pdf": why, "b.pdf": why}, 0) == (heard.failures, heard.sums.pages)
+    assert [] == desk.outputs()
+    assert 2 == (await desk.begin()).sums.done
+
+
+async def test_a_document_without_a_result_fails_alone(desk: Desk) -> None:
+    """Its line is missing in the results of a job that succeeded."""
+    desk.write(a=pdf(1), b=pdf(1))
+
+    async def cut(forward: Forward) -> Any:
+        return web.Response(body=(await forward()).body.splitlines(keepends=True)[0])
+
+    async with troubled(desk, on("GET", "/content", cut)):
+        heard = await desk.begin()
+    assert ({"b.pdf": "The results of the batch job have no line for it."}, 1) == (heard.failures, heard.sums.done)
+
+
+async def test_files_that_cannot_be_deleted_are_named(desk: Desk) -> None:
+    """All outputs are there; the job is done."""
+    desk.write(a=pdf(1))
+
+    async def trouble(request: web.Request, forward: Forward) -> Any:
+        return await (refused(403)(forward) if request.method == "DELETE" else forward())
+
+    async with troubled(desk, trouble):
+        with pytest.raises(ClientError, match="Files of the batch could not be deleted at the provider: "):
+            await desk.begin()
+    assert ([".passthrough-ocr.jsonl", "a.md"], 2) == (desk.outputs(), len(await desk.stored()))
+
+
+async def test_a_result_that_cannot_be_kept_stays_at_the_api(desk: Desk) -> None:
+    """Another run is at work on the document: its result is fetched again afterwards, and the others are there already."""
+    desk.write(a=pdf(1), b=pdf(1))
+    await cancelled_at(desk, "ordered")
+    with claim(Place(desk.out, "a", "../in/a.pdf"), Manifest.of(desk.out)):
+        with pytest.raises(ClientError, match=r"1 result could not be kept here, and stays at the provider\."):
+            await desk.resume()
+        assert (True, False) == ((desk.out / "b.md").exists(), (desk.out / "a.md").exists())
+    heard = await desk.resume()
+    assert (1, 1, 2) == (heard.sums.done, heard.sums.skipped, heard.sums.pages)
+    assert ([".passthrough-ocr.jsonl", "a.md", "b.md"], []) == (desk.outputs(), await desk.stored())
+
+
+async def test_a_place_that_was_given_away_is_replaced(desk: Desk) -> None:
+    """A run without a batch has written another document there meanwhile."""
+    desk.write(a=pdf(1))
+    await cancelled_at(desk, "ordered")
+    (desk.folder / "in/a.pdf").rename(desk.folder / "a.pdf")
+    manifest = Manifest.of(desk.out)
+    (desk.out / "a.md").write_text("another")
+    manifest.add(Finished("another.pdf", "a", "0" * 64, "f", {"a.md": sha256_of(desk.out / "a.md")}, "t"))
+    heard = await desk.resume()
+    assert ({}, 1) == (heard.failures, heard.sums.done)
+    assert ("another", [".passthrough-ocr.jsonl", "a.md", "a.pdf.md"]) == ((desk.out / "a.md").read_text(), desk.outputs())
+
+
+async def test_an_api_of_one_call_runs_no_batch(desk: Desk) -> None:
+    """Its URL is that of the call: there are no files."""
+    desk.write(a=pdf(1))
+    desk.caller = Caller(desk.caller.session, f"{desk.caller.base}/v1/ocr")
+    with pytest.raises(ClientError, match="takes no files, and so no batch jobs"):
+        await desk.begin()
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+async def test_killed_at_any_step_it_is_ordered_once_and_finished(tmp_path: Path) -> None:
+    """Between ordering and noting the job, too: what comes next, resumed or begun, completes it, and leaves nothing behind."""
+    async with desk_at(tmp_path / "none") as first:
+        steps = await killed_steps(tmp_path, first)
+    assert {"preparing", "uploaded", "planned", "ordering", "taken", "ordered", "fetched", "written", "stored", "deleted"} == {
+        *steps
+    }
+
+
+async def killed_steps(folder: Path, first: Desk) -> list[str]:
+    """Kill a run at its first step, another at its second and so on, and see each finished; return the names of the steps."""
+    steps: list[str] = []
+    while True:
+        desk = Desk(folder / str(len(steps)), first.caller)
+        desk.folder.mkdir(parents=True)
+        desk.write(a=pdf(1), large=LARGE)
+        ordered_before = len(await desk.jobs())
+        last = await begun_and_killed(desk, len(steps))
+        if last is None:
+            return steps
+        steps.append(last)
+        if last in {"preparing", "uploaded", "planned"}:
+            with pytest.raises(ClientError, match="was not ordered yet"):
+                await desk.resume()
+            heard = await desk.begin()
+        else:
+            heard = await desk.resume()
+        await assert_complete(desk, last, ordered_before)
+        assert last in {"stored", "deleted"} or (3, 3, 0) == (heard.sums.pages, heard.sums.cost_nano, heard.sums.failed), last
+
+
+async def assert_complete(desk: Desk, last: str, ordered_before: int) -> None:
+    """Assert that one job was ordered, all outputs are there, and nothing else is anywhere."""
+    assert ordered_before + 1 == len(await desk.jobs()), last
+    assert [".passthrough-ocr.jsonl", "a.md", "large.md"] == desk.outputs(), last
+    assert [] == await desk.stored(), last
+
+
+async def begun_and_killed(desk: Desk, at: int) -> str | None:
+    """Begin in another process, which kills itself at a step; return the step's name, None where it came to the end before."""
+    process = await asyncio.create_subprocess_exec(
+        *(
+            sys.executable,
+            "-c",
+            f"from tests.harness.batch_killed import main; main({str(desk.folder)!r}, {desk.caller.base!r}, {at})",
+        ),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode in {0, 9}
+    return out.decode().split()[-1] if process.returncode else None

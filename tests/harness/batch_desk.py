@@ -1,21 +1,17 @@
-"""A batch job, before a real sandbox.
-
-Several modules are tested through one face:
-
-* `test_run`: run, order, watch, finish, claims, at_provider.
-"""
+"""A folder of documents, and an API that runs batch jobs: a real sandbox, with a front before it that makes trouble."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
+from aiohttp import web
 
 from passthrough.client.api.connection import Connection, Endpoint
 from passthrough.client.api.pauses import Timing
@@ -126,7 +122,7 @@ class Desk:
         settings = RunSettings(OcrOptions(MODEL), RenderOptions(), price, out=self.out, upload_above=100_000)
         documents: tuple[Document, ...] = ()
         if (self.folder / "in").is_dir():
-            documents = find([str(self.folder / "in")], lambda: Path(), lambda _: False).documents
+            documents = find([str(self.folder / "in")], Path, lambda _: False).documents
         placed = list(zip(documents, places(documents, self.out, manifests), strict=True))
         timing = Timing(sleep=lambda seconds: asyncio.sleep(seconds / 100), chance=lambda: 0.0)
         async with Connection(Endpoint.of(self.caller.base, None), timing) as connection:
@@ -134,15 +130,47 @@ class Desk:
         return heard
 
 
+Forward = Callable[[], Awaitable[web.Response]]
+"""Has the sandbox answer a request."""
+
+Trouble = Callable[[web.Request, Forward], Awaitable[web.Response | None]]
+"""Does something to a request; returns what its client gets, None: the connection is cut."""
+
+
+@asynccontextmanager
+async def front_of(caller: Caller, trouble: Trouble) -> AsyncIterator[Caller]:
+    """A server before a sandbox, which does to each call what `trouble` says."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        headers = {name: request.headers[name] for name in ("Content-Type",) if name in request.headers}
+
+        async def forward() -> web.Response:
+            async with caller.session.request(
+                request.method, caller.base + request.path_qs, data=io.BytesIO(body), headers=headers
+            ) as response:
+                return web.Response(body=await response.read(), status=response.status, content_type="application/json")
+
+        made = await trouble(request, forward)
+        if made is None:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        return made
+
+    application = web.Application(client_max_size=1 << 30)
+    application.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield Caller(caller.session, f"http://127.0.0.1:{runner.addresses[0][1]}", caller.clock)
+    finally:
+        await runner.cleanup()
+
+
 @asynccontextmanager
 async def desk_at(folder: Path, **options: Any) -> AsyncIterator[Desk]:
     """A desk whose API is a sandbox with these options."""
     async with sandbox(**options) as caller:
         yield Desk(folder, caller)
-
-
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    """A desk whose API is a sandbox at full speed."""
-    async with desk_at(tmp_path) as made:
-        yield made
