@@ -84,7 +84,7 @@ class _Search:
             path = self.stdin()
             found = file_type(path)
             if found is None:
-                raise no_document(path)
+                raise DocumentError(no_document(path).why, "Give a file instead where it is text: its name tells the type.")
             self.documents[("-",)] = Document("-", PurePath(f"stdin{found.suffix}"), path, type=found)
 
     def _take_path(self, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,8 +25,8 @@ def matches(pattern: str) -> tuple[Path, list[Path]]:
     first = next(at for at, part in enumerate(parts) if glob.has_magic(part))
     base = Path(*parts[:first])
     rest = [part if part == "**" else _STARS.sub("*", part) for part in parts[first:]]
-    with_hidden = any(part.startswith(".") for part in rest)
-    found = [path for path in base.glob("/".join(rest)) if with_hidden or not _is_hidden(path.relative_to(base))]
+    with_hidden = _has_hidden(rest)
+    found = [path for path in base.glob("/".join(rest)) if with_hidden or not _has_hidden(path.relative_to(base).parts)]
     return base, sorted(set(found))
 
 
@@ -34,5 +35,5 @@ def names_suffix(pattern: str, suffix: str) -> bool:
     return bool(suffix) and pattern.lower().endswith(suffix.lower())
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _has_hidden(parts: Sequence[str]) -> bool:
+    return any(part.startswith(".") and part != ".." for part in parts)

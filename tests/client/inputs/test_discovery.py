@@ -165,6 +165,7 @@ def test_a_pattern_that_the_shell_left_alone_is_followed(tmp_path: Path) -> None
         ("in/b/**", ["a.pdf", "f.png", "c/a.pdf"]),
         ("in/*", ["a.pdf", "b/a.pdf", "b/f.png", "b/c/a.pdf"]),
         ("in/.*/*.pdf", [".d/a.pdf"]),
+        ("in/*/../*.pdf", ["b/../a.pdf"]),
         ("in/[ab]/?.p[dn][fg]", ["b/a.pdf", "b/f.png"]),
         (f"{tmp_path}/in/*.pdf", ["a.pdf"]),
         (f"../{tmp_path.name[:-1]}?/in/*.pdf", [f"{tmp_path.name}/in/a.pdf"]),
