@@ -55,7 +55,7 @@ def page_markdown(page: ResponsePage, pictures: PagePictures, link: Link, table:
         if found is None:
             return ""
         picture = tag_at if is_html(found) else picture_at
-        return table(replace(found, content=replaced(found.content, pictures.names, (), picture, _none)))
+        return table(replace(found, content=replaced(found.content, pictures.names, (), picture, picture)))
 
     return clean(replaced(page.markdown, pictures.names, tables, picture_at, table_at))
 
@@ -78,10 +78,6 @@ class _Turns(Generic[T]):
         if turn < len(found):
             return found[turn]
         return found[-1] if found and self._repeats else None
-
-
-def _none(_: Placeholder) -> str:
-    return ""
 
 
 def table_content(table: ResponseTable) -> str:

@@ -53,6 +53,8 @@ class _Blocks:
             self._depth -= 1
         elif kind == "list_item_open":
             self._item = f"{token.info}{token.markup} " if token.info else "- "
+        elif kind == "list_item_close":
+            self._item = ""
         elif kind == "table_open":
             self._rows = []
         elif kind == "tr_open" and self._rows is not None:

@@ -32,6 +32,8 @@ TEXT = PlainText()
         ("", ""),
         ("---", ""),
         ("- \n- a", "- a"),
+        ("- a\n-\n\nb", "- a\n\nb"),
+        ("![](http://x)\n\na", "a"),
     ],
 )
 def test_the_words_of_a_page(markdown: str, expected: str) -> None:
