@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from passthrough.client.output.work_folder import claim
 from passthrough.client.page_ranges import PageRanges
 from passthrough.client.pdf.parts import Limits
 from tests.harness.batch_desk import MODEL, Desk, Forward, Trouble, desk_at, front_of
+from tests.harness.batch_killed import begun_and_killed
 from tests.harness.documents import pdf
 from tests.harness.sandbox_caller import Caller
 
@@ -412,7 +412,7 @@ async def killed_steps(folder: Path, first: Desk) -> list[str]:
         desk.folder.mkdir(parents=True)
         desk.write(a=pdf(1), large=LARGE)
         ordered_before = len(await desk.jobs())
-        last = await begun_and_killed(desk, len(steps))
+        last = await begun_and_killed(desk.folder, desk.caller.base, len(steps))
         if last is None:
             return steps
         steps.append(last)
@@ -431,19 +431,3 @@ async def assert_complete(desk: Desk, last: str, ordered_before: int) -> None:
     assert ordered_before + 1 == len(await desk.jobs()), last
     assert [".passthrough-ocr.jsonl", "a.md", "large.md"] == desk.outputs(), last
     assert [] == await desk.stored(), last
-
-
-async def begun_and_killed(desk: Desk, at: int) -> str | None:
-    """Begin in another process, which kills itself at a step; return the step's name, None where it came to the end before."""
-    process = await asyncio.create_subprocess_exec(
-        *(
-            sys.executable,
-            "-c",
-            f"from tests.harness.batch_killed import main; main({str(desk.folder)!r}, {desk.caller.base!r}, {at})",
-        ),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    out, _ = await process.communicate()
-    assert process.returncode in {0, 9}
-    return out.decode().split()[-1] if process.returncode else None
