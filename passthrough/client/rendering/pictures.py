@@ -71,7 +71,7 @@ def _decoded(text: Iterable[bytes]) -> Iterator[bytes]:
             yield binascii.a2b_base64(rest[:whole])
         rest = rest[whole:]
     if rest:
-        yield binascii.a2b_base64(rest + b"=" * (-len(rest) % 4))  # binascii.Error, a ValueError, for a single character
+        yield binascii.a2b_base64(rest + b"==")  # more padding than needed is ignored; a single character is a ValueError
 
 
 def _without_head(text: Iterable[bytes]) -> Iterator[bytes]:

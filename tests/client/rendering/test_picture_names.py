@@ -37,6 +37,8 @@ JPEG, PNG = (".jpeg", ".jpg"), (".png",)
         ("a\0b", PNG, "a-b.png"),
         ("a b\nc", PNG, "a-b-c.png"),
         ("x" * 300, PNG, "x" * 80 + ".png"),
+        ("a" * 90 + "b" * 300, PNG, "a" * 80 + ".png"),
+        ("x" * 400 + "\\y", PNG, "y.png"),
         ("/" + "x" * 3000 + "/" + "y" * 90 + ".png", PNG, "y" * 80 + ".png"),
         ("Übersicht 1.png", PNG, "Ubersicht-1.png"),
         ("图.png", PNG, "image.png"),

@@ -89,6 +89,11 @@ def test_the_type_is_that_of_the_bytes(head: bytes, expected: str) -> None:
     assert expected == ends_of(head)[0]
 
 
+def test_the_type_is_that_of_the_first_bytes(tmp_path: Path) -> None:
+    """Of a picture that comes in pieces."""
+    assert (".png",) == decode_into(tmp_path / "picture", [TEXT[:40], TEXT[40:80], TEXT[80:]])
+
+
 def test_unknown_bytes_are_kept(tmp_path: Path) -> None:
     """They are paid for."""
     assert OTHER == decode_into(tmp_path / "picture", [base64.b64encode(b"no picture")])

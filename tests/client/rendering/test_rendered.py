@@ -204,6 +204,12 @@ def test_the_separator_says_the_next_page(tmp_path: Path) -> None:
     assert "a\n\n<!-- 4 4 {0} {} -->\n\nc{page}" in text_of(tmp_path, "report.txt")
 
 
+def test_pages_without_a_number_follow_each_other(tmp_path: Path) -> None:
+    """From 0 on."""
+    render(tmp_path, response(page(0, "a") | {"index": None}, page(0, "b") | {"index": "x"}), separator=" {page} ")
+    assert "a 1 b\n" == text_of(tmp_path)
+
+
 def test_parts_become_one_document(tmp_path: Path) -> None:
     """Their pages have the document's numbers, their pictures their own names; the JSON that is written can be rendered again."""
     raws = [response(page(0, "b", picture("x", PNG)), page(1, "d")), response(page(0, "a", picture("x", JPEG)))]
