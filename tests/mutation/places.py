@@ -19,6 +19,8 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "accounting/charge.py": ("tests/accounting/test_bookkeeper.py",),
     "accounting/entry.py": ("tests/accounting/test_bookkeeper.py", "tests/accounting/test_charge.py"),
     "accounting/money.py": ("tests/accounting/test_access_log.py", "tests/accounting/reports/test_report.py"),
+    "client/api/connection.py": ("tests/client/api/test_faults.py",),
+    "client/api/refusals.py": ("tests/client/api/test_calls.py", "tests/client/api/test_files.py"),
     "cli/backup.py": ("tests/accounting/backups/test_restore.py",),
     "accounting/writable_folder.py": ("tests/config/test_bookable.py",),
     "accounting/pricing/names.py": ("tests/accounting/pricing/test_offers.py", "tests/accounting/pricing/test_price_map.py"),

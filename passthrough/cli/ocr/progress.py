@@ -39,7 +39,7 @@ class Reporter:
         self._bar = Progress(
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[so_far]}"),
+            TextColumn("{task.fields[so_far]}", markup=False),  # it may have words of the API
             TimeRemainingColumn(),
             console=Console(stderr=True, highlight=False),
             redirect_stdout=sys.stdout.isatty(),

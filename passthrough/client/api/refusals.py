@@ -84,9 +84,11 @@ class Refusal:
         if 300 <= status < 400:
             return DocumentError(f"The API redirects ({status}) to {self.location or 'nowhere'}.", _CHECK_URL, ends_run=True)
         if self.meaning is Meaning.PAUSE:
-            return DocumentError(f"The API is asked too much ({status}): {message}.", hint or "Run it again later.")
-        if self.meaning is Meaning.FAILED and may_be_billed:
-            return DocumentError(f"The API failed ({status}): {message}; it may have been billed.", BILLED_HINT)
+            what = "is asked too much" if status == HTTPStatus.TOO_MANY_REQUESTS else "is not available"
+            return DocumentError(f"The API {what} ({status}): {message}.", hint or "Run it again later.")
+        if self.meaning is Meaning.FAILED:
+            billed, help_text = ("; it may have been billed", BILLED_HINT) if may_be_billed else ("", "Run it again later.")
+            return DocumentError(f"The API failed ({status}): {message}{billed}.", help_text)
         if self._is_path_missing:
             return DocumentError(f"The API has no such path ({status}): {message}.", hint or _CHECK_URL, ends_run=True)
         if status in {HTTPStatus.FORBIDDEN, HTTPStatus.PAYMENT_REQUIRED} and not self.code:

@@ -116,7 +116,7 @@ async def test_what_is_free_fails_in_the_end() -> None:
     """After five tries the failure is that of the last one, and of no bill."""
     async with api(says(500, {"detail": "Out"})) as one:
         error = await failure(called(one, is_free=True))
-        assert (5, "The API refused it (500): Out.") == (one.raw.connections, error.why)
+        assert (5, "The API failed (500): Out.") == (one.raw.connections, error.why)
     async with api(closes) as one:
         error = await failure(called(one, is_free=True))
         assert (5, "There is no whole response: the connection was closed.") == (one.raw.connections, error.why)

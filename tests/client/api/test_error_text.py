@@ -34,6 +34,7 @@ EXTRA = {"type": "extra_forbidden", "loc": ["body", "foo"], "msg": "Extra inputs
         ([{"error": {"code": 403, "message": "No.", "status": "PERMISSION_DENIED"}}], "No."),
         ({"error": "wrong"}, "wrong"),
         ({"errors": [{"message": "one"}, {"message": "two"}, {}, 7]}, "one; two"),
+        ({"errors": ["one", "two", "three", "four"]}, "one; two; three"),
         ({"title": "Bad", "status": 400}, "Bad"),
         ({"error": "invalid_request", "error_description": "why"}, "invalid_request"),
         ({"fault": {"faultstring": "Policy"}}, "Policy"),

@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
+from passthrough.client.api.connection import Endpoint
+from passthrough.client.api.error_text import ErrorText
 from passthrough.client.api.ocr import StoredSource, ocr
+from passthrough.client.api.refusals import Meaning, Refusal
 from passthrough.client.errors import DocumentError
+from passthrough.errors import KINDS
 from tests.harness.api_calls import Act, api, responds, says, sends
 from tests.harness.upstream import Peer
 
@@ -101,6 +105,56 @@ async def test_each_refusal_says_what_it_is(act: Act, why: str, hint: str, ends_
     """It is final; where the next document would fail alike, the run ends."""
     error = await failure(act, tmp_path)
     assert (why, hint, ends_run) == (error.why, error.hint, ends_run)
+
+
+CODES: dict[Meaning, list[tuple[int, str]]] = {
+    Meaning.PAUSE: [
+        *((429, ""), (503, ""), (429, "rate_limited"), (429, "too_many_parallel"), (429, "no_deployment")),
+        *((503, "overloaded"), (503, "draining")),
+    ],
+    Meaning.UNSENT: [(502, "upstream_unreachable"), (502, "upstream_credentials")],
+    Meaning.FAILED: [
+        *((408, ""), (500, ""), (502, ""), (504, ""), (520, "")),
+        *((502, "upstream_broke"), (504, "upstream_timeout"), (502, "bad_upstream_answer")),
+    ],
+    Meaning.FINAL: [
+        *((429, "budget_spent"), (429, "budget_unpriced"), (408, "slow_request"), (508, "proxy_loop")),
+        *((501, "not_implemented"), (505, "version_not_supported")),
+        *((400, ""), (401, ""), (404, ""), (422, ""), (302, ""), (499, ""), (501, ""), (505, "")),
+    ],
+}
+
+
+@pytest.mark.parametrize(("meaning", "cases"), CODES.items())
+def test_each_status_has_one_meaning(meaning: Meaning, cases: list[tuple[int, str]]) -> None:
+    """By the status, and by the code where the proxy made the response."""
+    assert [] == [case for case in cases if meaning is not Refusal(*case, ErrorText(""), 0.0, "").meaning]
+
+
+def test_all_codes_of_the_proxy_are_understood() -> None:
+    """None of its responses looks like a provider's that may have billed, but for those that say so."""
+    failed = {code for status, code in CODES[Meaning.FAILED] if code}
+    found = {
+        kind.code for kind in KINDS.values() if Refusal(kind.status, kind.code, ErrorText(""), 0.0, "").meaning is Meaning.FAILED
+    }
+    assert failed == found
+
+
+@pytest.mark.parametrize(
+    ("status", "why", "hint"),
+    [
+        (429, "The API is asked too much (429): Too Many Requests.", "Run it again later."),
+        (503, "The API is not available (503): Service Unavailable.", "Run it again later."),
+        (500, "The API failed (500): Internal Server Error.", "Run it again later."),
+    ],
+)
+def test_what_is_tried_often_fails_in_the_end(status: int, why: str, hint: str) -> None:
+    """A hint of the proxy's comes before the usual one."""
+    endpoint = Endpoint.of("http://a.example", None)
+    error = Refusal(status, "", ErrorText(""), 0.0, "").error(endpoint, may_be_billed=False)
+    assert (why, hint, False) == (error.why, error.hint, error.ends_run)
+    error = Refusal(429, "rate_limited", ErrorText("Slow down.", "Wait."), 0.0, "").error(endpoint, may_be_billed=True)
+    assert ("The API is asked too much (429): Slow down.", "Wait.") == (error.why, error.hint)
 
 
 async def test_a_key_that_is_missing_is_said(tmp_path: Path) -> None:
