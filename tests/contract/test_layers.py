@@ -62,7 +62,7 @@ INSIDE = {
         listener
     """,
     "client": """
-        errors documents page_ranges threads
+        errors documents page_ranges shown threads
         options
         inputs.* pdf.* rendering.* output.* api.*
         runs.*

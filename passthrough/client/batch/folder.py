@@ -12,7 +12,7 @@ from typing import Final
 
 from ..errors import ClientError
 from ..output.disk import open_locked, sync, write_whole
-from ..output.names import shown
+from ..shown import shown
 from .state import BatchOrder, BatchState
 
 NAME: Final = ".passthrough-ocr-batch"

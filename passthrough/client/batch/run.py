@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..errors import ClientError, DocumentError
 from ..output.disk import Step, no_step
-from ..output.names import shown
 from ..runs.document_run import RunContext
+from ..shown import shown
 from ..threads import in_thread
 from .at_provider import JobState
 from .finish import clear, finish

@@ -11,10 +11,10 @@ from typing import Final
 
 from ..documents import Document, FileType
 from ..errors import DocumentError
+from ..shown import shown, shown_url
 from .file_type import DOCUMENT_SUFFIXES, content_type, file_type
 from .patterns import is_pattern, matches, names_suffix
 from .reasons import no_document, not_a_file, unreadable
-from .shown import shown, shown_url
 from .url_document import is_url, url_document
 
 _LOCK_FILE: Final = "~$"  # Office's, beside an open document, with the same end of its name
@@ -116,7 +116,7 @@ class _Search:
         for path in _files(folder, self.is_output, errors):
             self._take_file(path, path.relative_to(base), is_named=False)
         for error in errors:
-            name = shown(error.filename or folder)
+            name = shown(error.filename)
             self.failed[(name,)] = (name, unreadable(error))
 
     def _take_file(self, path: Path, relative: PurePath, *, is_named: bool) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ..documents import Document
 from ..errors import DocumentError
-from .shown import shown, shown_url
+from ..shown import shown, shown_url
 
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _RESERVED: Final = "!#$%&'()*+,/:;=?@[]~"  # RFC 3986 §2.2, and the `%` of what is encoded already

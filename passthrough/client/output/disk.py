@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import DocumentError
-from .names import shown
+from ..shown import shown
 
 if sys.platform != "win32":
     import fcntl

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DocumentError
+from ..shown import shown
 from .disk import append_line, explained, is_file, open_locked, open_unfollowed, sha256_of
-from .names import MANIFEST, OWN_PREFIX, folded, is_output_of, shown
+from .names import MANIFEST, OWN_PREFIX, folded, is_output_of
 
 
 @dataclass(frozen=True, slots=True)

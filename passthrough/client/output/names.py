@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import unicodedata
 from pathlib import PurePath
@@ -81,9 +80,3 @@ def is_output_of(base: str, name: str) -> bool:
 def work_name(base: str) -> str:
     """Return the name of the folder in which a document of this base is worked on."""
     return WORK_PREFIX + hashlib.sha256(folded(base).encode("utf-8", "surrogatepass")).hexdigest()[:24]
-
-
-def shown(path: str | os.PathLike[str]) -> str:
-    """Return a path for a message: one line, printable, and short."""
-    text = "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else "?" for c in os.fspath(path))
-    return text if len(text) <= 300 else f"{text[:140]}…{text[-140:]}"

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import DocumentError
+from ..shown import shown
 from .disk import Step, explained, is_file, no_step, sha256_of, sync
 from .manifest import Finished, Manifest
-from .names import PICTURES, is_output_of, shown
+from .names import PICTURES, is_output_of
 from .place import Place
 from .work_folder import WorkFolder
 

@@ -20,9 +20,10 @@ from types import TracebackType
 from typing import Final
 
 from ..errors import DocumentError
+from ..shown import shown
 from .disk import explained, open_locked, read_object, write_whole
 from .manifest import Manifest
-from .names import WORK_PREFIX, folded, shown, work_name
+from .names import WORK_PREFIX, folded, work_name
 from .place import Place
 from .upload_notes import LeftUpload, UploadNotes
 

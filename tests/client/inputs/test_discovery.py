@@ -11,7 +11,7 @@ import pytest
 
 from passthrough.client.errors import ClientError, DocumentError
 from passthrough.client.inputs.discovery import Found, find
-from passthrough.client.inputs.shown import shown
+from passthrough.client.shown import shown
 from tests.harness.documents import pdf, png
 from tests.harness.office import docx, paragraph
 from tests.harness.ole import ole

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.client.output.names import MAX_BASE, SUFFIXES, folded, is_output_of, safe_base, shown, stem_of, work_name
+from passthrough.client.output.names import MAX_BASE, SUFFIXES, folded, is_output_of, safe_base, stem_of, work_name
 
 ANY = st.text(st.characters(), max_size=300)
 
@@ -109,9 +109,3 @@ def test_names_that_a_file_system_takes_for_one_are_folded_to_one() -> None:
     assert folded("MÄRZ") == folded("ma\u0308rz")
     assert work_name("MÄRZ") == work_name("ma\u0308rz")
     assert work_name("a") != work_name("b")
-
-
-def test_a_path_is_shown_as_one_printable_line() -> None:
-    """Control characters and bytes that are no UTF-8 do not reach a terminal; a long path is shortened."""
-    assert "a?b?c" == shown(os.fsdecode(b"a\nb\xe9c"))
-    assert 281 == len(shown("x" * 1000))
