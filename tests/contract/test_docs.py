@@ -156,7 +156,7 @@ def test_everything_is_named() -> None:
     """A command, flag, variable, setting, code, outcome or reason that no page names is not there for its user."""
     flags = {name for command in COMMANDS.values() for option in options(command) for name in option.opts}
     names = {*COMMANDS, *flags, *variables(), *KINDS, *properties(schema()), *Outcome, *Unmetered}
-    words = {word for _, _, span in TICKED for word in re.findall(r"(?<![\w-])(?:--)?\w[\w-]*", span)}
+    words = {word for _, _, span in TICKED for word in re.findall(r"(?<![\w-])(?:--?)?\w[\w-]*", span)}
     assert set() == names - words
 
 
@@ -200,7 +200,7 @@ def test_table_of_settings_is_the_programs() -> None:
 
 def test_flags_of_each_command_are_in_its_section() -> None:
     """The section of each command has a row for each of its flags, and no other; the table on top has every command."""
-    expected = {name: sorted(option.opts[0] for option in options(command)) for name, command in COMMANDS.items()}
+    expected = {name: sorted(flag for option in options(command) for flag in option.opts) for name, command in COMMANDS.items()}
     page = "docs/cli.md"
     found = {name: sorted(flag for cells in table(section(page, name), "flag") for flag in spans(cells[0])) for name in COMMANDS}
     assert expected == found
