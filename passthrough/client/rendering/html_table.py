@@ -149,7 +149,7 @@ class _Grid:
 
     def begin_row(self) -> None:
         """Begin a row, in which the columns of higher cells above are taken."""
-        self._taken = frozenset(column for column, rows in self._below.items() if rows > 0)
+        self._taken = frozenset(self._below)
         self._below = {column: rows - 1 for column, rows in self._below.items() if rows > 1}
         self.rows.append({})
         self._free, self._cell = 0, None

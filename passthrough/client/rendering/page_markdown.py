@@ -16,7 +16,7 @@ _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What a terminal may obey, and what no text has: all controls but the newline and the tab."""
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _BLANK_LINES: Final = re.compile(r"\n[ \t]*(?=\n)")
-_PLAIN_ALT: Final = re.compile(r"[^\[\]\\\n<>&\x22]{0,200}\Z")
+_PLAIN_ALT: Final = re.compile(r"[^\[\]\\\n<>&`\x22]{0,200}\Z")
 
 
 Link = Callable[[str], str]
@@ -37,7 +37,8 @@ def page_markdown(page: ResponsePage, pictures: PagePictures, link: Link, table:
     """Return a page's Markdown. `table` returns what stands in the place of a table, whose own pictures are in it already."""
     tables: dict[str, list[ResponseTable]] = {}
     for each in page.tables:
-        tables.setdefault(each.id, []).append(each)
+        if each.content.strip():  # else its placeholder stays, and shows that there was one
+            tables.setdefault(each.id, []).append(each)
     names, contents = _Turns(pictures.names, True), _Turns(tables, False)
 
     def picture_at(place: Placeholder) -> str:

@@ -73,6 +73,7 @@ def test_tables_are_not_nested_without_end() -> None:
         ("<tr><td rowspan=2>a<td>1</tr><tr><td>2</tr><tr><td>b<td>3", [["a", "1"], ["", "2"], ["b", "3"]]),
         ("<tr><td>a<td rowspan=3>x</tr><tr><td>b</tr><tr><td>c<td>d", [["a", "x"], ["b"], ["c", "", "d"]]),
         ("<tr><td rowspan=2 colspan=2>a<td>1</tr><tr><td>2", [["a", "", "1"], ["", "", "2"]]),
+        ("<tr><td colspan=200>a<td>b", [["a", "b"]]),
         ("<caption>Sums &amp; more</caption><tr><td>a", [["Sums & more"], ["a"]]),
         ("<td>a", [["a"]]),
         ("<tr></tr><tr><td></td></tr>", []),

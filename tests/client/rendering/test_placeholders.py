@@ -57,6 +57,7 @@ def test_odd_names_are_found(id: str) -> None:
         ("![img-0.jpeg](img-0.jpeg)", "<img-0.jpeg>"),
         ("![A logo](img-0.jpeg)", "<img-0.jpeg>"),
         ("![](img-0.jpeg)", "<img-0.jpeg>"),
+        ("![See img-0.jpeg](img-0.jpeg)", "<img-0.jpeg>"),
         ("![[a] ![b](img-0.jpeg)", "![[a] <img-0.jpeg>"),
         ("[![img-0.jpeg](img-0.jpeg)](http://x)", "[<img-0.jpeg>](http://x)"),
         ("![img-0.jpeg](img-0.jpeg", "![img-0.jpeg](img-0.jpeg"),
@@ -106,6 +107,7 @@ def test_a_table_is_a_block_of_its_own(text: str, expected: str) -> None:
     [
         ("a\n\n![p](p)\n\nb", "a\n\nb"),
         ("![p](p)", ""),
+        ("![p](p)\n\nb", "b"),
         ("a ![p](p) b", "a  b"),
         ("a\n![p](p)\nFigure", "a\nFigure"),
         ("a\n\n![p](p)\n\n![q](q)\n\n[t](t)\n\nb", "a\n\nb"),
@@ -117,10 +119,16 @@ def test_a_placeholder_goes_with_its_paragraph(text: str, expected: str) -> None
     assert expected == replaced(text, ["p", "q"], ["t"], gone, gone)
 
 
-def test_a_name_without_an_end_is_no_placeholder() -> None:
-    """One that is too long is left alone."""
-    id = "x" * 2001
-    assert [] == list(placeholders(f"![{id}]({id})", [id], []))
+@pytest.mark.parametrize(("length", "count"), [(2000, 1), (2001, 0)])
+def test_a_name_that_is_too_long_is_no_placeholder(length: int, count: int) -> None:
+    """It is left alone."""
+    id = "x" * length
+    assert count == len(list(placeholders(f"![{id}]({id})", [id], [])))
+
+
+def test_placeholders_do_not_overlap() -> None:
+    """The first one is taken: where it ends, the next may begin."""
+    assert "<a>](a](a))" == replaced("![a](a)](a](a))", ["a", "a](a)"], [], picture, table)
 
 
 @pytest.mark.parametrize("unit", ["](", "![", "![a](", "[[a](b", "![a]" + ")" * 9, "![a](a" + "x" * 50])

@@ -22,6 +22,7 @@ TEXT = PlainText()
         ("![Logo](http://x)", "Logo"),
         ("- a\n- b\n  c\n  - d\n\n    e\n\nf", "- a\n- b\n  c\n  - d\n    e\n\nf"),
         ("3. a\n4. b", "3. a\n4. b"),
+        ("a\n\n- b\n\nc\n\n- d", "a\n\n- b\n\nc\n\n- d"),
         ("> a\n> b", "a\nb"),
         ("```python\na\n  b\n```", "a\n  b"),
         ("    a\n     b", "a\n b"),

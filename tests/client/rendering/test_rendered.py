@@ -90,9 +90,7 @@ def test_every_picture_is_shown_once(tmp_path: Path) -> None:
     assert f"{shown}\n\n---\n\n![Alt](report_images/a-2.png)\n" == text_of(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "base", ["report", "Müller & Söhne (1) [a]", "a b#c?d%41", "`x` <y> *z*", "\udcff", "a\nb", "-rf", "{page}"]
-)
+@pytest.mark.parametrize("base", ["report", "Müller & Söhne (1) [a]", "a b#c?d%41", "`x` <y> *z*", "a\nb", "-rf", "{page}"])
 def test_links_in_markdown_lead_to_the_pictures(tmp_path: Path, base: str) -> None:
     """Whatever the document is called: a reader of Markdown finds the file; so does one of HTML."""
     render(tmp_path, response(page(0, "", picture("b", PNG))), base=base, formats=(Format.MARKDOWN, Format.HTML))
@@ -186,6 +184,23 @@ def test_tables(tmp_path: Path) -> None:
     assert f'<td><img src="{link}" alt=""><img src="{link}" alt=""></td>' in found
     assert f'<td><img src="{link}" alt="p.png" loading="lazy"></td>' in found
     assert "a\n\n1\t2\n\nb\n\na\n" == text_of(tmp_path, "report.txt")
+
+
+@pytest.mark.parametrize("content", [None, " \n", []])
+def test_a_table_without_content_is_seen(tmp_path: Path, content: object) -> None:
+    """Its placeholder stays."""
+    tables = [{"id": "t.md", "content": content}]
+    render(tmp_path, response(page(0, "a [t.md](t.md) b") | {"tables": tables}))
+    assert "a [t.md](t.md) b\n" == text_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("alt", "shown"), [("A logo", "A logo"), ("", ""), ("a`b", "x.png"), ('a"b', "x.png"), ("<b>", "x.png"), ("x", "x.png")]
+)
+def test_what_a_picture_is_called(tmp_path: Path, alt: str, shown: str) -> None:
+    """As the response says; by its file's name, where that was its id or what Markdown and HTML would read."""
+    render(tmp_path, response(page(0, "", picture("x", PNG)) | {"markdown": f"![{alt}](x)"}))
+    assert f"![{shown}](report_images/x.png)\n" == text_of(tmp_path)
 
 
 def test_what_is_extracted_is_not_in_the_text(tmp_path: Path) -> None:
