@@ -16,7 +16,6 @@ from aiohttp import web
 from passthrough.client.api.connection import Connection, Endpoint
 from passthrough.client.api.pauses import Timing
 from passthrough.client.batch.run import begin, resume
-from passthrough.client.documents import Document
 from passthrough.client.inputs.discovery import find
 from passthrough.client.options import OcrOptions, RenderOptions
 from passthrough.client.output.disk import Step, no_step
@@ -29,6 +28,7 @@ from passthrough.client.runs.settings import RunSettings
 from tests.harness.sandbox_caller import Caller, sandbox
 
 MODEL = "mistral-ocr-2512"
+_OF_A_CONNECTION = frozenset({"Content-Length", "Transfer-Encoding", "Connection", "Date", "Server"})
 
 
 def price(model: str | None, pages: int, annotated: int, in_batch: bool) -> int:
@@ -75,11 +75,16 @@ class Heard:
 
 @dataclass(slots=True)
 class Desk:
-    """A folder of documents, and an API for them. `overrides` are settings of its runs."""
+    """A folder of documents, and an API for them. `overrides` are settings of its runs, `urls` documents beside those in it.
+
+    `home` is where the job is kept, None: with the outputs.
+    """
 
     folder: Path
     caller: Caller
     overrides: dict[str, Any] = field(default_factory=dict)
+    urls: list[str] = field(default_factory=list)
+    home: Path | None = None
 
     def write(self, **contents: bytes) -> None:
         """Write PDFs by these names."""
@@ -92,17 +97,23 @@ class Desk:
         """Where outputs and the job are."""
         return self.folder / "out"
 
+    @property
+    def settings(self) -> RunSettings:
+        """The settings of its runs."""
+        settings = RunSettings(OcrOptions(MODEL), RenderOptions(), price, out=self.out, upload_above=100_000)
+        return replace(settings, **self.overrides)
+
     def outputs(self) -> list[str]:
         """Return the names of everything in the folder of outputs."""
         return sorted(str(path.relative_to(self.out)) for path in self.out.rglob("*"))
 
     async def begin(self, step: Step = no_step) -> Heard:
         """Order all documents, and wait for the results."""
-        return await self._with(lambda documents, context: begin(documents, context, self.out, step))
+        return await self._with(lambda documents, context: begin(documents, context, self.home or self.out, step))
 
     async def resume(self) -> Heard:
         """Go on with the job."""
-        return await self._with(lambda _, context: resume(context, self.out))
+        return await self._with(lambda _, context: resume(context, self.home or self.out))
 
     async def run(self) -> Heard:
         """Run all documents without a batch."""
@@ -119,14 +130,12 @@ class Desk:
 
     async def _with(self, work: Callable[[Any, RunContext], Any]) -> Heard:
         manifests, heard = cache(Manifest.of), Heard()
-        settings = RunSettings(OcrOptions(MODEL), RenderOptions(), price, out=self.out, upload_above=100_000)
-        documents: tuple[Document, ...] = ()
-        if (self.folder / "in").is_dir():
-            documents = find([str(self.folder / "in")], Path, lambda _: False).documents
+        inputs = [str(each) for each in [self.folder / "in"] if each.is_dir()] + self.urls
+        documents = find(inputs, Path, lambda _: False).documents
         placed = list(zip(documents, places(documents, self.out, manifests), strict=True))
         timing = Timing(sleep=lambda seconds: asyncio.sleep(seconds / 100), chance=lambda: 0.0)
         async with Connection(Endpoint.of(self.caller.base, None), timing) as connection:
-            await work(placed, RunContext(replace(settings, **self.overrides), connection, heard, manifests))
+            await work(placed, RunContext(self.settings, connection, heard, manifests))
         return heard
 
 
@@ -149,7 +158,8 @@ async def front_of(caller: Caller, trouble: Trouble) -> AsyncIterator[Caller]:
             async with caller.session.request(
                 request.method, caller.base + request.path_qs, data=io.BytesIO(body), headers=headers
             ) as response:
-                return web.Response(body=await response.read(), status=response.status, content_type="application/json")
+                kept = {name: value for name, value in response.headers.items() if name not in _OF_A_CONNECTION}
+                return web.Response(body=await response.read(), status=response.status, headers=kept)
 
         made = await trouble(request, forward)
         if made is None:

@@ -11,6 +11,7 @@ from ..api.error_text import error_text
 from ..api.files import download
 from ..api.jobs import Job
 from ..errors import ClientError, DocumentError
+from ..output.disk import disk_failure
 from ..output.work_folder import WorkFolder
 from ..runs.document_run import RunContext, book, outputs_of
 from ..runs.plan import Item
@@ -92,9 +93,7 @@ async def _finished(
     except DocumentError as error:
         return _Finished(DocumentResult(document, failure=error), is_stored)
     except OSError as error:
-        why = f"A file cannot be written: {error.strerror or error}."
-        failure = DocumentError(why, "Make space, or check the folder's permissions.")
-        return _Finished(DocumentResult(document, failure=failure), is_stored)
+        return _Finished(DocumentResult(document, failure=disk_failure(error, ordered.place.folder)), is_stored)
 
 
 async def _store_all(

@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -33,10 +33,8 @@ def home_of(out: Path | None, inputs: Sequence[str]) -> Path:
     if out is not None:
         return out.absolute()
     named = [_folder_of(Path(each)) for each in inputs if each != "-" and not each.startswith(("http://", "https://"))]
-    try:
-        return Path(os.path.commonpath(named)) if named else Path.cwd()
-    except ValueError:  # on two drives
-        return Path.cwd()
+    above = (above for each in named[:1] for above in (each, *each.parents))
+    return next((folder for folder in above if all(each.is_relative_to(folder) for each in named)), Path.cwd())
 
 
 def _folder_of(named: Path) -> Path:
@@ -132,13 +130,11 @@ def _locked(path: Path) -> int:
     """Return a descriptor of the lock's file, locked. Raises OSError, ClientError."""
     while True:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
+        with suppress(FileNotFoundError):  # another run removed the folder just now: it is made again
             lock = open_locked(path / _LOCK, wait=False, mode=0o600)
-        except FileNotFoundError:  # another run removed the folder just now
-            continue
-        if lock is None:
-            raise ClientError(f"{shown(path.parent)}: another run is at work on the batch here.\n  Wait for its end.")
-        return lock
+            if lock is None:
+                raise ClientError(f"{shown(path.parent)}: another run is at work on the batch here.\n  Wait for its end.")
+            return lock
 
 
 def _words(error: OSError) -> str:

@@ -58,6 +58,7 @@ def test_a_failed_line_says_why(tmp_path: Path) -> None:
     [
         "", "null", "[]", "{", "{}", '{"custom_id": "a"', line("a", BODY)[:-9], line(None, BODY), line(7, BODY), b"\xff\xfe{}",
         line("a", BODY).replace("status_code", "status"), "[" * 100_000, '{"custom_id": ' + "[" * 100_000, "x" * 10,
+        '{"custom_id" "a"}', '{"custom_id": "a", "error": nonsense}',
     ],
 )  # fmt: skip
 def test_what_is_no_result_is_left_out(tmp_path: Path, odd: str | bytes) -> None:
@@ -71,3 +72,8 @@ def test_the_last_line_needs_no_end(tmp_path: Path, more: str) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text(f"{line('a', BODY)}\r\n{line('b', BODY)}{more}", newline="")
     assert {"a": BODY.encode(), "b": BODY.encode()} == {name: each.body() for name, each in read_results(path).items()}
+
+
+def test_a_file_without_results_is_none(tmp_path: Path) -> None:
+    """As of a job without requests."""
+    assert {} == read_results(written(tmp_path))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from passthrough.client.batch.folder import NAME
+from passthrough.client.batch.results import read_results
 from passthrough.client.errors import ClientError
 from passthrough.client.options import OcrOptions
 from passthrough.client.output.disk import sha256_of
@@ -23,6 +26,7 @@ from passthrough.client.page_ranges import PageRanges
 from passthrough.client.pdf.parts import Limits
 from tests.harness.batch_desk import MODEL, Desk, Forward, Trouble, desk_at, front_of
 from tests.harness.batch_killed import begun_and_killed
+from tests.harness.disks import filled, small_disk
 from tests.harness.documents import pdf
 from tests.harness.sandbox_caller import Caller
 
@@ -243,17 +247,18 @@ async def test_an_order_whose_response_is_lost_is_found(desk: Desk) -> None:
     await assert_complete(desk, "lost", 0)
 
 
-@pytest.mark.parametrize("make", [lost, never])
-async def test_an_order_that_is_not_known_to_have_arrived_is_looked_for_first(desk: Desk, make: Any) -> None:
-    """The API is gone in that moment: all is kept, and resuming orders it only where it had not arrived."""
+@pytest.mark.parametrize(("make", "is_cut_off"), [(lost, True), (never, True), (never, False)])
+async def test_an_order_that_is_not_known_to_have_arrived_is_looked_for_first(desk: Desk, make: Any, is_cut_off: bool) -> None:
+    """Maybe the API is gone in that moment: all is kept, and resuming orders it only where it had not arrived."""
     desk.write(a=pdf(1), large=LARGE)
     is_first, is_gone = True, False
 
     async def trouble(request: web.Request, forward: Forward) -> web.Response | None:
         nonlocal is_first, is_gone
         if is_first and (request.method, request.path) == ("POST", "/v1/batch/jobs"):
-            is_first, is_gone = False, True
-            await make(forward)
+            is_first, is_gone = False, is_cut_off
+            made: web.Response | None = await make(forward)
+            return made
         return None if is_gone else await forward()
 
     async with troubled(desk, trouble):
@@ -383,6 +388,75 @@ async def test_a_place_that_was_given_away_is_replaced(desk: Desk) -> None:
     heard = await desk.resume()
     assert ({}, 1) == (heard.failures, heard.sums.done)
     assert ("another", [".passthrough-ocr.jsonl", "a.md", "a.pdf.md"]) == ((desk.out / "a.md").read_text(), desk.outputs())
+
+
+async def test_a_url_is_ordered_as_it_is(desk: Desk) -> None:
+    """The API fetches it; the sandbox does not, and says so."""
+    desk.urls = ["https://host.example/a/report.pdf"]
+    heard = await desk.begin()
+    assert (["report.pdf"], None) == (list(heard.failures), heard.pages)
+    assert "could not be fetched" in heard.failures["report.pdf"]
+
+
+async def test_a_document_that_is_paid_for_as_a_whole_is_only_written(desk: Desk) -> None:
+    """An earlier run could not write its outputs: nothing is ordered."""
+    desk.write(a=pdf(1))
+    await cancelled_at(desk, "fetched")
+    response = next(iter(read_results(desk.out / NAME / "results-0.jsonl").values()))
+    with claim(Place(desk.out, "a", "../in/a.pdf"), Manifest.of(desk.out)) as work:
+        work.prepare(sha256_of(desk.folder / "in/a.pdf"), desk.settings.fingerprint, asked=desk.settings.paid_fingerprint)
+        response.store(work.response_path(0))
+    desk.home = desk.folder / "another"
+    heard = await desk.begin()
+    assert (1, 0, 1) == (heard.sums.done, heard.sums.pages, len(await desk.jobs()))
+
+
+async def test_a_full_disk_keeps_the_results_at_the_api(desk: Desk) -> None:
+    """Those of which there is no room, and all of them where they cannot even be fetched; with room, all are written."""
+    desk.write(a=pdf(1), long=pdf(600))
+    with small_disk(desk.out):
+        desk.home = desk.folder / "home"
+        await cancelled_at(desk, "ordered")
+        filler = filled(desk.out)
+        os.truncate(filler, filler.stat().st_size - 60_000)
+        with pytest.raises(ClientError, match=r"1 result could not be kept here, and stays at the provider\."):
+            await desk.resume()
+        assert (True, False) == ((desk.out / "a.md").exists(), (desk.out / "long.md").exists())
+        shutil.copytree(desk.home / NAME, desk.out / NAME, ignore=shutil.ignore_patterns("results-*", "response*"))
+        desk.home = None
+        filled(desk.out)
+        with pytest.raises(ClientError, match=r"No space left(?s:.)*To go on: passthrough ocr --batch --resume"):
+            await desk.resume()
+        filler.unlink()
+        assert (1, 1) == ((heard := await desk.resume()).sums.done, heard.sums.skipped)
+        assert [] == await desk.stored()
+
+
+async def test_uploads_that_cannot_be_deleted_now_are_deleted_by_the_next_run(desk: Desk) -> None:
+    """The order was refused, and then the API was gone."""
+    desk.write(large=LARGE)
+    is_gone = True
+
+    async def trouble(request: web.Request, forward: Forward) -> Any:
+        if request.path == "/v1/batch/jobs":
+            return await refused(422)(forward)
+        return None if is_gone and request.method == "DELETE" else await forward()
+
+    async with troubled(desk, trouble):
+        with pytest.raises(ClientError, match="said 422"):
+            await desk.begin()
+        assert 2 == len(await desk.stored())
+        is_gone = False
+        with pytest.raises(ClientError, match="was not ordered yet, and nothing was billed"):
+            await desk.resume()
+    assert ([], False) == (await desk.stored(), (desk.out / NAME).exists())
+
+
+async def test_a_folder_without_a_job_is_none(desk: Desk) -> None:
+    """Whatever is in it."""
+    (desk.out / NAME).mkdir(parents=True)
+    with pytest.raises(ClientError, match="no batch job is under way here"):
+        await desk.resume()
 
 
 async def test_an_api_of_one_call_runs_no_batch(desk: Desk) -> None:
