@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,9 @@ class Seen:
 
     def has(self, pattern: str) -> bool:
         """Tell whether there is a path of this pattern below the outputs."""
-        return self.out.exists() and next(self.out.rglob(pattern), None) is not None
+        with suppress(FileNotFoundError):  # what goes while it is looked for
+            return next(self.out.rglob(pattern), None) is not None
+        return False
 
     def finished(self) -> int:
         """Return how many documents the manifest has."""

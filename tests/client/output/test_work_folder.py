@@ -325,3 +325,11 @@ def test_a_document_that_another_run_has_finished_meanwhile_is_known_as_such(pla
         assert [True, False] == [work.is_finished("1", fingerprint) for fingerprint in ("options", "others")]
     with claim_temporary() as work:
         assert not work.is_finished("1", "options")
+
+
+def test_a_folder_that_was_just_made_is_not_taken_from_its_run(place: Place) -> None:
+    """Between making it and locking it a run holds nothing; one that looks for what killed runs left does not touch it."""
+    (place.folder / work_name("a")).mkdir(parents=True)
+    assert [] == abandoned(place.folder)
+    claim(place).release()
+    assert [] == hidden(place)
