@@ -93,14 +93,19 @@ def _new_ids(ids: Iterable[str], names: set[str], part: int) -> dict[str, str]:
 
 
 def _renamed(page: Mapping[str, Any], new: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """Return a page with other ids, in its lists and in its placeholders."""
-    made = dict(page)
+    """Return a page with other ids, in its lists and in its placeholders; those stand in its blocks again, in newer models."""
+    made = _with_new_placeholders(page, "markdown", new)
     for kind in _KINDS:
         if isinstance(page.get(kind), list):
             made[kind] = [_with_id(each, new[kind]) if isinstance(each, dict) else each for each in page[kind]]
-    if isinstance(page.get("markdown"), str):
-        made["markdown"] = _with_placeholders(page["markdown"], new["images"], new["tables"])
+    if isinstance(page.get("blocks"), list):
+        made["blocks"] = [_with_new_placeholders(b, "content", new) if isinstance(b, dict) else b for b in page["blocks"]]
     return made
+
+
+def _with_new_placeholders(each: Mapping[str, Any], field: str, new: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    content = each.get(field)
+    return dict(each) | ({field: _with_placeholders(content, new["images"], new["tables"])} if isinstance(content, str) else {})
 
 
 def _with_id(each: dict[str, Any], new: Mapping[str, str]) -> dict[str, Any]:

@@ -60,6 +60,13 @@ def test_ids_are_told_apart() -> None:
     assert ["t-2.md"] == [table["id"] for table in pages[1]["tables"]]
 
 
+def test_blocks_of_a_page_name_its_pictures_too() -> None:
+    """Of newer models."""
+    second = page(0, "", "a.png") | {"blocks": [{"type": "image", "content": "![a.png](a.png)"}, {"content": 7}, None]}
+    found = joined_tree([(response(page(0, "", "a.png")), (0,)), (response(second), (1,))])["pages"][1]["blocks"]
+    assert [{"type": "image", "content": "![a-2.png](a-2.png)"}, {"content": 7}, None] == found
+
+
 def test_ids_of_many_parts() -> None:
     """Each part has its own."""
     parts = [(response(page(0, "![a](a)", "a", "a-2")), (number,)) for number in range(4)]
