@@ -34,6 +34,9 @@ _SEARCHES: Final = 3
 _SEARCH_PAUSE_S: Final = 2.0
 """Between two searches for a job whose order had no response: it may be listed a little later than it is taken."""
 
+_PREPARING: Final = "PREPARING"
+"""What the listener hears of a job that is not ordered yet, beside the API's words."""
+
 Documents = Sequence[tuple[Document, Place]]
 
 
@@ -151,6 +154,7 @@ async def _with_lines(prepared: Sequence[_Prepared], job: JobState, context: Run
     documents: list[OrderedDocument] = []
     with LineFiles(job.folder.path) as files:
         for number, each in enumerate(prepared):
+            context.listener.watch(_PREPARING, number, len(prepared))
             ids = {part: f"{token[:12]}-{number}-{part}" for part in each.missing}
             try:
                 sources = [await _source(each.item.document, each.parts[part], ids[part], job, context) for part in each.missing]

@@ -17,7 +17,10 @@ class Listener(Protocol):
         """Hear that the API is asked no more for a while, because of what it said."""
 
     def watch(self, status: str, done: int, total: int) -> None:
-        """Hear how far a batch job is: in the API's word, and in requests; `total` is 0 as long as it is not known."""
+        """Hear how far a batch job is, in the API's word and in requests; `total` is 0 as long as it is not known.
+
+        `PREPARING`: it is not ordered yet, and `done` of the documents are read or uploaded.
+        """
 
     def advance(self, pages: int, cost_nano: int | None) -> None:
         """Hear that pages were billed, and their price by the list in 10⁻⁹ USD."""
