@@ -7,7 +7,6 @@ Several modules are tested through one face:
 * `inputs/test_discovery`: discovery, patterns, reasons.
 * `inputs/test_file_type`: file_type, zip_type, ole_streams.
 * `output/test_places`: places, place.
-* `output/test_publish`: publish, disk.
 * `output/test_work_folder`: work_folder, upload_notes.
 * `pdf/test_pages`: pages, pdfium, tiff.
 * `pdf/test_parts`: parts, pdfium.

@@ -19,6 +19,11 @@ from ..shown import shown
 if sys.platform != "win32":
     import fcntl
 
+    _FLOCK: Callable[[int, int], None] | None = fcntl.flock
+    _ALONE, _AT_ONCE = fcntl.LOCK_EX, fcntl.LOCK_NB
+else:
+    _FLOCK, _ALONE, _AT_ONCE = None, 0, 0
+
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _HINTS: Final[Mapping[int, str]] = {
     errno.ENOSPC: "Free some space there, and run it once more: what is paid for is kept.",
@@ -114,12 +119,15 @@ def append_line(descriptor: int, line: bytes) -> None:
         raise
 
 
-def lock(descriptor: int, *, wait: bool) -> bool:
-    """Lock an open file until it is closed; return False where another one has it. A file system without locks takes all."""
-    if sys.platform == "win32":
+def lock(descriptor: int, *, wait: bool, flock: Callable[[int, int], None] | None = _FLOCK) -> bool:
+    """Lock an open file until it is closed; return False where another one has it.
+
+    Where there are no locks (flock is None on Windows; some file systems of networks have none) nobody is kept out.
+    """
+    if flock is None:
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        flock(descriptor, _ALONE | (0 if wait else _AT_ONCE))
     except BlockingIOError:
         return False
     except OSError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import DocumentError
 from ..shown import shown
-from .disk import append_line, explained, is_file, open_locked, open_unfollowed, sha256_of
+from .disk import append_line, explained, is_file, open_locked, open_unfollowed
 from .names import MANIFEST, OWN_PREFIX, folded, is_output_of
 
 
@@ -102,15 +102,6 @@ class Manifest:
         """Return the hash of a file as it was written for a document, None where it was not."""
         written = self._written.get(name)
         return written.sha256 if written is not None and written.key == key else None
-
-    def owns(self, name: str) -> bool:
-        """Tell whether a file was written by this command."""
-        return name in self._written
-
-    def unchanged(self, name: str) -> bool:
-        """Tell whether a file is as this command wrote it."""
-        written, path = self._written.get(name), self.folder / name
-        return written is not None and is_file(path) and sha256_of(path) == written.sha256
 
     def names_of(self, key: str) -> list[str]:
         """Return all that was ever written of a document."""
