@@ -253,6 +253,7 @@ async def test_a_document_that_an_api_never_takes_fails_alone(status: int, ends_
     """After good responses a 503 that stays may be about this document; a 429 is about the caller."""
     async with api(GOOD, says(status, {})) as one:
         await called(one, is_free=False)
+        assert 1 == one.connection.pauses.successes
         assert ends_run == (await failure(called(one, is_free=False))).ends_run
     async with api(says(status, {})) as one:
         assert (await failure(called(one, is_free=False))).ends_run

@@ -72,10 +72,12 @@ def test_what_is_no_json_is_shown_as_far_as_it_says_something(body: bytes, messa
 
 def test_depth_ends() -> None:
     """A message within messages beyond all measure is none."""
-    value: object = "deep"
-    for _ in range(50):
-        value = {"message": json.dumps(value)} if len(json.dumps(value)) < 100_000 else {"message": value}
-    assert "" == error_text(json.dumps(value)).message
+    value, texts = "deep", []
+    for _ in range(10):
+        value = json.dumps({"message": value})
+        texts.append(error_text(value).message)
+    assert (["deep"] * 4, [""] * 5) == (texts[:4], texts[5:])
+    assert "" == error_text("[" * 20 + '"deep"' + "]" * 20).message
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ async def test_an_upload_has_one_plain_form(tmp_path: Path) -> None:
     async with api(says(200, {"id": "file-1"})) as one:
         assert "file-1" == await upload(one.connection, path, "a.pdf", "batch", one.on_wait)
         received = one.raw.received[0]
+        assert 1 == one.raw.connections
     assert (b"POST /v1/files HTTP/1.1", [b"%d" % len(received.body)]) == (received.line, received.values(b"content-length"))
     boundary = re.fullmatch(rb"multipart/form-data; boundary=([a-z0-9-]+)", received.values(b"content-type")[0])
     assert boundary is not None
