@@ -36,13 +36,16 @@ def count_pages(path: Path) -> int:
 def cut(path: Path, pages: Sequence[int], into: Path) -> int:
     """Write pages of a PDF (counted from 0, in this order) to a file of their own; return its size in bytes.
 
-    The source is read from its file as pages need it, and closed afterwards: in memory are the parts of these pages alone. Raises
+    The source is read from its file as pages need it, and closed afterwards: in memory are the parts of these pages alone. What a
+    reader typed into fields is drawn into the pages, and stays visible. What belongs to the document as a whole is not copied:
+    bookmarks, attachments, which layers are hidden. Raises
     what `count_pages` does, CutError, and OSError also where the file cannot be written.
     """
     library = _library()
     with PDFIUM, _opened(library, path) as pdf, closing(library.PdfDocument.new()) as part, into.open("wb") as file:
         target = _Target(file)
         try:
+            _draw_fields(library.raw, pdf, pages)
             part.import_pages(pdf, list(pages))
             part.save(target)
         except library.PdfiumError as error:
@@ -50,6 +53,28 @@ def cut(path: Path, pages: Sequence[int], into: Path) -> int:
         if target.error is not None:
             raise target.error
         return target.size_bytes
+
+
+def _draw_fields(raw: Any, pdf: Any, pages: Sequence[int]) -> None:
+    """Draw the fields of forms into their pages: copies of pages have no form, without which pdfium shows no field of theirs."""
+    if pdf.get_formtype() == raw.FORMTYPE_NONE:
+        return
+    pdf.init_forms()  # it also draws what was typed where the file only has the value
+    for number in pages:
+        with closing(pdf[number]) as page:
+            if _has_fields(raw, page):
+                raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY)
+
+
+def _has_fields(raw: Any, page: Any) -> bool:
+    """Tell whether a page has fields. Other annotations, links for example, are copied as they are, and lost by drawing them."""
+    for number in range(raw.FPDFPage_GetAnnotCount(page)):
+        annotation = raw.FPDFPage_GetAnnot(page, number)
+        is_field = raw.FPDFAnnot_GetSubtype(annotation) == raw.FPDF_ANNOT_WIDGET
+        raw.FPDFPage_CloseAnnot(annotation)
+        if is_field:
+            return True
+    return False
 
 
 class _Target:

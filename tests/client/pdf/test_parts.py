@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 import pypdfium2
 import pytest
+from reportlab.pdfgen.canvas import Canvas
 
 from passthrough.client.documents import Document
 from passthrough.client.errors import DocumentError
@@ -219,6 +221,32 @@ def test_pictures_and_turned_pages_come_along(tmp_path: Path) -> None:
     assert shown[0] == shown[1]
     cut.close()
     source.close()
+
+
+def form() -> bytes:
+    """Return a PDF of three pages: each has a field with a word in it, a page before the last a link as well."""
+    out = io.BytesIO()
+    canvas = Canvas(out, invariant=1)
+    for page in range(3):
+        canvas.drawString(72, 720, f"Name on page {page}:")
+        if page < 2:
+            canvas.acroForm.textfield(name=f"name {page}", value=f"Ada {page}", x=72, y=600, width=200, height=30)
+        canvas.linkURL("https://a.example", (72, 72, 144, 144))
+        canvas.showPage()
+    canvas.save()
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("has_appearance", [True, False])
+def test_what_was_typed_into_a_form_stays(has_appearance: bool, tmp_path: Path) -> None:
+    """A part has no form: the words are drawn into the page, also where the document leaves it to its reader to draw them."""
+    content = form() if has_appearance else form().replace(b"/AP ", b"/XX ")
+    parts = plan_parts(written(tmp_path, content), None, Limits(max_pages=1), tmp_path / "parts")
+    shown = [words(part.path)[0].split() for part in parts if part.path]
+    assert [["Name", "on", "page", f"{page}:", "Ada", f"{page}"] for page in range(2)] == shown[:2]
+    assert [["Name", "on", "page", "2:"]] == shown[2:]
+    assert parts[2].path is not None
+    assert b"https://a.example" in parts[2].path.read_bytes()
 
 
 def test_a_damaged_page_fails(tmp_path: Path) -> None:
