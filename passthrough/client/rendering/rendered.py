@@ -155,7 +155,7 @@ def _html(document: _Document) -> Iterator[str]:
         tables = TableMarks()
         markdown = page_markdown(page, pictures, document.link, tables.mark)
         sources = _sources(document, pictures)
-        yield made.separator(separator) + made.page(markdown, tables, sources)
+        yield made.separator(separator) + clean(made.page(markdown, tables, sources))  # of what stands in tables, too
     yield END
 
 
@@ -171,7 +171,7 @@ def _text(document: _Document) -> Iterator[str]:
     for separator, page, pictures in document.pages():
         tables = TableMarks()
         between = made.page(separator, tables)
-        words = made.page(page_markdown(page, pictures, lambda _: "", tables.mark), tables)
+        words = clean(made.page(page_markdown(page, pictures, lambda _: "", tables.mark), tables))
         for each in (between, words):
             if each:
                 yield f"\n\n{each}" if written else each

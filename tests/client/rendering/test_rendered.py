@@ -139,9 +139,12 @@ def test_a_response_without_pages_is_said(tmp_path: Path) -> None:
 
 def test_text_that_files_and_terminals_cannot_take(tmp_path: Path) -> None:
     """Halves of surrogate pairs are replaced, controls go, newlines of Windows are newlines."""
-    raw = response(page(0, "a\ud800b\0c\x1b[31md\x9be\r\nf\tg\u2028"))
-    render(tmp_path, raw, formats=ALL)
-    assert "a\ufffdbc[31mde\nf\tg\u2028\n" == text_of(tmp_path)
+    odd = "a\ud800b\0c\x1b[31md\x9be\r\nf\tg\u2028&#12;"
+    tables = [{"id": "t", "content": f"<table><td>{odd}</td></table>"}]
+    render(tmp_path, response(page(0, f"{odd}\n\n[t](t)") | {"tables": tables}), formats=ALL)
+    assert text_of(tmp_path).startswith("a\ufffdbc[31mde\nf\tg\u2028&#12;\n\n<table><td>a\ufffdbc[31mde")
+    for name in ("report.md", "report.html", "report.txt"):
+        assert None is re.search("[\0-\x08\x0b-\x1f\x7f-\x9f]", text_of(tmp_path, name)), name
 
 
 def test_without_pictures(tmp_path: Path) -> None:
@@ -217,6 +220,12 @@ def test_the_separator_says_the_next_page(tmp_path: Path) -> None:
     assert f"a{between}c{{page}}{between}d\n" == text_of(tmp_path)
     assert "<p>a</p>\n</section>\n<section>\n<p>c{page}</p>" in text_of(tmp_path, "report.html")
     assert "a\n\n<!-- 4 4 {0} {} -->\n\nc{page}" in text_of(tmp_path, "report.txt")
+
+
+def test_a_separator_may_be_a_form_feed(tmp_path: Path) -> None:
+    """It is the user's own, and no document's."""
+    render(tmp_path, response(page(0, "a\f"), page(1, "b")), separator="\f")
+    assert "a\fb\n" == text_of(tmp_path)
 
 
 def test_pages_without_a_number_follow_each_other(tmp_path: Path) -> None:
