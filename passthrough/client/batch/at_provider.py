@@ -62,6 +62,7 @@ class JobState:
 
     async def withdraw(self, connection: Connection) -> None:
         """Delete what was uploaded for a job that is not ordered, and forget the job. What cannot be deleted soon stays noted."""
+        await in_thread(self.folder.remove_sources)  # first: the disk may be full because of them
         await self.save(replace(self.value, phase=Phase.PREPARING, lines=()))
         with suppress(TimeoutError):
             async with asyncio.timeout(_DELETE_S):

@@ -21,6 +21,7 @@ _STATE: Final = "state.json"
 _HINT: Final = "Make space, or check the folder's permissions."
 PARTS: Final = "parts"
 """The folder in it for what documents are cut into."""
+LINES: Final = "lines-{}.jsonl"
 _LOCK: Final = "lock"
 _MAGIC: Final = frozenset("*?[")
 
@@ -91,9 +92,11 @@ class BatchFolder:
         """Replace the order, which is on disk afterwards."""
         write_whole(self.path / _ORDER, order.to_value())
 
-    def remove_parts(self) -> None:
-        """Remove what documents were cut into."""
+    def remove_sources(self) -> None:
+        """Remove what documents were cut into, and the files of lines: they are large."""
         shutil.rmtree(self.path / PARTS, ignore_errors=True)
+        for path in self.path.glob(LINES.format("*")):
+            path.unlink()
 
     def empty(self) -> None:
         """Remove everything but the lock, the state first: without it there is no job."""

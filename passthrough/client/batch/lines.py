@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
 from ..errors import DocumentError
+from .folder import LINES
 
 MAX_BYTES: Final = 400_000_000
 """Of one file: Mistral takes 512 MB."""
@@ -63,7 +64,7 @@ class LineFiles:
     def _room_for(self, size_bytes: int) -> BinaryIO:
         if self._file is None or (self._file.tell() and self._file.tell() + size_bytes > self._max_bytes):
             self._open.close()
-            self.paths.append(self._folder / f"lines-{len(self.paths)}.jsonl")
+            self.paths.append(self._folder / LINES.format(len(self.paths)))
             self._file = self._open.enter_context(self.paths[-1].open("wb"))
         return self._file
 

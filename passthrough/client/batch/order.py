@@ -23,7 +23,7 @@ from ..runs.run import delete_abandoned
 from ..threads import in_thread
 from .at_provider import JobState
 from .claims import claimed
-from .folder import PARTS, resume_command
+from .folder import LINES, PARTS, resume_command
 from .lines import LineDocument, LineFiles
 from .state import BatchOrder, BatchState, OrderedDocument, OrderedPart, Phase
 
@@ -192,10 +192,9 @@ async def _source(document: Document, part: Part, custom_id: str, job: JobState,
 
 
 async def _upload_lines(token: str, job: JobState, context: RunContext) -> None:
-    """Upload the files of lines, and remove them here; cut parts too."""
-    for number, path in enumerate(sorted(job.folder.path.glob("lines-*.jsonl"))):
+    """Upload the files of lines; then they, and what they were made of, are no longer needed here."""
+    for number, path in enumerate(sorted(job.folder.path.glob(LINES.format("*")))):
         name = f"passthrough-ocr.{token[:12]}.{number}.jsonl"
         stored = await job.upload(context.connection, path, name, "batch", context.listener.wait)
         await job.save(replace(job.value, lines=(*job.value.lines, stored)))
-        await in_thread(path.unlink)
-    await in_thread(job.folder.remove_parts)
+    await in_thread(job.folder.remove_sources)

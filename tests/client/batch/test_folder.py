@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from passthrough.client.batch.folder import NAME, PARTS, claim, home_of, read_order, resume_command
+from passthrough.client.batch.folder import LINES, NAME, PARTS, claim, home_of, read_order, resume_command
 from passthrough.client.batch.state import BatchState, Phase
 from passthrough.client.errors import ClientError
 from tests.client.batch.test_state import ORDERS, STATES
@@ -74,10 +74,22 @@ def test_without_a_job_nothing_stays(tmp_path: Path) -> None:
         folder.save_order(ORDERS[0])
         (folder.path / PARTS / "0").mkdir(parents=True)
         (folder.path / PARTS / "0/part-0.pdf").touch()
-        (folder.path / "lines-0.jsonl").touch()
+        (folder.path / LINES.format(0)).touch()
         folder.empty()
         assert (None, ["lock"]) == (folder.state(), os.listdir(folder.path))
     assert not (tmp_path / NAME).exists()
+
+
+def test_what_is_uploaded_is_removed(tmp_path: Path) -> None:
+    """The state, the order and the lock stay."""
+    with claim(tmp_path) as folder:
+        folder.save(STATES[0])
+        folder.save_order(ORDERS[0])
+        (folder.path / PARTS / "0").mkdir(parents=True)
+        for number in (0, 10):
+            (folder.path / LINES.format(number)).touch()
+        folder.remove_sources()
+        assert ["lock", "order.json", "state.json"] == sorted(os.listdir(folder.path))
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:

@@ -432,6 +432,16 @@ async def test_a_full_disk_keeps_the_results_at_the_api(desk: Desk) -> None:
         assert [] == await desk.stored()
 
 
+async def test_a_disk_without_room_for_the_lines_orders_nothing(desk: Desk) -> None:
+    """What was uploaded until then is deleted; the message says what is missing."""
+    desk.overrides = {"upload_above": 1_500_000}
+    desk.write(a=pdf(1) + b"%" + b"x" * 2_000_000, b=pdf(1) + b"%" + b"x" * 1_200_000)
+    with small_disk(desk.out):
+        with pytest.raises(ClientError, match=r"the batch cannot be kept here: No space left on device\.(?s:.*)Make space"):
+            await desk.begin()
+        assert ([], [], []) == (await desk.stored(), await desk.jobs(), desk.outputs())
+
+
 async def test_uploads_that_cannot_be_deleted_now_are_deleted_by_the_next_run(desk: Desk) -> None:
     """The order was refused, and then the API was gone."""
     desk.write(large=LARGE)
