@@ -10,5 +10,5 @@ Several modules are tested through one face:
 * `output/test_work_folder`: work_folder, upload_notes.
 * `pdf/test_pages`: pages, pdfium, tiff.
 * `pdf/test_parts`: parts, pdfium.
-* `rendering/test_rendered`: rendered, response, page_markdown, saved_pictures, billed.
+* `rendering/test_rendered`: rendered, response.
 """

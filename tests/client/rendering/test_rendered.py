@@ -1,56 +1,21 @@
-"""The files of a document are made of its responses, whatever these have or lack, and none outside the document's own names."""
+"""The files of a document are made of its responses, whatever these have or lack."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import pytest
-from markdown_it import MarkdownIt
 
 from passthrough.client.errors import DocumentError
-from passthrough.client.options import Format, RenderOptions
-from passthrough.client.rendering.billed import Billed, billed_in
-from passthrough.client.rendering.rendered import Written, write_rendered
+from passthrough.client.options import Format
+from passthrough.client.rendering.rendered import Written
 from tests.harness.documents import jpeg, png
-from tests.harness.ocr_results import HOSTILE_IDS, hostile, odd, page, picture, response
+from tests.harness.ocr_results import odd, page, picture, response
+from tests.harness.rendered_files import ALL, files, render, text_of
 
-ALL = tuple(Format)
 PNG, JPEG = png(20, 10), jpeg(20, 10)
-
-
-def render(
-    folder: Path,
-    *raws: bytes,
-    base: str = "report",
-    formats: Sequence[Format] = (Format.MARKDOWN,),
-    separator: str = "\n\n---\n\n",
-    with_pictures: bool = True,
-    taken: Sequence[tuple[int, ...] | None] | None = None,
-) -> Written:
-    """Write the files of responses into `folder`/outputs, a folder that is there."""
-    parts = []
-    for number, raw in enumerate(raws):
-        path = folder / f"response-{number}.json"
-        path.write_bytes(raw)
-        parts.append((path, None if taken is None else taken[number]))
-    (folder / "outputs").mkdir(exist_ok=True)
-    return write_rendered(parts, base, with_pictures, RenderOptions(tuple(formats), separator), folder / "outputs")
-
-
-def text_of(folder: Path, name: str = "report.md") -> str:
-    """Return what is in a file that was made."""
-    return (folder / "outputs" / name).read_bytes().decode()
-
-
-def files(folder: Path) -> list[str]:
-    """Return the names of all files below a folder's outputs, and of all folders."""
-    return sorted(str(path.relative_to(folder / "outputs")) for path in (folder / "outputs").rglob("*"))
 
 
 def test_a_document_in_all_formats(tmp_path: Path) -> None:
@@ -65,40 +30,6 @@ def test_a_document_in_all_formats(tmp_path: Path) -> None:
     assert "Ü\n\na\tb\n1\t2\n" == text_of(tmp_path, "report.txt")
     assert raw == (tmp_path / "outputs" / "report.json").read_bytes()
     assert PNG == (tmp_path / "outputs" / "report_images" / "img-0.png").read_bytes()
-
-
-def test_hostile_names_of_pictures(tmp_path: Path) -> None:
-    """Each becomes a file of its own in the folder of pictures, and each placeholder names one that is there."""
-    written = render(tmp_path, hostile(), formats=ALL)
-    made = [name for name in files(tmp_path) if "/" in name]
-    assert 2 * len(HOSTILE_IDS) == len(made) == len({name.lower() for name in made})
-    assert sorted([*made, "report_images", *(f"report.{form}" for form in ALL)]) == files(tmp_path)
-    assert ["outputs", "response-0.json"] == sorted(path.name for path in tmp_path.iterdir())
-    assert ("2 pictures missing in the response",) == written.notes, "those whose id is null are in no placeholder"
-    assert all(re.fullmatch(r"report_images/[A-Za-z0-9_][A-Za-z0-9_-]*\.(jpeg|JPEG|jpg)", name) for name in made)
-    for text in (text_of(tmp_path), text_of(tmp_path, "report.html")):
-        assert set(re.findall(r'(?:\]\(|src=")([^)"]*)', text)) <= set(made)
-        assert None is re.search("[\x00-\x08\x0b-\x1f\x7f]", text)
-    assert "<script" not in text_of(tmp_path, "report.html")
-
-
-def test_every_picture_is_shown_once(tmp_path: Path) -> None:
-    """The first placeholder of a name is its first picture, on each page; what is beyond shows the last one again."""
-    first = page(0, "", picture("a", PNG), picture("a", JPEG)) | {"markdown": "![a](a) ![a](a) ![a](a)"}
-    render(tmp_path, response(first, page(1, "", picture("a", PNG)) | {"markdown": "![Alt](a)"}))
-    shown = "![a.png](report_images/a.png) ![a.jpeg](report_images/a.jpeg) ![a.jpeg](report_images/a.jpeg)"
-    assert f"{shown}\n\n---\n\n![Alt](report_images/a-2.png)\n" == text_of(tmp_path)
-
-
-@pytest.mark.parametrize("base", ["report", "Müller & Söhne (1) [a]", "a b#c?d%41", "`x` <y> *z*", "a\nb", "-rf", "{page}"])
-def test_links_in_markdown_lead_to_the_pictures(tmp_path: Path, base: str) -> None:
-    """Whatever the document is called: a reader of Markdown finds the file; so does one of HTML."""
-    render(tmp_path, response(page(0, "", picture("b", PNG))), base=base, formats=(Format.MARKDOWN, Format.HTML))
-    tokens = MarkdownIt("commonmark").parse((tmp_path / "outputs" / f"{base}.md").read_text("utf-8"))
-    sources = [str(child.attrs["src"]) for token in tokens for child in token.children or [] if child.type == "image"]
-    sources += re.findall(r'<img src="([^"]*)"', (tmp_path / "outputs" / f"{base}.html").read_text("utf-8"))
-    found = [Path(os.fsdecode(os.fsencode(tmp_path / "outputs") + b"/" + unquote_to_bytes(source))) for source in sources]
-    assert [PNG, PNG] == [path.read_bytes() for path in found]
 
 
 def test_odd_responses(tmp_path: Path) -> None:
@@ -135,75 +66,6 @@ def test_a_response_without_pages_is_said(tmp_path: Path) -> None:
     """The document is empty."""
     assert ("the response has no pages",) == render(tmp_path, response()).notes
     assert "\n" == text_of(tmp_path)
-
-
-def test_text_that_files_and_terminals_cannot_take(tmp_path: Path) -> None:
-    """Halves of surrogate pairs are replaced, controls go, newlines of Windows are newlines."""
-    odd = "a\ud800b\0c\x1b[31md\x9be\r\nf\tg\u2028&#12;"
-    tables = [{"id": "t", "content": f"<table><td>{odd}</td></table>"}]
-    render(tmp_path, response(page(0, f"{odd}\n\n[t](t)") | {"tables": tables}), formats=ALL)
-    assert text_of(tmp_path).startswith("a\ufffdbc[31mde\nf\tg\u2028&#12;\n\n<table><td>a\ufffdbc[31mde")
-    for name in ("report.md", "report.html", "report.txt"):
-        assert None is re.search("[\0-\x08\x0b-\x1f\x7f-\x9f]", text_of(tmp_path, name)), name
-
-
-def test_without_pictures(tmp_path: Path) -> None:
-    """No file, no link, no note; the paragraph of a placeholder goes with it."""
-    first = page(0, "a", picture("x", PNG)) | {"markdown": "a\n\n![x](x)\n\n![img-9.jpeg](img-9.jpeg)\n\nb ![Alt](x) c"}
-    written = render(tmp_path, response(first), with_pictures=False, formats=(Format.MARKDOWN, Format.HTML))
-    assert (("report.md", "report.html"), ()) == (written.names, written.notes)
-    assert ["report.html", "report.md"] == files(tmp_path)
-    assert "a\n\nb  c\n" == text_of(tmp_path)
-
-
-@pytest.mark.parametrize("content", [None, "", "@@@", "data:image/jpeg;base64,...", 7, [PNG.hex()]])
-def test_a_picture_without_content_goes(tmp_path: Path, content: object) -> None:
-    """Its placeholder too, and it is said."""
-    first = page(0, "a", picture("x", PNG) | {"image_base64": content})
-    assert 1 == len(render(tmp_path, response(first)).notes)
-    assert ("a\n", ["report.md"]) == (text_of(tmp_path), files(tmp_path))
-
-
-TABLE = "<table><tr><td>1</td>\n\n \n<td>2</td></tr></table>"
-
-
-def test_tables(tmp_path: Path) -> None:
-    """HTML is a block without blank lines; Markdown stands as it came; a picture in one is linked; each table comes once."""
-    tables = [
-        {"id": "tbl-0.html", "content": TABLE, "format": "html"},
-        {"id": "tbl-1.md", "content": "|a|\n|-|\n|![p](p)|\n"},
-        {"id": "tbl-2.html", "content": "<table><tr><td>![p](p)<img src='p'></td></tr></table>"},
-    ]
-    markdown = "a\n[tbl-0.html](tbl-0.html)\nb\n\n[tbl-1.md](tbl-1.md)\n\n[x](tbl-2.html) [tbl-0.html](tbl-0.html)"
-    render(tmp_path, response(page(0, "", picture("p", PNG)) | {"markdown": markdown, "tables": tables}), formats=ALL)
-    link = "report_images/p.png"
-    assert text_of(tmp_path) == (
-        "a\n\n<table><tr><td>1</td>\n<td>2</td></tr></table>\n\nb\n\n"
-        f"|a|\n|-|\n|![p.png]({link})|\n\n"
-        f'<table><tr><td><img src="{link}" alt="p.png"><img src=\'p\'></td></tr></table>\n'
-    )
-    found = text_of(tmp_path, "report.html")
-    assert "<table><tr><td>1</td>\n\n \n<td>2</td></tr></table>" in found
-    assert f'<td><img src="{link}" alt=""><img src="{link}" alt=""></td>' in found
-    assert f'<td><img src="{link}" alt="p.png" loading="lazy"></td>' in found
-    assert "a\n\n1\t2\n\nb\n\na\n" == text_of(tmp_path, "report.txt")
-
-
-@pytest.mark.parametrize("content", [None, " \n", []])
-def test_a_table_without_content_is_seen(tmp_path: Path, content: object) -> None:
-    """Its placeholder stays."""
-    tables = [{"id": "t.md", "content": content}]
-    render(tmp_path, response(page(0, "a [t.md](t.md) b") | {"tables": tables}))
-    assert "a [t.md](t.md) b\n" == text_of(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("alt", "shown"), [("A logo", "A logo"), ("", ""), ("a`b", "x.png"), ('a"b', "x.png"), ("<b>", "x.png"), ("x", "x.png")]
-)
-def test_what_a_picture_is_called(tmp_path: Path, alt: str, shown: str) -> None:
-    """As the response says; by its file's name, where that was its id or what Markdown and HTML would read."""
-    render(tmp_path, response(page(0, "", picture("x", PNG)) | {"markdown": f"![{alt}](x)"}))
-    assert f"![{shown}](report_images/x.png)\n" == text_of(tmp_path)
 
 
 def test_what_is_extracted_is_not_in_the_text(tmp_path: Path) -> None:
@@ -264,48 +126,8 @@ def test_an_annotation_is_a_file(tmp_path: Path, annotation: object, expected: b
     assert (0, 1) == (written.pages_processed, written.pages_annotated)
 
 
-@pytest.mark.parametrize(
-    ("usage", "more", "expected"),
-    [
-        ({"pages_processed": 3}, {}, (3, 0)),
-        ({"pages_processed": 3.0}, {}, (3, 0)),
-        ({"pages_processed": 3}, {"document_annotation": "{}"}, (0, 3)),
-        ({"pages_processed": 1, "pages_processed_annotation": 2}, {"document_annotation": "{}"}, (1, 2)),
-        ({"pages_processed": 1, "pages_processed_annotation": None}, {}, (1, 0)),
-        ({"pages_processed": 3}, {"pages": [{"images": [{"image_annotation": "{}"}]}]}, (0, 3)),
-        ({"pages_processed": -1}, {}, (0, 0)),
-        ({"pages_processed": True}, {}, (0, 0)),
-        ({"pages_processed": "3"}, {}, (0, 0)),
-        ({"pages_processed": float("nan")}, {}, (0, 0)),
-        (None, {}, (0, 0)),
-    ],
-)
-def test_what_was_billed(tmp_path: Path, usage: object, more: dict[str, Any], expected: tuple[int, int]) -> None:
-    """Plain and annotated pages, as the ledger counts them."""
-    path = tmp_path / "response.json"
-    path.write_text(json.dumps({"pages": [], "model": "m", "usage_info": usage, **more}), "utf-8")
-    assert Billed(*expected, "m") == billed_in(path)
-
-
-def test_what_an_earlier_try_left_is_replaced(tmp_path: Path) -> None:
-    """A run that was killed while it rendered leaves pictures, and the next one makes its own."""
-    (tmp_path / "outputs" / "report_images").mkdir(parents=True)
-    (tmp_path / "outputs" / "report_images" / "x.png").write_bytes(b"half")
-    render(tmp_path, response(page(0, "a", picture("y", PNG))))
-    assert ["report.md", "report_images", "report_images/y.png"] == files(tmp_path)
-
-
 def test_what_cannot_be_written_fails_the_document(tmp_path: Path) -> None:
     """With the system's reason."""
     (tmp_path / "outputs" / "report.md").mkdir(parents=True)
     with pytest.raises(DocumentError, match=r"Its output cannot be written: Is a directory\."):
         render(tmp_path, response(page(0, "a")))
-
-
-def test_a_page_of_a_thousand_pictures(tmp_path: Path) -> None:
-    """All of one name, in all formats."""
-    one = picture("same.png", PNG)
-    render(tmp_path, response(page(0, "", *[one] * 1000)), formats=ALL)
-    shown = re.findall(r"!\[.*?\]\((.*?)\)", text_of(tmp_path))
-    assert 1000 == len(set(shown)) == text_of(tmp_path, "report.html").count("<img")
-    assert {PNG} == {(tmp_path / "outputs" / name).read_bytes() for name in shown[:50]}
