@@ -55,7 +55,7 @@ class ResponseFile:
         async for piece in response.content.iter_chunked(_BLOCK):
             waiting += piece
             self._start = self._start or piece.lstrip(_BEFORE_JSON)[:1]
-            self._end = (self._end + piece[-64:]).rstrip()[-1:] or self._end
+            self._end = piece.rstrip()[-1:] or self._end
             if len(waiting) >= _BLOCK:
                 await self._do(partial(self._file.write, bytes(waiting)))
                 waiting.clear()

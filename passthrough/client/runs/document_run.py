@@ -138,6 +138,9 @@ async def _source(document: Document, part: Part, work: WorkFolder, context: Run
         work.note_deleted(name)
         yield inline
         return
+    except BaseException:
+        await _delete_unknown(name, work, context.connection)
+        raise
     work.note_uploaded(name, stored)
     try:
         yield StoredSource(stored)
@@ -145,6 +148,15 @@ async def _source(document: Document, part: Part, work: WorkFolder, context: Run
         with suppress(DocumentError, TimeoutError):
             async with asyncio.timeout(_DELETE_S):
                 await delete(context.connection, stored)
+                work.note_deleted(name)
+
+
+async def _delete_unknown(name: str, work: WorkFolder, connection: Connection) -> None:
+    """Delete an upload whose response is missing. Where there is none it stays noted: it may be listed a little later."""
+    with suppress(DocumentError, TimeoutError):
+        async with asyncio.timeout(_DELETE_S):
+            for each in await find(connection, name):
+                await delete(connection, each)
                 work.note_deleted(name)
 
 
