@@ -72,6 +72,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "proxy/upstream/steps.py": ("tests/accounting/test_meter_steps.py",),
     "proxy/net/sockets.py": ("tests/proxy/test_request_body.py", "tests/proxy/upstream/test_pool.py"),
     "__main__.py": ("tests/cli/test_main.py",),
+    "pdfium_lock.py": ("tests/client/pdf/test_pages.py",),
     "sandbox/__init__.py": ("tests/sandbox/test_service.py",),
     "sandbox/job_thread.py": ("tests/sandbox/test_documents.py", "tests/sandbox/batch/test_batches.py"),
     "server/deployments.py": ("tests/contract/test_dashboard.py", "tests/scenarios/test_reload.py"),

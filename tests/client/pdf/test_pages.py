@@ -74,8 +74,9 @@ def test_pages_are_counted_where_they_are_known(case: str, tmp_path: Path) -> No
     assert expected == page_count(written(tmp_path, content))
 
 
-def test_a_url_is_not_counted() -> None:
-    """The API fetches it."""
+def test_a_url_is_not_counted(tmp_path: Path) -> None:
+    """The API fetches it; nor is a file whose type is not known."""
+    assert page_count(Document("x", PurePath("x"), tmp_path / "x")) is None
     assert page_count(Document("https://a.example/b.pdf", PurePath("b.pdf"), url="https://a.example/b.pdf")) is None
 
 

@@ -152,6 +152,15 @@ def test_no_more_parts_are_cut_than_bytes_need(tmp_path: Path) -> None:
         assert expected == [len(part.taken or ()) for part in parts]
 
 
+def test_a_part_may_be_as_large_as_the_limit(tmp_path: Path) -> None:
+    """Mistral's limits are 50 MB and 1000 pages; a part of just these bytes is within them."""
+    assert (50_000_000, 1000) == (ALL.max_bytes, ALL.max_pages)
+    document = written(tmp_path, scan(2))
+    (part,) = plan_parts(document, pages("1"), Limits(max_pages=1), tmp_path / "parts")
+    limits = Limits(max_bytes=part.size_bytes)
+    assert [part] == plan_parts(document, pages("1"), limits, tmp_path / "parts")
+
+
 def test_a_large_page_among_small_ones_is_cut_apart(tmp_path: Path) -> None:
     """What was expected to fit does not: its halves do."""
     small, large = pypdfium2.PdfDocument(pdf(7)), pypdfium2.PdfDocument(scan(2, seed=5))
