@@ -36,6 +36,8 @@ _HINTS: Final[Mapping[int, str]] = {
     errno.ELOOP: "A symbolic link is where a file is to be: remove it, or name another folder (-o DIR).",
     errno.ENAMETOOLONG: "Name a folder with a shorter path (-o DIR).",
 }
+_UNFOLLOWED: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""No symbolic link is followed, no pipe waited for, and on Windows no line's end changed."""
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 """What a file system says that has no locks."""
 
@@ -73,7 +75,7 @@ def is_file(path: Path) -> bool:
 
 def sync(path: Path) -> None:
     """Bring a file, or a folder's entries, to the disk."""
-    if sys.platform == "win32" and path.is_dir():
+    if sys.platform == "win32":  # it syncs no folders, and only what is open for writing
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -107,7 +109,8 @@ def read_object(path: Path) -> dict[str, Any]:
 def append_line(descriptor: int, line: bytes) -> None:
     """Append a line to an open, locked file, whole or not at all: what a full disk took of it is removed."""
     size = os.fstat(descriptor).st_size
-    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+    os.lseek(descriptor, max(size - 1, 0), os.SEEK_SET)
+    if size and os.read(descriptor, 1) != b"\n":
         line = b"\n" + line  # what a killed process left is no part of this line
     try:
         rest = memoryview(line)
@@ -138,7 +141,7 @@ def lock(descriptor: int, *, wait: bool, flock: Callable[[int, int], None] | Non
 
 def open_unfollowed(path: Path) -> int:
     """Open a file for reading: no symbolic link is followed, and no pipe waited for."""
-    return os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    return os.open(path, os.O_RDONLY | _UNFOLLOWED)
 
 
 def open_locked(path: Path, *, wait: bool, mode: int = 0o666) -> int | None:
@@ -146,7 +149,7 @@ def open_locked(path: Path, *, wait: bool, mode: int = 0o666) -> int | None:
 
     Whoever removed the file while this one waited has made the lock worthless: then the file that is there now is tried.
     """
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | _UNFOLLOWED
     while True:
         descriptor = os.open(path, flags, mode)
         try:

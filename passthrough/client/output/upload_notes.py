@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from .disk import append_line, explained
+from .disk import append_line, explained, open_locked
+from .names import safe_base, stem_of
+
+_MAX_STEM: Final = 60
+_OWN_NAME: Final = re.compile(r"\.[0-9a-f]{12}(?:\.[A-Za-z0-9]{1,10})?\Z")
+"""How the names of uploads end. None else is deleted: a folder from somebody else may have notes of the user's own files."""
+
+
+def upload_name(name: str) -> str:
+    """Return a name for the upload of a document of this name, which no other upload has."""
+    stem = stem_of(name)
+    return f"{safe_base(stem[:_MAX_STEM])}.{secrets.token_hex(6)}{safe_base(name[len(stem) :]) if stem != name else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +44,8 @@ class UploadNotes:
     def note(self, said: Mapping[str, Any]) -> None:
         """Append what is known of the upload of a name, and bring it to the disk. Raises DocumentError."""
         with explained(self.path):
-            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            descriptor = open_locked(self.path, wait=True, mode=0o600)
+            assert descriptor is not None
             try:
                 append_line(descriptor, json.dumps(said).encode() + b"\n")
             finally:
@@ -56,5 +70,5 @@ class UploadNotes:
         for line in lines:
             with suppress(ValueError):
                 said = json.loads(line)
-                if isinstance(said, dict) and isinstance(said.get("name"), str):
+                if isinstance(said, dict) and isinstance(said.get("name"), str) and _OWN_NAME.search(said["name"]):
                     yield said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from ..output.disk import disk_failure
 from ..output.manifest import Manifests
 from ..output.places import Place
 from ..output.publish import publish, refuse_foreign
+from ..output.upload_notes import upload_name
 from ..output.work_folder import WorkFolder, claim, claim_temporary
 from ..pdf.parts import Part, plan_parts
 from ..rendering.billed import Billed, billed_in
@@ -130,7 +130,7 @@ async def _source(document: Document, part: Part, work: WorkFolder, context: Run
     if part.size_bytes <= context.settings.upload_above or not context.connection.has_files:
         yield inline
         return
-    name = f"{document.relative.stem[:60]}.{secrets.token_hex(6)}{document.relative.suffix}"
+    name = upload_name(document.relative.name)
     work.note_upload(name, context.connection.endpoint.shown)
     try:
         stored = await upload(context.connection, part.path, name, "ocr", context.listener.wait)

@@ -32,7 +32,7 @@ from tests.harness.published import ROOT
         (errno.EDQUOT, "Free some space", True),
         (errno.EACCES, "Let this user write there", False),
         (errno.EROFS, "Name a folder that can be written", False),
-        (errno.ENAMETOOLONG, "shorter path", False),
+        (errno.ENAMETOOLONG, "Name a folder with a shorter path", False),
         (errno.EIO, "", False),
     ],
 )

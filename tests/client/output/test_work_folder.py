@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -18,7 +19,7 @@ from passthrough.client.errors import DocumentError
 from passthrough.client.output.manifest import Finished, Manifest
 from passthrough.client.output.names import MANIFEST, WORK_PREFIX, work_name
 from passthrough.client.output.place import Place
-from passthrough.client.output.upload_notes import LeftUpload
+from passthrough.client.output.upload_notes import LeftUpload, upload_name
 from passthrough.client.output.work_folder import WorkFolder, abandoned, claim, claim_temporary, held_bases
 from tests.harness.published import ROOT, done
 from tests.harness.rights import let_all_in, ordinary_user
@@ -177,31 +178,64 @@ def test_what_was_paid_for_stays_until_the_manifest_has_its_line(place: Place) -
 
 def test_uploads_are_noted_until_they_are_deleted(place: Place) -> None:
     """Each is left from before it begins; its id is known once it came. The folder stays as long as one is left."""
+    first, second, third = (upload_name(name) for name in ("a.pdf", "a.pdf", "ü\n"))
     with claim(place) as work:
         work.prepare("1", "options")
-        for name in ("x", "y", "ü\n"):
+        for name in (first, second, third):
             work.note_upload(name, URL)
-        work.note_uploaded("x", "file-1")
-        work.note_uploaded("y", "file-2")
-        work.note_deleted("y")
+        work.note_uploaded(first, "file-1")
+        work.note_uploaded(second, "file-2")
+        work.note_deleted(second)
     with claim(place) as work:
         work.prepare("2", "others")
-        assert [LeftUpload("x", "file-1", URL), LeftUpload("ü\n", None, URL)] == work.left_uploads()
-        work.note_deleted("x")
-        work.note_deleted("ü\n")
+        assert [LeftUpload(first, "file-1", URL), LeftUpload(third, None, URL)] == work.left_uploads()
+        work.note_deleted(first)
+        work.note_deleted(third)
     assert [] == hidden(place)
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("report.pdf", r"report\.[0-9a-f]{12}\.pdf"),
+        ("2201.04234", r"2201\.04234\.[0-9a-f]{12}"),
+        ("ü" * 200 + ".PDF", "ü{60}" + r"\.[0-9a-f]{12}\.PDF"),
+        ("a\nb\udce9", r"a%0Ab%E9\.[0-9a-f]{12}"),
+        (".pdf", r"\.pdf\.[0-9a-f]{12}"),
+    ],
+)
+def test_an_upload_has_a_name_that_no_other_has(place: Place, name: str, pattern: str) -> None:
+    """It begins as the document's, keeps its end, and is known as this command's when it is left."""
+    names = {upload_name(name) for _ in range(3)}
+    assert 3 == len(names)
+    assert [True] * 3 == [re.fullmatch(pattern, each) is not None for each in names]
+    with claim(place) as work:
+        for each in names:
+            work.note_upload(each, URL)
+        assert names == {left.name for left in work.left_uploads()}
+        for each in names:
+            work.note_deleted(each)
+
+
+@pytest.mark.parametrize("name", ["report.pdf", "contract.0123456789ab.pdf.exe", "0123456789ab", "x.0123456789AB.pdf", ""])
+def test_a_note_of_a_file_that_is_not_this_commands_is_ignored(place: Place, name: str) -> None:
+    """A folder of somebody else's may name the user's own files at the provider: they are not deleted."""
+    with claim(place) as work:
+        work.note_upload(name, URL)
+        assert [] == work.left_uploads()
 
 
 @pytest.mark.parametrize("torn", ['{"name": "y"', "[]\n", '{"name": 5}\n', "\0\0"])
 def test_a_torn_note_of_an_upload_harms_no_other(place: Place, torn: str) -> None:
     """What a killed process left of a line is ignored."""
+    name = upload_name("a.pdf")
     work = claim(place)
-    work.note_upload("x", URL)
+    work.note_upload(name, URL)
     with (work.path / "uploads.jsonl").open("a") as file:
         file.write(torn)
-    work.note_uploaded("x", "file-1")
-    assert [LeftUpload("x", "file-1", URL)] == work.left_uploads()
-    work.note_deleted("x")
+    work.note_uploaded(name, "file-1")
+    assert [LeftUpload(name, "file-1", URL)] == work.left_uploads()
+    work.note_deleted(name)
     work.release()
 
 
@@ -211,7 +245,7 @@ def test_what_killed_runs_left_is_found_beside_the_outputs(place: Place) -> None
         work = claim(Place(place.folder, base, f"{base}.pdf"))
         work.prepare("1", "options")
         if base == "uploads":
-            work.note_upload("x", URL)
+            work.note_upload(upload_name("x"), URL)
         if base == "paid":
             work.response_path(0).write_text("{}")
         killed(work)
@@ -300,15 +334,16 @@ def test_a_temporary_one_keeps_nothing_but_uploads(monkeypatch: pytest.MonkeyPat
         work.response_path(0).write_text("{}")
         assert tmp_path == work.path.parent
     assert [] == list(tmp_path.iterdir())
-    for name in ("x", None):
+    name = upload_name("x")
+    for is_uploaded in (True, False):
         work = claim_temporary()
         work.prepare("1", "options")
         work.response_path(0).write_text("{}")
-        if name is not None:
+        if is_uploaded:
             work.note_upload(name, URL)
         killed(work)
     left = abandoned(tmp_path)
-    assert [[], [LeftUpload("x", None, URL)]] == sorted((each.left_uploads() for each in left), key=len)
+    assert [[], [LeftUpload(name, None, URL)]] == sorted((each.left_uploads() for each in left), key=len)
     for each in left:
         for upload in each.left_uploads():
             each.note_deleted(upload.name)
