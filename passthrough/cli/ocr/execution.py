@@ -23,6 +23,7 @@ from ...client.errors import ClientError, DocumentError
 from ...client.inputs.discovery import Found, find
 from ...client.output.manifest import Manifest, Manifests
 from ...client.output.places import Place, places
+from ...client.pdf.pdfium import check_installed
 from ...client.rendering.rendered import check_libraries
 from ...client.runs.document_run import RunContext
 from ...client.runs.plan import plan
@@ -77,6 +78,7 @@ def _executed(choices: Choices, config: str, temporary: Path) -> int:
             reporter.expect(1, 0)
             reporter.end(stored_result(Path(choices.flags.stored), manifests, settings))
         return EXIT_OTHER if reporter.sums.failed else 0
+    check_installed()
     if choices.flags.resume:
         return _to_the_end(partial(_run, _Order(choices, settings, endpoint, manifests, (), ())))
     found = find(choices.inputs, partial(_stdin, temporary), lambda path: manifests(path.parent).is_output(path))

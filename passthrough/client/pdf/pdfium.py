@@ -24,6 +24,11 @@ class CutError(Exception):
     """Pages could not be copied out of a PDF."""
 
 
+def check_installed() -> None:
+    """Raise ClientError, with the command that installs it, where pypdfium2 is missing."""
+    _library()
+
+
 def count_pages(path: Path) -> int:
     """Return how many pages a PDF has.
 

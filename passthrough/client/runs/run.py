@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ..documents import Document
-from ..errors import DocumentError
+from ..errors import ClientError, DocumentError
 from ..output.places import Place
 from ..output.work_folder import abandoned
 from ..threads import in_thread
@@ -63,10 +63,13 @@ async def run(documents: Sequence[tuple[Document, Place | None]], context: RunCo
     await delete_abandoned(documents, context)
     context.listener.expect(len(documents), 0)
     running = _Run(context)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(running.plan_all(documents))
-        for _ in range(context.settings.workers):
-            group.create_task(running.work())
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(running.plan_all(documents))
+            for _ in range(context.settings.workers):
+                group.create_task(running.work())
+    except* ClientError as failed:
+        raise failed.exceptions[0] from None
 
 
 async def delete_abandoned(documents: Sequence[tuple[Document, Place | None]], context: RunContext) -> None:
