@@ -16,6 +16,7 @@ from ..output.work_folder import WorkFolder
 from ..runs.document_run import RunContext, book, outputs_of
 from ..runs.plan import Item
 from ..runs.results import DocumentResult
+from ..runs.run import delete_abandoned
 from ..threads import in_thread
 from .at_provider import JobState
 from .claims import claimed, with_free_place
@@ -53,6 +54,7 @@ async def finish(ordered: BatchOrder, ended: Job, job: JobState, context: RunCon
     if lost:
         words = "1 result could not be kept here, and stays" if lost == 1 else f"{lost} results could not be kept here, and stay"
         raise ClientError(f"{words} at the provider.\n  Then run: {resume_command(job.folder.home)}")
+    await delete_abandoned([(each.document, each.place) for each in ordered.documents], context)  # a killed run's folders
     await job.save(replace(job.value, phase=Phase.STORED, results=files))
     await clear(job, context)
 
