@@ -88,7 +88,12 @@ class Manifest:
 
     def claims(self) -> dict[str, str]:
         """Return whose each base is: its folded name, and the document's key."""
-        return {folded(line.base): line.key for line in self._finished.values()}
+        with self._mutex:
+            return dict(self._claims)
+
+    def holder(self, base: str) -> str | None:
+        """Return the document that has a base, by its key."""
+        return self._claims.get(folded(base))
 
     def is_output(self, path: Path) -> bool:
         """Tell whether a path below this folder was written by this command: a file, a picture, a folder of pictures."""
@@ -105,7 +110,8 @@ class Manifest:
 
     def names_of(self, key: str) -> list[str]:
         """Return all that was ever written of a document."""
-        return [name for name, written in self._written.items() if written.key == key]
+        with self._mutex:
+            return [name for name in self._names.get(key, ()) if self._written[name].key == key]
 
     def has_published(self, work: str) -> bool:
         """Tell whether the document of these paid responses has its line."""
@@ -151,7 +157,9 @@ class Manifest:
         self._offset = 0
         self._inode = -1
         self._finished: dict[str, Finished] = {}
+        self._claims: dict[str, str] = {}
         self._written: dict[str, Written] = {}
+        self._names: dict[str, dict[str, None]] = {}
         self._picture_folders: set[str] = set()
         self._works: set[str] = set()
 
@@ -172,7 +180,12 @@ class Manifest:
         finished = _parsed(line)
         if finished is None:
             return
+        before = self._finished.get(finished.key)
+        if before is not None and self._claims.get(folded(before.base)) == finished.key:
+            del self._claims[folded(before.base)]
         self._finished[finished.key] = finished
+        self._claims[folded(finished.base)] = finished.key
+        self._names.setdefault(finished.key, {}).update(dict.fromkeys(finished.outputs))
         self._works.add(finished.work)
         self._written.update({name: Written(finished.key, sha256) for name, sha256 in finished.outputs.items()})
         self._picture_folders.update(name.partition("/")[0] for name in finished.outputs if "/" in name)

@@ -179,7 +179,7 @@ class WorkFolder:
         self.manifest.refresh()
         if self.manifest.trouble is not None:
             raise self.manifest.trouble
-        holder = self.manifest.claims().get(folded(place.base))
+        holder = self.manifest.holder(place.base)
         if holder is None and self.keeps() and isinstance(self._state.get("key"), str):
             holder = self._state["key"]
         if holder not in {None, place.key}:

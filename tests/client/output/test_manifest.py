@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -212,3 +213,29 @@ def test_processes_that_write_at_once_lose_no_line(tmp_path: Path) -> None:
     keys = [f"{process}-{n}" for process in range(3) for n in range(50)]
     assert [] == [key for key in keys if not Manifest.of(tmp_path).finished(key, None, "x" * 5000)]
     assert len(keys) == len((tmp_path / MANIFEST).read_bytes().splitlines())
+
+
+def test_a_document_that_moved_leaves_its_name_to_others(folder: Path) -> None:
+    """Its last line says where it is."""
+    manifest = Manifest.of(folder)
+    manifest.add(replace(DONE, base="other", outputs={}))
+    assert {"other": "report.pdf"} == manifest.claims() == Manifest.of(folder).claims()
+    assert [None, "report.pdf"] == [manifest.holder(base) for base in ("Report", "OTHER")]
+
+
+def test_workers_share_a_manifest(tmp_path: Path) -> None:
+    """What one of them adds does not disturb what another one reads at that moment."""
+    manifest = Manifest.of(tmp_path)
+
+    def work(worker: int) -> None:
+        for number in range(30):
+            key = f"{worker}-{number}"
+            outputs = {f"{key}_images/{n}.png": "x" for n in range(100)}
+            manifest.add(Finished(key, key, None, "f", outputs, key))
+            assert [*outputs] == manifest.names_of(key)
+            assert key == manifest.holder(key)
+            assert key in manifest.claims().values()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [None] * 4 == list(pool.map(work, range(4)))
+    assert 120 == len(manifest.claims())

@@ -16,6 +16,7 @@ from passthrough.client.output.publish import publish, refuse_foreign
 from passthrough.client.output.work_folder import claim
 from tests.harness.disks import filled, read_only, small_disk
 from tests.harness.published import done, done_and_killed, render, versions
+from tests.harness.rights import let_all_in, ordinary_user
 
 STEPS = [
     "rendered",
@@ -308,3 +309,23 @@ def test_outputs_are_added_to_a_document_without_a_line(place: Place) -> None:
         work.prepare("1", "options")
         publish(work, render(work, {"a.txt": "words"}), overwrite=False, adds=True)
     assert Manifest.of(place.folder).finished("a.pdf", "1", "options")
+
+
+@pytest.mark.faults
+def test_a_folder_that_this_user_may_not_write_in_is_named(tmp_path: Path) -> None:
+    """Before anything is paid for, and where rights went meanwhile, before anything is replaced."""
+    let_all_in(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "closed").mkdir(mode=0o555)
+    (tmp_path / "out").chmod(0o777)
+    with ordinary_user():
+        with pytest.raises(DocumentError, match="Permission denied") as refused:
+            claim(Place(tmp_path / "closed", "a", "a.pdf"))
+        assert "Let this user write there, or name another folder (-o DIR)." == refused.value.hint
+        done(Place(tmp_path / "out", "a", "a.pdf"), versions("old"), "old")
+        (tmp_path / "out/a_images").chmod(0o555)
+        with pytest.raises(DocumentError, match="Permission denied"):
+            done(Place(tmp_path / "out", "a", "a.pdf"), versions("new"), "new")
+        assert versions("old") == outputs(tmp_path / "out")
+        (tmp_path / "out/a_images").chmod(0o755)
+        assert 0 == done(Place(tmp_path / "out", "a", "a.pdf"), versions("new"), "new")
