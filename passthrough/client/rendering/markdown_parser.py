@@ -83,9 +83,7 @@ def _formula_block(state: StateBlock, first: int, end: int, silent: bool) -> boo
     if last is None:
         return False
     if not silent:
-        token = state.push("formula_block", "", 0)
-        token.content = state.getLines(first, last + 1, state.blkIndent, False).strip()
-        token.map = [first, last + 1]
+        state.push("formula_block", "", 0).content = state.getLines(first, last + 1, state.blkIndent, False).strip()
         state.line = last + 1
     return True
 

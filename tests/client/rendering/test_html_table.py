@@ -35,6 +35,7 @@ ALLOWED = re.compile(
         ("</td></div><td>a</tr></td>", "<td>a</td>"),
         ("<table><tr><td>a<td>b<tr><th>c", "<table><tr><td>a</td><td>b</td></tr><tr><th>c</th></tr></table>"),
         ("<td>a<table><td>b</table>c<td>d", "<td>a<table><td>b</td></table>c</td><td>d</td>"),
+        ("<td><b>a</td>c", "<td><b>a</b></td>c"),
         ("<thead><tr><td>a<tbody><tr><td>b", "<thead><tr><td>a</td></tr></thead><tbody><tr><td>b</td></tr></tbody>"),
         ("<!-- <td> --><td>a<!DOCTYPE x>", "&lt;!-- <td> --&gt;</td><td>a</td>"),
         ('<td title="a>b">c', "<td>b&quot;&gt;c</td>"),

@@ -37,6 +37,11 @@ def test_money_is_no_formula(text: str) -> None:
     assert "formula" not in dict(kinds(f"a {text} b"))
 
 
+def test_a_formula_without_an_end_is_text() -> None:
+    """Also where a backslash is the last but one of the page."""
+    assert [("text", "$a\\b")] == kinds("$a\\b")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -35,6 +35,7 @@ TEXT = PlainText()
         ("- \n- a", "- a"),
         ("- a\n-\n\nb", "- a\n\nb"),
         ("![](http://x)\n\na", "a"),
+        ("a\n\n![](http://x)\n\nb", "a\n\nb"),
     ],
 )
 def test_the_words_of_a_page(markdown: str, expected: str) -> None:

@@ -90,6 +90,12 @@ def test_a_separator_may_be_a_form_feed(tmp_path: Path) -> None:
     assert "a\fb\n" == text_of(tmp_path)
 
 
+def test_pages_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    """Whatever their order in the response."""
+    render(tmp_path, response(page(7, "c"), page(0, "a"), page(3, "b")), separator=" {page} ")
+    assert "a 3 b 7 c\n" == text_of(tmp_path)
+
+
 def test_pages_without_a_number_follow_each_other(tmp_path: Path) -> None:
     """From 0 on."""
     render(tmp_path, response(page(0, "a") | {"index": None}, page(0, "b") | {"index": "x"}), separator=" {page} ")
