@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from passthrough.client.batch.results import read_results
 
@@ -77,3 +79,44 @@ def test_the_last_line_needs_no_end(tmp_path: Path, more: str) -> None:
 def test_a_file_without_results_is_none(tmp_path: Path) -> None:
     """As of a job without requests."""
     assert {} == read_results(written(tmp_path))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(min_size=1), st.dictionaries(st.text(max_size=3), JSON, max_size=3)),
+        max_size=4,
+        unique_by=lambda one: one[0],
+    ),
+    st.booleans(),
+    st.sampled_from([(",", ":"), (", ", ": "), (" ,\t", " :\r ")]),
+)
+@pytest.mark.slow
+def test_any_json_comes_out_as_it_came(
+    tmp_path_factory: pytest.TempPathFactory, bodies: list[tuple[str, object]], ascii_only: bool, separators: tuple[str, str]
+) -> None:
+    """Whatever a response holds, and however it is spelt."""
+
+    def spelt(value: object) -> bytes:
+        return json.dumps(value, ensure_ascii=ascii_only, separators=separators).encode("utf-8", "surrogatepass")
+
+    lines = [
+        spelt({"id": 1, "error": None, "custom_id": name, "response": {"body": body, "status_code": 200}})
+        for name, body in bodies
+    ]
+    found = read_results(written(tmp_path_factory.mktemp("any"), *lines))
+    assert {name: (200, spelt(body)) for name, body in bodies} == {name: (one.status, one.body()) for name, one in found.items()}
+
+
+@given(st.lists(st.binary() | st.text(alphabet='{}[]:," \\\nabc').map(str.encode)))
+@pytest.mark.slow
+def test_any_bytes_are_survived(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
+    """What is no result is none, and nothing is raised."""
+    whole = line("last", BODY).encode()
+    assert BODY.encode() == read_results(written(tmp_path_factory.mktemp("any"), *lines, whole))["last"].body()
