@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -78,9 +79,8 @@ async def _finished(
         manifest = context.manifests(ordered.place.folder)
         is_known = await in_thread(partial(manifest.finished, ordered.place.key, ordered.sha256, settings.fingerprint))
         if is_known and not settings.overwrite:  # by a run that was killed afterwards
-            for part in ordered.parts:
-                result = results.get(part.custom_id or "")
-                if result is not None and result.is_success:
+            for result in (each for part in ordered.parts if (each := results.get(part.custom_id or "")) and each.is_success):
+                with suppress(DocumentError):  # it is not needed
                     await _store(result, aside, context)
             return _Finished(DocumentResult(document, is_skipped=True), is_stored=True)
         planned = Item(document, ordered.place, ordered.sha256, ordered.pages, is_finished=False)

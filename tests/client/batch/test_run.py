@@ -351,6 +351,23 @@ async def test_a_document_without_a_result_fails_alone(desk: Desk) -> None:
     assert ({"b.pdf": "The results of the batch job have no line for it."}, 1) == (heard.failures, heard.sums.done)
 
 
+async def test_what_was_written_meanwhile_needs_no_result(desk: Desk) -> None:
+    """Another run has finished the documents: whatever their results are, they stay as they are."""
+    desk.write(a=pdf(1), b=pdf(1))
+
+    async def odd(forward: Forward) -> Any:
+        first, second = (json.loads(line) for line in (await forward()).body.splitlines())
+        first["response"]["body"], second["response"]["status_code"] = {}, 500
+        return web.Response(body="".join(json.dumps(each) + "\n" for each in (first, second)))
+
+    async with troubled(desk, on("GET", "/content", odd)):
+        await cancelled_at(desk, "ordered")
+        assert 2 == (await desk.run()).sums.done
+        heard = await desk.resume()
+    assert ({}, 2, 0) == (heard.failures, heard.sums.skipped, heard.sums.pages)
+    assert ([".passthrough-ocr.jsonl", "a.md", "b.md"], []) == (desk.outputs(), await desk.stored())
+
+
 async def test_files_that_cannot_be_deleted_are_named(desk: Desk) -> None:
     """All outputs are there; the job is done."""
     desk.write(a=pdf(1))
