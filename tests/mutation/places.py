@@ -21,6 +21,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "accounting/money.py": ("tests/accounting/test_access_log.py", "tests/accounting/reports/test_report.py"),
     "client/api/connection.py": ("tests/client/api/test_faults.py",),
     "client/api/request_body.py": ("tests/client/api/test_calls.py",),
+    "client/api/faults.py": ("tests/client/api/test_calls.py",),
     "client/api/refusals.py": ("tests/client/api/test_calls.py", "tests/client/api/test_files.py"),
     "cli/backup.py": ("tests/accounting/backups/test_restore.py",),
     "accounting/writable_folder.py": ("tests/config/test_bookable.py",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import ssl
 from dataclasses import dataclass
@@ -124,7 +123,6 @@ class Connection:
         """Close the session."""
         assert self._open is not None
         await self._open.close()
-        await asyncio.sleep(0)  # transports close on the loop's next turn
 
     def request(self, method: str, url: str, body: RequestBody | None) -> Any:
         """Return the context of one request, which yields its response. Follows no redirect: a POST would become a GET."""

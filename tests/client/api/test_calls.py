@@ -203,6 +203,22 @@ async def test_a_response_that_comes_before_the_request_has_left_is_read(act: Ac
         assert (True, ends_run, 1) == (why in error.why, error.ends_run, one.raw.connections)
 
 
+async def test_a_response_that_began_before_the_request_had_left_may_be_billed(pdf: Path) -> None:
+    """The API says 200, though it has only a part of the request, and breaks off: no one knows what it did."""
+
+    async def says_yes(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(CUT)
+        peer.writer.write_eof()
+        await peer.ended()
+
+    content = FileContent.of(pdf, as_base64=True)
+    body = partial(inline_document_body, {"model": "m"}, "document_url", "application/pdf", content, 5.0)
+    async with api(says_yes) as one:
+        error = await failure(called(one, is_free=False, body=body))
+        assert (UnknownOutcome, True, 1) == (type(error), error.why.endswith(MAYBE), one.raw.connections)
+
+
 async def test_pauses_are_waited_for() -> None:
     """429 and 503 are tried eight times, after doubled waits; Retry-After counts where it is longer."""
     async with api(says(429, {}), says(503, {}, b"Retry-After: 7"), says(429, {}, b"Retry-After: 1"), GOOD) as one:

@@ -58,6 +58,7 @@ def by_proxy(status: int, code: str, message: str, hint: str) -> Act:
         (says(404, {"detail": "Not Found"}), "The API has no such path (404): Not Found.", URL, True),
         (responds(b"<html>", status=b"404 X"), "The API has no such path (404): Not Found.", URL, True),
         (says(404, {"detail": "Not Found", "hint": "Look."}), "The API has no such path (404): Not Found.", "Look.", True),
+        (says(404, {"message": "Not found", "type": "not_found"}), "The API refused it (404): Not found.", "", False),
         (says(404, {"detail": "No document 7."}), "The API refused it (404): No document 7.", "", False),
         (says(300, {}), "The API redirects (300) to nowhere.", URL, True),
         (says(405, {"detail": "Method Not Allowed"}), "The API has no such path (405): Method Not Allowed.", URL, True),
