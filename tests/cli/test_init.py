@@ -16,6 +16,8 @@ import yaml
 from passthrough.cli.starter import PROVIDERS, StarterError, write
 from passthrough.config.environment import environment
 from passthrough.config.load import load
+from tests.harness.documents import pdf
+from tests.harness.ports import free_port
 from tests.harness.process import clean_environment, command, program
 from tests.harness.terminal import dialog
 from tests.harness.upstream import answering, ok, upstream
@@ -310,3 +312,34 @@ async def test_the_first_real_page(tmp_path: Path) -> None:
                     assert status == response.status
             assert 0 == await running.stop()
         assert [[f"Bearer {KEY}".encode()]] == [each.values(b"authorization") for each in raw.received]
+
+
+async def test_the_first_document(tmp_path: Path) -> None:
+    """The command that it ends with makes Markdown, through the program that serves what it wrote."""
+    port = str(free_port())
+    code, out, _ = await command(tmp_path, "init", "--yes", PASSTHROUGH_LISTEN_PORT=port)
+    shown = re.search(r"\n  PASSTHROUGH_API_KEY=\$CLIENT_KEY .*passthrough (ocr .*)\n$", out)
+    key = re.search(r"CLIENT_KEY=(pt-\S+)", out)
+    assert (0, True, True) == (code, shown is not None, key is not None), out
+    assert shown is not None
+    assert key is not None
+    (tmp_path / "invoice.pdf").write_bytes(pdf(2))
+    async with program(tmp_path, None, "--sandbox", "--port", port):
+        arguments = shlex.split(shown[1])
+        assert (0, "invoice.md\n") == (await command(tmp_path, *arguments, PASSTHROUGH_API_KEY=key[1]))[:2]
+    assert "This is page 1" in (tmp_path / "invoice.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("provider", "port", "flag"),
+    [
+        ("mistral", "4000", [""]),
+        ("mistral", "5000", [" --base-url http://127.0.0.1:5000/mistral"]),
+        ("aimlapi", "4000", [" --base-url http://127.0.0.1:4000/aiml"]),
+        ("azure", "4000", []),
+    ],
+)
+async def test_a_document_is_shown_where_the_route_is_mistrals(tmp_path: Path, provider: str, port: str, flag: list[str]) -> None:
+    """Its base URL is named where it is not the command's own; Azure's paths are another shape."""
+    _, out, _ = await command(tmp_path, "init", "--yes", "--provider", provider, PASSTHROUGH_LISTEN_PORT=port)
+    assert flag == re.findall(r"passthrough ocr(.*) invoice\.pdf", out)
