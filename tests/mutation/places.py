@@ -45,6 +45,8 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "background/thread_waiters.py": ("tests/accounting/journal/test_writer.py",),
     "cli/ocr/execution.py": ("tests/scenarios/test_ocr_command.py", "tests/scenarios/test_ocr_command_stops.py"),
     "client/errors.py": ("tests/client/api/test_refusals.py", "tests/cli/ocr/test_progress.py"),
+    "client/output/disk.py": ("tests/client/output/test_manifest.py", "tests/client/output/test_publish.py"),
+    "client/output/names.py": ("tests/client/output/test_work_folder.py",),
     "client/runs/document_run.py": ("tests/scenarios/test_ocr_command.py", "tests/scenarios/test_ocr_command_faults.py"),
     "client/runs/listener.py": ("tests/cli/ocr/test_progress.py",),
     "client/runs/plan.py": ("tests/scenarios/test_ocr_command.py",),

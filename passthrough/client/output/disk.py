@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ if sys.platform != "win32":
 else:
     _FLOCK, _ALONE, _AT_ONCE = None, 0, 0
 
+_BETWEEN_TRIES_S: Final = 0.05
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _HINTS: Final[Mapping[int, str]] = {
     errno.ENOSPC: "Free some space there, and run it once more: what is paid for is kept.",
@@ -162,6 +164,21 @@ def open_locked(path: Path, *, wait: bool, mode: int = 0o666) -> int | None:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def made_and_locked(folder: Path, file: Path, *, patience_s: float) -> int | None:
+    """Make a folder, for this user alone, and lock a file in it; return None where another one has the lock for so long."""
+    until = time.monotonic() + patience_s
+    while True:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        with suppress(FileNotFoundError):  # the run that held it has removed it meanwhile: it is made again
+            if not stat.S_ISDIR(folder.lstat().st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+            descriptor = open_locked(file, wait=False, mode=0o600)
+            if descriptor is not None or time.monotonic() >= until:
+                return descriptor
+            time.sleep(_BETWEEN_TRIES_S)
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

@@ -81,11 +81,6 @@ class Manifest:
         written = self._written.get(name)
         return None if written is None else self._finished.get(written.key)
 
-    def outputs(self, key: str) -> tuple[Path, ...]:
-        """Return the files of a finished document that stand beside it, without the pictures."""
-        line = self._finished.get(key)
-        return () if line is None else tuple(self.folder / name for name in line.outputs if "/" not in name)
-
     def claims(self) -> dict[str, str]:
         """Return whose each base is: its folded name, and the document's key."""
         with self._mutex:

@@ -19,7 +19,7 @@ WORK_PREFIX: Final = f"{OWN_PREFIX}-work-"
 MAX_BASE: Final = 255 - max(len(suffix) for suffix in SUFFIXES)
 """Bytes: file systems take names of 255."""
 
-_END: Final = re.compile(r"(?<=.)\.[A-Za-z][A-Za-z0-9]{0,9}", re.DOTALL)
+_END: Final = re.compile(r"(?<=.)\.[A-Za-z][A-Za-z0-9]{0,9}\Z", re.DOTALL)
 _FOREIGN: Final = re.compile(r'[<>:"|?*\\]')
 """What other systems take in no name: a URL's last segment may have it."""
 _PICTURE: Final = re.compile(r"[^/\\\0]{1,255}", re.DOTALL)
@@ -27,8 +27,7 @@ _PICTURE: Final = re.compile(r"[^/\\\0]{1,255}", re.DOTALL)
 
 def stem_of(name: str) -> str:
     """Return a name without its type's end: `report.pdf` is `report`, and `2201.04234` stays, whose end is no type's."""
-    match = _END.search(name, max(name.rfind("."), 0))
-    return name[: match.start()] if match is not None and match.end() == len(name) else name
+    return _END.sub("", name)
 
 
 def safe_base(name: str, *, of_url: bool = False) -> str:

@@ -141,14 +141,14 @@ def _wanted(document: Document, identity: str, out: Path | None, folders: _RealF
 
 def _folders_of(document: Document, out: Path | None) -> Iterator[Path]:
     """Yield the folder of a document's outputs; where outputs have a folder of their own, then with one more folder each time."""
-    is_file = document.path is not None and document.name != STDIN
+    path = None if document.name == STDIN else document.path
     if out is None:
-        yield document.path.parent if is_file and document.path is not None else Path()
+        yield Path() if path is None else path.parent
         return
     parents = [part for part in document.relative.parent.parts if part not in {"", ".", "..", document.relative.anchor}]
     yield out.joinpath(*parents)
-    if is_file and document.path is not None:
-        above = PurePath(os.path.abspath(document.path)).parent.parts[1:]
+    if path is not None:
+        above = PurePath(os.path.abspath(path)).parent.parts[1:]
         if parents and list(above[-len(parents) :]) == parents:
             above = above[: -len(parents)]
         for count in range(1, len(above) + 1):

@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import stat
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +19,7 @@ from typing import Final
 
 from ..errors import DocumentError
 from ..shown import shown
-from .disk import explained, open_locked, read_object, write_whole
+from .disk import explained, made_and_locked, open_locked, read_object, write_whole
 from .manifest import Manifest
 from .names import WORK_PREFIX, folded, work_name
 from .place import Place
@@ -32,7 +30,6 @@ _STATE: Final = "state.json"
 _UPLOADS: Final = "uploads.jsonl"
 _PUBLISHING: Final = "publishing.json"
 _RESPONSE: Final = "response-{}.json"
-_BETWEEN_TRIES_S: Final = 0.05
 PATIENCE_S: Final = 0.3
 """How long a place that another process looks at is waited for: one that looks for what killed runs left holds it for moments."""
 
@@ -218,7 +215,7 @@ def claim(place: Place, manifest: Manifest | None = None, *, patience_s: float =
     with explained(place.folder):
         place.folder.mkdir(parents=True, exist_ok=True)
         path = place.folder / work_name(place.base)
-        descriptor = _claimed(path, patience_s)
+        descriptor = made_and_locked(path, path / _LOCK, patience_s=patience_s)
     if descriptor is None:
         raise DocumentError("another run is at work on it", "Wait for its end.")
     work = WorkFolder(path, descriptor, manifest or Manifest.of(place.folder), place)
@@ -235,7 +232,7 @@ def claim_temporary() -> WorkFolder:
     while True:
         with explained(Path(tempfile.gettempdir())):
             path = Path(tempfile.mkdtemp(prefix=WORK_PREFIX))
-            descriptor = _claimed(path, PATIENCE_S)
+            descriptor = made_and_locked(path, path / _LOCK, patience_s=PATIENCE_S)
         if descriptor is not None:
             return WorkFolder(path, descriptor, None)
 
@@ -285,18 +282,3 @@ def _folders_of_work(folder: Path) -> list[Path]:
 
 def _is_own(entry: os.DirEntry[str]) -> bool:
     return sys.platform == "win32" or entry.stat(follow_symlinks=False).st_uid == os.geteuid()
-
-
-def _claimed(path: Path, patience_s: float) -> int | None:
-    """Make a folder and lock it; return the lock's descriptor, None where another one has it."""
-    until = time.monotonic() + patience_s
-    while True:
-        with suppress(FileExistsError):
-            path.mkdir(mode=0o700)
-        if not stat.S_ISDIR(path.lstat().st_mode):
-            raise NotADirectoryError(20, os.strerror(20), str(path))
-        with suppress(FileNotFoundError):  # the run that held it has removed it meanwhile: it is made again
-            descriptor = open_locked(path / _LOCK, wait=False, mode=0o600)
-            if descriptor is not None or time.monotonic() >= until:
-                return descriptor
-            time.sleep(_BETWEEN_TRIES_S)

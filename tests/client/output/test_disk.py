@@ -111,13 +111,13 @@ def test_a_lock_that_is_waited_for_is_that_of_the_file_that_is_there(tmp_path: P
 def test_a_line_is_appended_after_what_is_torn(tmp_path: Path) -> None:
     """It stands on a line of its own."""
     path = tmp_path / "lines"
-    for before in (b"", b"whole\n", b"torn"):
+    for before, after in ((b"", b"new\n"), (b"whole\n", b"whole\nnew\n"), (b"torn", b"torn\nnew\n"), (b"\n", b"\nnew\n")):
         path.write_bytes(before)
         descriptor = open_locked(path, wait=False)
         assert descriptor is not None
         append_line(descriptor, b"new\n")
         os.close(descriptor)
-        assert b"new" == path.read_bytes().splitlines()[-1]
+        assert after == path.read_bytes()
 
 
 def test_a_value_is_written_whole_and_what_is_no_object_reads_as_empty(tmp_path: Path) -> None:

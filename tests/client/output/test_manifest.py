@@ -47,8 +47,6 @@ def test_a_document_is_finished_as_long_as_it_is_the_same(folder: Path) -> None:
         ("b.pdf", "5" * 64, "f"),
     ]
     assert [True, False, False, False] == [manifest.finished(*each) for each in asked]
-    assert (folder / "report.md",) == manifest.outputs("report.pdf")
-    assert () == manifest.outputs("b.pdf")
 
 
 @pytest.mark.parametrize("name", ["report.md", "report_images/a.png"])
@@ -87,6 +85,11 @@ def test_what_is_an_output(folder: Path) -> None:
     names += ["report_images/mine.png", "b.md", "b_images"]
     assert [True] * 5 + [False] * 4 == [manifest.is_output(folder / name) for name in names]
     assert not manifest.is_output(folder.parent / "report.md")
+    assert [DONE, DONE, None] == [manifest.owner(name) for name in ("report.md", "report_images/a.png", "b.md")]
+    assert [DONE, None] == [manifest.line(key) for key in ("report.pdf", "b.pdf")]
+    assert [sha256(b"text"), None, None] == [
+        manifest.hash_of(*each) for each in (("report.md", "report.pdf"), ("report.md", "b.pdf"), ("b.md", "report.pdf"))
+    ]
 
 
 def test_claims_are_by_folded_names(folder: Path) -> None:

@@ -73,6 +73,7 @@ def test_a_folder_of_work_is_hidden_and_its_users_alone_and_gone_at_the_end(plac
         (work.outputs / "a.md").write_text("x")
         assert [work_name("a")] == hidden(place)
         assert 0o700 == stat.S_IMODE(work.path.stat().st_mode)
+        assert 0o600 == stat.S_IMODE((work.path / "lock").stat().st_mode)
     assert [] == hidden(place)
     work.release()
 
