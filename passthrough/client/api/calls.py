@@ -54,6 +54,7 @@ class Call:
     """One call. `body` makes the body, another one for each try.
 
     `is_free`: it costs nothing, and may be done twice. `is_urgent`: it does not wait for a pause that others were asked for.
+    `is_order`: it may have been done where a gateway responds with 503, too.
     """
 
     method: str
@@ -61,6 +62,7 @@ class Call:
     body: Callable[[], RequestBody] | None = None
     is_free: bool = True
     is_urgent: bool = False
+    is_order: bool = False
 
 
 async def send(connection: Connection, call: Call, receive: Callable[[ClientResponse], Awaitable[T]], on_wait: OnWait) -> T:
@@ -122,6 +124,8 @@ class _Tries:
         """Return where the call may be sent again. Raises DocumentError."""
         error = Refused(refusal.error(self.connection.endpoint, may_be_billed=not self.call.is_free), refusal)
         match refusal.meaning:
+            case Meaning.PAUSE if self.call.is_order and refusal.status == 503 and not refusal.code:
+                raise UnknownOutcome(error)
             case Meaning.PAUSE:
                 self._pause(refusal, error)
             case Meaning.UNSENT:

@@ -73,7 +73,7 @@ async def create(connection: Connection, order: JobOrder, on_wait: OnWait = _unh
     if order.timeout_hours is not None:
         value["timeout_hours"] = order.timeout_hours
     body = partial(json_body, value, connection.timing.silence_s)
-    call = Call("POST", connection.endpoint.url("/batch/jobs"), body, is_free=False)
+    call = Call("POST", connection.endpoint.url("/batch/jobs"), body, is_free=False, is_order=True)
 
     async def received(response: ClientResponse) -> Job:
         try:

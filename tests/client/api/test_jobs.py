@@ -57,7 +57,16 @@ async def test_the_order_is_as_mistral_wants_it() -> None:
 
 @pytest.mark.parametrize(
     "act",
-    [closes, resets, says(500, {}), says(504, {}), responds(b"<html>"), says(200, {"status": "QUEUED"}), says(200, {"id": "/"})],
+    [
+        closes,
+        resets,
+        says(500, {}),
+        says(503, {}),
+        says(504, {}),
+        responds(b"<html>"),
+        says(200, {"status": "QUEUED"}),
+        says(200, {"id": "/"}),
+    ],
 )
 async def test_an_order_without_a_response_is_not_repeated(act: Act) -> None:
     """The API may have it: its caller looks for the metadata."""
@@ -76,7 +85,8 @@ async def test_an_order_that_was_refused_is_none() -> None:
             caught.value.why,
             isinstance(caught.value, UnknownOutcome),
         )
-    async with api(says(429, {}), says(200, {"id": "job-1", "status": "QUEUED"})) as one:
+    overloaded = says(503, {}, b"X-Passthrough-Error: overloaded")
+    async with api(says(429, {}), overloaded, says(200, {"id": "job-1", "status": "QUEUED"})) as one:
         assert QUEUED == await create(one.connection, ORDER)
 
 
