@@ -41,11 +41,20 @@ class Ran:
 
 
 async def start(
-    folder: Path, *arguments: str | bytes, env: Mapping[str, str] | None = None, is_fed: bool = False
+    folder: Path,
+    *arguments: str | bytes,
+    env: Mapping[str, str] | None = None,
+    is_fed: bool = False,
+    shell: str | None = None,
 ) -> asyncio.subprocess.Process:
-    """Start `passthrough ocr …` in a folder; its stdin is empty, unless it is to be fed."""
+    """Start `passthrough ocr …` in a folder; its stdin is empty, unless it is to be fed.
+
+    `shell` is a script that starts it in its own way: `$0` is Python there, `$@` the arguments.
+    """
+    command = [sys.executable, "-m", "passthrough", "ocr"] if shell is None else ["sh", "-c", shell, sys.executable]
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "passthrough", "ocr", *arguments),
+        *command,
+        *arguments,
         cwd=folder,
         env=clean_environment(**(env or {})),
         stdin=asyncio.subprocess.PIPE if is_fed else asyncio.subprocess.DEVNULL,

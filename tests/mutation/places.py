@@ -53,7 +53,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "client/runs/results.py": ("tests/cli/ocr/test_progress.py",),
     "client/runs/run.py": ("tests/scenarios/test_ocr_command.py", "tests/scenarios/test_ocr_command_faults.py"),
     "client/runs/settings.py": ("tests/cli/ocr/test_estimate.py", "tests/scenarios/test_ocr_command.py"),
-    "client/runs/stored.py": ("tests/scenarios/test_ocr_command.py",),
+    "client/runs/stored.py": ("tests/cli/ocr/test_execution.py", "tests/scenarios/test_ocr_command.py"),
     "config/announce.py": ("tests/scenarios/test_reload.py",),
     "config/identities/schema.py": ("tests/config/identities/test_identities.py", "tests/config/test_schema.py"),
     "config/models/schema.py": ("tests/config/test_model_list.py", "tests/config/test_model_problems.py"),

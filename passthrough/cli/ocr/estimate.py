@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len, set_cell_size
+
 from ...accounting.money import rounded_usd
 from ...accounting.reports.table import Column, Table
 from ...client.documents import Document
@@ -23,8 +25,10 @@ class Estimate:
     failure: DocumentError | None = None
 
 
-def estimate_table(estimates: Sequence[Estimate], settings: RunSettings, *, in_batch: bool) -> Table:
-    """Return the estimates as a table."""
+def estimate_table(
+    estimates: Sequence[Estimate], settings: RunSettings, *, in_batch: bool, name_width: int | None = None
+) -> Table:
+    """Return the estimates as a table. Names of more than `name_width` cells are cut in the middle."""
     rows = [_row(each, settings, in_batch=in_batch) for each in estimates]
     todo = [each for each in estimates if each.failure is None and not each.is_finished]
     pages = sum(each.pages or 0 for each in todo)
@@ -37,6 +41,8 @@ def estimate_table(estimates: Sequence[Estimate], settings: RunSettings, *, in_b
     if cost is None:
         notes.append("No price of this model is known: name it in 'prices' of routes.yaml.")
     names, counts, costs, remarks = zip(*rows, strict=True)
+    if name_width is not None:
+        names = tuple(_cut(name, name_width) for name in names)
     columns = (
         Column("document", names, "all"),
         Column("pages", counts, f"{at_least}{pages:,}", right=True),
@@ -44,6 +50,17 @@ def estimate_table(estimates: Sequence[Estimate], settings: RunSettings, *, in_b
         Column("", remarks),
     )
     return Table(f"{number(len(todo), 'document')} to do", columns, " ".join(notes))
+
+
+def _cut(name: str, width: int) -> str:
+    """Return a name with `…` for its middle, where it is too wide; the end says more than what is before it."""
+    if cell_len(name) <= width:
+        return name
+    before = set_cell_size(name, width // 3).rstrip()
+    after = name
+    while cell_len(after) > width - cell_len(before) - 1:
+        after = after[1:]
+    return f"{before}…{after}"
 
 
 def _row(estimate: Estimate, settings: RunSettings, *, in_batch: bool) -> tuple[str, str, str, str]:

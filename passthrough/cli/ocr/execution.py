@@ -30,10 +30,10 @@ from ...client.runs.plan import plan
 from ...client.runs.results import DocumentResult
 from ...client.runs.run import run
 from ...client.runs.settings import RESELLERS, RunSettings
-from ...client.runs.stored import stored_result
+from ...client.runs.stored import stored_response, stored_result
 from .. import standard_streams
 from ..exits import EXIT_INTERRUPTED, EXIT_OTHER
-from ..terminal import show
+from ..terminal import show, width_of
 from .choices import BASE_URL, Choices
 from .estimate import Estimate, estimate_table
 from .page_cost import page_cost
@@ -64,7 +64,7 @@ def execute(choices: Choices, config: str) -> int:
         with tempfile.TemporaryDirectory(prefix="passthrough-ocr-") as temporary:
             return _executed(choices, config, Path(temporary))
     except KeyboardInterrupt:
-        standard_streams.say("Interrupted: nothing is half-written, and the next run goes on.")
+        _say_stopped("Interrupted", choices)
         return EXIT_INTERRUPTED
 
 
@@ -74,18 +74,29 @@ def _executed(choices: Choices, config: str, temporary: Path) -> int:
     settings = _settings(choices, config, endpoint)
     manifests = cache(Manifest.of)
     if choices.flags.stored is not None:
-        with Reporter(() if choices.to_stdout else None) as reporter:
-            reporter.expect(1, 0)
-            reporter.end(stored_result(Path(choices.flags.stored), manifests, settings))
-        return EXIT_OTHER if reporter.sums.failed else 0
+        return _rendered(stored_response(Path(choices.flags.stored)), manifests, settings)
     check_installed()
     if choices.flags.resume:
-        return _to_the_end(partial(_run, _Order(choices, settings, endpoint, manifests, (), ())))
+        return _to_the_end(choices, partial(_run, _Order(choices, settings, endpoint, manifests, (), ())))
     found = find(choices.inputs, partial(_stdin, temporary), lambda path: manifests(path.parent).is_output(path))
     order = _ordered(choices, settings, endpoint, manifests, found)
     if choices.flags.dry_run:
         return _estimated(order)
-    return _to_the_end(partial(_run, order))
+    return _to_the_end(choices, partial(_run, order))
+
+
+def _rendered(document: Document, manifests: Manifests, settings: RunSettings) -> int:
+    with Reporter((document,) if settings.to_stdout else None) as reporter:
+        reporter.expect(1, 0)
+        reporter.end(stored_result(document, manifests, settings))
+    return _code(reporter)
+
+
+def _code(reporter: Reporter) -> int:
+    """Return the exit code of a run that came to its end. Raises what made stdout take no more."""
+    if reporter.gone is not None:
+        raise reporter.gone
+    return EXIT_OTHER if reporter.sums.failed else 0
 
 
 def _settings(choices: Choices, config: str, endpoint: Endpoint) -> RunSettings:
@@ -138,7 +149,9 @@ def _estimated(order: _Order) -> int:
         except DocumentError as error:
             estimates.append(Estimate(document, None, failure=error))
     with standard_streams.printing():
-        show(estimate_table(estimates, order.settings, in_batch=order.choices.flags.batch))
+        width = width_of(sys.stdout)
+        name_width = None if width is None else max(width // 2, 20)  # cells; the other half is for figures and remarks
+        show(estimate_table(estimates, order.settings, in_batch=order.choices.flags.batch, name_width=name_width))
     return EXIT_OTHER if any(each.failure is not None for each in estimates) else 0
 
 
@@ -157,9 +170,7 @@ async def _run(order: _Order, stop: Callable[[], object]) -> int:
             _say_how_to_resume(_home(order.choices))
         if reporter.gone is None:
             raise
-    if reporter.gone is not None:
-        raise reporter.gone
-    return EXIT_OTHER if reporter.sums.failed else 0
+    return _code(reporter)
 
 
 async def _work(order: _Order, context: RunContext) -> None:
@@ -200,7 +211,11 @@ async def _endpoint(order: _Order) -> AsyncIterator[Endpoint]:
         await running.close()
 
 
-def _to_the_end(start: Callable[[Callable[[], object]], Coroutine[Any, Any, int]]) -> int:
+def _say_stopped(how: str, choices: Choices) -> None:
+    standard_streams.say(f"{how}." if choices.flags.batch else f"{how}: nothing is half-written, and the next run goes on.")
+
+
+def _to_the_end(choices: Choices, start: Callable[[Callable[[], object]], Coroutine[Any, Any, int]]) -> int:
     """Run to the end, or to the first SIGINT or SIGTERM, after which uploads are deleted. Raises KeyboardInterrupt for SIGINT.
 
     `start` gets what cancels the run.
@@ -217,5 +232,5 @@ def _to_the_end(start: Callable[[Callable[[], object]], Coroutine[Any, Any, int]
         with asyncio.Runner() as runner:
             return runner.run(stoppable())
     except asyncio.CancelledError:
-        standard_streams.say("Stopped: nothing is half-written, and the next run goes on.")
+        _say_stopped("Stopped", choices)
         return EXIT_TERMINATED

@@ -54,9 +54,10 @@ class Reporter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the bar, and say the sums on stderr."""
+        """Remove the bar, and say the sums on stderr, where anything came of the run."""
         self._bar.stop()
-        standard_streams.say(self.summary())
+        if self.sums != Sums():
+            standard_streams.say(self.summary())
 
     def expect(self, documents: int, pages: int | None) -> None:
         """Hear of work to come."""

@@ -13,14 +13,21 @@ from ..output.places import stored_place
 from ..output.publish import publish
 from ..output.work_folder import claim
 from ..rendering.rendered import write_rendered
+from ..shown import shown
 from .plan import sha256_of
 from .results import DocumentResult
 from .settings import RunSettings
 
 
-def stored_result(path: Path, manifests: Manifests, settings: RunSettings) -> DocumentResult:
-    """Return what came of the response in a file. Blocks. Raises nothing that concerns the file alone."""
-    document = Document(str(path), PurePath(path.name), path)
+def stored_response(path: Path) -> Document:
+    """Return a stored response as the document that its outputs are named after."""
+    return Document(shown(path), PurePath(path.name), path)
+
+
+def stored_result(document: Document, manifests: Manifests, settings: RunSettings) -> DocumentResult:
+    """Return what came of a stored response. Blocks. Raises nothing that concerns it alone."""
+    path = document.path
+    assert path is not None
     try:
         digest = sha256_of(path)
         if settings.to_stdout:

@@ -48,6 +48,15 @@ def test_each_document_has_its_row() -> None:
     assert "Of 1 document only the API can count the pages." in table.note
 
 
+def test_long_names_are_cut_in_the_middle() -> None:
+    """On a terminal, where a row would else be many lines; wide letters count twice."""
+    names = ("short.pdf", "2026/" + "quarter " * 12 + "report.pdf", "日本語" * 20 + ".pdf")
+    estimates = [Estimate(document(name), 1) for name in names]
+    cut = estimate_table(estimates, settings(), in_batch=False, name_width=30).columns[0].cells
+    assert ("short.pdf", "2026/quart… quarter report.pdf", "日本語日本…語日本語日本語.pdf") == cut
+    assert names == estimate_table(estimates, settings(), in_batch=False).columns[0].cells
+
+
 @pytest.mark.parametrize(
     ("chosen", "in_batch", "usd"),
     [
