@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.harness.documents import pdf
+from tests.harness.documents_of_all_kinds import padded
 from tests.harness.ocr_command import booked_pages, ocr, tree
 from tests.harness.ocr_results import HOSTILE_IDS, MODEL, good, hostile, odd, page, response, results
 from tests.harness.ocr_upstreams import RESETS, Behaviour, throttled
 from tests.harness.process import program
-from tests.scenarios.test_ocr_command import MANIFEST, environ, routes
+from tests.scenarios.test_ocr_command import KEY, MANIFEST, environ, routes
 
 pytestmark = [pytest.mark.process, pytest.mark.faults]
 
@@ -94,3 +95,32 @@ async def test_nobody_listens(tmp_path: Path) -> None:
     assert 1 == ran.code
     assert "passthrough serve" in ran.err
     assert {"a.pdf"} == set(tree(tmp_path))
+
+
+async def test_a_budget_that_is_spent_ends_the_run(tmp_path: Path) -> None:
+    """What was made stays, the pages are the budget's, no further document is sent, and the cure is said."""
+    for name in ("server", "in"):
+        (tmp_path / name).mkdir()
+    for name in "abcdef":
+        (tmp_path / f"in/{name}.pdf").write_bytes(pdf(3, name))
+    limited = routes().replace(f"key: {KEY}}}", f"key: {KEY}, budget: {{pages: 6, per: month}}}}")
+    async with program(tmp_path / "server", limited, "--sandbox") as running:
+        ran = await ocr(tmp_path, "in", "-o", "out", "--model", MODEL, "--workers", "1", env=environ(running))
+        assert (1, 2, 6) == (ran.code, len(ran.paths), ran.pages), ran.err
+        assert "ask the operator" in ran.err
+        refused = [line for line in running.log if line["status"] == 429]
+        assert (1, 6) == (len(refused), (await booked_pages(running))[0])
+
+
+async def test_a_pool_has_no_files(tmp_path: Path) -> None:
+    """One model's name for several providers, which stores no files: a large document travels in the request."""
+    (tmp_path / "server").mkdir()
+    (tmp_path / "large.pdf").write_bytes(padded(pdf(2), 11_000_000))
+    pool = routes() + (
+        "model_list:\n  - model_name: mistral-ocr-2512\n"
+        "    litellm_params: {model: mistral/mistral-ocr-2512, api_key: provider-key-0123456789}\n"
+    )
+    async with program(tmp_path / "server", pool, "--sandbox") as running:
+        ran = await ocr(tmp_path, "large.pdf", "--model", MODEL, "--base-url", running.url, env={"PASSTHROUGH_API_KEY": KEY})
+        assert (0, ["large.md"], 2) == (ran.code, ran.paths, ran.pages), ran.err
+        assert 2 == (await booked_pages(running))[0]

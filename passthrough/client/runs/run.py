@@ -46,7 +46,7 @@ class _Run:
     async def work(self) -> None:
         while (item := await self.queue.get()) is not None:
             if self.ended is not None:
-                failure = DocumentError(f"It was not sent, because another failed: {self.ended.why}")
+                failure = DocumentError("It was not sent, because another's failure ended the run.")
                 result = DocumentResult(item.document, failure=failure)
             else:
                 result = await run_document(item, self.context)
