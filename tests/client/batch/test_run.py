@@ -20,6 +20,7 @@ from passthrough.client.errors import ClientError
 from passthrough.client.options import OcrOptions
 from passthrough.client.output.disk import sha256_of
 from passthrough.client.output.manifest import Finished, Manifest
+from passthrough.client.output.names import MANIFEST
 from passthrough.client.output.place import Place
 from passthrough.client.output.work_folder import claim
 from passthrough.client.page_ranges import PageRanges
@@ -168,6 +169,17 @@ async def test_a_job_is_resumed_where_it_was_ordered(tmp_path: Path, desk: Desk)
             with pytest.raises(ClientError, match=f"of another API.\n  Go on with it: add --base-url {desk.caller.base}"):
                 await attempt()
     assert 1 == (await desk.resume()).sums.done
+
+
+async def test_folders_that_a_killed_run_left_go_with_the_job(desk: Desk) -> None:
+    """A run that is killed between a document's line in the manifest and its end leaves its folder of work."""
+    desk.write(a=pdf(1))
+    await cancelled_at(desk, "ordered")
+    left = claim(Place(desk.out, "b", "../in/b.pdf"))
+    left.prepare(None, "options")
+    left.leave()
+    assert 1 == (await desk.resume()).sums.done
+    assert [MANIFEST] == [path.name for path in desk.out.glob(".*")]
 
 
 async def test_inputs_may_change_and_go_while_the_job_runs(desk: Desk) -> None:
