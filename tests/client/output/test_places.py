@@ -117,6 +117,7 @@ def test_urls_of_one_name_are_apart(tmp_path: Path) -> None:
     found = places(documents, tmp_path, manifests())
     assert 3 == len({place.base for place in found})
     assert found[::-1] == places(documents[::-1], tmp_path, manifests())
+    assert ["https://g/a.pdf", "https://h/a.pdf"] == [place.key for place in found[:2]]
 
 
 def test_what_comes_by_stdin_is_told_apart_by_its_bytes(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def test_a_folder_of_work_is_hidden_and_its_users_alone_and_gone_at_the_end(plac
         (work.path / "parts").mkdir()
         (work.path / "parts/part-0.pdf").write_text("x")
         (work.outputs / "a.md").write_text("x")
+        (work.path / "link").symlink_to(place.folder)
         assert [work_name("a")] == hidden(place)
         assert 0o700 == stat.S_IMODE(work.path.stat().st_mode)
         assert 0o600 == stat.S_IMODE((work.path / "lock").stat().st_mode)
@@ -258,6 +259,8 @@ def test_what_killed_runs_left_is_found_beside_the_outputs(place: Place) -> None
             work.note_deleted(upload.name)
         work.release()
     assert [work_name("paid")] == hidden(place)
+    with claim(Place(place.folder, "paid", "paid.pdf"), patience_s=0) as work:
+        assert work.is_paid
 
 
 def test_a_folder_without_work_has_none_that_is_abandoned(tmp_path: Path) -> None:
