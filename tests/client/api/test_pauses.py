@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -68,3 +69,12 @@ async def test_the_longest_pause_counts() -> None:
     assert pauses.extend(3.0)
     await waiting
     assert ([12.0, 3.0], NOW + 15) == (clock.waits, clock.now_s)
+
+
+async def test_workers_come_back_spread() -> None:
+    """By up to a second, so that they do not all call in one moment."""
+    clock = FastClock()
+    pauses = Pauses(replace(clock.timing(), chance=lambda: 0.5))
+    pauses.extend(10.0)
+    await pauses.passed()
+    assert [10.5] == clock.waits

@@ -108,7 +108,7 @@ def by_proxy(status: int, code: str, message: str, hint: str) -> Act:
 async def test_each_refusal_says_what_it_is(act: Act, why: str, hint: str, ends_run: bool, tmp_path: Path) -> None:
     """It is final; where the next document would fail alike, the run ends."""
     error = await failure(act, tmp_path)
-    assert (why, hint, ends_run) == (error.why, error.hint, ends_run)
+    assert (why, hint, ends_run) == (error.why, error.hint, error.ends_run)
 
 
 CODES: dict[Meaning, list[tuple[int, str]]] = {
