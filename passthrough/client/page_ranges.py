@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,7 +38,7 @@ class PageRanges:
         return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in self.ranges)
 
 
-def ranges_of(pages: list[int]) -> PageRanges:
+def ranges_of(pages: Iterable[int]) -> PageRanges:
     """Return the ranges of page numbers."""
     return PageRanges(_merged([(page, page) for page in sorted(set(pages))]))
 

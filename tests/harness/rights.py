@@ -13,12 +13,11 @@ NOBODY = 65534
 def let_all_in(tmp_path: Path) -> None:
     """Let every user search a test's folder, and those above it that pytest has made for its user alone."""
     if os.geteuid() == 0:
-        tmp_path.chmod(0o755)
-        for folder in tmp_path.parents:
+        own = ("pytest-of-", "mutation-")  # the second of tests.mutation
+        last = next((number for number, folder in enumerate(tmp_path.parents) if folder.name.startswith(own)), None)
+        assert last is not None, f"{tmp_path} is none of pytest's folders"
+        for folder in (tmp_path, *tmp_path.parents[: last + 1]):
             folder.chmod(0o755)
-            if folder.name.startswith(("pytest-of-", "mutation-")):  # of tests.mutation
-                return
-        raise AssertionError(f"{tmp_path} is none of pytest's folders")
 
 
 @contextmanager

@@ -45,18 +45,37 @@ def plan_parts(document: Document, wanted: PageRanges | None, limits: Limits, fo
     if document.path is None:
         return [Part(None, document.url, 0, wanted)]
     size, count = _size(document.path), page_count(document)
-    if size > limits.max_bytes and (count is None or document.is_image):
-        raise DocumentError(f"It is too large: {_megabytes(size)}, and the API takes {_megabytes(limits.max_bytes)}.")
-    if count is None:
+    chosen = _chosen(document, size, count, wanted, limits)
+    if count is None or chosen is None:
         return [Part(document.path, None, size, wanted)]
-    chosen = list(range(count)) if wanted is None else wanted.of(count)
-    if not chosen:
-        pages = "1 page" if count == 1 else f"{count} pages"
-        raise DocumentError(f"It has {pages}, counted from 0: {wanted} is beyond its end.", "Choose others with --pages.")
     if size <= limits.max_bytes and (count <= limits.max_pages or document.is_image):
         return [Part(document.path, None, size, ranges_of(chosen) if wanted is not None else None)]
     expected = max(-(-len(chosen) // limits.max_pages), -(-size * len(chosen) // (count * limits.max_bytes)))
     return _cut(document.path, _shares(chosen, expected), limits, folder)
+
+
+def pages_to_bill(document: Document, wanted: PageRanges | None, limits: Limits) -> int | None:
+    """Return how many pages of a document are asked for, None where only the API can count them.
+
+    Raises as `plan_parts` does, but for what shows only when a document is cut.
+    """
+    if document.path is None:
+        return None
+    chosen = _chosen(document, _size(document.path), page_count(document), wanted, limits)
+    return None if chosen is None else len(chosen)
+
+
+def _chosen(document: Document, size: int, count: int | None, wanted: PageRanges | None, limits: Limits) -> Sequence[int] | None:
+    """Return the pages that are asked for, None where their number is not known. Raises DocumentError where there are none."""
+    if size > limits.max_bytes and (count is None or document.is_image):
+        raise DocumentError(f"It is too large: {_megabytes(size)}, and the API takes {_megabytes(limits.max_bytes)}.")
+    if count is None:
+        return None
+    chosen = range(count) if wanted is None else wanted.of(count)
+    if not chosen:
+        pages = "1 page" if count == 1 else f"{count} pages"
+        raise DocumentError(f"It has {pages}, counted from 0: {wanted} is beyond its end.", "Choose others with --pages.")
+    return chosen
 
 
 def _cut(path: Path, shares: Sequence[list[int]], limits: Limits, folder: Path) -> list[Part]:
@@ -87,10 +106,10 @@ def _cut(path: Path, shares: Sequence[list[int]], limits: Limits, folder: Path) 
     return parts
 
 
-def _shares(pages: list[int], number: int) -> list[list[int]]:
+def _shares(pages: Sequence[int], number: int) -> list[list[int]]:
     """Return pages in so many shares of nearly the same length, none empty."""
     number = min(number, len(pages))
-    return [pages[len(pages) * at // number : len(pages) * (at + 1) // number] for at in range(number)]
+    return [list(pages[len(pages) * at // number : len(pages) * (at + 1) // number]) for at in range(number)]
 
 
 def _size(path: Path) -> int:

@@ -11,7 +11,7 @@ from ..documents import Document
 from ..errors import DocumentError
 from ..output.manifest import Manifests
 from ..output.places import Place
-from ..pdf.pages import page_count
+from ..pdf.parts import pages_to_bill
 from .settings import RunSettings
 
 _BLOCK: Final = 1 << 20
@@ -35,8 +35,10 @@ def plan(document: Document, place: Place | None, manifests: Manifests, settings
     """Read a document as far as is needed to plan it. Blocks. Raises DocumentError."""
     digest = None if document.path is None else sha256_of(document.path)
     is_known = place is not None and manifests(place.folder).finished(place.key, digest, settings.fingerprint)
-    is_finished = is_known and not settings.overwrite
-    return Item(document, place, digest, 0 if is_finished else _chosen(document, settings), is_finished=is_finished)
+    if is_known and not settings.overwrite:
+        return Item(document, place, digest, 0, is_finished=True)
+    pages = pages_to_bill(document, settings.asked.pages, settings.limits)
+    return Item(document, place, digest, pages, is_finished=False)
 
 
 def sha256_of(path: Path) -> str:
@@ -49,14 +51,3 @@ def sha256_of(path: Path) -> str:
     except OSError as error:
         raise DocumentError(f"It cannot be read: {error.strerror or error}.", "Check its name and permissions.") from None
     return digest.hexdigest()
-
-
-def _chosen(document: Document, settings: RunSettings) -> int | None:
-    total, wanted = page_count(document), settings.asked.pages
-    if total is None or wanted is None:
-        return total
-    chosen = len(wanted.of(total))
-    if not chosen:
-        pages = "1 page" if total == 1 else f"{total} pages"
-        raise DocumentError(f"It has {pages}, counted from 0: {wanted} is beyond its end.", "Choose others with --pages.")
-    return chosen
