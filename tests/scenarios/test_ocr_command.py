@@ -159,6 +159,7 @@ async def test_the_sandbox_needs_nothing_else(desk: Path) -> None:
     (desk / "invoice.pdf").write_bytes(pdf(2))
     ran = succeeded(await ocr(desk, "--sandbox", "invoice.pdf"))
     assert (["invoice.md"], 2) == (ran.paths, ran.pages)
+    assert ran.err.endswith("by the price list. The sandbox is free.\n")
     assert {"invoice.pdf", "invoice.md", MANIFEST} == set(tree(desk))
 
 

@@ -85,6 +85,8 @@ async def test_a_refused_key_ends_the_run(tmp_path: Path, status: int, said: str
         assert 1 == len(above.seen)
     assert 1 == ran.code
     assert said in ran.err
+    assert 1 == ran.err.count("failed: ")
+    assert "0 documents, 1 failed, 2 not sent because of that; 0 pages." == ran.err.splitlines()[-1]
     assert "canary-key-0123" not in ran.err + ran.out
 
 

@@ -31,6 +31,7 @@ from ...client.runs.results import DocumentResult
 from ...client.runs.run import run
 from ...client.runs.settings import RESELLERS, RunSettings
 from ...client.runs.stored import stored_response, stored_result
+from ...client.shown import shown
 from .. import standard_streams
 from ..exits import EXIT_INTERRUPTED, EXIT_OTHER
 from ..terminal import show, width_of
@@ -41,6 +42,8 @@ from .progress import Reporter, number
 
 EXIT_TERMINATED: Final = 143
 """SIGTERM: 128 and its number."""
+
+_MAX_NAMED: Final = 3  # inputs in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,10 @@ def _ordered(choices: Choices, settings: RunSettings, endpoint: Endpoint, manife
     if found.left_out:
         standard_streams.say(f"{number(found.left_out, 'other file')} left out: no documents by their content.")
     if not found.documents and not found.failed:
-        raise ClientError("There is no document to read here.\n  Name a file, a folder with documents in it, or a URL.")
+        names = ", ".join(map(shown, choices.inputs[:_MAX_NAMED])) + ("…" if len(choices.inputs) > _MAX_NAMED else "")
+        raise ClientError(
+            f"There is no document in {names}.\n  Name a file, a folder with documents in it, or a URL; text by its end: '*.md'."
+        )
     placed: Sequence[Place | None] = [None] * len(found.documents)
     if not choices.to_stdout:
         placed = places(found.documents, choices.out, manifests)
@@ -157,7 +163,7 @@ def _estimated(order: _Order) -> int:
 
 async def _run(order: _Order, stop: Callable[[], object]) -> int:
     texts = tuple(document for document, _ in order.documents) if order.choices.to_stdout else None
-    reporter = Reporter(texts, on_gone=stop)
+    reporter = Reporter(texts, on_gone=stop, is_sandbox=order.choices.flags.sandbox)
     try:
         async with _endpoint(order) as endpoint, Connection(endpoint) as connection:
             with reporter:

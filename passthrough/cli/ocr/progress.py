@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from ...accounting.money import rounded_usd
 from ...client.documents import Document
@@ -25,11 +26,14 @@ class Reporter:
     """A run's listener, which shows what it hears; the bar is there on a terminal only.
 
     `order` are the documents whose texts go to stdout, one after the other; None: the paths of outputs do. Where stdout takes no
-    more, `on_gone` is called, once: nothing should be paid for any more.
+    more, `on_gone` is called, once: nothing should be paid for any more. `is_sandbox`: nothing is billed.
     """
 
-    def __init__(self, order: tuple[Document, ...] | None, on_gone: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, order: tuple[Document, ...] | None, on_gone: Callable[[], object] = lambda: None, *, is_sandbox: bool = False
+    ) -> None:
         self.sums = Sums()
+        self._is_sandbox = is_sandbox
         self.gone: OutputError | BrokenPipeError | None = None
         self._on_gone = on_gone
         self._order = [id(document) for document in order or ()]
@@ -42,7 +46,7 @@ class Reporter:
             TextColumn("{task.fields[so_far]}", markup=False),  # it may have words of the API
             TimeRemainingColumn(),
             console=Console(stderr=True, highlight=False),
-            redirect_stdout=sys.stdout.isatty(),
+            redirect_stdout=False,  # it would break the lines of paths: see _print
             transient=True,
             disable=not sys.stderr.isatty(),
         )
@@ -98,8 +102,10 @@ class Reporter:
         parts = [number(sums.done, "document")]
         parts += [f"{sums.skipped:,} finished before"] if sums.skipped else []
         parts += [f"{sums.failed:,} failed"] if sums.failed else []
+        parts += [f"{sums.unsent:,} not sent because of that"] if sums.unsent else []
         cost = f", {cost_text(sums)}" if sums.pages else ""
-        return f"{', '.join(parts)}; {number(sums.pages, 'page')}{cost}."
+        free = " The sandbox is free." if self._is_sandbox and sums.pages else ""
+        return f"{', '.join(parts)}; {number(sums.pages, 'page')}{cost}.{free}"
 
     def _show_sums(self) -> None:
         pages = f"{self.sums.pages:,}" + (f"/{self._pages:,}" if self._pages else "")
@@ -113,12 +119,13 @@ class Reporter:
             self._print(text if text.endswith(b"\n") or not text else text + b"\n")
 
     def _print(self, raw: bytes) -> None:
-        if self.gone is not None:
+        if self.gone is not None or not raw:
             return
         try:
             with standard_streams.printing():
-                if sys.stdout.isatty():  # the bar's stdout prints above the bar
-                    sys.stdout.write(raw.decode("utf-8", "backslashreplace"))
+                if sys.stdout.isatty() and not self._bar.disable:  # above the bar; the terminal breaks lines, which can be copied
+                    text = Text.from_ansi(raw.decode("utf-8", "backslashreplace").removesuffix("\n"))
+                    self._bar.console.print(text, soft_wrap=True)
                 else:
                     sys.stdout.buffer.write(raw)
         except (OutputError, BrokenPipeError) as error:

@@ -148,7 +148,7 @@ def _split(base: str) -> SplitResult:
     except ValueError:
         is_usable = False
     if not is_usable or not base.isprintable() or " " in base:
-        raise ClientError(f"The base URL is no URL of an API.\n  {example}")
+        raise ClientError(f"The base URL (--base-url, PASSTHROUGH_BASE_URL) is no URL of an API.\n  {example}")
     if "@" in parts.netloc:
         raise ClientError("The base URL holds a user's name.\n  Leave it out, and give the key by PASSTHROUGH_API_KEY.")
     return parts

@@ -30,6 +30,8 @@ NETWORK: Final = (ClientError, HttpProcessingError, OSError)
 
 BILLED_HINT: Final = "Running it again sends it again, and may be billed again."
 _SERVE_HINT: Final = "Is the proxy running? Start it: passthrough serve. Or try it without: --sandbox."
+_NO_TLS: Final = "no TLS is spoken there"
+_TLS_HINT: Final = "Write http:// instead of https:// in --base-url or PASSTHROUGH_BASE_URL, or check the port."
 _URL_HINT: Final = "Check --base-url or PASSTHROUGH_BASE_URL, and the network."
 
 
@@ -52,7 +54,7 @@ class Fault:
     def error(self, endpoint: Endpoint, *, may_be_billed: bool) -> DocumentError:
         """Return it as the failure of a document."""
         if self.moment is Moment.UNREACHABLE:
-            hint = _SERVE_HINT if endpoint.is_loopback else _URL_HINT
+            hint = _TLS_HINT if self.why == _NO_TLS else _SERVE_HINT if endpoint.is_loopback else _URL_HINT
             return DocumentError(f"{endpoint.shown} cannot be reached: {self.why}.", hint, ends_run=True)
         if self.moment is Moment.SENDING:
             return DocumentError(f"It could not be sent to its end: {self.why}; it was not billed.", "Run it again.")
@@ -88,7 +90,7 @@ def _no_connection(error: BaseException) -> str:
         return f"the HTTP proxy on the way refused ({error.status})"
     inner = error.os_error if isinstance(error, ClientConnectorError) else error
     if isinstance(inner, ssl.SSLError):
-        return "no TLS is spoken there"
+        return _NO_TLS
     who = "the HTTP proxy on the way: " if isinstance(error, ClientProxyConnectionError) else ""
     return who + _system_words(inner)
 

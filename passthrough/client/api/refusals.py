@@ -18,6 +18,8 @@ from .pauses import retry_after_s
 _MAX_BODY: Final = 1 << 18
 _CHECK_KEY: Final = "Check PASSTHROUGH_API_KEY or --api-key."
 _CHECK_URL: Final = "Check --base-url or PASSTHROUGH_BASE_URL."
+_GIVE_KEY: Final = "Give it by PASSTHROUGH_API_KEY or --api-key."
+_CHECK_MODEL: Final = "Choose another with --model."
 _BUDGET: Final = frozenset({"budget_spent", "budget_unpriced"})
 _UNSENT: Final = frozenset({"upstream_unreachable", "upstream_credentials"})
 _BROKEN: Final = frozenset({"upstream_broke", "bad_upstream_answer", "upstream_timeout"})
@@ -79,8 +81,8 @@ class Refusal:
         if self.code in _BUDGET:
             return DocumentError(f"{message}.", hint, ends_run=True)
         if status == HTTPStatus.UNAUTHORIZED:
-            what = "wants a key" if endpoint.key is None else "does not accept the key"
-            return DocumentError(f"The API {what} ({status}): {message}.", _CHECK_KEY, ends_run=True)
+            what, help_text = ("wants a key", _GIVE_KEY) if endpoint.key is None else ("does not accept the key", _CHECK_KEY)
+            return DocumentError(f"The API {what} ({status}): {message}.", help_text, ends_run=True)
         if 300 <= status < 400:
             return DocumentError(f"The API redirects ({status}) to {self.location or 'nowhere'}.", _CHECK_URL, ends_run=True)
         if self.meaning is Meaning.PAUSE:
@@ -89,11 +91,15 @@ class Refusal:
         if self.meaning is Meaning.FAILED:
             billed, help_text = ("; it may have been billed", BILLED_HINT) if may_be_billed else ("", "Run it again later.")
             return DocumentError(f"The API failed ({status}): {message}{billed}.", help_text)
+        if self.code == "no_route":  # its hint is for programs
+            return DocumentError(f"The proxy has no such path ({status}): {message}.", _CHECK_URL, ends_run=True)
         if self._is_path_missing:
             return DocumentError(f"The API has no such path ({status}): {message}.", hint or _CHECK_URL, ends_run=True)
         if status in {HTTPStatus.FORBIDDEN, HTTPStatus.PAYMENT_REQUIRED} and not self.code:
             return DocumentError(f"The API refused it ({status}): {message}.", hint or _CHECK_KEY, ends_run=True)
-        ends_run = self.code in _LASTING | _UNSENT or bool(self.text.kinds & _NO_MODEL)
+        is_model_unknown = bool(self.text.kinds & _NO_MODEL)
+        ends_run = self.code in _LASTING | _UNSENT or is_model_unknown
+        hint = hint or (_CHECK_MODEL if is_model_unknown else "")
         return DocumentError(f"The API refused it ({status}): {message}.", hint, ends_run=ends_run)
 
     @property
@@ -104,7 +110,7 @@ class Refusal:
         )
 
 
-_PATH_WORDS: Final = frozenset({"", "not found", "404 not found", "404 page not found", "resource not found"})
+_PATH_WORDS: Final = frozenset({"", "not found", "404 not found", "404: not found", "404 page not found", "resource not found"})
 
 
 async def read_refusal(response: ClientResponse, endpoint: Endpoint, now_utc: float) -> Refusal:

@@ -28,6 +28,7 @@ HEAD: Final = """<!DOCTYPE html>
 <title>{title}</title>
 <style>
 body {{ max-width: 50rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.55 system-ui, sans-serif; color: #222; }}
+body {{ overflow-wrap: break-word; }}
 h1, h2, h3, h4, h5, h6 {{ line-height: 1.25; }}
 img {{ max-width: 100%; height: auto; }}
 table {{ border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }}

@@ -18,7 +18,8 @@ class DocumentResult:
     """What came of one document.
 
     `outputs` are the files that were written, in their order; `text` is what goes to stdout instead. `notes` are flaws of a
-    document that did not fail. What it cost is said by `Listener.advance`, as soon as it is billed.
+    document that did not fail. `is_unsent`: another's failure had ended the run before. What it cost is said by
+    `Listener.advance`, as soon as it is billed.
     """
 
     document: Document
@@ -26,6 +27,7 @@ class DocumentResult:
     text: bytes | None = None
     failure: DocumentError | None = None
     is_skipped: bool = False
+    is_unsent: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -36,6 +38,7 @@ class Sums:
     done: int = 0
     skipped: int = 0
     failed: int = 0
+    unsent: int = 0
     pages: int = 0
     cost_nano: int = 0
     unpriced: int = 0
@@ -50,4 +53,5 @@ class Sums:
         """Add a document; its pages were added when they were billed."""
         self.skipped += result.is_skipped
         self.failed += result.failure is not None
-        self.done += result.failure is None and not result.is_skipped
+        self.unsent += result.is_unsent
+        self.done += result.failure is None and not result.is_skipped and not result.is_unsent

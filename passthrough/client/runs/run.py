@@ -46,8 +46,7 @@ class _Run:
     async def work(self) -> None:
         while (item := await self.queue.get()) is not None:
             if self.ended is not None:
-                failure = DocumentError("It was not sent, because another's failure ended the run.")
-                result = DocumentResult(item.document, failure=failure)
+                result = DocumentResult(item.document, is_unsent=True)
             else:
                 result = await run_document(item, self.context)
                 if result.failure is not None and result.failure.ends_run:

@@ -64,5 +64,5 @@ async def test_a_terminal_as_stdin_and_an_empty_folder_say_what_to_do(tmp_path: 
     ran = await ocr(tmp_path, "in")
     assert 1 == ran.code
     assert "1 other file left out" in ran.err
-    assert "There is no document to read here." in ran.err
+    assert "There is no document in in." in ran.err
     assert "Traceback" not in ran.err

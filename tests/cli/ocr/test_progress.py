@@ -36,6 +36,7 @@ def plain(shown: str) -> str:
             Sums(done=1200, skipped=1001, failed=2, pages=3000, cost_nano=12 * 10**9),
             "1,200 documents, 1,001 finished before, 2 failed; 3,000 pages, about 12.00 USD by the price list.",
         ),
+        (Sums(failed=1, unsent=8), "0 documents, 1 failed, 8 not sent because of that; 0 pages."),
         (Sums(done=1, pages=2, unpriced=2), "1 document; 2 pages, at a price that is not known here."),
         (
             Sums(done=2, pages=3, unpriced=1, cost_nano=2 * 10**9),
@@ -123,3 +124,18 @@ def test_a_bar_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) ->
         for wanted in ("0/2", "1/2", "waits 7 s: Too Many Requests", "running: 1/2", "4/10 pages $0.0160"):
             assert wanted in plain(text), wanted
     assert "1 document; 4 pages, about 0.0160 USD by the price list." in " ".join(plain(text).split())
+
+
+@pytest.mark.parametrize("order", [None, (document("a"),)])
+def test_a_terminal_breaks_lines_itself(order: tuple[Document, ...] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the bar a long path stands without a line feed in it, so that it can be copied; so does a text."""
+    monkeypatch.setenv("COLUMNS", "40")
+    path = "a folder/" + "long name " * 9 + "end.md"
+    with terminal(40, TERM="xterm") as (stream, shown):
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr(sys, "stdout", stream)
+        with Reporter(order) as reporter:
+            reporter.expect(1, 0)
+            each = document("a") if order is None else order[0]
+            reporter.end(DocumentResult(each, () if order else (Path(path),), text=path.encode() if order else None))
+    assert f"\r{path}\n━" in plain(shown())

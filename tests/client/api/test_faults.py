@@ -97,7 +97,9 @@ async def test_a_port_without_tls() -> None:
 
     async with upstream(speaks_plainly) as raw:
         base = f"https://localhost:{raw.port}"
-        assert f"{base} cannot be reached: no TLS is spoken there." == (await unreachable(base))[0]
+        why, hint = await unreachable(base)
+        assert f"{base} cannot be reached: no TLS is spoken there." == why
+        assert hint.startswith("Write http:// instead of https://")
 
 
 async def test_a_port_that_is_slow_to_connect() -> None:

@@ -100,7 +100,7 @@ async def test_the_proxys_own_responses_are_understood(tmp_path: Path) -> None:
     error = await _failure(tmp_path, nowhere, key=None)
     assert ("The API wants a key (401): ", True) == (error.why[:27], error.ends_run)
     error = await _failure(tmp_path, nowhere, path="/azure")
-    assert ("The API refused it (404): No route has this path", True) == (error.why[:48], error.ends_run)
+    assert ("The proxy has no such path (404): No route has this path", True) == (error.why[:56], error.ends_run)
     error = await _failure(tmp_path, nowhere)
     assert ("The API refused it (502): ", True, True) == (error.why[:26], "billed" not in error.why, error.ends_run)
 

@@ -51,11 +51,12 @@ def by_proxy(status: int, code: str, message: str, hint: str) -> Act:
         (by_proxy(403, "model_forbidden", "Not m.", "Ask."), "The API refused it (403): Not m.", "Ask.", True),
         (
             by_proxy(404, "no_route", "No route has this path.", "Compare."),
-            "The API refused it (404): No route has this path.",
-            "Compare.",
+            "The proxy has no such path (404): No route has this path.",
+            URL,
             True,
         ),
         (says(404, {"detail": "Not Found"}), "The API has no such path (404): Not Found.", URL, True),
+        (responds(b"404: Not Found", status=b"404 X"), "The API has no such path (404): 404: Not Found.", URL, True),
         (responds(b"<html>", status=b"404 X"), "The API has no such path (404): Not Found.", URL, True),
         (says(404, {"detail": "Not Found", "hint": "Look."}), "The API has no such path (404): Not Found.", "Look.", True),
         (says(404, {"message": "Not found", "type": "not_found"}), "The API refused it (404): Not found.", "", False),
@@ -77,7 +78,7 @@ def by_proxy(status: int, code: str, message: str, hint: str) -> Act:
         (
             says(400, {"message": "Invalid model: m", "type": "invalid_model", "code": "1500"}),
             "The API refused it (400): Invalid model: m.",
-            "",
+            "Choose another with --model.",
             True,
         ),
         (by_proxy(400, "unknown_model", "No model m.", "Send one."), "The API refused it (400): No model m.", "Send one.", True),
@@ -164,7 +165,7 @@ def test_what_is_tried_often_fails_in_the_end(status: int, why: str, hint: str) 
 async def test_a_key_that_is_missing_is_said(tmp_path: Path) -> None:
     """Without a key nothing is sent that looks like one."""
     error = await failure(says(401, {"detail": "Unauthorized"}), tmp_path, key=None)
-    assert ("The API wants a key (401): Unauthorized.", KEY) == (error.why, error.hint)
+    assert ("The API wants a key (401): Unauthorized.", "Give it by PASSTHROUGH_API_KEY or --api-key.") == (error.why, error.hint)
 
 
 async def test_an_error_that_is_cut_off_is_one_all_the_same(tmp_path: Path) -> None:
