@@ -22,8 +22,29 @@ from ..threads import in_thread
 from .at_provider import JobState
 from .claims import claimed, with_free_place
 from .folder import resume_command
-from .results import Result, read_results
+from .results import Result, joined, read_results
 from .state import BatchOrder, OrderedDocument, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """The results of a job that has ended, by the custom ids of their lines."""
+
+    job: Job
+    results: Mapping[str, Result]
+
+    @property
+    def is_short(self) -> bool:
+        """Whether some of what the job says that it did, and that is billed, is missing: the file may have been cut on its way."""
+        is_expected = self.job.has_succeeded or self.job.output_file is not None
+        return is_expected and sum(each.is_success for each in self.results.values()) < self.job.done
+
+    def lacks(self, ordered: OrderedDocument, work: WorkFolder) -> bool:
+        """Tell whether a part of a document has neither a line nor a response that is on disk."""
+        return any(
+            (part.custom_id or "") not in self.results and not work.response_path(number).exists()
+            for number, part in enumerate(ordered.parts)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +65,19 @@ async def finish(ordered: BatchOrder, ended: Job, job: JobState, context: RunCon
     for number, file_id in enumerate(files):
         path = job.folder.path / f"results-{number}.jsonl"
         await download(context.connection, file_id, path, context.listener.wait)
-        results |= await in_thread(partial(read_results, path))
+        results = joined(results, await in_thread(partial(read_results, path)))
         job.step("fetched")
+    fetched = _Fetched(ended, results)
     lost = 0
     for each in ordered.documents:
-        finished = await _finished(each, results, ended, job.folder.path / "response.json", context)
+        finished = await _finished(each, fetched, job.folder.path / "response.json", context)
         context.listener.end(finished.result)
         lost += not finished.is_stored
         job.step("written")
     if lost:
         words = "1 result could not be kept here, and stays" if lost == 1 else f"{lost} results could not be kept here, and stay"
+        if fetched.is_short:
+            raise DocumentError(f"{words} at the provider.")
         raise ClientError(f"{words} at the provider.\n  Then run: {resume_command(job.folder.home)}")
     await delete_abandoned([(each.document, each.place) for each in ordered.documents], context)  # a killed run's folders
     await job.save(replace(job.value, phase=Phase.STORED, results=files))
@@ -69,9 +93,7 @@ async def clear(job: JobState, context: RunContext) -> None:
         raise ClientError(f"Files of the batch could not be deleted at the provider: {', '.join(left)}.\n  Delete them there.")
 
 
-async def _finished(
-    ordered: OrderedDocument, results: Mapping[str, Result], ended: Job, aside: Path, context: RunContext
-) -> _Finished:
+async def _finished(ordered: OrderedDocument, fetched: _Fetched, aside: Path, context: RunContext) -> _Finished:
     """Return what came of a document. `aside` is a file for responses that are only counted. Raises nothing of its own."""
     document, settings = ordered.document, context.settings
     is_stored = False
@@ -79,15 +101,17 @@ async def _finished(
         manifest = context.manifests(ordered.place.folder)
         is_known = await in_thread(partial(manifest.finished, ordered.place.key, ordered.sha256, settings.fingerprint))
         if is_known and not settings.overwrite:  # by a run that was killed afterwards
-            for result in (each for part in ordered.parts if (each := results.get(part.custom_id or "")) and each.is_success):
+            for result in (
+                each for part in ordered.parts if (each := fetched.results.get(part.custom_id or "")) and each.is_success
+            ):
                 with suppress(DocumentError):  # it is not needed
                     await _store(result, aside, context)
             return _Finished(DocumentResult(document, is_skipped=True), is_stored=True)
         planned = Item(document, ordered.place, ordered.sha256, ordered.pages, is_finished=False)
         item = await in_thread(partial(with_free_place, planned, context))
         with claimed(item, context) as work:
-            failure = await _store_all(ordered, results, ended, work, context)
-            is_stored = True
+            failure = await _store_all(ordered, fetched, work, context)
+            is_stored = not (fetched.is_short and fetched.lacks(ordered, work))
             if failure is not None:
                 raise failure
             responses = [(work.response_path(number), part.taken) for number, part in enumerate(ordered.parts)]
@@ -98,19 +122,17 @@ async def _finished(
         return _Finished(DocumentResult(document, failure=disk_failure(error, ordered.place.folder)), is_stored)
 
 
-async def _store_all(
-    ordered: OrderedDocument, results: Mapping[str, Result], ended: Job, work: WorkFolder, context: RunContext
-) -> DocumentError | None:
+async def _store_all(ordered: OrderedDocument, fetched: _Fetched, work: WorkFolder, context: RunContext) -> DocumentError | None:
     """Keep the responses to a document's parts; return why it failed, if a part did. Raises OSError."""
     failure = None
     for number, part in enumerate(ordered.parts):
         into = work.response_path(number)
-        result = results.get(part.custom_id or "")
+        result = fetched.results.get(part.custom_id or "")
         try:
             if result is not None and result.is_success:
                 await _store(result, into, context)
             elif not into.exists():
-                raise await in_thread(partial(_failure, result, ended))
+                raise await in_thread(partial(_failure, result, fetched.job))
         except DocumentError as error:
             failure = failure or error
     return failure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -76,9 +77,23 @@ def read_results(path: Path) -> dict[str, Result]:
             except (ValueError, KeyError, RecursionError):
                 pass
             else:
-                found[custom_id] = result
+                _add(found, custom_id, result)
             begin = end + 1
     return found
+
+
+def joined(first: Mapping[str, Result], second: Mapping[str, Result]) -> dict[str, Result]:
+    """Return the results of two files: where both have one id, as `_add` says."""
+    found = dict(first)
+    for custom_id, result in second.items():
+        _add(found, custom_id, result)
+    return found
+
+
+def _add(found: dict[str, Result], custom_id: str, result: Result) -> None:
+    """Add a result; a later one of the same id counts, but a failure never replaces a response, which is paid for."""
+    if result.is_success or custom_id not in found or not found[custom_id].is_success:
+        found[custom_id] = result
 
 
 def _result(path: Path, text: mmap, begin: int, end: int) -> tuple[str, Result]:

@@ -42,6 +42,11 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         yield made
 
 
+def is_asked(request: web.Request) -> bool:
+    """Tell whether a request asks how far a job is."""
+    return request.method == "GET" and "/v1/batch/jobs/" in request.path
+
+
 LARGE = pdf(2) + b"\n%" + b"x" * 200_000
 """It is uploaded by itself."""
 
@@ -352,15 +357,43 @@ async def test_a_job_that_fails_as_a_whole_fails_its_documents(desk: Desk, statu
 
 
 async def test_a_document_without_a_result_fails_alone(desk: Desk) -> None:
-    """Its line is missing in the results of a job that succeeded."""
+    """Its line is missing in the results of a job that succeeded, by whose count it was not done either."""
     desk.write(a=pdf(1), b=pdf(1))
 
-    async def cut(forward: Forward) -> Any:
-        return web.Response(body=(await forward()).body.splitlines(keepends=True)[0])
+    async def trouble(request: web.Request, forward: Forward) -> Any:
+        made = await forward()
+        if request.path.endswith("/content"):
+            return web.Response(body=made.body.splitlines(keepends=True)[0])
+        return web.json_response({**json.loads(made.body), "succeeded_requests": 1}) if is_asked(request) else made
 
-    async with troubled(desk, on("GET", "/content", cut)):
+    async with troubled(desk, trouble):
         heard = await desk.begin()
     assert ({"b.pdf": "The results of the batch job have no line for it."}, 1) == (heard.failures, heard.sums.done)
+    assert [] == await desk.stored()
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_results_that_come_short_stay_at_the_api(desk: Desk, is_named: bool) -> None:
+    """The job did more than its file has, or names no file yet: nothing that was paid for is deleted, and resuming gets it."""
+    desk.write(a=pdf(1), b=pdf(1))
+    is_short = True
+
+    async def trouble(request: web.Request, forward: Forward) -> Any:
+        made = await forward()
+        if is_short and request.path.endswith("/content"):
+            return web.Response(body=made.body[: -len(made.body) // 4])
+        is_hidden = is_short and not is_named and is_asked(request)
+        return web.json_response({**json.loads(made.body), "output_file": None}) if is_hidden else made
+
+    async with troubled(desk, trouble):
+        with pytest.raises(ClientError, match=r"(?s)could not be kept here.*To go on: .*To give the job up, remove "):
+            await desk.begin()
+        assert [is_named, False] == [(desk.out / f"{name}.md").exists() for name in "ab"]
+        is_short = False
+        heard = await desk.resume()
+    assert ({}, 2) == (heard.failures, heard.sums.done + heard.sums.skipped)
+    assert ([".passthrough-ocr.jsonl", "a.md", "b.md"], []) == (desk.outputs(), await desk.stored())
+    assert 1 == len(await desk.jobs())
 
 
 async def test_what_was_written_meanwhile_needs_no_result(desk: Desk) -> None:
