@@ -106,6 +106,7 @@ async def stored_files(running: Program) -> list[str]:
     [
         *((moment, number) for moment in MOMENTS for number in (signal.SIGINT, signal.SIGKILL)),
         *((moment, signal.SIGTERM) for moment in ("at once", "a call was served", "one is finished")),
+        *((moment, signal.SIGHUP) for moment in ("a call was served", "an upload was served")),
     ],
 )
 async def test_a_run_that_is_stopped(tmp_path: Path, undisturbed: dict[str, str], moment: str, number: signal.Signals) -> None:

@@ -40,8 +40,15 @@ from .estimate import Estimate, estimate_table
 from .page_cost import page_cost
 from .progress import Reporter, number
 
-EXIT_TERMINATED: Final = 143
-"""SIGTERM: 128 and its number."""
+_STOPS: Final = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""What stops a run as Ctrl-C does; SIGHUP comes where its terminal is closed. The exit code is 128 and its number."""
+
+
+class _Stopped(BaseException):
+    """A signal came that stops the run."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 _MAX_NAMED: Final = 3  # inputs in a message
 
@@ -59,16 +66,32 @@ class _Order:
 
 
 def execute(choices: Choices, config: str) -> int:
-    """Return the exit code: 0, 1 where a document failed, 130 after Ctrl-C, 143 after SIGTERM.
+    """Return the exit code: 0, 1 where a document failed, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
 
     Raises ClientError, ConfigError.
     """
+    before = {each: signal.signal(each, _stop) for each in _heeded()}
     try:
         with tempfile.TemporaryDirectory(prefix="passthrough-ocr-") as temporary:
             return _executed(choices, config, Path(temporary))
     except KeyboardInterrupt:
         _say_stopped("Interrupted", choices)
         return EXIT_INTERRUPTED
+    except _Stopped as stopped:
+        _say_stopped("Stopped", choices)
+        return 128 + stopped.number
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _heeded() -> list[int]:
+    """Return the signals that stop a run: not those that it is to ignore (`nohup`)."""
+    return [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _stop(number: int, _: object) -> None:
+    raise _Stopped(number)
 
 
 def _executed(choices: Choices, config: str, temporary: Path) -> int:
@@ -80,12 +103,12 @@ def _executed(choices: Choices, config: str, temporary: Path) -> int:
         return _rendered(stored_response(Path(choices.flags.stored)), manifests, settings)
     check_installed()
     if choices.flags.resume:
-        return _to_the_end(choices, partial(_run, _Order(choices, settings, endpoint, manifests, (), ())))
+        return _to_the_end(partial(_run, _Order(choices, settings, endpoint, manifests, (), ())))
     found = find(choices.inputs, partial(_stdin, temporary), lambda path: manifests(path.parent).is_output(path))
     order = _ordered(choices, settings, endpoint, manifests, found)
     if choices.flags.dry_run:
         return _estimated(order)
-    return _to_the_end(choices, partial(_run, order))
+    return _to_the_end(partial(_run, order))
 
 
 def _rendered(document: Document, manifests: Manifests, settings: RunSettings) -> int:
@@ -170,7 +193,10 @@ async def _run(order: _Order, stop: Callable[[], object]) -> int:
                 reporter.expect(len(order.failed), 0)
                 for result in order.failed:
                     reporter.end(result)
-                await _work(order, RunContext(order.settings, connection, reporter, order.manifests))
+                try:
+                    await _work(order, RunContext(order.settings, connection, reporter, order.manifests))
+                finally:
+                    _say_abandoned(connection.abandoned)
     except asyncio.CancelledError:
         if order.choices.flags.batch:
             _say_how_to_resume(_home(order.choices))
@@ -188,6 +214,13 @@ async def _work(order: _Order, context: RunContext) -> None:
         )
     else:
         await run(order.documents, context)
+
+
+def _say_abandoned(count: int) -> None:
+    """Say what the sums do not have: calls whose response was not waited for. The next run sends them again."""
+    if count:
+        calls = "1 call was" if count == 1 else f"{count} calls were"
+        standard_streams.say(f"{calls} sent without a whole response yet, and may be billed; the next run sends again.")
 
 
 def _home(choices: Choices) -> Path:
@@ -221,22 +254,27 @@ def _say_stopped(how: str, choices: Choices) -> None:
     standard_streams.say(f"{how}." if choices.flags.batch else f"{how}: nothing is half-written, and the next run goes on.")
 
 
-def _to_the_end(choices: Choices, start: Callable[[Callable[[], object]], Coroutine[Any, Any, int]]) -> int:
-    """Run to the end, or to the first SIGINT or SIGTERM, after which uploads are deleted. Raises KeyboardInterrupt for SIGINT.
+def _to_the_end(start: Callable[[Callable[[], object]], Coroutine[Any, Any, int]]) -> int:
+    """Run to the end, or to the first signal, after which uploads are deleted. Raises KeyboardInterrupt for SIGINT, _Stopped.
 
     `start` gets what cancels the run.
     """
+    came: list[int] = []
 
     async def stoppable() -> int:
         task = asyncio.current_task()
         assert task is not None
-        if sys.platform != "win32":
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+        def stop(number: int) -> None:
+            came.append(number)
+            task.cancel()
+
+        for each in _heeded() if sys.platform != "win32" else ():
+            asyncio.get_running_loop().add_signal_handler(each, stop, each)
         return await start(task.cancel)
 
     try:
         with asyncio.Runner() as runner:
             return runner.run(stoppable())
     except asyncio.CancelledError:
-        _say_stopped("Stopped", choices)
-        return EXIT_TERMINATED
+        raise _Stopped(came[0] if came else signal.SIGTERM) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -59,7 +60,8 @@ class Reporter:
 
     def __exit__(self, *_: object) -> None:
         """Remove the bar, and say the sums on stderr, where anything came of the run."""
-        self._bar.stop()
+        with suppress(OSError):  # the terminal was closed
+            self._bar.stop()
         if self.sums != Sums():
             standard_streams.say(self.summary())
 

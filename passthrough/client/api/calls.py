@@ -87,6 +87,7 @@ async def send(connection: Connection, call: Call, receive: Callable[[ClientResp
         except asyncio.CancelledError:
             if body is not None:
                 body.abort()
+                connection.abandoned += body.is_whole and not call.is_free and not call.is_order
             raise
         except NETWORK as error:
             if body is not None and body.failure is not None:

@@ -21,6 +21,8 @@ from .request_body import RequestBody
 
 _AZURE: Final = (".azure.com", ".azure.us", ".azure.cn")
 _RESELLERS: Final = ("/providers/mistral/azure/", ":rawPredict")
+_MAX_FIELD: Final = 1 << 17
+"""Bytes of a field of a response. Gateways send more than aiohttp's own 8 KB, and the response is paid for by then."""
 _KEY: Final = re.compile(r"[\x21-\x7e]+")
 _USER_AGENT: Final = f"passthrough-ocr/{__version__}"
 
@@ -90,7 +92,8 @@ class Connection:
     """Calls an API, while it is entered as a context.
 
     What all workers share is here: the session, the pauses that the API asks for, and whether it stores files (`has_files`
-    becomes False once it said that it has no such path).
+    becomes False once it said that it has no such path). `abandoned` counts the OCR calls that left, and whose response was not
+    waited for, because the run was stopped: they may have been billed.
     """
 
     def __init__(self, endpoint: Endpoint, timing: Timing = SYSTEM) -> None:
@@ -98,6 +101,7 @@ class Connection:
         self.timing = timing
         self.pauses = Pauses(timing)
         self.has_files = endpoint.has_files
+        self.abandoned = 0
         self._proxy = _proxy(endpoint)
         self._open: ClientSession | None = None
 
@@ -113,6 +117,8 @@ class Connection:
             connector=TCPConnector(limit=0, force_close=True, ssl=self._tls()),
             cookie_jar=DummyCookieJar(),
             headers=headers,
+            max_line_size=_MAX_FIELD,
+            max_field_size=_MAX_FIELD,
             timeout=ClientTimeout(total=None, connect=None, sock_connect=timing.connect_s, sock_read=timing.silence_s),
         )
         return self

@@ -35,7 +35,7 @@ class _Fetched:
 
     @property
     def is_short(self) -> bool:
-        """Whether some of what the job says that it did, and that is billed, is missing: the file may have been cut on its way."""
+        """Whether some of what the job did, which is billed, is missing: a file may have been cut on its way."""
         is_expected = self.job.has_succeeded or self.job.output_file is not None
         return is_expected and sum(each.is_success for each in self.results.values()) < self.job.done
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Final
 
 from ..errors import DocumentError
 
+NO_PAGES: Final = "The response is no OCR response: it has no list of pages."
 _BLOCK: Final = 1 << 18
 _PICTURE: Final = re.compile(rb'"image_base64"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}"')
 _MAX_PICTURE: Final = 160  # bytes of the longest match: as much of a block is looked at again with the next one
@@ -56,6 +57,14 @@ class ResponseFile:
 
 def read_response(path: Path) -> ResponseFile:
     """Return the response in a file. Raises DocumentError where it is no JSON object with pages, and OSError."""
+    found = read_object(path)
+    if not isinstance(found.tree.get("pages"), list):
+        raise DocumentError(NO_PAGES)
+    return found
+
+
+def read_object(path: Path) -> ResponseFile:
+    """Return the JSON object in a file, whether it has pages or not. Raises DocumentError where it is none, and OSError."""
     mark = f"{secrets.token_hex(16)}:"
     with path.open("rb") as file:
         is_utf_16 = file.read(2) in _UTF_16  # as Windows' PowerShell stores what a program prints
@@ -65,8 +74,8 @@ def read_response(path: Path) -> ResponseFile:
         tree = json.loads(raw.decode("utf-16" if is_utf_16 else "utf-8-sig", "replace"), strict=False)
     except (ValueError, RecursionError):
         raise DocumentError("The response is no JSON.") from None
-    if not isinstance(tree, dict) or not isinstance(tree.get("pages"), list):
-        raise DocumentError("The response is no OCR response: it has no list of pages.")
+    if not isinstance(tree, dict):
+        raise DocumentError(NO_PAGES)
     return ResponseFile(path, mark, tree)
 
 

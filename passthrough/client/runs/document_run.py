@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..api.connection import Connection
+from ..api.faults import BILLED_HINT
 from ..api.files import FilesMissing, delete, find, upload
 from ..api.ocr import InlineSource, Source, StoredSource, UrlSource, ocr
 from ..documents import Document
@@ -24,6 +25,7 @@ from ..output.work_folder import WorkFolder, claim, claim_temporary
 from ..pdf.parts import Part, plan_parts
 from ..rendering.billed import Billed, billed_in
 from ..rendering.rendered import Written, write_rendered
+from ..rendering.response_file import NO_PAGES
 from ..threads import in_thread
 from .listener import Listener
 from .plan import Item
@@ -161,19 +163,24 @@ async def _delete_unknown(name: str, work: WorkFolder, connection: Connection) -
 
 
 async def book(into: Path, context: RunContext, *, in_batch: bool = False) -> None:
-    """Count a response's pages. One that is no OCR response is removed, and fails its document."""
+    """Count a response's pages. One that is no OCR response is removed, and fails its document. Raises DocumentError."""
 
     def counted() -> Billed:
         try:
-            return billed_in(into)
-        except DocumentError:
+            found = billed_in(into)
+        except DocumentError as error:
             into.unlink()
-            raise
+            raise DocumentError(f"{error.why.rstrip('.')}; it may have been billed.", BILLED_HINT) from None
+        if not found.has_pages:
+            into.unlink()
+        return found
 
     async with context.rendering:
         found = await in_thread(counted)
     pages, annotated, model = found.pages_processed, found.pages_annotated, found.model
     context.listener.advance(pages + annotated, context.settings.cost_nano(model, pages, annotated, in_batch=in_batch))
+    if not found.has_pages:
+        raise DocumentError(f"{NO_PAGES.rstrip('.')}; it may have been billed.", BILLED_HINT)
 
 
 async def delete_left(work: WorkFolder, connection: Connection) -> None:
