@@ -101,7 +101,7 @@ def _check(inputs: tuple[str, ...], flags: Flags, formats: tuple[Format, ...], *
         (flags.stored is not None and bool(inputs), "--from takes the place of the inputs.\nLeave one of them out."),
         (flags.stored is not None and Format.JSON in formats, "FILE is the JSON already.\nName another --format."),
         (not inputs and flags.stored is None and not flags.resume, "Name what to read: a file, a folder, a URL, or - for stdin."),
-        (any(not name for name in inputs), "An input has no name."),
+        (any(not name for name in inputs), "An input is an empty name.\nIs it a variable that is not set?"),
         (flags.output == "", "-o needs a folder's name, or - for stdout."),
     ]
     for is_wrong, message in wrong:

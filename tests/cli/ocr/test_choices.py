@@ -32,7 +32,7 @@ def chosen(*inputs: str, **flags: Any) -> Choices:
     ("inputs", "flags", "wrong"),
     [
         ((), {}, "Name what to read"),
-        (("",), {}, "An input has no name"),
+        (("",), {}, "An input is an empty name"),
         (("a",), {"output": ""}, "-o needs"),
         (("a",), {"resume": True}, "Add --batch"),
         (("a",), {"batch": True, "output": "-"}, "Name a folder with -o"),
