@@ -50,6 +50,7 @@ class _Stopped(BaseException):
     def __init__(self, number: int) -> None:
         self.number = number
 
+
 _MAX_NAMED: Final = 3  # inputs in a message
 
 

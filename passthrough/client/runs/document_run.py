@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +33,7 @@ from .results import DocumentResult
 from .settings import RunSettings
 
 _DELETE_S: Final = 10.0  # for an upload, where the run ends: the next one deletes what is left
+_LEFT: Final = "what was uploaded of it could not be deleted at the provider; the next run over the same outputs deletes it"
 _MAX_LISTED: Final = 1000  # pages; more are sent as ranges
 
 
@@ -51,7 +52,11 @@ async def run_document(item: Item, context: RunContext) -> DocumentResult:
     """Return what came of a document. Raises nothing but a cancellation, after which nothing is half-written."""
     try:
         with _claimed(item.place, context.manifests) as work:
-            return await _converted(item, work, context)
+            try:
+                result = await _converted(item, work, context)
+            except DocumentError as error:
+                result = DocumentResult(item.document, failure=error)
+            return replace(result, notes=(*result.notes, _LEFT)) if work.left_uploads() else result
     except DocumentError as error:
         return DocumentResult(item.document, failure=error)
     except OSError as error:

@@ -524,6 +524,27 @@ async def test_uploads_that_cannot_be_deleted_now_are_deleted_by_the_next_run(de
     assert ([], False) == (await desk.stored(), (desk.out / NAME).exists())
 
 
+@pytest.mark.parametrize("status", [200, 400])
+async def test_an_upload_that_cannot_be_deleted_is_said(desk: Desk, status: int) -> None:
+    """By a run without a batch, whether the document fails or not: it lies at the provider, until the next run deletes it."""
+    desk.write(large=LARGE)
+    is_kept = True
+
+    async def trouble(request: web.Request, forward: Forward) -> Any:
+        if is_kept and request.method == "DELETE":
+            return await refused(403)(forward)
+        return await (refused(status)(forward) if status != 200 and request.path == "/v1/ocr" else forward())
+
+    async with troubled(desk, trouble):
+        (result,) = (await desk.run()).results
+        assert 1 == len(await desk.stored())
+        is_kept = False
+        (again,) = (await desk.run()).results
+    assert status == (400 if result.failure is not None else 200)
+    assert 1 == len([each for each in result.notes if "could not be deleted at the provider" in each])
+    assert ((), []) == (again.notes, await desk.stored())
+
+
 async def test_a_folder_without_a_job_is_none(desk: Desk) -> None:
     """Whatever is in it."""
     (desk.out / NAME).mkdir(parents=True)
