@@ -122,10 +122,12 @@ async def test_a_refused_key_ends_the_run(tmp_path: Path, status: int, said: str
     assert "canary-key-0123" not in ran.err + ran.out
 
 
-async def test_nobody_listens(tmp_path: Path) -> None:
-    """The cure is said: `passthrough serve`."""
-    (tmp_path / "a.pdf").write_bytes(pdf(1))
-    ran = await ocr(tmp_path, "a.pdf", "--base-url", "http://127.0.0.1:1/mistral")
+@pytest.mark.parametrize("more", [[], ["--batch"]])
+@pytest.mark.parametrize("size", [0, 11_000_000])
+async def test_nobody_listens(more: list[str], size: int, tmp_path: Path) -> None:
+    """The cure is said: `passthrough serve`. Nothing is left that stands in the way of another address, nor of an upload."""
+    (tmp_path / "a.pdf").write_bytes(padded(pdf(1), size))
+    ran = await ocr(tmp_path, "a.pdf", *more, "--base-url", "http://127.0.0.1:1/mistral")
     assert 1 == ran.code
     assert "passthrough serve" in ran.err
     assert {"a.pdf"} == set(tree(tmp_path))

@@ -20,6 +20,7 @@ from ..threads import in_thread
 from .calls import Call, Refused, send
 from .connection import Connection
 from .pauses import OnWait
+from .refusals import Meaning
 from .request_body import FileContent, RequestBody
 from .response_file import ResponseFile
 
@@ -30,7 +31,11 @@ _ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._:-]{0,199}")
 _UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f"\\/\ud800-\udfff]')
 
 
-class FilesMissing(DocumentError):
+class NotStored(DocumentError):
+    """An upload failed, and the API has nothing of it: no try left whole, or the only one was refused."""
+
+
+class FilesMissing(NotStored):
     """The API has no path for files."""
 
 
@@ -41,25 +46,29 @@ def _unheard(seconds: float, why: str) -> None:
 async def upload(connection: Connection, path: Path, name: str, purpose: str, on_wait: OnWait = _unheard) -> str:
     """Return the id of a file, uploaded under a name that no other has.
 
-    What a try left there whose response was lost is deleted. Raises DocumentError; FilesMissing where the API stores no files.
+    What a try left there whose response was lost is deleted. Raises DocumentError: NotStored where nothing can be there,
+    FilesMissing where the API stores no files.
     """
     content = await in_thread(partial(FileContent.of, path, as_base64=False))
-    tries = 0
+    bodies: list[RequestBody] = []
 
     def body() -> RequestBody:
-        nonlocal tries
-        tries += 1
-        return _form(stored_name(name), purpose, content, connection.timing.silence_s)
+        bodies.append(_form(stored_name(name), purpose, content, connection.timing.silence_s))
+        return bodies[-1]
 
     try:
         uploaded = await send(connection, Call("POST", connection.endpoint.url("/files"), body), received_json, on_wait)
-    except Refused as error:
-        if not error.refusal.lacks_files:
-            raise
-        connection.has_files = False
-        raise FilesMissing("The API stores no files.", "Leave out what needs them.") from None
+    except DocumentError as error:
+        refusal = error.refusal if isinstance(error, Refused) else None
+        if refusal is not None and refusal.lacks_files:
+            connection.has_files = False
+            raise FilesMissing("The API stores no files.", "Leave out what needs them.") from None
+        is_refused = refusal is not None and refusal.meaning is Meaning.FINAL and len(bodies) == 1
+        if is_refused or not any(each.is_whole for each in bodies):
+            raise NotStored(error.why, error.hint, ends_run=error.ends_run) from None
+        raise
     file_id = id_of(uploaded)
-    if tries > 1:
+    if len(bodies) > 1:
         with suppress(DocumentError):
             for each in await find(connection, name, on_wait):
                 if each != file_id:

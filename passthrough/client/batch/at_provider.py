@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ..api.connection import Connection
-from ..api.files import delete, find, upload
+from ..api.files import NotStored, delete, find, upload
 from ..api.pauses import OnWait
 from ..errors import DocumentError
 from ..output.disk import Step, no_step
@@ -36,10 +36,17 @@ class JobState:
         self.step(value.phase)
 
     async def upload(self, connection: Connection, path: Path, name: str, purpose: str, on_wait: OnWait) -> str:
-        """Return the id of a file that is uploaded now; it is noted before. Raises DocumentError, and it stays noted."""
+        """Return the id of a file that is uploaded now; it is noted before.
+
+        Raises DocumentError: it stays noted, but for NotStored.
+        """
         noted = Upload(name)
         await self.save(replace(self.value, uploads=(*self.value.uploads, noted)))
-        stored = await upload(connection, path, name, purpose, on_wait)
+        try:
+            stored = await upload(connection, path, name, purpose, on_wait)
+        except NotStored:
+            await self.save(replace(self.value, uploads=tuple(each for each in self.value.uploads if each != noted)))
+            raise
         self.step("uploaded")
         uploads = tuple(Upload(name, stored) if each == noted else each for each in self.value.uploads)
         await self.save(replace(self.value, uploads=uploads))

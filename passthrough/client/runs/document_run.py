@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..api.connection import Connection
 from ..api.faults import BILLED_HINT
-from ..api.files import FilesMissing, delete, find, upload
+from ..api.files import FilesMissing, NotStored, delete, find, upload
 from ..api.ocr import InlineSource, Source, StoredSource, UrlSource, ocr
 from ..documents import Document
 from ..errors import DocumentError
@@ -145,6 +145,9 @@ async def _source(document: Document, part: Part, work: WorkFolder, context: Run
         work.note_deleted(name)
         yield inline
         return
+    except NotStored:
+        work.note_deleted(name)
+        raise
     except BaseException:
         await _delete_unknown(name, work, context.connection)
         raise

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from passthrough.client.api.connection import Connection, Endpoint
-from passthrough.client.api.files import FilesMissing, delete, download, find, stored_name, upload
+from passthrough.client.api.files import FilesMissing, NotStored, delete, download, find, stored_name, upload
 from passthrough.client.errors import DocumentError
 from tests.harness.api_calls import Act, FastClock, api, closes, responds, says, sends
 from tests.harness.sandbox_caller import sandbox
@@ -94,7 +94,19 @@ async def test_other_refusals_of_an_upload_are_failures(act: Act, tmp_path: Path
     async with api(act) as one:
         with pytest.raises(DocumentError) as caught:
             await upload(one.connection, tmp_path / "file", "a.pdf", "ocr")
-        assert (True, False) == (one.connection.has_files, isinstance(caught.value, FilesMissing))
+        assert (True, NotStored) == (one.connection.has_files, type(caught.value))
+
+
+@pytest.mark.parametrize(("act", "is_known"), [(None, True), (says(500, {}), False), (closes, False)])
+async def test_it_is_known_where_nothing_can_be_stored(act: Act | None, is_known: bool, tmp_path: Path) -> None:
+    """Where there was no connection, the API has no file; after a request that left whole it may have one."""
+    (tmp_path / "file").write_bytes(CONTENT)
+    async with api(act or closes) as one:
+        if act is None:
+            await one.raw.close()
+        with pytest.raises(DocumentError) as caught:
+            await upload(one.connection, tmp_path / "file", "a.pdf", "ocr")
+        assert is_known is isinstance(caught.value, NotStored)
 
 
 async def test_what_a_lost_upload_left_is_deleted(tmp_path: Path) -> None:
