@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import lzma
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,7 +14,7 @@ from ..documents import FileType, Kind
 _TAIL_BYTES: Final = 22 + (1 << 16)  # the end of the directory, and the longest comment behind it (APPNOTE 6.3.10 §4.3.16)
 _MAX_DIRECTORY_BYTES: Final = 8_000_000  # of the archive's directory: each entry becomes an object ten times as large
 _MAX_MIMETYPE_BYTES: Final = 200
-_BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+_BROKEN: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
 _OOXML: Final = "application/vnd.openxmlformats-officedocument"
 
 _DECLARED: Final = {
@@ -46,7 +47,10 @@ def zip_type(path: Path) -> FileType | None:
     except _BROKEN:
         return None
     except OSError as error:
-        if error.errno == errno.EINVAL:  # zipfile seeks before the file's begin, where a damaged directory says so
+        if error.errno in {
+            None,
+            errno.EINVAL,
+        }:  # of bz2; zipfile seeks before the file's begin, where a damaged directory says so
             return None
         raise
 

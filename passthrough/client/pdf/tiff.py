@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
@@ -21,15 +22,16 @@ def count_tiff_pages(path: Path) -> int:
 def _chain(file: BinaryIO, order: Literal["little", "big"], is_big: bool) -> int:
     """Return how many directories follow, the file standing at the offset of the first."""
     offset_bytes, count_bytes, entry_bytes = (8, 8, 20) if is_big else (4, 2, 12)
+    size = os.fstat(file.fileno()).st_size
     seen: set[int] = set()
     while len(seen) < _MAX_PAGES:
         offset = int.from_bytes(file.read(offset_bytes), order)
-        if offset == 0 or offset in seen:
+        if offset == 0 or offset in seen or offset >= size:  # beyond what a system takes as an offset, too
             break
         file.seek(offset)
         entries = file.read(count_bytes)
         if len(entries) < count_bytes:
             break
         seen.add(offset)
-        file.seek(offset + count_bytes + entry_bytes * int.from_bytes(entries, order))
+        file.seek(min(offset + count_bytes + entry_bytes * int.from_bytes(entries, order), size))
     return len(seen)

@@ -27,6 +27,13 @@ def branded(major: bytes, *others: bytes) -> bytes:
     return (8 + len(brands)).to_bytes(4, "big") + b"ftyp" + brands + b"\0\0\0\x08freeavif"
 
 
+def damaged(method: int) -> bytes:
+    """Return an archive whose `mimetype` says that it is compressed by a method, and is not."""
+    whole = archive({"mimetype": "\t\4\5\0€€"}, zipfile.ZIP_STORED)
+    at = whole.index(b"PK\1\2") + 10
+    return whole[:8] + bytes([method, 0]) + whole[10:at] + bytes([method, 0]) + whole[at + 2 :]
+
+
 BY_CONTENT: dict[str, tuple[bytes, str | None]] = {
     "a PDF": (pdf(1), ".pdf"),
     "a PDF behind some bytes": (b"\r\n" * 500 + pdf(1), ".pdf"),
@@ -68,6 +75,9 @@ BY_CONTENT: dict[str, tuple[bytes, str | None]] = {
     "an empty archive": (archive({}), None),
     "half a DOCX": (docx(paragraph("text"))[:300], None),
     "an EPUB that lost some bytes in its middle": (b"PK\3\4" + archive({"mimetype": "application/epub+zip"})[14:], None),
+    "an archive with broken deflate": (damaged(zipfile.ZIP_DEFLATED), None),
+    "an archive with broken bzip2": (damaged(zipfile.ZIP_BZIP2), None),
+    "an archive with broken LZMA": (damaged(zipfile.ZIP_LZMA), None),
     "a DOC": (ole(["WordDocument", "1Table"]), ".doc"),
     "an XLS": (ole(["Workbook"]), ".xls"),
     "an old XLS": (ole(["Book"]), ".xls"),

@@ -169,6 +169,8 @@ TIFFS: dict[str, tuple[bytes, int]] = {
     "one whose next is beyond the end": (tiff(10_000), 1),
     "one whose end is cut off": (tiff(16 + 30, 0)[:-3], 2),
     "one of more pages than are counted": (tiff(*range(22, 22 + 6 * 100_001, 6), length=0), 100_000),
+    "one whose next is no offset of any file": (tiff(2**64 - 1, big=True), 1),
+    "one of more entries than any file has": (b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 2**64 - 1), 1),
     "a head alone": (b"II*\0", 1),
     "a head with no directory": (b"II*\0\0\0\0\0", 1),
 }
