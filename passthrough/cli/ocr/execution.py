@@ -6,9 +6,8 @@ import asyncio
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path, PurePath
@@ -21,8 +20,10 @@ from ...client.batch.state import Phase
 from ...client.documents import Document
 from ...client.errors import ClientError, DocumentError
 from ...client.inputs.discovery import Found, find
+from ...client.output.disk import explained
 from ...client.output.manifest import Manifest, Manifests
 from ...client.output.places import Place, places
+from ...client.output.work_folder import abandoned, claim_temporary
 from ...client.pdf.pdfium import check_installed
 from ...client.rendering.rendered import check_libraries
 from ...client.runs.document_run import RunContext
@@ -73,8 +74,8 @@ def execute(choices: Choices, config: str) -> int:
     """
     before = {each: signal.signal(each, _stop) for each in _heeded()}
     try:
-        with tempfile.TemporaryDirectory(prefix="passthrough-ocr-") as temporary:
-            return _executed(choices, config, Path(temporary))
+        with ExitStack() as temporary:
+            return _executed(choices, config, temporary)
     except KeyboardInterrupt:
         _say_stopped("Interrupted", choices)
         return EXIT_INTERRUPTED
@@ -95,7 +96,7 @@ def _stop(number: int, _: object) -> None:
     raise _Stopped(number)
 
 
-def _executed(choices: Choices, config: str, temporary: Path) -> int:
+def _executed(choices: Choices, config: str, temporary: ExitStack) -> int:
     check_libraries(choices.rendered)
     endpoint = Endpoint.of(choices.flags.base_url or BASE_URL, choices.flags.api_key)
     settings = _settings(choices, config, endpoint)
@@ -145,12 +146,19 @@ def _settings(choices: Choices, config: str, endpoint: Endpoint) -> RunSettings:
     return settings
 
 
-def _stdin(temporary: Path) -> Path:
-    """Copy stdin into a file. Raises ClientError for a terminal, which has no document."""
+def _stdin(temporary: ExitStack) -> Path:
+    """Copy stdin into a file, in a folder that goes with `temporary`. Raises ClientError for a terminal, which has no document.
+
+    What killed runs left of theirs is removed.
+    """
     if sys.stdin.isatty():
         raise ClientError("stdin is the terminal: there is no document in it.\n  Send one: passthrough ocr - < invoice.pdf")
-    path = temporary / "stdin"
-    with path.open("wb") as file:
+    work = temporary.enter_context(claim_temporary())
+    for left in abandoned(work.path.parent):
+        left.release()
+    work.prepare(None, "")
+    path = work.path / "stdin"
+    with explained(path), path.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
     return path
 

@@ -230,7 +230,7 @@ def claim(place: Place, manifest: Manifest | None = None, *, patience_s: float =
 def claim_temporary() -> WorkFolder:
     """Claim a folder that is no place's, for outputs that go to stdout: among the system's temporary ones."""
     while True:
-        with explained(Path(tempfile.gettempdir())):
+        with explained(Path()):
             path = Path(tempfile.mkdtemp(prefix=WORK_PREFIX))
             descriptor = made_and_locked(path, path / _LOCK, patience_s=PATIENCE_S)
         if descriptor is not None:

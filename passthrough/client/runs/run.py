@@ -73,8 +73,15 @@ async def run(documents: Sequence[tuple[Document, Place | None]], context: RunCo
 
 async def delete_abandoned(documents: Sequence[tuple[Document, Place | None]], context: RunContext) -> None:
     """Delete the uploads of killed runs, noted beside the outputs of these documents; of stdout among temporary files."""
-    temporary = Path(tempfile.gettempdir())
-    for folder in dict.fromkeys(temporary if place is None else place.folder for _, place in documents):
+    for folder in dict.fromkeys(_temporary() if place is None else place.folder for _, place in documents):
         for left in await in_thread(partial(abandoned, folder, context.manifests(folder))):
             with left as work:
                 await delete_left(work, context.connection)
+
+
+def _temporary() -> Path:
+    """Return where the work on documents for stdout is; asked for only by them: a machine may have no such folder."""
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError as error:
+        raise ClientError(f"There is no folder for temporary files: {error.strerror}.\n  Name one: TMPDIR=…") from None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.harness.documents import pdf, words_of
-from tests.harness.ocr_command import ended, ocr, start
+from tests.harness.ocr_command import ended, ocr, start, stopped_when
 
 pytestmark = pytest.mark.process
 
@@ -66,3 +67,26 @@ async def test_a_terminal_as_stdin_and_an_empty_folder_say_what_to_do(tmp_path: 
     assert "1 other file left out" in ran.err
     assert "There is no document in in." in ran.err
     assert "Traceback" not in ran.err
+
+
+async def test_the_copy_of_stdin_goes_with_the_next_run_after_a_kill(tmp_path: Path) -> None:
+    """It is a document that was never meant to be on a disk; a run that is under way keeps its own."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    desk, env = tmp_path / "desk", {"TMPDIR": str(temporary)}
+    desk.mkdir()
+    running = [await start(desk, "--sandbox", "-", env=env, is_fed=True) for _ in range(2)]
+    await stopped_when(lambda: 2 == len(list(temporary.glob("*/stdin"))), signal.SIGKILL, running[0])
+    second = await ocr(desk, "--sandbox", "-", stdin=pdf(1, "Second."), env=env)
+    kept = len(list(temporary.glob("*/stdin")))
+    first = await ended(running[1], pdf(1, "First."))
+    assert ((0, "Second.\n"), (0, "First.\n")) == ((second.code, second.out), (first.code, first.out)), second.err + first.err
+    assert (1, []) == (kept, list(temporary.iterdir()))
+
+
+async def test_files_need_no_folder_for_temporary_ones(tmp_path: Path) -> None:
+    """A container may have none that can be written; a run that is killed leaves nothing there, either."""
+    (tmp_path / "a.pdf").write_bytes(pdf(1))
+    process = await start(tmp_path, "--dry-run", "a.pdf", shell='ulimit -f 0; exec "$0" -m passthrough ocr "$@"')
+    ran = await ended(process)
+    assert (0, True) == (ran.code, "a.pdf" in ran.out), ran.err
