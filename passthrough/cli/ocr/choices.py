@@ -19,6 +19,12 @@ STDIO: Final = "-"
 """The name of stdin among the inputs, and of stdout as output."""
 
 _ESCAPES: Final = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
+_FLAGGED: Final = {
+    "document": "The document is what the inputs name.",
+    "model": "Name the model with --model: the price depends on it.",
+    "pages": "Choose pages with --pages: price and parts depend on them.",
+}
+"""Fields that `--api-option` does not set, because the run itself goes by them."""
 _NOT_A_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -121,8 +127,8 @@ def _field(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ValueError(f"'{text}' has no '='. Write name=value.")
-    if name == "document":
-        raise ValueError("The document is what the inputs name.")
+    if name in _FLAGGED:
+        raise ValueError(_FLAGGED[name])
     try:
         return name, json.loads(value)
     except ValueError:

@@ -56,7 +56,8 @@ class RunSettings:
     def is_annotated(self) -> bool:
         """Whether the annotated price applies to every page: the request asks for an annotation."""
         names = ("document_annotation_format", "bbox_annotation_format")
-        return self.asked.annotation is not None or any(self.asked.more.get(name) is not None for name in names)
+        asked = {names[0]: self.asked.annotation, **self.asked.more}
+        return any(asked.get(name) is not None for name in names)
 
     def cost_nano(self, model: str | None, pages: int, pages_annotated: int, *, in_batch: bool = False) -> int | None:
         """Return the price of pages in 10⁻⁹ USD, None where it is not known; without `model` by the one that is asked for."""

@@ -48,6 +48,8 @@ def chosen(*inputs: str, **flags: Any) -> Choices:
         (("a",), {"api_options": ("x",)}, "--api-option: 'x' has no '='"),
         (("a",), {"api_options": ("=1",)}, "has no '='"),
         (("a",), {"api_options": ("document=x",)}, "The document is what the inputs name"),
+        (("a",), {"api_options": ("model=x",)}, "Name the model with --model"),
+        (("a",), {"api_options": ("pages=[0]",)}, "Choose pages with --pages"),
         (("a",), {"annotate": "/nowhere/x"}, "cannot be read: No such file"),
     ],
 )
