@@ -62,7 +62,8 @@ async def upload(connection: Connection, path: Path, name: str, purpose: str, on
         refusal = error.refusal if isinstance(error, Refused) else None
         if refusal is not None and refusal.lacks_files:
             connection.has_files = False
-            raise FilesMissing("The API stores no files.", "Leave out what needs them.") from None
+            why = f"The API stores no files ({refusal.status}): {refusal.message}."
+            raise FilesMissing(why, "Check --base-url or PASSTHROUGH_BASE_URL, or leave --batch out.") from None
         is_refused = refusal is not None and refusal.meaning is Meaning.FINAL and len(bodies) == 1
         if is_refused or not any(each.is_whole for each in bodies):
             raise NotStored(error.why, error.hint, ends_run=error.ends_run) from None

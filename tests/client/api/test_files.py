@@ -82,7 +82,7 @@ async def test_an_api_without_files_is_known_as_one_from_then_on(act: Act, tmp_p
     (tmp_path / "file").write_bytes(CONTENT)
     async with api(act) as one:
         assert one.connection.has_files
-        with pytest.raises(FilesMissing):
+        with pytest.raises(FilesMissing, match=r"stores no files \(\d+\): .+\n  Check --base-url"):
             await upload(one.connection, tmp_path / "file", "a.pdf", "ocr")
         assert (False, 1) == (one.connection.has_files, one.raw.connections)
 
