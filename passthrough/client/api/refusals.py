@@ -97,7 +97,7 @@ class Refusal:
             return DocumentError(f"The API has no such path ({status}): {message}.", hint or _CHECK_URL, ends_run=True)
         if status in {HTTPStatus.FORBIDDEN, HTTPStatus.PAYMENT_REQUIRED} and not self.code:
             return DocumentError(f"The API refused it ({status}): {message}.", hint or _CHECK_KEY, ends_run=True)
-        is_model_unknown = bool(self.text.kinds & _NO_MODEL)
+        is_model_unknown = bool(self.text.kinds & _NO_MODEL) or "invalid model" in message.lower()  # a 422 has no kind
         ends_run = self.code in _LASTING | _UNSENT or is_model_unknown
         hint = hint or (_CHECK_MODEL if is_model_unknown else "")
         return DocumentError(f"The API refused it ({status}): {message}.", hint, ends_run=ends_run)

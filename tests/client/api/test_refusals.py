@@ -81,6 +81,12 @@ def by_proxy(status: int, code: str, message: str, hint: str) -> Act:
             "Choose another with --model.",
             True,
         ),
+        (
+            says(422, {"detail": [{"loc": ["body", "model"], "msg": "Value error, Invalid model: m"}]}),
+            "The API refused it (422): model: Value error, Invalid model: m.",
+            "Choose another with --model.",
+            True,
+        ),
         (by_proxy(400, "unknown_model", "No model m.", "Send one."), "The API refused it (400): No model m.", "Send one.", True),
         (
             by_proxy(413, "body_too_large", "Too large.", "Send less."),
