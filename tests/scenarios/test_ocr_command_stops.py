@@ -133,6 +133,30 @@ async def test_a_run_that_is_stopped(tmp_path: Path, undisturbed: dict[str, str]
     assert PAGES <= booked <= PAGES + IN_FLIGHT
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_stopped_while_stdin_is_read(tmp_path: Path, number: signal.Signals) -> None:
+    """What came by then is a copy of a document: it does not stay among the temporary files."""
+    for name in ("desk", "temporary"):
+        (tmp_path / name).mkdir()
+    process = await start(tmp_path / "desk", "-", env={"TMPDIR": str(tmp_path / "temporary")}, is_fed=True)
+    assert process.stdin is not None
+    process.stdin.write(b"%PDF-1.7 secret")
+    await process.stdin.drain()
+    ran = await stopped_when(lambda: any((tmp_path / "temporary").rglob("stdin")), number, process)
+    assert (128 + number, {}) == (ran.code, tree(tmp_path)), ran.err
+    assert "Traceback" not in ran.err
+
+
+async def test_a_closed_terminal_does_not_stop_what_ignores_it(tmp_path: Path, undisturbed: dict[str, str]) -> None:
+    """`nohup`: SIGHUP is ignored from the beginning, and stays so."""
+    write_documents(tmp_path / "in", DOCUMENTS)
+    shell = 'trap \'\' HUP; exec "$0" -m passthrough ocr "$@"'
+    process = await start(tmp_path, "--sandbox", *FLAGS, shell=shell)
+    ran = await stopped_when((tmp_path / "out").exists, signal.SIGHUP, process)
+    assert 0 == ran.code, ran.err
+    assert undisturbed == outputs(tmp_path / "out")
+
+
 async def test_two_runs_at_once(tmp_path: Path, undisturbed: dict[str, str]) -> None:
     """Each document is done by one of them: no page is billed twice, and what the other has is said."""
     for name in ("server", "desk"):
