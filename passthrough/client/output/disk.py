@@ -102,10 +102,19 @@ def write_whole(path: Path, value: Any) -> None:
 def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file; an empty one where there is none."""
     with suppress(OSError, ValueError, RecursionError):
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_file(path))
         if isinstance(value, dict):
             return value
     return {}
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a regular file. Raises OSError for all else: a pipe or a link may be in a folder of somebody else's."""
+    descriptor = open_unfollowed(path)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is no file", str(path))
+        return file.read()
 
 
 def append_line(descriptor: int, line: bytes) -> None:

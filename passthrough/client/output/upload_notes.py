@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from .disk import append_line, explained, open_locked
+from .disk import append_line, explained, open_locked, read_file
 from .names import safe_base, stem_of
 
 _MAX_STEM: Final = 60
@@ -64,11 +64,17 @@ class UploadNotes:
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         try:
-            lines = self.path.read_bytes().splitlines()
+            lines = read_file(self.path).splitlines()
         except OSError:
             return
         for line in lines:
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 said = json.loads(line)
-                if isinstance(said, dict) and isinstance(said.get("name"), str) and _OWN_NAME.search(said["name"]):
+                if isinstance(said, dict) and _is_note(said):
                     yield said
+
+
+def _is_note(said: dict[str, Any]) -> bool:
+    """Tell whether an object is as it is noted here."""
+    name, file_id = said.get("name"), said.get("id", "")
+    return isinstance(name, str) and isinstance(file_id, str) and _OWN_NAME.search(name) is not None

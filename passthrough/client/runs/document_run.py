@@ -16,7 +16,7 @@ from ..api.files import FilesMissing, NotStored, delete, find, upload
 from ..api.ocr import InlineSource, Source, StoredSource, UrlSource, ocr
 from ..documents import Document
 from ..errors import DocumentError
-from ..output.disk import disk_failure
+from ..output.disk import disk_failure, is_file
 from ..output.manifest import Manifests
 from ..output.places import Place
 from ..output.publish import publish, refuse_foreign
@@ -79,11 +79,19 @@ async def _converted(item: Item, work: WorkFolder, context: RunContext) -> Docum
     responses: list[tuple[Path, tuple[int, ...] | None]] = []
     for number, part in enumerate(await in_thread(planned)):
         into = work.response_path(number)
-        if not into.exists():  # else an earlier run was billed for it
+        if not await _is_paid(into, context):
             await _call(item.document, part, into, work, context)
             await book(into, context)
         responses.append((into, part.taken))
     return await outputs_of(item, work, responses, context)
+
+
+async def _is_paid(into: Path, context: RunContext) -> bool:
+    """Tell whether an earlier run was billed for a response. What is none is removed: it would fail the document for good."""
+    if is_file(into):
+        with suppress(DocumentError):
+            return (await _billed(into, context)).has_pages
+    return False
 
 
 async def outputs_of(
@@ -172,6 +180,15 @@ async def _delete_unknown(name: str, work: WorkFolder, connection: Connection) -
 
 async def book(into: Path, context: RunContext, *, in_batch: bool = False) -> None:
     """Count a response's pages. One that is no OCR response is removed, and fails its document. Raises DocumentError."""
+    found = await _billed(into, context)
+    pages, annotated, model = found.pages_processed, found.pages_annotated, found.model
+    context.listener.advance(pages + annotated, context.settings.cost_nano(model, pages, annotated, in_batch=in_batch))
+    if not found.has_pages:
+        raise DocumentError(f"{NO_PAGES.rstrip('.')}; it may have been billed.", BILLED_HINT)
+
+
+async def _billed(into: Path, context: RunContext) -> Billed:
+    """Return what was billed for a response; one that is no OCR response is removed. Raises DocumentError."""
 
     def counted() -> Billed:
         try:
@@ -184,11 +201,7 @@ async def book(into: Path, context: RunContext, *, in_batch: bool = False) -> No
         return found
 
     async with context.rendering:
-        found = await in_thread(counted)
-    pages, annotated, model = found.pages_processed, found.pages_annotated, found.model
-    context.listener.advance(pages + annotated, context.settings.cost_nano(model, pages, annotated, in_batch=in_batch))
-    if not found.has_pages:
-        raise DocumentError(f"{NO_PAGES.rstrip('.')}; it may have been billed.", BILLED_HINT)
+        return await in_thread(counted)
 
 
 async def delete_left(work: WorkFolder, connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 
 from tests.harness.documents import pdf, words_of
 from tests.harness.ocr_command import ended, ocr, start, stopped_when
+from tests.harness.ocr_results import good, page, response, results
 
 pytestmark = pytest.mark.process
 
@@ -22,6 +24,12 @@ def stored(folder: Path, *markdown: str) -> Path:
     pages = [{"index": index, "markdown": text, "images": []} for index, text in enumerate(markdown)]
     file.write_text(json.dumps({"pages": pages, "model": "m", "usage_info": {"pages_processed": len(pages)}}))
     return file
+
+
+def leave_response(folder: Path, content: str) -> None:
+    """Write what a killed run has stored as the response to the one document that it was at work on."""
+    [state] = folder.glob(".passthrough-ocr-work-*/state.json")
+    (state.parent / "response-0.json").write_text(content)
 
 
 async def test_a_stored_response_goes_to_stdout(tmp_path: Path) -> None:
@@ -90,3 +98,18 @@ async def test_files_need_no_folder_for_temporary_ones(tmp_path: Path) -> None:
     process = await start(tmp_path, "--dry-run", "a.pdf", shell='ulimit -f 0; exec "$0" -m passthrough ocr "$@"')
     ran = await ended(process)
     assert (0, True) == (ran.code, "a.pdf" in ran.out), ran.err
+
+
+@pytest.mark.parametrize("damage", ["{not json}", '{"detail": "Not Found"}'])
+async def test_a_stored_response_that_is_none_is_asked_for_once_more(tmp_path: Path, damage: str) -> None:
+    """A run may be killed before it has looked at a response, and a disk may lose it: the document does not fail for good."""
+    (tmp_path / "a.pdf").write_bytes(content := pdf(1))
+    waits = asyncio.Event()
+    async with results({content: [good(response(page(0, "One")), until=waits)]}) as above:
+        env = {"PASSTHROUGH_BASE_URL": above.url}
+        await stopped_when(lambda: above.tries(content) == 1, signal.SIGKILL, await start(tmp_path, "a.pdf", env=env))
+        waits.set()
+        leave_response(tmp_path, damage)
+        ran = await ocr(tmp_path, "a.pdf", env=env)
+        assert (0, "One\n") == (ran.code, (tmp_path / "a.md").read_text()), ran.err
+        assert (1, 2) == (ran.pages, above.tries(content))

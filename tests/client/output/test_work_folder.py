@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -239,6 +240,31 @@ def test_a_torn_note_of_an_upload_harms_no_other(place: Place, torn: str) -> Non
     assert [LeftUpload(name, "file-1", URL)] == work.left_uploads()
     work.note_deleted(name)
     work.release()
+
+
+@pytest.mark.parametrize("file_id", [5, None, {"a": 1}, ["file-1"]])
+def test_a_note_whose_id_is_none_is_ignored(place: Place, file_id: object) -> None:
+    """It would become a part of a URL: the file is looked for by its name."""
+    name = upload_name("a.pdf")
+    with claim(place) as work:
+        work.note_upload(name, URL)
+        with (work.path / "uploads.jsonl").open("a") as file:
+            file.write(json.dumps({"name": name, "id": file_id}) + "\n")
+        assert [LeftUpload(name, None, URL)] == work.left_uploads()
+        work.note_deleted(name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes")
+@pytest.mark.parametrize("name", ["state.json", "uploads.jsonl", "publishing.json"])
+def test_a_pipe_in_a_folder_of_work_is_not_waited_for(place: Place, name: str) -> None:
+    """The folder may have come with an archive of somebody else's."""
+    path = place.folder / work_name(place.base)
+    path.mkdir(parents=True)
+    os.mkfifo(path / name)
+    assert {} == held_bases(place.folder)
+    with claim(place) as work:
+        assert ([], {}) == (work.left_uploads(), work.publishing())
+    assert [] == hidden(place)
 
 
 def test_what_killed_runs_left_is_found_beside_the_outputs(place: Place) -> None:
