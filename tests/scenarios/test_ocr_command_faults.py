@@ -102,7 +102,7 @@ async def test_a_run_that_is_stopped_says_what_may_be_billed(tmp_path: Path, num
         ran = await ended(process)
         never.set()
     assert 128 + number == ran.code, ran.err
-    assert "2 calls were sent without a whole response yet, and may be billed" in ran.err
+    assert "2 calls were sent, and had no whole response yet: they may be billed. The next run sends them again." in ran.err
     assert {"a.md", "a.pdf", "b.pdf", "c.pdf", MANIFEST} == set(tree(tmp_path))
 
 

@@ -228,8 +228,10 @@ async def _work(order: _Order, context: RunContext) -> None:
 def _say_abandoned(count: int) -> None:
     """Say what the sums do not have: calls whose response was not waited for. The next run sends them again."""
     if count:
-        calls = "1 call was" if count == 1 else f"{count} calls were"
-        standard_streams.say(f"{calls} sent without a whole response yet, and may be billed; the next run sends again.")
+        calls, they, them = ("1 call was", "it", "it") if count == 1 else (f"{count:,} calls were", "they", "them")
+        standard_streams.say(
+            f"{calls} sent, and had no whole response yet: {they} may be billed. The next run sends {them} again."
+        )
 
 
 def _home(choices: Choices) -> Path:
