@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ...config import builtin
-from ..exits import exit_on_error
+from ..exits import EXIT_INTERRUPTED, exit_on_error
 
 _FILE = click.Path(readable=False)
 
@@ -57,12 +57,15 @@ def ocr(inputs: tuple[str, ...], config: str | None, **flags: Any) -> None:
 
     What is written is printed on stdout, all else on stderr.
     """
-    from .choices import Flags, choices  # noqa: PLC0415
-    from .execution import execute  # noqa: PLC0415
+    try:
+        from .choices import Flags, choices  # noqa: PLC0415
+        from .execution import execute  # noqa: PLC0415
 
-    with exit_on_error():
-        try:
-            chosen = choices(inputs, Flags(**flags))
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
-        sys.exit(execute(chosen, builtin.chosen(config)))
+        with exit_on_error():
+            try:
+                chosen = choices(inputs, Flags(**flags))
+            except ValueError as error:
+                raise click.UsageError(str(error)) from None
+            sys.exit(execute(chosen, builtin.chosen(config)))
+    except KeyboardInterrupt:  # before anything began
+        sys.exit(EXIT_INTERRUPTED)
