@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+from typing import Final
+
 from ..errors import PassthroughError
+
+FULL_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The errors of a disk that takes no more: the next document would be paid for, and end alike."""
 
 
 class ClientError(PassthroughError):

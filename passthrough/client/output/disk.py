@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import DocumentError
+from ..errors import FULL_DISK, DocumentError
 from ..shown import shown
 
 if sys.platform != "win32":
@@ -26,7 +26,6 @@ else:
     _FLOCK, _ALONE, _AT_ONCE = None, 0, 0
 
 _BETWEEN_TRIES_S: Final = 0.05
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _HINTS: Final[Mapping[int, str]] = {
     errno.ENOSPC: "Free some space there, and run it once more: what is paid for is kept.",
     errno.EDQUOT: "Free some space there, and run it once more: what is paid for is kept.",
@@ -58,7 +57,7 @@ def disk_failure(error: OSError, path: Path) -> DocumentError:
     where = error.filename2 or error.filename
     name = shown(os.fsdecode(where)) if isinstance(where, bytes | str | os.PathLike) else shown(path)
     why = f"{name} cannot be written: {error.strerror or error}"
-    return DocumentError(why, _HINTS.get(error.errno or 0, ""), ends_run=error.errno in _FULL)
+    return DocumentError(why, _HINTS.get(error.errno or 0, ""), ends_run=error.errno in FULL_DISK)
 
 
 def sha256_of(path: Path) -> str:

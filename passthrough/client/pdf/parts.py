@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..documents import Document
-from ..errors import DocumentError
+from ..errors import FULL_DISK, DocumentError
 from ..page_ranges import PageRanges, ranges_of
 from .pages import page_count
 from .pdfium import CutError, PasswordNeededError, UnreadablePdfError, cut
@@ -89,9 +89,8 @@ def _cut(path: Path, shares: Sequence[list[int]], limits: Limits, folder: Path) 
             folder.mkdir(parents=True, exist_ok=True)
             size = cut(path, pages, part)
         except OSError as error:
-            raise DocumentError(
-                f"It cannot be cut into parts: {error.strerror or error}.", "Make space, or check permissions."
-            ) from None
+            why = f"It cannot be cut into parts: {error.strerror or error}."
+            raise DocumentError(why, "Make space, or check permissions.", ends_run=error.errno in FULL_DISK) from None
         except (CutError, UnreadablePdfError, PasswordNeededError):
             raise DocumentError("It cannot be cut into parts: it is damaged.", "Repair it: qpdf in.pdf out.pdf") from None
         if size <= limits.max_bytes:

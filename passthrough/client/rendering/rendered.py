@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ..errors import DocumentError
+from ..errors import FULL_DISK, DocumentError
 from ..options import Format, RenderOptions
 from .html_pages import END, HEAD, HtmlPages, TableMarks
 from .joined import Joined, Taken
@@ -58,7 +58,9 @@ def write_rendered(
         folder.mkdir(parents=True, exist_ok=True)
         return _Document(parts, base, with_pictures, options, folder).written()
     except OSError as error:
-        raise DocumentError(f"Its output cannot be written: {error.strerror or error}.") from error
+        why = f"Its output cannot be written: {error.strerror or error}."
+        is_full = error.errno in FULL_DISK
+        raise DocumentError(why, "Make space, and run it once more." * is_full, ends_run=is_full) from error
 
 
 class _Document:

@@ -272,7 +272,7 @@ def test_parts_that_cannot_be_written_fail(tmp_path: Path) -> None:
     for folder, why in ((tmp_path, "Permission denied"), (Path("/dev/null/x"), "Not a directory")):
         with ordinary_user(), pytest.raises(DocumentError) as caught:
             plan_parts(document, None, Limits(max_pages=2), folder)
-        assert f"It cannot be cut into parts: {why}." == caught.value.why
+        assert (f"It cannot be cut into parts: {why}.", False) == (caught.value.why, caught.value.ends_run)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
@@ -282,7 +282,7 @@ def test_a_full_disk_fails(tmp_path: Path) -> None:
     (tmp_path / "part-0.pdf").symlink_to("/dev/full")
     with pytest.raises(DocumentError) as caught:
         plan_parts(document, None, Limits(max_pages=1), tmp_path)
-    assert "It cannot be cut into parts: No space left on device." == caught.value.why
+    assert ("It cannot be cut into parts: No space left on device.", True) == (caught.value.why, caught.value.ends_run)
 
 
 def test_a_file_that_is_gone_fails(tmp_path: Path) -> None:

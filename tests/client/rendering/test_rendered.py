@@ -135,5 +135,16 @@ def test_an_annotation_is_a_file(tmp_path: Path, annotation: object, expected: b
 def test_what_cannot_be_written_fails_the_document(tmp_path: Path) -> None:
     """With the system's reason."""
     (tmp_path / "outputs" / "report.md").mkdir(parents=True)
-    with pytest.raises(DocumentError, match=r"Its output cannot be written: Is a directory\."):
+    with pytest.raises(DocumentError, match=r"Its output cannot be written: Is a directory\.$") as caught:
         render(tmp_path, response(page(0, "a")))
+    assert not caught.value.ends_run
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
+    """The next document would be paid for, and its output could not be written, either."""
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "report.md").symlink_to("/dev/full")
+    with pytest.raises(DocumentError) as caught:
+        render(tmp_path, response(page(0, "a")))
+    assert ("Its output cannot be written: No space left on device.", True) == (caught.value.why, caught.value.ends_run)
