@@ -8,7 +8,7 @@ import re
 import time
 from dataclasses import replace
 
-from ..errors import ClientGone, Failure, Refusal, UpstreamFailure
+from ..errors import ClientGone, Failure, Reason, Refusal, UpstreamFailure
 from ..exchange import Exchange, RouteTerms
 from .attempts import give_up, upload_failure
 from .deployments.balancer import Balancer, Failed
@@ -69,6 +69,8 @@ class DeploymentCalls:
             context.steps.failed(exchange, f"the try has failed: {exchange.why}")
         if verdict.lacks_body:
             exchange.why = f"{exchange.why}; the body was not held"
+        if failed.reason == Reason.TOTAL_TIMEOUT:  # a timer may fire a moment before the deadline
+            return False
         if not verdict.goes_on or (deadline is not None and self._loop.time() + verdict.after_s >= deadline):
             return False
         await give_up(context)

@@ -497,16 +497,16 @@ async def test_usage_is_watched_on_a_terminal(tmp_path: Path) -> None:
     """`--watch` shows the sums again as they grow, until Ctrl-C, which is exit 0; the last ones stay on the terminal."""
     url = f"sqlite:///{tmp_path}/passthrough.db"
     with closing(Ledger.open(url)) as ledger:
-        ledger.append([booked("ann", pages=11)])
+        ledger.append([booked("ann", pages=111)])  # the clock beside it never has three digits
     async with watched(tmp_path, "usage", "--ledger", url, lines=40, columns=80) as so_far:
-        await eventually(so_far, lambda found: b"11" in found)
+        await eventually(so_far, lambda found: b"111" in found)
         with closing(Ledger.open(url)) as ledger:
-            ledger.append([booked("ben", pages=22)])
-        await eventually(so_far, lambda found: b"33" in found)
+            ledger.append([booked("ben", pages=222)])
+        await eventually(so_far, lambda found: b"333" in found)
     screens = (await so_far()).decode().split("\x1b[?1049")  # the second screen is entered with h, and left with l
     assert ["h", "l"] == [screen[0] for screen in screens[1:]]
     assert "total" in screens[-1]
-    assert "33" in screens[-1]
+    assert "333" in screens[-1]
 
 
 MANY = [f"client-{number:02}" for number in range(50)]

@@ -120,8 +120,9 @@ async def test_a_run_that_is_stopped(tmp_path: Path, undisturbed: dict[str, str]
         process = await start(desk, *FLAGS, env=environ(running))
         ran = await stopped_when(lambda: MOMENTS[moment](seen), number, process)
         if number is not signal.SIGKILL:
-            assert ran.code in {0, 128 + number, -number}, ran.err
-            assert "Traceback" not in ran.err
+            if moment != "at once":  # Python itself may not be up by then, and ends in its own way
+                assert ran.code in {0, 128 + number, -number}, ran.err
+                assert "Traceback" not in ran.err
             assert [] == await stored_files(running)
         assert outputs(desk / "out").items() <= undisturbed.items()
         again = await ocr(desk, *FLAGS, env=environ(running))

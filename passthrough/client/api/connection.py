@@ -7,7 +7,7 @@ import ssl
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
@@ -45,7 +45,7 @@ class Endpoint:
         path = parts.path.rstrip("/")
         if not _is_call(path):
             path = path.removesuffix("/v1").rstrip("/")
-        return cls(parts._replace(scheme=parts.scheme.lower(), path=path, fragment="").geturl(), _key(key))
+        return cls(urlunsplit((parts.scheme.lower(), parts.netloc, path, parts.query, "")), _key(key))
 
     @property
     def has_files(self) -> bool:
@@ -60,7 +60,7 @@ class Endpoint:
     def url(self, path: str) -> str:
         """Return the URL of a path below `/v1`."""
         parts = urlsplit(self.base)
-        return parts._replace(path=f"{parts.path}/v1{path}").geturl()
+        return urlunsplit((parts.scheme, parts.netloc, f"{parts.path}/v1{path}", parts.query, ""))
 
     @property
     def authority(self) -> str:
@@ -85,7 +85,8 @@ class Endpoint:
     @property
     def shown(self) -> str:
         """The base for messages: without its query, which may hold a key."""
-        return urlsplit(self.base)._replace(query="").geturl()
+        parts = urlsplit(self.base)
+        return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
 
 
 class Connection:

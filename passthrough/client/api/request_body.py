@@ -83,10 +83,15 @@ class RequestBody(Payload):
         super().__init__(None, content_type=media_type)
         self._before, self._content, self._after = before, content, after
         self._silence_s = silence_s
-        self._size = len(before) + (content.sent_bytes if content is not None else 0) + len(after)
+        self._length = len(before) + (content.sent_bytes if content is not None else 0) + len(after)
         self.is_whole = False
         self.failure: DocumentError | None = None
         self._transport: asyncio.WriteTransport | None = None
+
+    @property
+    def size(self) -> int:
+        """The length of the body, for Content-Length."""
+        return self._length
 
     def abort(self) -> None:
         """Break the connection that it is sent on; aiohttp's own close waits until the API has taken what is on the way."""
