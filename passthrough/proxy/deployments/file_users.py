@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import threading
 from collections.abc import Callable
 from hashlib import blake2b
 from mmap import mmap
@@ -41,6 +42,7 @@ class FileUsers:
         self._file = file
         self._warn = warn
         self._failed = False
+        self._saving = threading.Lock()  # one at a time: the last to end would else say how the one before it went
         if file is not None:
             self._load(file)
 
@@ -77,19 +79,23 @@ class FileUsers:
 
     def _save(self, file: Path) -> None:
         """Write every byte that is set, and no other: so workers never undo each other's, and a file that was cut is mended."""
-        try:
-            file.parent.mkdir(mode=0o700, exist_ok=True)
-            opened = os.open(file, os.O_WRONLY | os.O_CREAT | _NO_OTHER, 0o600)
+        with self._saving:
             try:
-                for found in _SET.finditer(bytes(self._flags)):
-                    os.lseek(opened, found.start(), os.SEEK_SET)
-                    os.write(opened, found.group())
-            finally:
-                os.close(opened)
-        except OSError as error:
-            self._tell(file, error)
-        else:
-            self._failed = False
+                self._write(file)
+            except OSError as error:
+                self._tell(file, error)
+            else:
+                self._failed = False
+
+    def _write(self, file: Path) -> None:
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        opened = os.open(file, os.O_WRONLY | os.O_CREAT | _NO_OTHER, 0o600)
+        try:
+            for found in _SET.finditer(bytes(self._flags)):
+                os.lseek(opened, found.start(), os.SEEK_SET)
+                os.write(opened, found.group())
+        finally:
+            os.close(opened)
 
     def _tell(self, file: Path, error: OSError) -> None:
         """Warn, once until it works again."""
