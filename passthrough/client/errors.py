@@ -27,3 +27,8 @@ class DocumentError(ClientError):
         self.why = why
         self.hint = hint
         self.ends_run = ends_run
+
+
+def unreadable(error: OSError) -> DocumentError:
+    """Return the failure of a document that cannot be read."""
+    return DocumentError(f"It cannot be read: {error.strerror or error}.", "Check its name and permissions.")

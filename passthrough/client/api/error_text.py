@@ -1,4 +1,4 @@
-"""What the body of an error says, in one line that is safe to show: no document, no key, no control character."""
+"""The message in the body of an error response, as one line that is safe to show: no document, no key, no control character."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def error_text(body: bytes | str, secrets: Iterable[str] = ()) -> ErrorText:
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     value = _parsed(text)
     if value is _NO_JSON:
-        return ErrorText(shown(_of_text(text), secrets))
+        return ErrorText(safe_line(_of_text(text), secrets))
     top = value[0] if isinstance(value, list) and value else value
     fields = top if isinstance(top, dict) else {}
     inner = fields["error"] if isinstance(fields.get("error"), dict) else fields
     kinds = frozenset(str(inner[name]) for name in ("type", "code") if isinstance(inner.get(name), (str, int)))
     hint = fields.get("hint")
-    return ErrorText(shown(_message(value, 0), secrets), shown(hint, secrets) if isinstance(hint, str) else "", kinds)
+    return ErrorText(safe_line(_message(value, 0), secrets), safe_line(hint, secrets) if isinstance(hint, str) else "", kinds)
 
 
-def shown(text: str, secrets: Iterable[str] = ()) -> str:
+def safe_line(text: str, secrets: Iterable[str] = ()) -> str:
     """Return text of the network as one line of at most 300 printable characters, without secrets and documents."""
     for secret in secrets:
         text = text.replace(secret, "***")

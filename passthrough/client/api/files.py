@@ -19,10 +19,10 @@ from ..errors import DocumentError
 from ..threads import in_thread
 from .calls import Call, Refused, send
 from .connection import Connection
+from .incoming_file import IncomingFile
 from .pauses import OnWait
 from .refusals import Meaning
 from .request_body import FileContent, RequestBody
-from .response_file import ResponseFile
 
 _MAX_BODY: Final = 1 << 24
 _PAGE_SIZE: Final = 100
@@ -87,6 +87,14 @@ async def delete(connection: Connection, file_id: str, on_wait: OnWait = _unhear
             raise
 
 
+async def delete_upload(connection: Connection, name: str, file_id: str | None) -> int:
+    """Delete an upload, by its name where its id is not known; return how many files that were. Raises DocumentError."""
+    ids = [file_id] if file_id is not None else await find(connection, name)
+    for each in ids:
+        await delete(connection, each)
+    return len(ids)
+
+
 async def find(connection: Connection, name: str, on_wait: OnWait = _unheard) -> list[str]:
     """Return the ids of the files of exactly this name, among the newest. Raises DocumentError."""
     wanted = stored_name(name)
@@ -100,7 +108,7 @@ async def find(connection: Connection, name: str, on_wait: OnWait = _unheard) ->
 async def download(connection: Connection, file_id: str, into: Path, on_wait: OnWait = _unheard) -> None:
     """Write a file's content into the file `into`, which is there only once it is whole. Raises DocumentError."""
     call = Call("GET", connection.endpoint.url(f"/files/{quote(file_id, safe='')}/content"))
-    async with ResponseFile.created(into, is_billed=False) as file:
+    async with IncomingFile.created(into, is_billed=False) as file:
         await send(connection, call, file.receive, on_wait)
         await file.finish()
 

@@ -13,7 +13,7 @@ from aiohttp import ClientResponse
 from ..errors import DocumentError
 from .calls import Call, UnknownOutcome, send
 from .connection import Connection
-from .error_text import shown
+from .error_text import safe_line
 from .files import id_of, listed, received_json
 from .pauses import OnWait
 from .request_body import json_body
@@ -130,4 +130,4 @@ def _file(fields: Mapping[str, Any], name: str) -> str | None:
 
 def _said(error: object) -> str:
     fields = error if isinstance(error, dict) else {}
-    return shown(str(fields.get("message", "")))
+    return safe_line(str(fields.get("message", "")))

@@ -10,9 +10,9 @@ from pathlib import Path
 from ..threads import in_thread
 from .calls import Call, send
 from .connection import Connection
+from .incoming_file import IncomingFile
 from .pauses import OnWait
 from .request_body import FileContent, RequestBody, inline_document_body, json_body
-from .response_file import ResponseFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ async def ocr(connection: Connection, source: Source, fields: Mapping[str, objec
     `fields` are those of the request beside `document`. Raises DocumentError; what may have been billed is not sent again.
     """
     body = await _body(connection, source, fields)
-    async with ResponseFile.created(into, is_billed=True) as file:
+    async with IncomingFile.created(into, is_billed=True) as file:
         await send(connection, Call("POST", connection.endpoint.ocr_url, body, is_free=False), file.receive, on_wait)
         await file.finish()
 

@@ -1,1 +1,1 @@
-"""The same by one batch job, at half the price."""
+"""Runs documents as one batch job, at half the price."""

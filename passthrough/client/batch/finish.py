@@ -19,9 +19,9 @@ from ..runs.plan import Item
 from ..runs.results import DocumentResult
 from ..runs.run import delete_abandoned
 from ..threads import in_thread
-from .at_provider import JobState
 from .claims import claimed, with_free_place
 from .folder import resume_command
+from .job_state import JobState
 from .results import Result, joined, read_results
 from .state import BatchOrder, OrderedDocument, Phase
 

@@ -21,9 +21,9 @@ from ..runs.plan import Item, plan
 from ..runs.results import DocumentResult
 from ..runs.run import delete_abandoned
 from ..threads import in_thread
-from .at_provider import JobState
 from .claims import claimed
 from .folder import LINES, PARTS, resume_command
+from .job_state import JobState
 from .lines import LineDocument, LineFiles
 from .state import BatchOrder, BatchState, OrderedDocument, OrderedPart, Phase
 

@@ -11,9 +11,9 @@ from ..output.disk import Step, no_step
 from ..runs.document_run import RunContext
 from ..shown import shown
 from ..threads import in_thread
-from .at_provider import JobState
 from .finish import clear, finish
 from .folder import NAME, BatchFolder, claim, read_order, resume_command
+from .job_state import JobState
 from .order import Documents, order, place_order
 from .state import BatchOrder, BatchState, Phase
 from .watch import ended

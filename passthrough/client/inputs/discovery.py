@@ -14,7 +14,7 @@ from ..errors import DocumentError
 from ..shown import shown, shown_url
 from .file_type import DOCUMENT_SUFFIXES, content_type, file_type
 from .patterns import is_pattern, matches, names_suffix
-from .reasons import no_document, not_a_file, unreadable
+from .reasons import no_document, not_a_file, not_read
 from .url_document import is_url, url_document
 
 _LOCK_FILE: Final = "~$"  # Office's, beside an open document, with the same end of its name
@@ -77,7 +77,7 @@ class _Search:
         except DocumentError as error:
             self.failed[(argument,)] = (shown_url(argument) if is_url(argument) else shown(argument), error)
         except OSError as error:
-            self.failed[(argument,)] = (shown(argument), unreadable(error))
+            self.failed[(argument,)] = (shown(argument), not_read(error))
 
     def _take_stdin(self) -> None:
         if ("-",) not in self.documents:
@@ -123,7 +123,7 @@ class _Search:
             self._take_file(path, path.relative_to(base), is_named=False)
         for error in errors:
             name = shown(error.filename)
-            self.failed[(name,)] = (name, unreadable(error))
+            self.failed[(name,)] = (name, not_read(error))
 
     def _take_file(self, path: Path, relative: PurePath, *, is_named: bool) -> None:
         """Add a file; one that is not named itself is left out where its name promises no document."""
@@ -156,7 +156,7 @@ def _type(path: Path, *, is_named: bool) -> FileType | None:
         if found is None:
             raise no_document(path)
     except OSError as error:
-        failure = unreadable(error)
+        failure = not_read(error)
     except DocumentError as error:
         failure = error
     else:

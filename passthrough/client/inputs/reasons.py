@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from ..errors import DocumentError
+from ..errors import DocumentError, unreadable
 from .file_type import DOCUMENT_SUFFIXES, TEXT_TYPES
 from .ole_streams import ole_streams
 
@@ -18,11 +18,11 @@ _SPECIAL = (
 )
 
 
-def unreadable(error: OSError) -> DocumentError:
-    """Return the failure of a file or a folder that cannot be read."""
+def not_read(error: OSError) -> DocumentError:
+    """Return the failure of a file or a folder that is missing, or cannot be read."""
     if isinstance(error, FileNotFoundError):
         return DocumentError("It does not exist.", "Check the name, and the folder in which this command runs.")
-    return DocumentError(f"It cannot be read: {error.strerror or error}.", "Check its name and permissions.")
+    return unreadable(error)
 
 
 def not_a_file(mode: int) -> DocumentError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..documents import Document, Kind
-from ..errors import DocumentError
+from ..errors import DocumentError, unreadable
 from .pdfium import PasswordNeededError, UnreadablePdfError, count_pages
 from .tiff import count_tiff_pages
 
@@ -29,5 +29,5 @@ def page_count(document: Document) -> int | None:
     except UnreadablePdfError:
         return None
     except OSError as error:
-        raise DocumentError(f"It cannot be read: {error.strerror or error}.", "Check its name and permissions.") from None
+        raise unreadable(error) from None
     return 1 if document.type.kind is Kind.IMAGE else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..documents import Document
-from ..errors import FULL_DISK, DocumentError
+from ..errors import FULL_DISK, DocumentError, unreadable
 from ..page_ranges import PageRanges, ranges_of
 from .pages import page_count
 from .pdfium import CutError, PasswordNeededError, UnreadablePdfError, cut
@@ -115,7 +115,7 @@ def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError as error:
-        raise DocumentError(f"It cannot be read: {error.strerror or error}.", "Check its name and permissions.") from None
+        raise unreadable(error) from None
 
 
 def _megabytes(size: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..api.connection import Connection
 from ..api.faults import BILLED_HINT
-from ..api.files import FilesMissing, NotStored, delete, find, upload
+from ..api.files import FilesMissing, NotStored, delete, delete_upload, upload
 from ..api.ocr import InlineSource, Source, StoredSource, UrlSource, ocr
 from ..documents import Document
 from ..errors import DocumentError
@@ -173,8 +173,7 @@ async def _delete_unknown(name: str, work: WorkFolder, connection: Connection) -
     """Delete an upload whose response is missing. Where there is none it stays noted: it may be listed a little later."""
     with suppress(DocumentError, TimeoutError):
         async with asyncio.timeout(_DELETE_S):
-            for each in await find(connection, name):
-                await delete(connection, each)
+            if await delete_upload(connection, name, None):
                 work.note_deleted(name)
 
 
@@ -210,7 +209,5 @@ async def delete_left(work: WorkFolder, connection: Connection) -> None:
         if left.base_url != connection.endpoint.shown:
             continue
         with suppress(DocumentError):
-            ids = [left.id] if left.id is not None else await find(connection, left.name)
-            for each in ids:
-                await delete(connection, each)
+            await delete_upload(connection, left.name, left.id)
             work.note_deleted(left.name)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from ..documents import Document
-from ..errors import DocumentError
+from ..errors import unreadable
+from ..output.disk import sha256_of
 from ..output.manifest import Manifests
 from ..output.places import Place
 from ..pdf.parts import pages_to_bill
 from .settings import RunSettings
-
-_BLOCK: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class Item:
 
 def plan(document: Document, place: Place | None, manifests: Manifests, settings: RunSettings) -> Item:
     """Read a document as far as is needed to plan it. Blocks. Raises DocumentError."""
-    digest = None if document.path is None else sha256_of(document.path)
+    digest = None if document.path is None else hash_of(document.path)
     is_known = place is not None and manifests(place.folder).finished(place.key, digest, settings.fingerprint)
     if is_known and not settings.overwrite:
         return Item(document, place, digest, 0, is_finished=True)
@@ -41,13 +38,9 @@ def plan(document: Document, place: Place | None, manifests: Manifests, settings
     return Item(document, place, digest, pages, is_finished=False)
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes. Blocks. Raises DocumentError."""
-    digest = hashlib.sha256()
+def hash_of(path: Path) -> str:
+    """Return the hash of a document's bytes. Blocks. Raises DocumentError."""
     try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
+        return sha256_of(path)
     except OSError as error:
-        raise DocumentError(f"It cannot be read: {error.strerror or error}.", "Check its name and permissions.") from None
-    return digest.hexdigest()
+        raise unreadable(error) from None

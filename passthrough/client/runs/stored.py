@@ -14,7 +14,7 @@ from ..output.publish import publish
 from ..output.work_folder import claim
 from ..rendering.rendered import write_rendered
 from ..shown import shown
-from .plan import sha256_of
+from .plan import hash_of
 from .results import DocumentResult
 from .settings import RunSettings
 
@@ -29,7 +29,7 @@ def stored_result(document: Document, manifests: Manifests, settings: RunSetting
     path = document.path
     assert path is not None
     try:
-        digest = sha256_of(path)
+        digest = hash_of(path)
         if settings.to_stdout:
             with tempfile.TemporaryDirectory() as folder:
                 written = write_rendered([(path, None)], path.stem, False, settings.rendered, Path(folder))

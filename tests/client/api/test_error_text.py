@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from passthrough.client.api.error_text import MAX_CHARACTERS, error_text, shown
+from passthrough.client.api.error_text import MAX_CHARACTERS, error_text, safe_line
 
 URI = "data:application/pdf;base64," + "JVBERi0x" * 50_000
 EXTRA = {"type": "extra_forbidden", "loc": ["body", "foo"], "msg": "Extra inputs are not permitted", "input": URI}
@@ -94,13 +94,13 @@ def test_depth_ends() -> None:
 )
 def test_a_line_is_safe_to_show(text: str, line: str) -> None:
     """No control character, no document, no key, no second line."""
-    assert line == shown(text, ["sk-1234"])
+    assert line == safe_line(text, ["sk-1234"])
 
 
 @given(st.text(max_size=500) | st.text(alphabet="a\x1b\n\u202e\ud800{}[]\"'=,:", max_size=100))
 def test_every_line_is_short_and_printable(text: str) -> None:
     """Whatever the text is."""
-    line = shown(text)
+    line = safe_line(text)
     assert (True, True) == (len(line) <= MAX_CHARACTERS, line.isprintable())
 
 

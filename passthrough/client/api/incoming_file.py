@@ -1,4 +1,4 @@
-"""Writes a response into a file that gets its name only when the response is whole, and stays on disk whatever happens then."""
+"""A response on its way into a file, which gets its name only when the response is whole and on the disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BEFORE_JSON: Final = b" \t\r\n\xef\xbb\xbf"  # a byte order mark, too
 _SPACE: Final = "Make space, or check the folder's permissions."
 
 
-class ResponseFile:
+class IncomingFile:
     """A response on its way to disk. `is_billed`: it is an OCR response, one JSON object, and costs money."""
 
     def __init__(self, file: BinaryIO, part: Path, into: Path, *, is_billed: bool) -> None:
@@ -30,7 +30,7 @@ class ResponseFile:
 
     @classmethod
     @asynccontextmanager
-    async def created(cls, into: Path, *, is_billed: bool) -> AsyncIterator[ResponseFile]:
+    async def created(cls, into: Path, *, is_billed: bool) -> AsyncIterator[IncomingFile]:
         """Yield one, whose file is made before the call leaves: a response that cannot be stored is not paid for.
 
         What `finish` has not renamed is removed. Raises DocumentError.

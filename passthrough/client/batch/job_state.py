@@ -1,4 +1,4 @@
-"""What lies at the provider because of a job: it is noted before it is made, and deleted when it is no longer needed."""
+"""The state of a job under way, with its files at the provider: each is noted before it is uploaded, and deleted at the end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ..api.connection import Connection
-from ..api.files import NotStored, delete, find, upload
+from ..api.files import NotStored, delete, delete_upload, upload
 from ..api.pauses import OnWait
 from ..errors import DocumentError
 from ..output.disk import Step, no_step
@@ -61,9 +61,8 @@ class JobState:
                 await self.save(replace(self.value, results=tuple(each for each in self.value.results if each != result)))
         with suppress(DocumentError):
             for noted in self.value.uploads:
-                for each in [noted.id] if noted.id is not None else await find(connection, noted.name):
-                    await delete(connection, each)
-                    self.step("deleted")
+                await delete_upload(connection, noted.name, noted.id)
+                self.step("deleted")
                 await self.save(replace(self.value, uploads=tuple(each for each in self.value.uploads if each != noted)))
         return not self.value.uploads and not self.value.results
 
