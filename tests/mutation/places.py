@@ -43,6 +43,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
         "tests/cli/test_terminal.py",
     ),
     "background/thread_waiters.py": ("tests/accounting/journal/test_writer.py",),
+    "cli/ocr/stop_signals.py": ("tests/scenarios/test_ocr_command_stops.py",),
     "cli/ocr/execution.py": ("tests/scenarios/test_ocr_command.py", "tests/scenarios/test_ocr_command_stops.py"),
     "client/errors.py": ("tests/client/api/test_refusals.py", "tests/cli/ocr/test_progress.py"),
     "client/output/disk.py": ("tests/client/output/test_manifest.py", "tests/client/output/test_publish.py"),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path, PurePath
-from typing import Any, Final
+from typing import Final
 
 from ...client.api.connection import Connection, Endpoint
 from ...client.batch.folder import claim, home_of, resume_command
@@ -40,17 +39,7 @@ from .choices import BASE_URL, Choices
 from .estimate import Estimate, estimate_table
 from .page_cost import page_cost
 from .progress import Reporter, number
-
-_STOPS: Final = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""What stops a run as Ctrl-C does; SIGHUP comes where its terminal is closed. The exit code is 128 and its number."""
-
-
-class _Stopped(BaseException):
-    """A signal came that stops the run."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
+from .stop_signals import Stopped, stop_signals, to_the_end
 
 _MAX_NAMED: Final = 3  # inputs in a message
 
@@ -72,28 +61,16 @@ def execute(choices: Choices, config: str) -> int:
 
     Raises ClientError, ConfigError.
     """
-    before = {each: signal.signal(each, _stop) for each in _heeded()}
-    try:
-        with ExitStack() as temporary:
-            return _executed(choices, config, temporary)
-    except KeyboardInterrupt:
-        _say_stopped("Interrupted", choices)
-        return EXIT_INTERRUPTED
-    except _Stopped as stopped:
-        _say_stopped("Stopped", choices)
-        return 128 + stopped.number
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
-def _heeded() -> list[int]:
-    """Return the signals that stop a run: not those that it is to ignore (`nohup`)."""
-    return [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]
-
-
-def _stop(number: int, _: object) -> None:
-    raise _Stopped(number)
+    with stop_signals():
+        try:
+            with ExitStack() as temporary:
+                return _executed(choices, config, temporary)
+        except KeyboardInterrupt:
+            _say_stopped("Interrupted", choices)
+            return EXIT_INTERRUPTED
+        except Stopped as stopped:
+            _say_stopped("Stopped", choices)
+            return 128 + stopped.number
 
 
 def _executed(choices: Choices, config: str, temporary: ExitStack) -> int:
@@ -105,12 +82,12 @@ def _executed(choices: Choices, config: str, temporary: ExitStack) -> int:
         return _rendered(stored_response(Path(choices.flags.stored)), manifests, settings)
     check_installed()
     if choices.flags.resume:
-        return _to_the_end(partial(_run, _Order(choices, settings, endpoint, manifests, (), ())))
+        return to_the_end(partial(_run, _Order(choices, settings, endpoint, manifests, (), ())))
     found = find(choices.inputs, partial(_stdin, temporary), lambda path: manifests(path.parent).is_output(path))
     order = _ordered(choices, settings, endpoint, manifests, found)
     if choices.flags.dry_run:
         return _estimated(order)
-    return _to_the_end(partial(_run, order))
+    return to_the_end(partial(_run, order))
 
 
 def _rendered(document: Document, manifests: Manifests, settings: RunSettings) -> int:
@@ -263,29 +240,3 @@ async def _endpoint(order: _Order) -> AsyncIterator[Endpoint]:
 
 def _say_stopped(how: str, choices: Choices) -> None:
     standard_streams.say(f"{how}." if choices.flags.batch else f"{how}: nothing is half-written, and the next run goes on.")
-
-
-def _to_the_end(start: Callable[[Callable[[], object]], Coroutine[Any, Any, int]]) -> int:
-    """Run to the end, or to the first signal, after which uploads are deleted. Raises KeyboardInterrupt for SIGINT, _Stopped.
-
-    `start` gets what cancels the run.
-    """
-    came: list[int] = []
-
-    async def stoppable() -> int:
-        task = asyncio.current_task()
-        assert task is not None
-
-        def stop(number: int) -> None:
-            came.append(number)
-            task.cancel()
-
-        for each in _heeded() if sys.platform != "win32" else ():
-            asyncio.get_running_loop().add_signal_handler(each, stop, each)
-        return await start(task.cancel)
-
-    try:
-        with asyncio.Runner() as runner:
-            return runner.run(stoppable())
-    except asyncio.CancelledError:
-        raise _Stopped(came[0] if came else signal.SIGTERM) from None
