@@ -34,6 +34,8 @@ DOCUMENTS = {
 PAGES = sum(kind.pages for kind in DOCUMENTS.values())
 IN_FLIGHT = 60
 """The pages of the two largest: what two workers may have had under way."""
+COPIED_AT_ONCE = 1 << 20
+"""How many bytes of stdin come before any is written."""
 FLAGS = ("in", "-o", "out", "--model", MODEL, "--workers", "2", "--format", "md", "--format", "json")
 
 
@@ -141,9 +143,14 @@ async def test_stopped_while_stdin_is_read(tmp_path: Path, number: signal.Signal
         (tmp_path / name).mkdir()
     process = await start(tmp_path / "desk", "-", env={"TMPDIR": str(tmp_path / "temporary")}, is_fed=True)
     assert process.stdin is not None
-    process.stdin.write(b"%PDF-1.7 secret")
+    process.stdin.write(b"%PDF-1.7 secret".ljust(COPIED_AT_ONCE + 1))
     await process.stdin.drain()
-    ran = await stopped_when(lambda: any((tmp_path / "temporary").rglob("stdin")), number, process)
+
+    def is_copying() -> bool:
+        """Not before: a signal between a file's opening and its `with` leaves the closing, and its warning, to Python."""
+        return any(path.stat().st_size for path in (tmp_path / "temporary").rglob("stdin"))
+
+    ran = await stopped_when(is_copying, number, process)
     assert (128 + number, {}) == (ran.code, tree(tmp_path)), ran.err
     assert "Traceback" not in ran.err
 
