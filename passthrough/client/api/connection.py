@@ -1,4 +1,4 @@
-"""Where an API is, and the HTTP session that calls it."""
+"""The endpoint of an API, and the HTTP session that calls it."""
 
 from __future__ import annotations
 

@@ -84,12 +84,9 @@ class _Search:
             path = self.stdin()
             found = file_type(path)
             if found is None:
-                is_empty = path.stat().st_size == 0
-                hint = (
-                    "Check what is sent to stdin."
-                    if is_empty
-                    else "Give a file instead where it is text: its name tells the type."
-                )
+                hint = "Check what is sent to stdin."
+                if path.stat().st_size:
+                    hint = "Give a file instead where it is text: its name tells the type."
                 raise DocumentError(no_document(path).why, hint)
             self.documents[("-",)] = Document("-", PurePath(f"stdin{found.suffix}"), path, type=found)
 

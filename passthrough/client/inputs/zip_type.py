@@ -15,6 +15,8 @@ _TAIL_BYTES: Final = 22 + (1 << 16)  # the end of the directory, and the longest
 _MAX_DIRECTORY_BYTES: Final = 8_000_000  # of the archive's directory: each entry becomes an object ten times as large
 _MAX_MIMETYPE_BYTES: Final = 200
 _BROKEN: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
+_DAMAGED: Final = frozenset({None, errno.EINVAL})
+"""bz2 gives no number; a damaged directory has zipfile seek before the file's begin."""
 _OOXML: Final = "application/vnd.openxmlformats-officedocument"
 
 _DECLARED: Final = {
@@ -47,10 +49,7 @@ def zip_type(path: Path) -> FileType | None:
     except _BROKEN:
         return None
     except OSError as error:
-        if error.errno in {
-            None,
-            errno.EINVAL,
-        }:  # of bz2; zipfile seeks before the file's begin, where a damaged directory says so
+        if error.errno in _DAMAGED:
             return None
         raise
 

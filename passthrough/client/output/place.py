@@ -1,4 +1,4 @@
-"""Where the outputs of a document go: a folder, the beginning of their names, and what the manifest calls the document."""
+"""The place of a document's outputs: a folder, the beginning of their names, and what the manifest calls the document."""
 
 from __future__ import annotations
 

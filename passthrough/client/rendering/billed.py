@@ -1,4 +1,4 @@
-"""What a response says of its bill: how many pages, and of which model."""
+"""The pages that a response was billed for, and the model that read them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .response import billed, model_of
-from .response_file import read_object
+from .response_file import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,5 +24,5 @@ class Billed:
 
 def billed_in(path: Path) -> Billed:
     """Return what the response in a file says. Blocks. Raises DocumentError where it is no JSON object, and OSError."""
-    tree = read_object(path).tree
+    tree = read_json(path).tree
     return Billed(*billed(tree), model_of(tree), isinstance(tree.get("pages"), list))

@@ -60,7 +60,8 @@ def write_rendered(
     except OSError as error:
         why = f"Its output cannot be written: {error.strerror or error}."
         is_full = error.errno in FULL_DISK
-        raise DocumentError(why, "Make space, and run it once more." * is_full, ends_run=is_full) from error
+        hint = "Make space, and run it once more." if is_full else ""
+        raise DocumentError(why, hint, ends_run=is_full) from error
 
 
 class _Document:

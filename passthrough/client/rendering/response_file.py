@@ -57,13 +57,13 @@ class ResponseFile:
 
 def read_response(path: Path) -> ResponseFile:
     """Return the response in a file. Raises DocumentError where it is no JSON object with pages, and OSError."""
-    found = read_object(path)
+    found = read_json(path)
     if not isinstance(found.tree.get("pages"), list):
         raise DocumentError(NO_PAGES)
     return found
 
 
-def read_object(path: Path) -> ResponseFile:
+def read_json(path: Path) -> ResponseFile:
     """Return the JSON object in a file, whether it has pages or not. Raises DocumentError where it is none, and OSError."""
     mark = f"{secrets.token_hex(16)}:"
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""What a run will do with each document: where its output goes, whether it is finished, how many pages will be billed."""
+"""The plan of a document: where its outputs go, whether it is finished, and how many pages will be billed."""
 
 from __future__ import annotations
 

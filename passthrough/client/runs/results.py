@@ -1,4 +1,4 @@
-"""What came of the documents of a run, and their sums."""
+"""The results of a run's documents, and their sums."""
 
 from __future__ import annotations
 

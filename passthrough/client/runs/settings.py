@@ -55,9 +55,8 @@ class RunSettings:
     @property
     def is_annotated(self) -> bool:
         """Whether the annotated price applies to every page: the request asks for an annotation."""
-        names = ("document_annotation_format", "bbox_annotation_format")
-        asked = {names[0]: self.asked.annotation, **self.asked.more}
-        return any(asked.get(name) is not None for name in names)
+        asked = {"document_annotation_format": self.asked.annotation, **self.asked.more}
+        return any(asked.get(name) is not None for name in ("document_annotation_format", "bbox_annotation_format"))
 
     def cost_nano(self, model: str | None, pages: int, pages_annotated: int, *, in_batch: bool = False) -> int | None:
         """Return the price of pages in 10⁻⁹ USD, None where it is not known; without `model` by the one that is asked for."""
