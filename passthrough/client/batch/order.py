@@ -16,7 +16,7 @@ from ..errors import ClientError, DocumentError
 from ..output.place import Place
 from ..output.publish import refuse_foreign
 from ..pdf.parts import Part, plan_parts
-from ..runs.document_run import RunContext, fields_of, run_document
+from ..runs.document_run import RunContext, fields_of, is_paid, run_document
 from ..runs.plan import Item, plan
 from ..runs.results import DocumentResult
 from ..runs.run import delete_abandoned
@@ -129,7 +129,7 @@ async def _prepared(document: Document, place: Place, cut: Path, context: RunCon
         with claimed(item, context) as work:
             refuse_foreign(work, settings.suffixes, overwrite=settings.overwrite)
             parts = tuple(plan_parts(document, settings.asked.pages, settings.limits, cut))
-            missing = tuple(number for number in range(len(parts)) if not work.response_path(number).exists())
+            missing = tuple(number for number in range(len(parts)) if not is_paid(work.response_path(number)))
             return _Prepared(item, place, parts, missing)
 
     try:

@@ -79,18 +79,23 @@ async def _converted(item: Item, work: WorkFolder, context: RunContext) -> Docum
     responses: list[tuple[Path, tuple[int, ...] | None]] = []
     for number, part in enumerate(await in_thread(planned)):
         into = work.response_path(number)
-        if not await _is_paid(into, context):
+        async with context.rendering:
+            has_response = await in_thread(partial(is_paid, into))
+        if not has_response:
             await _call(item.document, part, into, work, context)
             await book(into, context)
         responses.append((into, part.taken))
     return await outputs_of(item, work, responses, context)
 
 
-async def _is_paid(into: Path, context: RunContext) -> bool:
-    """Tell whether an earlier run was billed for a response. What is none is removed: it would fail the document for good."""
+def is_paid(into: Path) -> bool:
+    """Tell whether a response is there, which was paid for. What is none is removed: it would fail its document for good.
+
+    Blocks.
+    """
     if is_file(into):
         with suppress(DocumentError):
-            return (await _billed(into, context)).has_pages
+            return _billed(into).has_pages
     return False
 
 
@@ -179,28 +184,24 @@ async def _delete_unknown(name: str, work: WorkFolder, connection: Connection) -
 
 async def book(into: Path, context: RunContext, *, in_batch: bool = False) -> None:
     """Count a response's pages. One that is no OCR response is removed, and fails its document. Raises DocumentError."""
-    found = await _billed(into, context)
+    async with context.rendering:
+        found = await in_thread(partial(_billed, into))
     pages, annotated, model = found.pages_processed, found.pages_annotated, found.model
     context.listener.advance(pages + annotated, context.settings.cost_nano(model, pages, annotated, in_batch=in_batch))
     if not found.has_pages:
         raise DocumentError(f"{NO_PAGES.rstrip('.')}; it may have been billed.", BILLED_HINT)
 
 
-async def _billed(into: Path, context: RunContext) -> Billed:
+def _billed(into: Path) -> Billed:
     """Return what was billed for a response; one that is no OCR response is removed. Raises DocumentError."""
-
-    def counted() -> Billed:
-        try:
-            found = billed_in(into)
-        except DocumentError as error:
-            into.unlink()
-            raise DocumentError(f"{error.why.rstrip('.')}; it may have been billed.", BILLED_HINT) from None
-        if not found.has_pages:
-            into.unlink()
-        return found
-
-    async with context.rendering:
-        return await in_thread(counted)
+    try:
+        found = billed_in(into)
+    except DocumentError as error:
+        into.unlink()
+        raise DocumentError(f"{error.why.rstrip('.')}; it may have been billed.", BILLED_HINT) from None
+    if not found.has_pages:
+        into.unlink()
+    return found
 
 
 async def delete_left(work: WorkFolder, connection: Connection) -> None:

@@ -473,6 +473,18 @@ async def test_a_document_that_is_paid_for_as_a_whole_is_only_written(desk: Desk
     assert (1, 0, 1) == (heard.sums.done, heard.sums.pages, len(await desk.jobs()))
 
 
+@pytest.mark.parametrize("stored", [b'{"pages": null}', b"null", b""])
+async def test_a_stored_response_without_pages_is_ordered_again(desk: Desk, stored: bytes) -> None:
+    """By the job, at half the price: it is not sent beside it, and does not fail its document for good."""
+    desk.write(a=pdf(1))
+    with claim(Place(desk.out, "a", "../in/a.pdf"), Manifest.of(desk.out)) as work:
+        work.prepare(sha256_of(desk.folder / "in/a.pdf"), desk.settings.fingerprint, asked=desk.settings.paid_fingerprint)
+        work.response_path(0).write_bytes(stored)
+    heard = await desk.begin()
+    assert ({}, 1, 1) == (heard.failures, heard.sums.done, heard.sums.pages)
+    assert [1] == [each["total_requests"] for each in await desk.jobs()]
+
+
 async def test_a_full_disk_keeps_the_results_at_the_api(desk: Desk) -> None:
     """Those of which there is no room, and all of them where they cannot even be fetched; with room, all are written."""
     desk.write(a=pdf(1), long=pdf(600))
