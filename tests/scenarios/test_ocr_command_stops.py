@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -96,11 +97,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return outputs(folder / "out")
 
 
+async def listed(running: Program, path: str) -> list[Any]:
+    """Return what the API lists at a path."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with aiohttp.ClientSession() as session, session.get(f"{running.url}/mistral{path}", headers=headers) as response:
+        return list((await response.json())["data"])
+
+
 async def stored_files(running: Program) -> list[str]:
     """Return the names of the files that the API stores."""
-    headers = {"Authorization": f"Bearer {KEY}"}
-    async with aiohttp.ClientSession() as session, session.get(f"{running.url}/mistral/v1/files", headers=headers) as response:
-        return [each["filename"] for each in (await response.json())["data"]]
+    return [each["filename"] for each in await listed(running, "/v1/files")]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from ...client.api.connection import Connection, Endpoint
-from ...client.batch.folder import claim, home_of, resume_command
+from ...client.batch.folder import ORDER_UNKNOWN, claim, home_of, resume_command
 from ...client.batch.run import begin, resume
 from ...client.batch.state import Phase
 from ...client.documents import Document
@@ -42,6 +42,10 @@ from .progress import Reporter, number
 from .stop_signals import Stopped, stop_signals, to_the_end
 
 _MAX_NAMED: Final = 3  # inputs in a message
+_GOES_ON: Final = {
+    Phase.ORDERING: ORDER_UNKNOWN,
+    Phase.ORDERED: "The job goes on at the provider. Fetch its results later:",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +220,11 @@ def _home(choices: Choices) -> Path:
 
 
 def _say_how_to_resume(home: Path) -> None:
-    """Say that an ordered job goes on, and how its results are fetched."""
+    """Say what of a job goes on at the provider, and how its results are fetched."""
     with suppress(ClientError), claim(home) as folder:
         state = folder.state()
-        if state is not None and state.phase in {Phase.ORDERING, Phase.ORDERED}:
-            standard_streams.say(f"The job goes on at the provider. Fetch its results later:\n  {resume_command(home)}")
+        if state is not None and state.phase in _GOES_ON:
+            standard_streams.say(f"{_GOES_ON[state.phase]}\n  {resume_command(home)}")
 
 
 @asynccontextmanager

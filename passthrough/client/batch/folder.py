@@ -49,6 +49,10 @@ def _folder_of(named: Path) -> Path:
     return path.parent
 
 
+ORDER_UNKNOWN: Final = "Whether the job is ordered is not known. To look for it:"
+"""What is said before `resume_command`, where the order was sent and no response to it came."""
+
+
 def resume_command(home: Path) -> str:
     """Return what a person types to go on with the job that is kept in `home`."""
     where = "" if home == Path.cwd() else f" {shlex.quote(str(home))}"
