@@ -109,6 +109,34 @@ async def test_a_batch_that_is_stopped_while_it_is_ordered(desk: Path, has_arriv
         assert 1 == len((await caller.call("GET", "/v1/batch/jobs"))[1]["data"])
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("is_ordered", [False, True])
+async def test_a_batch_that_is_stopped_while_it_deletes(desk: Path, number: signal.Signals, is_ordered: bool) -> None:
+    """What may still be at the provider is said, and how it goes: the job itself is not ordered yet, or finished."""
+    deleting, is_slow = asyncio.Event(), True
+
+    async def trouble(request: web.Request, forward: Forward) -> web.Response:
+        if is_slow and request.method == "DELETE":
+            deleting.set()
+            await asyncio.Event().wait()
+        if (request.method, request.path) == ("POST", "/v1/batch/jobs") and not is_ordered:
+            return web.json_response({"message": "no"}, status=400)
+        return await forward()
+
+    async with sandbox() as caller, front_of(caller, trouble) as front:
+        process = await start(desk, *FLAGS, "--base-url", front.base)
+        async with asyncio.timeout(60):
+            await deleting.wait()
+        process.send_signal(number)
+        ran = await ended(process)
+        assert 128 + number == ran.code, ran.err
+        assert "Files of the batch may still be at the provider. To delete them:\n  passthrough ocr --batch --resume" in ran.err
+        is_slow = False
+        again = await ocr(desk, "--batch", "--resume", "out", "--base-url", front.base)
+        assert (0 if is_ordered else 1) == again.code, again.err
+        assert [] == (await caller.call("GET", "/v1/files"))[1]["data"]
+
+
 async def test_documents_that_fail_in_a_batch(tmp_path: Path) -> None:
     """They are named with their reasons, and the others are there."""
     for name in ("server", "desk"):

@@ -106,6 +106,23 @@ async def test_a_run_that_is_stopped_says_what_may_be_billed(tmp_path: Path, num
     assert {"a.md", "a.pdf", "b.pdf", "c.pdf", MANIFEST} == set(tree(tmp_path))
 
 
+async def test_a_run_for_stdout_that_is_stopped_says_that_nothing_is_kept(tmp_path: Path) -> None:
+    """There is no place where the next run would look for what was paid for."""
+    content = pdf(1)
+    (tmp_path / "a.pdf").write_bytes(content)
+    never = asyncio.Event()
+    async with results({content: (good(FINE, until=never),)}) as above:
+        process = await start(tmp_path, "a.pdf", "-o", "-", "--base-url", above.url)
+        async with asyncio.timeout(60):
+            while not above.seen:  # noqa: ASYNC110  # it belongs to the program, which sets no event of ours
+                await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        ran = await ended(process)
+        never.set()
+    assert 130 == ran.code, ran.err
+    assert "Interrupted. Documents for stdout are not kept: the next run sends them again, and is billed again." in ran.err
+
+
 @pytest.mark.parametrize(("status", "said"), [(401, "PASSTHROUGH_API_KEY"), (403, "PASSTHROUGH_API_KEY")])
 async def test_a_refused_key_ends_the_run(tmp_path: Path, status: int, said: str) -> None:
     """The second document is not sent, and the hint says where a key is given; a key is never shown."""

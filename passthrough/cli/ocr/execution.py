@@ -223,8 +223,12 @@ def _say_how_to_resume(home: Path) -> None:
     """Say what of a job goes on at the provider, and how its results are fetched."""
     with suppress(ClientError), claim(home) as folder:
         state = folder.state()
-        if state is not None and state.phase in _GOES_ON:
+        if state is None:
+            return
+        if state.phase in _GOES_ON:
             standard_streams.say(f"{_GOES_ON[state.phase]}\n  {resume_command(home)}")
+        elif state.uploads or state.results:
+            standard_streams.say(f"Files of the batch may still be at the provider. To delete them:\n  {resume_command(home)}")
 
 
 @asynccontextmanager
@@ -243,4 +247,9 @@ async def _endpoint(order: _Order) -> AsyncIterator[Endpoint]:
 
 
 def _say_stopped(how: str, choices: Choices) -> None:
-    standard_streams.say(f"{how}." if choices.flags.batch else f"{how}: nothing is half-written, and the next run goes on.")
+    if choices.flags.batch:
+        standard_streams.say(f"{how}.")
+    elif choices.to_stdout:
+        standard_streams.say(f"{how}. Documents for stdout are not kept: the next run sends them again, and is billed again.")
+    else:
+        standard_streams.say(f"{how}: nothing is half-written, and the next run goes on.")

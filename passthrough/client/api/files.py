@@ -7,7 +7,7 @@ import mimetypes
 import re
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -43,8 +43,24 @@ def _unheard(seconds: float, why: str) -> None:
     """Hear of a wait that concerns no one."""
 
 
-async def upload(connection: Connection, path: Path, name: str, purpose: str, on_wait: OnWait = _unheard) -> str:
-    """Return the id of a file, uploaded under a name that no other has.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file at the API. Not `is_only`: an earlier try may have left another one of its name, which could not be deleted."""
+
+    id: str
+    is_only: bool = True
+
+
+async def upload(
+    connection: Connection,
+    path: Path,
+    name: str,
+    purpose: str,
+    on_wait: OnWait = _unheard,
+    *,
+    on_sent: Callable[[], object] = lambda: None,
+) -> Stored:
+    """Upload a file under a name that no other has. `on_sent` is called where a try has left: from then on it may be there.
 
     What a try left there whose response was lost is deleted. Raises DocumentError: NotStored where nothing can be there,
     FilesMissing where the API stores no files.
@@ -53,7 +69,7 @@ async def upload(connection: Connection, path: Path, name: str, purpose: str, on
     bodies: list[RequestBody] = []
 
     def body() -> RequestBody:
-        bodies.append(_form(stored_name(name), purpose, content, connection.timing.silence_s))
+        bodies.append(_form(stored_name(name), purpose, content, connection.timing.silence_s, on_sent))
         return bodies[-1]
 
     try:
@@ -70,11 +86,13 @@ async def upload(connection: Connection, path: Path, name: str, purpose: str, on
         raise
     file_id = id_of(uploaded)
     if len(bodies) > 1:
-        with suppress(DocumentError):
+        try:
             for each in await find(connection, name, on_wait):
                 if each != file_id:
                     await delete(connection, each, on_wait)
-    return file_id
+        except DocumentError:
+            return Stored(file_id, is_only=False)
+    return Stored(file_id)
 
 
 async def delete(connection: Connection, file_id: str, on_wait: OnWait = _unheard) -> None:
@@ -164,7 +182,7 @@ async def _ignored(response: ClientResponse) -> None:
     await response.read()
 
 
-def _form(name: str, purpose: str, content: FileContent, silence_s: float) -> RequestBody:
+def _form(name: str, purpose: str, content: FileContent, silence_s: float, on_sent: Callable[[], object]) -> RequestBody:
     """Return the upload's form, `purpose` before the file."""
     boundary = f"passthrough-{secrets.token_hex(16)}"
     media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
@@ -173,7 +191,8 @@ def _form(name: str, purpose: str, content: FileContent, silence_s: float) -> Re
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: {media_type}\r\n\r\n'
     )
     form = f"multipart/form-data; boundary={boundary}"
-    return RequestBody(before.encode(), content, f"\r\n--{boundary}--\r\n".encode(), media_type=form, silence_s=silence_s)
+    after = f"\r\n--{boundary}--\r\n".encode()
+    return RequestBody(before.encode(), content, after, media_type=form, silence_s=silence_s, on_whole=on_sent)
 
 
 def _unexpected() -> DocumentError:

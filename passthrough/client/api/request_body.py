@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -73,12 +73,19 @@ class FileContent:
 class RequestBody(Payload):
     """A body whose length is known before: `before`, a file where there is one, `after`.
 
-    `is_whole` turns True just before the last piece leaves: as long as it is False, the API cannot have the request. `failure` is
-    what was wrong with the file.
+    `is_whole` turns True just before the last piece leaves, and `on_whole` is called: as long as it is False, the API cannot have
+    the request. `failure` is what was wrong with the file.
     """
 
     def __init__(
-        self, before: bytes, content: FileContent | None, after: bytes, *, media_type: str = JSON, silence_s: float
+        self,
+        before: bytes,
+        content: FileContent | None,
+        after: bytes,
+        *,
+        media_type: str = JSON,
+        silence_s: float,
+        on_whole: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__(None, content_type=media_type)
         self._before, self._content, self._after = before, content, after
@@ -86,6 +93,7 @@ class RequestBody(Payload):
         self._length = len(before) + (content.sent_bytes if content is not None else 0) + len(after)
         self.is_whole = False
         self.failure: DocumentError | None = None
+        self._on_whole = on_whole
         self._transport: asyncio.WriteTransport | None = None
 
     @property
@@ -109,6 +117,7 @@ class RequestBody(Payload):
             self.failure = error
             raise
         self.is_whole = True
+        self._on_whole()
         await self._write(writer, self._after if self._content is not None else self._before + self._after)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:

@@ -12,7 +12,7 @@ from ..api.error_text import error_text
 from ..api.files import download
 from ..api.jobs import Job
 from ..errors import ClientError, DocumentError
-from ..output.disk import disk_failure
+from ..output.disk import disk_failure, is_file
 from ..output.work_folder import WorkFolder
 from ..runs.document_run import RunContext, book, outputs_of
 from ..runs.plan import Item
@@ -42,7 +42,7 @@ class _Fetched:
     def lacks(self, ordered: OrderedDocument, work: WorkFolder) -> bool:
         """Tell whether a part of a document has neither a line nor a response that is on disk."""
         return any(
-            (part.custom_id or "") not in self.results and not work.response_path(number).exists()
+            (part.custom_id or "") not in self.results and not is_file(work.response_path(number))
             for number, part in enumerate(ordered.parts)
         )
 
@@ -101,15 +101,12 @@ async def _finished(ordered: OrderedDocument, fetched: _Fetched, aside: Path, co
         manifest = context.manifests(ordered.place.folder)
         is_known = await in_thread(partial(manifest.finished, ordered.place.key, ordered.sha256, settings.fingerprint))
         if is_known and not settings.overwrite:  # by a run that was killed afterwards
-            for result in (
-                each for part in ordered.parts if (each := fetched.results.get(part.custom_id or "")) and each.is_success
-            ):
-                with suppress(DocumentError):  # it is not needed
-                    await _store(result, aside, context)
-            return _Finished(DocumentResult(document, is_skipped=True), is_stored=True)
+            return await _written(ordered, fetched, aside, context)
         planned = Item(document, ordered.place, ordered.sha256, ordered.pages, is_finished=False)
         item = await in_thread(partial(with_free_place, planned, context))
         with claimed(item, context) as work:
+            if is_known and not _has_earlier(ordered, work):
+                return await _written(ordered, fetched, aside, context)
             failure = await _store_all(ordered, fetched, work, context)
             is_stored = not (fetched.is_short and fetched.lacks(ordered, work))
             if failure is not None:
@@ -122,6 +119,21 @@ async def _finished(ordered: OrderedDocument, fetched: _Fetched, aside: Path, co
         return _Finished(DocumentResult(document, failure=disk_failure(error, ordered.place.folder)), is_stored)
 
 
+async def _written(ordered: OrderedDocument, fetched: _Fetched, aside: Path, context: RunContext) -> _Finished:
+    """Return what came of a document that is written: its results are only counted, in the file `aside`. Raises OSError."""
+    for part in ordered.parts:
+        result = fetched.results.get(part.custom_id or "")
+        if result is not None and result.is_success:
+            with suppress(DocumentError):  # it is not needed
+                await _store(result, aside, context)
+    return _Finished(DocumentResult(ordered.document, is_skipped=True), is_stored=True)
+
+
+def _has_earlier(ordered: OrderedDocument, work: WorkFolder) -> bool:
+    """Tell whether the responses that were there before the job are there. They go when the document is written."""
+    return all(part.custom_id is not None or is_file(work.response_path(number)) for number, part in enumerate(ordered.parts))
+
+
 async def _store_all(ordered: OrderedDocument, fetched: _Fetched, work: WorkFolder, context: RunContext) -> DocumentError | None:
     """Keep the responses to a document's parts; return why it failed, if a part did. Raises OSError."""
     failure = None
@@ -131,7 +143,7 @@ async def _store_all(ordered: OrderedDocument, fetched: _Fetched, work: WorkFold
         try:
             if result is not None and result.is_success:
                 await _store(result, into, context)
-            elif not into.exists():
+            elif not is_file(into):
                 raise await in_thread(partial(_failure, result, fetched.job))
         except DocumentError as error:
             failure = failure or error

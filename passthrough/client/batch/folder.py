@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from ..errors import ClientError
-from ..output.disk import open_locked, sync, write_whole
+from ..output.disk import open_locked, remove, sync, write_whole
 from ..shown import shown
 from .state import BatchOrder, BatchState
 
@@ -92,6 +93,10 @@ class BatchFolder:
         write_whole(self.path / _STATE, state.to_value())
         sync(self.path)
 
+    def saved_s_ago(self) -> float:
+        """Return how long ago the state was saved, in seconds."""
+        return max(time.time() - (self.path / _STATE).stat().st_mtime, 0.0)
+
     def save_order(self, order: BatchOrder) -> None:
         """Replace the order, which is on disk afterwards."""
         write_whole(self.path / _ORDER, order.to_value())
@@ -106,10 +111,8 @@ class BatchFolder:
         """Remove everything but the lock, the state first: without it there is no job."""
         (self.path / _STATE).unlink(missing_ok=True)
         for entry in self.path.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            elif entry.name != _LOCK:
-                entry.unlink()
+            if entry.name != _LOCK:
+                remove(entry)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,7 @@ class JobState:
         self.folder = folder
         self.value = value
         self.step = step
+        self._sent: set[str] = set()
 
     async def save(self, value: BatchState) -> None:
         """Make this the state."""
@@ -43,27 +45,32 @@ class JobState:
         noted = Upload(name)
         await self.save(replace(self.value, uploads=(*self.value.uploads, noted)))
         try:
-            stored = await upload(connection, path, name, purpose, on_wait)
+            stored = await upload(connection, path, name, purpose, on_wait, on_sent=partial(self._sent.add, name))
         except NotStored:
             await self.save(replace(self.value, uploads=tuple(each for each in self.value.uploads if each != noted)))
             raise
         self.step("uploaded")
-        uploads = tuple(Upload(name, stored) if each == noted else each for each in self.value.uploads)
-        await self.save(replace(self.value, uploads=uploads))
-        return stored
+        if stored.is_only:  # else all of its name are to be deleted
+            uploads = tuple(Upload(name, stored.id) if each == noted else each for each in self.value.uploads)
+            await self.save(replace(self.value, uploads=uploads))
+        return stored.id
 
-    async def delete_all(self, connection: Connection) -> bool:
-        """Delete uploads and results; return whether all are gone. What is not stays noted."""
-        with suppress(DocumentError):
-            for result in self.value.results:
+    async def delete_all(self, connection: Connection, *, is_soon: bool = False) -> bool:
+        """Delete uploads and results; return whether all are gone. What is not stays noted.
+
+        `is_soon`: an upload that was sent just now, had no response and is not found may be listed later, and stays noted, too.
+        """
+        for result in self.value.results:
+            with suppress(DocumentError):
                 await delete(connection, result)
                 self.step("deleted")
                 await self.save(replace(self.value, results=tuple(each for each in self.value.results if each != result)))
-        with suppress(DocumentError):
-            for noted in self.value.uploads:
-                await delete_upload(connection, noted.name, noted.id)
-                self.step("deleted")
-                await self.save(replace(self.value, uploads=tuple(each for each in self.value.uploads if each != noted)))
+        for noted in self.value.uploads:
+            with suppress(DocumentError):
+                count = await delete_upload(connection, noted.name, noted.id)
+                if count or noted.id is not None or not (is_soon and noted.name in self._sent):
+                    self.step("deleted")
+                    await self.save(replace(self.value, uploads=tuple(each for each in self.value.uploads if each != noted)))
         return not self.value.uploads and not self.value.results
 
     async def withdraw(self, connection: Connection) -> None:
@@ -72,5 +79,5 @@ class JobState:
         await self.save(replace(self.value, phase=Phase.PREPARING, lines=()))
         with suppress(TimeoutError):
             async with asyncio.timeout(_DELETE_S):
-                if await self.delete_all(connection):
+                if await self.delete_all(connection, is_soon=True):
                     await in_thread(self.folder.empty)

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,8 @@ JOB_NAME: Final = "passthrough_ocr"
 _SEARCHES: Final = 3
 _SEARCH_PAUSE_S: Final = 2.0
 """Between two searches for a job whose order had no response: it may be listed a little later than it is taken."""
+_ARRIVES_S: Final = 30.0
+"""How old an order is, at least, before it is sent once more: one that was cut off may still be on its way."""
 
 _PREPARING: Final = "PREPARING"
 """What the listener hears of a job that is not ordered yet, beside the API's words."""
@@ -68,7 +71,7 @@ async def order(documents: Documents, job: JobState, context: RunContext) -> Bat
         ]
         ordered = await _with_lines(prepared, job, context)
         if ordered is None:
-            await in_thread(job.folder.empty)
+            await job.withdraw(context.connection)
             return None
         await _upload_lines(ordered.token, job, context)
     except BaseException:
@@ -85,7 +88,7 @@ async def place_order(ordered: BatchOrder, job: JobState, context: RunContext, *
     Raises ClientError: what was uploaded is deleted where the job is not ordered, and all is kept where no one knows.
     """
     try:
-        found = None if is_first else await _found(ordered.token, context)
+        found = None if is_first else await _found(ordered.token, context, await in_thread(job.folder.saved_s_ago))
         found = found or await _created(ordered, job, context)
     except DocumentError as error:
         raise ClientError(f"{error}\n  {ORDER_UNKNOWN} {resume_command(job.folder.home)}") from None
@@ -109,10 +112,12 @@ async def _created(ordered: BatchOrder, job: JobState, context: RunContext) -> J
         raise
 
 
-async def _found(token: str, context: RunContext) -> Job | None:
-    """Return the job with a token, None where the API has none."""
-    for tries in range(_SEARCHES):
+async def _found(token: str, context: RunContext, age_s: float = _ARRIVES_S) -> Job | None:
+    """Return the job with a token, None where the API has none. `age_s` is how long ago it was ordered."""
+    searches = max(_SEARCHES, ceil((_ARRIVES_S - age_s) / _SEARCH_PAUSE_S) + 1)
+    for tries in range(searches):
         if tries:
+            context.listener.wait(_SEARCH_PAUSE_S, "the job is looked for")
             await context.connection.timing.sleep(_SEARCH_PAUSE_S)
         if (found := await find(context.connection, JOB_NAME, token, context.listener.wait)) is not None:
             return found

@@ -19,7 +19,7 @@ from typing import Final
 
 from ..errors import DocumentError
 from ..shown import shown
-from .disk import explained, made_and_locked, open_locked, read_object, write_whole
+from .disk import explained, made_and_locked, open_locked, read_object, remove, write_whole
 from .manifest import Manifest
 from .names import WORK_PREFIX, folded, work_name
 from .place import Place
@@ -76,14 +76,14 @@ class WorkFolder:
         """Begin with a document: what was paid for the same one by the same options is kept, all else of earlier runs removed.
 
         `fingerprint` is of all options, and goes into the manifest; `asked` is of those by which the responses are what they are
-        (without formats, with the API's URL): where it is the same, responses are used again. By default it is `fingerprint`.
+        (without formats): where it is the same, responses are used again. By default it is `fingerprint`.
         """
         asked = fingerprint if asked is None else asked
         key = None if self.place is None else self.place.key
         same = (self._state.get("key"), self.sha256, self._state.get("asked")) == (key, sha256, asked)
         is_kept = same and bool(self.token) and not self._is_published()
         with explained(self.path):
-            self._clear({_UPLOADS, _PUBLISHING, *(self._responses() if is_kept else ())})
+            self._clear({_UPLOADS, _PUBLISHING, *((_STATE, *self._responses()) if is_kept else ())})
             base = None if self.place is None else self.place.base
             token = self.token if is_kept else secrets.token_hex(12)
             self._state = {"key": key, "base": base, "sha256": sha256, "asked": asked, "fingerprint": fingerprint, "token": token}
@@ -199,11 +199,7 @@ class WorkFolder:
         for name in os.listdir(self.path):
             if name == _LOCK or name in kept:
                 continue
-            path = self.path / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            remove(self.path / name)
 
 
 def claim(place: Place, manifest: Manifest | None = None, *, patience_s: float = PATIENCE_S) -> WorkFolder:

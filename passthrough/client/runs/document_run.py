@@ -16,7 +16,7 @@ from ..api.files import FilesMissing, NotStored, delete, delete_upload, upload
 from ..api.ocr import InlineSource, Source, StoredSource, UrlSource, ocr
 from ..documents import Document
 from ..errors import DocumentError
-from ..output.disk import disk_failure, is_file
+from ..output.disk import disk_failure, is_file, remove
 from ..output.manifest import Manifests
 from ..output.places import Place
 from ..output.publish import publish, refuse_foreign
@@ -91,11 +91,13 @@ async def _converted(item: Item, work: WorkFolder, context: RunContext) -> Docum
 def is_paid(into: Path) -> bool:
     """Tell whether a response is there, which was paid for. What is none is removed: it would fail its document for good.
 
-    Blocks.
+    Blocks. Raises OSError.
     """
     if is_file(into):
         with suppress(DocumentError):
             return _billed(into).has_pages
+    else:
+        remove(into)
     return False
 
 
@@ -164,13 +166,16 @@ async def _source(document: Document, part: Part, work: WorkFolder, context: Run
     except BaseException:
         await _delete_unknown(name, work, context.connection)
         raise
-    work.note_uploaded(name, stored)
+    if stored.is_only:  # else all of its name are to be deleted
+        work.note_uploaded(name, stored.id)
     try:
-        yield StoredSource(stored)
+        yield StoredSource(stored.id)
     finally:
         with suppress(DocumentError, TimeoutError):
             async with asyncio.timeout(_DELETE_S):
-                await delete(context.connection, stored)
+                await delete(context.connection, stored.id)
+                if not stored.is_only:
+                    await delete_upload(context.connection, name, None)
                 work.note_deleted(name)
 
 

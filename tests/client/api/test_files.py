@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from passthrough.client.api.connection import Connection, Endpoint
-from passthrough.client.api.files import FilesMissing, NotStored, delete, download, find, stored_name, upload
+from passthrough.client.api.files import FilesMissing, NotStored, Stored, delete, download, find, stored_name, upload
 from passthrough.client.errors import DocumentError
 from tests.harness.api_calls import Act, FastClock, api, closes, responds, says, sends
 from tests.harness.sandbox_caller import sandbox
@@ -35,8 +35,8 @@ async def test_a_file_is_uploaded_found_downloaded_and_deleted(name: str, tmp_pa
     path, into = tmp_path / "file", tmp_path / "download"
     path.write_bytes(CONTENT)
     async with sandbox() as caller, Connection(Endpoint.of(caller.base, None), FastClock().timing()) as connection:
-        other = await upload(connection, path, f"other {name}", "ocr")
-        file_id = await upload(connection, path, name, "ocr")
+        other = (await upload(connection, path, f"other {name}", "ocr")).id
+        file_id = (await upload(connection, path, name, "ocr")).id
         assert [file_id] == await find(connection, name)
         _, stored = await caller.call("GET", f"/v1/files/{file_id}")
         assert (stored_name(name), "ocr", len(CONTENT)) == (stored["filename"], stored["purpose"], stored["bytes"])
@@ -54,7 +54,7 @@ async def test_an_upload_has_one_plain_form(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(CONTENT)
     async with api(says(200, {"id": "file-1"})) as one:
-        assert "file-1" == await upload(one.connection, path, "a.pdf", "batch", one.on_wait)
+        assert Stored("file-1") == await upload(one.connection, path, "a.pdf", "batch", one.on_wait)
         received = one.raw.received[0]
         assert 1 == one.raw.connections
     assert (b"POST /v1/files HTTP/1.1", [b"%d" % len(received.body)]) == (received.line, received.values(b"content-length"))
@@ -116,10 +116,17 @@ async def test_what_a_lost_upload_left_is_deleted(tmp_path: Path) -> None:
         "data": [{"id": "file-2", "filename": "a.pdf"}, {"id": "file-1", "filename": "a.pdf"}, {"id": "x", "filename": "a.pdf2"}]
     }
     async with api(closes, says(200, {"id": "file-2"}), says(200, found), says(200, {"deleted": True})) as one:
-        assert "file-2" == await upload(one.connection, tmp_path / "file", "a.pdf", "ocr")
+        assert Stored("file-2") == await upload(one.connection, tmp_path / "file", "a.pdf", "ocr")
         lines = [each.line.removesuffix(b" HTTP/1.1") for each in one.raw.received]
     search = b"GET /v1/files?search=a.pdf&page=0&page_size=100"
     assert [b"POST /v1/files", b"POST /v1/files", search, b"DELETE /v1/files/file-1"] == lines
+
+
+async def test_what_a_lost_upload_left_and_cannot_be_looked_for_is_said(tmp_path: Path) -> None:
+    """Then all files of its name are to be deleted, and not only the one that is known."""
+    (tmp_path / "file").write_bytes(CONTENT)
+    async with api(closes, says(200, {"id": "file-2"}), responds(b"", status=b"403 Said")) as one:
+        assert Stored("file-2", is_only=False) == await upload(one.connection, tmp_path / "file", "a.pdf", "ocr")
 
 
 @pytest.mark.parametrize(("status", "is_done"), [(200, True), (204, True), (404, True), (410, True), (403, False)])

@@ -28,7 +28,7 @@ async def test_a_job_runs_in_the_sandbox(tmp_path: Path) -> None:
     bodies: list[Any] = [{"document": {"type": "document_url", "document_url": data_uri(pdf(2))}}, {"document": {}}]
     lines.write_text("".join(json.dumps({"custom_id": str(number), "body": body}) + "\n" for number, body in enumerate(bodies)))
     async with sandbox() as caller, Connection(Endpoint.of(caller.base, None), FastClock().timing()) as connection:
-        file_id = await upload(connection, lines, "lines.jsonl", "batch")
+        file_id = (await upload(connection, lines, "lines.jsonl", "batch")).id
         ordered = await create(connection, JobOrder("mistral-ocr-latest", [file_id], {"token": "t-1"}, timeout_hours=48))
         assert ("QUEUED", False) == (ordered.status, ordered.has_ended)
         found = await find(connection, "token", "t-1")

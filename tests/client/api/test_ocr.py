@@ -56,7 +56,7 @@ async def test_a_document_is_read_however_it_comes(is_proxied: bool, tmp_path: P
             assert [1] == [page["index"] for page in (await called(connection, inline, into, pages=[1]))["pages"]]
             shown = (await called(connection, InlineSource(picture, "image/png", is_image=True), into))["pages"]
             assert [0] == [page["index"] for page in shown]
-            file_id = await upload(connection, document, "a.pdf", "ocr")
+            file_id = (await upload(connection, document, "a.pdf", "ocr")).id
             assert 3 == len((await called(connection, StoredSource(file_id), into))["pages"])
             await delete(connection, file_id)
             with pytest.raises(DocumentError, match="not found"):

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -473,13 +474,43 @@ async def test_a_document_that_is_paid_for_as_a_whole_is_only_written(desk: Desk
     assert (1, 0, 1) == (heard.sums.done, heard.sums.pages, len(await desk.jobs()))
 
 
-@pytest.mark.parametrize("stored", [b'{"pages": null}', b"null", b""])
-async def test_a_stored_response_without_pages_is_ordered_again(desk: Desk, stored: bytes) -> None:
+def pipe(path: Path) -> None:
+    """Make a pipe, which nobody writes."""
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    """Make a folder with something in it."""
+    path.mkdir()
+    (path / "x").write_text("x")
+
+
+def link(path: Path) -> None:
+    """Make a link to a file of the system's."""
+    path.symlink_to("/etc/passwd")
+
+
+NO_RESPONSES = [*(partial(Path.write_bytes, data=data) for data in (b'{"pages": null}', b"null", b"")), pipe, folder, link]
+
+
+@pytest.mark.parametrize("make", NO_RESPONSES)
+async def test_what_is_no_response_is_sent_for_once(desk: Desk, make: Callable[[Path], object]) -> None:
+    """A call pays for it, once: it is not in the way of its response."""
+    desk.write(a=pdf(1))
+    with claim(Place(desk.out, "a", "../in/a.pdf"), Manifest.of(desk.out)) as work:
+        work.prepare(sha256_of(desk.folder / "in/a.pdf"), desk.settings.fingerprint, asked=desk.settings.paid_fingerprint)
+        make(work.response_path(0))
+    heard = await desk.run()
+    assert ({}, 1, 1) == (heard.failures, heard.sums.done, heard.sums.pages)
+
+
+@pytest.mark.parametrize("make", NO_RESPONSES)
+async def test_a_stored_response_without_pages_is_ordered_again(desk: Desk, make: Callable[[Path], object]) -> None:
     """By the job, at half the price: it is not sent beside it, and does not fail its document for good."""
     desk.write(a=pdf(1))
     with claim(Place(desk.out, "a", "../in/a.pdf"), Manifest.of(desk.out)) as work:
         work.prepare(sha256_of(desk.folder / "in/a.pdf"), desk.settings.fingerprint, asked=desk.settings.paid_fingerprint)
-        work.response_path(0).write_bytes(stored)
+        make(work.response_path(0))
     heard = await desk.begin()
     assert ({}, 1, 1) == (heard.failures, heard.sums.done, heard.sums.pages)
     assert [1] == [each["total_requests"] for each in await desk.jobs()]

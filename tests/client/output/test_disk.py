@@ -19,6 +19,7 @@ from passthrough.client.output.disk import (
     lock,
     open_locked,
     read_object,
+    remove,
     sync,
     write_whole,
 )
@@ -144,3 +145,17 @@ def test_a_folder_that_cannot_be_synced_is_left_to_its_file_system(tmp_path: Pat
     sync(Path("/dev/null"))
     with pytest.raises(FileNotFoundError):
         sync(tmp_path / "missing")
+
+
+def test_what_is_removed_is_gone_and_what_a_link_names_stays(tmp_path: Path) -> None:
+    """A file, a folder with something in it, a link to a folder, a pipe, and nothing at all."""
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("x")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "file", "link", "dangling", "pipe", "nothing"):
+        remove(tmp_path / name)
+    assert (["kept"], ["file"]) == (os.listdir(tmp_path), os.listdir(tmp_path / "kept"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import stat
 import subprocess
@@ -159,6 +160,24 @@ def test_what_was_paid_for_is_kept_for_the_same_document_and_request(
         assert [] == list(work.outputs.iterdir())
         assert fingerprint == work.fingerprint
         assert not work.response_path(2).with_name("response-2.json.part").exists()
+
+
+def test_what_was_paid_for_outlives_a_state_that_cannot_be_written(place: Place) -> None:
+    """The disk is full, or the process killed, in that moment: the run after it knows whose the responses are."""
+    with claim(place) as work:
+        work.prepare("1", "options")
+        work.response_path(0).write_text("{}")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with claim(place) as work:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # Python ignores SIGXFSZ: the write fails with EFBIG
+        try:
+            with pytest.raises(DocumentError, match="cannot be written"):
+                work.prepare("1", "options")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with claim(place) as work:
+        work.prepare("1", "options")
+        assert work.response_path(0).exists()
 
 
 def test_what_was_paid_for_stays_until_the_manifest_has_its_line(place: Place) -> None:
