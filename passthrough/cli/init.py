@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 import click
 
+from ..client.api.connection import DEFAULT_BASE as OCR_BASE_URL
 from ..config.builtin import DEFAULT
 from ..config.environment import environment
 from ..config.placeholders import placeholder
 from ..config.problems import InvalidValue
 from ..errors import ConfigError, Problem
 from . import standard_streams
-from .ocr.choices import BASE_URL as OCR_BASE_URL
 from .starter import PROVIDERS, Provider, checked_name, client_key, env, routes_yaml, write
 
 STDIN: Final = "-"

@@ -3,7 +3,7 @@
 Several modules are tested through one face:
 
 * `test_options`: options, documents.
-* `batch/test_run`: run, order, watch, finish, claims, job_state.
+* `batch/test_run`: run, watch, claims.
 * `inputs/test_discovery`: discovery, patterns, reasons.
 * `inputs/test_file_type`: file_type, zip_type, ole_streams.
 * `output/test_places`: places, place.

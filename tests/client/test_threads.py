@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from passthrough.client.threads import in_thread
+from passthrough.client.threads import in_thread, to_its_end
 
 
 async def test_work_returns_and_raises_as_if_it_were_called() -> None:
@@ -41,7 +41,8 @@ async def test_a_cancelled_caller_waits_for_the_thread(fails: bool) -> None:
         if fails:
             raise OSError
 
-    running = asyncio.ensure_future(in_thread(work))
+    told: list[None] = []
+    running = asyncio.ensure_future(in_thread(work, on_stopped=told.append))
     while not started.is_set():  # noqa: ASYNC110  # a thread sets no event of the loop's
         await asyncio.sleep(0.001)
     for _ in range(2):
@@ -51,4 +52,27 @@ async def test_a_cancelled_caller_waits_for_the_thread(fails: bool) -> None:
     may_end.set()
     with pytest.raises(asyncio.CancelledError):
         await running
+    assert (True, [] if fails else [None]) == (ended.is_set(), told)
+
+
+async def test_a_cancelled_caller_waits_for_work_on_the_loop() -> None:
+    """However often it is cancelled; the work itself is not."""
+    begun, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def work() -> str:
+        begun.set()
+        await may_end.wait()
+        ended.set()
+        return "done"
+
+    running = asyncio.ensure_future(to_its_end(work()))
+    await begun.wait()
+    for _ in range(2):
+        running.cancel()
+        await asyncio.sleep(0)
+        assert not running.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
     assert ended.is_set()
+    assert "done" == await to_its_end(work())

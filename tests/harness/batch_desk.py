@@ -129,14 +129,19 @@ class Desk:
         return list((await self.caller.call("GET", "/v1/batch/jobs?page_size=1000"))[1]["data"])
 
     async def _with(self, work: Callable[[Any, RunContext], Any]) -> Heard:
-        manifests, heard = cache(Manifest.of), Heard()
+        heard = Heard()
+        await self.work(work, heard)
+        return heard
+
+    async def work(self, work: Callable[[Any, RunContext], Any], heard: Heard) -> None:
+        """Do something with all documents, and with a context whose listener is this one."""
+        manifests = cache(Manifest.of)
         inputs = [str(each) for each in [self.folder / "in"] if each.is_dir()] + self.urls
         documents = find(inputs, Path, lambda _: False).documents
         placed = list(zip(documents, places(documents, self.out, manifests), strict=True))
         timing = Timing(sleep=lambda seconds: asyncio.sleep(seconds / 100), chance=lambda: 0.0)
         async with Connection(Endpoint.of(self.caller.base, None), timing) as connection:
             await work(placed, RunContext(self.settings, connection, heard, manifests))
-        return heard
 
 
 Forward = Callable[[], Awaitable[web.Response]]

@@ -131,6 +131,8 @@ async def test_a_run_that_is_stopped(tmp_path: Path, undisturbed: dict[str, str]
             if moment != "at once":  # Python itself may not be up by then, and ends in its own way
                 assert ran.code in {0, 128 + number, -number}, ran.err
                 assert "Traceback" not in ran.err
+                written = {path for path in outputs(desk / "out") if "_images/" not in path}
+                assert written == {path.removeprefix("out/") for path in ran.paths}
             assert [] == await stored_files(running)
         assert outputs(desk / "out").items() <= undisturbed.items()
         again = await ocr(desk, *FLAGS, env=environ(running))
@@ -140,6 +142,8 @@ async def test_a_run_that_is_stopped(tmp_path: Path, undisturbed: dict[str, str]
         assert [] == await stored_files(running)
         booked, _ = await booked_pages(running)
     assert PAGES <= booked <= PAGES + IN_FLIGHT
+    if number is not signal.SIGKILL and "had no whole response" not in ran.err:
+        assert booked == again.pages + (ran.pages if "page" in ran.err else 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

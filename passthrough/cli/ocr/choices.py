@@ -12,9 +12,6 @@ from typing import Any, Final
 from ...client.options import LATEST, RULE, Format, OcrOptions, RenderOptions
 from ...client.page_ranges import PageRanges
 
-BASE_URL: Final = "http://127.0.0.1:4000/mistral"
-"""Where a proxy of this machine serves Mistral's API."""
-
 STDIO: Final = "-"
 """The name of stdin among the inputs, and of stdout as output."""
 

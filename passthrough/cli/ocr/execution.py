@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path, PurePath
 from typing import Final
 
-from ...client.api.connection import Connection, Endpoint
+from ...client.api.connection import DEFAULT_BASE, Connection, Endpoint
 from ...client.batch.folder import ORDER_UNKNOWN, claim, home_of, resume_command
 from ...client.batch.run import begin, resume
 from ...client.batch.state import Phase
@@ -35,7 +35,7 @@ from ...client.shown import shown
 from .. import standard_streams
 from ..exits import EXIT_INTERRUPTED, EXIT_OTHER
 from ..terminal import show, width_of
-from .choices import BASE_URL, Choices
+from .choices import Choices
 from .estimate import Estimate, estimate_table
 from .page_cost import page_cost
 from .progress import Reporter, number
@@ -79,7 +79,7 @@ def execute(choices: Choices, config: str) -> int:
 
 def _executed(choices: Choices, config: str, temporary: ExitStack) -> int:
     check_libraries(choices.rendered)
-    endpoint = Endpoint.of(choices.flags.base_url or BASE_URL, choices.flags.api_key)
+    endpoint = Endpoint.of(choices.flags.base_url or DEFAULT_BASE, choices.flags.api_key)
     settings = _settings(choices, config, endpoint)
     manifests = cache(Manifest.of)
     if choices.flags.stored is not None:
@@ -225,10 +225,11 @@ def _say_how_to_resume(home: Path) -> None:
         state = folder.state()
         if state is None:
             return
+        command = resume_command(home, state.base_url)
         if state.phase in _GOES_ON:
-            standard_streams.say(f"{_GOES_ON[state.phase]}\n  {resume_command(home)}")
+            standard_streams.say(f"{_GOES_ON[state.phase]}\n  {command}")
         elif state.uploads or state.results:
-            standard_streams.say(f"Files of the batch may still be at the provider. To delete them:\n  {resume_command(home)}")
+            standard_streams.say(f"Files of the batch may still be at the provider. To delete them:\n  {command}")
 
 
 @asynccontextmanager

@@ -19,6 +19,9 @@ from ..errors import ClientError
 from .pauses import SYSTEM, Pauses, Timing
 from .request_body import RequestBody
 
+DEFAULT_BASE: Final = "http://127.0.0.1:4000/mistral"
+"""Where `passthrough serve` has its route."""
+
 _AZURE: Final = (".azure.com", ".azure.us", ".azure.cn")
 _RESELLERS: Final = ("/providers/mistral/azure/", ":rawPredict")
 _MAX_FIELD: Final = 1 << 17

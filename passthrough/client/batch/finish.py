@@ -20,7 +20,6 @@ from ..runs.results import DocumentResult
 from ..runs.run import delete_abandoned
 from ..threads import in_thread
 from .claims import claimed, with_free_place
-from .folder import resume_command
 from .job_state import JobState
 from .results import Result, joined, read_results
 from .state import BatchOrder, OrderedDocument, Phase
@@ -78,7 +77,7 @@ async def finish(ordered: BatchOrder, ended: Job, job: JobState, context: RunCon
         words = "1 result could not be kept here, and stays" if lost == 1 else f"{lost} results could not be kept here, and stay"
         if fetched.is_short:
             raise DocumentError(f"{words} at the provider.")
-        raise ClientError(f"{words} at the provider.\n  Then run: {resume_command(job.folder.home)}")
+        raise ClientError(f"{words} at the provider.\n  Then run: {job.resume_command}")
     await delete_abandoned([(each.document, each.place) for each in ordered.documents], context)  # a killed run's folders
     await job.save(replace(job.value, phase=Phase.STORED, results=files))
     await clear(job, context)

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from ..api.connection import DEFAULT_BASE
 from ..errors import ClientError
 from ..output.disk import open_locked, remove, sync, write_whole
 from ..shown import shown
@@ -54,10 +55,11 @@ ORDER_UNKNOWN: Final = "Whether the job is ordered is not known. To look for it:
 """What is said before `resume_command`, where the order was sent and no response to it came."""
 
 
-def resume_command(home: Path) -> str:
-    """Return what a person types to go on with the job that is kept in `home`."""
+def resume_command(home: Path, base_url: str = DEFAULT_BASE) -> str:
+    """Return what a person types to go on with the job that is kept in `home`, at an API."""
     where = "" if home == Path.cwd() else f" {shlex.quote(str(home))}"
-    return f"passthrough ocr --batch --resume{where}"
+    at = "" if base_url == DEFAULT_BASE else f" --base-url {shlex.quote(base_url)}"
+    return f"passthrough ocr --batch --resume{where}{at}"
 
 
 def read_order(home: Path) -> BatchOrder | None:

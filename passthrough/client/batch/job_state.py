@@ -15,7 +15,7 @@ from ..api.pauses import OnWait
 from ..errors import DocumentError
 from ..output.disk import Step, no_step
 from ..threads import in_thread
-from .folder import BatchFolder
+from .folder import BatchFolder, resume_command
 from .state import BatchState, Phase, Upload
 
 _DELETE_S: Final = 10.0
@@ -30,6 +30,11 @@ class JobState:
         self.value = value
         self.step = step
         self._sent: set[str] = set()
+
+    @property
+    def resume_command(self) -> str:
+        """What a person types to go on with it."""
+        return resume_command(self.folder.home, self.value.base_url)
 
     async def save(self, value: BatchState) -> None:
         """Make this the state."""

@@ -23,7 +23,7 @@ from ..runs.results import DocumentResult
 from ..runs.run import delete_abandoned
 from ..threads import in_thread
 from .claims import claimed
-from .folder import LINES, ORDER_UNKNOWN, PARTS, resume_command
+from .folder import LINES, ORDER_UNKNOWN, PARTS
 from .job_state import JobState
 from .lines import LineDocument, LineFiles
 from .state import BatchOrder, BatchState, OrderedDocument, OrderedPart, Phase
@@ -91,7 +91,7 @@ async def place_order(ordered: BatchOrder, job: JobState, context: RunContext, *
         found = None if is_first else await _found(ordered.token, context, await in_thread(job.folder.saved_s_ago))
         found = found or await _created(ordered, job, context)
     except DocumentError as error:
-        raise ClientError(f"{error}\n  {ORDER_UNKNOWN} {resume_command(job.folder.home)}") from None
+        raise ClientError(f"{error}\n  {ORDER_UNKNOWN} {job.resume_command}") from None
     job.step("taken")
     await job.save(replace(job.value, phase=Phase.ORDERED, job=found.id))
 

@@ -12,7 +12,7 @@ from ..runs.document_run import RunContext
 from ..shown import shown
 from ..threads import in_thread
 from .finish import clear, finish
-from .folder import NAME, BatchFolder, claim, read_order, resume_command
+from .folder import NAME, BatchFolder, claim, read_order
 from .job_state import JobState
 from .order import Documents, order, place_order
 from .state import BatchOrder, BatchState, Phase
@@ -30,7 +30,7 @@ async def begin(documents: Documents, context: RunContext, home: Path, step: Ste
         job = JobState(folder, state or BatchState(context.connection.endpoint.shown), step)
         _check_api(job.value, folder, context)
         if job.value.phase in {Phase.ORDERING, Phase.ORDERED}:
-            raise ClientError(f"{shown(home)}: a batch job is under way.\n  Fetch its results first: {resume_command(home)}")
+            raise ClientError(f"{shown(home)}: a batch job is under way.\n  Fetch its results first: {job.resume_command}")
         await clear(job, context)  # what a killed run left
         ordered = await order(documents, job, context)
         if ordered is not None:
@@ -74,7 +74,7 @@ async def _to_the_end(ordered: BatchOrder, job: JobState, context: RunContext) -
     try:
         await finish(ordered, await ended(job.value.job, context.connection, context.listener), job, context)
     except DocumentError as error:
-        hint = f"To go on: {resume_command(job.folder.home)}\n  To give the job up, remove {shown(job.folder.path)}"
+        hint = f"To go on: {job.resume_command}\n  To give the job up, remove {shown(job.folder.path)}"
         raise ClientError(f"{error}\n  {hint}") from None
 
 

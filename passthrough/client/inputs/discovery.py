@@ -102,7 +102,9 @@ class _Search:
     def _take_pattern(self, pattern: str) -> None:
         base, found = matches(pattern)
         if not found:
-            raise DocumentError("It does not exist, and as a pattern it fits no file.", "Check the name, or quote the pattern.")
+            raise DocumentError(
+                "It does not exist, and as a pattern it fits no file.", "Check the name, and that a pattern is in quotes."
+            )
         for path in found:
             if path.is_dir():
                 self._take_folder(path, base)

@@ -119,7 +119,7 @@ class _Publication:
         if not stat.S_ISREG(mode) or sha256_of(path) not in {sha256, *self._hashes(name)}:
             is_ours = self.manifest.hash_of(name, self.place.key) is not None
             why = "was changed since this command wrote it" if is_ours else "exists, and is not of this command"
-            raise DocumentError(f"{shown(path)} {why}", _HINT)
+            raise DocumentError(f"{shown(path)} {why}.", _HINT)
 
     def move(self, made: Mapping[str, str], step: Step) -> None:
         """Rename the files into place, one after the other."""

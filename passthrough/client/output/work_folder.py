@@ -240,8 +240,8 @@ def abandoned(folder: Path, manifest: Manifest | None = None) -> list[WorkFolder
     """
     found = []
     for path in _folders_of_work(folder):
-        if not any((path / name).exists() for name in (_STATE, _UPLOADS)):
-            continue  # it was made a moment ago, and is about to be locked; or its run ended in that moment, and left nothing
+        if not any((path / name).exists() for name in (_LOCK, _STATE, _UPLOADS)):
+            continue  # it was made a moment ago, and is about to be locked
         try:
             descriptor = open_locked(path / _LOCK, wait=False, mode=0o600)
         except OSError:

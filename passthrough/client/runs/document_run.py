@@ -26,7 +26,7 @@ from ..pdf.parts import Part, plan_parts
 from ..rendering.billed import Billed, billed_in
 from ..rendering.rendered import Written, write_rendered
 from ..rendering.response_file import NO_PAGES
-from ..threads import in_thread
+from ..threads import in_thread, to_its_end
 from .listener import Listener
 from .plan import Item
 from .results import DocumentResult
@@ -82,8 +82,11 @@ async def _converted(item: Item, work: WorkFolder, context: RunContext) -> Docum
         async with context.rendering:
             has_response = await in_thread(partial(is_paid, into))
         if not has_response:
-            await _call(item.document, part, into, work, context)
-            await book(into, context)
+            try:
+                await _call(item.document, part, into, work, context)
+            finally:  # also where the run was stopped when the response had just come
+                if is_file(into):
+                    await book(into, context)
         responses.append((into, part.taken))
     return await outputs_of(item, work, responses, context)
 
@@ -106,7 +109,8 @@ async def outputs_of(
 ) -> DocumentResult:
     """Make the outputs of a document's responses, in the order of its parts, and put them in their place.
 
-    Raises DocumentError, OSError: the responses stay in the work folder, for the next run.
+    Where the run is stopped while they are put there, the listener hears of it here. Raises DocumentError, OSError: the responses
+    stay in the work folder, for the next run.
     """
     settings, folder = context.settings, work.outputs
     async with context.rendering:
@@ -114,8 +118,11 @@ async def outputs_of(
     if item.place is None:
         text = await in_thread((folder / written.names[0]).read_bytes)
         return DocumentResult(item.document, text=text, notes=written.notes)
-    placed = partial(publish, work, written.names, overwrite=settings.overwrite)
-    return DocumentResult(item.document, await in_thread(placed), notes=written.notes)
+
+    def placed() -> DocumentResult:
+        return DocumentResult(item.document, publish(work, written.names, overwrite=settings.overwrite), notes=written.notes)
+
+    return await in_thread(placed, on_stopped=context.listener.end)
 
 
 def rendered(responses: list[tuple[Path, tuple[int, ...] | None]], item: Item, folder: Path, settings: RunSettings) -> Written:
@@ -188,7 +195,14 @@ async def _delete_unknown(name: str, work: WorkFolder, connection: Connection) -
 
 
 async def book(into: Path, context: RunContext, *, in_batch: bool = False) -> None:
-    """Count a response's pages. One that is no OCR response is removed, and fails its document. Raises DocumentError."""
+    """Count a response's pages, though the run be stopped meanwhile: they were billed.
+
+    One that is no OCR response is removed, and fails its document. Raises DocumentError.
+    """
+    await to_its_end(_book(into, context, in_batch))
+
+
+async def _book(into: Path, context: RunContext, in_batch: bool) -> None:
     async with context.rendering:
         found = await in_thread(partial(_billed, into))
     pages, annotated, model = found.pages_processed, found.pages_annotated, found.model

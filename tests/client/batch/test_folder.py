@@ -53,6 +53,8 @@ def test_the_command_to_go_on_finds_the_job_from_where_it_is_typed(tmp_path: Pat
     assert "passthrough ocr --batch --resume" == resume_command(home_of(None, []))
     assert f"passthrough ocr --batch --resume {tmp_path}/scans" == resume_command(home_of(None, ["scans"]))
     assert f"passthrough ocr --batch --resume '{tmp_path}/a b'" == resume_command(home_of(Path("a b"), []))
+    elsewhere = "passthrough ocr --batch --resume --base-url https://api.mistral.ai"
+    assert elsewhere == resume_command(home_of(None, []), "https://api.mistral.ai")
 
 
 def test_what_is_saved_is_found_again(tmp_path: Path) -> None:

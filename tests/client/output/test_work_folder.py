@@ -308,6 +308,20 @@ def test_what_killed_runs_left_is_found_beside_the_outputs(place: Place) -> None
         assert work.is_paid
 
 
+def test_a_run_that_was_killed_at_its_end_leaves_no_folder(place: Place) -> None:
+    """Its document was finished, and all but the lock removed: no later run would claim that place."""
+    work = claim(place)
+    work.prepare("1", "options")
+    work.published()
+    (work.path / "state.json").unlink()
+    killed(work)
+    with claim(Place(place.folder, "b", "b.pdf")):
+        for left in abandoned(place.folder):
+            left.release()
+        assert [work_name("b")] == hidden(place)
+    assert [] == hidden(place)
+
+
 def test_a_folder_without_work_has_none_that_is_abandoned(tmp_path: Path) -> None:
     """A folder that is not there, links, files, and folders that this user may not enter are no work."""
     assert [] == abandoned(tmp_path / "missing")
