@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.batch_killed import begun_and_killed
+from tests.harness.batch_killed import begun_and_killed, pass_minutes
 from tests.harness.documents import pdf
 from tests.harness.process import Program, program
 from tests.harness.waiting import eventually
@@ -41,6 +41,7 @@ async def test_killed_and_resumed_it_is_booked_once(tmp_path: Path) -> None:
             (folder / "in/a.pdf").write_bytes(pdf(PAGES - 2))
             (folder / "in/large.pdf").write_bytes(pdf(2) + b"%" + b"x" * 200_000)
             assert moment == await begun_and_killed(folder, f"{running.url}/mistral", moment)
+            pass_minutes(folder / "out")
             code, out, err = await running.command(
                 *("ocr", "--batch", "--resume", "-o", str(folder / "out")), PASSTHROUGH_BASE_URL=f"{running.url}/mistral"
             )

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from tests.harness.batch_desk import Forward, front_of
+from tests.harness.batch_killed import pass_minutes
 from tests.harness.documents import pdf
 from tests.harness.documents_of_all_kinds import Kind, padded, write_documents
 from tests.harness.ocr_command import booked_pages, ended, ocr, start, stopped_when
@@ -104,6 +105,7 @@ async def test_a_batch_that_is_stopped_while_it_is_ordered(desk: Path, has_arriv
         ran = await ended(process)
         assert 130 == ran.code, ran.err
         assert "Whether the job is ordered is not known. To look for it:\n  passthrough ocr --batch --resume" in ran.err
+        pass_minutes(desk / "out")
         again = await ocr(desk, *FLAGS, "--resume", "--base-url", front.base)
         assert (0, PAGES) == (again.code, again.pages), again.err
         assert 1 == len((await caller.call("GET", "/v1/batch/jobs"))[1]["data"])
