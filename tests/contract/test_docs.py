@@ -444,9 +444,8 @@ def test_files_that_pages_name_are_there() -> None:
 
 def test_shipped_files_of_deploy_load(tmp_path: Path) -> None:
     """The configurations that are shipped for containers are without a problem."""
-    manifests = list(yaml.safe_load_all((ROOT / "deploy/kubernetes.yaml").read_text("utf-8")))
-    for text in (manifests[0]["data"]["routes.yaml"], (ROOT / "deploy/etc/routes.yaml").read_text("utf-8")):
-        assert [] == problems_of(text, tmp_path)
+    for name in ("kubernetes/sidecar", "etc"):
+        assert [] == problems_of((ROOT / "deploy" / name / "routes.yaml").read_text("utf-8"), tmp_path)
 
 
 def test_schema_file_is_the_schema() -> None:

@@ -26,6 +26,7 @@ from passthrough.config.load import load
 from passthrough.config.model import Config, Listen
 from passthrough.errors import ConfigError
 from passthrough.server.instance import CLOSE_ACCOUNTING_S
+from tests.harness.kustomization import built
 
 HOUSE = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((HOUSE / "pyproject.toml").read_text("utf-8"))["project"]
@@ -98,8 +99,8 @@ def deployed(folder: Path, name: str, environ: dict[str, str], **more: Any) -> C
 
 
 def manifests() -> dict[str, Any]:
-    """Return the Kubernetes objects by their kind."""
-    return {each["kind"]: each for each in yaml.safe_load_all((HOUSE / "deploy/kubernetes.yaml").read_text("utf-8"))}
+    """Return the sidecar's Kubernetes objects by their kind."""
+    return {each["kind"]: each for each in built(HOUSE / "deploy/kubernetes/sidecar")}
 
 
 def compose() -> Any:
