@@ -136,10 +136,11 @@ class Server:
         """How many entries reached neither the ledger nor the journal by the stop; what was lost before is not among them."""
         return self._bookkeeper.lost - self._lost_before_stop
 
-    async def run(self, *, with_sandbox: bool, reopen_log: Callable[[], None]) -> None:
+    async def run(self, *, with_sandbox: bool, reopen_log: Callable[[], None], notify_ready: Callable[[], None]) -> None:
         """Serve until a stop is ordered. Raises ListenError where a port is taken, SandboxError where its extra is missing.
 
-        `reopen_log` opens the access log's file by its name once more; it may block, and is called in a thread.
+        `reopen_log` opens the access log's file by its name once more; it may block, and is called in a thread. `notify_ready` is
+        called once it listens, unless this is a worker: then its supervisor knows when all do.
         """
         self._handle_signals(reopen_log)
         async with self._reload.lock:
@@ -172,6 +173,7 @@ class Server:
             if self._worker is None:
                 admin_url = url("http", admin.sockets)
                 self._log_messages(started(self._config, reached, admin_url, sandbox=with_sandbox))
+                notify_ready()
             else:
                 self._worker.say_ready()
             await self._until_stopped()

@@ -26,6 +26,7 @@ from ..worker import FORCE_STOP, SANDBOX, STOP, WorkerContext
 from .gc_tuning import without_gc
 from .instance import Server
 from .log_file import LogFile, check_apart, problem
+from .service_manager import notify_ready
 from .signals import on_signal
 from .stderr_log import DirectHandler, StderrHandler
 from .supervisor import Supervisor, check_lost
@@ -68,6 +69,7 @@ def serve(config: str, flags: Mapping[str, object], *, sandbox: bool) -> None:
 def _serve(loaded: Config, sources: Sources, seen: bytes, log_file: LogFile | None, *, sandbox: bool) -> None:
     """Serve in this process, or in several workers: those return from here, too."""
     reopen_log = log_file.reopen if log_file is not None else lambda: None
+    notify = partial(notify_ready, os.environ.get("NOTIFY_SOCKET"))
     worker = None
     if loaded.listen.workers > 1:
         if not hasattr(os, "fork"):
@@ -75,7 +77,7 @@ def _serve(loaded: Config, sources: Sources, seen: bytes, log_file: LogFile | No
                 "Several workers are not served on this system.\n  Leave 'workers' at 1, or start more instances."
             )
         _configure_logging(loaded.listen.log_level, DirectHandler(sys.stderr))
-        supervisor = Supervisor(loaded, sources, seen, sandbox=sandbox, reopen_log=reopen_log)
+        supervisor = Supervisor(loaded, sources, seen, sandbox=sandbox, reopen_log=reopen_log, notify_ready=notify)
         worker = supervisor.run()
         if worker is None:
             return
@@ -93,7 +95,7 @@ def _serve(loaded: Config, sources: Sources, seen: bytes, log_file: LogFile | No
         nonlocal lost
         access_log = _access_log(loaded.listen.log_format, log_file, worker)
         server = Server(loaded, sources, seen, access_log, worker)
-        await server.run(with_sandbox=sandbox, reopen_log=reopen_log)
+        await server.run(with_sandbox=sandbox, reopen_log=reopen_log, notify_ready=notify)
         lost = server.lost_at_stop
 
     with logging_to_stderr(loaded.listen.log_level, f"worker {worker.number}" if worker else ""):

@@ -74,16 +74,26 @@ class _Child:
 class Supervisor:
     """Keeps the workers of one program running. Its process has no threads and no event loop."""
 
-    def __init__(self, config: Config, sources: Sources, seen: bytes, *, sandbox: bool, reopen_log: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        sources: Sources,
+        seen: bytes,
+        *,
+        sandbox: bool,
+        reopen_log: Callable[[], None],
+        notify_ready: Callable[[], None],
+    ) -> None:
         """Take the ports. `seen` is the snapshot of the files that was taken before `config` was read. Raises ListenError.
 
-        `reopen_log` opens the log file that workers will inherit by its name once more.
+        `reopen_log` opens the log file that workers will inherit by its name once more. `notify_ready` is called once all serve.
         """
         self.config = config
         self._start_config = config
         self._sources = sources
         self._files = WatchedFiles(sources, seen, config)
         self._reopen_log = reopen_log
+        self._notify_ready = notify_ready
         self._hangup = Hangup()
         self._resources = SharedResources(config.listen, sandbox=sandbox)
         self._children: dict[int, _Child] = {}
@@ -187,6 +197,7 @@ class Supervisor:
             self._log_messages(started(self.config, *self._resources.urls, sandbox=sandbox))
             pids = [str(child.pid) for child in self._children.values() if child.number != SANDBOX]
             _log.info("%d workers: processes %s.", len(pids), ", ".join(pids))
+            self._notify_ready()
 
     def _kill_silent(self, speakers: Collection[_Child]) -> None:
         """Kill each worker that serves and was silent for too long; `speakers` are those that sent a byte just now.
