@@ -241,7 +241,11 @@ def test_sidecar_is_served(tmp_path: Path) -> None:
     assert ("127.0.0.1", "0.0.0.0") == (config.listen.host, config.listen.admin_host)
     assert [{"name": "admin", "containerPort": config.listen.admin_port}] == sidecar["ports"]
     mounted = {each["name"]: each["mountPath"] for each in sidecar["volumeMounts"]}
-    assert {"config": str(Path(assignments("ENV")["PASSTHROUGH_CONFIG"]).parent), "books": final("VOLUME")} == mounted
+    assert {
+        "config": str(Path(assignments("ENV")["PASSTHROUGH_CONFIG"]).parent),
+        "books": final("VOLUME"),
+        "tmp": "/tmp",
+    } == mounted
     assert final("USER") == "{0}:{0}".format(pod["securityContext"]["fsGroup"])
     assert f"passthrough:{PROJECT['version']}" == sidecar["image"]
 

@@ -27,7 +27,7 @@ def built(folder: Path) -> list[Object]:
     for each in wanted.get("configMapGenerator", ()):
         assert {"name", "files"} == each.keys()
         data = {name: (folder / name).read_text("utf-8") for name in each["files"]}
-        name = each["name"] if options.get("disableNameSuffixHash") else f"{each['name']}-{_suffix(each['name'], data)}"
+        name = each["name"] if options.get("disableNameSuffixHash") else f"{each['name']}-{_suffix(data)}"
         generated[each["name"]] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
     objects = [found for name in wanted["resources"] for found in yaml.safe_load_all((folder / name).read_text("utf-8"))]
     for each in objects:
@@ -35,11 +35,9 @@ def built(folder: Path) -> list[Object]:
     return [*generated.values(), *objects]
 
 
-def _suffix(name: str, data: dict[str, str]) -> str:
-    """Return the first ten letters of the hash that kustomize makes of a ConfigMap: its JSON as Go writes it, without labels."""
-    text = json.dumps(
-        {"data": data, "kind": "ConfigMap", "name": name}, separators=(",", ":"), sort_keys=True, ensure_ascii=False
-    )
+def _suffix(data: dict[str, str]) -> str:
+    """Return the first ten letters of the hash that kustomize makes of a ConfigMap without a name: its JSON as Go writes it."""
+    text = json.dumps({"data": data, "kind": "ConfigMap", "name": ""}, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return hashlib.sha256(text.encode()).hexdigest()[:10].translate(_LETTERS)
