@@ -212,20 +212,21 @@ def test_image_refuses_strangers() -> None:
 
 
 def test_compose_is_served() -> None:
-    """With the two keys that it names, the composed container listens where its ports are published from."""
+    """With the keys that it names, the composed container listens where its ports are published from, the dashboard's too."""
     names = [each for each in compose()["environment"] if each.endswith("_KEY")]
     config = deployed(HOUSE / "deploy/etc", "routes.yaml", {name: f"{name}-canary-0123456789" for name in names})
     assert () == config.warnings
     assert ("0.0.0.0", "0.0.0.0") == (config.listen.host, config.listen.admin_host)
     assert [str(config.listen.port), str(config.listen.admin_port)] == final("EXPOSE").split()
-    assert [f"127.0.0.1:{config.listen.port}:{config.listen.port}"] == compose()["ports"]
+    assert [f"127.0.0.1:{port}:{port}" for port in (config.listen.port, config.listen.admin_port)] == compose()["ports"]
+    assert config.admin_digest is not None
     mounted = dict(volume.split(":")[:2] for volume in compose()["volumes"])
     assert {"./etc": str(Path(assignments("ENV")["PASSTHROUGH_CONFIG"]).parent), "books": final("VOLUME")} == mounted
 
 
 def test_compose_needs_its_keys() -> None:
     """A key that the shell does not set is said by its name, not sent as nothing."""
-    with pytest.raises(ConfigError, match=r"(?s)MISTRAL_API_KEY.*CLIENT_KEY"):
+    with pytest.raises(ConfigError, match=r"(?s)MISTRAL_API_KEY.*CLIENT_KEY.*ADMIN_KEY"):
         deployed(HOUSE / "deploy/etc", "routes.yaml", {})
 
 
