@@ -11,14 +11,20 @@ RUN ["python", "-m", "venv", "--without-pip", "/opt/passthrough"]
 # The dependencies first, in a layer that stays until they change.
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-e = p['optional-dependencies']; print(*p['dependencies'], *e['sandbox'], *e['postgres'], *e['google'], *e['azure'], sep='\n')" > requirements.txt \
+e = p['optional-dependencies']; del e['test']; print(*p['dependencies'], *(line for extra in e.values() for line in extra), sep='\n')" > requirements.txt \
  && pip --python /opt/passthrough/bin/python install --no-compile -c constraints.txt -r requirements.txt
 
-COPY README.md LICENSE ./
+COPY .ci/tools.txt ./
+RUN python -m venv tools && tools/bin/pip install -c tools.txt flit-core cyclonedx-bom
+
+COPY README.md LICENSE .ci/inventory.py ./
 COPY passthrough passthrough
 # Bytecode is valid by declaration, not by file time: copying and rewriting of times between layers cannot spoil it.
-RUN pip --python /opt/passthrough/bin/python install --no-compile --no-deps . \
- && /opt/passthrough/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/passthrough/lib
+# In share/ is what the image holds, for those who must know: sbom.cdx.json (CycloneDX) and licenses.txt.
+RUN tools/bin/pip wheel --no-build-isolation --no-deps --wheel-dir dist . \
+ && pip --python /opt/passthrough/bin/python install --no-compile --no-deps dist/*.whl \
+ && /opt/passthrough/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/passthrough/lib \
+ && tools/bin/python inventory.py /opt/passthrough/bin/python /opt/passthrough/share/passthrough
 
 
 FROM python:3.13-slim
