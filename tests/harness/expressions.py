@@ -19,11 +19,11 @@ _LISTED = re.compile(r"label_values\((\w+), (\w+)\)")
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """One expression as it is written, and where; `alert` tells one of a rule."""
+    """One expression as it is written, and where; `is_alert` tells one of a rule."""
 
     where: str
     text: str
-    alert: bool = False
+    is_alert: bool = False
 
     def filled(self, span: str = "5m") -> str:
         """Return it as Grafana sends it, with all values of each variable, and each of its stretches of time as `span`."""
@@ -50,7 +50,7 @@ def expressions() -> Iterator[Expression]:
     for variable in dashboard()["templating"]["list"]:
         if variable["type"] == "query":
             yield Expression(f"the variable {variable['name']}", variable["query"])
-    yield from (Expression(rule["alert"], rule["expr"], alert=True) for rule in rules())
+    yield from (Expression(rule["alert"], rule["expr"], is_alert=True) for rule in rules())
     for page in sorted((ROOT / "docs").glob("*.md")):
         for block in re.findall(r"```promql\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
             yield from (Expression(page.name, text) for text in re.split(r"\n\n+", block.strip()))
