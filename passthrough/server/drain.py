@@ -46,8 +46,10 @@ class Drain:
     async def run(self, listener: Listener, traffic: list[asyncio.Server]) -> None:
         """Take no more connections, let what is in flight end, and cut off what is left at the deadline."""
         self._health.phase = Phase.DRAINING
-        await self._serve_on()
+        # From here on each response closes its connection. One that a client kept until the port is closed could be closed
+        # just when the next request is on it, and a POST cannot be sent twice.
         self._relay.draining = True
+        await self._serve_on()
         for server in traffic:
             server.close()
         await asyncio.sleep(ARRIVING_S)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.client import once
+from tests.harness.client import asking, client, once
 from tests.harness.configs import ROUTE, problems
 from tests.harness.process import WAIT_S, Program, program
 from tests.harness.upstream import Peer, RawUpstream, answering, ok, upstream
@@ -96,6 +96,29 @@ async def test_a_second_signal_ends_the_delay(tmp_path: Path, workers: str) -> N
             assert 0 == await running.ended()
             with pytest.raises(ConnectionResetError):
                 await asked
+
+
+async def test_in_the_delay_each_response_closes_its_connection(tmp_path: Path) -> None:
+    """A client that keeps its connection would send the next request on it just when it is closed: it turns to others before."""
+    async with (
+        upstream(answering(ANSWER)) as raw,
+        program(tmp_path, configured(raw, "drain_delay: 1h\n")) as running,
+        client(running.port) as kept,
+    ):
+        await kept.send(asking(b"POST /m/v1/ocr HTTP/1.1", body=b"{}"))
+        head, _ = await kept.answer()
+        assert b"\r\nconnection: close\r\n" not in head.lower()
+        running.signal(signal.SIGTERM)
+        await running.says("Not ready any more")
+        await kept.send(asking(b"POST /m/v1/ocr HTTP/1.1", body=b"{}"))
+        head, _ = await kept.answer()
+        assert head.startswith(b"HTTP/1.1 200")
+        assert b"\r\nconnection: close\r\n" in head.lower()
+        assert b"" == await kept.rest()
+        assert b"HTTP/1.1 200" == (await once(running.port, POST))[:12]
+        running.signal(signal.SIGTERM)
+        assert 0 == await running.ended()
+    assert 3 == pages(tmp_path)
 
 
 async def test_without_a_delay_the_port_is_closed_at_once(tmp_path: Path) -> None:
