@@ -27,6 +27,7 @@ NOT_OURS = {"up"}
 TARGETS = {"instance", "job"}
 """The labels that Prometheus adds by itself."""
 EXPRESSIONS = list(expressions())
+PAGE = (DEPLOY.parent / "docs/monitoring.md").read_text("utf-8")
 UNSEEN: dict[str, str] = {}
 """Metrics that no panel shows, each with the reason."""
 ROUTES = """\
@@ -228,3 +229,53 @@ def test_each_bar_of_a_panel_spans_several_scrapes() -> None:
     for panel in dashboard()["panels"]:
         spans = Counter(re.findall(r"\$__\w+", "".join(target["expr"] for target in panel.get("targets", ()))))
         assert ("1m" if spans["$__interval"] else None) == panel.get("interval"), panel["title"]
+
+
+# ── docs/monitoring.md ──
+
+
+def fenced(language: str, containing: str) -> str:
+    """Return the one block of the page that has this in it."""
+    (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if containing in text]
+    return str(found)
+
+
+def test_the_page_has_a_row_for_each_alert() -> None:
+    """With its severity, in the order of the rules."""
+    rows = re.findall(r"^\| `(Passthrough\w+)` \| (\w+) \| \w.* \| \S.* \|$", PAGE, re.MULTILINE)
+    assert [(rule["alert"], rule["labels"]["severity"]) for rule in rules()] == rows
+
+
+@with_promtool
+def test_the_pages_configuration_is_one(tmp_path: Path) -> None:
+    """As the page says: in a folder of its own, with a copy of the rules."""
+    (tmp_path / "prometheus.yaml").write_text(fenced("yaml", "scrape_configs"))
+    shutil.copy(DEPLOY / "alerts.yaml", tmp_path)
+    assert f"SUCCESS: {len(rules())} rules found" in promtool("check", "config", "--lint=all", tmp_path / "prometheus.yaml")
+
+
+def test_the_rules_are_a_prometheus_rule_of_kubernetes(tmp_path: Path) -> None:
+    """The page's command makes the Operator's object of them."""
+    command = fenced("sh", "PrometheusRule").partition(" && kubectl")[0].replace("> passthrough-rules.yaml", "")
+    run = subprocess.run(["sh", "-ec", command], cwd=DEPLOY.parent, capture_output=True, text=True, check=True)
+    made = yaml.safe_load(run.stdout)
+    assert ("monitoring.coreos.com/v1", "PrometheusRule", {"name": "passthrough"}) == (
+        made["apiVersion"],
+        made["kind"],
+        made["metadata"],
+    )
+    assert rules() == made["spec"]["groups"][0]["rules"]
+
+
+# ── tables ──
+
+
+def test_tables_are_joined_by_labels_that_each_row_has() -> None:
+    """Grafana joins by the labels that all queries have; one that is empty in all rows of a query is no label there."""
+    for panel in dashboard()["panels"]:
+        if panel["type"] == "table":
+            grouped = [re.findall(r"by \(([^)]*)\)", target["expr"])[0] for target in panel["targets"]]
+            shared = set.intersection(*(set(each.split(", ")) for each in grouped))
+            assert shared, panel["title"]
+            if "client" in shared:
+                assert all(target["expr"].startswith("label_replace(") for target in panel["targets"])
