@@ -39,7 +39,7 @@ async def test_replicas_are_served(tmp_path: Path) -> None:
 
 
 def test_replicas_files_name_each_other() -> None:
-    """What is mounted is shipped, and what nginx and Prometheus ask is the replicas' service."""
+    """What is mounted is shipped, and what nginx asks is the replicas' service."""
     services = replicas()["services"]
     for service in services.values():
         for volume in service["volumes"]:
@@ -49,9 +49,3 @@ def test_replicas_files_name_each_other() -> None:
     assert "set $replicas passthrough;" in nginx
     for setting in ("proxy_request_buffering off", "proxy_buffering off", "proxy_next_upstream off", "client_max_body_size 0"):
         assert f"{setting};" in nginx
-    prometheus = yaml.safe_load((DEPLOY / "prometheus.yaml").read_text("utf-8"))
-    assert ["alerts.yaml"] == prometheus["rule_files"]
-    (job,) = prometheus["scrape_configs"]
-    assert job["job_name"] == "passthrough" == job["dns_sd_configs"][0]["names"][0]
-    (secret,) = services["prometheus"]["secrets"]
-    assert f"/run/secrets/{secret}" == job["authorization"]["credentials_file"]

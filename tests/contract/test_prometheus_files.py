@@ -166,6 +166,23 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
     assert f"SUCCESS: {len(rules())} rules found" in promtool("check", "config", "--lint=all", tmp_path / "prometheus.yaml")
 
 
+def test_prometheus_beside_the_replicas_fits_them() -> None:
+    """What is mounted is shipped; it asks the replicas' service, with the key that they have."""
+    composed = yaml.safe_load((DEPLOY / "compose-prometheus.yaml").read_text("utf-8"))
+    replicas = yaml.safe_load((DEPLOY / "compose-replicas.yaml").read_text("utf-8"))["services"]["passthrough"]
+    service = composed["services"]["prometheus"]
+    for source, _, place in (volume.partition(":") for volume in service["volumes"]):
+        assert (DEPLOY / source).exists() if source.startswith(".") else source in composed["volumes"]
+        assert place.startswith(("/etc/prometheus/", "/prometheus"))
+    shipped = yaml.safe_load((DEPLOY / "prometheus.yaml").read_text("utf-8"))
+    assert ["alerts.yaml"] == shipped["rule_files"]
+    (job,) = shipped["scrape_configs"]
+    assert {"names": ["passthrough"], "type": "A", "port": 4001} == job["dns_sd_configs"][0]
+    assert "passthrough" == job["job_name"]
+    assert set(service["environment"]) <= set(replicas["environment"])
+    assert f"> {job['authorization']['credentials_file']} " in service["entrypoint"][2]
+
+
 # ── Grafana's dashboard ──
 
 
