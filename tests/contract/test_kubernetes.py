@@ -163,6 +163,7 @@ def test_kustomize_makes_the_same_objects(name: str) -> None:
 
 def test_every_file_is_part_of_a_kustomization() -> None:
     """None is left out but what only some clusters know, which is named there for who wants it."""
+    assert {"replicas", "sidecar", "stateful"} == set(KUSTOMIZATIONS)
     for name in KUSTOMIZATIONS:
         text = (FOLDER / name / "kustomization.yaml").read_text("utf-8")
         files = {path.name for path in (FOLDER / name).iterdir()} - {"kustomization.yaml"}
@@ -184,9 +185,10 @@ async def test_the_configuration_is_served(name: str, tmp_path: Path) -> None:
     assert f"passthrough:{passthrough.__version__}" == proxy(pod)["image"]
 
 
-async def test_replicas_share_one_ledger_and_need_keys(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["replicas", "stateful"])
+async def test_replicas_share_one_ledger_and_need_keys(name: str, tmp_path: Path) -> None:
     """The ledger is the Secret's, clients need a key, and what operators ask needs one, too."""
-    config = await loaded("replicas", tmp_path)
+    config = await loaded(name, tmp_path)
     assert LEDGER_URL == config.ledger
     assert config.admin_digest is not None
     assert 1 == len(config.budgets)
@@ -223,29 +225,43 @@ def test_a_pod_may_do_as_little_as_can_be(name: str) -> None:
     assert {"/etc/passthrough", "/data", "/tmp"} == {each["mountPath"] for each in container["volumeMounts"]}
 
 
-def test_objects_of_the_replicas_name_each_other() -> None:
-    """Selectors find the Pods, ports are the container's, and the autoscaler has the Deployment to itself."""
-    objects = built(FOLDER / "replicas")
-    (deployment,) = of_kind(objects, "Deployment")
-    pod = deployment["spec"]["template"]
+@pytest.mark.parametrize(("name", "kind"), [("replicas", "Deployment"), ("stateful", "StatefulSet")])
+def test_objects_of_the_replicas_name_each_other(name: str, kind: str) -> None:
+    """Selectors find the Pods, ports are the container's, and the autoscaler has the replicas to itself."""
+    objects = built(FOLDER / name)
+    (workload,) = of_kind(objects, kind)
+    pod = workload["spec"]["template"]
     labels = pod["metadata"]["labels"]
     ports = {each["name"] for each in proxy(pod)["ports"]}
-    for kind in ("Service", "PodDisruptionBudget", "NetworkPolicy", "Deployment"):
-        for each in of_kind(objects, kind):
+    for selecting in ("Service", "PodDisruptionBudget", "NetworkPolicy", kind):
+        for each in of_kind(objects, selecting):
             found = each["spec"].get("selector") or each["spec"].get("podSelector")
             assert found.get("matchLabels", found).items() <= labels.items(), each["metadata"]["name"]
-    assert ports == {port["targetPort"] for each in of_kind(objects, "Service") for port in each["spec"]["ports"]}
+    services = of_kind(objects, "Service")
+    assert ports == {port["targetPort"] for each in services for port in each["spec"]["ports"]}
     (policy,) = of_kind(objects, "NetworkPolicy")
     assert ports == {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
     (scaler,) = of_kind(objects, "HorizontalPodAutoscaler")
     named = scaler["spec"]["scaleTargetRef"]
-    assert (deployment["kind"], deployment["apiVersion"], deployment["metadata"]["name"]) == (
-        named["kind"],
-        named["apiVersion"],
-        named["name"],
-    )
+    assert named == {"apiVersion": workload["apiVersion"], "kind": kind, "name": workload["metadata"]["name"]}
     assert scaler["spec"]["minReplicas"] >= 2
-    assert "replicas" not in deployment["spec"]
-    assert {"maxSurge": 1, "maxUnavailable": 0} == deployment["spec"]["strategy"]["rollingUpdate"]
+    assert "replicas" not in workload["spec"]
     spreads = [each["labelSelector"]["matchLabels"] for each in pod["spec"]["topologySpreadConstraints"]]
     assert [labels] == spreads
+    (config,) = [each["configMap"]["name"] for each in pod["spec"]["volumes"] if "configMap" in each]
+    assert [config] == [each["metadata"]["name"] for each in of_kind(objects, "ConfigMap")]
+
+
+def test_a_new_pod_serves_before_an_old_one_stops() -> None:
+    """The Deployment never has fewer Pods than it should; a StatefulSet cannot promise that, and keeps the journals instead."""
+    (deployment,) = of_kind(built(FOLDER / "replicas"), "Deployment")
+    assert {"maxSurge": 1, "maxUnavailable": 0} == deployment["spec"]["strategy"]["rollingUpdate"]
+    objects = built(FOLDER / "stateful")
+    (stateful,) = of_kind(objects, "StatefulSet")
+    assert stateful["spec"]["serviceName"] in {each["metadata"]["name"] for each in of_kind(objects, "Service")}
+    volumes = {each["name"] for each in stateful["spec"]["template"]["spec"]["volumes"]}
+    claims = {each["metadata"]["name"] for each in stateful["spec"]["volumeClaimTemplates"]}
+    mounted = {each["name"]: each["mountPath"] for each in proxy(stateful["spec"]["template"])["volumeMounts"]}
+    assert volumes.isdisjoint(claims)
+    assert mounted.keys() == volumes | claims
+    assert ["/data"] == [mounted[each] for each in claims]

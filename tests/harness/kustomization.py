@@ -12,7 +12,7 @@ import yaml
 Object = dict[str, Any]
 """One object of the Kubernetes API."""
 
-_KNOWN = {"apiVersion", "kind", "resources", "configMapGenerator", "generatorOptions"}
+_KNOWN = {"apiVersion", "kind", "resources", "configMapGenerator", "generatorOptions", "patches"}
 _LETTERS = str.maketrans("013ae", "ghkmt")
 """A name's suffix has no vowels and no look-alikes (kustomize, api/hasher/hasher.go)."""
 
@@ -29,10 +29,35 @@ def built(folder: Path) -> list[Object]:
         data = {name: (folder / name).read_text("utf-8") for name in each["files"]}
         name = each["name"] if options.get("disableNameSuffixHash") else f"{each['name']}-{_suffix(data)}"
         generated[each["name"]] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
-    objects = [found for name in wanted["resources"] for found in yaml.safe_load_all((folder / name).read_text("utf-8"))]
+    objects = [found for name in wanted["resources"] for found in _resource(folder / name)]
+    for patch in wanted.get("patches", ()):
+        assert {"target", "patch"} == patch.keys() - {"options"}
+        target = patch["target"]
+        (found,) = [each for each in objects if (each["kind"], each["metadata"]["name"]) == (target["kind"], target["name"])]
+        for step in yaml.safe_load(patch["patch"]):
+            _apply(found, **step)
     for each in objects:
         _rename(each, {name: made["metadata"]["name"] for name, made in generated.items()})
     return [*generated.values(), *objects]
+
+
+def _resource(path: Path) -> list[Object]:
+    return built(path) if path.is_dir() else list(yaml.safe_load_all(path.read_text("utf-8")))
+
+
+def _apply(found: Any, op: str, path: str, value: Any = None) -> None:
+    """Apply one step of a JSON Patch (RFC 6902)."""
+    *steps, last = (int(step) if step.isdecimal() else step for step in path.split("/")[1:])
+    for step in steps:
+        found = found[step]
+    if op == "test":
+        assert value == found[last]
+    elif op == "remove":
+        del found[last]
+    else:
+        assert (op == "replace") == (last in found)
+        assert op in {"add", "replace"}
+        found[last] = value
 
 
 def _suffix(data: dict[str, str]) -> str:
