@@ -265,3 +265,50 @@ def test_a_new_pod_serves_before_an_old_one_stops() -> None:
     assert volumes.isdisjoint(claims)
     assert mounted.keys() == volumes | claims
     assert ["/data"] == [mounted[each] for each in claims]
+
+
+# ── the page ──
+
+
+def blocks(language: str) -> list[str]:
+    """Return the blocks of docs/kubernetes.md in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "docs/kubernetes.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def test_the_page_makes_a_prometheus_rule_of_the_alerts() -> None:
+    """What the page's command hands to kubectl is an object whose specification is the file of alerts."""
+    (command,) = [block for block in blocks("sh") if "PrometheusRule" in block]
+    made, _, applied = command.rpartition(" | ")
+    assert applied.startswith("kubectl -n passthrough apply -f -")
+    told = subprocess.run(["sh", "-euc", made], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    rule = yaml.safe_load(told)
+    assert ("monitoring.coreos.com/v1", "PrometheusRule") == (rule["apiVersion"], rule["kind"])
+    assert yaml.safe_load((ROOT / "deploy/alerts.yaml").read_text("utf-8")) == rule["spec"]
+
+
+def test_the_page_names_every_value_of_the_secret() -> None:
+    """What the page has one write into the Secret is what the Pods take from it."""
+    (written,) = [block for block in blocks("") if "LEDGER_URL=" in block]
+    (pod,) = pods(built(FOLDER / "replicas"))
+    wanted = [each["valueFrom"]["secretKeyRef"] for each in proxy(pod)["env"] if "valueFrom" in each]
+    assert {"passthrough"} == {each["name"] for each in wanted}
+    assert [each["key"] for each in wanted] == re.findall(r"^(\w+)=", written, re.MULTILINE)
+
+
+@pytest.mark.skipif(KUBECTL is None, reason="there is no kubectl")
+def test_the_pages_own_kustomization_is_built(tmp_path: Path) -> None:
+    """The kustomization that the page shows over a checkout names another image, and has a configuration of its own."""
+    (shown,) = blocks("yaml")
+    (tmp_path / "kustomization.yaml").write_text(shown, "utf-8")
+    (tmp_path / "routes.yaml").write_text("pass_through_endpoints: []\n", "utf-8")
+    (tmp_path / "passthrough/deploy").mkdir(parents=True)
+    shutil.copytree(FOLDER, tmp_path / "passthrough/deploy/kubernetes")
+    told = subprocess.run([str(KUBECTL), "kustomize", tmp_path], capture_output=True, text=True, check=True).stdout
+    objects = list(yaml.safe_load_all(told))
+    (pod,) = pods(objects)
+    assert f"registry.example/passthrough:{passthrough.__version__}" == proxy(pod)["image"]
+    (config,) = of_kind(objects, "ConfigMap")
+    assert {"routes.yaml": "pass_through_endpoints: []\n"} == config["data"]
+    assert {"passthrough"} == {each["metadata"]["namespace"] for each in objects}
+    for each in objects:
+        validate(each, VERSIONS[0])
