@@ -18,11 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from tests.containers import pod, single
+from tests.containers import pod, single, watched
 from tests.containers.docs_lines import ROOT, command
 from tests.containers.podman import Podman, leave_network, missing
 from tests.containers.report import Report
-from tests.containers.stand_ins import APPLICATION, PYTHON, StandIn, default_folder, make
+from tests.containers.stand_ins import APPLICATION, PROMETHEUS, PYTHON, StandIn, default_folder, make
 
 Scenario = Callable[[Podman, Report, Path], None]
 
@@ -30,6 +30,7 @@ SCENARIOS: Final[dict[str, tuple[Scenario, tuple[StandIn, ...]]]] = {
     "docker run": (single.docker_run, ()),
     "compose.yaml": (single.compose, ()),
     "sidecar": (pod.sidecar, (APPLICATION,)),
+    "prometheus": (watched.prometheus, (PROMETHEUS,)),
 }
 """By name: what is done with a copy of the checkout, and which stand-ins it needs beside Python's."""
 _NOT_COPIED: Final = shutil.ignore_patterns(".git", ".venv", "venv*", "__pycache__", ".*_cache", "*.egg-info", "bench-results")

@@ -52,6 +52,19 @@ CMD ["sleep", "infinity"]
 STOPSIGNAL SIGKILL
 """,
 )
+PROMETHEUS: Final = StandIn(
+    "prom/prometheus",
+    # Debian's Prometheus, as the official image has it: nobody runs it, in the folder of its data.
+    f"""\
+RUN {_INSTALL} prometheus && rm -rf /var/lib/apt/lists/* && install -d -o nobody -g nogroup /prometheus
+USER nobody
+WORKDIR /prometheus
+EXPOSE 9090
+VOLUME ["/prometheus"]
+ENTRYPOINT ["/usr/bin/prometheus"]
+CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
+""",
+)
 
 
 def mirror() -> str:
