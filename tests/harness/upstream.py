@@ -122,9 +122,9 @@ class RawUpstream:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def start(self, port: int = 0, **options: Any) -> None:
+    async def start(self, port: int = 0, host: str = "127.0.0.1", **options: Any) -> None:
         """Listen on loopback, on a free port where none is given; after `stop` it may be started again."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, **{"limit": 2**20, **options})
+        self._server = await asyncio.start_server(self._serve, host, port, **{"limit": 2**20, **options})
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
