@@ -1,6 +1,5 @@
 # docker build -t passthrough .
-# docker run --rm -p 127.0.0.1:4000:4000 -v "$PWD/deploy/etc:/etc/passthrough:ro" -v passthrough:/data \
-#   -e MISTRAL_API_KEY -e CLIENT_KEY --read-only --tmpfs /tmp --stop-timeout 40 passthrough
+# How to run it: docs/deployment.md, "Container".
 
 FROM python:3.13-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from tests.containers import pod, single, watched
-from tests.containers.docs_lines import ROOT, command
+from tests.containers import image, pod, single, upkeep, watched
+from tests.containers.docs_lines import ROOT
 from tests.containers.podman import Podman, leave_network, missing
 from tests.containers.report import Report
 from tests.containers.stand_ins import APPLICATION, PROMETHEUS, PYTHON, StandIn, default_folder, make
@@ -28,6 +28,7 @@ Scenario = Callable[[Podman, Report, Path], None]
 
 SCENARIOS: Final[dict[str, tuple[Scenario, tuple[StandIn, ...]]]] = {
     "docker run": (single.docker_run, ()),
+    "docker run: upkeep": (upkeep.upkeep, ()),
     "compose.yaml": (single.compose, ()),
     "sidecar": (pod.sidecar, (APPLICATION,)),
     "prometheus": (watched.prometheus, (PROMETHEUS,)),
@@ -55,10 +56,7 @@ def _run(podman: Podman, report: Report, chosen: list[str], checkout: Path) -> N
         made = [PYTHON, *dict.fromkeys(each for name in chosen for each in SCENARIOS[name][1])]
         make(podman, *made)
         step.result = f"{', '.join(each.name for each in made)}, of Debian's packages; storage: {podman.driver}"
-    with report.step("docker build, as the docs say") as step:
-        podman.command(command(single.PAGE, "docker build"), cwd=checkout)
-        size = int(podman.output("image", "inspect", "--format", "{{.Size}}", "passthrough"))
-        step.result = f"built, {size / 1e6:.0f} MB with its base"
+    image.build(podman, report, checkout)
     leave_network()
     for name in chosen:
         with report.scenario(name):

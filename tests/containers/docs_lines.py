@@ -9,6 +9,17 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 
 
+TRIED: Final = (
+    ("README.md", "PASSTHROUGH_SANDBOX=1 CLIENT_KEY="),
+    ("docs/deployment.md", "docker build"),
+    ("docs/deployment.md", "docker run"),
+    ("docs/deployment.md", "docker compose -f deploy/compose.yaml"),
+    ("docs/releases.md", "docker build"),
+    ("docs/releases.md", "docker run"),
+)
+"""Beginnings of commands of the pages that the scenarios run as they are written."""
+
+
 def commands(page: str, beginning: str) -> list[str]:
     """Return the commands of a page's `sh` blocks that begin so, lines that go on joined as the shell would."""
     text = (ROOT / page).read_text("utf-8")
@@ -19,7 +30,6 @@ def commands(page: str, beginning: str) -> list[str]:
     return found
 
 
-def command(page: str, beginning: str) -> str:
-    """Return the one command of a page that begins so."""
-    (found,) = commands(page, beginning)
-    return found
+def command(page: str, beginning: str, having: str = "") -> str:
+    """Return the first command of a page that begins so, and has something in it."""
+    return next(line for line in commands(page, beginning) if having in line)

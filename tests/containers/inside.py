@@ -28,10 +28,10 @@ def seen(podman: Podman, name: str) -> dict[str, Any]:
     return found
 
 
-def check(podman: Podman, name: str) -> str:
-    """See that a container is as narrow as it should be, and return that in words."""
+def check(podman: Podman, name: str, *flags: str) -> str:
+    """See that a container, whose `serve` has these flags, is as narrow as it should be, and return that in words."""
     found = seen(podman, name)
-    assert found["program"][1:] == ["/opt/passthrough/bin/passthrough", "serve"], found
+    assert found["program"][1:] == ["/opt/passthrough/bin/passthrough", "serve", *flags], found
     assert found["uid"] == ["10001"] * 4 == found["gid"], found
     assert (found["effective"], found["bounding"]) == (0, 0), found
     assert found["no_new_privileges"] == "1", found

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-NEEDED: Final = ("podman", "runc", "buildah", "debootstrap", "podman-compose")
+NEEDED: Final = ("podman", "runc", "podman-compose", "debootstrap", "openssl")
 """Programs, all of them packages of Debian with these names."""
 WAIT_S: Final = 60.0
 """How long is waited for what must happen; only a failure ever takes so long."""
@@ -179,6 +179,10 @@ class Podman:
                 if process.poll() is None:
                     self.clear()
                     process.wait(WAIT_S)
+
+    def foreground_log(self) -> str:
+        """Return the end of what the line in the foreground wrote."""
+        return (self.folder / "foreground.log").read_text("utf-8", "replace")[-4000:]
 
     def output(self, *arguments: str) -> str:
         """Run `podman …` and return its stdout without the last line break."""

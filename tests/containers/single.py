@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
+import shutil
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ from typing import Any, Final
 
 from tests.containers import inside
 from tests.containers.client import Client, get, ocr_total
-from tests.containers.docs_lines import command
+from tests.containers.docs_lines import command, commands
 from tests.containers.podman import Podman, until, words
 from tests.containers.report import Report
 
@@ -33,8 +36,12 @@ class Keys:
 
     @staticmethod
     def new() -> Keys:
-        """Return keys that nothing else has."""
-        return Keys(*(f"{name}-{secrets.token_hex(16)}" for name in ("mistral", "client", "admin")))
+        """Return keys that nothing else has, two of them made as the docs say."""
+        made = command(PAGE, "export CLIENT_KEY").partition("#")[0]
+        ended = subprocess.run(
+            ["sh", "-euc", f'{made}; echo "$CLIENT_KEY" "$ADMIN_KEY"'], capture_output=True, text=True, check=True
+        )
+        return Keys(f"mistral-{secrets.token_hex(16)}", *ended.stdout.split())
 
     @property
     def variables(self) -> dict[str, str]:
@@ -121,7 +128,7 @@ def docker_run(podman: Podman, report: Report, checkout: Path) -> None:
             with report.step("docker stop") as step:
                 began = time.monotonic()
                 podman.run("stop", name)
-                assert 0 == process.wait(STOP_S), (podman.folder / "foreground.log").read_text()[-2000:]
+                assert 0 == process.wait(STOP_S), podman.foreground_log()
                 assert time.monotonic() - began < STOP_S
                 step.result = "exit code 0, by SIGTERM"
         with report.step("usage in another container over the same volume") as step:
@@ -160,43 +167,66 @@ def refused(podman: Podman, report: Report, checkout: Path, line: str, keys: Key
 
 
 def compose(podman: Podman, report: Report, checkout: Path) -> None:
-    """Start compose.yaml as its first line says, use it, kill it, restart it, stop it."""
-    keys = Keys.new()
+    """Start compose.yaml as README and the docs say, use it, kill it, restart it, stop it."""
+    line = command("README.md", "PASSTHROUGH_SANDBOX=1 CLIENT_KEY=")
+    named = dict(part.split("=", 1) for part in line.split() if "=" in part)
+    keys = Keys(f"mistral-{secrets.token_hex(16)}", named["CLIENT_KEY"], named["ADMIN_KEY"])
     routes = checkout / "deploy/etc/routes.yaml"
     original = routes.read_text("utf-8")
     client = Client("http://127.0.0.1:4000", keys.client)
-    up = "docker compose -f deploy/compose.yaml up --build -d"
-    with report.step("docker compose up --build -d") as step:
-        podman.command(up, cwd=checkout, more=keys.variables)
+    with podman.foreground(line, cwd=checkout, more={"MISTRAL_API_KEY": keys.mistral}) as process:
+        with report.step("README's line, docker compose up --build") as step:
+            (name,) = until(podman.names, what="a container")
+            until(lambda: healthy(podman, name), what="healthy")
+            step.result = "healthy (podman healthcheck run)"
+        use(podman, report, name, client, keys, routes)
+        with report.step("kill -9 of its process 1, from outside") as step:
+            os.kill(podman.inspect(name)["State"]["Pid"], signal.SIGKILL)
+            until(lambda: podman.inspect(name)["RestartCount"] == 1, what="a restart")
+            until(lambda: healthy(podman, name), what="healthy")
+            client.ocr()
+            step.result = "restarted by its policy, healthy; it serves"
+        with report.step("podman restart") as step:
+            podman.run("restart", name)
+            until(lambda: healthy(podman, name), what="healthy")
+            client.ocr()
+            step.result = "healthy again; it serves"
+        with report.step("podman exec … usage, while it serves") as step:
+
+            def total() -> dict[str, Any]:
+                return ocr_total(podman.run("exec", name, "passthrough", "usage", "--format", "json").stdout)
+
+            until(lambda: total()["pages"] == client.pages, what="all entries in the ledger")
+            step.result = booked(total(), client)
+        with report.step("docker compose stop") as step:
+            podman.command("docker compose -f deploy/compose.yaml stop", cwd=checkout)
+            state = podman.inspect(name)["State"]
+            assert ("exited", 0) == (state["Status"], state["ExitCode"]), (state, podman.logs(name)[-2000:])
+            process.wait(STOP_S)
+            step.result = "exit code 0"
+    again(podman, report, checkout, keys, client)
+    routes.write_text(original, "utf-8")
+
+
+def again(podman: Podman, report: Report, checkout: Path, keys: Keys, client: Client) -> None:
+    """Take the composition down, and up as the docs say, with the variables in .env beside the file."""
+    up, logs, down = (line.partition("#")[0] for line in commands(PAGE, "docker compose -f deploy/compose.yaml"))
+    with report.step("docker compose down; up -d with the keys in deploy/etc/.env") as step:
+        podman.command(down, cwd=checkout)
+        assert [] == podman.names()
+        beside = checkout / "deploy/etc/.env"
+        beside.write_text(f"MISTRAL_API_KEY={keys.mistral}\nCLIENT_KEY={keys.client}\nADMIN_KEY={keys.admin}\n")
+        shutil.chown(beside, group=10001)
+        beside.chmod(0o640)
+        podman.command(up, cwd=checkout, more={"PASSTHROUGH_SANDBOX": "1"})
         (name,) = until(podman.names, what="a container")
         until(lambda: healthy(podman, name), what="healthy")
-        step.result = "healthy (podman healthcheck run)"
-    use(podman, report, name, client, keys, routes)
-    with report.step("podman kill (SIGKILL), then start") as step:
-        podman.run("kill", name)
-        podman.run("start", name)
-        until(lambda: healthy(podman, name), what="healthy")
         client.ocr()
-        step.result = "healthy again; it serves"
-    with report.step("podman restart") as step:
-        podman.run("restart", name)
-        until(lambda: healthy(podman, name), what="healthy")
-        client.ocr()
-        step.result = "healthy again; it serves"
-    with report.step("podman exec … usage, while it serves") as step:
-
-        def total() -> dict[str, Any]:
-            return ocr_total(podman.run("exec", name, "passthrough", "usage", "--format", "json").stdout)
-
-        until(lambda: total()["pages"] == client.pages, what="all entries in the ledger")
-        step.result = booked(total(), client)
-    with report.step("docker compose stop") as step:
-        podman.command("docker compose -f deploy/compose.yaml stop", cwd=checkout, more=keys.variables)
-        state = podman.inspect(name)["State"]
-        assert ("exited", 0) == (state["Status"], state["ExitCode"]), (state, podman.logs(name)[-2000:])
-        step.result = "exit code 0"
-    with report.step("usage in another container over the same volume") as step:
+        assert "Listening on" in words(podman.command(logs, cwd=checkout))
+        step.result = "healthy; it serves"
+    with report.step("docker compose down, then usage over its volume") as step:
         volume = next(each["Name"] for each in podman.inspect(name)["Mounts"] if each["Destination"] == "/data")
+        podman.command(down, cwd=checkout)
+        beside.unlink()
         usage = podman.run("run", "--rm", "-v", f"{volume}:/data", "passthrough", "usage", "--format", "json")
         step.result = booked(ocr_total(usage.stdout), client)
-    routes.write_text(original, "utf-8")
