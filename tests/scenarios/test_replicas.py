@@ -1,4 +1,7 @@
-"""Four processes and one PostgreSQL: they share a budget, and book every page once, whatever becomes of the database."""
+"""Four processes and one PostgreSQL: they share a budget, and book every page once, whatever becomes of the database.
+
+The database is one server that is killed, or two of which one is the other's standby, as Patroni keeps them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.harness.budgets import Answered, ask, configured, standing
-from tests.harness.postgres import Postgres
+from tests.harness.postgres import Pair, Postgres
 from tests.harness.process import Program, command, program
 from tests.harness.upstream import Peer, ok, upstream
 from tests.harness.waiting import eventually, until
@@ -102,13 +105,13 @@ class Street:
 
 
 @asynccontextmanager
-async def processes(folder: Path, port: int, ledger_url: str) -> AsyncIterator[list[Program]]:
+async def processes(folder: Path, port: int, ledger_url: str, count: int = PROCESSES) -> AsyncIterator[list[Program]]:
     """Run them, each in a folder of its own, where its journal is."""
     rest = f"on_ledger_down: refuse\nledger: {ledger_url}"
     config = configured(port, team=f"budget: {{pages: {BUDGET}, per: month}}", rest=rest)
     async with AsyncExitStack() as stack:
         started = []
-        for number in range(PROCESSES):
+        for number in range(count):
             (folder / str(number)).mkdir()
             started.append(stack.enter_async_context(program(folder / str(number), config)))
         yield [await each for each in started]
@@ -129,7 +132,7 @@ async def check(street: Street, running: list[Program], folder: Path, ledger_url
     for each in running:
         (shown,) = await eventually(lambda each=each: standing(each), lambda found: found[0]["spent"] == street.got)  # type: ignore[misc]
         assert (BUDGET, 0) == (shown["limit"], shown["reserved"])
-    assert [0] * PROCESSES == [await each.stop() for each in running]
+    assert [0] * len(running) == [await each.stop() for each in running]
     requests, pages = await booked(folder, ledger_url)
     ended = sum(len(each.log) for each in running)
     assert (ended, street.got) == (requests, pages)
@@ -162,3 +165,26 @@ async def test_a_database_that_is_killed_meanwhile_changes_no_bound(tmp_path: Pa
             await asyncio.gather(*callers)
         street.show("killed twice")
         await check(street, running, tmp_path, url)
+
+
+async def test_a_standby_that_takes_over_changes_no_bound(tmp_path: Path, pair: Pair) -> None:
+    """The primary is killed, its standby promoted, the old one follows it, and is switched back to: all is booked once."""
+    street, url = Street(), pair.url
+    async with upstream(street.answer) as raw, processes(tmp_path, raw.port, url, 2) as running:
+        callers = [asyncio.create_task(street.call(each.port)) for each in running for _ in range(CALLERS)]
+        for share, end in ((0.2, pair.kill), (0.5, pair.stop)):
+            await street.held_from(share * BUDGET)
+            await asyncio.to_thread(end)
+            refused = street.refusals.get("overloaded", 0) + CALLERS
+            street.let_go()
+            await until(lambda refused=refused: street.refusals.get("overloaded", 0) > refused or all(map(Task.done, callers)))  # type: ignore[misc]
+            await asyncio.to_thread(pair.promote)
+        async with asyncio.timeout(240):
+            await asyncio.gather(*callers)
+        street.show("switched twice")
+        await check(street, running, tmp_path, url)
+    await asyncio.to_thread(pair.follow)
+    primary, standby = pair.primary.tcp("books"), pair.standby.tcp("books")
+    assert await booked(tmp_path, primary) == await eventually(
+        lambda: booked(tmp_path, standby), lambda found: found[1] == street.got
+    )

@@ -182,6 +182,8 @@ class Ledger:
                 version = migrations.version_of(connection, database.where)
                 if version is None:
                     SCHEMA.create_all(connection)
+                else:
+                    migrations.check_alterable(connection, database.where, version)
                 if version in (None, SCHEMA_VERSION):
                     _write_trial(connection)
         except SQLAlchemyError as error:

@@ -17,6 +17,11 @@ from .sum_queries import figure_queries
 
 _TABLES: Final = frozenset({"meta", "exchanges", "charges"})
 """The tables that every version has."""
+_MAY_ALTER: Final = sa.text(
+    "SELECT bool_and(pg_has_role(relowner, 'USAGE')) AND has_schema_privilege(current_schema(), 'CREATE')"
+    " FROM pg_class WHERE relname = ANY(:names) AND relkind IN ('r', 'p') AND pg_table_is_visible(oid)"
+)
+"""Whether the user owns all tables, itself or by a role, and may make more."""
 _PARTITION: Final = 1000
 _NAMES_UNPRICED: Final = 4
 """The version that names what had no price in the periods of budgets."""
@@ -64,6 +69,17 @@ def bring_up(connection: sa.Connection, where: str, before: Callable[[int], None
     if version < _NAMES_UNPRICED:
         leases.name_unpriced(connection)
     return version if version < SCHEMA_VERSION else None
+
+
+def check_alterable(connection: sa.Connection, where: str, version: int) -> None:
+    """Raise LastingLedgerError where the tables are older, and PostgreSQL will not let this user change them. Changes nothing."""
+    if version >= SCHEMA_VERSION or connection.dialect.name != "postgresql":
+        return
+    if not connection.execute(_MAY_ALTER, {"names": list(SCHEMA.tables)}).scalar():
+        raise LastingLedgerError(
+            f"The ledger {where} has schema {version}, and this user may not change its tables to {SCHEMA_VERSION}.\n"
+            "Make the user a member of the role that owns them, with CREATE on the schema, for the first start of this version."
+        )
 
 
 def version_of(connection: sa.Connection, where: str, what: str = "ledger") -> int | None:

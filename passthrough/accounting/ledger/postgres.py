@@ -148,6 +148,8 @@ class PostgresServer:
         words = " ".join(" ".join(line for line in text if not line.startswith("\t")).split())  # without libpq's own hints
         for secret in self._secrets:
             words = words.replace(secret, "***")
+        if state == "connection" or state[:2] in {"08", "42"}:
+            hint = next((better for pattern, better in _BETTER_HINTS if re.search(pattern, words)), hint)
         kind = EntryRefusedError if state[:2] in {"22", "23", "54"} else LedgerError
         if _LASTING.intersection({state, state[:2]}):
             kind = LastingLedgerError
@@ -202,15 +204,19 @@ def _state(error: BaseException) -> str:
 _CAUSES: Final = {
     "connection": (
         "cannot be reached: {words}",
-        "Check that it runs, and the host, port, user, password and database in its URL.",
+        "Check that it runs, and the host, port, user, password (an @ is %40, a % is %25) and database in its URL.",
     ),
     "08": ("cannot be reached: {words}", "Check that it runs, and that this machine may connect there."),
     "0A": ("does not do what was asked of it: {words}", "Name the server that is written; it is tried again."),
     "22": ("does not take what was to be written: {words}", "Please report this."),
     "23": ("does not take what was to be written: {words}", "Please report this."),
     "25006": ("takes no writes: it is read-only, or a standby", "Name the server that is written."),
+    "25P03": (
+        "ended the session: {words}",
+        "Read faster, into a file, or raise the user's idle_in_transaction_session_timeout.",
+    ),
     "26": ("mixes up sessions: {words}", "Leave 'prepare_threshold' out of its URL, or let the pooler pool sessions."),
-    "40": ("refused for the moment: {words}", "It is tried again."),
+    "40": ("refused for the moment: {words}", "Try again, as 'serve' does by itself."),
     "42501": (
         "may not be written by this user",
         "Give the user the database (ALTER DATABASE … OWNER TO …), or CREATE on its schema.",
@@ -221,10 +227,36 @@ _CAUSES: Final = {
     "53": ("has no room: {words}", "Free what it lacks: disk, memory, or connections (max_connections)."),
     "54": ("does not take what was to be written: {words}", "Please report this."),
     "55P03": ("is locked by another process", "Look what holds the lock (pg_stat_activity)."),
-    "57014": (f"took longer than {_STATEMENT_MS // 1000} s", "Look what holds it up (pg_stat_activity)."),
+    "57014": (
+        "gave a statement up: {words}",
+        "Look what holds it up (pg_stat_activity). A report may take the user's statement_timeout.",
+    ),
     "57": ("is stopping or starting: {words}", "It is tried again."),
 }
 """The message and the hint for a SQLSTATE, or for a class of them."""
+
+_BETTER_HINTS: Final = (
+    (
+        r"\bunsupported startup parameter\b",
+        "Leave 'options' out of its URL: PgBouncer refuses it. Give the user what it sets (ALTER ROLE … SET …).",
+    ),
+    (r"\bpooling mode\b", "Let the pooler pool transactions or sessions."),
+    (r"\bsession is read-only\b", "Name the server that is written; it is tried again, as a standby may become one."),
+    (
+        r"\btoo many (connections|clients)\b|\bremaining connection slots\b",
+        "Free connections, or raise max_connections, or the CONNECTION LIMIT of the user or database: a process has up to four.",
+    ),
+    (
+        r"\bSSL\b|\bsslmode\b|\bno encryption\b|\bcertificate\b|\bprivate key file\b",
+        "Check 'sslmode', 'sslrootcert' (a file of authorities), 'sslcert' and 'sslkey' in its URL, and the name in the server's "
+        "certificate.",
+    ),
+    (
+        r"\bmust be owner of\b",
+        "Make the user the owner of the ledger's tables (ALTER TABLE … OWNER TO …), or a member of that role.",
+    ),
+)
+"""Hints for what only the words tell; they are in English, of libpq and PgBouncer for certain, of a server by its lc_messages."""
 
 _LASTING: Final = frozenset({"3F", "42501"})
 """Those that stay until a person acts.

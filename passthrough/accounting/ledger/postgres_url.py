@@ -47,6 +47,13 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 _PREPARE: Final = "prepare_threshold"
 """psycopg's own parameter: how often a statement is executed before it is prepared on the server."""
 
+_TOO_MANY: Final = "The ledger's URL has an '@' too many.\n" + (
+    "Percent-encode its user and password: an @ as %40, a / as %2F, a % as %25. Or leave the password to PGPASSWORD."
+)
+
+_USER: Final = re.compile(r"[^:/]*(?::[^@]*)?@")
+"""A URL's user and password, as SQLAlchemy reads them: a password may have any sign but an @, encoded or not."""
+
 _HOST: Final = re.compile(r"(?:(\[[^\[\]]+\])|([^:\[\]]*))(?::(\d*))?")
 
 
@@ -71,13 +78,12 @@ def postgres_url(text: str, known: Callable[[], Collection[str]]) -> PostgresUrl
     Several hosts are separated by commas, as in libpq, or each is a parameter `host` of its own, as in SQLAlchemy. Raises
     LedgerError, without a password.
     """
-    single, hosts = _without_hosts(text)
+    single, hosts = _without_hosts(text, known)
     try:
         url = sa.make_url(single)
     except (ArgumentError, ValueError):
-        raise LedgerError("The ledger is not a URL.\nWrite it as postgresql://user:password@host/name.") from None
-    if "@" in f"{url.host}{url.database}":
-        raise LedgerError("The ledger's URL has an '@' too many.\nWrite an @ in its user or password as %40, a / as %2F.")
+        what = "The ledger is not a URL.\nWrite it as postgresql://user:password@host/name, with the password percent-encoded."
+        raise LedgerError(what) from None
     query = {name: value if isinstance(value, str) else value[-1] for name, value in url.query.items()}
     where = f"postgresql://{hosts or _host_and_port(url)}/{url.database or ''}"
     _check(where, query, known)
@@ -92,14 +98,34 @@ def postgres_url(text: str, known: Callable[[], Collection[str]]) -> PostgresUrl
     return PostgresUrl(where, every, None if prepare == "none" else int(prepare), _secrets(given))
 
 
-def _without_hosts(text: str) -> tuple[str, str]:
-    """Return a URL with only the first of its hosts, and all hosts; the latter is empty where there is only one."""
+def _without_hosts(text: str, known: Callable[[], Collection[str]]) -> tuple[str, str]:
+    """Return a URL with only the first of its hosts, and all hosts; the latter is empty where there is only one.
+
+    Raises LedgerError where an @ ends the password too early: the rest of it would pass for a host, and be shown.
+    """
     scheme, separator, rest = text.partition("://")
-    end = next((at for at, char in enumerate(rest) if char in "/?"), len(rest))
-    user, at, hosts = rest[:end].rpartition("@")
-    if "," not in hosts:
-        return text, ""
-    return f"{scheme}{separator}{user}{at}{hosts.partition(',')[0]}{rest[end:]}", hosts
+    user = _user(rest, known)
+    place, mark, query = rest[len(user) :].partition("?")
+    if "@" in place or _has_at_elsewhere(query, known):
+        raise LedgerError(_TOO_MANY)
+    hosts, slash, name = place.partition("/")
+    first, comma, _ = hosts.partition(",")
+    # SQLAlchemy takes an @ in the query for the end of a password.
+    single = f"{scheme}{separator}{user}{first}{slash}{name}{mark}{query.replace('@', '%40')}"
+    return single, hosts if comma else ""
+
+
+def _user(rest: str, known: Callable[[], Collection[str]]) -> str:
+    """Return what is before the hosts: user and password, with the @ behind them; empty where there are none."""
+    place, _, query = rest.partition("?")
+    is_in_query = "@" not in place and not _has_at_elsewhere(query, known)
+    found = None if is_in_query else _USER.match(rest)
+    return found[0] if found else ""
+
+
+def _has_at_elsewhere(query: str, known: Callable[[], Collection[str]]) -> bool:
+    """Tell whether a query has an @ elsewhere than in the value of a parameter."""
+    return "@" in query and any("@" in part and part.partition("=")[0] not in known() for part in query.split("&"))
 
 
 def _named(host: str | tuple[str, ...] | None) -> str:

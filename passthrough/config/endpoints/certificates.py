@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from ..listen import ENVIRONMENT
 from ..problems import Problems
@@ -39,7 +39,7 @@ def check_ledger_files(url: str | None, cwd: Path, problems: Problems) -> None:
     """Warn of PEM files in the URL of a PostgreSQL ledger that cannot be read; libpq reads them at each connect."""
     if url is None or not url.startswith("postgres"):
         return
-    given = dict(parse_qsl(urlsplit(url).query))
+    given = dict(parse_qsl(url.rpartition("?")[2]))  # urlsplit raises for a [ in a password
     root, certificate, key = given.get("sslrootcert"), given.get("sslcert"), given.get("sslkey")
     if root and root != _SYSTEM and not holds_certificates(str(cwd / root)):
         _warn("sslrootcert", root, "holds no certificate that can be read", problems)

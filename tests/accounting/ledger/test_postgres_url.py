@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from passthrough.accounting.journal.folder import NAME, journal_folder
 from passthrough.accounting.ledger.ledger import Ledger
@@ -32,6 +35,10 @@ from tests.harness.postgres import PASSWORD, Postgres
         ("/books?host=h1,h2&port=1,2", "h1,h2", "1,2", "/books"),
         ("/books?host=::1", "::1", None, "/books"),
         ("me@/books?host=%2Ftmp%2Fpg&port=7", "/tmp/pg", "7", "/books"),
+        ("u:a/b@h1:1,h2:2/books", "h1,h2", "1,2", "h1:1,h2:2/books"),
+        ("u:a?b=,c@h1:1,h2:2/books?sslmode=require", "h1,h2", "1,2", "h1:1,h2:2/books"),
+        ("h1:1/books?user=me@tenant", "h1", "1", "h1:1/books"),
+        ("h1:1,h2:2/books?user=me@tenant&sslmode=require", "h1,h2", "1,2", "h1:1,h2:2/books"),
     ],
 )
 def test_hosts_are_understood(text: str, hosts: str, ports: str | None, where: str) -> None:
@@ -56,6 +63,11 @@ def test_hosts_are_understood(text: str, hosts: str, ports: str | None, where: s
         "me:hunter2@h/books?sslmode=hunter2",
         "me:hunter2@h1,h2/books?target_session_attrs=write",
         "me:hun@hunter2@h1,h2/books",
+        "me:hun@hunter2:x@h/books",
+        "me:hun@hunter2/x@h/books",
+        "me:hun@hunter2?x@h/books",
+        "me:hun@hunter2?x=1@h/books",
+        "me:hun@hunter2?x=1@h1:1,h2:2/books",
     ],
 )
 def test_what_cannot_be_meant_is_said(text: str) -> None:
@@ -64,6 +76,27 @@ def test_what_cannot_be_meant_is_said(text: str) -> None:
         Ledger.at(f"postgresql://{text}")
     assert "hunter2" not in str(refused.value)
     assert "\n" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "password", ["p/s", "p?s", "p#s", "p:s", "p%s", "p[s", "p]s", "p+s", "p s", "p&s=1", "p,s", "/", "?", "a/b,c?d"]
+)
+@pytest.mark.parametrize("hosts", ["h", "h:5433", "h1:1,h2:2", "[::1]:5432"])
+def test_a_password_that_is_not_encoded_is_read_where_it_can_be(password: str, hosts: str) -> None:
+    """All signs but an @, and a % before two hexadecimal digits, mean themselves, with one host and with several."""
+    found = postgres_url(f"postgresql://me:{password}@{hosts}/books?sslmode=require", parameter_names)
+    assert (password, "me", "books", "require") == tuple(
+        found.parameters[name] for name in ("password", "user", "dbname", "sslmode")
+    )
+    assert f"postgresql://{hosts}/books" == found.where
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
+def test_every_password_may_be_encoded(password: str) -> None:
+    """Percent-encoded, any sign is a part of the password, and none is shown."""
+    for hosts in ("h", "h1:1,h2:2"):
+        found = postgres_url(f"postgresql://me:{quote(password, safe='')}@{hosts}/books", parameter_names)
+        assert (password, f"postgresql://{hosts}/books") == (found.parameters["password"], found.where)
 
 
 def test_what_is_always_the_same() -> None:

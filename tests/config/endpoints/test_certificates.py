@@ -44,6 +44,8 @@ def test_those_of_a_postgresql_ledger(pems: Path, query: str, what: str | None) 
     """libpq reads them at each connect, so that the program starts, and a warning says what will not work."""
     found = loaded(pems, f"{ROUTE}ledger: 'postgresql://user:canary@127.0.0.1:1/name?{query}'\n").warnings
     assert "canary" not in "".join(map(str, found))
+    odd = loaded(pems, f"{ROUTE}ledger: 'postgresql://user:ca[n/a?ry@127.0.0.1:1/name?{query}'\n").warnings
+    assert [each.what for each in found] == [each.what for each in odd]  # a password with signs of a URL hides none
     assert [(6, "ledger", True)] * (what is not None) == [(each.line, each.key, (what or "") in each.what) for each in found]
 
 
