@@ -40,6 +40,7 @@ READINGS: Final[Mapping[str, _Row]] = MappingProxyType(
         "ledger_lag_s": _Row("passthrough_ledger_lag_seconds", "Age of the oldest entry that is not in the ledger.", shared=True),
         "ledger_lost": _Row("passthrough_ledger_lost_entries", "Entries that will not be in the ledger.", counts=True),
         "journal_bytes": _Row("passthrough_journal_bytes", "Size of the journal of this process."),
+        "started_utc": _Row("passthrough_start_timestamp_seconds", "When it started; of workers, the newest.", shared=True),
         "log_dropped": _Row("passthrough_log_lines_dropped", "Lines of the log that were not written.", counts=True),
     }
 )

@@ -75,6 +75,7 @@ class Server:
         `worker` is set in a worker process: its supervisor has the ports, watches the files and logs what concerns all workers.
         None: this process is alone.
         """
+        self._started_utc = time.time()
         self._config = config
         self._current = config
         self._worker = worker
@@ -217,6 +218,7 @@ class Server:
             "ledger_lag_s": lambda: self._bookkeeper.lag_s,
             "ledger_lost": lambda: self._bookkeeper.lost,
             "journal_bytes": lambda: self._bookkeeper.journal_bytes,
+            "started_utc": lambda: self._started_utc,
             "log_dropped": lambda: self._access_log.dropped,
         }
         gauges = Gauges(

@@ -332,6 +332,7 @@ async def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
         found = await figures(running)
         for name in ("passthrough_requests_total", "passthrough_pages_total", "passthrough_request_seconds_count"):
             assert found[name] >= before[name]
+        assert found["passthrough_start_timestamp_seconds"] > before["passthrough_start_timestamp_seconds"]
         assert "ok" == (await eventually(lambda: readiness(running), lambda found: found["status"] == "ok"))["status"]
         assert 0 == await running.stop()
         await asyncio.gather(*load.tasks)
