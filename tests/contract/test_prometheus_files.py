@@ -271,19 +271,6 @@ def test_the_pages_configuration_is_one(tmp_path: Path) -> None:
     assert f"SUCCESS: {len(rules())} rules found" in promtool("check", "config", "--lint=all", tmp_path / "prometheus.yaml")
 
 
-def test_the_rules_are_a_prometheus_rule_of_kubernetes(tmp_path: Path) -> None:
-    """The page's command makes the Operator's object of them."""
-    command = fenced("sh", "PrometheusRule").partition(" && kubectl")[0].replace("> passthrough-rules.yaml", "")
-    run = subprocess.run(["sh", "-ec", command], cwd=DEPLOY.parent, capture_output=True, text=True, check=True)
-    made = yaml.safe_load(run.stdout)
-    assert ("monitoring.coreos.com/v1", "PrometheusRule", {"name": "passthrough"}) == (
-        made["apiVersion"],
-        made["kind"],
-        made["metadata"],
-    )
-    assert rules() == made["spec"]["groups"][0]["rules"]
-
-
 # ── tables ──
 
 

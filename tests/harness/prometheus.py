@@ -20,7 +20,7 @@ from tests.harness.ports import free_port
 from tests.harness.waiting import eventually
 
 with_prometheus = pytest.mark.skipif(not shutil.which("prometheus"), reason="there is no prometheus")
-SCRAPE_INTERVAL = "300ms"
+SCRAPE_INTERVAL = "1s"
 
 
 @dataclass(frozen=True, slots=True)
