@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from tests.containers import image, pod, single, upkeep, watched
+from tests.containers import image, machine, pod, single, upkeep, watched
 from tests.containers.docs_lines import ROOT
 from tests.containers.podman import Podman, leave_network, missing
 from tests.containers.report import Report
@@ -31,6 +31,7 @@ SCENARIOS: Final[dict[str, tuple[Scenario, tuple[StandIn, ...]]]] = {
     "docker run: upkeep": (upkeep.upkeep, ()),
     "compose.yaml": (single.compose, ()),
     "sidecar": (pod.sidecar, (APPLICATION,)),
+    "no container: systemd": (machine.without_containers, (machine.MACHINE,)),
     "prometheus": (watched.prometheus, (PROMETHEUS,)),
 }
 """By name: what is done with a copy of the checkout, and which stand-ins it needs beside Python's."""

@@ -20,7 +20,7 @@ from typing import Final
 from tests.containers.podman import COMMAND_S, Podman
 
 SUITE: Final = "trixie"
-_INSTALL: Final = "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends"
+INSTALL: Final = "apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends"
 _DEBIAN: Final = "localhost/debian"
 
 
@@ -36,7 +36,7 @@ PYTHON: Final = StandIn(
     "python:3.13-slim",
     # Python, pip and their names as the official image has them.
     f"""\
-RUN {_INSTALL} ca-certificates python3 python3-venv python3-pip \\
+RUN {INSTALL} ca-certificates python3 python3-venv python3-pip \\
  && ln -sf python3 /usr/bin/python && rm -f /usr/lib/python3*/EXTERNALLY-MANAGED && rm -rf /var/lib/apt/lists/*
 ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
 """,
@@ -45,7 +45,7 @@ APPLICATION: Final = StandIn(
     "application",
     # The application of a Pod: it has Mistral's SDK, and does nothing until it is asked.
     f"""\
-RUN {_INSTALL} ca-certificates python3 python3-venv && python3 -m venv /opt/application && rm -rf /var/lib/apt/lists/* \\
+RUN {INSTALL} ca-certificates python3 python3-venv && python3 -m venv /opt/application && rm -rf /var/lib/apt/lists/* \\
  && /opt/application/bin/pip install -q mistralai=={version("mistralai")}
 USER 1000:1000
 CMD ["sleep", "infinity"]
@@ -56,7 +56,7 @@ PROMETHEUS: Final = StandIn(
     "prom/prometheus",
     # Debian's Prometheus, as the official image has it: nobody runs it, in the folder of its data.
     f"""\
-RUN {_INSTALL} prometheus && rm -rf /var/lib/apt/lists/* && install -d -o nobody -g nogroup /prometheus
+RUN {INSTALL} prometheus && rm -rf /var/lib/apt/lists/* && install -d -o nobody -g nogroup /prometheus
 USER nobody
 WORKDIR /prometheus
 EXPOSE 9090
