@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import shutil
 import signal
 import sys
@@ -51,18 +52,25 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(podman: Podman, report: Report, chosen: list[str], checkout: Path) -> None:
+def _copy(folder: Path, name: str) -> Path:
+    """Return a copy of the checkout: a scenario may change its files."""
+    checkout = folder / re.sub(r"\W+", "-", name)
+    shutil.copytree(ROOT, checkout, ignore=_NOT_COPIED)
+    return checkout
+
+
+def _run(podman: Podman, report: Report, chosen: list[str], folder: Path) -> None:
     report.started = "image"
     with report.step("make stand-ins of the base images") as step:
         made = [PYTHON, *dict.fromkeys(each for name in chosen for each in SCENARIOS[name][1])]
         make(podman, *made)
         step.result = f"{', '.join(each.name for each in made)}, of Debian's packages; storage: {podman.driver}"
-    image.build(podman, report, checkout)
+    image.build(podman, report, _copy(folder, "image"))
     leave_network()
     for name in chosen:
         with report.scenario(name):
-            SCENARIOS[name][0](podman, report, checkout)
-        for left in podman.names() if report.failed else ():
+            SCENARIOS[name][0](podman, report, _copy(folder, name))
+        for left in podman.names(ended=True) if report.has_failed(name) else ():
             sys.stdout.write(f"── {left}\n{podman.logs(left)[-4000:]}\n")
         podman.clear()
 
@@ -80,11 +88,8 @@ def main() -> int:
     podman, report = Podman(arguments.storage, arguments.driver), Report()
     (podman.remove_images if arguments.fresh else podman.clear)()
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            checkout = Path(folder) / "checkout"
-            shutil.copytree(ROOT, checkout, ignore=_NOT_COPIED)
-            with report.scenario("image"):
-                _run(podman, report, arguments.only or list(SCENARIOS), checkout)
+        with tempfile.TemporaryDirectory() as folder, report.scenario("image"):
+            _run(podman, report, arguments.only or list(SCENARIOS), Path(folder))
     except KeyboardInterrupt:
         sys.stdout.write("Interrupted.\n")
         return 130

@@ -196,9 +196,10 @@ class Podman:
         """Return what a container wrote on stdout and stderr, in turn."""
         return words(self.run("logs", name, check=False))
 
-    def names(self, *filters: str) -> list[str]:
-        """Return the names of the running containers: those of a label or image with `--filter`."""
-        return self.output("ps", "--format", "{{.Names}}", *(part for each in filters for part in ("--filter", each))).split()
+    def names(self, *filters: str, ended: bool = False) -> list[str]:
+        """Return the names of the running containers, those that have `ended` too, all that podman's `filters` let through."""
+        chosen = [part for each in filters for part in ("--filter", each)] + ["--all"] * ended
+        return self.output("ps", "--format", "{{.Names}}", *chosen).split()
 
     def clear(self) -> None:
         """Remove all containers, Pods, volumes, networks and secrets of this storage. Images stay."""

@@ -52,9 +52,13 @@ class Report:
         try:
             yield
         except Exception:  # noqa: BLE001  # the other scenarios are still to run; the exit code says that one failed
-            if not any(step.failed and step.started == started for step in self.steps):
+            if not self.has_failed(started):
                 self.steps.append(Step(started, "scenario", "FAILED", failed=True))
             sys.stdout.write(traceback.format_exc())
+
+    def has_failed(self, started: str) -> bool:
+        """Whether a step of one scenario failed."""
+        return any(step.failed and step.started == started for step in self.steps)
 
     @property
     def failed(self) -> bool:
