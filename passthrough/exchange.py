@@ -94,6 +94,10 @@ class _NothingRead:
 NOTHING_READ: UsageSource = _NothingRead()
 
 
+TraceFields = tuple[bytes, bytes]
+"""`traceparent` and `tracestate` as the client sent them; the second is empty where there was none."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Exchange:
     """One request and its response. Only the relay (and its settlement) writes here, and not after `done`.
@@ -110,7 +114,7 @@ class Exchange:
     that got the last try; `model_group` is the name from that list that the client asked for. `why` is the reason of the last try
     that failed: `azure-1: 503`; of a refusal, where that has one. `failures` are the tries that had no response, or
     not all of it: the target as the operator knows it, and the reason. `error_body` holds the body of a 4xx response, None for
-    any other.
+    any other. `trace` is the client's trace context, None without one and where spans are not exported.
     """
 
     id: str
@@ -144,6 +148,7 @@ class Exchange:
     why: str | None = None
     failures: tuple[tuple[str, str], ...] = ()
     error_body: CodeSource | None = None
+    trace: TraceFields | None = None
     usage_source: UsageSource = field(default=NOTHING_READ)
 
     def leaving(self) -> None:

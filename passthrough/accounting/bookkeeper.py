@@ -14,7 +14,6 @@ from typing import Final, Protocol
 
 from ..exchange import Exchange
 from ..meter.usage import Unmetered, Usage
-from .access_log import AccessLog
 from .charge import charge, doubt, line_charge, line_doubt, priced_as, rest_charge
 from .entry import Entry, Part, believable, entry
 from .estimates import Estimates, is_paid_and_unknown
@@ -48,6 +47,18 @@ class Observer(Protocol):
         ...
 
 
+class EntryLog(Protocol):
+    """Receives each entry as it is logged: with the sums of its lines, once they are known. None of its methods raises."""
+
+    def put(self, entry: Entry) -> None:
+        """Take the entry of an ended exchange; never blocks. On the event loop."""
+        ...
+
+    def close(self, timeout_s: float) -> None:
+        """Write what waits, for at most `timeout_s` seconds and a little; on any thread."""
+        ...
+
+
 class Bookkeeper:
     """Books every ended exchange: once in the log, and once in the ledger if it was admitted.
 
@@ -61,7 +72,7 @@ class Bookkeeper:
         prices: Prices,
         ledger: Ledger | None,
         journal: Path,
-        access_log: AccessLog,
+        access_log: EntryLog,
         warn: Callable[[str], None],
         observers: Sequence[Observer] = (),
         housekeeping: Callable[[], None] = lambda: None,

@@ -9,7 +9,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from ..exchange import Exchange, RouteTerms
+from ..exchange import Exchange, RouteTerms, TraceFields
 from ..meter.usage import Unmetered, Usage
 from .named_labels import labels_text
 
@@ -72,8 +72,8 @@ class Entry:
     which a line's id is unique. `estimated_pages` and `estimated_nano` (10⁻⁹ USD) are an estimate of a call that was paid for
     and not counted; they are in no charge. `requests` is how many refused requests the entry stands for. `labels` are the named
     labels as one JSON object, its keys sorted, None without any. `priced_as` is Charge's, of the exchange's own model.
-    `upstream_code` is the provider's own error code, for the log alone: neither the journal nor the ledger has it. The other
-    fields are exchange.Exchange's.
+    `upstream_code` is the provider's own error code, for the log alone, and `trace` is for spans alone: neither the journal nor
+    the ledger has them. The other fields are exchange.Exchange's.
     """
 
     id: str
@@ -109,6 +109,7 @@ class Entry:
     model_group: str | None = None
     why: str | None = None
     upstream_code: str | None = None
+    trace: TraceFields | None = None
 
     @property
     def cost_nano(self) -> int | None:
@@ -258,6 +259,7 @@ def entry(
         group and printable(group),
         why and printable(why),
         None if exchange.error_body is None else exchange.error_body.code(),
+        exchange.trace,
     )
 
 

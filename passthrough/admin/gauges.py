@@ -42,6 +42,8 @@ READINGS: Final[Mapping[str, _Row]] = MappingProxyType(
         "journal_bytes": _Row("passthrough_journal_bytes", "Size of the journal of this process."),
         "started_utc": _Row("passthrough_start_timestamp_seconds", "When it started; of workers, the newest.", shared=True),
         "log_dropped": _Row("passthrough_log_lines_dropped", "Lines of the log that were not written.", counts=True),
+        "spans_exported": _Row("passthrough_spans_exported", "Spans that the collector took; missing without one.", counts=True),
+        "spans_dropped": _Row("passthrough_spans_dropped", "Spans that the collector did not get or take.", counts=True),
     }
 )
 """Every figure of an instance, by the name of its reading."""

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
@@ -20,6 +21,7 @@ from ..loopback import is_loopback
 from ..proxy.deployments.pool import Pool
 from ..proxy.routes import Route
 from ..secret import Secret
+from ..tracing.settings import tracing_settings
 from .budgets import ALL, Limits, calendar
 from .clients import Keys, check_named_models, check_named_routes, keys
 from .endpoints.certificates import check_authorities, check_ledger_files
@@ -27,7 +29,7 @@ from .endpoints.routes import BuildContext, check_labels, check_targets, has_tar
 from .endpoints.targets import pools, target_ids
 from .environment import read_environment
 from .identities.identities import Identities
-from .listen import ADMIN_ADDRESS, ListenSettings, admin_address, listen_settings
+from .listen import ADMIN_ADDRESS, ENVIRONMENT, ListenSettings, admin_address, listen_settings
 from .litellm import ENDPOINTS, supported
 from .model import Config
 from .models.ocr_routes import check_conflicts
@@ -114,6 +116,7 @@ def load(
         pools=pooled,
         credential_files=identities.files,
         listen=settings.listen,
+        tracing=tracing_settings(opened.environ, cwd, partial(problems.warn_elsewhere, ENVIRONMENT)),
         warnings=tuple(problems.warnings),
     )
 

@@ -15,6 +15,7 @@ from ..proxy.deployments.model_table import ModelTable
 from ..proxy.deployments.pool import Pool
 from ..proxy.ocr.settings import OcrSettings
 from ..proxy.routes import Route
+from ..tracing.settings import TracingSettings
 from .problems import listed
 
 _MAX_NAMED: Final = 5
@@ -59,8 +60,8 @@ class Config:
     where warnings are posted. `journal` is the folder for entries that are not in the ledger yet, None: beside the ledger.
     `max_parallel` bounds the requests under way in all. `models` are the groups of model_list that are for OCR, None without any;
     `ocr_routes` serve them, and have no target of their own; `ocr` are their bounds. `pools` are those of endpoints with
-    `targets`; their routes are among `routes`. `credential_files` are those whose content proves identities. `warnings` are
-    for the operator.
+    `targets`; their routes are among `routes`. `credential_files` are those whose content proves identities. `tracing` is how
+    spans are exported, None: not at all. `warnings` are for the operator.
     """
 
     file: str
@@ -87,6 +88,7 @@ class Config:
     pools: tuple[Pool, ...] = ()
     credential_files: tuple[str, ...] = ()
     listen: Listen = field(default_factory=Listen)
+    tracing: TracingSettings | None = None
     warnings: tuple[Problem, ...] = ()
 
     @property

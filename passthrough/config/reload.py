@@ -84,4 +84,5 @@ def needing_restart(old: Config, new: Config) -> list[str]:
     if (old.listen.tls_cert is None) == (new.listen.tls_cert is None):
         fields = [name for name in fields if name not in {"tls_cert", "tls_key"}]  # Another certificate is shown at once.
     names = [name.removesuffix("_s") for name in fields]  # the file's key has its unit in the value
-    return names + [name for name in ("ledger", "journal") if getattr(old, name) != getattr(new, name)]
+    names += [name for name in ("ledger", "journal") if getattr(old, name) != getattr(new, name)]
+    return names if old.tracing == new.tracing else [*names, "OTEL_…"]  # variables, of .env

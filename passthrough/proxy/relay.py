@@ -45,6 +45,7 @@ from .downstream.http2_refusal import http2_refusal
 from .downstream.malformed_head import Malformed
 from .downstream.nearest_route import NearestRoutes
 from .downstream.response_writer import ResponseWriter, Sent
+from .downstream.trace_fields import trace_fields
 from .error_response import Reply, date_line, own_reply, own_response
 from .ocr.heads import with_own_lines
 from .ocr.model_list import model_list
@@ -125,6 +126,7 @@ class Rules:
 
 class Relay:
     """Handles every request. `rules` is replaced on reload; `draining` and `cut_off` are set while the process stops.
+    `traced`, set before the first request: exchanges get the client's trace context.
 
     `active` has the task of each client connection that is being served.
     """
@@ -146,6 +148,7 @@ class Relay:
         self.settling = Settling(upstream, self._end)
         self.draining = False
         self.cut_off = False
+        self.traced = False
         self.active: dict[web.RequestHandler, asyncio.Task[None]] = {}
         self._upstream = upstream
         self.fair = upstream.fair
@@ -167,6 +170,8 @@ class Relay:
         context = RequestContext(new_exchange(request.method, path), downstream)
         self.active[request.protocol] = request.task
         context.batches = len(self.active) > 1
+        if self.traced:
+            context.exchange.trace = trace_fields(request.raw_headers)
         if self._steps is not None:
             context.steps = self._steps
             self._steps.began(context.exchange)
@@ -210,6 +215,8 @@ class Relay:
         exchange.status, exchange.error, exchange.outcome = failure.kind.status, failure.kind.code, Outcome.REFUSED
         raw = tuple((name, value) for _, name, value in malformed.fields)
         exchange.why = failure.why and str(failure.why)
+        if self.traced:
+            exchange.trace = trace_fields(raw)
         client = rules.authenticator.known(raw)
         exchange.client = None if client is None else client.name
         self._end(exchange)

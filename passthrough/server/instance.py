@@ -22,6 +22,7 @@ from ..accounting.journal.folder import journal_folder
 from ..accounting.ledger.ledger import Ledger
 from ..accounting.ledger.retention import Retention
 from ..accounting.meter_steps import MeterSteps
+from ..accounting.pricing.offers import Offers
 from ..accounting.pricing.prices import Prices, shipped
 from ..admin.app import AdminView
 from ..admin.budget_status import BudgetStatus
@@ -44,6 +45,8 @@ from ..proxy.relay import Relay, Rules
 from ..proxy.routes import Route, RouteTable, Target
 from ..proxy.upstream.pool import ConnectionPool
 from ..proxy.upstream.steps import Steps
+from ..tracing.attributes import SpanText
+from ..tracing.tracer import LogAndSpans, Tracer
 from ..worker import FORCE_STOP, RELOAD, STOP, WorkerContext
 from .certificate import ServerCertificate
 from .deployments import deployment_statuses
@@ -97,12 +100,14 @@ class Server:
             PriceProbe(prices),
         )
         self._retention = Retention(self._ledger, config.ledger_keep_days, warn=_log.warning)
+        text = SpanText("http" if config.listen.tls_cert is None else "https", Offers(self._shipped_prices))
+        self._tracer = None if config.tracing is None else Tracer(config.tracing, text, _log.warning)
         is_debugged = _log.isEnabledFor(logging.DEBUG)  # The level does not change.
         self._bookkeeper = Bookkeeper(
             prices=prices,
             ledger=self._ledger,
             journal=journal_folder(config.ledger or "", config.journal),
-            access_log=self._access_log,
+            access_log=access_log if self._tracer is None else LogAndSpans(access_log, self._tracer),
             warn=_log.warning,
             observers=(self._budgets, self._metrics, *([MeterSteps(_debug)] if is_debugged else [])),
             housekeeping=self._housekeeping,
@@ -121,6 +126,7 @@ class Server:
             file_users=self._file_users(),
             steps=Steps(_debug) if is_debugged else None,
         )
+        self._relay.traced = self._tracer is not None
         self.health = Health(
             {
                 "ledger": lambda: self._bookkeeper.trouble,
@@ -220,6 +226,8 @@ class Server:
             "journal_bytes": lambda: self._bookkeeper.journal_bytes,
             "started_utc": lambda: self._started_utc,
             "log_dropped": lambda: self._access_log.dropped,
+            "spans_exported": lambda: None if self._tracer is None else self._tracer.exported,
+            "spans_dropped": lambda: None if self._tracer is None else self._tracer.dropped,
         }
         gauges = Gauges(
             readings,

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from compileall import compile_dir
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from .bodies import TOKEN
-from .workloads import WORKLOADS
+from .workloads import TRACED, UNMETERED, WORKLOADS
 
 ROOT = Path(__file__).parents[2]
 
@@ -106,6 +107,16 @@ def passthrough(place: Place, meter: str = "auto", workers: int = 1, root: Path 
     (place.folder / "routes.yaml").write_text(_routes_yaml(place, meter))
     flags = ("--port", str(place.port), "--admin-port", "0", "--log-format", "json", "--workers", str(workers))
     return Launch((sys.executable, "-m", "passthrough", "serve", *flags), {"PYTHONPATH": str(root)})
+
+
+def _traced(place: Place) -> Launch:
+    """The same, and exports a span for each exchange to the upstream beside the others, which takes any request."""
+    plain = passthrough(place)
+    return Launch(plain.argv, {**plain.env, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{place.upstream('side')}/length/100/ocr"})
+
+
+def _no_tracing() -> str:
+    return "" if find_spec("opentelemetry.exporter") else "the extra 'otel' is not installed"
 
 
 def _passthrough_version(root: Path = ROOT) -> str:
@@ -237,7 +248,8 @@ def peers(litellm: str | None, before: Path | None = None) -> tuple[Peer, ...]:
         Peer("direct", None, lambda: "", lambda: "the upstream itself"),
         here("passthrough"),
         *(() if before is None else (here(BEFORE, root=before.resolve()),)),
-        here("passthrough-unmetered", meter="none"),
+        Peer(TRACED, _traced, _no_tracing, _passthrough_version),
+        here(UNMETERED, meter="none"),
         here("passthrough-2-workers", workers=2),
         nginx("nginx", _UNBUFFERED),
         nginx("nginx-defaults", ""),

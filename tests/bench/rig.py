@@ -89,7 +89,7 @@ class Rig:
         self, launch: Launch, folder: Path, cores: frozenset[int], *, talking: bool = False
     ) -> asyncio.subprocess.Process:
         """Start a process; its words go to files in its folder unless it is talked to."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("PASSTHROUGH_", "LITELLM_"))}
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("PASSTHROUGH_", "LITELLM_", "OTEL_"))}
         with contextlib.ExitStack() as files, on(cores):
             pipe = asyncio.subprocess.PIPE
             return await asyncio.create_subprocess_exec(

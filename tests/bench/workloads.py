@@ -38,6 +38,7 @@ class Workload:
 
 W1 = "/plain/length/2000/ocr"
 UNMETERED = "passthrough-unmetered"
+TRACED = "passthrough-traced"
 
 
 def _uploads(name: str, route: str, *connections: int) -> list[Workload]:
@@ -113,6 +114,8 @@ def measured_by(workload: Workload, target: str) -> bool:
         return target in ("direct", "passthrough", "before", "litellm") and not (target == "litellm" and workload.once)
     if target == UNMETERED:
         return workload.name in ("W3 c8", "W3 gzip c8")
+    if target == TRACED:
+        return workload.group in ("W1", "W2", "W6")
     if target.endswith("-workers"):
         return workload.group in ("W1", "W6")
     return not (target == "direct" and workload.kind == "start")

@@ -23,6 +23,7 @@ meter.* sandbox.* client.*
 exchange
 credentials.*
 proxy.* accounting.*
+tracing.*
 admin.* config.*
 server.*
 cli.*
@@ -78,10 +79,16 @@ INSIDE = {
         line_log notices failure_notices meter_steps backups.*
         bookkeeper
     """,
+    "tracing": """
+        settings parent
+        attributes sampling collector_session
+        exporter
+        tracer
+    """,
 }
 """The same inside a package, whose packages do not know each other where they stand on one line."""
 
-WALL = ("proxy.*", "accounting.* admin.*")
+WALL = ("proxy.*", "accounting.* tracing.* admin.*")
 """Bytes go straight through on one side, money is counted on the other: neither reaches the other. They meet in `server`."""
 
 DOORS = {
@@ -104,8 +111,9 @@ DOORS = {
     "isal": "meter.inflate",
     "zstandard": "meter.decode",
     "google": "credentials.google",
-    "requests": "credentials.bounded_session",
-    "urllib3": "credentials.bounded_session credentials.time_limit",
+    "opentelemetry": "tracing.exporter tracing.collector_session",
+    "requests": "credentials.bounded_session tracing.collector_session",
+    "urllib3": "credentials.bounded_session credentials.time_limit tracing.collector_session",
     "azure": "credentials.entra",
     "uvloop": "server.run",
     "pypdfium2": "sandbox.* client.pdf.*",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TESTS, SOURCE = ROOT / "tests", ROOT / "passthrough"
-PACKAGES = ("proxy", "meter", "accounting", "config", "admin", "server", "cli", "sandbox", "credentials", "client")
+PACKAGES = ("proxy", "meter", "accounting", "config", "admin", "server", "cli", "sandbox", "credentials", "client", "tracing")
 
 
 def faces(package: str) -> dict[str, str]:

@@ -122,14 +122,15 @@ def test_a_whole_line_of_something_else_is_refused(value: object) -> None:
 def test_the_format_is_raised_with_the_fields() -> None:
     """Lines have no names: another field in any of the three makes another format, so that no file is read wrongly."""
     names = [[field.name for field in fields(shape)] for shape in (Entry, Usage, Charge)]
-    names[0].remove("upstream_code")  # it is for the log alone
+    for beside in ("upstream_code", "trace"):  # for the log and for spans alone
+        names[0].remove(beside)
     assert (4, [32, 14, 16]) == (FORMAT, [len(found) for found in names])
 
 
-def test_what_is_for_the_log_alone_is_not_written() -> None:
+def test_what_is_for_log_and_spans_alone_is_not_written() -> None:
     """The line is that of an older program, which can read it; the entry that comes back has nothing in that place."""
     plain = booked()
-    coded = replace(plain, upstream_code="invalid_model")
+    coded = replace(plain, upstream_code="invalid_model", trace=(b"00-00", b"a=b"))
     assert (encode(plain), plain) == (encode(coded), decode(encode(coded)))
 
 

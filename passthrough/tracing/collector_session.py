@@ -1,0 +1,144 @@
+"""The HTTP session through which OpenTelemetry's exporter posts spans: bounded, and with our words for what fails.
+
+By itself the exporter's session takes proxies and passwords from variables and .netrc, trusts another list of authorities than
+the rest of the program, and reads responses of any size. Here nothing is taken from the environment but SSL_CERT_FILE and
+SSL_CERT_DIR, as for targets. Imported by the thread that exports, as it needs requests, which comes with the extra `otel`.
+"""
+
+from __future__ import annotations
+
+import io
+import ssl
+from typing import Any, Final
+
+import requests
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
+
+from .settings import TracingSettings
+
+_MAX_BODY_BYTES: Final = 65_536
+_MULTIPLE_CHOICES: Final = 300
+_BAD_REQUEST: Final = 400
+_PROTOBUF: Final = "application/x-protobuf"
+
+
+class CollectorSession(requests.Session):
+    """A session with one collector. `trouble` is what went wrong with the last call; `rejected` counts spans that it refused.
+
+    `is_redirected`: the last call was answered with a redirect, which is not followed.
+    """
+
+    def __init__(self, settings: TracingSettings) -> None:
+        """Raises OSError, ssl.SSLError among them, where a certificate or a key cannot be used."""
+        super().__init__()
+        self.trust_env = False
+        self.trouble: str | None = None
+        self.rejected = 0
+        self.is_redirected = False
+        adapter = _Adapter(self, _context(settings))
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, adapter)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Follow no redirect: it could carry the headers to anywhere."""
+
+
+class _Adapter(HTTPAdapter):
+    """Sends what the session is given, and notes what comes of it."""
+
+    def __init__(self, session: CollectorSession, context: ssl.SSLContext) -> None:
+        self._session = session
+        self._context = context
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **named: Any) -> None:
+        """Trust the settings' authorities (requests calls this)."""
+        super().init_poolmanager(*args, ssl_context=self._context, **named)
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Check certificates, but not by requests' own list of authorities (requests calls this)."""
+        super().cert_verify(conn, "http://", verify=False, cert=None)
+        conn.cert_reqs = "CERT_REQUIRED"
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Send one request and read its response, up to a bound. Raises what requests raises."""
+        request.headers["Accept-Encoding"] = "identity"  # A few bytes of gzip can be a gigabyte.
+        try:
+            response = super().send(request, stream=True, timeout=timeout, verify=True, cert=None, proxies={})
+            body = response.raw.read(_MAX_BODY_BYTES, decode_content=False)
+            if len(body) == _MAX_BODY_BYTES:
+                response.raw.close()
+        except requests.exceptions.SSLError as error:
+            self._session.trouble = _tls_trouble(error)
+            raise
+        except (requests.exceptions.Timeout, TimeoutError):
+            self._session.trouble = "it does not answer in time"
+            raise
+        except Exception as error:
+            self._session.trouble = _trouble(error)
+            raise
+        self._judge(response, body)
+        head = dict(response.headers)
+        response.raw = HTTPResponse(io.BytesIO(body), headers=head, status=response.status_code, preload_content=False)
+        return response
+
+    def _judge(self, response: requests.Response, body: bytes) -> None:
+        """Note a refusal of all spans, or of some of them (OTLP, "Partial Success")."""
+        session, status = self._session, response.status_code
+        session.is_redirected = _MULTIPLE_CHOICES <= status < _BAD_REQUEST
+        if status >= _MULTIPLE_CHOICES:
+            session.trouble = f"it answered {status}"
+            return
+        session.trouble = None
+        if body and response.headers.get("Content-Type", "").startswith(_PROTOBUF):
+            try:
+                rejected = ExportTraceServiceResponse.FromString(body).partial_success.rejected_spans
+            except Exception:  # noqa: BLE001 - protobuf has no common error for bytes that are not a message
+                return
+            if rejected > 0:
+                session.rejected += rejected
+                session.trouble = "it rejects some of the spans"
+
+
+def _context(settings: TracingSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.certificate)
+    if settings.client_certificate is not None:
+        context.load_cert_chain(settings.client_certificate, settings.client_key, password="")
+    return context
+
+
+def _tls_trouble(error: BaseException) -> str:
+    for each in _causes(error):
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted: {each.verify_message}; name its authority in OTEL_EXPORTER_OTLP_CERTIFICATE"
+    return "it does not speak TLS as it should"
+
+
+def _trouble(error: BaseException) -> str:
+    """Say why there is no connection, in the system's words, or what came over it."""
+    for each in _causes(error):
+        if isinstance(each, OSError) and each.strerror and each.errno is not None:
+            return each.strerror
+    return "it sent no whole HTTP response"
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an error and what it was raised from, wherever the libraries keep that."""
+    found: list[BaseException] = []
+    open_ends: list[Any] = [error]
+    while open_ends:
+        each = open_ends.pop(0)
+        if isinstance(each, BaseException) and each not in found:
+            found.append(each)
+            open_ends += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]
+    return found
