@@ -183,6 +183,37 @@ def test_the_release_script_is_well_formed() -> None:
     assert 0 == subprocess.run([shutil.which("bash") or "bash", "-n", script], check=False).returncode
 
 
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("tag", "heading", "said"),
+    [
+        (
+            "v9.9.9",
+            f"{__version__}, 2026-01-31",
+            f"The tag is v9.9.9, and the version is {__version__} (passthrough/__init__.py).\n",
+        ),
+        (f"v{__version__}", f"{__version__}, not released yet", f"the heading of {__version__} has no day yet"),
+        (f"v{__version__}", f"{__version__}, soon", f"docs/changelog.md has no heading '## {__version__}, not released yet'.\n"),
+        ("", "9.9.9, 2026-01-31", f"docs/changelog.md has no heading '## {__version__}, not released yet'.\n"),
+        (f"v{__version__}", f"{__version__}, 2026-01-31", "── tools\n"),
+        ("", f"{__version__}, not released yet", "── tools\n"),
+    ],
+)
+def test_a_release_needs_its_tag_and_its_day(tmp_path: Path, tag: str, heading: str, said: str) -> None:
+    """A tag that is not the version, and a changelog without the version or its day, are refused before anything is built."""
+    for name in (".ci/release", "passthrough/__init__.py"):
+        (tmp_path / name).parent.mkdir()
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/changelog.md").write_text(f"# Changelog\n\n## {heading}\n", "utf-8")
+    environ = {"PATH": os.environ["PATH"], "TAG": tag, "PYTHON": "false"}  # it ends where it would make an environment
+    told = subprocess.run(
+        [tmp_path / ".ci/release"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert 1 == told.returncode
+    assert said in told.stdout.splitlines(keepends=True)[-1]
+
+
 # ── what a forge looks for ──
 
 
