@@ -63,6 +63,9 @@ fi
 exec podman "$@"
 """
 _CLONE_NEWNET: Final = 0x40000000
+_CLONE_NEWNS: Final = 0x00020000
+_PODMANS_NAMES: Final = Path("/run/containers")
+"""Where podman keeps the one name server of its networks: for root it is always here, whatever the configuration says."""
 
 
 def missing() -> list[str]:
@@ -73,10 +76,14 @@ def missing() -> list[str]:
 def leave_network() -> None:
     """Move this process, and all that it starts, into a network of its own: only loopback, every port free, no way out.
 
-    So published ports are those of the docs, whatever else runs on the machine, and rules of bridges vanish with the process.
+    So published ports are those of the docs, whatever else runs on the machine, and rules of bridges vanish with the process. The
+    name server of podman's networks is its own, too: else it would run in the network of whoever started podman first.
     """
-    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
+    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET | _CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "There is no network of its own for these tests: they need root.")
+    _PODMANS_NAMES.mkdir(parents=True, exist_ok=True)
+    for arguments in (("--make-rprivate", "/"), ("-t", "tmpfs", "tmpfs", str(_PODMANS_NAMES))):
+        subprocess.run(["mount", *arguments], check=True)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         up = struct.pack("16sh14x", b"lo", 0x1 | 0x40)  # IFF_UP | IFF_RUNNING
         fcntl.ioctl(asked, 0x8914, up)  # SIOCSIFFLAGS

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from base64 import b64encode
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -63,6 +64,48 @@ EXPOSE 9090
 VOLUME ["/prometheus"]
 ENTRYPOINT ["/usr/bin/prometheus"]
 CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
+""",
+)
+
+NGINX: Final = StandIn(
+    "nginx:stable-alpine",
+    # Without the official image's script before it, which does nothing for another command.
+    f"""\
+RUN {_INSTALL} nginx-light && rm -rf /var/lib/apt/lists/*
+STOPSIGNAL SIGQUIT
+CMD ["nginx", "-g", "daemon off;"]
+""",
+)
+_POSTGRES_START: Final = """\
+#!/bin/sh
+set -eu
+if [ "$(id -u)" = 0 ]; then
+    chown postgres "$PGDATA"
+    exec setpriv --reuid=postgres --regid=postgres --init-groups "$0" "$@"
+fi
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+    printf '%s\\n' "$POSTGRES_PASSWORD" > /tmp/password
+    initdb -D "$PGDATA" -U "$POSTGRES_USER" -E UTF8 --auth-local=trust --auth-host=scram-sha-256 --pwfile=/tmp/password
+    rm /tmp/password
+    echo 'host all all all scram-sha-256' >> "$PGDATA/pg_hba.conf"
+    pg_ctl -D "$PGDATA" -o "-c listen_addresses=''" -w start
+    createdb -U "$POSTGRES_USER" "$POSTGRES_DB"
+    pg_ctl -D "$PGDATA" -m fast -w stop
+fi
+exec "$@"
+"""
+POSTGRES: Final = StandIn(
+    "postgres:17-alpine",
+    # The official image's variables, its folder of data, and its way to begin.
+    f"""\
+RUN {_INSTALL} postgresql-17 && rm -rf /var/lib/apt/lists/* && install -d -o postgres /var/lib/postgresql/data
+RUN echo {b64encode(_POSTGRES_START.encode()).decode()} | base64 -d > /usr/local/bin/docker-entrypoint.sh \\
+ && chmod +x /usr/local/bin/docker-entrypoint.sh
+ENV PGDATA=/var/lib/postgresql/data PATH=/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+VOLUME ["/var/lib/postgresql/data"]
+STOPSIGNAL SIGINT
+ENTRYPOINT ["docker-entrypoint.sh"]
+CMD ["postgres", "-c", "listen_addresses=*", "-k", "/var/run/postgresql"]
 """,
 )
 

@@ -26,7 +26,7 @@ async def test_replicas_are_served(tmp_path: Path) -> None:
     """With what the composition sets, its configuration is without a problem: a PostgreSQL ledger, a budget, an admin key."""
     service = replicas()["services"]["passthrough"]
     variables = {name.partition("=")[0]: f"canary-{name.lower()}-0123456789" for name in service["environment"]}
-    assert "PGPASSWORD=${POSTGRES_PASSWORD:?}" in service["environment"]
+    assert "PGPASSWORD=${POSTGRES_PASSWORD:?is not set}" in service["environment"]
     variables |= {"PASSTHROUGH_LISTEN_HOST": "0.0.0.0", "PASSTHROUGH_ADMIN_HOST": "0.0.0.0"}
     file = str(DEPLOY / "replicas/routes.yaml")
     config = await asyncio.to_thread(lambda: load(file, environment(file, variables, tmp_path), cwd=tmp_path))
