@@ -71,7 +71,7 @@ NGINX: Final = StandIn(
     "nginx:stable-alpine",
     # Without the official image's script before it, which does nothing for another command.
     f"""\
-RUN {_INSTALL} nginx-light && rm -rf /var/lib/apt/lists/*
+RUN {INSTALL} nginx-light && rm -rf /var/lib/apt/lists/*
 STOPSIGNAL SIGQUIT
 CMD ["nginx", "-g", "daemon off;"]
 """,
@@ -98,7 +98,7 @@ POSTGRES: Final = StandIn(
     "postgres:17-alpine",
     # The official image's variables, its folder of data, and its way to begin.
     f"""\
-RUN {_INSTALL} postgresql-17 && rm -rf /var/lib/apt/lists/* && install -d -o postgres /var/lib/postgresql/data
+RUN {INSTALL} postgresql-17 && rm -rf /var/lib/apt/lists/* && install -d -o postgres /var/lib/postgresql/data
 RUN echo {b64encode(_POSTGRES_START.encode()).decode()} | base64 -d > /usr/local/bin/docker-entrypoint.sh \\
  && chmod +x /usr/local/bin/docker-entrypoint.sh
 ENV PGDATA=/var/lib/postgresql/data PATH=/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
