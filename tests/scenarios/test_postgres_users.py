@@ -187,13 +187,14 @@ def test_a_users_statement_timeout_bounds_reports_only(user: User) -> None:
 
 
 def test_an_export_that_is_read_too_slowly_says_what_ended_it(user: User) -> None:
-    """idle_in_transaction_session_timeout ends a session that waits for its reader; no other one, and what is written goes on."""
+    """idle_in_transaction_session_timeout ends a session that waits for its reader, which is said."""
     user.may_write()
-    user.do("ALTER ROLE USER SET idle_in_transaction_session_timeout = '100ms'")
-    with closing(Ledger.at(user.url())) as ledger:
+    with closing(Ledger.at(user.url())) as ledger, closing(Ledger.open(user.url(), read_only=True)) as reader:
         ledger.append([booked() for _ in range(1200)])  # more than are fetched at once
+        user.do("ALTER ROLE USER SET idle_in_transaction_session_timeout = '100ms'")
+        reader.reconnect()
         with pytest.raises(LedgerError, match=r"ended the session: .*\n.*idle_in_transaction_session_timeout"):
-            read_slowly(user, ledger)
+            read_slowly(user, reader)
         ledger.append([booked()])
         assert 1201 == one(ledger)[0]
 
