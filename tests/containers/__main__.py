@@ -19,11 +19,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from tests.containers import image, machine, pod, single, upkeep, watched
+from tests.containers import image, machine, pod, replica_pods, single, upkeep, watched
 from tests.containers.docs_lines import ROOT
 from tests.containers.podman import Podman, leave_network, missing
 from tests.containers.report import Report
-from tests.containers.stand_ins import APPLICATION, PROMETHEUS, PYTHON, StandIn, default_folder, make
+from tests.containers.stand_ins import APPLICATION, POSTGRES, PROMETHEUS, PYTHON, StandIn, default_folder, make
 
 Scenario = Callable[[Podman, Report, Path], None]
 
@@ -34,6 +34,7 @@ SCENARIOS: Final[dict[str, tuple[Scenario, tuple[StandIn, ...]]]] = {
     "sidecar": (pod.sidecar, (APPLICATION,)),
     "no container: systemd": (machine.without_containers, (machine.MACHINE,)),
     "prometheus": (watched.prometheus, (PROMETHEUS,)),
+    "kubernetes replicas": (replica_pods.replicas, (POSTGRES,)),
 }
 """By name: what is done with a copy of the checkout, and which stand-ins it needs beside Python's."""
 _NOT_COPIED: Final = shutil.ignore_patterns(".git", ".venv", "venv*", "__pycache__", ".*_cache", "*.egg-info", "bench-results")

@@ -181,7 +181,7 @@ async def test_a_rolling_update_fails_no_request(tmp_path: Path, postgres_url: s
     """One after the other is replaced under traffic: every request gets its response, reaches the target once, and is booked."""
     street, over = Street(), asyncio.Event()
     async with upstream(street.answer) as raw, AsyncExitStack() as stack:
-        flags = ("--drain-delay", "3s", "--drain-timeout", "60s")
+        flags = ("--drain-delay", "5s", "--drain-timeout", "60s")
         pods = Pods(tmp_path, configured(raw.port, postgres_url), stack, *flags)
         old = await asyncio.gather(pods.start("old-1"), pods.start("old-2"))
         service = await stack.enter_async_context(balancer(old))
