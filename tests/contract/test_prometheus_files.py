@@ -20,6 +20,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from passthrough.meter.usage import DOUBTS
 from tests.harness.expressions import DEPLOY, Expression, dashboard, expressions, rules
 from tests.harness.figures import exported
+from tests.harness.ports import free_port
 from tests.harness.process import program
 
 NOT_OURS = {"up"}
@@ -96,8 +97,12 @@ def test_prometheus_understands_every_expression(tmp_path: Path) -> None:
 
 @pytest.mark.process
 async def test_a_running_program_exports_every_metric(tmp_path: Path) -> None:
-    """What the shipped files name is exported by a program that has just started, where it has no value yet too."""
-    async with program(tmp_path, ROUTES, "--sandbox") as running, aiohttp.ClientSession() as session:
+    """What the shipped files name is exported by a program that has just started, where it has no value yet too.
+
+    Figures of spans are there where tracing is on.
+    """
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
+    async with program(tmp_path, ROUTES, "--sandbox", env=env) as running, aiohttp.ClientSession() as session:
         async with session.get(f"http://127.0.0.1:{running.admin_port}/metrics") as response:
             text = await response.text()
         assert 0 == await running.stop()

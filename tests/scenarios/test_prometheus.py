@@ -135,7 +135,8 @@ async def street(folder: Path) -> AsyncIterator[Street]:
         await stack.enter_async_context(ocr_upstreams(plain, azure, cloud))
         host = await stack.enter_async_context(upstream(answering(ok(b"%PDF-1.4\n", b"Content-Type: application/pdf"))))
         text = configured(folder, plain, azure, cloud, tokens, host.port)
-        running = await stack.enter_async_context(program(folder, text, "--admin-host", "0.0.0.0"))
+        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}"}  # a collector that is away
+        running = await stack.enter_async_context(program(folder, text, "--admin-host", "0.0.0.0", env=env))
         yield Street(running, plain, f"http://127.0.0.1:{host.port}/a.pdf")
 
 
