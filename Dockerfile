@@ -36,7 +36,7 @@ COPY --from=build /opt/passthrough /opt/passthrough
 COPY passthrough/config/builtin.yaml /etc/passthrough/routes.yaml
 # The base image has the standard library without bytecode, and the user below may not write it: what is used is
 # compiled here, once. This is also the build's proof that everything can be imported.
-RUN ["/opt/passthrough/bin/python", "-c", "import passthrough.server.run, passthrough.cli.usage, passthrough.sandbox.documents, sqlalchemy.dialects.postgresql"]
+RUN ["/opt/passthrough/bin/python", "-c", "import passthrough.server.run, passthrough.cli.usage, passthrough.cli.ocr.command, passthrough.client.pdf.pdfium, passthrough.sandbox.documents, passthrough.tracing.exporter, markdown_it, sqlalchemy.dialects.postgresql"]
 
 # Variables win over keys of the file. Off loopback `serve` demands client_keys or master_key, and the admin port
 # answers nothing but health without admin_key: both may face the container's network, where probes come from.

@@ -32,7 +32,8 @@ def license_of(each: Distribution) -> str:
     """Return the licence as its package declares it: the SPDX expression, else the classifiers, else the text's first line."""
     said = each.metadata
     classifiers = [line.rpartition(" :: ")[2] for line in said.get_all("Classifier") or () if line.startswith("License ::")]
-    return said["License-Expression"] or "; ".join(classifiers) or (said["License"] or "not declared").strip().splitlines()[0]
+    text = (said.get("License") or "not declared").strip()
+    return said.get("License-Expression") or "; ".join(classifiers) or text.splitlines()[0]
 
 
 def texts_of(each: Distribution) -> list[tuple[str, str]]:
