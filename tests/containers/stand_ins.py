@@ -66,29 +66,6 @@ ENTRYPOINT ["/usr/bin/prometheus"]
 CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
 """,
 )
-POSTGRES: Final = StandIn(
-    "postgres:17-alpine",
-    # As the official image: a cluster with a user, a database and a password is made in an empty folder, then served.
-    f"""\
-RUN apt-get -q update && apt-get -q install -y --no-install-recommends postgresql-common \\
- && echo "create_main_cluster = false" >> /etc/postgresql-common/createcluster.conf \\
- && {INSTALL} postgresql-17 && rm -rf /var/lib/apt/lists/* \\
- && install -d -o postgres -g postgres -m 0700 /var/lib/postgresql/data
-RUN printf '%s\\n' '#!/bin/sh' 'set -eu' 'data=/var/lib/postgresql/data' 'if [ ! -s "$data/PG_VERSION" ]; then' \\
-    '  printf %s "$POSTGRES_PASSWORD" > /tmp/password' \\
-    '  initdb -D "$data" -U "$POSTGRES_USER" -E UTF8 --auth-local=trust --auth-host=scram-sha-256 --pwfile=/tmp/password' \\
-    '  rm /tmp/password' \\
-    '  echo "host all all all scram-sha-256" >> "$data/pg_hba.conf"' \\
-    '  echo "CREATE DATABASE \\"$POSTGRES_DB\\"" | postgres --single -D "$data" postgres' \\
-    'fi' 'exec postgres -D "$data" -c "listen_addresses=*"' > /usr/local/bin/serve && chmod 755 /usr/local/bin/serve
-ENV PATH=/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/bin
-VOLUME /var/lib/postgresql/data
-USER postgres
-CMD ["serve"]
-STOPSIGNAL SIGINT
-""",
-)
-
 NGINX: Final = StandIn(
     "nginx:stable-alpine",
     # Without the official image's script before it, which does nothing for another command.
