@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
 from urllib.parse import unquote
@@ -20,9 +16,9 @@ from passthrough.accounting.journal.writer import JournalWriter
 from passthrough.accounting.ledger.ledger import Ledger
 from passthrough.errors import LedgerError
 from tests.harness.entries import booked, one
+from tests.harness.pgbouncer import pgbouncer
 from tests.harness.pooler import pooler
-from tests.harness.ports import free_port
-from tests.harness.postgres import Postgres, as_user
+from tests.harness.postgres import Pair, Postgres
 
 WAIT_S = 60.0
 BATCHES = 40
@@ -66,9 +62,14 @@ def server_socket(url: str) -> str:
     return f"{unquote(query['host'])}/.s.PGSQL.{query['port']}"
 
 
+def name_of(url: str) -> str:
+    """Return the name of the database in a URL."""
+    return url.partition("?")[0].rpartition("/")[2]
+
+
 async def test_clients_that_share_connections_book_everything_once(postgres_url: str, tmp_path: Path) -> None:
     """In transaction mode what one client prepares is there for the next: so nothing is prepared, and nothing is given up."""
-    database = postgres_url.partition("?")[0].rpartition("/")[2]
+    database = name_of(postgres_url)
     Ledger.open(postgres_url).close()
     async with pooler(server_socket(postgres_url), 2) as pool:
         await asyncio.to_thread(write_at_once, f"postgresql://me@127.0.0.1:{pool.port}/{database}", tmp_path)
@@ -76,50 +77,58 @@ async def test_clients_that_share_connections_book_everything_once(postgres_url:
         assert pool.turns > BATCHES
 
 
-@contextmanager
-def pgbouncer(postgres: Postgres, folder: Path, socket: str) -> Iterator[int]:
-    """Run the real one in front of a server, with two connections to it; yield its port."""
-    program = shutil.which("pgbouncer")
-    if program is None:
-        pytest.skip("there is no pgbouncer here: install the system's package")
-    port = free_port()
-    (folder / "users").write_text('"me" ""\n')
-    (folder / "pgbouncer.ini").write_text(
-        f"[databases]\n* = host={Path(socket).parent} port={postgres.port} user=me\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
-        "pool_mode = transaction\ndefault_pool_size = 2\nreserve_pool_size = 0\nmax_client_conn = 50\n"
-    )
-    for path in (folder, folder / "users", folder / "pgbouncer.ini"):
-        path.chmod(0o755)
-    process = subprocess.Popen(
-        [program, str(folder / "pgbouncer.ini")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **as_user()
-    )
-    try:
-        deadline = time.monotonic() + WAIT_S
-        while True:
-            with suppress(psycopg.OperationalError), closing(psycopg.connect(f"postgresql://me@127.0.0.1:{port}/postgres")):
-                break
-            assert process.poll() is None, process.stdout and process.stdout.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        yield port
-    finally:
-        process.kill()
-        process.communicate()
+@pytest.mark.process
+def test_pgbouncer_in_transaction_mode_books_everything_once(postgres: Postgres, postgres_url: str, tmp_path: Path) -> None:
+    """The same with the real one, and passwords by SCRAM."""
+    with pgbouncer(postgres) as pool:
+        url = pool.url(name_of(postgres_url))
+        Ledger.open(url).close()
+        write_at_once(url, tmp_path)
 
 
 @pytest.mark.process
-def test_pgbouncer_in_transaction_mode_books_everything_once(
-    postgres: Postgres, postgres_url: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
-) -> None:
-    """The same with the real one."""
-    database = postgres_url.partition("?")[0].rpartition("/")[2]
-    folder = Path("/tmp") / f"pgb{os.urandom(4).hex()}"
-    folder.mkdir()
-    try:
-        with pgbouncer(postgres, folder, server_socket(postgres_url)) as port:
-            url = f"postgresql://me@127.0.0.1:{port}/{database}"
-            Ledger.open(url).close()
-            write_at_once(url, tmp_path)
-    finally:
-        shutil.rmtree(folder)
+def test_pgbouncer_passes_no_schema_of_the_url_on(postgres: Postgres, postgres_url: str) -> None:
+    """It refuses `options`, which is said with the cure: the user's own `search_path`, which holds behind it too."""
+    database = name_of(postgres_url)
+    postgres.do("CREATE SCHEMA app", database)
+    with pgbouncer(postgres) as pool:
+        with pytest.raises(LedgerError, match=r"unsupported startup parameter.*\nLeave 'options' out of its URL"):
+            Ledger.open(pool.url(database, "?options=-csearch_path%3Dapp"))
+        postgres.do(f"ALTER ROLE me IN DATABASE {database} SET search_path = app")
+        with closing(Ledger.open(pool.url(database))) as ledger:
+            ledger.append([booked()])
+        assert [(1,)] == postgres.do("SELECT count(*) FROM app.exchanges", database)
+
+
+@pytest.mark.process
+def test_pgbouncer_that_pools_statements_is_said(postgres: Postgres, postgres_url: str) -> None:
+    """There is no transaction in that mode, and so no ledger."""
+    with (
+        pgbouncer(postgres, pool_mode="statement") as pool,
+        pytest.raises(LedgerError, match=r"statement pooling.*\nLet the poo"),
+    ):
+        Ledger.open(pool.url(name_of(postgres_url)))
+
+
+@pytest.mark.process
+@pytest.mark.faults
+def test_pgbouncer_that_changes_servers(pair: Pair) -> None:
+    """Its server is killed, and it is sent to the standby that was promoted: what waited is written, and nothing twice."""
+    entries = [booked() for _ in range(6)]
+    with pgbouncer(pair.primary) as pool, closing(Ledger.open(pool.url("books"))) as ledger:
+        ledger.append(entries[:2])
+        pair.primary.kill()
+        with pytest.raises(LedgerError, match="cannot be reached"):
+            ledger.append(entries[:4])
+        pool.write(pair.standby)
+        pool.reload()
+        pair.promote()
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                assert entries[2:] == ledger.append(entries)
+                break
+            except LedgerError:  # it tries the server once a second, and responds with what the last try brought
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        assert 6 == one(ledger)[0]

@@ -78,7 +78,7 @@ def check_alterable(connection: sa.Connection, where: str, version: int) -> None
     if not connection.execute(_MAY_ALTER, {"names": list(SCHEMA.tables)}).scalar():
         raise LastingLedgerError(
             f"The ledger {where} has schema {version}, and this user may not change its tables to {SCHEMA_VERSION}.\n"
-            "Make the user a member of the role that owns them, with CREATE on the schema, for the first start of this version."
+            "Start this version once as the user who owns them, and grant this one what is new."
         )
 
 

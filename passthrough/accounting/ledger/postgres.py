@@ -253,7 +253,7 @@ _BETTER_HINTS: Final = (
     ),
     (
         r"\bmust be owner of\b",
-        "Make the user the owner of the ledger's tables (ALTER TABLE … OWNER TO …), or a member of that role.",
+        "Start this version once as the user who owns the tables, and grant this one what is new.",
     ),
 )
 """Hints for what only the words tell; they are in English, of libpq and PgBouncer for certain, of a server by its lc_messages."""
