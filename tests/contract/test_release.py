@@ -12,7 +12,8 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from email.parser import HeaderParser
-from importlib.metadata import version
+from importlib.metadata import distribution, requires, version
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ GENERATED = ("__pycache__", ".pyc", ".egg-info")
 def tracked() -> list[str]:
     """Return the files of the checkout; of an unpacked source distribution, those that it came with."""
     if (ROOT / ".git").exists():
-        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        command = ["git", "ls-files", "-z"]
         listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
         return sorted(name for name in listed.split("\0") if name and (ROOT / name).is_file())
     places = [place.rstrip("/") for place in PYPROJECT["tool"]["flit"]["sdist"]["include"]]
@@ -145,6 +146,54 @@ def test_the_wheel_is_the_package(archives: tuple[Path, Path], tmp_path: Path) -
     command = [sys.executable, "-c", "from flit_core import buildapi; buildapi.build_wheel('../dist')"]
     subprocess.run(command, cwd=unpacked, env=environ, check=True, capture_output=True)
     assert wheel.read_bytes() == (tmp_path / "dist" / wheel.name).read_bytes()
+
+
+# ── what the image holds ──
+
+
+def held() -> set[str]:
+    """Return the names of all that the image installs: what is needed, with every extra but the tests', and what that brings."""
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    left = [*PYPROJECT["project"]["dependencies"], *(line for extra in extras if extra != "test" for line in extras[extra])]
+    found: set[tuple[str, str]] = set()
+    while left:
+        requirement = Requirement(left.pop())
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue  # another platform's
+        for extra in ("", *requirement.extras):
+            name = canonicalize_name(requirement.name)
+            if (name, extra) not in found:
+                found.add((name, extra))
+                for each in map(Requirement, requires(name) or ()):
+                    if each.marker is None or each.marker.evaluate({"extra": extra}):
+                        each.marker = None
+                        left.append(str(each))
+    return {name for name, _ in found}
+
+
+def inventory() -> Any:
+    """Return the program that writes SBOM and licences, as a module."""
+    spec = spec_from_file_location("inventory", ROOT / ".ci/inventory.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_all_that_the_image_holds_may_be_passed_on() -> None:
+    """Each package declares a licence and brings its text; none asks for the source of what is installed beside it."""
+    listed = inventory()
+    licences = {name: listed.license_of(distribution(name)) for name in held()}
+    assert {"aiohttp", "psycopg-binary", "pypdfium2"} <= licences.keys()
+    assert {} == {name: said for name, said in licences.items() if re.search(r"(?i)not declared|unknown|\bA?GPL|affero", said)}
+    assert [] == [name for name in sorted(licences) if not any(text.strip() for _, text in listed.texts_of(distribution(name)))]
+
+
+def test_the_bundled_library_is_in_the_inventory() -> None:
+    """The chart library within the package is a component of its own: an advisory on it can be found."""
+    component = inventory().bundled(ROOT / "passthrough")
+    assert ("uplot", f"pkg:npm/uplot@{component['version']}") == (component["name"], component["purl"])
 
 
 # ── what builds it ──
