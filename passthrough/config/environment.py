@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from dotenv.parser import parse_stream
@@ -20,6 +21,13 @@ _FILE: Final = re.compile(
 )
 _MAX_ENV_BYTES: Final = 1_000_000
 _PIECE: Final = 1 << 20
+_TOO_LATE: Final = MappingProxyType(
+    {
+        "PASSTHROUGH_SANDBOX": "Set it in the environment, or give 'serve' --sandbox. Without, requests go to the providers.",
+        "PASSTHROUGH_CONFIG": "Set it in the environment, or give --config.",
+    }
+)
+"""Variables that are needed before a `.env` is read, each with a hint."""
 
 
 def environment(path: str, environ: Mapping[str, str], cwd: Path) -> Mapping[str, str]:
@@ -40,7 +48,7 @@ def read_environment(
     """Return the same as `environment`, but append problems and warnings to the lists."""
     merged: dict[str, str] = {}
     for file in reversed(env_files(path, cwd)):
-        merged |= _assignments(file, problems, warnings)
+        merged |= _assignments(file, environ, problems, warnings)
     return {**merged, **environ}
 
 
@@ -50,7 +58,7 @@ def env_files(path: str, cwd: Path) -> list[Path]:
     return [beside] if beside == here else [beside, here]
 
 
-def _assignments(file: Path, problems: list[Problem], warnings: list[Problem]) -> dict[str, str]:
+def _assignments(file: Path, environ: Mapping[str, str], problems: list[Problem], warnings: list[Problem]) -> dict[str, str]:
     try:
         # A directory of this name is a virtual environment.
         if not file.is_file():
@@ -72,6 +80,9 @@ def _assignments(file: Path, problems: list[Problem], warnings: list[Problem]) -
         elif binding.key is not None and binding.value is not None:
             # Taken literally: `${…}` inside a key is part of the key.
             found[binding.key] = binding.value
+            if binding.key in _TOO_LATE and binding.key not in environ:
+                line = binding.original.line
+                warnings.append(Problem(str(file), line, binding.key, "It has no effect in this file.", _TOO_LATE[binding.key]))
     return found
 
 

@@ -56,6 +56,23 @@ def test_a_line_that_is_not_read_is_a_warning(tmp_path: Path) -> None:
     assert "canary" not in str(found)
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"), [("PASSTHROUGH_SANDBOX", "requests go to the providers"), ("PASSTHROUGH_CONFIG", "--config")]
+)
+def test_a_variable_that_an_env_file_sets_too_late_is_a_warning(tmp_path: Path, name: str, hint: str) -> None:
+    """Who asks for the sandbox there would send documents to the provider, and never know."""
+    written(tmp_path, f"A=b\n{name}=1\n", ".env")
+    (found,) = load.load(written(tmp_path, ROUTE), {}, cwd=tmp_path).warnings
+    assert (str(tmp_path / ".env"), 2, name, "It has no effect in this file.") == (
+        found.file,
+        found.line,
+        found.key,
+        found.what,
+    )
+    assert hint in found.hint
+    assert () == load.load(written(tmp_path, ROUTE), {name: "1"}, cwd=tmp_path).warnings  # there it is read
+
+
 def test_an_env_file_that_cannot_be_read(tmp_path: Path) -> None:
     """A `.env` that is no text is a problem, reported beside all others; a directory of this name is left alone."""
     written(tmp_path, b"A=\xff\n", ".env")

@@ -24,7 +24,7 @@ WAIT_S = 30.0
 
 
 _CONFIGURES = re.compile(
-    "PASSTHROUGH_|OTEL_|MISTRAL_|AZURE_|GOOGLE_|GCE_|CLOUDSDK_|IDENTITY_|MSI_|SSL_CERT_|(COLUMNS|LINES)$|(?i:(https?|all|no)_proxy)$"
+    "PASSTHROUGH_|NOTIFY_SOCKET|OTEL_|MISTRAL_|AZURE_|GOOGLE_|GCE_|CLOUDSDK_|IDENTITY_|MSI_|SSL_CERT_|(COLUMNS|LINES)$|(?i:(https?|all|no)_proxy)$"
 )
 """Variables that would configure the program, its terminal, or the libraries that fetch tokens."""
 
