@@ -14,6 +14,7 @@ TRIED: Final = (
     ("docs/deployment.md", "docker build"),
     ("docs/deployment.md", "docker run"),
     ("docs/deployment.md", "docker compose -f deploy/compose.yaml"),
+    ("docs/deployment.md", "docker compose -f deploy/compose-replicas.yaml"),
     ("docs/releases.md", "docker build"),
     ("docs/releases.md", "docker run"),
 )
