@@ -19,11 +19,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from tests.containers import image, machine, pod, replica_pods, single, upkeep, watched
+from tests.containers import image, machine, pod, replica_pods, replicas, single, upkeep, watched
 from tests.containers.docs_lines import ROOT
 from tests.containers.podman import Podman, leave_network, missing
 from tests.containers.report import Report
-from tests.containers.stand_ins import APPLICATION, POSTGRES, PROMETHEUS, PYTHON, StandIn, default_folder, make
+from tests.containers.stand_ins import APPLICATION, NGINX, POSTGRES, PROMETHEUS, PYTHON, StandIn, default_folder, make
 
 Scenario = Callable[[Podman, Report, Path], None]
 
@@ -31,6 +31,7 @@ SCENARIOS: Final[dict[str, tuple[Scenario, tuple[StandIn, ...]]]] = {
     "docker run": (single.docker_run, ()),
     "docker run: upkeep": (upkeep.upkeep, ()),
     "compose.yaml": (single.compose, ()),
+    "compose-replicas.yaml": (replicas.replicas, (NGINX, POSTGRES)),
     "sidecar": (pod.sidecar, (APPLICATION,)),
     "no container: systemd": (machine.without_containers, (machine.MACHINE,)),
     "prometheus": (watched.prometheus, (PROMETHEUS,)),
