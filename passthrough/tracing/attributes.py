@@ -7,10 +7,9 @@ The names are those of the semantic conventions for HTTP servers and for generat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from ..accounting.entry import Entry
 from ..accounting.money import NANO
@@ -19,7 +18,6 @@ from ..exchange import Outcome
 
 Value = str | bool | int | float
 
-_MAX_CACHED: Final = 256
 _METHODS: Final = frozenset(["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"])
 _SERVER_ERRORS: Final = 500
 _FAILED: Final = frozenset({str(Outcome.UPSTREAM_FAILED), str(Outcome.CUT_OFF)})
@@ -38,10 +36,12 @@ _OPERATIONS: Final = (
 )
 """How a path ends → `gen_ai.operation.name`; for OCR the conventions have no name."""
 
-_SHARED: Final = attrgetter(
+shared_of: Final = attrgetter(
     *("method", "route", "status", "outcome", "error", "path", "target", "sandbox", "client", "label"),
     *("deployment", "model_group", "unmetered", "why", "attempts", "labels", "upstream_code", "usage.model"),
 )
+"""Returns what most entries have in common, as a tuple: a key of caches."""
+
 _OF_USAGE: Final = (
     ("pages", "passthrough.pages"),
     ("pages_annotated", "passthrough.pages_annotated"),
@@ -58,13 +58,15 @@ class SpanText:
         """`scheme` is how clients speak to this program: http or https. `offers` knows the providers of targets."""
         self._scheme = scheme
         self._offers = offers
-        # Most exchanges have the same values, which take longer to name than all the rest.
-        self._shared = lru_cache(_MAX_CACHED)(self._described)
 
     def describe(self, entry: Entry) -> tuple[str, Mapping[str, Value], str | None]:
         """Return the name, the attributes, and what failed: None where the span's status is not an error."""
-        name, shared, failed = self._shared(*_SHARED(entry))
-        found = {**shared, "passthrough.id": entry.id}
+        name, shared, failed = self.shared(shared_of(entry))
+        return name, {**shared, **self.own(entry)}, failed
+
+    def own(self, entry: Entry) -> Mapping[str, Value]:
+        """Return the attributes that differ from entry to entry."""
+        found: dict[str, Value] = {"passthrough.id": entry.id}
         usage = entry.usage
         for field, attribute in _OF_USAGE:
             if (count := getattr(usage, field)) is not None:
@@ -77,7 +79,11 @@ class SpanText:
             found["passthrough.first_byte_s"] = entry.first_byte_s
         if entry.overhead_s is not None:
             found["passthrough.overhead_s"] = entry.overhead_s
-        return name, found, failed
+        return found
+
+    def shared(self, key: tuple[Any, ...]) -> tuple[str, Mapping[str, Value], str | None]:
+        """Return the name, the attributes that most entries share, and what failed; `key` is `shared_of` of an entry."""
+        return self._described(*key)
 
     def _described(
         self,

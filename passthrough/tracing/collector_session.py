@@ -7,8 +7,11 @@ SSL_CERT_DIR, as for targets. Imported by the thread that exports, as it needs r
 
 from __future__ import annotations
 
+import gzip
 import io
 import ssl
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import requests
@@ -20,14 +23,14 @@ from .settings import TracingSettings
 
 _MAX_BODY_BYTES: Final = 65_536
 _MULTIPLE_CHOICES: Final = 300
-_BAD_REQUEST: Final = 400
 _PROTOBUF: Final = "application/x-protobuf"
+_COMPRESSORS: Final[Mapping[str, Callable[[bytes], bytes]]] = {"none": bytes, "gzip": gzip.compress, "deflate": zlib.compress}
 
 
 class CollectorSession(requests.Session):
     """A session with one collector. `trouble` is what went wrong with the last call; `rejected` counts spans that it refused.
 
-    `is_redirected`: the last call was answered with a redirect, which is not followed.
+    `is_taken`: the batch that was begun last was posted, and answered with success.
     """
 
     def __init__(self, settings: TracingSettings) -> None:
@@ -36,10 +39,16 @@ class CollectorSession(requests.Session):
         self.trust_env = False
         self.trouble: str | None = None
         self.rejected = 0
-        self.is_redirected = False
+        self.is_taken = False
+        self.payload = b""
+        self._compress = _COMPRESSORS[settings.compression]
         adapter = _Adapter(self, _context(settings))
         for scheme in ("https://", "http://"):
             self.mount(scheme, adapter)
+
+    def begin(self, payload: bytes) -> None:
+        """Post this request of OTLP from now on, whatever the exporter gives."""
+        self.payload, self.trouble, self.is_taken = self._compress(payload), None, False
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Follow no redirect: it could carry the headers to anywhere."""
@@ -72,6 +81,7 @@ class _Adapter(HTTPAdapter):
         proxies: Any = None,
     ) -> requests.Response:
         """Send one request and read its response, up to a bound. Raises what requests raises."""
+        request.prepare_body(self._session.payload, None)  # with its length
         request.headers["Accept-Encoding"] = "identity"  # A few bytes of gzip can be a gigabyte.
         try:
             response = super().send(request, stream=True, timeout=timeout, verify=True, cert=None, proxies={})
@@ -95,11 +105,10 @@ class _Adapter(HTTPAdapter):
     def _judge(self, response: requests.Response, body: bytes) -> None:
         """Note a refusal of all spans, or of some of them (OTLP, "Partial Success")."""
         session, status = self._session, response.status_code
-        session.is_redirected = _MULTIPLE_CHOICES <= status < _BAD_REQUEST
         if status >= _MULTIPLE_CHOICES:
             session.trouble = f"it answered {status}"
             return
-        session.trouble = None
+        session.trouble, session.is_taken = None, True
         if body and response.headers.get("Content-Type", "").startswith(_PROTOBUF):
             try:
                 rejected = ExportTraceServiceResponse.FromString(body).partial_success.rejected_spans

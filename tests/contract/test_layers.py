@@ -82,6 +82,7 @@ INSIDE = {
     "tracing": """
         settings parent
         attributes sampling collector_session
+        encoding
         exporter
         tracer
     """,
@@ -111,7 +112,7 @@ DOORS = {
     "isal": "meter.inflate",
     "zstandard": "meter.decode",
     "google": "credentials.google",
-    "opentelemetry": "tracing.exporter tracing.collector_session",
+    "opentelemetry": "tracing.exporter tracing.encoding tracing.collector_session",
     "requests": "credentials.bounded_session tracing.collector_session",
     "urllib3": "credentials.bounded_session credentials.time_limit tracing.collector_session",
     "azure": "credentials.entra",
