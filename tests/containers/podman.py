@@ -24,7 +24,7 @@ NEEDED: Final = ("podman", "runc", "podman-compose", "debootstrap", "openssl")
 """Programs, all of them packages of Debian with these names."""
 WAIT_S: Final = 60.0
 """How long is waited for what must happen; only a failure ever takes so long."""
-COMMAND_S: Final = 540.0
+COMMAND_S: Final = 1800.0
 """How long a command may take. Building is the longest."""
 
 _CONTAINERS_CONF: Final = """\
