@@ -16,9 +16,10 @@ from typing import Any, Final
 
 from tests.containers import inside
 from tests.containers.client import Client, ocr_total
+from tests.containers.docs_lines import command
 from tests.containers.podman import Podman, until
 from tests.containers.report import Report, Step
-from tests.containers.single import Keys, booked, healthy
+from tests.containers.single import PAGE, Keys, booked, healthy
 
 URL: Final = "http://127.0.0.1:4000"
 PASSWORD: Final = "p@ss:w/rd?#%20&=$HOME${X}'\"\\ ü"
@@ -107,7 +108,7 @@ def replicas(podman: Podman, report: Report, checkout: Path) -> None:
     more = keys.variables | {"POSTGRES_PASSWORD": PASSWORD}
     client = Client(URL, keys.client)
     with report.step("docker compose up --build -d, POSTGRES_PASSWORD with odd characters") as step:
-        podman.command(f"{_COMPOSE} up --build -d", cwd=checkout, more=more)
+        podman.command(command(PAGE, _COMPOSE, " up "), cwd=checkout, more=more)
         both = until(lambda: two if len(two := podman.names("name=passthrough")) == 2 else None, what="two replicas")
         for name in both:
             until(lambda name=name: healthy(podman, name), what=f"{name} healthy")
@@ -139,7 +140,9 @@ def replicas(podman: Podman, report: Report, checkout: Path) -> None:
         for name in both:
             until(lambda name=name: spent(podman, name, keys) == total["pages"], what="a budget that both share")
         client.pages = total["pages"]
-        step.result = f"{booked(total, client)}; both say that as much of the budget is spent"
+        written = podman.command(command(PAGE, _COMPOSE, " usage"), cwd=checkout, more=more).stdout.decode()
+        assert str(total["pages"]) in written, written
+        step.result = f"{booked(total, client)}; both say that as much of the budget is spent; so does the docs' command"
     with report.step("change the budget in the mounted routes.yaml to 1 page, and back") as step:
         routes = checkout / "deploy/replicas/routes.yaml"
         text = routes.read_text("utf-8")
@@ -148,6 +151,13 @@ def replicas(podman: Podman, report: Report, checkout: Path) -> None:
         replace(routes, text)
         until(lambda: all(refusal(client) == "" for _ in range(5)), what="five responses one after the other")
         step.result = "429 from both, then 200 again"
+    with report.step("change the mounted nginx.conf, and send HUP as the docs say") as step:
+        conf = checkout / "deploy/replicas/nginx/nginx.conf"
+        replace(conf, conf.read_text("utf-8").replace("error_log stderr warn;", "error_log stderr notice;"))
+        podman.command(command(PAGE, _COMPOSE, " -HUP "), cwd=checkout, more=more)
+        until(lambda: "start worker processes" in podman.logs(nginx), what="new workers")
+        client.ocr()
+        step.result = "new workers, by the changed file; it serves"
     with report.step("docker compose stop -t 45") as step:
         until(lambda: used(podman)["pages"] == client.pages, what="all entries in the ledger")
         # podman-compose 1.0 knows no stop_grace_period, and stops the database first: then replicas give it their 10 s.
