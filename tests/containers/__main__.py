@@ -35,6 +35,7 @@ SCENARIOS: Final[dict[str, tuple[Scenario, tuple[StandIn, ...]]]] = {
     "sidecar": (pod.sidecar, (APPLICATION,)),
     "no container: systemd": (machine.without_containers, (machine.MACHINE,)),
     "prometheus": (watched.prometheus, (PROMETHEUS,)),
+    "prometheus beside replicas": (watched.prometheus_beside_replicas, (PROMETHEUS, NGINX, POSTGRES)),
     "kubernetes replicas": (replica_pods.replicas, (POSTGRES,)),
 }
 """By name: what is done with a copy of the checkout, and which stand-ins it needs beside Python's."""

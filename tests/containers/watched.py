@@ -15,6 +15,7 @@ from tests.harness.expressions import expressions, rules
 
 PROMETHEUS: Final = "http://127.0.0.1:9090"
 _COMPOSE: Final = "docker compose -f deploy/compose.yaml -f deploy/compose-prometheus.yaml"
+_REPLICAS: Final = "docker compose -f deploy/compose-replicas.yaml -f deploy/compose-prometheus.yaml"
 
 
 def asked(path: str) -> Any:
@@ -37,6 +38,12 @@ def targets() -> list[tuple[str, str, str]]:
     except OSError:  # it has not started yet
         return []
     return [(each["labels"]["instance"], each["health"], each["lastError"]) for each in active]
+
+
+def states() -> set[tuple[str, str]]:
+    """Return how the rules are: whether they could be evaluated, and whether they fire."""
+    (group,) = asked("rules")["groups"]
+    return {(rule["health"], rule["state"]) for rule in group["rules"]}
 
 
 def prometheus(podman: Podman, report: Report, checkout: Path) -> None:
@@ -69,12 +76,7 @@ def prometheus(podman: Podman, report: Report, checkout: Path) -> None:
         drawn = [each for each in shown if series(each.filled())]
         step.result = f"5 pages; {len(drawn)} of {len(shown)} expressions have series: there are no pools and no budgets"
     with report.step("look at the rules") as step:
-
-        def evaluated() -> bool:
-            (group,) = asked("rules")["groups"]
-            return all((rule["health"], rule["state"]) == ("ok", "inactive") for rule in group["rules"])
-
-        until(evaluated, what="rules that are evaluated, and quiet")
+        until(lambda: states() == {("ok", "inactive")}, what="rules that are evaluated, and quiet")
         step.result = f"{len(rules())} rules, all evaluated, none fires"
     with report.step("docker compose stop") as step:
         podman.command(f"{_COMPOSE} stop", cwd=checkout, more=keys.variables)
@@ -84,3 +86,27 @@ def prometheus(podman: Podman, report: Report, checkout: Path) -> None:
         }
         assert set(codes.values()) == {0}, codes
         step.result = "exit code 0, both"
+
+
+def prometheus_beside_replicas(podman: Podman, report: Report, checkout: Path) -> None:
+    """Start it with the replicas: it finds both by their one name, and what both say of a budget is one budget."""
+    keys = Keys.new()
+    more = keys.variables | {"POSTGRES_PASSWORD": "of-letters-and-digits-0123456789"}
+    client = Client("http://127.0.0.1:4000", keys.client)
+    file = checkout / "deploy/prometheus.yaml"
+    file.write_text(file.read_text("utf-8").replace("scrape_interval: 15s", "scrape_interval: 1s"), "utf-8")
+    with report.step("docker compose up --build -d, asking each second") as step:
+        podman.command(f"{_REPLICAS} up --build -d", cwd=checkout, more=more)
+        until(lambda: [each[1] for each in targets()] == ["up", "up"], what="two targets that are up", within=120)
+        step.result = f"found both replicas by their one name: {', '.join(each[0] for each in targets())}"
+    with report.step("OCR through nginx, and ask for the sums") as step:
+        until(client.accepted, what="nginx lets the key through")
+        for _ in range(4):
+            client.ocr(pages=2)
+        until(lambda: [one["value"][1] for one in series("sum(passthrough_pages_total)")] == ["8"], what="eight pages")
+        spent = "max by (name, unit, per) (passthrough_budget_spent)"
+        until(lambda: [one["value"][1] for one in series(spent)] == ["8"], what="eight pages of one budget")
+        step.result = "8 pages in all; 8 of the budget, by either replica"
+    with report.step("look at the rules") as step:
+        until(lambda: states() == {("ok", "inactive")}, what="rules that are evaluated, and quiet")
+        step.result = f"{len(rules())} rules, all evaluated, none fires"
