@@ -209,13 +209,14 @@ class Podman:
         return self.output("ps", "--format", "{{.Names}}", *chosen).split()
 
     def clear(self) -> None:
-        """Remove all containers, Pods, volumes, networks and secrets of this storage. Images stay."""
+        """Remove all containers, Pods, volumes, networks and secrets of this storage. Images that have a name stay."""
         for arguments in (
             ("pod", "rm", "--all", "--force", "--time", "0"),
             ("rm", "--all", "--force", "--volumes", "--time", "0"),
             ("volume", "rm", "--all", "--force"),
             ("network", "prune", "--force"),
             ("secret", "rm", "--all"),
+            ("image", "prune", "--force", "--filter", "until=24h"),  # layers of builds that are long gone
         ):
             self.run(*arguments, check=False)
 
