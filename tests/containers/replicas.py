@@ -25,6 +25,8 @@ URL: Final = "http://127.0.0.1:4000"
 PASSWORD: Final = "p@ss:w/rd?#%20&=$HOME${X}'\"\\ ü"
 """What a URL, a shell, a composition and SQL each read in a way of their own."""
 CALLERS: Final = 6
+RESTART_S: Final = 240.0
+"""How long a replica that was killed may take to come back: beside six callers, on a machine that does other things, a minute."""
 _COMPOSE: Final = "docker compose -f deploy/compose-replicas.yaml"
 _LEDGER: Final = "postgresql://passthrough@database/passthrough"
 
@@ -181,10 +183,10 @@ def killed(podman: Podman, keys: Keys, both: list[str], callers: Callers, step: 
     kill(podman, dying)
     dead = time.monotonic()
     callers.go_on(4 * CALLERS)
-    until(lambda: podman.inspect(dying)["State"]["Pid"] not in {0, pid}, what=f"{dying} back")
-    until(lambda: healthy(podman, dying), what=f"{dying} healthy")
+    until(lambda: podman.inspect(dying)["State"]["Pid"] not in {0, pid}, within=RESTART_S, what=f"{dying} back")
+    until(lambda: healthy(podman, dying), within=RESTART_S, what=f"{dying} healthy")
     before = served(podman, dying)
-    until(lambda: served(podman, dying) > before, what=f"{dying} used again")
+    until(lambda: served(podman, dying) > before, within=RESTART_S, what=f"{dying} used again")
     for began, what in callers.failed:
         assert began < dead, f"a call failed that began {began - dead:.2f} s after the kill: {what}"
         assert "replica_lost" in what, what
