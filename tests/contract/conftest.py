@@ -1,1 +1,1 @@
-"""What the repository promises beside the code: its layers, docs, packaging, deployments, dashboard and benchmark."""
+"""What the repository promises beside the code: its layers, docs, packaging, releases, deployments, dashboard and benchmark."""
