@@ -178,11 +178,11 @@ def test_a_users_statement_timeout_bounds_reports_only(user: User) -> None:
     user.may_write()
     with closing(Ledger.at(user.url())) as ledger, closing(Ledger.open(user.url(), read_only=True)) as reader:
         ledger.append([booked()])
-        user.do("ALTER ROLE USER SET statement_timeout = '250ms'")
+        user.do("ALTER ROLE USER SET statement_timeout = '1s'")
         ledger.reconnect()
         reader.reconnect()
         with ledger.transaction(writes=True) as connection:
-            connection.exec_driver_sql("SELECT pg_sleep(0.5)")
+            connection.exec_driver_sql("SELECT pg_sleep(1.5)")
         with (
             pytest.raises(LedgerError, match=r"gave a statement up: .*\n.*statement_timeout"),
             reader.transaction() as connection,
