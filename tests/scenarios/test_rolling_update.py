@@ -137,9 +137,9 @@ class Long:
 
 
 def configured(port: int, ledger_url: str) -> str:
-    """Return a configuration with one route."""
-    target = f"http://127.0.0.1:{port}"
-    return f"pass_through_endpoints: [{{path: /m, target: '{target}', include_subpath: true}}]\nledger: {ledger_url}\n"
+    """Return a configuration with one route, which waits for as long as a busy machine takes."""
+    more = "include_subpath: true, min_upload_rate: none, timeouts: {idle: 1h, header: 1h}"
+    return f"pass_through_endpoints: [{{path: /m, target: 'http://127.0.0.1:{port}', {more}}}]\nledger: {ledger_url}\n"
 
 
 async def booked(folder: Path, ledger_url: str) -> tuple[int, int]:
@@ -183,7 +183,7 @@ async def test_a_rolling_update_fails_no_request(tmp_path: Path, postgres_url: s
     async with upstream(street.answer) as raw, AsyncExitStack() as stack:
         flags = ("--drain-delay", "5s", "--drain-timeout", "60s")
         pods = Pods(tmp_path, configured(raw.port, postgres_url), stack, *flags)
-        old = await asyncio.gather(pods.start("old-1"), pods.start("old-2"))
+        old = [await pods.start(), await pods.start()]
         service = await stack.enter_async_context(balancer(old))
         long = Long(street, stack)
         await long.begin(service.port, len(old))
