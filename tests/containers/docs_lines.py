@@ -20,11 +20,11 @@ TRIED: Final = (
 )
 """Beginnings of commands of the pages that the scenarios run as they are written."""
 NOT_TRIED: Final = {
-    "docker compose -f deploy/compose-replicas.yaml exec passthrough passthrough usage": (
+    "docker compose -f deploy/compose-replicas.yaml exec": (
         "podman-compose 1.0.3 sets the composition's variables to None in what it executes; the scenario executes by podman"
     ),
 }
-"""Commands of the pages that podman and podman-compose cannot run, and why."""
+"""Beginnings of commands of the pages that podman and podman-compose cannot run, and why."""
 
 
 def commands(page: str, beginning: str) -> list[str]:

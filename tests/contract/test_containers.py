@@ -26,7 +26,7 @@ def test_every_docker_command_of_the_pages_is_run() -> None:
     pages = [str(path.relative_to(ROOT)) for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))]
     written = {(page, line) for page in pages for line in commands(page, "") if re.search(r"\bdocker\b(?!\.)", line)}
     run = {(page, line) for page, beginning in TRIED for line in commands(page, beginning)}
-    assert NOT_TRIED.keys() == {line for _, line in written - run}
+    assert [] == [line for _, line in written - run if not line.startswith(tuple(NOT_TRIED))]
     assert all(commands(page, beginning) for page, beginning in TRIED)
 
 
