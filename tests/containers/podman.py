@@ -219,6 +219,9 @@ class Podman:
             ("image", "prune", "--force", "--filter", "until=24h"),  # layers of builds that are long gone
         ):
             self.run(*arguments, check=False)
+        # What a build that was interrupted left: its containers are mounted, and podman knows them as another program's.
+        if left := self.run("ps", "--all", "--quiet", "--external", check=False).stdout.decode().split():
+            self.run("rm", "--force", *left, check=False)
 
     def remove_images(self) -> None:
         """Remove all images, those that stand in for base images too."""
