@@ -40,7 +40,7 @@ class Tracer:
         self._queue: BatchQueue[Entry] = BatchQueue(MAX_WAITING, batch=_BATCH, gather_s=_GATHER_S)
         self._refused = 0  # each is written by one thread only
         self._failed = 0
-        self._abandoned = 0
+        self._is_given_up = False
         self._in_hand = 0
         self._told_at: float | None = None
         self._told = 0
@@ -51,7 +51,9 @@ class Tracer:
     @property
     def dropped(self) -> int:
         """How many spans were not exported."""
-        return self._refused + self._failed + self._abandoned
+        # After a stop that could not wait the thread may still fail or export what it has in hand: that counts once.
+        abandoned = len(self._queue) + self._in_hand if self._is_given_up else 0
+        return self._refused + self._failed + abandoned
 
     def put(self, entry: Entry) -> None:
         """Let the entry's span be exported soon; never blocks, never raises."""
@@ -65,8 +67,7 @@ class Tracer:
         if self._thread.is_alive() and self._exporter is not None:
             self._exporter.shut_down()
             self._thread.join(_LAST_S)
-        if self._thread.is_alive():
-            self._abandoned = len(self._queue) + self._in_hand
+        self._is_given_up = self._thread.is_alive()
         if self.dropped > self._told:
             self._warn(f"{self.dropped} spans in all were not exported to the collector at {self._settings.collector}.")
 

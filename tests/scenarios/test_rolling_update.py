@@ -226,7 +226,7 @@ async def test_without_a_delay_connections_are_refused_until_the_balancer_looks(
         for _ in range(4):
             try:
                 await street.ask(service.port)
-            except (ConnectionResetError, asyncio.IncompleteReadError):
+            except (ConnectionError, asyncio.IncompleteReadError):
                 refused += 1
         assert 2 == refused == service.refused
         await service.look()
