@@ -246,6 +246,53 @@ async def test_targets_and_errors_pass_untouched(tmp_path: Path) -> None:
                 assert [b"localhost"] == replica.received[0].values(b"host")
 
 
+async def test_fields_of_requests_pass_whatever_they_are_called(tmp_path: Path) -> None:
+    """A name may have any of a token's signs (RFC 9110 §5.6.2); nginx by itself drops all but letters, digits and hyphens."""
+    odd = {b"X_Label": b"team_a", b"X-Odd.Name": b"1", b"x!#$%&'*+.^`|~": b"\xe4"}
+    async with balanced(tmp_path, ONE) as (balancer, _, port), upstream(answering(ok()), port=port, host=ONE) as replica:
+        async with client(balancer.port) as raw:
+            await raw.send(asking(OCR, *(b"%b: %b" % pair for pair in odd.items()), body=b"{}"))
+            await raw.answer()
+        received = replica.received[0]
+        assert odd == {name: value for name, value in received.fields if name in odd}
+
+
+ACCEL = ("Redirect: /mistral/v1/other", "Expires: 60", "Limit-Rate: 1", "Buffering: yes", "Charset: utf-8")
+"""Fields of responses that nginx by itself obeys, and keeps to itself."""
+
+
+async def test_fields_of_responses_are_no_orders_for_nginx(tmp_path: Path) -> None:
+    """They come from the provider: X-Accel-Redirect alone would make nginx send another request, and show its response."""
+    fields = [b"X-Accel-" + each.encode() for each in ACCEL]
+    fields += [b"Date: Thu, 01 Jan 2026 00:00:00 GMT", b"Server: provider", b"X-Pad: 1", b"Vary: *", b"Set-Cookie: a=b"]
+    fields += [b"Location: http://replicas/other", b"X_Odd.Name: 1"]
+    async with (
+        balanced(tmp_path, ONE) as (balancer, _, port),
+        upstream(answering(ok(b"ours", *fields)), port=port, host=ONE) as replica,
+    ):
+        head, body = await post(balancer.port)
+        assert b"ours" == body
+        assert 1 == len(replica.received)
+        lines = head.split(b"\r\n")
+        assert fields == [each for each in fields if each in lines]
+        assert 1 == head.count(b"\r\nDate: ") == head.count(b"\r\nServer: ")
+
+
+async def test_large_heads_pass(tmp_path: Path) -> None:
+    """What a replica relays, nginx does: heads of up to 64 KB, whose response was paid for."""
+    large = [b"X-Large-%d: %b" % (number, b"v" * 7_000) for number in range(8)]
+    async with (
+        balanced(tmp_path, ONE) as (balancer, _, port),
+        upstream(answering(ok(b"ours", *large)), port=port, host=ONE) as replica,
+        client(balancer.port) as raw,
+    ):
+        await raw.send(asking(OCR, *large, body=b"{}"))
+        head, body = await raw.answer()
+        assert b"ours" == body
+        assert large == [line for line in head.split(b"\r\n") if line in large]
+        assert large == [b"%b: %b" % field for field in replica.received[0].fields if field[0].startswith(b"X-Large")]
+
+
 ROUTES = """\
 pass_through_endpoints:
   - {{path: /mistral, target: "http://127.0.0.1:{port}", include_subpath: true, headers: {{Authorization: Bearer upstream}}}}
