@@ -11,6 +11,7 @@ from ..admin.health import Health, Phase
 from ..config.model import Listen
 from ..proxy.listener import Listener
 from ..proxy.relay import Relay
+from .listeners import TrafficPort
 
 ARRIVING_S: Final = 0.05
 """How long connections that were accepted before the stop have for the request that is on its way."""
@@ -43,15 +44,14 @@ class Drain:
             self.force()
         self.begin()
 
-    async def run(self, listener: Listener, traffic: list[asyncio.Server]) -> None:
+    async def run(self, listener: Listener, traffic: TrafficPort) -> None:
         """Take no more connections, let what is in flight end, and cut off what is left at the deadline."""
         self._health.phase = Phase.DRAINING
         # From here on each response closes its connection. One that a client kept until the port is closed could be closed
         # just when the next request is on it, and a POST cannot be sent twice.
         self._relay.draining = True
         await self._serve_on()
-        for server in traffic:
-            server.close()
+        await traffic.close_gently()
         await asyncio.sleep(ARRIVING_S)
         listener.close_idle()
         drain_s = self._listen.drain_timeout_s

@@ -170,10 +170,10 @@ class Server:
             tls = None if self._certificate is None else self._certificate.context
             traffic = await open_traffic(listener, listen, tls, self._worker, stack)
             scheme = "http" if tls is None else "https"
-            reached = url(scheme, traffic[0].sockets if self._worker is None else self._worker.traffic)
+            reached = url(scheme, traffic.sockets if self._worker is None else self._worker.traffic)
             admin = await open_admin(self._admin_view(listener, reachable(reached)), listen, self._worker, stack, files.admin)
             worker = self._worker
-            own = [*traffic[0].sockets, *admin.sockets] if worker is None else [*worker.traffic, *worker.admin]
+            own = [*traffic.sockets, *admin.sockets] if worker is None else [*worker.traffic, *worker.admin]
             self._upstream.listening = [each.getsockname() for each in own]
             freeze_heap(YOUNG)
             self.health.phase = Phase.READY

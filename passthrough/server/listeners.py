@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 import ssl
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 
 from ..admin.app import AdminView, app, start_listener
@@ -13,21 +16,68 @@ from ..config.model import Listen
 from ..loopback import is_loopback
 from ..proxy.listener import Listener
 from ..worker import WorkerContext
-from .ports import start_server, start_servers
+from .ports import BACKLOG, start_server, start_servers
+
+
+class TrafficPort:
+    """The servers that accept client connections."""
+
+    def __init__(self, servers: Sequence[asyncio.Server], protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+        """`protocol` makes the protocol of each connection."""
+        self._servers = servers
+        self._protocol = protocol
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """The listening sockets; none once it is closed."""
+        return [each for server in self._servers for each in server.sockets]
+
+    def close(self) -> None:
+        """Listen no more. The system resets what is connected and was not accepted yet."""
+        for server in self._servers:
+            server.close()
+
+    async def close_gently(self) -> None:
+        """Listen no more, but accept first what is connected already.
+
+        Its request may be on the way, which the client, or a balancer, could not send a second time.
+        """
+        loop = asyncio.get_running_loop()
+        # The system closes the port with the last descriptor: then nothing waits there any more.
+        copies = [socket.fromfd(each.fileno(), each.family, each.type) for each in self.sockets]
+        self.close()
+        for connection in [each for copy in copies for each in _waiting(copy)]:
+            with suppress(OSError):  # It is gone again.
+                await loop.connect_accepted_socket(self._protocol, connection)
+
+
+def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
+    """Yield the connections that wait at a socket, as many as can, and close it."""
+    with listening:
+        listening.setblocking(False)
+        for _ in range(BACKLOG):
+            try:
+                connection, _address = listening.accept()
+            except OSError as error:
+                if error.errno == errno.ECONNABORTED:
+                    continue
+                return  # There are no more, or no descriptors for them.
+            connection.setblocking(False)
+            yield connection
 
 
 async def open_traffic(
     listener: Listener, listen: Listen, tls: ssl.SSLContext | None, worker: WorkerContext | None, stack: AsyncExitStack
-) -> list[asyncio.Server]:
-    """Accept client connections, until the stack is left or the servers are closed. Raises ListenError."""
+) -> TrafficPort:
+    """Accept client connections, until the stack is left or the port is closed. Raises ListenError."""
     protocol = listener if tls is None else listener.encrypted(tls)
     if worker is None:
         servers = [await start_server(protocol, listen.host, listen.port)]
     else:
         servers = await start_servers(protocol, worker.traffic)
-    for server in servers:
-        stack.callback(server.close)
-    return servers
+    port = TrafficPort(servers, protocol)
+    stack.callback(port.close)
+    return port
 
 
 async def open_admin(

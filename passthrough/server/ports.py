@@ -14,7 +14,9 @@ from typing import Final
 
 from ..errors import PassthroughError
 
-_BACKLOG: Final = 1024
+BACKLOG: Final = 1024
+"""How many connections the system holds until they are accepted, on each socket."""
+
 _MAX_FILES: Final = 65536
 _OTHER_FILES: Final = 40
 """What the ledger, its journal, the log, the sockets that listen and the event loop have open; 24 at rest."""
@@ -42,9 +44,9 @@ async def start_server(protocol: Callable[[], asyncio.BaseProtocol], host: str, 
     try:
         if host == _ALL:  # asyncio and uvloop would let IPv6 in only.
             return await loop.create_server(
-                protocol, sock=_bind_socket(socket.AF_INET6, (host, port), shares=False), backlog=_BACKLOG
+                protocol, sock=_bind_socket(socket.AF_INET6, (host, port), shares=False), backlog=BACKLOG
             )
-        return await loop.create_server(protocol, host, port, backlog=_BACKLOG)
+        return await loop.create_server(protocol, host, port, backlog=BACKLOG)
     except OSError as error:
         raise _listen_error(host, port, error) from None
 
@@ -52,7 +54,7 @@ async def start_server(protocol: Callable[[], asyncio.BaseProtocol], host: str, 
 async def start_servers(protocol: Callable[[], asyncio.BaseProtocol], sockets: Sequence[socket.socket]) -> list[asyncio.Server]:
     """Return servers on sockets that are bound already."""
     loop = asyncio.get_running_loop()
-    return [await loop.create_server(protocol, sock=each, backlog=_BACKLOG) for each in sockets]
+    return [await loop.create_server(protocol, sock=each, backlog=BACKLOG) for each in sockets]
 
 
 def bind_sockets(host: str, port: int, count: int = 1) -> list[tuple[socket.socket, ...]]:
@@ -93,7 +95,7 @@ def _bind_socket(family: int, address: tuple[object, ...], *, shares: bool) -> s
             # `::` is every address of the machine, IPv4's too (RFC 3493 §5.3); two sockets could not share a free port.
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != _ALL)
         made.bind(address)
-        made.listen(_BACKLOG)
+        made.listen(BACKLOG)
         made.setblocking(False)
     except OSError:
         made.close()

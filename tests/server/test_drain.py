@@ -6,9 +6,10 @@ import asyncio
 import json
 import signal
 import sqlite3
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.harness.client import asking, client, once
@@ -126,6 +127,30 @@ async def test_without_a_delay_the_port_is_closed_at_once(tmp_path: Path) -> Non
     async with upstream(answering(ANSWER)) as raw, program(tmp_path, configured(raw), "--drain-delay", "0") as running:
         assert 0 == await running.stop()
         assert "Not ready" not in "".join(running.said)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_stop_serves_what_has_connected_already(tmp_path: Path, workers: str) -> None:
+    """The system takes connections, and requests on them, before the program does: a balancer sends no POST a second time."""
+    async with (
+        upstream(answering(ANSWER)) as raw,
+        program(tmp_path, configured(raw), "--workers", workers) as running,
+        AsyncExitStack() as stack,
+    ):
+        main = psutil.Process(running.process.pid)
+        serving = main.children() if workers != "1" else [main]
+        for process in serving:
+            process.suspend()
+        clients = [await stack.enter_async_context(client(running.port)) for _ in range(50)]
+        for each in clients:
+            await each.send(POST)
+        running.signal(signal.SIGTERM)
+        for process in serving:
+            process.resume()
+        answers = [await each.answer() for each in clients]
+        assert {b"HTTP/1.1 200"} == {head[:12] for head, _ in answers}
+        assert 0 == await running.ended()
+    assert 50 == pages(tmp_path) == len(raw.received)
 
 
 @pytest.mark.parametrize("wrong", ["soon", "-1", "1y", "nan", "''"])
