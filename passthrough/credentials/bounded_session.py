@@ -25,6 +25,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, NameResolutionError
 
+from ..causes import causes
 from .messages import secrets_in, server_words
 from .time_limit import OpenConnections, TimeLimit
 from .token import FetchError
@@ -204,7 +205,7 @@ def _received_secrets(body: bytes) -> set[str]:
 
 def _tls_trouble(error: BaseException) -> str:
     """Say what is wrong with TLS."""
-    for each in _causes(error):
+    for each in causes(error):
         if isinstance(each, ssl.SSLCertVerificationError):
             return (
                 f"has a certificate that is not trusted: {each.verify_message}; add its authority to the system's, "
@@ -215,21 +216,9 @@ def _tls_trouble(error: BaseException) -> str:
 
 def _trouble(error: BaseException) -> tuple[str, str]:
     """Say why there is no connection, in the system's words, or what came over it."""
-    for each in _causes(error):
+    for each in causes(error):
         if isinstance(each, NameResolutionError):
             return "cannot be reached: its name cannot be resolved", "unreachable"
         if isinstance(each, OSError) and each.strerror and each.errno is not None:
             return f"cannot be reached: {each.strerror}", "unreachable"
     return _MALFORMED
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """Return an error and what it was raised from, wherever the libraries keep that."""
-    found: list[BaseException] = []
-    open_ends: list[Any] = [error]
-    while open_ends:
-        each = open_ends.pop(0)
-        if isinstance(each, BaseException) and each not in found:
-            found.append(each)
-            open_ends += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]
-    return found

@@ -15,10 +15,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import requests
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf brings no types
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
+from urllib3.exceptions import HTTPError
 
+from ..causes import causes
 from .settings import TracingSettings
 
 _MAX_BODY_BYTES: Final = 65_536
@@ -94,7 +97,7 @@ class _Adapter(HTTPAdapter):
         except (requests.exceptions.Timeout, TimeoutError):
             self._session.trouble = "it does not answer in time"
             raise
-        except Exception as error:
+        except (requests.exceptions.RequestException, HTTPError, OSError, ValueError) as error:
             self._session.trouble = _trouble(error)
             raise
         self._judge(response, body)
@@ -112,7 +115,7 @@ class _Adapter(HTTPAdapter):
         if body and response.headers.get("Content-Type", "").startswith(_PROTOBUF):
             try:
                 rejected = ExportTraceServiceResponse.FromString(body).partial_success.rejected_spans
-            except Exception:  # noqa: BLE001 - protobuf has no common error for bytes that are not a message
+            except DecodeError:  # all spans were taken, by the status
                 return
             if rejected > 0:
                 session.rejected += rejected
@@ -127,7 +130,7 @@ def _context(settings: TracingSettings) -> ssl.SSLContext:
 
 
 def _tls_trouble(error: BaseException) -> str:
-    for each in _causes(error):
+    for each in causes(error):
         if isinstance(each, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted: {each.verify_message}; name its authority in OTEL_EXPORTER_OTLP_CERTIFICATE"
     return "it does not speak TLS as it should"
@@ -135,19 +138,7 @@ def _tls_trouble(error: BaseException) -> str:
 
 def _trouble(error: BaseException) -> str:
     """Say why there is no connection, in the system's words, or what came over it."""
-    for each in _causes(error):
+    for each in causes(error):
         if isinstance(each, OSError) and each.strerror and each.errno is not None:
             return each.strerror
     return "it sent no whole HTTP response"
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """Return an error and what it was raised from, wherever the libraries keep that."""
-    found: list[BaseException] = []
-    open_ends: list[Any] = [error]
-    while open_ends:
-        each = open_ends.pop(0)
-        if isinstance(each, BaseException) and each not in found:
-            found.append(each)
-            open_ends += [each.__cause__, each.__context__, getattr(each, "reason", None), *each.args]
-    return found

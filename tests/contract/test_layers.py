@@ -16,7 +16,7 @@ import passthrough
 SOURCE = Path(passthrough.__file__).parent
 
 LAYERS = """
-errors loopback aiohttp_internals extras pdfium_lock
+errors causes loopback aiohttp_internals extras pdfium_lock
 secret worker background.* cli.fast_import
 cli.standard_streams
 meter.* sandbox.* client.*
@@ -111,7 +111,7 @@ DOORS = {
     "brotli": "meter.decode",
     "isal": "meter.inflate",
     "zstandard": "meter.decode",
-    "google": "credentials.google",
+    "google": "credentials.google tracing.collector_session",
     "opentelemetry": "tracing.exporter tracing.encoding tracing.collector_session",
     "requests": "credentials.bounded_session tracing.collector_session",
     "urllib3": "credentials.bounded_session credentials.time_limit tracing.collector_session",
