@@ -45,7 +45,7 @@ from ..proxy.relay import Relay, Rules
 from ..proxy.routes import Route, RouteTable, Target
 from ..proxy.upstream.pool import ConnectionPool
 from ..proxy.upstream.steps import Steps
-from ..tracing.attributes import SpanText
+from ..tracing.attributes import SpanConventions
 from ..tracing.tracer import LogAndSpans, Tracer
 from ..worker import FORCE_STOP, RELOAD, STOP, WorkerContext
 from .certificate import ServerCertificate
@@ -100,8 +100,8 @@ class Server:
             PriceProbe(prices),
         )
         self._retention = Retention(self._ledger, config.ledger_keep_days, warn=_log.warning)
-        text = SpanText("http" if config.listen.tls_cert is None else "https", Offers(self._shipped_prices))
-        self._tracer = None if config.tracing is None else Tracer(config.tracing, text, _log.warning)
+        conventions = SpanConventions("http" if config.listen.tls_cert is None else "https", Offers(self._shipped_prices))
+        self._tracer = None if config.tracing is None else Tracer(config.tracing, conventions, _log.warning)
         is_debugged = _log.isEnabledFor(logging.DEBUG)  # The level does not change.
         self._bookkeeper = Bookkeeper(
             prices=prices,

@@ -51,18 +51,13 @@ _OF_USAGE: Final = (
 )
 
 
-class SpanText:
-    """Names and describes spans."""
+class SpanConventions:
+    """Says of an entry what the semantic conventions want a span to say."""
 
     def __init__(self, scheme: str, offers: Offers) -> None:
         """`scheme` is how clients speak to this program: http or https. `offers` knows the providers of targets."""
         self._scheme = scheme
         self._offers = offers
-
-    def describe(self, entry: Entry) -> tuple[str, Mapping[str, Value], str | None]:
-        """Return the name, the attributes, and what failed: None where the span's status is not an error."""
-        name, shared, failed = self.shared(shared_of(entry))
-        return name, {**shared, **self.own(entry)}, failed
 
     def own(self, entry: Entry) -> Mapping[str, Value]:
         """Return the attributes that differ from entry to entry."""
@@ -82,7 +77,10 @@ class SpanText:
         return found
 
     def shared(self, key: tuple[Any, ...]) -> tuple[str, Mapping[str, Value], str | None]:
-        """Return the name, the attributes that most entries share, and what failed; `key` is `shared_of` of an entry."""
+        """Return the name, the attributes that most entries share, and what failed; `key` is `shared_of` of an entry.
+
+        What failed is None where the span's status is not an error.
+        """
         return self._described(*key)
 
     def _described(

@@ -19,14 +19,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags, Status
 
 from .. import __version__
 from ..accounting.entry import Entry
-from .attributes import SpanText, Value, shared_of
-from .parent import Parent
+from .attributes import SpanConventions, Value, shared_of
+from .parent import SAMPLED, Parent
 
 _NANO: Final = 10**9
 _MAX_CACHED: Final = 256
 _AT_ONCE: Final = 32  # spans: half a millisecond of Python
 _PAUSE_S: Final = 0.0002
-_SAMPLED: Final = 1
 _KNOWN: Final = int(SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK)
 _REMOTE: Final = int(SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK)
 _SPAN, _SCOPE_SPANS, _RESOURCE_SPANS, _FIRST = 2, 2, 1, 1  # the numbers of fields in trace.proto and trace_service.proto
@@ -35,9 +34,9 @@ _SPAN, _SCOPE_SPANS, _RESOURCE_SPANS, _FIRST = 2, 2, 1, 1  # the numbers of fiel
 class SpanEncoder:
     """Encodes the spans of one resource."""
 
-    def __init__(self, text: SpanText, resource: Mapping[str, Any]) -> None:
-        """`text` describes spans; `resource` says who exports."""
-        self._text = text
+    def __init__(self, conventions: SpanConventions, resource: Mapping[str, Any]) -> None:
+        """`conventions` describe spans; `resource` says who exports."""
+        self._conventions = conventions
         described = Resource(attributes=_attributes({name: what for name, what in resource.items() if isinstance(what, Value)}))
         scope = InstrumentationScope(name="passthrough", version=__version__)
         self._resource = _field(_FIRST, described.SerializeToString())
@@ -62,25 +61,23 @@ class SpanEncoder:
             span_id=(random.getrandbits(64) or 1).to_bytes(8),
             start_time_unix_nano=began,
             end_time_unix_nano=began + round(entry.total_s * _NANO),
-            attributes=_attributes(self._text.own(entry)),
+            attributes=_attributes(self._conventions.own(entry)),
         )
         if parent is None:  # The trace has the exchange's id: what a response names is found by it.
-            own.trace_id, own.flags = bytes.fromhex(entry.id), _SAMPLED | _KNOWN
+            own.trace_id, own.flags = bytes.fromhex(entry.id), SAMPLED | _KNOWN
         else:
             own.trace_id, own.parent_span_id = parent.trace_id.to_bytes(16), parent.span_id.to_bytes(8)
-            own.trace_state, own.flags = parent.state, parent.flags | _SAMPLED | _KNOWN | _REMOTE
+            own.trace_state, own.flags = parent.state, parent.flags | SAMPLED | _KNOWN | _REMOTE
         shared: bytes = self._shared(shared_of(entry))
         encoded: bytes = own.SerializeToString()
         return shared + encoded
 
     def _encoded_shared(self, key: tuple[Any, ...]) -> bytes:
-        name, attributes, failed = self._text.shared(key)
+        name, attributes, failed = self._conventions.shared(key)
         span = Span(name=name, kind=Span.SpanKind.SPAN_KIND_SERVER, attributes=_attributes(attributes))
         if failed is not None:
-            span.status.code, span.status.message = (
-                Status.StatusCode.STATUS_CODE_ERROR,
-                str(attributes.get("passthrough.why", failed)),
-            )
+            span.status.code = Status.StatusCode.STATUS_CODE_ERROR
+            span.status.message = str(attributes.get("passthrough.why", failed))
         encoded: bytes = span.SerializeToString()
         return encoded
 

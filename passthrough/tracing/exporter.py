@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanContext
 
 from .. import __version__
 from ..accounting.entry import Entry
-from .attributes import SpanText
+from .attributes import SpanConventions
 from .collector_session import CollectorSession
 from .encoding import SpanEncoder
 from .parent import Parent, parent_of
@@ -38,14 +38,14 @@ _LEVEL_OF_NONE: Final = logging.CRITICAL + 1
 class Exporter:
     """Exports batches of entries as spans; `trouble` says what went wrong with the last one. Belongs to one thread."""
 
-    def __init__(self, settings: TracingSettings, text: SpanText) -> None:
+    def __init__(self, settings: TracingSettings, conventions: SpanConventions) -> None:
         """Raises OSError where a certificate or a key of the settings cannot be used."""
         # The SDK's own messages would come with each batch, and one of them holds the headers.
         logging.getLogger("opentelemetry").setLevel(_LEVEL_OF_NONE)
         self._settings = settings
         self._session = CollectorSession(settings)
         resource = Resource.create({**settings.resource, **_instance(settings)})
-        self._encoder = SpanEncoder(text, resource.attributes)
+        self._encoder = SpanEncoder(conventions, resource.attributes)
         self._exporter = OTLPSpanExporter(
             endpoint=settings.endpoint.reveal(),
             headers={name: value.reveal() for name, value in settings.headers.items()},

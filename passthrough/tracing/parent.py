@@ -8,7 +8,9 @@ from typing import Final
 
 from ..exchange import TraceFields
 
-_SAMPLED: Final = 1
+SAMPLED: Final = 1
+"""The flag that says that a span is recorded (§3.2.2.5.1)."""
+
 _PARENT: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
@@ -24,7 +26,7 @@ class Parent:
     @property
     def is_sampled(self) -> bool:
         """Whether the client says that its span is recorded."""
-        return bool(self.flags & _SAMPLED)
+        return bool(self.flags & SAMPLED)
 
 
 def parent_of(fields: TraceFields | None) -> Parent | None:

@@ -7,9 +7,8 @@ from typing import Final
 from .parent import Parent
 from .settings import Sampler
 
-_IDS: Final = (
-    1 << 64
-)  # the lower half of a trace id decides, as in the SDK's TraceIdRatioBased: all services choose the same traces
+_IDS: Final = 1 << 64
+"""The lower half of a trace id decides, as in the SDK's TraceIdRatioBased: so all services choose the same traces."""
 
 
 def is_sampled(sampler: Sampler, parent: Parent | None, trace_id: int) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ..accounting.bookkeeper import EntryLog
 from ..accounting.entry import Entry
 from ..background.batch_queue import BatchQueue
-from .attributes import SpanText
+from .attributes import SpanConventions
 from .settings import TracingSettings
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ MAX_WAITING: Final = 10_000
 
 _BATCH: Final = 512
 _GATHER_S: Final = 1.0
-_TELL_EVERY_S: Final = 60.0
+_WARN_EVERY_S: Final = 60.0
 _LAST_S: Final = 0.2  # for the end of a wait that was cut short
 
 
@@ -31,19 +31,19 @@ class Tracer:
     `exported` counts the spans that the collector took, `dropped` those that it never got or did not take.
     """
 
-    def __init__(self, settings: TracingSettings, text: SpanText, warn: Callable[[str], None]) -> None:
+    def __init__(self, settings: TracingSettings, conventions: SpanConventions, warn: Callable[[str], None]) -> None:
         """Start the thread. `warn` takes messages for the operator: one a minute at most while spans are dropped."""
         self.exported = 0
         self._settings = settings
-        self._text = text
+        self._conventions = conventions
         self._warn = warn
         self._queue: BatchQueue[Entry] = BatchQueue(MAX_WAITING, batch=_BATCH, gather_s=_GATHER_S)
         self._refused = 0  # each is written by one thread only
         self._failed = 0
         self._is_given_up = False
         self._in_hand = 0
-        self._told_at: float | None = None
-        self._told = 0
+        self._warned_at: float | None = None
+        self._warned = 0
         self._exporter: Exporter | None = None
         self._thread = Thread(target=self._run, name="spans", daemon=True)
         self._thread.start()
@@ -68,7 +68,7 @@ class Tracer:
             self._exporter.shut_down()
             self._thread.join(_LAST_S)
         self._is_given_up = self._thread.is_alive()
-        if self.dropped > self._told:
+        if self.dropped > self._warned:
             self._warn(f"{self.dropped} spans in all were not exported to the collector at {self._settings.collector}.")
 
     def _run(self) -> None:
@@ -83,7 +83,7 @@ class Tracer:
             self.exported += exported
             self._failed += failed
             self._in_hand = 0
-            self._tell(trouble)
+            self._warn_of_drops(trouble)
         if self._exporter is not None:
             self._exporter.shut_down()
 
@@ -92,22 +92,22 @@ class Tracer:
         try:
             from .exporter import Exporter  # noqa: PLC0415 - the extra `otel`; it takes a third of a second
 
-            self._exporter = Exporter(self._settings, self._text)
+            self._exporter = Exporter(self._settings, self._conventions)
         except Exception as error:  # noqa: BLE001 - whatever the libraries raise: traffic goes on without spans
             why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
             self._warn(f"No spans are exported: {why}. Check the OTEL_EXPORTER_OTLP_… variables and the extra 'otel'.")
             return lambda batch: (0, len(batch))
         return self._exporter.export
 
-    def _tell(self, trouble: str | None) -> None:
+    def _warn_of_drops(self, trouble: str | None) -> None:
         dropped, now = self.dropped, time.monotonic()
-        if self._exporter is None or dropped == self._told:
+        if self._exporter is None or dropped == self._warned:
             return
-        if self._told_at is not None and now - self._told_at < _TELL_EVERY_S:
+        if self._warned_at is not None and now - self._warned_at < _WARN_EVERY_S:
             return
         why = trouble or "it takes them too slowly"
         self._warn(f"Spans are dropped, {dropped} so far, by the collector at {self._settings.collector}: {why}.")
-        self._told_at, self._told = now, dropped
+        self._warned_at, self._warned = now, dropped
 
 
 class LogAndSpans:

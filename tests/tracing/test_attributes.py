@@ -11,16 +11,22 @@ from passthrough.accounting.entry import Charge, Entry
 from passthrough.accounting.pricing.offers import Offers
 from passthrough.accounting.pricing.prices import shipped
 from passthrough.meter.usage import Usage
-from passthrough.tracing.attributes import PROVIDERS, SpanText
+from passthrough.tracing.attributes import PROVIDERS, SpanConventions, Value, shared_of
 from tests.harness.entries import booked
 
-TEXT = SpanText("http", Offers(shipped()))
+CONVENTIONS = SpanConventions("http", Offers(shipped()))
 KNOWN = frozenset(host.provider for host in shipped().hosts)
 
 
 def entry(**more: Any) -> Entry:
     """Return the entry of an OCR call with what is given."""
     return replace(booked(exchange_id="0" * 31 + "1"), **more)
+
+
+def described(made: Entry) -> tuple[str, dict[str, Value], str | None]:
+    """Return the name, all attributes, and what failed."""
+    name, shared, failed = CONVENTIONS.shared(shared_of(made))
+    return name, {**shared, **CONVENTIONS.own(made)}, failed
 
 
 def test_an_ocr_call_in_full() -> None:
@@ -36,7 +42,7 @@ def test_an_ocr_call_in_full() -> None:
         bytes_down=20,
         usage=Usage(pages=2, pages_annotated=1, model="mistral-ocr-2512"),
     )
-    name, attributes, failed = TEXT.describe(made)
+    name, attributes, failed = described(made)
     assert ("POST /mistral", None) == (name, failed)
     assert {
         "http.request.method": "POST",
@@ -69,7 +75,7 @@ def test_an_ocr_call_in_full() -> None:
 def test_a_chat_has_its_tokens() -> None:
     """They are the conventions', with those that the provider had cached."""
     used = Usage(tokens_in=5, tokens_out=7, tokens_cached=3, model="mistral-small")
-    _, attributes, _ = TEXT.describe(entry(path="/mistral/v1/chat/completions", usage=used, charges=(Charge(),), sandbox=True))
+    _, attributes, _ = described(entry(path="/mistral/v1/chat/completions", usage=used, charges=(Charge(),), sandbox=True))
     assert (5, 7, 3, "chat", True) == tuple(
         attributes[name]
         for name in (
@@ -95,7 +101,7 @@ def test_a_chat_has_its_tokens() -> None:
 )
 def test_operations_by_paths(path: str, operation: str | None) -> None:
     """A path that is no generation has no operation."""
-    assert operation == TEXT.describe(entry(path=path))[1].get("gen_ai.operation.name")
+    assert operation == described(entry(path=path))[1].get("gen_ai.operation.name")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +118,7 @@ def test_operations_by_paths(path: str, operation: str | None) -> None:
 )
 def test_providers_by_targets(target: str | None, provider: str | None) -> None:
     """A host that is not known has none: it may be a gateway."""
-    assert provider == TEXT.describe(entry(target=target))[1].get("gen_ai.provider.name")
+    assert provider == described(entry(target=target))[1].get("gen_ai.provider.name")
 
 
 def test_providers_that_are_renamed_are_those_of_the_price_list() -> None:
@@ -137,13 +143,13 @@ def test_providers_that_are_renamed_are_those_of_the_price_list() -> None:
 )
 def test_what_is_an_error(more: dict[str, Any], failed: str | None) -> None:
     """What the client did wrong is none of a server's span; what broke is one, whatever its status was."""
-    _, attributes, found = TEXT.describe(entry(**more))
+    _, attributes, found = described(entry(**more))
     assert (failed, failed) == (found, attributes.get("error.type"))
 
 
 def test_a_method_that_is_not_known_is_other() -> None:
     """Names of spans are few: an invented method is not among them. Nor is a path without a route."""
-    name, attributes, _ = TEXT.describe(entry(method="BREW", route=None))
+    name, attributes, _ = described(entry(method="BREW", route=None))
     assert ("HTTP", "_OTHER", "BREW") == (
         name,
         attributes["http.request.method"],

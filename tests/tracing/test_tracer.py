@@ -18,7 +18,7 @@ import trustme
 from passthrough.accounting.entry import Entry
 from passthrough.accounting.pricing.offers import Offers
 from passthrough.accounting.pricing.prices import shipped
-from passthrough.tracing.attributes import SpanText
+from passthrough.tracing.attributes import SpanConventions, shared_of
 from passthrough.tracing.settings import TracingSettings, tracing_settings
 from passthrough.tracing.tracer import MAX_WAITING, LogAndSpans, Tracer
 from tests.harness.collector import Answer, Collector, attributes, collector
@@ -28,7 +28,7 @@ from tests.harness.tls import served_by
 
 pytestmark = pytest.mark.wire
 
-TEXT = SpanText("http", Offers(shipped()))
+CONVENTIONS = SpanConventions("http", Offers(shipped()))
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 QUICK = {"OTEL_EXPORTER_OTLP_TIMEOUT": "2"}  # so that the SDK gives up after two tries; each may take so long on a busy machine
 
@@ -68,7 +68,7 @@ async def tracing(endpoint: str, **more: str) -> AsyncIterator[Running]:
         said.append(text)
         news.set()
 
-    running = Running(Tracer(settings(endpoint, more), TEXT, warn), said, news)
+    running = Running(Tracer(settings(endpoint, more), CONVENTIONS, warn), said, news)
     try:
         yield running
     finally:
@@ -106,7 +106,8 @@ async def test_spans_of_a_trace_and_roots_of_their_own() -> None:
         first.start_time_unix_nano,
         first.end_time_unix_nano - first.start_time_unix_nano,
     )
-    assert TEXT.describe(child)[:2] == (first.name, attributes(first))
+    name, shared, _ = CONVENTIONS.shared(shared_of(child))
+    assert (name, {**shared, **CONVENTIONS.own(child)}) == (first.name, attributes(first))
     (resource,) = there.resources
     assert ("passthrough", "test") == (resource["service.name"], resource["deployment.environment.name"])
     assert {"service.version", "service.instance.id", "telemetry.sdk.name"} <= resource.keys()
