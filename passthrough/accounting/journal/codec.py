@@ -24,8 +24,8 @@ New fields come last and have a default, so that lines of older formats can be r
 READABLE: Final = (1, 2, 3, FORMAT)
 """The formats whose lines `decode` understands."""
 
-_BESIDE: Final = {"upstream_code", "trace"}  # for the log and for spans alone
-_ENTRY: Final = tuple(field.name for field in fields(Entry) if field.name not in _BESIDE)
+_NOT_JOURNALED: Final = {"upstream_code", "trace"}  # for the log and for spans alone
+_ENTRY: Final = tuple(field.name for field in fields(Entry) if field.name not in _NOT_JOURNALED)
 _of_entry: Final = attrgetter(*_ENTRY)
 _of_usage: Final = attrgetter(*(field.name for field in fields(Usage)))
 _of_charge: Final = attrgetter(*(field.name for field in fields(Charge)))

@@ -47,12 +47,12 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 _PREPARE: Final = "prepare_threshold"
 """psycopg's own parameter: how often a statement is executed before it is prepared on the server."""
 
-_TOO_MANY: Final = "The ledger's URL has an '@' too many.\n" + (
-    "Percent-encode its user and password: an @ as %40, a / as %2F, a % as %25. Or leave the password to PGPASSWORD."
-)
+_TOO_MANY_AT: Final = """\
+The ledger's URL has an '@' too many.
+Percent-encode its user and password: an @ as %40, a / as %2F, a % as %25. Or leave the password to PGPASSWORD."""
 
 _USER: Final = re.compile(r"[^:/]*(?::[^@]*)?@")
-"""A URL's user and password, as SQLAlchemy reads them: a password may have any sign but an @, encoded or not."""
+"""A URL's user and password, as SQLAlchemy reads them: a password may have any character but an @, encoded or not."""
 
 _HOST: Final = re.compile(r"(?:(\[[^\[\]]+\])|([^:\[\]]*))(?::(\d*))?")
 
@@ -107,7 +107,7 @@ def _without_hosts(text: str, known: Callable[[], Collection[str]]) -> tuple[str
     user = _user(rest, known)
     place, mark, query = rest[len(user) :].partition("?")
     if "@" in place or _has_at_elsewhere(query, known):
-        raise LedgerError(_TOO_MANY)
+        raise LedgerError(_TOO_MANY_AT)
     hosts, slash, name = place.partition("/")
     first, comma, _ = hosts.partition(",")
     # SQLAlchemy takes an @ in the query for the end of a password.
