@@ -26,4 +26,4 @@ def notify_ready(address: str | None) -> None:
             manager.setblocking(False)
             manager.sendto(b"READY=1", path)
     except OSError as error:
-        _log.warning("The service manager at NOTIFY_SOCKET was not told that this serves: %s.", error)
+        _log.warning("The service manager at NOTIFY_SOCKET cannot be notified: %s.", error)

@@ -49,7 +49,7 @@ async def test_a_reload_right_behind_the_start_reloads(tmp_path: Path, workers: 
 async def test_a_manager_that_has_gone_stops_nothing(tmp_path: Path) -> None:
     """It is said once, and the program serves."""
     async with program(tmp_path, ROUTES, env={"NOTIFY_SOCKET": str(tmp_path / "gone")}) as running:
-        await running.says("The service manager at NOTIFY_SOCKET was not told that this serves: .*No such file")
+        await running.says("The service manager at NOTIFY_SOCKET cannot be notified: .*No such file")
         assert 0 == await running.stop()
 
 
