@@ -28,8 +28,8 @@ from passthrough.errors import ConfigError
 from passthrough.server.instance import CLOSE_ACCOUNTING_S
 from tests.harness.kustomization import built
 
-HOUSE = Path(__file__).parents[2]
-PROJECT: dict[str, Any] = tomllib.loads((HOUSE / "pyproject.toml").read_text("utf-8"))["project"]
+ROOT = Path(__file__).parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 BOUND = {"aiohttp", "flit-core"}
 """What has an upper bound: aiohttp's internals are used; flit-core is the build system, as [build-system] has it."""
 PROVIDER_KEY = {"MISTRAL_API_KEY": "mistral-canary-0123456789"}
@@ -37,7 +37,7 @@ PROVIDER_KEY = {"MISTRAL_API_KEY": "mistral-canary-0123456789"}
 
 def instructions() -> list[tuple[str, str]]:
     """Return the Dockerfile's instructions, each as its keyword and the rest, continuation lines joined."""
-    text = "\n".join(line for line in (HOUSE / "Dockerfile").read_text("utf-8").splitlines() if not line.startswith("#"))
+    text = "\n".join(line for line in (ROOT / "Dockerfile").read_text("utf-8").splitlines() if not line.startswith("#"))
     lines = (" ".join(line.split()) for line in text.replace("\\\n", " ").splitlines())
     return [(line.partition(" ")[0], line.partition(" ")[2]) for line in lines if line]
 
@@ -59,7 +59,7 @@ def assignments(keyword: str) -> dict[str, str]:
 
 def pins() -> list[tuple[str, str]]:
     """Return the constraints as names and versions, in the file's order; a line of another form has no version."""
-    lines = (HOUSE / "constraints.txt").read_text("utf-8").splitlines()
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     return [(line.partition("==")[0], line.partition("==")[2]) for line in lines if not line.startswith("#")]
 
 
@@ -102,12 +102,12 @@ def deployed(folder: Path, name: str, environ: dict[str, str], **more: Any) -> C
 
 def manifests() -> dict[str, Any]:
     """Return the sidecar's Kubernetes objects by their kind."""
-    return {each["kind"]: each for each in built(HOUSE / "deploy/kubernetes/sidecar")}
+    return {each["kind"]: each for each in built(ROOT / "deploy/kubernetes/sidecar")}
 
 
 def compose() -> Any:
     """Return the one service of the Compose file."""
-    return yaml.safe_load((HOUSE / "deploy/compose.yaml").read_text("utf-8"))["services"]["passthrough"]
+    return yaml.safe_load((ROOT / "deploy/compose.yaml").read_text("utf-8"))["services"]["passthrough"]
 
 
 # ── the distribution's name ──
@@ -115,8 +115,8 @@ def compose() -> Any:
 
 def test_nothing_installs_another_project() -> None:
     """What is installed by name is this distribution; `passthrough` on PyPI is another project."""
-    folders = (HOUSE / name for name in ("passthrough", "tests", "docs", "deploy", ".ci"))
-    files = [path for place in (HOUSE.glob("*"), *(folder.rglob("*") for folder in folders)) for path in place if path.is_file()]
+    folders = (ROOT / name for name in ("passthrough", "tests", "docs", "deploy", ".ci"))
+    files = [path for place in (ROOT.glob("*"), *(folder.rglob("*") for folder in folders)) for path in place if path.is_file()]
     texts = [path.read_text("utf-8", "replace") for path in files if "__pycache__" not in path.parts]
     extras = "|".join(PROJECT["optional-dependencies"])
     named = {name for text in texts for name in re.findall(rf"(?<![\w/.-])(passthrough[\w-]*)\[(?:{extras})\b", text)}
@@ -195,9 +195,9 @@ def test_image_is_built_from_what_is_let_in() -> None:
     """Every file that is copied exists and is let in, and nothing is let in that is not copied."""
     named = {source for rest in rests("COPY") if "--from" not in rest for source in rest.split()[:-1]}
     copied = {source for source in named if source.partition("/")[0] not in named - {source}}  # a folder has its files
-    let_in = {line[1:] for line in (HOUSE / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")}
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")}
     assert copied == let_in
-    assert set() == {name for name in named if not (HOUSE / name).exists()}
+    assert set() == {name for name in named if not (ROOT / name).exists()}
 
 
 def test_image_refuses_strangers() -> None:
@@ -206,7 +206,7 @@ def test_image_refuses_strangers() -> None:
     assert assignments("ENV")["PASSTHROUGH_CONFIG"] == place
     for sandbox in (False, True):
         with pytest.raises(ConfigError, match="client_keys"):
-            deployed(HOUSE, source, PROVIDER_KEY, sandbox=sandbox)
+            deployed(ROOT, source, PROVIDER_KEY, sandbox=sandbox)
 
 
 # ── deployments ──
@@ -215,7 +215,7 @@ def test_image_refuses_strangers() -> None:
 def test_compose_is_served() -> None:
     """With the keys that it names, the composed container listens where its ports are published from, the dashboard's too."""
     names = [each for each in compose()["environment"] if each.endswith("_KEY")]
-    config = deployed(HOUSE / "deploy/etc", "routes.yaml", {name: f"{name}-canary-0123456789" for name in names})
+    config = deployed(ROOT / "deploy/etc", "routes.yaml", {name: f"{name}-canary-0123456789" for name in names})
     assert () == config.warnings
     assert ("0.0.0.0", "0.0.0.0") == (config.listen.host, config.listen.admin_host)
     assert [str(config.listen.port), str(config.listen.admin_port)] == final("EXPOSE").split()
@@ -228,7 +228,7 @@ def test_compose_is_served() -> None:
 def test_compose_needs_its_keys() -> None:
     """A key that the shell does not set is said by its name, not sent as nothing."""
     with pytest.raises(ConfigError, match=r"(?s)MISTRAL_API_KEY.*CLIENT_KEY.*ADMIN_KEY"):
-        deployed(HOUSE / "deploy/etc", "routes.yaml", {})
+        deployed(ROOT / "deploy/etc", "routes.yaml", {})
 
 
 def test_sidecar_is_served(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_deployments_wait_for_the_drain() -> None:
 @pytest.mark.process
 def test_ci_runs_what_the_conventions_name() -> None:
     """The script is executable, well-formed, and runs every check with the pins."""
-    script = HOUSE / ".ci/run"
+    script = ROOT / ".ci/run"
     assert os.access(script, os.X_OK)
     assert 0 == subprocess.run([shutil.which("bash") or "bash", "-n", script], check=False).returncode
     steps = ["-c constraints.txt -e '.[test]'", "ruff format --check", "ruff check", "mypy --strict", "python -m pytest"]
@@ -277,4 +277,4 @@ def test_ci_runs_what_the_conventions_name() -> None:
 def test_license_is_the_one_declared() -> None:
     """The licence's text is that of its identifier."""
     assert "Apache-2.0" == PROJECT["license"]
-    assert "Apache License\n                           Version 2.0, January 2004" in (HOUSE / "LICENSE").read_text("utf-8")
+    assert "Apache License\n                           Version 2.0, January 2004" in (ROOT / "LICENSE").read_text("utf-8")

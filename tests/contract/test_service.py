@@ -24,11 +24,11 @@ from tests.harness.process import program
 from tests.harness.upstream import answering, ok, upstream
 from tests.harness.waiting import eventually
 
-HOUSE = Path(__file__).parents[2]
-UNIT = HOUSE / "deploy/passthrough.service"
-ROTATION = HOUSE / "deploy/passthrough.logrotate"
-LAUNCHD = HOUSE / "deploy/passthrough.plist"
-PAGE = (HOUSE / "docs/deployment.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "deploy/passthrough.service"
+ROTATION = ROOT / "deploy/passthrough.logrotate"
+LAUNCHD = ROOT / "deploy/passthrough.plist"
+PAGE = (ROOT / "docs/deployment.md").read_text("utf-8")
 
 MAX_EXPOSURE = 1.1
 """What systemd 252 says of the unit. A network server cannot have 0: it opens sockets, to any address."""
