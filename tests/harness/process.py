@@ -19,8 +19,8 @@ from typing import Any
 
 from tests.harness.preloaded import Preloaded
 
-WAIT_S = 30.0
-"""How long a test waits for what must happen; only a failure ever takes so long."""
+WAIT_S = 90.0
+"""How long a test waits for what must happen; only a failure ever takes so long, or a start on a very busy machine."""
 
 
 _CONFIGURES = re.compile(
