@@ -297,9 +297,9 @@ def test_the_page_names_every_value_of_the_secret() -> None:
 
 @pytest.mark.skipif(KUBECTL is None, reason="there is no kubectl")
 def test_the_pages_own_kustomization_is_built(tmp_path: Path) -> None:
-    """The kustomization that the page shows over a checkout names another image, and has a configuration of its own."""
-    (shown,) = blocks("yaml")
-    (tmp_path / "kustomization.yaml").write_text(shown, "utf-8")
+    """The page's kustomization over a checkout names another image, has its own configuration, and takes a ServiceMonitor."""
+    shown, monitored = blocks("yaml")
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(yaml.safe_load(shown) | yaml.safe_load(monitored)), "utf-8")
     (tmp_path / "routes.yaml").write_text("pass_through_endpoints: []\n", "utf-8")
     (tmp_path / "passthrough/deploy").mkdir(parents=True)
     shutil.copytree(FOLDER, tmp_path / "passthrough/deploy/kubernetes")
@@ -310,5 +310,8 @@ def test_the_pages_own_kustomization_is_built(tmp_path: Path) -> None:
     (config,) = of_kind(objects, "ConfigMap")
     assert {"routes.yaml": "pass_through_endpoints: []\n"} == config["data"]
     assert {"passthrough"} == {each["metadata"]["namespace"] for each in objects}
+    (monitor,) = of_kind(objects, "ServiceMonitor")
+    assert "prometheus" == monitor["metadata"]["labels"]["release"]
     for each in objects:
-        validate(each, VERSIONS[0])
+        if each is not monitor:
+            validate(each, VERSIONS[0])
