@@ -24,9 +24,13 @@ from urllib3.exceptions import HTTPError
 from ..causes import causes
 from .settings import TracingSettings
 
+_PROTOBUF: Final = "application/x-protobuf"
+_OWN: Final = frozenset(
+    {"accept", "authorization", "connection", "content-encoding", "content-length", "content-type", "host", "user-agent"}
+)
+"""Fields that requests and the exporter send by themselves."""
 _MAX_BODY_BYTES: Final = 65_536
 _MULTIPLE_CHOICES: Final = 300
-_PROTOBUF: Final = "application/x-protobuf"
 _COMPRESSORS: Final[Mapping[str, Callable[[bytes], bytes]]] = {"none": bytes, "gzip": gzip.compress, "deflate": zlib.compress}
 
 
@@ -45,6 +49,7 @@ class CollectorSession(requests.Session):
         self.is_taken = False
         self.payload = b""
         self._compress = _COMPRESSORS[settings.compression]
+        self.fields = _OWN | settings.headers.keys()
         adapter = _Adapter(self, _context(settings))
         for scheme in ("https://", "http://"):
             self.mount(scheme, adapter)
@@ -85,6 +90,9 @@ class _Adapter(HTTPAdapter):
     ) -> requests.Response:
         """Send one request and read its response, up to a bound. Raises what requests raises."""
         request.prepare_body(self._session.payload, None)  # with its length
+        # The exporter reads OTEL_EXPORTER_OTLP_HEADERS itself, too, with what the settings leave out.
+        for name in [name for name in request.headers if name.lower() not in self._session.fields]:
+            del request.headers[name]
         request.headers["Accept-Encoding"] = "identity"  # A few bytes of gzip can be a gigabyte.
         try:
             response = super().send(request, stream=True, timeout=timeout, verify=True, cert=None, proxies={})

@@ -1,4 +1,4 @@
-"""The door to OpenTelemetry's SDK: its resource, and its exporter, which posts what `encoding` has made of entries.
+"""The door to OpenTelemetry's SDK: its exporter, which posts what `encoding` has made of entries.
 
 The exporter's public interface takes spans of the SDK, and encodes them slowly. So it gets one span that says nothing, and its
 session, which is ours, posts the encoded batch in the place of that. Where to, with which headers, how long, when again and when
@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from typing import Final
 
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import SpanContext
@@ -44,8 +44,7 @@ class Exporter:
         logging.getLogger("opentelemetry").setLevel(_LEVEL_OF_NONE)
         self._settings = settings
         self._session = CollectorSession(settings)
-        resource = Resource.create({**settings.resource, **_instance(settings)})
-        self._encoder = SpanEncoder(conventions, resource.attributes)
+        self._encoder = SpanEncoder(conventions, {**_sdk(), **settings.resource, **_instance(settings)})
         self._exporter = OTLPSpanExporter(
             endpoint=settings.endpoint.reveal(),
             headers={name: value.reveal() for name, value in settings.headers.items()},
@@ -82,6 +81,17 @@ class Exporter:
         parent = parent_of(entry.trace)
         if is_sampled(self._settings.sampler, parent, int(entry.id, 16) if parent is None else parent.trace_id):
             yield parent
+
+
+def _sdk() -> Mapping[str, str]:
+    """Return what the SDK says of itself. Its Resource.create would also run detectors that variables name: they tell the command
+    line, the user and the machine.
+    """
+    return {
+        "telemetry.sdk.language": "python",
+        "telemetry.sdk.name": "opentelemetry",
+        "telemetry.sdk.version": version("opentelemetry-sdk"),
+    }
 
 
 def _instance(settings: TracingSettings) -> dict[str, str]:

@@ -213,6 +213,8 @@ def _collector(url: str) -> str | None:
         return None
     if parts.scheme not in {"http", "https"} or not host or not url.isprintable() or " " in url:
         return None
+    if "@" in f"{parts.path}{parts.fragment}":  # A password with a / or #: its beginning would pass for the port, and be shown.
+        return None
     shown = f"[{host}]" if ":" in host else host
     return shown if port is None else f"{shown}:{port}"
 

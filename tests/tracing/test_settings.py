@@ -61,6 +61,7 @@ def test_an_endpoint_turns_tracing_on(more: Mapping[str, str], url: str, collect
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://[::1"}, ["OTEL_EXPORTER_OTLP_ENDPOINT"]),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:99999"}, ["OTEL_EXPORTER_OTLP_ENDPOINT"]),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c/a b"}, ["OTEL_EXPORTER_OTLP_ENDPOINT"]),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://user:12/password@c"}, ["OTEL_EXPORTER_OTLP_ENDPOINT"]),
         ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "grpc://collector"}, ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]),
     ],
 )

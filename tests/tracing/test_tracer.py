@@ -172,6 +172,22 @@ async def test_nothing_is_taken_from_the_environment(monkeypatch: pytest.MonkeyP
     assert (1, None) == (len(there.spans), there.requests[0].headers.get("Authorization"))
 
 
+async def test_variables_that_only_the_sdk_knows_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No detector tells of the machine or the command line, and a header that was left out is not sent after all."""
+    for name, value in (
+        ("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", "process,os,host"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "b%C3%A4d=1"),
+    ):
+        monkeypatch.setenv(name, value)
+    async with collector() as there, tracing(there.url, OTEL_EXPORTER_OTLP_HEADERS="b%C3%A4d=1") as running:
+        running.tracer.put(booked())
+        await running.close()
+    told = {"service.name", "service.version", "service.instance.id"}
+    told |= {"telemetry.sdk.language", "telemetry.sdk.name", "telemetry.sdk.version"}
+    assert told == there.resources[0].keys()
+    assert [] == [name for name in there.requests[0].headers if name.lower().startswith("b")]
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 302])
 async def test_a_refusal_drops_the_batch_and_is_said(status: int) -> None:
     """It is not sent again: the collector would refuse it again. The message names the collector, and nothing secret."""
