@@ -109,11 +109,11 @@ CMD ["postgres", "-c", "listen_addresses=*", "-k", "/var/run/postgresql"]
 )
 
 
-def mirror() -> str:
-    """Return where this machine's apt takes Debian's packages from, else Debian's own address."""
+def mirror() -> list[str]:
+    """Return where this machine's apt takes Debian's packages from; nothing where it does not say: debootstrap has a default."""
     asked = subprocess.run(["apt-get", "download", "--print-uris", "hello"], capture_output=True, text=True, check=False)
     found = re.match(r"'([^']+?)/pool/", asked.stdout)
-    return found[1] if found else "http://deb.debian.org/debian"
+    return [found[1]] if found else []
 
 
 def _build(podman: Podman, name: str, containerfile: str, context: Path) -> None:
@@ -131,7 +131,7 @@ def make(podman: Podman, *wanted: StandIn) -> None:
         folder = Path(made)
         if podman.run("image", "exists", _DEBIAN, check=False).returncode:
             root = folder / "root"
-            command = ["debootstrap", "--variant=minbase", SUITE, str(root), mirror()]
+            command = ["debootstrap", "--variant=minbase", SUITE, str(root), *mirror()]
             made_root = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False)
             assert made_root.returncode == 0, made_root.stdout[-2000:] + made_root.stderr
             for cached in root.glob("var/cache/apt/archives/*.deb"):
