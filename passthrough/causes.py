@@ -1,4 +1,4 @@
-"""What an error of requests was raised from: the reason lies deep in the errors of urllib3, http.client and the system."""
+"""The chain of exceptions behind an error of requests: those of urllib3, http.client and the system that led to it."""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, NameResolutionError
 
 from ..causes import causes
+from ..verifying_adapter import VerifyingAdapter
 from .messages import secrets_in, server_words
 from .time_limit import OpenConnections, TimeLimit
 from .token import FetchError
@@ -78,29 +78,23 @@ class BoundedSession(requests.Session):
         self.connections.close()
 
 
-class _Adapter(HTTPAdapter):
+class _Adapter(VerifyingAdapter):
     """Sends what the session is given."""
 
     def __init__(self, session: BoundedSession) -> None:
         self._session = session
-        self._context = ssl.create_default_context()
-        super().__init__(max_retries=0)
+        super().__init__(ssl.create_default_context())
 
     def init_poolmanager(self, *args: Any, **named: Any) -> None:
-        """Trust the system's authorities (requests calls this)."""
-        super().init_poolmanager(*args, ssl_context=self._context, **named)
+        """Have connections that can be closed from outside (requests calls this)."""
+        super().init_poolmanager(*args, **named)
         self.poolmanager.pool_classes_by_scheme = self._session.connections.pools
 
     def proxy_manager_for(self, proxy: str, **named: Any) -> Any:
         """Trust them behind a proxy, too (requests calls this)."""
-        manager = super().proxy_manager_for(proxy, ssl_context=self._context, **named)
+        manager = super().proxy_manager_for(proxy, ssl_context=self.context, **named)
         manager.pool_classes_by_scheme = self._session.connections.pools
         return manager
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Check certificates, whatever a library says, but not by requests' own list of authorities (requests calls this)."""
-        super().cert_verify(conn, "http://", verify=False, cert=cert)
-        conn.cert_reqs = "CERT_REQUIRED"
 
     def send(
         self,

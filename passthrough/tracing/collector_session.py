@@ -17,11 +17,11 @@ from typing import Any, Final
 import requests
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf brings no types
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
 from ..causes import causes
+from ..verifying_adapter import VerifyingAdapter
 from .settings import TracingSettings
 
 _PROTOBUF: Final = "application/x-protobuf"
@@ -62,22 +62,12 @@ class CollectorSession(requests.Session):
         """Follow no redirect: it could carry the headers to anywhere."""
 
 
-class _Adapter(HTTPAdapter):
+class _Adapter(VerifyingAdapter):
     """Sends what the session is given, and notes what comes of it."""
 
     def __init__(self, session: CollectorSession, context: ssl.SSLContext) -> None:
         self._session = session
-        self._context = context
-        super().__init__(max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **named: Any) -> None:
-        """Trust the settings' authorities (requests calls this)."""
-        super().init_poolmanager(*args, ssl_context=self._context, **named)
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Check certificates, but not by requests' own list of authorities (requests calls this)."""
-        super().cert_verify(conn, "http://", verify=False, cert=None)
-        conn.cert_reqs = "CERT_REQUIRED"
+        super().__init__(context)
 
     def send(
         self,

@@ -16,10 +16,10 @@ from typing import Any, Final
 import yaml
 
 from tests.containers import inside
-from tests.containers.client import MODEL, Client, data_url, get, ocr_total
+from tests.containers.client import MODEL, Client, data_url, get
 from tests.containers.podman import Podman, until
 from tests.containers.report import Report
-from tests.containers.single import booked
+from tests.containers.single import booked_in
 from tests.harness.documents import words_of
 from tests.harness.kustomization import built
 
@@ -104,12 +104,7 @@ def sidecar(podman: Podman, report: Report, checkout: Path) -> None:
         ask(podman, client, 1)
         step.result = "the route is another (404), and back (200), without a restart"
     with report.step("usage in the sidecar's container") as step:
-
-        def total() -> dict[str, Any]:
-            return ocr_total(podman.run("exec", SIDECAR, "passthrough", "usage", "--format", "json").stdout)
-
-        until(lambda: total()["pages"] == client.pages, what="all entries in the ledger")
-        step.result = booked(total(), client)
+        step.result = booked_in(podman, SIDECAR, client)
     with report.step("end the Pod") as step:
         began = time.monotonic()
         podman.run("pod", "stop", "--time", str(int(grace_s)), POD)

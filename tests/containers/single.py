@@ -107,6 +107,16 @@ def booked(total: dict[str, object], client: Client) -> str:
     return f"{total['requests']} requests, {client.pages} pages, {cost} USD: what the client got"
 
 
+def booked_in(podman: Podman, container: str, client: Client) -> str:
+    """Wait until the ledger of a container that serves has what the client got, and return that in words."""
+
+    def total() -> dict[str, Any]:
+        return ocr_total(podman.run("exec", container, "passthrough", "usage", "--format", "json").stdout)
+
+    until(lambda: total()["pages"] == client.pages, what="all entries in the ledger")
+    return booked(total(), client)
+
+
 def docker_run(podman: Podman, report: Report, checkout: Path) -> None:
     """Run the docs' line, twice over the same volume; then with configurations that are wrong."""
     line, keys = command(PAGE, "docker run"), Keys.new()
@@ -197,12 +207,7 @@ def compose(podman: Podman, report: Report, checkout: Path) -> None:
             client.ocr()
             step.result = "healthy again; it serves"
         with report.step("podman exec … usage, while it serves") as step:
-
-            def total() -> dict[str, Any]:
-                return ocr_total(podman.run("exec", name, "passthrough", "usage", "--format", "json").stdout)
-
-            until(lambda: total()["pages"] == client.pages, what="all entries in the ledger")
-            step.result = booked(total(), client)
+            step.result = booked_in(podman, name, client)
         with report.step("docker compose stop") as step:
             podman.command("docker compose -f deploy/compose.yaml stop", cwd=checkout)
             state = podman.inspect(name)["State"]

@@ -16,7 +16,7 @@ import passthrough
 SOURCE = Path(passthrough.__file__).parent
 
 LAYERS = """
-errors causes loopback aiohttp_internals extras pdfium_lock
+errors causes verifying_adapter loopback aiohttp_internals extras pdfium_lock
 secret worker background.* cli.fast_import
 cli.standard_streams
 meter.* sandbox.* client.*
@@ -113,7 +113,7 @@ DOORS = {
     "zstandard": "meter.decode",
     "google": "credentials.google tracing.collector_session",
     "opentelemetry": "tracing.exporter tracing.encoding tracing.collector_session",
-    "requests": "credentials.bounded_session tracing.collector_session",
+    "requests": "verifying_adapter credentials.bounded_session tracing.collector_session",
     "urllib3": "credentials.bounded_session credentials.time_limit tracing.collector_session",
     "azure": "credentials.entra",
     "uvloop": "server.run",

@@ -24,6 +24,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "client/api/faults.py": ("tests/client/api/test_calls.py",),
     "client/api/refusals.py": ("tests/client/api/test_calls.py", "tests/client/api/test_files.py"),
     "causes.py": ("tests/credentials/test_fetchers.py", "tests/tracing/test_tracer.py"),
+    "verifying_adapter.py": ("tests/credentials/test_fetchers.py", "tests/tracing/test_tracer.py"),
     "cli/backup.py": ("tests/accounting/backups/test_restore.py",),
     "accounting/writable_folder.py": ("tests/config/test_bookable.py",),
     "accounting/pricing/names.py": ("tests/accounting/pricing/test_offers.py", "tests/accounting/pricing/test_price_map.py"),

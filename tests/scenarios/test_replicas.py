@@ -9,7 +9,7 @@ import asyncio
 import json
 import sys
 from asyncio import Task
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from math import inf
@@ -139,6 +139,18 @@ async def check(street: Street, running: list[Program], folder: Path, ledger_url
     assert ended == street.answers + sum(street.refusals.values())
 
 
+async def without_server(
+    street: Street, share: float, callers: list[Task[None]], end: Callable[[], object], begin: Callable[[], object]
+) -> None:
+    """End the server when this share of the budget is spent, and begin it again when each caller was refused."""
+    await street.held_from(share * BUDGET)  # so that what is left is not spent before the server is gone
+    await asyncio.to_thread(end)
+    refused = street.refusals.get("overloaded", 0) + CALLERS
+    street.let_go()
+    await until(lambda: street.refusals.get("overloaded", 0) > refused or all(map(Task.done, callers)))
+    await asyncio.to_thread(begin)
+
+
 async def test_four_processes_share_one_budget(tmp_path: Path, postgres_url: str) -> None:
     """Eight callers at each: all of the budget is spent, and no more beyond it than was under way; then all of them refuse."""
     street = Street()
@@ -155,12 +167,7 @@ async def test_a_database_that_is_killed_meanwhile_changes_no_bound(tmp_path: Pa
     async with upstream(street.answer) as raw, processes(tmp_path, raw.port, url) as running:
         callers = [asyncio.create_task(street.call(each.port)) for each in running for _ in range(CALLERS)]
         for share in (0.2, 0.5):
-            await street.held_from(share * BUDGET)  # so that what is left is not spent before the server is gone
-            await asyncio.to_thread(own_server.kill)
-            refused = street.refusals.get("overloaded", 0) + CALLERS
-            street.let_go()
-            await until(lambda refused=refused: street.refusals.get("overloaded", 0) > refused or all(map(Task.done, callers)))  # type: ignore[misc]
-            await asyncio.to_thread(own_server.start)
+            await without_server(street, share, callers, own_server.kill, own_server.start)
         async with asyncio.timeout(240):
             await asyncio.gather(*callers)
         street.show("killed twice")
@@ -173,12 +180,7 @@ async def test_a_standby_that_takes_over_changes_no_bound(tmp_path: Path, pair: 
     async with upstream(street.answer) as raw, processes(tmp_path, raw.port, url, 2) as running:
         callers = [asyncio.create_task(street.call(each.port)) for each in running for _ in range(CALLERS)]
         for share, end in ((0.2, pair.kill), (0.5, pair.stop)):
-            await street.held_from(share * BUDGET)
-            await asyncio.to_thread(end)
-            refused = street.refusals.get("overloaded", 0) + CALLERS
-            street.let_go()
-            await until(lambda refused=refused: street.refusals.get("overloaded", 0) > refused or all(map(Task.done, callers)))  # type: ignore[misc]
-            await asyncio.to_thread(pair.promote)
+            await without_server(street, share, callers, end, pair.promote)
         async with asyncio.timeout(240):
             await asyncio.gather(*callers)
         street.show("switched twice")
